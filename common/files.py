@@ -1,0 +1,115 @@
+"""Files that are written whole or not at all."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .errors import UserError
+
+__all__ = ["atomic_directory", "read_json", "sha256_of", "write_bytes", "write_json", "write_text"]
+
+MARKER = "addax.json"
+"""Every folder that addax writes holds this file; a folder without it is never replaced."""
+
+
+def _prepare_parent(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot create folder {path.parent}: {error.strerror}") from error
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"cannot write to folder {path.parent}: permission denied")
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` to a temporary name beside ``path``, then rename it."""
+    _prepare_parent(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; expected the name of a file to write")
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)  # noqa: PTH101  mkstemp's private mode is not what a user expects
+            os.replace(temporary, path)  # noqa: PTH105
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path, what: str) -> Any:
+    """Read JSON; ``what`` names the kind of file in the message when it is missing or broken."""
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"cannot read {what} {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not a {what}: {error}") from error
+
+
+def sha256_of(data: bytes) -> str:
+    """Hexadecimal SHA-256 of ``data``."""
+    return hashlib.sha256(data).hexdigest()
+
+
+@contextlib.contextmanager
+def atomic_directory(path: Path, kind: str) -> Iterator[Path]:
+    """Yield an empty folder that becomes ``path`` when the block ends well, and vanishes when it does not.
+
+    An existing ``path`` is replaced only when it is an earlier folder of the same ``kind`` (it holds ``addax.json``
+    saying so) or empty.
+
+    Raises
+    ------
+    UserError
+        when ``path`` is a file, a folder of another kind, or not writable.
+    """
+    path = Path(path)
+    if path.exists():
+        if not path.is_dir():
+            raise UserError(f"{path} is a file; expected the name of a folder to write")
+        if any(path.iterdir()) and _kind_of(path) != kind:
+            raise UserError(f"{path} is not an addax {kind} folder; it is left alone, name another with -o")
+    _prepare_parent(path.absolute())
+    try:
+        temporary = Path(tempfile.mkdtemp(dir=path.absolute().parent, prefix=f".{path.name}."))
+    except OSError as error:
+        raise UserError(f"cannot write to folder {path.absolute().parent}: {error.strerror}") from error
+    try:
+        yield temporary
+        write_json(temporary / MARKER, {"kind": kind})
+        temporary.chmod(0o755)
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _kind_of(path: Path) -> str | None:
+    try:
+        return json.loads((path / MARKER).read_text()).get("kind")
+    except (OSError, ValueError, AttributeError):
+        return None

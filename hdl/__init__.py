@@ -1,0 +1,1 @@
+"""From a Program and a Plan to an Amaranth design, its Verilog and its memory files."""

@@ -1,0 +1,1 @@
+"""Trained weights (safetensors); `README.md` beside them names the commands that made them."""

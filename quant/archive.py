@@ -1,0 +1,124 @@
+"""The ``.addax`` file: a Program as safetensors (integer tensors) with its graph as JSON in the metadata."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from ..common.errors import UserError
+from ..common.files import sha256_of, write_bytes
+from . import program as ops
+from .formats import Format
+from .program import Op, Program
+
+__all__ = ["load_program", "program_bytes", "program_digest", "save_program"]
+
+VERSION = 1
+_KINDS: dict[str, type[Op]] = {
+    kind.__name__: kind
+    for kind in (
+        ops.Input, ops.Convolution, ops.Requantise, ops.MaxPool, ops.AveragePool, ops.Flatten, ops.ArgMax,
+    )
+}  # fmt: skip
+
+
+def program_bytes(program: Program) -> bytes:
+    """The contents of the ``.addax`` file; equal Programs give equal bytes."""
+    tensors: dict[str, NDArray[np.generic]] = {}
+    graph = []
+    for op in program.ops:
+        entry: dict[str, Any] = {"op": type(op).__name__}
+        for item in fields(op):
+            value = getattr(op, item.name)
+            if isinstance(value, np.ndarray):
+                tensors[f"{op.name}.{item.name}"] = _narrow(value)
+            elif isinstance(value, Format):
+                entry[item.name] = {"bits": value.bits, "signed": value.signed}
+            else:
+                entry[item.name] = value
+        graph.append(entry)
+    header = {
+        "version": VERSION,
+        "graph": graph,
+        "steps": dict(program.steps),
+        "metadata": dict(program.metadata),
+    }
+    return save(tensors, metadata={"addax": json.dumps(header)})
+
+
+def _narrow(value: NDArray[np.int64]) -> NDArray[np.generic]:
+    for kind in (np.int8, np.int16, np.int32):
+        if value.size == 0 or (value.min() >= np.iinfo(kind).min and value.max() <= np.iinfo(kind).max):
+            return np.ascontiguousarray(value, dtype=kind)
+    return np.ascontiguousarray(value, dtype=np.int64)
+
+
+def program_digest(program: Program) -> str:
+    """SHA-256 of the file's contents."""
+    return sha256_of(program_bytes(program))
+
+
+def save_program(path: Path, program: Program) -> None:
+    """Write ``program``, whole or not at all."""
+    write_bytes(path, program_bytes(program))
+
+
+def load_program(path: Path) -> Program:
+    """Read a ``.addax`` file.
+
+    Raises
+    ------
+    UserError
+        when the file is missing, truncated, foreign, or holds a Program that does not fit together.
+    """
+    if not path.is_file():
+        raise UserError(f"no .addax file at {path}")
+    try:
+        with safe_open(path, framework="numpy") as archive:
+            metadata = archive.metadata() or {}
+            tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118  not a dict
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is not an .addax file: {error}") from error
+    if "addax" not in metadata:
+        raise UserError(f"{path} is a safetensors file, but not an .addax file")
+    try:
+        header = json.loads(metadata["addax"])
+        if header.get("kind") == "checkpoint":
+            raise UserError(f"{path} is a checkpoint of float weights; make a .addax of it with 'addax quantize'")
+        if header.get("version") != VERSION:
+            raise UserError(f"{path} has format version {header.get('version')}, this addax reads {VERSION}")
+        program = Program(
+            ops=tuple(_operation(entry, tensors) for entry in header["graph"]),
+            steps=header["steps"],
+            metadata=header["metadata"],
+        )
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} is a broken .addax file: {error}") from error
+    return program
+
+
+def _operation(entry: dict[str, Any], tensors: dict[str, NDArray[np.generic]]) -> Op:
+    kind = _KINDS.get(entry["op"])
+    if kind is None:
+        raise ValueError(f"unknown operation {entry['op']!r}")
+    values: dict[str, Any] = {}
+    for item in fields(kind):
+        key = f"{entry['name']}.{item.name}"
+        if key in tensors:
+            if not np.issubdtype(tensors[key].dtype, np.integer):
+                raise ValueError(f"tensor {key!r} is {tensors[key].dtype}, not an integer")
+            values[item.name] = tensors[key].astype(np.int64)
+        elif isinstance(entry.get(item.name), dict):
+            values[item.name] = Format(**entry[item.name])
+        elif isinstance(entry.get(item.name), list):
+            values[item.name] = tuple(entry[item.name])
+        else:
+            values[item.name] = entry[item.name]
+    return kind(**values)

@@ -1,0 +1,342 @@
+"""The integer Program: the one thing that the golden model, the RTL, the exports and the estimates read.
+
+A Program is a list of operations in order of execution. Each names the operation whose result it reads. Tensors are
+``(C, H, W)`` integers with a `Format`. No operation holds a float; real steps ride along as metadata that no integer
+result depends on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .formats import Format, format_for, signed, unsigned
+
+__all__ = [
+    "ArgMax", "AveragePool", "Convolution", "Flatten", "Input", "Kernel", "MaxPool", "Op", "Program", "Requantise",
+    "Shape", "infer", "score_format", "term_range",
+]  # fmt: skip
+
+Shape = tuple[int, int, int]
+Kernel = str
+Ints = NDArray[np.int64]
+
+KERNELS: tuple[Kernel, ...] = ("adder", "mult")
+MULTIPLIER_BITS = 16
+"""Width of the factors M and R of a requantise, sign included. -2**15 is excluded, so that -M fits as well."""
+MAX_SHIFT = 31
+SCORE_BYTE = 8
+"""Scores are whole bytes, so that they can stand in a packet."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Op:
+    """An operation called ``name`` that reads the result of ``source``."""
+
+    name: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Input(Op):
+    """Unsigned 8-bit pixels, as they are."""
+
+    source: str = ""
+    shape: Shape
+
+    @property
+    def format(self) -> Format:
+        """Pixels are unsigned bytes."""
+        return unsigned(8)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Convolution(Op):
+    """``acc[o,y,x] = sum over taps f(x[i, y*s+ky-p, x*s+kx-p], w[o,i,ky,kx])``, exact.
+
+    ``f`` is ``-abs(x - w)`` for the kernel ``adder``, ``x * w`` for ``mult``. A tap outside the image reads ``pad[i]``.
+    Dense layers are the 1x1 case on a ``(C, 1, 1)`` tensor.
+
+    Attributes
+    ----------
+    weight : (O, I, Kh, Kw)
+    weight_format : for ``adder`` the format of the tensor it reads: one grid for both operands
+    pad : (I,) in the format of the tensor it reads
+    """
+
+    kernel: Kernel
+    weight: Ints
+    weight_format: Format
+    stride: int = 1
+    padding: int = 0
+    pad: Ints
+
+    @property
+    def taps(self) -> int:
+        """Number of products in one output: I * Kh * Kw."""
+        return int(np.prod(self.weight.shape[1:]))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Requantise(Op):
+    """``y[o] = clamp((acc[o] * M[o] + r * R + B[o]) >> S, lo, hi)``; ``>>`` floors.
+
+    Batch norm, ReLU, rescaling and a residual in one operation. It reads a convolution or an average pool.
+
+    Attributes
+    ----------
+    multiplier, offset : M and B, (O,)
+    shift : S, 0..31
+    lo, hi : within ``format``
+    residual : name of the operation whose result is ``r``, or None
+    residual_multiplier : R
+    """
+
+    multiplier: Ints
+    offset: Ints
+    shift: int
+    format: Format
+    lo: int
+    hi: int
+    residual: str | None = None
+    residual_multiplier: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MaxPool(Op):
+    """The largest of a ``size`` x ``size`` window; a padded tap never wins."""
+
+    size: int
+    stride: int
+    padding: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AveragePool(Op):
+    """The *sum* of a ``size`` x ``size`` window, without padding; the requantise that reads it divides."""
+
+    size: int
+    stride: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Flatten(Op):
+    """``(C, H, W)`` to ``(C*H*W, 1, 1)`` in that order."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ArgMax(Op):
+    """The lowest index of the largest score; the end of a classifier."""
+
+
+def term_range(kernel: Kernel, x: Format, w: Format) -> tuple[int, int]:
+    """Range of one product for any operands of the formats."""
+    if kernel == "adder":
+        return -max(x.hi - w.lo, w.hi - x.lo), 0
+    products = [a * b for a in (x.lo, x.hi) for b in (w.lo, w.hi)]
+    return min(products), max(products)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Program:
+    """A checked sequence of operations from one `Input` to one `ArgMax`.
+
+    Attributes
+    ----------
+    steps : real value of one unit of an operation's result, where known
+    metadata : where the Program comes from (network, kernel, bits, data, float accuracy, ..), as text
+
+    Raises
+    ------
+    ValueError
+        from the constructor: an operation that does not fit its source, by name.
+    """
+
+    ops: tuple[Op, ...]
+    steps: Mapping[str, float] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", MappingProxyType(dict(self.steps)))
+        object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
+        if len(self.ops) < 2 or not isinstance(self.ops[0], Input) or not isinstance(self.ops[-1], ArgMax):
+            raise ValueError("a program must begin with an input and end with an arg-max")
+        seen: set[str] = set()
+        for op in self.ops:
+            if op.name in seen or not op.name.isidentifier():
+                raise ValueError(f"operation name must be a unique identifier, not {op.name!r}")
+            for source in self.sources(op):
+                if source not in seen:
+                    raise ValueError(f"{op.name} reads {source!r}, which is not an earlier operation")
+            if isinstance(op, Input) != (op is self.ops[0]):
+                raise ValueError(f"{op.name}: a program has exactly one input, its first operation")
+            seen.add(op.name)
+        _ = self._inferred  # infer now, so that a Program that exists is a Program that fits
+
+    @staticmethod
+    def sources(op: Op) -> tuple[str, ...]:
+        """Names of the operations that ``op`` reads."""
+        if isinstance(op, Input):
+            return ()
+        if isinstance(op, Requantise) and op.residual is not None:
+            return op.source, op.residual
+        return (op.source,)
+
+    @cached_property
+    def by_name(self) -> dict[str, Op]:
+        """Operations by name."""
+        return {op.name: op for op in self.ops}
+
+    @property
+    def input(self) -> Input:
+        """The first operation."""
+        first = self.ops[0]
+        assert isinstance(first, Input)
+        return first
+
+    @property
+    def classes(self) -> int:
+        """Number of class scores."""
+        return self.shape(self.ops[-1].source)[0]
+
+    @property
+    def score_format(self) -> Format:
+        """Format of the scores."""
+        return self.format(self.ops[-1].source)
+
+    def shape(self, name: str) -> Shape:
+        """(C, H, W) of an operation's result."""
+        return self._inferred[name][0]
+
+    def format(self, name: str) -> Format:
+        """Format of an operation's result; of a convolution or average pool: its accumulator for any weights."""
+        return self._inferred[name][1]
+
+    def offset_format(self, op: Requantise) -> Format:
+        """Format of B: as wide as the product it is added to."""
+        return signed(min(self.format(op.source).bits + MULTIPLIER_BITS, 63))
+
+    @cached_property
+    def _inferred(self) -> dict[str, tuple[Shape, Format]]:
+        result: dict[str, tuple[Shape, Format]] = {}
+        for op in self.ops:
+            try:
+                result[op.name] = infer(op, result, self.by_name)
+            except ValueError as error:
+                raise ValueError(f"{op.name}: {error}") from error
+        return result
+
+    def macs(self) -> int:
+        """Products per image, all convolutions."""
+        return sum(
+            op.taps * int(np.prod(self.shape(op.name))) for op in self.ops if isinstance(op, Convolution)
+        )
+
+    def parameters(self) -> int:
+        """Number of integer weights."""
+        return sum(op.weight.size for op in self.ops if isinstance(op, Convolution))
+
+
+def infer(
+    op: Op, before: Mapping[str, tuple[Shape, Format]], ops: Mapping[str, Op]
+) -> tuple[Shape, Format]:
+    """Shape and format of the result of ``op``, given those of the operations before it.
+
+    Raises
+    ------
+    ValueError
+        when ``op`` does not fit what it reads.
+    """
+    shape, fmt = before[op.source] if op.source else ((0, 0, 0), unsigned(1))
+    channels, height, width = shape
+    match op:
+        case Input():
+            if len(op.shape) != 3 or min(op.shape) < 1:
+                raise ValueError(f"shape must be three positive integers, not {op.shape}")
+            return op.shape, op.format
+        case Convolution():
+            return _infer_convolution(op, shape, fmt)
+        case Requantise():
+            _check_requantise(op, shape, fmt, before)
+            return shape, op.format
+        case MaxPool():
+            return (channels, *_windows(height, width, op.size, op.size, op.stride, op.padding)), fmt
+        case AveragePool():
+            window = op.size**2
+            return (channels, *_windows(height, width, op.size, op.size, op.stride, 0)), format_for(
+                fmt.lo * window, fmt.hi * window
+            )
+        case Flatten():
+            return (channels * height * width, 1, 1), fmt
+        case ArgMax():
+            if (height, width) != (1, 1):
+                raise ValueError(f"arg-max reads one score per class, not a map of {height}x{width}")
+            _check_never_saturates(op.source, ops, before)
+            return (1, 1, 1), format_for(0, max(channels - 1, 1))
+    raise ValueError(f"unknown operation {type(op).__name__}")
+
+
+def _windows(height: int, width: int, kh: int, kw: int, stride: int, padding: int) -> tuple[int, int]:
+    if min(kh, kw, stride) < 1 or padding < 0 or padding >= max(kh, kw, 2):
+        raise ValueError(f"window {kh}x{kw}, stride {stride}, padding {padding} is not a window")
+    rows, columns = height + 2 * padding - kh, width + 2 * padding - kw
+    if rows < 0 or columns < 0:
+        raise ValueError(f"window {kh}x{kw} is larger than the padded image {height}x{width}")
+    return rows // stride + 1, columns // stride + 1
+
+
+def _infer_convolution(op: Convolution, shape: Shape, fmt: Format) -> tuple[Shape, Format]:
+    if op.kernel not in KERNELS:
+        raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, not {op.kernel!r}")
+    if op.weight.ndim != 4 or op.weight.shape[1] != shape[0] or op.weight.size == 0:
+        raise ValueError(f"weight of shape {op.weight.shape} does not fit a tensor of shape {shape}")
+    if op.kernel == "adder" and op.weight_format != fmt:
+        raise ValueError(f"an adder kernel needs one grid for both operands, not {fmt} and {op.weight_format}")
+    if not op.weight_format.allows(op.weight):
+        raise ValueError(f"weights leave {op.weight_format}: {op.weight.min()}..{op.weight.max()}")
+    if op.pad.shape != (shape[0],) or not fmt.allows(op.pad):
+        raise ValueError(f"pad must be {shape[0]} values of {fmt}")
+    outputs, _, kh, kw = op.weight.shape
+    lo, hi = term_range(op.kernel, fmt, op.weight_format)
+    rows, columns = _windows(shape[1], shape[2], kh, kw, op.stride, op.padding)
+    return (outputs, rows, columns), format_for(lo * op.taps, hi * op.taps)
+
+
+def _check_requantise(
+    op: Requantise, shape: Shape, fmt: Format, before: Mapping[str, tuple[Shape, Format]]
+) -> None:
+    bound = (1 << (MULTIPLIER_BITS - 1)) - 1
+    offset = signed(min(fmt.bits + MULTIPLIER_BITS, 63))
+    if op.multiplier.shape != (shape[0],) or op.offset.shape != (shape[0],):
+        raise ValueError(f"M and B must be {shape[0]} values, not {op.multiplier.shape} and {op.offset.shape}")
+    if int(np.abs(op.multiplier).max()) > bound or abs(op.residual_multiplier) > bound:
+        raise ValueError(f"M and R must be in {-bound}..{bound}")
+    if not offset.allows(op.offset):
+        raise ValueError(f"B must fit {offset}, not {op.offset.min()}..{op.offset.max()}")
+    if not 0 <= op.shift <= MAX_SHIFT:
+        raise ValueError(f"shift must be in 0..{MAX_SHIFT}, not {op.shift}")
+    if not op.format.lo <= op.lo <= op.hi <= op.format.hi:
+        raise ValueError(f"clamp {op.lo}..{op.hi} leaves {op.format}")
+    if op.residual is not None and before[op.residual][0] != shape:
+        raise ValueError(f"residual of shape {before[op.residual][0]} does not fit {shape}")
+
+
+def _check_never_saturates(name: str, ops: Mapping[str, Op], before: Mapping[str, tuple[Shape, Format]]) -> None:
+    op = ops[name]
+    if not isinstance(op, Requantise) or op.residual is not None:
+        return
+    acc = before[op.source][1]
+    ends = [(bound * op.multiplier + op.offset) >> op.shift for bound in (acc.lo, acc.hi)]
+    if min(int(e.min()) for e in ends) < op.lo or max(int(e.max()) for e in ends) > op.hi:
+        raise ValueError(f"scores could leave {op.lo}..{op.hi} and saturate")
+
+
+def score_format(accumulator: Format) -> Format:
+    """Format of class scores that can never saturate when no factor M / 2**S exceeds 1.
+
+    ``|acc * M + B| >> S`` stays below twice the accumulator's range plus that of B, which is limited to the same.
+    """
+    return signed(-(-(accumulator.bits + 2) // SCORE_BYTE) * SCORE_BYTE)

@@ -1,0 +1,1 @@
+"""What an accelerator costs: devices, synthesis, power, and the report a person reads."""

@@ -1,0 +1,1 @@
+"""Cycle-accurate simulation: Verilator builds, the generated harness, cocotb, stalls, waveforms, activity."""
