@@ -1,0 +1,91 @@
+"""Read-only memories whose contents are files, so that other weights need no other RTL."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from amaranth import *
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+__all__ = ["Image", "Rom", "Table"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """Contents of a memory: ``words`` of ``width`` bits, kept in the file ``<name>.mem``.
+
+    Only name, width and depth reach the RTL.
+    """
+
+    name: str
+    width: int
+    words: tuple[int, ...] = field(repr=False)
+
+    @property
+    def depth(self) -> int:
+        """Number of words."""
+        return len(self.words)
+
+    @property
+    def file(self) -> str:
+        """Name of the file that ``$readmemh`` reads."""
+        return f"{self.name}.mem"
+
+    def text(self) -> str:
+        """The file: one word per line in hexadecimal, address 0 first."""
+        digits = -(-self.width // 4)
+        return "".join(f"{word:0{digits}x}\n" for word in self.words)
+
+
+class _ReadOnly(wiring.Component):
+    """Shared by `Rom` and `Table`: in the library's simulator the words are built in, in Verilog they are a file."""
+
+    _module: str
+    _domain: str
+
+    def __init__(self, image: Image, *, prefix: str | None):
+        self.image = image
+        self.prefix = prefix
+        super().__init__({"address": In(max(1, ceil_log2(image.depth))), "data": Out(image.width)})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        if self.prefix is None:
+            m.submodules.memory = inner = memory.Memory(
+                shape=self.image.width, depth=self.image.depth, init=self.image.words
+            )
+            port = inner.read_port(domain=self._domain)
+            m.d.comb += [port.addr.eq(self.address), self.data.eq(port.data)]
+            return m
+        clock = {"i_clk": ClockSignal()} if self._domain == "sync" else {}
+        m.submodules.memory = Instance(
+            f"{self.prefix}_{self._module}",
+            p_WIDTH=self.image.width,
+            p_DEPTH=self.image.depth,
+            p_ADDRESS_WIDTH=len(self.address),
+            p_FILE=self.image.file,
+            i_address=self.address,
+            o_data=self.data,
+            **clock,
+        )
+        return m
+
+
+class Rom(_ReadOnly):
+    """A memory with a registered read: ``data`` belongs to the address of the cycle before. Latency 1.
+
+    Parameters
+    ----------
+    prefix : of the Verilog module that reads the file; None builds the words in
+    """
+
+    _module = "rom"
+    _domain = "sync"
+
+
+class Table(_ReadOnly):
+    """A few words read in the same cycle: constants of a layer. Latency 0."""
+
+    _module = "table"
+    _domain = "comb"

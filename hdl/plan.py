@@ -1,0 +1,224 @@
+"""The Plan: how each stage of a Program is built. Frozen, hashable, saved as JSON, edited and given back."""
+
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from ..common.errors import UserError
+from ..quant.program import Program
+from .lanes import tree_latency
+from .requantise import LATENCY as REQUANTISE_LATENCY
+from .stages import Stage, stages_of
+from .window import WindowShape, ring_rows
+
+__all__ = ["FAMILIES", "Plan", "StageBuild", "StagePlan", "bind", "default_stage_plan"]
+
+FAMILIES = ("dataflow",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagePlan:
+    """The fold of one stage.
+
+    Attributes
+    ----------
+    pe : output channels computed at once; divides the number of output channels (1 for a pool)
+    simd : input channels of a tap at once; divides the number of input channels
+    taps : taps of a window row at once: 1, or the width of the window
+    requantisers : units behind the array; divides ``pe`` (of a pool: ``simd``)
+    rows : of the ring in front of the array
+    queue : beats of the queue behind it
+    """
+
+    name: str
+    pe: int
+    simd: int
+    taps: int
+    requantisers: int
+    rows: int
+    queue: int
+
+    def __post_init__(self) -> None:
+        for key, value in asdict(self).items():
+            if key != "name" and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                raise ValueError(f"{key} of stage {self.name!r} must be a positive integer, not {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How a Program becomes hardware.
+
+    Attributes
+    ----------
+    family : ``dataflow``, one stage per layer
+    device : what it is meant for; reports take its sizes from it
+    clock_mhz : the clock at which rates are quoted
+    fixed_weights : accumulators and shifts are sized for the weights of the Program, not for any of the same formats
+    """
+
+    family: str
+    device: str
+    clock_mhz: float
+    fixed_weights: bool
+    stages: tuple[StagePlan, ...]
+
+    def __post_init__(self) -> None:
+        if self.family not in FAMILIES:
+            raise ValueError(f"architecture must be one of {', '.join(FAMILIES)}, not {self.family!r}")
+        if not isinstance(self.clock_mhz, int | float) or not 0 < self.clock_mhz <= 10_000:
+            raise ValueError(f"clock must be a positive number of MHz, not {self.clock_mhz!r}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Any) -> "Plan":
+        """The Plan that `to_json` wrote, perhaps edited since.
+
+        Raises
+        ------
+        UserError
+            for missing, unknown or impossible values.
+        """
+        try:
+            stages = tuple(StagePlan(**stage) for stage in value["stages"])
+            return cls(**{**value, "stages": stages})
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"not a plan: {error}") from error
+
+    def text(self) -> str:
+        """One line of JSON, for hashing."""
+        return json.dumps(self.to_json(), sort_keys=True)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StageBuild:
+    """A stage together with its fold: every derived number that the hardware, the memory files and the cycle model
+    read.
+    """
+
+    stage: Stage
+    plan: StagePlan
+
+    @cached_property
+    def groups(self) -> int:
+        """Groups per output pixel."""
+        if self.stage.weight is None:
+            return self.stage.source[0] // self.plan.simd
+        return self.stage.result[0] // self.plan.pe
+
+    @cached_property
+    def window(self) -> WindowShape:
+        """Geometry of the window."""
+        channels, height, width = self.stage.source
+        return WindowShape(
+            channels=channels, height=height, width=width, kernel=self.stage.window, stride=self.stage.stride,
+            padding=self.stage.padding, bits=self.stage.x.bits, simd=self.plan.simd, taps=self.plan.taps,
+            groups=self.groups, depthwise=self.stage.weight is None, rows=self.plan.rows,
+        )  # fmt: skip
+
+    @property
+    def sums(self) -> int:
+        """Sums that the array gives at once."""
+        return self.plan.simd if self.stage.weight is None else self.plan.pe
+
+    @property
+    def lanes(self) -> int:
+        """Lanes of the array; a pool has none."""
+        return 0 if self.stage.weight is None else self.plan.pe * self.plan.simd * self.plan.taps
+
+    @property
+    def out_count(self) -> int:
+        """Elements per output beat."""
+        return self.plan.simd if self.stage.requantise is None else self.plan.requantisers
+
+    @property
+    def group_beats(self) -> int:
+        """Output beats per group."""
+        return self.sums // self.out_count
+
+    @property
+    def array_latency(self) -> int:
+        """Cycles from operands to ``done``."""
+        return 1 if self.stage.weight is None else 2 + tree_latency(self.plan.simd * self.plan.taps)
+
+    @property
+    def group_latency(self) -> int:
+        """Cycles from the begin of a group to its first output beat in the queue."""
+        latency = self.window.latency + self.window.steps - 1 + self.array_latency
+        return latency + (REQUANTISE_LATENCY if self.stage.requantise is not None else 0)
+
+    @property
+    def interval(self) -> int:
+        """Cycles per image that the stage needs by itself."""
+        return max(self.window.read_cycles, self.window.write_cycles, self.out_beats)
+
+    @property
+    def out_beats(self) -> int:
+        """Output beats per image."""
+        channels, height, width = self.stage.result
+        return channels * height * width // self.out_count
+
+    def check(self) -> None:
+        """Raise ``ValueError`` when the fold does not fit the stage."""
+        name = self.stage.name
+        if self.stage.weight is None:
+            if self.plan.pe != 1:
+                raise ValueError(f"pe of pool {name!r} must be 1, not {self.plan.pe}")
+        elif self.stage.result[0] % self.plan.pe:
+            raise ValueError(f"pe of {name!r} must divide {self.stage.result[0]} channels, not be {self.plan.pe}")
+        try:
+            steps = self.window.steps
+        except ValueError as error:
+            raise ValueError(f"stage {name!r}: {error}") from error
+        if self.sums % self.plan.requantisers:
+            raise ValueError(f"requantisers of {name!r} must divide {self.sums}, not be {self.plan.requantisers}")
+        if self.group_beats > steps:
+            raise ValueError(
+                f"{self.plan.requantisers} requantisers of {name!r} take {self.group_beats} cycles for a group, "
+                f"but a group comes every {steps}"
+            )
+        if self.plan.queue < self.group_beats:
+            raise ValueError(f"queue of {name!r} must hold a group of {self.group_beats} beats, not {self.plan.queue}")
+
+
+def bind(program: Program, plan: Plan) -> tuple[StageBuild, ...]:
+    """Join every stage of ``program`` with its fold.
+
+    Raises
+    ------
+    UserError
+        when the Plan does not fit the Program.
+    """
+    stages = stages_of(program, fixed_weights=plan.fixed_weights)
+    names = [stage.name for stage in stages]
+    planned = [stage.name for stage in plan.stages]
+    if names != planned:
+        raise UserError(f"the plan is for stages {', '.join(planned)}, but the program has {', '.join(names)}")
+    builds = tuple(StageBuild(stage=s, plan=p) for s, p in zip(stages, plan.stages, strict=True))
+    for build in builds:
+        try:
+            build.check()
+        except ValueError as error:
+            raise UserError(f"the plan does not fit the program: {error}") from error
+    return builds
+
+
+def default_stage_plan(stage: Stage, *, pe: int, simd: int, taps: int) -> StagePlan:
+    """The fold ``pe`` x ``simd`` x ``taps`` with as few requantisers, rows and queue beats as never cost a cycle."""
+    pool = stage.weight is None
+    sums = simd if pool else pe
+    row = stage.window[1] // taps * (1 if pool else stage.source[0] // simd)
+    steps = stage.window[0] * row
+    units = next(u for u in range(1, sums + 1) if sums % u == 0 and sums // u <= steps)
+    draft = StagePlan(
+        name=stage.name, pe=pe, simd=simd, taps=taps, requantisers=units,
+        rows=ring_rows(stage.window[0], stage.stride, stage.source[1] + 2 * stage.padding), queue=1,
+    )  # fmt: skip
+    build = StageBuild(stage=stage, plan=draft)
+    # A group claims its beats when it begins; they are free again when they have left. Between the two lie the
+    # latency, the beats before and one cycle each for entering and leaving the queue.
+    outstanding = -(-(build.group_latency + build.group_beats + 2) // steps) + 1
+    return StagePlan(**{**asdict(draft), "queue": build.group_beats * outstanding})

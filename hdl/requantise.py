@@ -1,0 +1,174 @@
+"""Requantise: ``y = clamp((acc * M + B) >> S, lo, hi)`` per channel, few units for many rows of an array.
+
+An array gives the sums of ``pe`` channels at once but only every few cycles; ``units`` requantisers, with ``units``
+dividing ``pe``, take them one after the other.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..quant.formats import Format
+from ..quant.program import MAX_SHIFT, MULTIPLIER_BITS
+from .memory import Image, Rom, Table
+
+__all__ = ["LATENCY", "Constants", "Factors", "Requantiser"]
+
+LATENCY = 5
+"""Cycles from ``done`` of the array to the first ``valid``: capture, product, offset, shift, clamp."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Factors:
+    """Layout of a word of M and B: for each unit B above M, the first unit lowest."""
+
+    offset: Format
+    units: int
+
+    @property
+    def width(self) -> int:
+        """Bits of a word."""
+        return self.units * (MULTIPLIER_BITS + self.offset.bits)
+
+    def pack(self, multipliers: list[int], offsets: list[int]) -> int:
+        """One word."""
+        word = 0
+        for m, b in zip(reversed(multipliers), reversed(offsets), strict=True):
+            word = word << self.offset.bits | self.offset.encode(b)
+            word = word << MULTIPLIER_BITS | (m & ((1 << MULTIPLIER_BITS) - 1))
+        return word
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constants:
+    """Layout of the word of S, lo and hi, S lowest."""
+
+    result: Format
+
+    SHIFT_BITS = MAX_SHIFT.bit_length()
+
+    @property
+    def width(self) -> int:
+        """Bits of the word."""
+        return self.SHIFT_BITS + 2 * self.result.bits
+
+    def pack(self, shift: int, lo: int, hi: int) -> int:
+        """The word."""
+        return shift | self.result.encode(lo) << self.SHIFT_BITS | (
+            self.result.encode(hi) << (self.SHIFT_BITS + self.result.bits)
+        )
+
+
+class Requantiser(wiring.Component):
+    """Takes ``pe`` sums with ``done``, gives them back ``units`` at a time, in order, in consecutive cycles.
+
+    ``done`` must not come again within ``pe / units`` cycles. It never stalls: what follows must have room.
+
+    Members
+    -------
+    sums : In, pe elements of the sum format
+    done : In
+    y : Out, units elements of the result format
+    valid : Out
+
+    Parameters
+    ----------
+    factors, constants : contents of the memories, laid out as `Factors` and `Constants` say
+    shift : S where it is fixed in the RTL, None where it is data
+    """
+
+    def __init__(
+        self, *, pe: int, units: int, total: Format, offset: Format, result: Format, factors: Image, constants: Image,
+        shift: int | None, prefix: str | None,
+    ):  # fmt: skip
+        if units < 1 or pe % units:
+            raise ValueError(f"units must divide {pe} rows, not be {units}")
+        self.pe = pe
+        self.units = units
+        self.total = total
+        self.offset = offset
+        self.result = result
+        self.factors = factors
+        self.constants = constants
+        self.shift = shift
+        self.prefix = prefix
+        super().__init__({
+            "sums": In(pe * total.bits),
+            "done": In(1),
+            "y": Out(units * result.bits),
+            "valid": Out(1),
+        })
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        beats = self.pe // self.units
+        held = Signal(self.pe * self.total.bits)
+        left = Signal(range(beats + 1))
+        with m.If(self.done):
+            m.d.sync += [held.eq(self.sums), left.eq(beats)]
+        with m.Elif(left != 0):
+            m.d.sync += [held.eq(held >> (self.units * self.total.bits)), left.eq(left - 1)]
+        busy = [left != 0]
+        for k in range(LATENCY - 1):
+            later = Signal(name=f"busy{k + 1}")
+            m.d.sync += later.eq(busy[-1])
+            busy.append(later)
+        m.d.comb += self.valid.eq(busy[-1])
+
+        word = self._next_factors(m, busy[0])
+        shift, lo, hi = self._constants(m)
+        layout = Factors(offset=self.offset, units=self.units)
+        pair = layout.width // self.units
+        for unit in range(self.units):
+            acc = held.word_select(unit, self.total.bits)
+            acc = acc.as_signed() if self.total.signed else acc
+            mine = word.word_select(unit, pair)
+            product = Signal(signed(self.total.bits + MULTIPLIER_BITS + 1), name=f"product{unit}")
+            offset = Signal(signed(self.offset.bits), name=f"offset{unit}")
+            wide = Signal(signed(self.offset.bits + 1), name=f"wide{unit}")
+            shifted = Signal(signed(self.offset.bits + 1), name=f"shifted{unit}")
+            y = Signal(self.result.bits, name=f"y{unit}")
+            m.d.sync += [
+                product.eq(acc * mine[:MULTIPLIER_BITS].as_signed()),
+                offset.eq(mine[MULTIPLIER_BITS:].as_signed()),
+                wide.eq(product + offset),
+                shifted.eq(wide >> shift),
+                y.eq(Mux(shifted < lo, lo, Mux(shifted > hi, hi, shifted))),
+            ]
+            m.d.comb += self.y.word_select(unit, self.result.bits).eq(y)
+        return m
+
+    def _next_factors(self, m: Module, take: Value) -> Value:
+        """The word of M and B for the beat that is multiplied now: fetched one cycle ahead, in a fixed round."""
+        m.submodules.factors = rom = Rom(self.factors, prefix=self.prefix)
+        return fetch_in_turn(m, rom, take)
+
+    def _constants(self, m: Module) -> tuple[Value, Value, Value]:
+        m.submodules.constants = table = Table(self.constants, prefix=self.prefix)
+        low, bits = Constants.SHIFT_BITS, self.result.bits
+        lo, hi = table.data[low : low + bits], table.data[low + bits :]
+        if self.result.signed:
+            lo, hi = lo.as_signed(), hi.as_signed()
+        shift = table.data[:low] if self.shift is None else Const(self.shift, low)
+        return shift, lo, hi
+
+
+def fetch_in_turn(m: Module, rom: Rom, take: Value) -> Value:
+    """Read ``rom`` from the first word to the last and around, one word further after each cycle with ``take``.
+
+    The word is there in the cycle in which it is taken. The first two cycles after reset are not for taking.
+    """
+    depth = rom.image.depth
+    if depth == 1:
+        return rom.data
+    address = Signal(range(depth), name="address")
+    following = Signal.like(address, name="following_address")
+    m.d.comb += [
+        following.eq(Mux(take, Mux(address == depth - 1, 0, address + 1), address)),
+        rom.address.eq(following),
+    ]
+    m.d.sync += address.eq(following)
+    return rom.data

@@ -1,0 +1,152 @@
+"""From the operations of a Program to the stages of a pipeline: what is computed, before how it is folded."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..common.errors import UserError
+from ..quant.formats import Format
+from ..quant.program import ArgMax, AveragePool, Convolution, Flatten, Input, MaxPool, Op, Program, Requantise, Shape
+from .lanes import sum_format
+
+__all__ = ["Stage", "stages_of"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stage:
+    """One stage: a window, an array or a pool behind it, and a requantise behind that where sums need one.
+
+    Attributes
+    ----------
+    name : of its first operation
+    x : format of the features it reads
+    source, result : shape it reads and shape it makes
+    weight : (O, I, Kh, Kw) in the order of the pixel stream, None for a pool
+    window : kernel height and width
+    total : format of the sums in the array
+    requantise : None for a max pool
+    """
+
+    name: str
+    kind: str
+    x: Format
+    source: Shape
+    result: Shape
+    window: tuple[int, int]
+    stride: int
+    padding: int
+    pad: NDArray[np.int64]
+    weight: NDArray[np.int64] | None
+    weight_format: Format | None
+    total: Format
+    requantise: Requantise | None
+    offset: Format | None
+    y: Format
+
+    @property
+    def macs(self) -> int:
+        """Products per image; a pool has none."""
+        if self.weight is None:
+            return 0
+        return int(np.prod(self.weight.shape[1:])) * int(np.prod(self.result))
+
+
+def stages_of(program: Program, *, fixed_weights: bool = False) -> tuple[Stage, ...]:
+    """Group the operations of ``program`` into stages.
+
+    Parameters
+    ----------
+    fixed_weights : size the accumulators for the weights of this Program, not for any of its formats
+
+    Raises
+    ------
+    UserError
+        for what the dataflow family cannot build, by name.
+    """
+    consumers: dict[str, list[Op]] = {op.name: [] for op in program.ops}
+    for op in program.ops:
+        for source in program.sources(op):
+            consumers[source].append(op)
+    stages: list[Stage] = []
+    op: Op = program.input
+    flattened: Shape | None = None
+    while not isinstance(op, ArgMax):
+        following = consumers[op.name]
+        if len(following) != 1:
+            raise UserError(f"{op.name} is read by {len(following)} operations; the dataflow family builds chains only")
+        op = following[0]
+        match op:
+            case Flatten():
+                flattened = program.shape(op.source)
+            case Convolution() | AveragePool():
+                (requantise,) = consumers[op.name] or (None,)
+                if not isinstance(requantise, Requantise):
+                    raise UserError(f"{op.name} must be followed by a requantise in the dataflow family")
+                if requantise.residual is not None:
+                    raise UserError(f"{requantise.name} joins a residual, which the dataflow family cannot build")
+                stages.append(_accumulating(program, op, requantise, flattened, fixed_weights))
+                flattened = None
+                op = requantise
+            case MaxPool():
+                stages.append(_pooling(program, op))
+            case ArgMax():
+                if flattened is not None and flattened[1:] != (1, 1):
+                    raise UserError(f"{op.name} reads a flattened map; the dataflow family needs a dense layer before")
+            case _:
+                raise UserError(f"{op.name}: the dataflow family cannot build {type(op).__name__}")
+    if not stages:
+        raise UserError("the program has nothing to compute")
+    return tuple(stages)
+
+
+def _accumulating(
+    program: Program, op: Convolution | AveragePool, requantise: Requantise, flattened: Shape | None, fixed: bool
+) -> Stage:
+    x = program.format(op.source)
+    source = program.shape(op.source)
+    total = program.format(op.name)
+    lo, hi = total.lo, total.hi
+    if isinstance(op, AveragePool):
+        lo, hi = x.lo * op.size**2, x.hi * op.size**2
+        window, stride, padding, weight, weight_format = (op.size, op.size), op.stride, 0, None, None
+        kind, pad = "average", np.zeros(source[0], np.int64)
+    else:
+        stride, padding, pad, kind = op.stride, op.padding, op.pad, op.kernel
+        weight, weight_format = op.weight, op.weight_format
+        # A dense layer behind a flatten is a convolution whose window is the whole map: the stream brings that map
+        # pixel by pixel, so (O, C*H*W, 1, 1) read as (O, C, H, W) is all the permutation there is.
+        if flattened is not None and flattened[1:] != (1, 1):
+            if weight.shape[2:] != (1, 1):
+                raise UserError(f"{op.name} reads a flattened map with a window of {weight.shape[2:]}")
+            weight, source = weight.reshape(len(weight), *flattened), flattened
+            pad = np.zeros(source[0], np.int64)
+        window = (weight.shape[2], weight.shape[3])
+        if fixed:
+            lo, hi = _actual_range(op.kernel, x, weight)
+    return Stage(
+        name=op.name, kind=kind, x=x, source=source, result=program.shape(requantise.name), window=window,
+        stride=stride, padding=padding, pad=pad, weight=weight, weight_format=weight_format,
+        total=sum_format(kind, lo, hi), requantise=requantise, offset=program.offset_format(requantise),
+        y=requantise.format,
+    )  # fmt: skip
+
+
+def _actual_range(kernel: str, x: Format, weight: NDArray[np.int64]) -> tuple[int, int]:
+    """Range of the sums of these weights for any features."""
+    filters = weight.reshape(len(weight), -1)
+    if kernel == "adder":
+        return -int(np.maximum(np.abs(filters - x.lo), np.abs(x.hi - filters)).sum(1).max()), 0
+    ends = np.stack([filters * x.lo, filters * x.hi])
+    return min(0, int(ends.min(0).sum(1).min())), max(0, int(ends.max(0).sum(1).max()))
+
+
+def _pooling(program: Program, op: MaxPool) -> Stage:
+    fmt = program.format(op.source)
+    source = program.shape(op.source)
+    return Stage(
+        name=op.name, kind="max", x=fmt, source=source, result=program.shape(op.name), window=(op.size, op.size),
+        stride=op.stride, padding=op.padding, pad=np.full(source[0], fmt.lo, np.int64), weight=None,
+        weight_format=None, total=fmt, requantise=None, offset=None, y=fmt,
+    )  # fmt: skip
+

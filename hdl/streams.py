@@ -1,0 +1,159 @@
+"""Small stream components: a queue and the two width converters, one idea each.
+
+Every stream keeps Amaranth's rules: once ``valid`` is up, it and the payload hold until the transfer, and ``valid``
+never waits for ``ready``.
+"""
+
+from dataclasses import dataclass
+from math import gcd
+from typing import Any
+
+from amaranth import *
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["Conversion", "Narrow", "Queue", "Rewidth", "Widen", "elements"]
+
+
+def elements(bits: int, count: int) -> data.ArrayLayout:
+    """Layout of a beat: ``count`` elements of ``bits`` bits, the first one lowest."""
+    return data.ArrayLayout(unsigned(bits), count)
+
+
+class Queue(wiring.Component):
+    """First in, first out; a beat can leave in the cycle after it came, one beat per cycle.
+
+    Members
+    -------
+    i : :py:`In(stream.Signature(shape))`
+    o : :py:`Out(stream.Signature(shape))`
+    """
+
+    def __init__(self, shape: Any, *, depth: int):
+        if depth < 1:
+            raise ValueError(f"depth of a queue must be a positive integer, not {depth!r}")
+        self.shape = shape
+        self.depth = depth
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.fifo = inner = fifo.SyncFIFO(width=Shape.cast(self.shape).width, depth=self.depth)
+        m.d.comb += [
+            inner.w_data.eq(self.i.payload),
+            inner.w_en.eq(self.i.valid),
+            self.i.ready.eq(inner.w_rdy),
+            self.o.payload.eq(inner.r_data),
+            self.o.valid.eq(inner.r_rdy),
+            inner.r_en.eq(self.o.ready),
+        ]
+        return m
+
+
+class Widen(wiring.Component):
+    """Gathers ``factor`` beats of ``count`` elements into one, the first lowest.
+
+    Takes a beat in every cycle in which the gathered beat is incomplete or leaves; the gathered beat is there in the
+    cycle after its last part.
+    """
+
+    def __init__(self, *, bits: int, count: int, factor: int):
+        self.factor = factor
+        super().__init__({
+            "i": In(stream.Signature(elements(bits, count))),
+            "o": Out(stream.Signature(elements(bits, count * factor))),
+        })
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        part = len(self.i.payload.as_value())
+        held = Signal(part * self.factor)
+        missing = Signal(range(self.factor + 1), init=self.factor)
+        m.d.comb += [
+            self.o.payload.as_value().eq(held),
+            self.o.valid.eq(missing == 0),
+            self.i.ready.eq(~self.o.valid | self.o.ready),
+        ]
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += missing.eq(Mux(self.i.valid, self.factor - 1, self.factor))
+        with m.Elif(self.i.valid & self.i.ready):
+            m.d.sync += missing.eq(missing - 1)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += held.eq(Cat(held, self.i.payload.as_value()) >> part)
+        return m
+
+
+class Narrow(wiring.Component):
+    """Splits a beat into ``factor`` beats of ``count`` elements, the lowest first; one part per cycle."""
+
+    def __init__(self, *, bits: int, count: int, factor: int):
+        self.factor = factor
+        super().__init__({
+            "i": In(stream.Signature(elements(bits, count * factor))),
+            "o": Out(stream.Signature(elements(bits, count))),
+        })
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        held = Signal.like(self.i.payload.as_value())
+        left = Signal(range(self.factor + 1))
+        m.d.comb += [
+            self.o.payload.as_value().eq(held),
+            self.o.valid.eq(left != 0),
+            self.i.ready.eq((left == 0) | ((left == 1) & self.o.ready)),
+        ]
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += [held.eq(held >> len(self.o.payload.as_value())), left.eq(left - 1)]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [held.eq(self.i.payload.as_value()), left.eq(self.factor)]
+        return m
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """From beats of ``count_i`` elements to beats of ``count_o``, through their greatest common divisor."""
+
+    count_i: int
+    count_o: int
+
+    @property
+    def common(self) -> int:
+        """Elements per beat between the two steps."""
+        return gcd(self.count_i, self.count_o)
+
+    @property
+    def narrows(self) -> int:
+        """Beats into which an input beat is split; 1 means there is no such step."""
+        return self.count_i // self.common
+
+    @property
+    def widens(self) -> int:
+        """Beats of which an output beat is gathered; 1 means there is no such step."""
+        return self.count_o // self.common
+
+
+class Rewidth(wiring.Component):
+    """Converts the width of beats: a `Narrow`, a `Widen`, both, or wires, as its `Conversion` says."""
+
+    def __init__(self, conversion: Conversion, *, bits: int):
+        self.conversion = conversion
+        self.bits = bits
+        super().__init__({
+            "i": In(stream.Signature(elements(bits, conversion.count_i))),
+            "o": Out(stream.Signature(elements(bits, conversion.count_o))),
+        })
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        c = self.conversion
+        source = wiring.flipped(self.i)
+        if c.narrows > 1:
+            m.submodules.narrow = narrow = Narrow(bits=self.bits, count=c.common, factor=c.narrows)
+            wiring.connect(m, source, narrow.i)
+            source = narrow.o
+        if c.widens > 1:
+            m.submodules.widen = widen = Widen(bits=self.bits, count=c.common, factor=c.widens)
+            wiring.connect(m, source, widen.i)
+            source = widen.o
+        wiring.connect(m, source, wiring.flipped(self.o))
+        return m

