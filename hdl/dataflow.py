@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth import *
+from amaranth.hdl import ClockDomain, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,10 +13,10 @@ from .memory import Rom, Table
 from .packet import Packet
 from .plan import Plan, StageBuild, bind
 from .requantise import Requantiser, fetch_in_turn
-from .streams import Conversion, Queue, Rewidth, elements
+from .streams import Narrow, Queue, Widen, elements
 from .window import Window
 
-__all__ = ["Accelerator", "StageComponent"]
+__all__ = ["Accelerator", "Pipeline", "StageComponent"]
 
 
 class StageComponent(wiring.Component):
@@ -28,7 +28,7 @@ class StageComponent(wiring.Component):
     Members
     -------
     i : In stream, simd elements of the feature format
-    o : Out stream, ``build.out_count`` elements of the result format
+    o : Out stream, ``build.gather * build.out_count`` elements of the result format
 
     Parameters
     ----------
@@ -39,10 +39,12 @@ class StageComponent(wiring.Component):
         self.build = build
         self.images = images
         self.prefix = prefix
-        super().__init__({
-            "i": In(stream.Signature(elements(build.stage.x.bits, build.plan.simd))),
-            "o": Out(stream.Signature(elements(build.stage.y.bits, build.out_count))),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(elements(build.stage.x.bits, build.plan.simd))),
+                "o": Out(stream.Signature(elements(build.stage.y.bits, build.gather * build.out_count))),
+            }
+        )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -65,30 +67,36 @@ class StageComponent(wiring.Component):
         ]
         m.submodules.queue = queue = Queue(self.o.payload.shape(), depth=build.plan.queue)
         wiring.connect(m, queue.o, wiring.flipped(self.o))
+        entry = queue.i
+        if build.gather > 1:
+            m.submodules.gather = gather = Widen(bits=stage.y.bits, count=build.out_count, factor=build.gather)
+            wiring.connect(m, gather.o, queue.i)
+            entry = gather.i
         if stage.requantise is None:
-            m.d.comb += [queue.i.payload.as_value().eq(array.sums), queue.i.valid.eq(array.done)]
+            m.d.comb += [entry.payload.as_value().eq(array.sums), entry.valid.eq(array.done)]
         else:
             requantiser = self._requantiser(m)
             m.d.comb += [
                 requantiser.sums.eq(array.sums),
                 requantiser.done.eq(array.done),
-                queue.i.payload.as_value().eq(requantiser.y),
-                queue.i.valid.eq(requantiser.valid),
+                entry.payload.as_value().eq(requantiser.y),
+                entry.valid.eq(requantiser.valid),
             ]
 
-        room = Signal(range(build.plan.queue + 1), init=build.plan.queue)
+        # Room for beats of the array: claimed when a group begins, given back when a beat of the queue has left.
+        capacity = build.plan.queue * build.gather
+        room = Signal(range(capacity + 1), init=capacity)
         m.d.comb += window.go.eq(room >= build.group_beats)
         claimed = Mux(window.begin, build.group_beats, 0)
-        m.d.sync += room.eq(room - claimed + (queue.o.valid & queue.o.ready))
+        returned = Mux(queue.o.valid & queue.o.ready, build.gather, 0)
+        m.d.sync += room.eq(room - claimed + returned)
         return m
 
     def _array(self, m: Module, window: Window) -> FoldedArray | Reduce:
         build, stage = self.build, self.build.stage
         if stage.weight is None:
             function = "sum" if stage.kind == "average" else "max"
-            m.submodules.array = pool = Reduce(
-                function=function, lanes=build.plan.simd, x=stage.x, total=stage.total
-            )
+            m.submodules.array = pool = Reduce(function=function, lanes=build.plan.simd, x=stage.x, total=stage.total)
             return pool
         assert stage.weight_format is not None and self.images.weights is not None
         m.submodules.array = array = FoldedArray(
@@ -111,22 +119,13 @@ class StageComponent(wiring.Component):
         return requantiser
 
 
-class Accelerator(wiring.Component):
-    """A whole network behind AXI4-Stream.
-
-    Takes pixels row by row, one per beat, channel 0 in the lowest byte. Gives one packet per image: a beat per class
-    score, then the class, with ``m_axis_tlast`` on it. Stops for ``m_axis_tready`` and stops its source with
-    ``s_axis_tready``, at any time, without losing a beat.
+class Pipeline(wiring.Component):
+    """A whole network: pixels in, packets of scores and class out.
 
     Members
     -------
-    aclk, aresetn : In; reset is synchronous and active low
-    s_axis_tdata, s_axis_tvalid, s_axis_tready : pixels
-    m_axis_tdata, m_axis_tvalid, m_axis_tready, m_axis_tlast : scores and class
-
-    Attributes
-    ----------
-    interval : cycles per image in the steady state without stalls
+    i : In stream, the channels of a pixel as bytes
+    o : Out stream of ``value`` and ``last``, as `Packet` says
     """
 
     def __init__(self, program: Program, plan: Plan, *, prefix: str | None = None):
@@ -134,54 +133,81 @@ class Accelerator(wiring.Component):
         self.plan = plan
         self.prefix = prefix
         self.builds = bind(program, plan)
-        self.packet_width = -(-program.score_format.bits // 8) * 8
+        self.channels = program.input.shape[0]
+        self.packet = Packet(score=program.score_format, classes=program.classes)
+        super().__init__({
+            "i": In(stream.Signature(elements(8, self.channels))),
+            "o": Out(self.packet.o.signature),
+        })  # fmt: skip
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        source, bits = wiring.flipped(self.i), 8
+        split = self.channels // self.builds[0].plan.simd
+        for build in self.builds:
+            name = build.stage.name
+            source = _split(m, name, source, bits, build.plan.simd, split)
+            images = stage_images(build, fixed=self.plan.fixed_weights)
+            m.submodules[name] = component = StageComponent(build, images, prefix=self.prefix)
+            wiring.connect(m, source, component.i)
+            source, bits, split = component.o, build.stage.y.bits, build.split
+        source = _split(m, "packet", source, bits, 1, split)
+        m.submodules.packet = self.packet
+        wiring.connect(m, source, self.packet.i)
+        wiring.connect(m, self.packet.o, wiring.flipped(self.o))
+        return m
+
+
+def _split(m: Module, name: str, source: Any, bits: int, count: int, parts: int) -> Any:
+    """``source`` in beats of ``count`` elements."""
+    if parts == 1:
+        return source
+    m.submodules[f"to_{name}"] = narrow = Narrow(bits=bits, count=count, factor=parts)
+    wiring.connect(m, source, narrow.i)
+    return narrow.o
+
+
+class Accelerator(wiring.Component):
+    """A `Pipeline` behind AXI4-Stream.
+
+    Takes pixels row by row, one per beat, channel 0 in the lowest byte. Gives one packet per image: a beat per class
+    score, then the class, with ``m_axis_tlast`` on it. Stops for ``m_axis_tready`` and stops its source with
+    ``s_axis_tready``, at any time, without losing a beat.
+
+    Members
+    -------
+    aclk, aresetn : In; reset is synchronous and active low, two cycles or more
+    s_axis_tdata, s_axis_tvalid, s_axis_tready : pixels
+    m_axis_tdata, m_axis_tvalid, m_axis_tready, m_axis_tlast : scores and class
+    """
+
+    def __init__(self, pipeline: Pipeline):
+        self.pipeline = pipeline
         super().__init__({
             "aclk": In(1),
             "aresetn": In(1),
-            "s_axis_tdata": In(8 * program.input.shape[0]),
+            "s_axis_tdata": In(8 * pipeline.channels),
             "s_axis_tvalid": In(1),
             "s_axis_tready": Out(1),
-            "m_axis_tdata": Out(self.packet_width),
+            "m_axis_tdata": Out(pipeline.packet.width),
             "m_axis_tvalid": Out(1),
             "m_axis_tready": In(1),
             "m_axis_tlast": Out(1),
-        })
+        })  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.domains.sync = domain = ClockDomain(local=True)
-        m.d.comb += [domain.clk.eq(self.aclk), domain.rst.eq(~self.aresetn)]
-
-        pixels = stream.Interface(stream.Signature(elements(8, self.program.input.shape[0])))
+        m.submodules.pipeline = inner = self.pipeline
         m.d.comb += [
-            pixels.payload.as_value().eq(self.s_axis_tdata),
-            pixels.valid.eq(self.s_axis_tvalid),
-            self.s_axis_tready.eq(pixels.ready),
-        ]
-        source, bits, count = pixels, 8, self.program.input.shape[0]
-        for build in self.builds:
-            name = build.stage.name
-            source = _rewidth(m, name, source, bits, count, build.plan.simd)
-            images = stage_images(build, fixed=self.plan.fixed_weights)
-            m.submodules[name] = component = StageComponent(build, images, prefix=self.prefix)
-            wiring.connect(m, source, component.i)
-            source, bits, count = component.o, build.stage.y.bits, build.out_count
-        source = _rewidth(m, "packet", source, bits, count, 1)
-        m.submodules.packet = packet = Packet(score=self.program.score_format, classes=self.program.classes)
-        wiring.connect(m, source, packet.i)
-        m.d.comb += [
-            self.m_axis_tdata.eq(packet.o.payload.value),
-            self.m_axis_tlast.eq(packet.o.payload.last),
-            self.m_axis_tvalid.eq(packet.o.valid),
-            packet.o.ready.eq(self.m_axis_tready),
+            domain.clk.eq(self.aclk),
+            domain.rst.eq(~self.aresetn),
+            inner.i.payload.as_value().eq(self.s_axis_tdata),
+            inner.i.valid.eq(self.s_axis_tvalid),
+            self.s_axis_tready.eq(inner.i.ready),
+            self.m_axis_tdata.eq(inner.o.payload.value),
+            self.m_axis_tlast.eq(inner.o.payload.last),
+            self.m_axis_tvalid.eq(inner.o.valid),
+            inner.o.ready.eq(self.m_axis_tready),
         ]
         return m
-
-
-def _rewidth(m: Module, name: str, source: Any, bits: int, count_i: int, count_o: int) -> Any:
-    if count_i == count_o:
-        return source
-    conversion = Conversion(count_i=count_i, count_o=count_o)
-    m.submodules[f"to_{name}"] = converter = Rewidth(conversion, bits=bits)
-    wiring.connect(m, source, converter.i)
-    return converter.o

@@ -22,7 +22,10 @@ from .memory import Image
 from .plan import Plan, bind
 from .schedule import Schedule, schedule
 
-__all__ = ["Build", "generate", "memory_images", "open_build", "pack_pixels", "write_memories"]
+__all__ = [
+    "Build", "export_memories", "generate", "hex_lines", "open_build", "pack_pixels", "sample_vectors",
+    "write_memories",
+]  # fmt: skip
 
 KIND = "build"
 HARNESS_BEATS = 1 << 18
@@ -52,7 +55,7 @@ def generate(program: Program, plan: Plan, out: Path, *, vectors: NDArray[np.uin
         write_text(folder / f"{prefix}.v", _verilog(program, plan, prefix))
         images = memory_images(program, plan)
         write_memories(folder, images)
-        facts = {
+        facts: dict[str, Any] = {
             "prefix": prefix,
             "beats": program.input.shape[1] * program.input.shape[2],
             "answers": program.classes + 1,
@@ -60,7 +63,10 @@ def generate(program: Program, plan: Plan, out: Path, *, vectors: NDArray[np.uin
             "data_out": -(-program.score_format.bits // 8) * 8,
         }
         capacity = max(1, HARNESS_BEATS // facts["beats"])
-        write_text(folder / f"{prefix}_harness.v", _render("harness.v.j2", capacity=capacity, **facts))
+        write_text(
+            folder / f"{prefix}_harness.v",
+            _render("harness.v.j2", capacity=capacity, settle=builds[0].window.longest_pause, **facts),
+        )
         expected = expected_beats(program, golden.run(program, vectors).scores)
         write_text(folder / "stimulus.mem", hex_lines(pack_pixels(vectors), facts["data_in"]))
         write_text(folder / "expected.mem", hex_lines(expected, facts["data_out"] + 1))
@@ -98,6 +104,28 @@ def write_memories(folder: Path, images: Iterable[Image]) -> None:
         write_text(folder / image.file, image.text())
 
 
+def sample_vectors(program: Program, count: int = 4, seed: int = 0) -> NDArray[np.uint8]:
+    """Images for a test bench that needs no data set: smooth random blobs over the whole range of pixels."""
+    rng = np.random.default_rng(seed)
+    channels, height, width = program.input.shape
+    coarse = rng.integers(0, 256, (count, channels, -(-height // 4), -(-width // 4)), dtype=np.uint8)
+    return np.ascontiguousarray(coarse.repeat(4, axis=2).repeat(4, axis=3)[:, :, :height, :width])
+
+
+def export_memories(build: "Build", out: Path, *, program: Program | None = None) -> None:
+    """Write the memory files that the RTL of ``build`` reads, with the weights of ``program`` when one is given.
+
+    Raises
+    ------
+    UserError
+        when ``program`` does not fit the RTL, or ``out`` cannot be written.
+    """
+    images = build.images_for(program or build.program)
+    with atomic_directory(out, "export") as folder:
+        write_memories(folder, images)
+        write_json(folder / "manifest.json", {"format": "mem", "memories": [memory_entry(image) for image in images]})
+
+
 def memory_entry(image: Image) -> dict[str, Any]:
     """What the manifest says of a memory file."""
     return {
@@ -110,9 +138,9 @@ def _verilog(program: Program, plan: Plan, prefix: str) -> str:
     os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
     from amaranth.back import verilog
 
-    from .dataflow import Accelerator
+    from .dataflow import Accelerator, Pipeline
 
-    top = Accelerator(program, plan, prefix=prefix)
+    top = Accelerator(Pipeline(program, plan, prefix=prefix))
     text = verilog.convert(top, name=prefix, emit_src=False, strip_internal_attrs=True)
     return text + "\n" + _render("memory.v.j2", prefix=prefix)
 
@@ -173,6 +201,34 @@ class Build:
     def schedule(self) -> Schedule:
         """The cycle model of this build."""
         return schedule(bind(self.program, self.plan), self.program)
+
+    def images_for(self, program: Program) -> tuple[Image, ...]:
+        """Contents of this build's memories with the weights of ``program``.
+
+        Raises
+        ------
+        UserError
+            when ``program`` needs memories of another shape, other formats, or RTL that was made for fixed weights.
+        """
+        if program is not self.program:
+            self._check_fits(program)
+        return memory_images(program, self.plan)
+
+    def _check_fits(self, program: Program) -> None:
+        if self.plan.fixed_weights:
+            raise UserError("this build is sized for its own weights; generate it without --fixed-weights")
+        if program.input.shape != self.program.input.shape or program.score_format != self.program.score_format:
+            raise UserError("the program has another input or other scores than the build")
+        have = [(image.file, image.depth, image.width) for image in memory_images(program, self.plan)]
+        want = [(entry["file"], entry["depth"], entry["width"]) for entry in self.manifest["memories"]]
+        if len(have) != len(want):
+            raise UserError(f"the program does not fit the build: {len(have)} memories, the RTL has {len(want)}")
+        for (name, depth, width), wanted in zip(have, want, strict=True):
+            if (name, depth, width) != wanted:
+                raise UserError(
+                    f"the program does not fit the build: {name} would be {depth} words of {width} bits, "
+                    f"the RTL has {wanted[0]} with {wanted[1]} words of {wanted[2]} bits"
+                )
 
     @property
     def sources(self) -> tuple[Path, Path]:

@@ -9,7 +9,7 @@ one more: exactly ``n``. The sum is kept positive; the requantise multiplies it 
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth import *
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -17,7 +17,7 @@ from amaranth.utils import ceil_log2
 from ..quant.formats import Format, format_for
 from ..quant.program import term_range
 
-__all__ = ["FoldedArray", "Reduce", "sum_format", "tree_latency"]
+__all__ = ["FoldedArray", "Reduce", "array_latency", "sum_format", "tree_latency"]
 
 LEVELS_PER_REGISTER = 2
 """Tree levels between registers: two ripple adders of a dozen bits keep up with a block RAM on the fabrics we know."""
@@ -33,6 +33,11 @@ def tree_latency(lanes: int) -> int:
     return -(-ceil_log2(lanes) // LEVELS_PER_REGISTER)
 
 
+def array_latency(lanes: int) -> int:
+    """Cycles from the operands of a group's last step to its sums: operand registers, lane, tree, accumulator."""
+    return 3 + tree_latency(lanes)
+
+
 @dataclass(frozen=True)
 class _Term:
     """A partial sum and the carry that still has to be added to it."""
@@ -42,13 +47,11 @@ class _Term:
 
 
 def _add(a: Value, b: Value, carry: Value | None) -> Value:
-    """``a + b + carry`` in one carry chain: the carry enters below the lowest bit."""
+    """``a + b + carry`` in one carry chain: the carry enters below the lowest bit. With a carry, both are unsigned."""
     if carry is None:
         return a + b
-    low_a, low_b = Cat(Const(1, 1), a), Cat(carry, b)
-    if a.shape().signed or b.shape().signed:
-        return (low_a.as_signed() + low_b.as_signed()) >> 1
-    return (low_a + low_b) >> 1
+    assert not a.shape().signed and not b.shape().signed
+    return (Cat(Const(1, 1), a) + Cat(carry, b)) >> 1
 
 
 class FoldedArray(wiring.Component):
@@ -74,24 +77,29 @@ class FoldedArray(wiring.Component):
         self.x_format = x
         self.w_format = w
         self.total = total
-        self.latency = 2 + tree_latency(lanes)
-        super().__init__({
-            "x": In(lanes * x.bits),
-            "w": In(pe * lanes * w.bits),
-            "valid": In(1),
-            "first": In(1),
-            "last": In(1),
-            "sums": Out(pe * total.bits),
-            "done": Out(1),
-        })
+        self.latency = array_latency(lanes)
+        super().__init__(
+            {
+                "x": In(lanes * x.bits),
+                "w": In(pe * lanes * w.bits),
+                "valid": In(1),
+                "first": In(1),
+                "last": In(1),
+                "sums": Out(pe * total.bits),
+                "done": Out(1),
+            }
+        )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        xs = [_as(self.x.word_select(k, self.x_format.bits), self.x_format) for k in range(self.lanes)]
+        # Operands come out of block RAM, which takes half a cycle: they get a register before any arithmetic.
+        x_held, w_held = Signal.like(self.x), Signal.like(self.w)
+        m.d.sync += [x_held.eq(self.x), w_held.eq(self.w)]
+        xs = [_as(x_held.word_select(k, self.x_format.bits), self.x_format) for k in range(self.lanes)]
         sums = []
         for row in range(self.pe):
             base = row * self.lanes
-            ws = [_as(self.w.word_select(base + k, self.w_format.bits), self.w_format) for k in range(self.lanes)]
+            ws = [_as(w_held.word_select(base + k, self.w_format.bits), self.w_format) for k in range(self.lanes)]
             terms = [self._lane(m, x, w, f"row{row}_lane{k}") for k, (x, w) in enumerate(zip(xs, ws, strict=True))]
             sums.append(self._tree(m, terms, f"row{row}"))
 
@@ -127,8 +135,7 @@ class FoldedArray(wiring.Component):
             level += 1
             odd = terms[-1:] if len(terms) % 2 else []
             terms = [
-                _Term(_add(a.value, b.value, a.carry), b.carry)
-                for a, b in zip(terms[0:-1:2], terms[1::2], strict=True)
+                _Term(_add(a.value, b.value, a.carry), b.carry) for a, b in zip(terms[0:-1:2], terms[1::2], strict=True)
             ] + odd
             if level % LEVELS_PER_REGISTER == 0 or len(terms) == 1:
                 terms = [self._register(m, term, f"{name}_level{level}_{k}") for k, term in enumerate(terms)]
@@ -147,10 +154,10 @@ class FoldedArray(wiring.Component):
 class Reduce(wiring.Component):
     """The array of a pool: ``lanes`` independent channels, the largest or the sum over the steps of a group.
 
-    Members are those of `FoldedArray` without weights; ``latency`` is 1.
+    Members are those of `FoldedArray` without weights; ``latency`` is 2: operand registers, accumulator.
     """
 
-    latency = 1
+    latency = 2
 
     def __init__(self, *, function: str, lanes: int, x: Format, total: Format):
         if function not in ("max", "sum"):
@@ -159,26 +166,31 @@ class Reduce(wiring.Component):
         self.lanes = lanes
         self.x_format = x
         self.total = total
-        super().__init__({
-            "x": In(lanes * x.bits),
-            "valid": In(1),
-            "first": In(1),
-            "last": In(1),
-            "sums": Out(lanes * total.bits),
-            "done": Out(1),
-        })
+        super().__init__(
+            {
+                "x": In(lanes * x.bits),
+                "valid": In(1),
+                "first": In(1),
+                "last": In(1),
+                "sums": Out(lanes * total.bits),
+                "done": Out(1),
+            }
+        )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
+        x_held = Signal.like(self.x)
+        m.d.sync += x_held.eq(self.x)
+        valid, first, last = (_delayed(m, s, 1) for s in (self.valid, self.first, self.last))
         for lane in range(self.lanes):
-            x = _as(self.x.word_select(lane, self.x_format.bits), self.x_format)
+            x = _as(x_held.word_select(lane, self.x_format.bits), self.x_format)
             total = Signal(self.total.bits, name=f"total{lane}")
             before = _as(total, self.total)
             after = Mux(x > before, x, before) if self.function == "max" else before + x
-            with m.If(self.valid):
-                m.d.sync += total.eq(Mux(self.first, x, after))
+            with m.If(valid):
+                m.d.sync += total.eq(Mux(first, x, after))
             m.d.comb += self.sums.word_select(lane, self.total.bits).eq(total)
-        m.d.sync += self.done.eq(self.valid & self.last)
+        m.d.sync += self.done.eq(valid & last)
         return m
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from amaranth import *
+from amaranth.hdl import ClockSignal, Instance, Module
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2

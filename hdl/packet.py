@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth import *
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -28,10 +28,12 @@ class Packet(wiring.Component):
         self.score = score
         self.classes = classes
         self.width = -(-score.bits // 8) * 8
-        super().__init__({
-            "i": In(stream.Signature(elements(score.bits, 1))),
-            "o": Out(stream.Signature(data.StructLayout({"value": self.width, "last": 1}))),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(elements(score.bits, 1))),
+                "o": Out(stream.Signature(data.StructLayout({"value": self.width, "last": 1}))),
+            }
+        )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

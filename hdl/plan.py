@@ -1,18 +1,21 @@
 """The Plan: how each stage of a Program is built. Frozen, hashable, saved as JSON, edited and given back."""
 
-import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from math import lcm
+from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
+from ..common.files import read_json
 from ..quant.program import Program
-from .lanes import tree_latency
+from .lanes import Reduce, array_latency
 from .requantise import LATENCY as REQUANTISE_LATENCY
 from .stages import Stage, stages_of
 from .window import WindowShape, ring_rows
 
-__all__ = ["FAMILIES", "Plan", "StageBuild", "StagePlan", "bind", "default_stage_plan"]
+__all__ = ["FAMILIES", "Plan", "StageBuild", "StagePlan", "bind", "default_stage_plan", "with_queues"]
 
 FAMILIES = ("dataflow",)
 
@@ -28,7 +31,7 @@ class StagePlan:
     taps : taps of a window row at once: 1, or the width of the window
     requantisers : units behind the array; divides ``pe`` (of a pool: ``simd``)
     rows : of the ring in front of the array
-    queue : beats of the queue behind it
+    queue : beats of the queue behind it, each of whole beats of the next stage
     """
 
     name: str
@@ -88,19 +91,25 @@ class Plan:
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"not a plan: {error}") from error
 
-    def text(self) -> str:
-        """One line of JSON, for hashing."""
-        return json.dumps(self.to_json(), sort_keys=True)
+    @classmethod
+    def read(cls, path: Path) -> "Plan":
+        """The Plan in a JSON file; raises `UserError` when it is missing, broken or impossible."""
+        return cls.from_json(read_json(path, "plan"))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StageBuild:
     """A stage together with its fold: every derived number that the hardware, the memory files and the cycle model
     read.
+
+    Attributes
+    ----------
+    next_simd : elements per beat that the next stage (or the packet) takes
     """
 
     stage: Stage
     plan: StagePlan
+    next_simd: int = 1
 
     @cached_property
     def groups(self) -> int:
@@ -131,22 +140,32 @@ class StageBuild:
 
     @property
     def out_count(self) -> int:
-        """Elements per output beat."""
+        """Elements that leave the array at once."""
         return self.plan.simd if self.stage.requantise is None else self.plan.requantisers
 
     @property
+    def gather(self) -> int:
+        """Beats of the array in one beat of the queue, which holds whole beats of the next stage."""
+        return lcm(self.out_count, self.next_simd) // self.out_count
+
+    @property
+    def split(self) -> int:
+        """Beats of the next stage in one beat of the queue."""
+        return self.gather * self.out_count // self.next_simd
+
+    @property
     def group_beats(self) -> int:
-        """Output beats per group."""
+        """Beats of the array per group."""
         return self.sums // self.out_count
 
     @property
     def array_latency(self) -> int:
         """Cycles from operands to ``done``."""
-        return 1 if self.stage.weight is None else 2 + tree_latency(self.plan.simd * self.plan.taps)
+        return Reduce.latency if self.stage.weight is None else array_latency(self.plan.simd * self.plan.taps)
 
     @property
     def group_latency(self) -> int:
-        """Cycles from the begin of a group to its first output beat in the queue."""
+        """Cycles from the begin of a group to its first beat behind the array."""
         latency = self.window.latency + self.window.steps - 1 + self.array_latency
         return latency + (REQUANTISE_LATENCY if self.stage.requantise is not None else 0)
 
@@ -157,7 +176,7 @@ class StageBuild:
 
     @property
     def out_beats(self) -> int:
-        """Output beats per image."""
+        """Beats of the array per image."""
         channels, height, width = self.stage.result
         return channels * height * width // self.out_count
 
@@ -180,8 +199,9 @@ class StageBuild:
                 f"{self.plan.requantisers} requantisers of {name!r} take {self.group_beats} cycles for a group, "
                 f"but a group comes every {steps}"
             )
-        if self.plan.queue < self.group_beats:
-            raise ValueError(f"queue of {name!r} must hold a group of {self.group_beats} beats, not {self.plan.queue}")
+        least = -(-(self.group_beats + self.gather - 1) // self.gather)
+        if self.plan.queue < least:
+            raise ValueError(f"queue of {name!r} must hold a group, {least} beats, not {self.plan.queue}")
 
 
 def bind(program: Program, plan: Plan) -> tuple[StageBuild, ...]:
@@ -197,7 +217,7 @@ def bind(program: Program, plan: Plan) -> tuple[StageBuild, ...]:
     planned = [stage.name for stage in plan.stages]
     if names != planned:
         raise UserError(f"the plan is for stages {', '.join(planned)}, but the program has {', '.join(names)}")
-    builds = tuple(StageBuild(stage=s, plan=p) for s, p in zip(stages, plan.stages, strict=True))
+    builds = chain(zip(stages, plan.stages, strict=True))
     for build in builds:
         try:
             build.check()
@@ -207,18 +227,50 @@ def bind(program: Program, plan: Plan) -> tuple[StageBuild, ...]:
 
 
 def default_stage_plan(stage: Stage, *, pe: int, simd: int, taps: int) -> StagePlan:
-    """The fold ``pe`` x ``simd`` x ``taps`` with as few requantisers, rows and queue beats as never cost a cycle."""
+    """The fold ``pe`` x ``simd`` x ``taps`` with as few requantisers and rows as never cost a cycle.
+
+    Its queue is for a next stage that takes every beat at once; `with_queues` makes it right for the real one.
+    """
     pool = stage.weight is None
     sums = simd if pool else pe
     row = stage.window[1] // taps * (1 if pool else stage.source[0] // simd)
     steps = stage.window[0] * row
     units = next(u for u in range(1, sums + 1) if sums % u == 0 and sums // u <= steps)
+    row_cycles = (stage.source[2] + 2 * stage.padding) * (stage.source[0] // simd)
     draft = StagePlan(
         name=stage.name, pe=pe, simd=simd, taps=taps, requantisers=units,
-        rows=ring_rows(stage.window[0], stage.stride, stage.source[1] + 2 * stage.padding), queue=1,
+        rows=ring_rows(stage.window[0], stage.stride, row_cycles), queue=1,
     )  # fmt: skip
     build = StageBuild(stage=stage, plan=draft)
-    # A group claims its beats when it begins; they are free again when they have left. Between the two lie the
-    # latency, the beats before and one cycle each for entering and leaving the queue.
-    outstanding = -(-(build.group_latency + build.group_beats + 2) // steps) + 1
-    return StagePlan(**{**asdict(draft), "queue": build.group_beats * outstanding})
+    return replace(draft, queue=_queue(build, pause=0))
+
+
+def with_queues(builds: Sequence[StageBuild]) -> tuple[StagePlan, ...]:
+    """The plans of ``builds`` with queues deep enough that no stage waits for the next one's padding."""
+    joined = chain((build.stage, build.plan) for build in builds)
+    pauses = [following.window.longest_pause for following in joined[1:]] + [1]
+    return tuple(
+        replace(build.plan, queue=_queue(build, pause=pause)) for build, pause in zip(joined, pauses, strict=True)
+    )
+
+
+def _queue(build: StageBuild, *, pause: int) -> int:
+    """Beats of the queue.
+
+    A group claims its beats when it begins; they are free again when they have left. Between the two lie the latency,
+    the beats before them, one cycle each for gathering, entering and leaving, and the longest pause of the next stage.
+    Beats that wait to be gathered come on top.
+    """
+    beats = -(-build.group_beats // build.gather) * build.split
+    cycles = build.group_latency + build.group_beats + beats + 3 + pause
+    claimed = build.group_beats * (-(-cycles // build.window.steps) + 1)
+    return -(-(claimed + build.gather - 1) // build.gather)
+
+
+def chain(stages: Iterable[tuple[Stage, StagePlan]]) -> tuple[StageBuild, ...]:
+    """Builds that know the beats of the stage behind them."""
+    pairs = list(stages)
+    widths = [plan.simd for _, plan in pairs[1:]] + [1]
+    return tuple(
+        StageBuild(stage=stage, plan=plan, next_simd=simd) for (stage, plan), simd in zip(pairs, widths, strict=True)
+    )

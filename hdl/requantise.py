@@ -7,7 +7,7 @@ dividing ``pe``, take them one after the other.
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth import *
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,8 +17,8 @@ from .memory import Image, Rom, Table
 
 __all__ = ["LATENCY", "Constants", "Factors", "Requantiser"]
 
-LATENCY = 5
-"""Cycles from ``done`` of the array to the first ``valid``: capture, product, offset, shift, clamp."""
+LATENCY = 6
+"""Cycles from ``done`` of the array to the first ``valid``: capture, operands, product, offset, shift, clamp."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +57,10 @@ class Constants:
 
     def pack(self, shift: int, lo: int, hi: int) -> int:
         """The word."""
-        return shift | self.result.encode(lo) << self.SHIFT_BITS | (
-            self.result.encode(hi) << (self.SHIFT_BITS + self.result.bits)
+        return (
+            shift
+            | self.result.encode(lo) << self.SHIFT_BITS
+            | (self.result.encode(hi) << (self.SHIFT_BITS + self.result.bits))
         )
 
 
@@ -95,12 +97,14 @@ class Requantiser(wiring.Component):
         self.constants = constants
         self.shift = shift
         self.prefix = prefix
-        super().__init__({
-            "sums": In(pe * total.bits),
-            "done": In(1),
-            "y": Out(units * result.bits),
-            "valid": Out(1),
-        })
+        super().__init__(
+            {
+                "sums": In(pe * total.bits),
+                "done": In(1),
+                "y": Out(units * result.bits),
+                "valid": Out(1),
+            }
+        )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -125,6 +129,10 @@ class Requantiser(wiring.Component):
         for unit in range(self.units):
             acc = held.word_select(unit, self.total.bits)
             acc = acc.as_signed() if self.total.signed else acc
+            # M and B come out of block RAM, which takes half a cycle: they get a register before the multiplier.
+            factor = Signal(signed(MULTIPLIER_BITS), name=f"factor{unit}")
+            operand = Signal(acc.shape(), name=f"operand{unit}")
+            early_offset = Signal(signed(self.offset.bits), name=f"early_offset{unit}")
             mine = word.word_select(unit, pair)
             product = Signal(signed(self.total.bits + MULTIPLIER_BITS + 1), name=f"product{unit}")
             offset = Signal(signed(self.offset.bits), name=f"offset{unit}")
@@ -132,8 +140,11 @@ class Requantiser(wiring.Component):
             shifted = Signal(signed(self.offset.bits + 1), name=f"shifted{unit}")
             y = Signal(self.result.bits, name=f"y{unit}")
             m.d.sync += [
-                product.eq(acc * mine[:MULTIPLIER_BITS].as_signed()),
-                offset.eq(mine[MULTIPLIER_BITS:].as_signed()),
+                factor.eq(mine[:MULTIPLIER_BITS]),
+                operand.eq(acc),
+                early_offset.eq(mine[MULTIPLIER_BITS:]),
+                product.eq(operand * factor),
+                offset.eq(early_offset),
                 wide.eq(product + offset),
                 shifted.eq(wide >> shift),
                 y.eq(Mux(shifted < lo, lo, Mux(shifted > hi, hi, shifted))),

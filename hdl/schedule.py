@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from ..quant.program import Program
 from .plan import StageBuild
-from .streams import Conversion
 
 __all__ = ["Schedule", "StageTiming", "schedule"]
 
@@ -46,7 +45,8 @@ class Schedule:
     Attributes
     ----------
     interval : cycles per image in the steady state
-    latency : cycles from the first input beat to the last output beat of the first image
+    latency : cycles from the first input beat to the last output beat of the first image, when the accelerator has
+        idled long enough to have written the padding in front of it
     """
 
     interval: int
@@ -85,29 +85,25 @@ class Schedule:
 def schedule(builds: tuple[StageBuild, ...], program: Program) -> Schedule:
     """Predict interval and latency.
 
-    The interval is the largest of: what any stage needs to read or write its ring or to emit its beats; what the
-    narrowest converter between two stages passes; the input and output beats.
+    The interval is the largest of what any stage needs to read its ring, to write it, or to emit its beats, and of the
+    input and output beats.
     """
     channels, height, width = program.input.shape
     beats = np.arange(height * width, dtype=np.int64)
-    count = channels
+    split = channels // builds[0].plan.simd
     interval = max(len(beats), program.classes + 1)
     timings = []
     for build in builds:
-        elements = len(beats) * count
-        converter = Conversion(count_i=count, count_o=build.plan.simd)
-        interval = max(interval, build.interval, elements // converter.common)
-        arrivals = _converted(beats, converter)
-        emitted = _stage(build, arrivals)
+        interval = max(interval, build.interval)
+        emitted = _stage(build, _split(beats, split))
         timings.append(
             StageTiming(
                 name=build.stage.name, lanes=build.lanes, interval=build.interval, busy=build.window.read_cycles,
                 first_beat=int(emitted[0]), last_beat=int(emitted[-1]),
             )
         )  # fmt: skip
-        beats, count = _queued(emitted), build.out_count
-    scores = _converted(beats, Conversion(count_i=count, count_o=1))
-    interval = max(interval, len(scores))
+        beats, split = _queued(emitted, build.gather), build.split
+    scores = _split(beats, split)
     return Schedule(interval=interval, latency=int(scores[-1]) + 1, stages=tuple(timings))
 
 
@@ -117,19 +113,17 @@ def _spaced(ready: Cycles, gap: int) -> Cycles:
     return np.asarray(np.maximum.accumulate(ready - ramp) + ramp)
 
 
-def _queued(pushed: Cycles) -> Cycles:
-    """When beats leave a queue."""
-    return _spaced(pushed + 1, 1)
+def _queued(pushed: Cycles, gather: int) -> Cycles:
+    """When beats leave a queue into which ``gather`` at a time enter as one."""
+    entered = pushed if gather == 1 else pushed.reshape(-1, gather)[:, -1] + 1
+    return _spaced(entered + 1, 1)
 
 
-def _converted(beats: Cycles, converter: Conversion) -> Cycles:
-    """When beats leave a width converter."""
-    if (factor := converter.narrows) > 1:
-        taken = _spaced(beats, factor)  # a new beat is taken with the last part of the one before
-        beats = (taken[:, None] + 1 + np.arange(factor)).reshape(-1)
-    if (factor := converter.widens) > 1:
-        beats = beats.reshape(-1, factor)[:, -1] + 1
-    return beats
+def _split(beats: Cycles, parts: int) -> Cycles:
+    """When the parts of beats leave a `Narrow`, which takes a new beat with the last part of the one before."""
+    if parts == 1:
+        return beats
+    return np.asarray((_spaced(beats, parts)[:, None] + 1 + np.arange(parts)).reshape(-1))
 
 
 def _stage(build: StageBuild, arrivals: Cycles) -> Cycles:
@@ -140,7 +134,9 @@ def _stage(build: StageBuild, arrivals: Cycles) -> Cycles:
     ready[p : p + w.height, p : p + w.width] = arrivals.reshape(w.height, w.width, w.chunks)
     written = _spaced(ready.reshape(-1), 1)
     complete = written.reshape(w.padded_height, -1)[:, -1] + 1
-    needed = complete[np.arange(w.out_height) * w.stride + w.kernel[0] - 1]
+    last_rows = np.arange(w.out_height) * w.stride + np.full(w.out_height, max(w.kernel[0], w.stride))
+    last_rows[-1] = w.used_height
+    needed = complete[last_rows - 1]
     begins = _spaced(np.repeat(needed, w.out_width * w.groups), w.steps)
     beats = begins[:, None] + build.group_latency + np.arange(build.group_beats)
     return np.asarray(beats.reshape(-1))

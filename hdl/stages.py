@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ..common.errors import UserError
 from ..quant.formats import Format
-from ..quant.program import ArgMax, AveragePool, Convolution, Flatten, Input, MaxPool, Op, Program, Requantise, Shape
+from ..quant.program import ArgMax, AveragePool, Convolution, Flatten, MaxPool, Op, Program, Requantise, Shape
 from .lanes import sum_format
 
 __all__ = ["Stage", "stages_of"]
@@ -65,9 +65,9 @@ def stages_of(program: Program, *, fixed_weights: bool = False) -> tuple[Stage, 
         for what the dataflow family cannot build, by name.
     """
     consumers: dict[str, list[Op]] = {op.name: [] for op in program.ops}
-    for op in program.ops:
-        for source in program.sources(op):
-            consumers[source].append(op)
+    for reader in program.ops:
+        for source in program.sources(reader):
+            consumers[source].append(reader)
     stages: list[Stage] = []
     op: Op = program.input
     flattened: Shape | None = None
@@ -105,10 +105,8 @@ def _accumulating(
 ) -> Stage:
     x = program.format(op.source)
     source = program.shape(op.source)
-    total = program.format(op.name)
-    lo, hi = total.lo, total.hi
+    lo, hi = program.sum_range(op.name)
     if isinstance(op, AveragePool):
-        lo, hi = x.lo * op.size**2, x.hi * op.size**2
         window, stride, padding, weight, weight_format = (op.size, op.size), op.stride, 0, None, None
         kind, pad = "average", np.zeros(source[0], np.int64)
     else:
@@ -149,4 +147,3 @@ def _pooling(program: Program, op: MaxPool) -> Stage:
         stride=op.stride, padding=op.padding, pad=np.full(source[0], fmt.lo, np.int64), weight=None,
         weight_format=None, total=fmt, requantise=None, offset=None, y=fmt,
     )  # fmt: skip
-

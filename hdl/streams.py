@@ -4,15 +4,13 @@ Every stream keeps Amaranth's rules: once ``valid`` is up, it and the payload ho
 never waits for ``ready``.
 """
 
-from dataclasses import dataclass
-from math import gcd
 from typing import Any
 
-from amaranth import *
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal, unsigned
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Conversion", "Narrow", "Queue", "Rewidth", "Widen", "elements"]
+__all__ = ["Narrow", "Queue", "Widen", "elements"]
 
 
 def elements(bits: int, count: int) -> data.ArrayLayout:
@@ -59,10 +57,12 @@ class Widen(wiring.Component):
 
     def __init__(self, *, bits: int, count: int, factor: int):
         self.factor = factor
-        super().__init__({
-            "i": In(stream.Signature(elements(bits, count))),
-            "o": Out(stream.Signature(elements(bits, count * factor))),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(elements(bits, count))),
+                "o": Out(stream.Signature(elements(bits, count * factor))),
+            }
+        )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -88,10 +88,12 @@ class Narrow(wiring.Component):
 
     def __init__(self, *, bits: int, count: int, factor: int):
         self.factor = factor
-        super().__init__({
-            "i": In(stream.Signature(elements(bits, count * factor))),
-            "o": Out(stream.Signature(elements(bits, count))),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(elements(bits, count * factor))),
+                "o": Out(stream.Signature(elements(bits, count))),
+            }
+        )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -106,54 +108,4 @@ class Narrow(wiring.Component):
             m.d.sync += [held.eq(held >> len(self.o.payload.as_value())), left.eq(left - 1)]
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [held.eq(self.i.payload.as_value()), left.eq(self.factor)]
-        return m
-
-
-@dataclass(frozen=True, kw_only=True)
-class Conversion:
-    """From beats of ``count_i`` elements to beats of ``count_o``, through their greatest common divisor."""
-
-    count_i: int
-    count_o: int
-
-    @property
-    def common(self) -> int:
-        """Elements per beat between the two steps."""
-        return gcd(self.count_i, self.count_o)
-
-    @property
-    def narrows(self) -> int:
-        """Beats into which an input beat is split; 1 means there is no such step."""
-        return self.count_i // self.common
-
-    @property
-    def widens(self) -> int:
-        """Beats of which an output beat is gathered; 1 means there is no such step."""
-        return self.count_o // self.common
-
-
-class Rewidth(wiring.Component):
-    """Converts the width of beats: a `Narrow`, a `Widen`, both, or wires, as its `Conversion` says."""
-
-    def __init__(self, conversion: Conversion, *, bits: int):
-        self.conversion = conversion
-        self.bits = bits
-        super().__init__({
-            "i": In(stream.Signature(elements(bits, conversion.count_i))),
-            "o": Out(stream.Signature(elements(bits, conversion.count_o))),
-        })
-
-    def elaborate(self, platform: Any) -> Module:
-        m = Module()
-        c = self.conversion
-        source = wiring.flipped(self.i)
-        if c.narrows > 1:
-            m.submodules.narrow = narrow = Narrow(bits=self.bits, count=c.common, factor=c.narrows)
-            wiring.connect(m, source, narrow.i)
-            source = narrow.o
-        if c.widens > 1:
-            m.submodules.widen = widen = Widen(bits=self.bits, count=c.common, factor=c.widens)
-            wiring.connect(m, source, widen.i)
-            source = widen.o
-        wiring.connect(m, source, wiring.flipped(self.o))
         return m

@@ -1,14 +1,13 @@
 """The sliding window: a ring of image rows that is written as pixels come and read tap by tap.
 
 Padding is written into the ring like pixels, so that the read side knows no borders. Rows are the unit of account: a
-row can be written when one is free, an output row can be read when all rows it needs are complete. With the ring as
-deep as `ring_rows` says, the array behind it never waits for pixels once the stream in front is fast enough.
+row can be written when one is free, an output row can be read when all rows it needs are complete.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth import *
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,13 +16,18 @@ from .streams import elements
 __all__ = ["Window", "WindowShape", "ring_rows"]
 
 
-def ring_rows(kernel_height: int, stride: int, padded_height: int) -> int:
-    """Rows of the ring for which an image's last output row and the next image's first can be computed back to back.
+SLACK_CYCLES = 16
+"""Cycles that the way from a freed row to the next written one may take in handshakes."""
 
-    While the last row is read, its ``kernel_height`` rows stay; the next image needs as many at once, and ``stride``
-    more let the writer run ahead. Two whole images are always enough.
+
+def ring_rows(kernel_height: int, stride: int, row_cycles: int) -> int:
+    """Rows of the ring with which an array never waits for pixels if the stream in front is as fast as it.
+
+    While an image's last output row is read, its ``kernel_height`` rows stay, and the next image needs as many at once.
+    ``stride`` more are written meanwhile. Rows are given back and written in a loop; what its handshakes take must be
+    covered by rows, too, ``row_cycles`` each.
     """
-    return min(2 * kernel_height + stride, 2 * padded_height)
+    return 2 * kernel_height + stride + -(-SLACK_CYCLES // row_cycles)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,14 +65,19 @@ class WindowShape:
             raise ValueError(f"taps must be 1 or {self.kernel[1]}, the width of the window, not {self.taps}")
         if self.taps > 1 and (self.stride > self.taps or self.depthwise):
             raise ValueError("taps in parallel need a stride of at most the window's width, and a convolution")
-        tail = self.padded_height - (self.out_height - 1) * self.stride
-        if self.rows < max(self.kernel[0] + 1, tail):
-            raise ValueError(f"rows must be at least {max(self.kernel[0] + 1, tail)}, not {self.rows}")
+        least = max(self.kernel[0] + 1, self.stride)
+        if self.rows < least:
+            raise ValueError(f"rows must be at least {least}, not {self.rows}")
 
     @property
     def padded_height(self) -> int:
-        """Rows per image in the ring."""
+        """Rows per image, padding included."""
         return self.height + 2 * self.padding
+
+    @property
+    def used_height(self) -> int:
+        """Rows of the padded image that any window reads; a stride may leave some over, which are dropped."""
+        return (self.out_height - 1) * self.stride + self.kernel[0]
 
     @property
     def padded_width(self) -> int:
@@ -111,6 +120,11 @@ class WindowShape:
         return self.padded_height * self.padded_width * self.chunks
 
     @property
+    def longest_pause(self) -> int:
+        """Longest run of padding, in which no input is taken: from one image's last pixel to the next one's first."""
+        return 2 * self.padding * (self.padded_width + 1) * self.chunks
+
+    @property
     def read_cycles(self) -> int:
         """Cycles per image that the read side needs."""
         return self.out_height * self.out_width * self.groups * self.steps
@@ -140,17 +154,19 @@ class Window(wiring.Component):
     def __init__(self, shape: WindowShape):
         self.shape = shape
         width = shape.simd * shape.bits
-        super().__init__({
-            "i": In(stream.Signature(elements(shape.bits, shape.simd))),
-            "pad_address": Out(range(max(2, shape.chunks))),
-            "pad": In(width),
-            "go": In(1),
-            "begin": Out(1),
-            "x": Out(shape.taps * width),
-            "valid": Out(1),
-            "first": Out(1),
-            "last": Out(1),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(elements(shape.bits, shape.simd))),
+                "pad_address": Out(range(max(2, shape.chunks))),
+                "pad": In(width),
+                "go": In(1),
+                "begin": Out(1),
+                "x": Out(shape.taps * width),
+                "valid": Out(1),
+                "first": Out(1),
+                "last": Out(1),
+            }
+        )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -182,21 +198,22 @@ class Window(wiring.Component):
             (column.value >= p) & (column.value < p + s.width) & (row.value >= p) & (row.value < p + s.height)
             if p else 1
         )  # fmt: skip
+        used = row.value < s.used_height if s.used_height < s.padded_height else Const(1)
         free = Signal()
-        write = Signal()
+        take = Signal()
         m.d.comb += [
-            free.eq(level != s.rows),
+            free.eq((level != s.rows) | ~used),
             self.i.ready.eq(free & inside),
-            write.eq(free & (self.i.valid | ~inside)),
+            take.eq(free & (self.i.valid | ~inside)),
             self.pad_address.eq(chunk.value),
         ]
         for k, port in enumerate(ports):
             m.d.comb += [
                 port.addr.eq(base + chunk.value),
                 port.data.eq(Mux(inside, self.i.payload.as_value(), self.pad) if p else self.i.payload.as_value()),
-                port.en.eq(write & (bank.value == k)),
+                port.en.eq(take & used & (bank.value == k)),
             ]
-        with m.If(write):
+        with m.If(take):
             chunk.step()
             with m.If(chunk.at_end):
                 column.step()
@@ -204,11 +221,13 @@ class Window(wiring.Component):
                 with m.If(bank.at_end):
                     m.d.sync += base.eq(base + s.chunks)
                 with m.If(column.at_end):
-                    m.d.comb += row_done.eq(1)
                     row.step()
                     bank.clear()
-                    row_start.advance(s.bank_row)
-                    m.d.sync += base.eq(row_start.after(s.bank_row))
+                    m.d.sync += base.eq(row_start.value)
+                    with m.If(used):
+                        m.d.comb += row_done.eq(1)
+                        row_start.advance(s.bank_row)
+                        m.d.sync += base.eq(row_start.after(s.bank_row))
 
     def _read_side(self, m: Module, ports: list[Any], level: Signal, rows_freed: Signal) -> None:
         s = self.shape
@@ -225,10 +244,12 @@ class Window(wiring.Component):
 
         at_start, at_last = Signal(), Signal()
         advance = Signal()
+        # A stride beyond the window skips rows; they must be there to be freed, save after the last window.
+        needed = Mux(out_y.at_end, s.kernel[0], max(s.kernel[0], s.stride))
         m.d.comb += [
             at_start.eq((step.value == 0) & (line.value == 0)),
             at_last.eq(step.at_end & line.at_end),
-            self.begin.eq(at_start & self.go & (level >= s.kernel[0])),
+            self.begin.eq(at_start & self.go & (level >= needed)),
             advance.eq(self.begin | ~at_start),
         ]
         stride = s.chunks if s.depthwise else 1
@@ -252,11 +273,10 @@ class Window(wiring.Component):
                             m.d.sync += pixel.eq(0)
                             turn.clear()
                             out_y.step()
-                            tail = s.padded_height - (s.out_height - 1) * s.stride
-                            freed = Mux(out_y.at_end, tail, s.stride)
+                            freed = Mux(out_y.at_end, s.kernel[0], s.stride)
                             following = Mux(
                                 out_y.at_end,
-                                window_row.after(tail * s.bank_row),
+                                window_row.after(s.kernel[0] * s.bank_row),
                                 window_row.after(s.stride * s.bank_row),
                             )
                             m.d.comb += rows_freed.eq(freed)

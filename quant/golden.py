@@ -4,6 +4,7 @@ It shares formats with the hardware, never arithmetic code.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -116,7 +117,7 @@ def _convolution(program: Program, op: Convolution, x: Ints) -> Ints:
     count, _, rows, columns = windows.shape[:4]
     declared = program.format(op.name)
     small = max(-declared.lo, declared.hi) <= _INT32  # exact in 32 bits: the declared range bounds every partial sum
-    kind = np.int32 if small else np.int64
+    kind: Any = np.int32 if small else np.int64
     patches = windows.transpose(0, 2, 3, 1, 4, 5).reshape(count * rows * columns, op.taps).astype(kind)
     filters = op.weight.reshape(outputs, op.taps).astype(kind)
     if op.kernel == "mult":

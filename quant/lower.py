@@ -216,9 +216,7 @@ class _Lowering:
                 stride=stride, padding=padding, pad=np.zeros(weight.shape[1], np.int64),
             )
         )  # fmt: skip
-        return _Pending(
-            op=name, gain=gain, centre=centre, bias=np.zeros(outputs) if bias is None else _numpy(bias)
-        )
+        return _Pending(op=name, gain=gain, centre=centre, bias=np.zeros(outputs) if bias is None else _numpy(bias))
 
     def _batch_norm(self, path: str, layer: nn.BatchNorm1d | nn.BatchNorm2d, source: fx.Node) -> _Pending:
         value = self.values[source]
@@ -402,8 +400,8 @@ def _geometry(layer: nn.Module, path: str) -> tuple[int, int]:
     """Stride and padding."""
     if isinstance(layer, nn.Linear):
         return 1, 0
-    if isinstance(layer, nn.Conv2d):
-        if layer.groups != 1 or layer.dilation != (1, 1) or layer.padding_mode != "zeros":
-            raise UserError(f"convolution at {path!r}: groups, dilation and padding modes are not supported")
+    kind = (layer.groups, layer.dilation, layer.padding_mode) if isinstance(layer, nn.Conv2d) else None
+    if kind not in (None, (1, (1, 1), "zeros")):
+        raise UserError(f"convolution at {path!r}: groups, dilation and padding modes are not supported")
     assert isinstance(layer, nn.Conv2d | AdderConv2d)
     return _square(layer.stride, path), _square(layer.padding, path)

@@ -215,6 +215,16 @@ class Program:
         """Format of an operation's result; of a convolution or average pool: its accumulator for any weights."""
         return self._inferred[name][1]
 
+    def sum_range(self, name: str) -> tuple[int, int]:
+        """Exact range of the sums of a convolution or average pool, for any weights of the format."""
+        op = self.by_name[name]
+        x = self.format(op.source)
+        if isinstance(op, AveragePool):
+            return x.lo * op.size**2, x.hi * op.size**2
+        assert isinstance(op, Convolution)
+        lo, hi = term_range(op.kernel, x, op.weight_format)
+        return lo * op.taps, hi * op.taps
+
     def offset_format(self, op: Requantise) -> Format:
         """Format of B: as wide as the product it is added to."""
         return signed(min(self.format(op.source).bits + MULTIPLIER_BITS, 63))
@@ -231,18 +241,14 @@ class Program:
 
     def macs(self) -> int:
         """Products per image, all convolutions."""
-        return sum(
-            op.taps * int(np.prod(self.shape(op.name))) for op in self.ops if isinstance(op, Convolution)
-        )
+        return sum(op.taps * int(np.prod(self.shape(op.name))) for op in self.ops if isinstance(op, Convolution))
 
     def parameters(self) -> int:
         """Number of integer weights."""
         return sum(op.weight.size for op in self.ops if isinstance(op, Convolution))
 
 
-def infer(
-    op: Op, before: Mapping[str, tuple[Shape, Format]], ops: Mapping[str, Op]
-) -> tuple[Shape, Format]:
+def infer(op: Op, before: Mapping[str, tuple[Shape, Format]], ops: Mapping[str, Op]) -> tuple[Shape, Format]:
     """Shape and format of the result of ``op``, given those of the operations before it.
 
     Raises
@@ -305,9 +311,7 @@ def _infer_convolution(op: Convolution, shape: Shape, fmt: Format) -> tuple[Shap
     return (outputs, rows, columns), format_for(lo * op.taps, hi * op.taps)
 
 
-def _check_requantise(
-    op: Requantise, shape: Shape, fmt: Format, before: Mapping[str, tuple[Shape, Format]]
-) -> None:
+def _check_requantise(op: Requantise, shape: Shape, fmt: Format, before: Mapping[str, tuple[Shape, Format]]) -> None:
     bound = (1 << (MULTIPLIER_BITS - 1)) - 1
     offset = signed(min(fmt.bits + MULTIPLIER_BITS, 63))
     if op.multiplier.shape != (shape[0],) or op.offset.shape != (shape[0],):

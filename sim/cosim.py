@@ -3,7 +3,6 @@
 import json
 import shutil
 import tempfile
-import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -15,12 +14,12 @@ from numpy.typing import NDArray
 
 from ..common.errors import UserError
 from ..common.files import write_text
-from ..hdl.emit import Build, hex_lines, memory_images, pack_pixels, write_memories
+from ..hdl.emit import Build, hex_lines, pack_pixels, write_memories
 from ..quant import golden
 from ..quant.program import Program
 from .verilator import Simulator, build_simulator, find_verilator, run_simulator
 
-__all__ = ["Outcome", "simulate", "simulator_of"]
+__all__ = ["Outcome", "simulate", "simulator_name", "simulator_of"]
 
 _TIMED_IMAGES = 6
 """Images of the run that measures the steady interval when the main run cannot."""
@@ -103,22 +102,21 @@ def simulate(
         if trace == "fst":
             raise_without_lz4()
     simulator = simulator_of(build, trace=trace)
-    expected = golden.run(program, pixels)
-    answers = np.concatenate([expected.scores, expected.classes[:, None]], axis=1)
+    expected = answers(program, pixels)
 
     capacity = int(build.manifest["capacity"])
     part = capacity if executor is None else min(capacity, -(-len(pixels) // 2))
     jobs = [
         _Job(
             build=build, program=program, simulator=simulator, pixels=pixels[k : k + part],
-            expected=answers[k : k + part], stall=stall, seed=seed + k, waves=waves,
+            expected=expected[k : k + part], stall=stall, seed=seed + k, waves=waves,
         )
         for k in range(0, len(pixels), part)
     ]  # fmt: skip
     if stall or len(pixels) < _TIMED_IMAGES:
         again = np.arange(_TIMED_IMAGES) % len(pixels)
         timing = _Job(
-            build=build, program=program, simulator=simulator, pixels=pixels[again], expected=answers[again],
+            build=build, program=program, simulator=simulator, pixels=pixels[again], expected=expected[again],
             stall=0.0, seed=1, waves=None,
         )  # fmt: skip
         jobs.append(timing)
@@ -172,68 +170,67 @@ class _Job:
 
 def run_job(job: _Job) -> dict[str, Any]:
     """Run one part in a folder of its own and return what the bench found."""
-    build = job.build
     with tempfile.TemporaryDirectory(prefix="addax-sim-") as name:
         folder = Path(name)
-        prepare(folder, build, job.program, job.pixels)
-        np.save(folder / "expected.npy", job.expected)
-        (folder / "job.json").write_text(
-            json.dumps({
-                "images": len(job.pixels),
-                "stall": job.stall,
-                "seed": job.seed,
-                "watchdog": min(build.schedule.watchdog(job.stall), (1 << 32) - 1),
-                "data_out": build.manifest["data_out"],
-                "score_bits": build.program.score_format.bits,
-            })
+        outcome = run_job_in(
+            folder, job.build, job.simulator, job.pixels, program=job.program, expected=job.expected, stall=job.stall,
+            seed=job.seed,
         )  # fmt: skip
-        run_simulator(job.simulator, f"{__package__}.bench", folder, settings={}, seed=job.seed)
-        outcome: dict[str, Any] = json.loads((folder / "outcome.json").read_text())
-        if outcome["hung"]:
-            raise UserError(
-                f"the simulation hangs: no output after {outcome['images']} of {len(job.pixels)} images", exit_code=3
-            )
-        if not outcome["packets_ok"]:
-            raise UserError("the RTL ends its packets in the wrong place", exit_code=3)
         if job.waves is not None:
             _keep_waves(folder, job.waves)
     return outcome
 
 
-def prepare(folder: Path, build: Build, program: Program, pixels: NDArray[np.uint8]) -> None:
-    """Put memory files and stimulus where the simulator will run."""
-    if program is build.program:
-        for entry in build.manifest["memories"]:
-            shutil.copy(build.path / entry["file"], folder)
-    else:
-        write_memories(folder, matching_images(build, program))
-    write_text(folder / "stimulus.mem", hex_lines(pack_pixels(pixels), build.manifest["data_in"]))
+def run_job_in(
+    folder: Path, build: Build, simulator: Simulator, pixels: NDArray[np.uint8], *, program: Program | None = None,
+    expected: NDArray[np.int64] | None = None, stall: float = 0.0, seed: int = 1,
+) -> dict[str, Any]:  # fmt: skip
+    """Run ``pixels`` in ``folder``, which keeps what the simulator writes, and return what the bench found.
 
-
-def matching_images(build: Build, program: Program) -> tuple[Any, ...]:
-    """Memory contents of another Program for this build.
+    Parameters
+    ----------
+    expected : (N, classes + 1) scores and class; from the golden model when None
 
     Raises
     ------
     UserError
-        when the Program needs memories of another shape, other formats, or RTL that was made for fixed weights.
+        when the simulation fails, hangs, or ends packets in the wrong place.
     """
-    if build.plan.fixed_weights:
-        raise UserError("this build has its weights' widths fixed; generate it without --fixed-weights to load others")
-    if program.input.shape != build.program.input.shape or program.score_format != build.program.score_format:
-        raise UserError("the program has another input or other scores than the build")
-    images = memory_images(program, build.plan)
-    want = [(e["file"], e["width"], e["depth"]) for e in build.manifest["memories"]]
-    have = [(i.file, i.width, i.depth) for i in images]
-    for wanted, given in zip(want, have, strict=False):
-        if wanted != given:
-            raise UserError(
-                f"the program does not fit the build: {given[0]} would be {given[2]} words of {given[1]} bits, "
-                f"the RTL has {wanted[0]} with {wanted[2]} words of {wanted[1]} bits"
-            )
-    if len(want) != len(have):
-        raise UserError(f"the program does not fit the build: {len(have)} memories, the RTL has {len(want)}")
-    return images
+    program = program or build.program
+    if expected is None:
+        expected = answers(program, pixels)
+    prepare(folder, build, program, pixels)
+    np.save(folder / "expected.npy", expected)
+    job = {
+        "images": len(pixels),
+        "stall": stall,
+        "seed": seed,
+        "watchdog": min(build.schedule.watchdog(stall), (1 << 32) - 1),
+        "data_out": build.manifest["data_out"],
+        "score_bits": build.program.score_format.bits,
+    }
+    (folder / "job.json").write_text(json.dumps(job))
+    run_simulator(simulator, f"{__package__}.bench", folder, seed=seed)
+    outcome: dict[str, Any] = json.loads((folder / "outcome.json").read_text())
+    if outcome["hung"]:
+        raise UserError(
+            f"the simulation hangs: no output after {outcome['images']} of {len(pixels)} images", exit_code=3
+        )
+    if not outcome["packets_ok"]:
+        raise UserError("the RTL ends its packets in the wrong place", exit_code=3)
+    return outcome
+
+
+def answers(program: Program, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """What the golden model expects of every image: scores, then the class, (N, classes + 1)."""
+    result = golden.run(program, pixels)
+    return np.concatenate([result.scores, result.classes[:, None]], axis=1)
+
+
+def prepare(folder: Path, build: Build, program: Program, pixels: NDArray[np.uint8]) -> None:
+    """Put memory files and stimulus where the simulator will run."""
+    write_memories(folder, build.images_for(program))
+    write_text(folder / "stimulus.mem", hex_lines(pack_pixels(pixels), build.manifest["data_in"]))
 
 
 def _keep_waves(folder: Path, target: Path) -> None:
@@ -250,8 +247,3 @@ def _keep_waves(folder: Path, target: Path) -> None:
 def simulator_name() -> str:
     """Which simulator runs."""
     return f"verilator {find_verilator().version}"
-
-
-def rate(cycles: int, begin: float) -> float:
-    """Cycles per second since ``begin`` (a `time.perf_counter` value)."""
-    return cycles / max(time.perf_counter() - begin, 1e-9)

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -172,12 +171,8 @@ def _drop_intermediates(folder: Path, top: str) -> None:
             path.unlink()
 
 
-def run_simulator(simulator: Simulator, module: str, folder: Path, *, settings: Mapping[str, str], seed: int) -> None:
+def run_simulator(simulator: Simulator, module: str, folder: Path, *, seed: int) -> None:
     """Run the cocotb tests of ``module`` in ``folder``.
-
-    Parameters
-    ----------
-    settings : environment variables that the tests read
 
     Raises
     ------
@@ -190,7 +185,7 @@ def run_simulator(simulator: Simulator, module: str, folder: Path, *, settings: 
     try:
         instance.test(
             test_module=module, hdl_toplevel=simulator.top, hdl_toplevel_lang="verilog", build_dir=simulator.folder,
-            test_dir=folder, results_xml=str(results), seed=seed, extra_env=dict(settings), log_file=log,
+            test_dir=folder, results_xml=str(results), seed=seed, log_file=log,
             waves=simulator.trace is not None,
         )  # fmt: skip
     except (RuntimeError, SystemExit, subprocess.CalledProcessError) as error:
@@ -202,4 +197,4 @@ def run_simulator(simulator: Simulator, module: str, folder: Path, *, settings: 
 def _tail(log: Path, lines: int = 12) -> str:
     if not log.is_file():
         return ""
-    return " | ".join(line for line in log.read_text(errors="replace").splitlines() if line.strip()).strip()[-1500:]
+    return " | ".join([line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()][-lines:])

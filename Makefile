@@ -1,0 +1,50 @@
+# A bare checkout needs Python 3.11 or newer, g++, make and perl. `make demo` and `make test` do the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := $(foreach part,common models quant hdl sim reports cli,-p addax.$(part))
+export ADDAX_CACHE ?= $(CURDIR)/.cache
+export PYTHONHASHSEED := 0
+
+.PHONY: demo test check bench lint wheel clean
+
+demo: $(VENV)/ready
+	$(BIN)/addax demo
+
+test: $(VENV)/ready
+	$(BIN)/pytest -m "not slow"
+
+# Minutes: every fold, bit width and kernel through the RTL, proofs, whole test sets.
+check: $(VENV)/ready
+	$(BIN)/pytest
+
+bench: $(VENV)/ready
+	$(BIN)/python -m tests.bench
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	mkdir -p $(VENV)/src && ln -sfn ../.. $(VENV)/src/addax
+	cd $(VENV)/src && MYPYPATH=. ../bin/mypy --config-file ../../pyproject.toml $(PACKAGES)
+
+# Build the wheel and try it in an environment of its own.
+wheel: $(VENV)/ready
+	rm -rf build/wheel build/try
+	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation -w build/wheel .
+	$(PYTHON) -m venv build/try
+	build/try/bin/pip install --quiet -r requirements.lock
+	build/try/bin/pip install --quiet --no-deps build/wheel/*.whl
+	cd build && try/bin/addax quantize lenet5 --kernel adder --bits 8 --data digits -o try/net.addax \
+	    && try/bin/addax evaluate try/net.addax --data digits \
+	    && try/bin/addax generate try/net.addax --device ecp5-45k -o try/build \
+	    && try/bin/addax report try/build
+
+$(VENV)/ready: requirements.lock pyproject.toml
+	@$(PYTHON) common/preflight.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .cache build out *.egg-info

@@ -1,0 +1,371 @@
+"""The command line: one function per verb. What each does lives in the packages."""
+
+import functools
+import json
+import shlex
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from . import __version__
+from .common.console import bar, stderr, steps
+from .common.errors import UserError
+
+__all__ = ["main"]
+
+_PATH = click.Path(path_type=Path)
+_MISMATCH = 3
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="addax")
+def cli() -> None:
+    """From a PyTorch network without multiplications to a verified, costed FPGA accelerator."""
+
+
+def verb(function: Callable[..., int | None]) -> click.Command:
+    """Register a verb and give it the options that all have."""
+
+    @click.option("--debug", is_flag=True, help="Show tracebacks.")
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON value on standard output, nothing else.")
+    @functools.wraps(function)
+    def wrapped(debug: bool, **options: Any) -> int:
+        return function(**options) or 0
+
+    return cli.command(function.__name__.rstrip("_"))(wrapped)
+
+
+def _show(value: Any, as_json: bool, text: Callable[[Console], None]) -> None:
+    if as_json:
+        click.echo(json.dumps(value))
+    else:
+        text(Console(highlight=False))
+
+
+def _rows(title: str, rows: dict[str, Any]) -> Callable[[Console], None]:
+    def text(console: Console) -> None:
+        table = Table(title=title, title_justify="left", show_header=False)
+        for name, value in rows.items():
+            table.add_row(name, str(value))
+        console.print(table)
+
+    return text
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+@verb
+@click.option("-o", "--out", type=_PATH, default=Path("out/demo"), show_default=True, help="Folder of the results.")
+def demo(out: Path, as_json: bool) -> int:
+    """The whole way on the embedded network and data."""
+    from .reports.demo import run_demo
+
+    with steps("demo") as step:
+        result = run_demo(out, step=step)
+    k = result.keys
+    rows = {
+        "accuracy float / int8 / RTL": " / ".join(_percent(k[f"accuracy_{kind}"]) for kind in ("float", "int8", "rtl")),
+        "images through RTL": f"{k['images']}, {k['mismatches']} wrong scores",
+        "cycles per image": f"{k['cycles_per_image']:,} (predicted {k['predicted_cycles_per_image']:,})",
+        f"images/s at {k['clock_mhz']:g} MHz": f"{k['images_per_second']:,.0f}",
+        f"{k['device']}: LUT / FF / block RAM / DSP": f"{k['lut']:,} / {k['ff']:,} / {k['bram']} / {k['dsp']}",
+        "power, modelled": f"{k['power_mw']['total']:.0f} mW ({k['power_mw']['dynamic']:.0f} dynamic), "
+        f"{k['energy_per_image_uj']:.2f} uJ per image",
+        "report": k["report"],
+    }
+    _show(k, as_json, _rows(f"{k['network']}, {k['kernel']} kernel, {k['bits']} bit", rows))
+    return 0 if result.bit_exact else _MISMATCH
+
+
+@verb
+@click.argument("network")
+@click.option("--kernel", default="adder", show_default=True, help="adder or mult.")
+@click.option("--data", "source", default="digits", show_default=True, help="digits, a folder, or a .npz file.")
+@click.option("--epochs", default=60, show_default=True)
+@click.option("--seed", default=0, show_default=True)
+@click.option("-o", "--out", type=_PATH, help="Checkpoint to write.  [default: NETWORK-KERNEL.safetensors]")
+def train(network: str, kernel: str, source: str, epochs: int, seed: int, out: Path | None, as_json: bool) -> None:
+    """Train a network of the zoo."""
+    from .models.recipes import train_network
+
+    if epochs < 1:
+        raise UserError(f"epochs must be a positive integer, not {epochs}")
+    out = out or Path(f"{network}-{kernel}.safetensors")
+    with bar("training", epochs) as advance:
+        value = train_network(
+            network, kernel=kernel, source=source, epochs=epochs, seed=seed, out=out, progress=lambda: advance(1)
+        )
+    _show(value, as_json, _rows(f"{network}, {kernel} kernel", value))
+
+
+@verb
+@click.argument("source", metavar="NET|CKPT|pkg.mod:factory")
+@click.option("--kernel", help="Of a network of the zoo: adder or mult.  [default: adder]")
+@click.option("--weights", type=_PATH, help="safetensors file for NET or factory.")
+@click.option("--bits", default=8, show_default=True, help="2..16, of weights and features.")
+@click.option("--data", "data_source", default="digits", show_default=True, help="Its train split calibrates.")
+@click.option("-o", "--out", type=_PATH, required=True, help=".addax file to write.")
+def quantize(
+    source: str, kernel: str | None, weights: Path | None, bits: int, data_source: str, out: Path, as_json: bool
+) -> None:
+    """Make an integer Program of a trained network."""
+    from .quant.archive import save_program
+    from .quant.quantise import quantise
+
+    with steps("quantising"):
+        program = quantise(source, kernel=kernel, weights=weights, bits=bits, data_source=data_source)
+    save_program(out, program)
+    value = {**program.metadata, "parameters": program.parameters(), "macs": program.macs(), "file": str(out)}
+    _show(value, as_json, _rows("quantised", value))
+
+
+@verb
+@click.argument("program", metavar="NET.addax", type=_PATH)
+@click.option("--data", "source", required=True, help="digits, a folder, or a .npz file.")
+@click.option("--split", default="test", show_default=True)
+@click.option("--limit", type=int, help="Only the first so many images.")
+def evaluate(program: Path, source: str, split: str, limit: int | None, as_json: bool) -> None:
+    """Accuracy of a Program by the golden model."""
+    from .models import data
+    from .quant.archive import load_program
+    from .quant.quantise import evaluate
+
+    loaded = load_program(program)
+    images = data.load(source, split, shape=loaded.input.shape).head(_positive("limit", limit))
+    with steps("evaluating"):
+        value = evaluate(loaded, images).keys()
+    rows = {
+        "correct": f"{value['correct']} of {value['images']}",
+        "accuracy": _percent(value["accuracy"]),
+        "images/s": f"{value['images_per_second']:,.0f}",
+    }
+    _show(value, as_json, _rows(f"{program.name} on {source}, {split}", rows))
+
+
+@verb
+@click.argument("source", metavar="NET.addax|BUILD", type=_PATH)
+@click.option("--format", "fmt", required=True, help="npz or c of a Program, mem of a BUILD.")
+@click.option("--weights", type=_PATH, help="With mem: the .addax whose weights go into the BUILD's memory files.")
+@click.option("-o", "--out", type=_PATH, required=True, help="Folder to write.")
+def export(source: Path, fmt: str, weights: Path | None, out: Path, as_json: bool) -> None:
+    """Write the integers of a Program, or the memory files of a BUILD."""
+    from .hdl.emit import export_memories, open_build
+    from .quant.archive import load_program
+    from .quant.export import export
+
+    if fmt == "mem":
+        export_memories(open_build(source), out, program=load_program(weights) if weights else None)
+    elif weights is not None:
+        raise UserError("--weights goes with --format mem")
+    else:
+        export(load_program(source), out, fmt=fmt)
+    value = {"format": fmt, "folder": str(out), "files": sorted(p.name for p in out.iterdir())}
+    _show(value, as_json, lambda console: console.print(f"wrote {len(value['files'])} files to {out}"))
+
+
+@verb
+@click.argument("program", metavar="NET.addax", type=_PATH)
+@click.option("--arch", default="dataflow", show_default=True)
+@click.option("--device", "device_name", default="ecp5-85k", show_default=True)
+@click.option("--lanes", type=int, help="The fastest design with at most so many lanes.  [default: 80]")
+@click.option("--fps", type=float, help="The cheapest design with so many images per second.")
+@click.option("--plan", "plan_file", type=_PATH, help="A plan.json, perhaps edited.")
+@click.option("--clock", default=50.0, show_default=True, help="MHz.")
+@click.option("--fixed-weights", is_flag=True, help="Size accumulators and shifts for these weights alone.")
+@click.option("--prefix", default="addax", show_default=True, help="Of all Verilog modules.")
+@click.option("-o", "--out", type=_PATH, required=True, help="BUILD folder to write.")
+def generate(
+    program: Path, arch: str, device_name: str, lanes: int | None, fps: float | None, plan_file: Path | None,
+    clock: float, fixed_weights: bool, prefix: str, out: Path, as_json: bool,
+) -> None:  # fmt: skip
+    """Make Verilog, memory files and a test bench of a Program."""
+    from .hdl.emit import generate, sample_vectors
+    from .hdl.fold import fold
+    from .hdl.plan import FAMILIES, Plan
+    from .quant.archive import load_program
+    from .reports.devices import device
+
+    loaded = load_program(program)
+    if arch not in FAMILIES:
+        raise UserError(f"unknown architecture {arch!r}; known: {', '.join(FAMILIES)}")
+    target = device(device_name)
+    if plan_file is not None:
+        if lanes is not None or fps is not None:
+            raise UserError("a plan already says how many lanes there are; leave --lanes and --fps out")
+        plan = Plan.read(plan_file)
+        device(plan.device)
+    else:
+        plan = fold(loaded, device=target.name, clock_mhz=clock, lanes=lanes, fps=fps, fixed_weights=fixed_weights)
+    with steps("generating"):
+        build = generate(loaded, plan, out, vectors=sample_vectors(loaded), prefix=prefix)
+    timing = build.schedule
+    value = {
+        "build": str(out),
+        "device": plan.device,
+        "lanes": timing.lanes,
+        "predicted_cycles_per_image": timing.interval,
+        "predicted_cycles_first_image": timing.latency,
+        "images_per_second": plan.clock_mhz * 1e6 / timing.interval,
+        "bottleneck": timing.bottleneck.name,
+        "plan": plan.to_json(),
+    }
+
+    def text(console: Console) -> None:
+        table = Table(title=f"{out}: {timing.lanes} lanes, {timing.interval:,} cycles per image", title_justify="left")
+        for column in ("stage", "PE", "SIMD", "taps", "lanes", "cycles"):
+            table.add_column(column, justify="left" if column == "stage" else "right")
+        for stage, times in zip(plan.stages, timing.stages, strict=True):
+            cells = (stage.pe, stage.simd, stage.taps, times.lanes, times.interval)
+            table.add_row(stage.name, *(f"{cell:,}" for cell in cells))
+        console.print(table)
+
+    _show(value, as_json, text)
+
+
+@verb
+@click.argument("build", metavar="BUILD", type=_PATH)
+@click.option("--data", "source", required=True, help="digits, a folder, or a .npz file.")
+@click.option("--split", default="test", show_default=True)
+@click.option("--images", type=int, help="Only the first so many.")
+@click.option("--stall", type=float, default=0.0, help="Share of stalled cycles on both ends: 0.3 or 30 (percent).")
+@click.option("--seed", default=1, show_default=True, help="Of the stalls.")
+@click.option("--waves", type=_PATH, help="Waveform file, .vcd or .fst.")
+@click.option("--weights", type=_PATH, help="Load another .addax of the same shapes into the same RTL.")
+def simulate(
+    build: Path, source: str, split: str, images: int | None, stall: float, seed: int, waves: Path | None,
+    weights: Path | None, as_json: bool,
+) -> int:  # fmt: skip
+    """Run images through the RTL and compare every score with the golden model."""
+    from .hdl.emit import open_build
+    from .models import data
+    from .quant.archive import load_program
+    from .sim.cosim import simulate, simulator_name
+
+    opened = open_build(build)
+    program = load_program(weights) if weights else opened.program
+    chosen = data.load(source, split, shape=program.input.shape).head(_positive("images", images))
+    share = stall if stall < 1 else stall / 100
+    with bar("images", len(chosen)) as advance:
+        outcome = simulate(opened, chosen.x, program=program, stall=share, seed=seed, waves=waves, progress=advance)
+    timing = opened.schedule
+    value: dict[str, Any] = {
+        "images": outcome.images,
+        "mismatches": outcome.mismatches,
+        "bit_exact": outcome.bit_exact,
+        "accuracy": float((outcome.classes == chosen.y).mean()),
+        "cycles_first_image": outcome.cycles_first_image,
+        "predicted_cycles_first_image": timing.latency,
+        "cycles_per_image": outcome.cycles_per_image,
+        "predicted_cycles_per_image": timing.interval,
+        "lanes": timing.lanes,
+        "lane_utilization": timing.lane_utilization(outcome.cycles_per_image),
+        "sim_cycles_per_second": outcome.cycles / max(outcome.seconds, 1e-9),
+        "simulator": simulator_name(),
+        "cached_build": outcome.cached_build,
+        "clock_mhz": opened.plan.clock_mhz,
+        "images_per_second": opened.plan.clock_mhz * 1e6 / outcome.cycles_per_image,
+        "first_mismatch": outcome.first_mismatch,
+    }
+    rows = {
+        "images": outcome.images,
+        "wrong scores": outcome.mismatches,
+        "accuracy": _percent(value["accuracy"]),
+        "cycles, first image": f"{outcome.cycles_first_image:,} (predicted {timing.latency:,})",
+        "cycles per image": f"{outcome.cycles_per_image:,} (predicted {timing.interval:,})",
+        "lanes": f"{timing.lanes}, those of {timing.bottleneck.name} busy {_percent(value['lane_utilization'])}",
+        f"images/s at {opened.plan.clock_mhz:g} MHz": f"{value['images_per_second']:,.0f}",
+        "simulated cycles/s": f"{value['sim_cycles_per_second']:,.0f} ({simulator_name()})",
+    }
+    _show(value, as_json, _rows(f"{build} on {source}, {split}", rows))
+    if outcome.bit_exact:
+        return 0
+    stderr.print(f"addax: RTL and golden model differ, first at image, class {outcome.first_mismatch}")
+    return _MISMATCH
+
+
+@verb
+@click.argument("build", metavar="BUILD", type=_PATH)
+@click.option("--synth", is_flag=True, help="Count resources with yosys.")
+@click.option("--place", "placed", is_flag=True, help="Place and route as well: Fmax.")
+@click.option("--seeds", default=1, show_default=True, help="Of place and route; the median is reported.")
+@click.option("--power", is_flag=True, help="Model power from simulated activity (synthesises too).")
+@click.option("--data", "source", default="digits", show_default=True, help="Images for --power.")
+@click.option("-o", "--out", type=_PATH, help="Folder of the report.  [default: BUILD/report]")
+def report(
+    build: Path, synth: bool, placed: bool, seeds: int, power: bool, source: str, out: Path | None, as_json: bool
+) -> None:
+    """Resources, timing and power of a BUILD, as JSON and HTML."""
+    from .hdl.emit import open_build
+    from .models import data
+    from .reports.demo import POWER_IMAGES
+    from .reports.report import make_report
+
+    if seeds < 1:
+        raise UserError(f"seeds must be a positive integer, not {seeds}")
+    opened = open_build(build)
+    pixels = data.load(source, "test", shape=opened.program.input.shape).head(POWER_IMAGES).x if power else None
+    with steps("report") as step:
+        made = make_report(
+            opened, out or build / "report", synth=synth, placed=placed, seeds=seeds, power_images=pixels, step=step,
+            command=shlex.join(["addax", *sys.argv[1:]]),
+        )  # fmt: skip
+    k = made.keys
+    rows = {
+        "device": k["device"],
+        "resources": k["source"] if k["lut"] is not None else "not counted: add --synth",
+        **{name: f"{k[name]:,}" for name in ("lut", "ff", "bram", "dsp", "carry") if k[name] is not None},
+        **({"Fmax": f"{k['fmax_mhz']:.1f} MHz"} if k["fmax_mhz"] else {}),
+        "cycles per image": f"{k['cycles_per_image']:,}",
+        **({"power, modelled": f"{k['power_mw']['total']:.0f} mW, {k['energy_per_image_uj']:.2f} uJ per image"}
+           if power else {}),
+        "report": k["report"],
+    }  # fmt: skip
+    _show(k, as_json, _rows(str(build), rows))
+
+
+def _positive(name: str, value: int | None) -> int | None:
+    if value is not None and value < 1:
+        raise UserError(f"{name} must be a positive integer, not {value}")
+    return value
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status.
+
+    0 success, 1 a user's mistake, 2 wrong usage, 3 RTL and golden model differ, 130 interrupted.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return int(cli.main(args=given, prog_name="addax", standalone_mode=False) or 0)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.UsageError as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("addax: interrupted", err=True)
+        return 130
+    except UserError as error:
+        if "--debug" in given:
+            traceback.print_exc()
+        click.echo(f"addax: {error}", err=True)
+        return error.exit_code
+    except BrokenPipeError:
+        return 1
+    except Exception as error:
+        if "--debug" in given:
+            traceback.print_exc()
+        click.echo(f"addax: internal error: {type(error).__name__}: {error} (--debug shows where)", err=True)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

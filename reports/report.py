@@ -1,0 +1,218 @@
+"""The report of a BUILD: one JSON file in which every number carries unit, tool and version, one HTML file to read."""
+
+import json
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..common.files import atomic_directory, write_json, write_text
+from ..hdl.emit import Build
+from ..hdl.plan import bind
+from ..sim.activity import measure_activity
+from ..sim.cosim import simulator_name
+from .devices import device
+from .power import NOTE, Power, estimate_power
+from .synth import Placement, Resources, Synthesis, place, synthesise
+
+__all__ = ["KIND", "Report", "make_report"]
+
+KIND = "report"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A finished report.
+
+    Attributes
+    ----------
+    keys : the flat values that scripts read
+    html, json : the files
+    """
+
+    keys: dict[str, Any]
+    html: Path
+    json: Path
+
+
+def make_report(
+    build: Build,
+    out: Path,
+    *,
+    synth: bool = False,
+    placed: bool = False,
+    power_images: NDArray[np.uint8] | None = None,
+    seeds: int = 1,
+    extra: dict[str, Any] | None = None,
+    command: str = "",
+    step: Callable[[str], None] = lambda text: None,
+) -> Report:
+    """Measure ``build`` and write ``report.json`` and ``report.html`` into the folder ``out``.
+
+    Parameters
+    ----------
+    synth, placed : run synthesis; place and route as well
+    power_images : (N, C, H, W) images whose simulation gives the switching activity; no power figures when None
+    extra : further figures to show, such as accuracies: name to (value, unit, tool)
+    step : told what begins
+    """
+    target = device(build.plan.device)
+    timing = build.schedule
+    synthesis: Synthesis | None = None
+    placement: Placement | None = None
+    power: Power | None = None
+    if synth or placed or power_images is not None:
+        step("synthesis")
+        synthesis = synthesise(build, target)
+    if placed and synthesis is not None:
+        step("place and route")
+        placement = place(build, synthesis, target, clock_mhz=build.plan.clock_mhz, seeds=seeds)
+    if power_images is not None and synthesis is not None:
+        step("switching activity")
+        activity = measure_activity(build, power_images)
+        power = estimate_power(
+            activity, target, clock_mhz=build.plan.clock_mhz, flip_flops=synthesis.total.ff, interval=timing.interval
+        )
+
+    addax = f"addax {package_version('addax')}"
+    figures = _Figures()
+    model = ("cycle model", addax)
+    figures.add("cycles_per_image", timing.interval, "cycles", *model)
+    figures.add("cycles_first_image", timing.latency, "cycles", *model)
+    figures.add("images_per_second", build.plan.clock_mhz * 1e6 / timing.interval, "1/s", *model)
+    figures.add("lanes", timing.lanes, "lanes", *model)
+    figures.add("macs", build.program.macs(), "products per image", *model)
+    figures.add("parameters", build.program.parameters(), "weights", *model)
+    for name, (value, unit, tool) in (extra or {}).items():
+        figures.add(name, value, unit, tool, addax)
+    if synthesis is not None:
+        by = (synthesis.tool, synthesis.version)
+        for key, unit in (("lut", "LUT4"), ("ff", "flip-flops"), ("bram", "18-kbit block RAMs"),
+                          ("dsp", "18x18 multipliers"), ("carry", "CCU2C"), ("lutram", "16x4 RAMs")):  # fmt: skip
+            figures.add(key, getattr(synthesis.total, key), unit, *by)
+    if placement is not None:
+        figures.add("fmax_mhz", placement.fmax_mhz, "MHz", placement.tool, placement.version)
+    if power is not None:
+        by = (f"power model ({NOTE})", f"{addax}, {simulator_name()}")
+        figures.add("power_static_mw", power.static_mw, "mW", *by)
+        figures.add("power_dynamic_mw", power.dynamic_mw, "mW", *by)
+        figures.add("power_total_mw", power.total_mw, "mW", *by)
+        figures.add("energy_per_image_uj", power.energy_per_image_uj, "uJ", *by)
+
+    total = synthesis.total if synthesis else None
+    keys: dict[str, Any] = {
+        "device": target.name,
+        "source": "placed" if placement else "synthesized" if synthesis else "estimated",
+        **{key: getattr(total, key) if total else None for key in ("lut", "ff", "bram", "dsp", "carry")},
+        "fmax_mhz": placement.fmax_mhz if placement else None,
+        "power_mw": {"static": power.static_mw, "dynamic": power.dynamic_mw, "total": power.total_mw}
+        if power
+        else {"static": None, "dynamic": None, "total": None},
+        "energy_per_image_uj": power.energy_per_image_uj if power else None,
+        "cycles_per_image": timing.interval,
+        "cycles_first_image": timing.latency,
+        "images_per_second": build.plan.clock_mhz * 1e6 / timing.interval,
+        "clock_mhz": build.plan.clock_mhz,
+        "lanes": timing.lanes,
+        "tools": figures.tools(),
+        "report": str(out / "report.html"),
+    }
+    document = {
+        **keys,
+        "figures": figures.items,
+        "stages": _stages(build, synthesis, power),
+        "interconnect": vars(synthesis.parts["interconnect"])
+        if synthesis and "interconnect" in synthesis.parts
+        else None,
+        "seeds_mhz": list(placement.seeds_mhz) if placement else None,
+        "power_note": NOTE if power else None,
+        "program": dict(build.program.metadata),
+        "plan": build.plan.to_json(),
+        "provenance": {
+            "addax": package_version("addax"),
+            "python": platform.python_version(),
+            "command": command,
+            "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        },
+    }
+    step("report")
+    with atomic_directory(out, KIND) as folder:
+        write_json(folder / "report.json", document)
+        write_text(folder / "report.html", _html(document, target, synthesis, power))
+    return Report(keys=keys, html=out / "report.html", json=out / "report.json")
+
+
+class _Figures:
+    """Numbers with unit, tool and version."""
+
+    def __init__(self) -> None:
+        self.items: list[dict[str, Any]] = []
+
+    def add(self, name: str, value: float, unit: str, tool: str, version: str) -> None:
+        self.items.append({"name": name, "value": value, "unit": unit, "tool": tool, "version": version})
+
+    def tools(self) -> dict[str, str]:
+        return {item["tool"]: item["version"] for item in self.items}
+
+
+def _stages(build: Build, synthesis: Synthesis | None, power: Power | None) -> list[dict[str, Any]]:
+    rows = []
+    for stage, timing in zip(bind(build.program, build.plan), build.schedule.stages, strict=True):
+        w = stage.window
+        weight = stage.stage.weight
+        cells = synthesis.parts.get(stage.stage.name, Resources()) if synthesis else None
+        rows.append({
+            "name": stage.stage.name,
+            "kind": stage.stage.kind,
+            "result": list(stage.stage.result),
+            "window": list(stage.stage.window),
+            "pe": stage.plan.pe,
+            "simd": stage.plan.simd,
+            "taps": stage.plan.taps,
+            "lanes": stage.lanes,
+            "requantisers": stage.plan.requantisers if stage.stage.requantise is not None else 0,
+            "cycles": timing.interval,
+            "busy": timing.busy / build.schedule.interval,
+            "macs": stage.stage.macs,
+            "weight_bits": 0 if weight is None or stage.stage.weight_format is None
+            else weight.size * stage.stage.weight_format.bits,
+            "ring_bits": w.taps * w.rows * w.bank_row * w.simd * w.bits,
+            **({} if cells is None else vars(cells)),
+            "power_mw": power.parts_mw.get(stage.stage.name) if power else None,
+        })  # fmt: skip
+    return rows
+
+
+def _html(document: dict[str, Any], target: Any, synthesis: Synthesis | None, power: Power | None) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["number"] = _number
+    parts = None
+    if synthesis:
+        parts = [{"name": name, **vars(cells)} for name, cells in synthesis.parts.items()]
+    return environment.get_template("report.html.j2").render(
+        d=document,
+        device=target,
+        parts=parts,
+        power_parts=sorted(power.parts_mw.items(), key=lambda item: -item[1]) if power else None,
+        plan=json.dumps(document["plan"], indent=2),
+    )
+
+
+def _number(value: Any) -> str:
+    """A number as people read it: thousands apart, four significant digits."""
+    if value is None:
+        return "–"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"

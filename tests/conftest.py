@@ -1,0 +1,42 @@
+"""Shared by all tests: hypothesis profiles with printed, fixed seeds; a cache of their own where none is named."""
+
+import os
+
+import pytest
+from hypothesis import settings
+
+os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
+settings.register_profile("addax", deadline=None, derandomize=True, print_blob=True, max_examples=40)
+settings.load_profile("addax")
+
+
+def pytest_report_header() -> str:
+    return "hypothesis: derandomized; every other random source is seeded in its test"
+
+
+@pytest.fixture(scope="session")
+def digits():
+    from addax.models import data
+
+    return data.load("digits", "test")
+
+
+@pytest.fixture(scope="session")
+def calibration():
+    from addax.models import data
+
+    return data.load("digits", "train").x[:200]
+
+
+@pytest.fixture(scope="session")
+def lenet(calibration):
+    """Quantised LeNet-5 by kernel and bits, each made once."""
+    from functools import cache
+
+    from addax.quant.quantise import quantise
+
+    @cache
+    def make(kernel="adder", bits=8):
+        return quantise("lenet5", kernel=kernel, weights=None, bits=bits, data_source="digits")
+
+    return make

@@ -1,0 +1,94 @@
+# amaranth: UnusedElaboratable=no
+"""Whole small accelerators in Amaranth's simulator: any network, any fold, equal to the golden model, on time."""
+
+import numpy as np
+import pytest
+from addax.common.errors import UserError
+from addax.hdl.dataflow import Pipeline
+from addax.hdl.emit import expected_beats, pack_pixels
+from addax.hdl.plan import bind
+from addax.hdl.schedule import schedule
+from addax.quant import golden
+from networks import random_images, random_plan, random_program
+from streaming import transfer
+
+
+def run_pipeline(program, plan, images, *, stall=0.0, seed=0):
+    """Output beats, and the cycles after the first input beat at which packets end."""
+    total = len(images) * (program.classes + 1)
+    words = [int(word) for word in pack_pixels(images)]
+    pipeline = Pipeline(program, plan)
+    beats, cycles = transfer(pipeline, words, count=total, pause_in=stall, pause_out=stall, seed=seed, settle=200)
+    return beats, cycles[program.classes :: program.classes + 1]
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_any_network_in_any_fold_equals_the_golden_model_on_time(seed):
+    """Protects widths, weight order, padding, pooling, requantising, and the cycle model, all at once."""
+    program = random_program(seed)
+    plan = random_plan(program, seed)
+    images = random_images(program, 5, seed)
+
+    beats, ends = run_pipeline(program, plan, images)
+
+    assert beats == expected_beats(program, golden.run(program, images).scores)
+    timing = schedule(bind(program, plan), program)
+    assert ends[0] == timing.latency
+    assert ends[-1] - ends[-2] == timing.interval
+
+
+@pytest.mark.parametrize("seed", range(100, 108))
+@pytest.mark.parametrize("stall", [0.1, 0.7])
+def test_random_stalls_change_nothing(seed, stall):
+    """Protects the stream contract of every block as they stand in a pipeline."""
+    program = random_program(seed)
+    plan = random_plan(program, seed)
+    images = random_images(program, 3, seed)
+
+    beats, _ = run_pipeline(program, plan, images, stall=stall, seed=seed)
+
+    assert beats == expected_beats(program, golden.run(program, images).scores)
+
+
+@pytest.mark.parametrize("seed", range(200, 206))
+def test_fixed_weights_are_narrower_and_equal(seed):
+    """Protects the widths that are taken from the actual weights."""
+    program = random_program(seed)
+    plan = random_plan(program, seed, fixed_weights=True)
+    loose = bind(program, random_plan(program, seed))
+    images = random_images(program, 3, seed)
+
+    beats, _ = run_pipeline(program, plan, images)
+
+    assert beats == expected_beats(program, golden.run(program, images).scores)
+    for tight, other in zip(bind(program, plan), loose, strict=True):
+        assert tight.stage.total.bits <= other.stage.total.bits
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1000, 1200))
+def test_many_more_networks(seed):
+    program = random_program(seed)
+    plan = random_plan(program, seed)
+    images = random_images(program, 4, seed)
+
+    beats, ends = run_pipeline(program, plan, images)
+
+    assert beats == expected_beats(program, golden.run(program, images).scores)
+    timing = schedule(bind(program, plan), program)
+    assert (ends[0], ends[-1] - ends[-2]) == (timing.latency, timing.interval)
+
+
+def test_scores_keep_their_extremes():
+    """The random networks must exercise what they protect: scores differ, classes vary, clamps are reached."""
+    seen = set()
+    for seed in range(24):
+        program = random_program(seed)
+        result = golden.run(program, random_images(program, 5, seed))
+        seen.add(tuple(np.unique(result.classes)))
+    assert len(seen) > 3
+
+
+def test_a_plan_for_another_network_is_refused():
+    with pytest.raises(UserError, match="the plan is for stages"):
+        bind(random_program(1), random_plan(random_program(2), 2))
