@@ -16,7 +16,10 @@ from .requantise import Requantiser, fetch_in_turn
 from .streams import Narrow, Queue, Widen, elements
 from .window import Window
 
-__all__ = ["Accelerator", "Pipeline", "StageComponent"]
+__all__ = ["PIPELINE", "Accelerator", "Pipeline", "StageComponent"]
+
+PIPELINE = "pipeline"
+"""Name of the instance that holds the stages."""
 
 
 class StageComponent(wiring.Component):
@@ -198,7 +201,7 @@ class Accelerator(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.domains.sync = domain = ClockDomain(local=True)
-        m.submodules.pipeline = inner = self.pipeline
+        m.submodules[PIPELINE] = inner = self.pipeline
         m.d.comb += [
             domain.clk.eq(self.aclk),
             domain.rst.eq(~self.aresetn),

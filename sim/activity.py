@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..common.cache import cached, digest
 from ..common.errors import UserError
+from ..hdl.dataflow import PIPELINE
 from ..hdl.emit import Build
 from .cosim import run_job_in, simulator_of
 from .verilator import find_verilator
@@ -48,7 +49,7 @@ def measure_activity(build: Build, pixels: NDArray[np.uint8]) -> Activity:
         simulator = simulator_of(build, trace="saif")
         with tempfile.TemporaryDirectory(prefix="addax-saif-") as name:
             outcome = run_job_in(Path(name), build, simulator, pixels)
-            toggles = read_saif(Path(name, "dump.saif"), "dut")
+            toggles = read_saif(Path(name, "dump.saif"), f"dut/{PIPELINE}")
         result = {"toggles": toggles, "cycles": outcome["cycles"], "images": len(pixels)}
         (folder / "activity.json").write_text(json.dumps(result))
 
@@ -57,7 +58,10 @@ def measure_activity(build: Build, pixels: NDArray[np.uint8]) -> Activity:
 
 
 def read_saif(path: Path, instance: str) -> dict[str, int]:
-    """Toggle counts under ``instance``: for each of its children everything below, and under "" its own nets.
+    """Toggle counts under ``instance``, a path of names joined by ``/``.
+
+    Each of its children has the toggles of everything below it, "" those of its own nets. Clock nets are left out: what
+    they cost is a matter of flip-flops, not of nets.
 
     Raises
     ------
@@ -65,11 +69,12 @@ def read_saif(path: Path, instance: str) -> dict[str, int]:
         when the file is not SAIF or has no such instance.
     """
     totals: dict[str, int] = {}
+    wanted = instance.split("/")
     stack: list[str] = []
     depth_of: list[int] = []
     depth = 0
     opening = re.compile(r"\(INSTANCE\s+(?:\"[^\"]*\"\s+)?([^\s()]+)")
-    count = re.compile(r"\(TC (\d+)\)")
+    net = re.compile(r"\((\S+) \(T0 .*\(TC (\d+)\)")
     try:
         stream = path.open()
     except OSError as error:
@@ -79,10 +84,9 @@ def read_saif(path: Path, instance: str) -> dict[str, int]:
             if match := opening.search(line):
                 stack.append(match[1])
                 depth_of.append(depth)
-            elif instance in stack and (toggles := count.search(line)):
-                inner = stack[stack.index(instance) + 1 :]
-                part = inner[0] if inner else ""
-                totals[part] = totals.get(part, 0) + int(toggles[1])
+            elif (at := _find(stack, wanted)) and (toggles := net.search(line)) and toggles[1] != "clk":
+                part = stack[at] if len(stack) > at else ""
+                totals[part] = totals.get(part, 0) + int(toggles[2])
             depth += line.count("(") - line.count(")")
             while depth_of and depth <= depth_of[-1]:
                 depth_of.pop()
@@ -90,3 +94,11 @@ def read_saif(path: Path, instance: str) -> dict[str, int]:
     if not totals:
         raise UserError(f"{path} holds no activity of {instance!r}")
     return totals
+
+
+def _find(stack: list[str], wanted: list[str]) -> int:
+    """Where in ``stack`` the path ``wanted`` ends; 0 when it is not there."""
+    for begin in range(len(stack) - len(wanted) + 1):
+        if stack[begin : begin + len(wanted)] == wanted:
+            return begin + len(wanted)
+    return 0

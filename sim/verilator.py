@@ -15,12 +15,12 @@ from cocotb_tools import runner
 from ..common.cache import cached, digest
 from ..common.errors import UserError
 
-__all__ = ["Simulator", "build_simulator", "find_verilator", "run_simulator", "tool_environment"]
+__all__ = ["BUILD_ARGS", "Simulator", "build_simulator", "find_verilator", "run_simulator", "tool_environment"]
 
 MINIMUM = (5, 36)
 """The oldest Verilator that cocotb 2.x works with."""
 
-_BUILD_ARGS = (
+BUILD_ARGS = (
     "--timing",
     "-O3",
     "--x-assign", "fast",
@@ -145,8 +145,9 @@ def build_simulator(sources: tuple[Path, ...], top: str, *, trace: str | None = 
         when Verilator or the compiler fails: the last lines they printed.
     """
     tool = find_verilator()
-    arguments = [*_BUILD_ARGS, *([TRACES[trace]] if trace else [])]
+    arguments = [*BUILD_ARGS, *([TRACES[trace]] if trace else [])]
     texts = [source.read_bytes() for source in sources]
+    parameters = {"FAST_CLOCK": int(trace is None)}
     key = digest(tool.version, sys.version, runner.__file__, top, *arguments, *texts)
 
     def make(folder: Path) -> None:
@@ -154,7 +155,7 @@ def build_simulator(sources: tuple[Path, ...], top: str, *, trace: str | None = 
         try:
             PortsOnlyRunner().build(
                 sources=list(sources), hdl_toplevel=top, build_dir=folder, build_args=arguments,
-                timescale=("1ns", "1ps"), waves=trace is not None, log_file=log,
+                timescale=("1ns", "1ps"), waves=trace is not None, log_file=log, parameters=parameters,
             )  # fmt: skip
         except (RuntimeError, SystemExit, subprocess.CalledProcessError) as error:
             raise UserError(f"verilator failed on {sources[0].name}: {_tail(log) or error}") from error

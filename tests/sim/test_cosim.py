@@ -1,0 +1,144 @@
+"""Whole networks through Verilator: every score of every test image, stalls, other weights, and faults that must show."""
+
+import shutil
+
+import numpy as np
+import pytest
+from addax.common.errors import UserError
+from addax.hdl.emit import export_memories, generate, open_build
+from addax.hdl.fold import fold
+from addax.sim.cosim import simulate, simulator_of
+from networks import random_images, random_plan, random_program
+
+
+@pytest.fixture(scope="module")
+def build_of(lenet, tmp_path_factory, digits):
+    """A BUILD of LeNet-5 by kernel and bits, each generated once."""
+    made = {}
+
+    def make(kernel="adder", bits=8):
+        if (kernel, bits) not in made:
+            program = lenet(kernel, bits)
+            plan = fold(program, device="ecp5-85k", clock_mhz=50.0)
+            out = tmp_path_factory.mktemp("builds") / f"{kernel}{bits}"
+            made[kernel, bits] = generate(program, plan, out, vectors=digits.x[:2])
+        return made[kernel, bits]
+
+    return make
+
+
+@pytest.mark.parametrize(("kernel", "bits"), [("adder", 8), ("adder", 16), ("mult", 8)])
+def test_all_test_images_are_bit_exact_and_on_time(build_of, digits, kernel, bits):
+    """Protects the whole way: 360 images, every class score, the predicted interval and latency."""
+    build = build_of(kernel, bits)
+
+    outcome = simulate(build, digits.x)
+
+    assert (outcome.images, outcome.mismatches, outcome.class_mismatches) == (360, 0, 0)
+    assert outcome.cycles_per_image == build.schedule.interval
+    assert outcome.cycles_first_image == build.schedule.latency
+    assert (outcome.classes == digits.y).mean() >= 0.985
+
+
+@pytest.mark.parametrize("stall", [0.1, 0.5, 0.9])
+def test_all_test_images_survive_random_stalls(build_of, digits, stall):
+    """Protects the AXI4-Stream ends and every stream between."""
+    outcome = simulate(build_of(), digits.x, stall=stall, seed=7)
+
+    assert (outcome.images, outcome.mismatches, outcome.class_mismatches) == (360, 0, 0)
+    assert outcome.cycles_per_image == build_of().schedule.interval  # measured without stalls, in a run of its own
+
+
+def test_other_weights_need_no_new_rtl(build_of, digits, lenet, calibration, tmp_path):
+    """A network trained from another seed runs in the same simulator, bit-exact, without a Verilator build."""
+    import torch
+    from addax.models import data, zoo
+    from addax.models.train import train
+    from addax.quant.lower import lower
+
+    torch.manual_seed(1)
+    module = zoo.build("lenet5", kernel="adder")
+    train(module, data.load("digits", "train").head(200), epochs=2, seed=1)
+    other = lower(module, calibration, bits=8)
+    build = build_of()
+    assert simulator_of(build).cached
+
+    outcome = simulate(build, digits.x, program=other)
+
+    assert (outcome.images, outcome.mismatches, outcome.class_mismatches) == (360, 0, 0)
+    assert outcome.cached_build
+    assert not np.array_equal(outcome.classes, simulate(build, digits.x).classes), "the other weights must matter"
+    export_memories(build, tmp_path / "memories", program=other)
+    assert (tmp_path / "memories" / "fc1_weights.mem").read_text() != (build.path / "fc1_weights.mem").read_text()
+
+
+def test_a_wrong_weight_shows(build_of, digits, tmp_path):
+    """The comparison must be able to fail: one bit of one weight changes scores."""
+    folder = tmp_path / "broken"
+    shutil.copytree(build_of().path, folder)
+    broken = open_build(folder)
+    convolution = next(op for op in broken.program.ops if op.name == "fc3")
+    convolution.weight[0, 0, 0, 0] ^= 1  # in the memory that the RTL reads, and not in the golden model's file
+    expected = build_of().program
+
+    outcome = simulate_against(broken, expected, digits.x[:40])
+
+    assert outcome["mismatches"] > 0
+    assert outcome["first_mismatch"] is not None
+
+
+def simulate_against(build, program, pixels):
+    """What the bench says of ``build``'s RTL and weights when the golden model runs ``program``."""
+    import tempfile
+    from pathlib import Path
+
+    from addax.sim.cosim import answers, run_job_in
+
+    with tempfile.TemporaryDirectory() as name:
+        return run_job_in(
+            Path(name), build, simulator_of(build), pixels, expected=answers(program, pixels)
+        )
+
+
+@pytest.mark.parametrize("seed", [300, 301])
+def test_several_channels_and_pads_reach_the_ports(seed, tmp_path):
+    """Protects the packing of pixels of several channels, and padding with values other than zero, in Verilog."""
+    program = random_program(seed)
+    build = generate(
+        program, random_plan(program, seed), tmp_path / "build", vectors=random_images(program, 1, seed), prefix="other"
+    )
+
+    outcome = simulate(build, random_images(program, 50, seed), stall=0.3)
+
+    assert outcome.bit_exact
+    assert (outcome.cycles_first_image, outcome.cycles_per_image) == (build.schedule.latency, build.schedule.interval)
+
+
+def test_a_waveform_is_written_on_request(build_of, digits, tmp_path):
+    target = tmp_path / "waves" / "lenet.vcd"
+
+    outcome = simulate(build_of(), digits.x[:1], waves=target)
+
+    assert outcome.bit_exact
+    assert "$enddefinitions" in target.read_text(errors="replace")
+
+
+def test_what_cannot_be_simulated_is_said_in_one_line(build_of, digits, lenet, tmp_path):
+    build = build_of()
+    with pytest.raises(UserError, match=r"images of shape \(1, 8, 8\) do not fit the network's \(1, 16, 16\)"):
+        simulate(build, np.zeros((1, 1, 8, 8), np.uint8))
+    with pytest.raises(UserError, match=r"stall must be a share in 0\.\.0\.99, not 1\.0"):
+        simulate(build, digits.x[:1], stall=1.0)
+    with pytest.raises(UserError, match=r"waveform file must end in \.vcd or \.fst"):
+        simulate(build, digits.x[:1], waves=tmp_path / "waves.txt")
+    with pytest.raises(UserError, match="the program does not fit the build: .*memor|another input or other scores"):
+        simulate(build, digits.x[:1], program=lenet("adder", 16))
+
+
+def test_the_harness_can_tell_a_hang(build_of, digits, monkeypatch):
+    """A pipeline that stops answering ends in a message, not in an endless simulation."""
+    from addax.hdl.schedule import Schedule
+
+    monkeypatch.setattr(Schedule, "watchdog", lambda self, stall=0.0: 10)  # shorter than the latency
+    with pytest.raises(UserError, match="the simulation hangs: no output after 0 of 1 images"):
+        simulate(build_of(), digits.x[:1])

@@ -1,0 +1,95 @@
+"""The simulator's own plumbing: the runner's one overridden method, the cache, failures."""
+
+import pytest
+from addax.common.errors import UserError
+from addax.sim import verilator
+from addax.sim.activity import read_saif
+
+
+def test_public_flat_rw_is_gone(monkeypatch):
+    """cocotb's flag halves the speed; if cocotb renames the method we override, this fails before users notice."""
+    runner = verilator.PortsOnlyRunner()
+    monkeypatch.setattr(runner, "_sources", [], raising=False)
+    monkeypatch.setattr(runner, "_verilog_sources", [], raising=False)
+    monkeypatch.setattr(runner, "_build_args", [], raising=False)
+    for name, value in {"hdl_toplevel": "top", "waves": True, "timescale": None, "defines": {}, "includes": []}.items():
+        monkeypatch.setattr(runner, name, value, raising=False)
+
+    verilate, make = runner._build_command()
+
+    assert "--public-flat-rw" not in verilate
+    assert "--trace" not in verilate
+    assert "--vpi" in verilate
+    assert make[0] == "make"
+
+
+def test_broken_verilog_ends_in_one_line_and_leaves_no_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("ADDAX_CACHE", str(tmp_path / "cache"))
+    source = tmp_path / "broken.v"
+    source.write_text("module broken(input a, output b); assign b = missing_function(a); endmodule\n")
+
+    with pytest.raises(UserError, match="verilator failed on broken.v: .*missing_function") as caught:
+        verilator.build_simulator((source,), "broken")
+
+    assert "\n" not in str(caught.value)
+    assert not any(p.is_dir() for p in (tmp_path / "cache" / "verilator").iterdir())
+
+
+def test_an_old_system_verilator_is_passed_over(tmp_path, monkeypatch):
+    """Debian's 5.006 is too old for cocotb: the wheel must win over it, and a new one over the wheel."""
+    for version, expected in (("5.006", "wheel"), ("5.040", "5.40")):
+        folder = tmp_path / version
+        folder.mkdir()
+        tool = folder / "verilator"
+        tool.write_text(f"#!/bin/sh\necho 'Verilator {version} 2023-01-22 rev v{version}'\n")
+        tool.chmod(0o755)
+        monkeypatch.setenv("PATH", str(folder), prepend=":")
+        verilator.find_verilator.cache_clear()
+        assert expected in verilator.find_verilator().version
+    verilator.find_verilator.cache_clear()
+
+
+SAIF = """(SAIFILE
+ (DURATION 100)
+ (INSTANCE top
+  (NET
+   (outside (T0 1) (T1 1) (TZ 0) (TX 0) (TB 0) (TC 1000))
+  )
+  (INSTANCE dut
+   (INSTANCE pipeline
+    (NET
+     (own (T0 1) (T1 1) (TZ 0) (TX 0) (TB 0) (TC 3))
+     (clk (T0 1) (T1 1) (TZ 0) (TX 0) (TB 0) (TC 500))
+    )
+    (INSTANCE conv1
+     (NET
+      (a\\[0\\] (T0 1) (T1 1) (TZ 0) (TX 0) (TB 0) (TC 5))
+     )
+     (INSTANCE array
+      (NET
+       (b (T0 1) (T1 1) (TZ 0) (TX 0) (TB 0) (TC 7))
+      )
+     )
+    )
+    (INSTANCE fc1
+     (NET
+      (c (T0 1) (T1 1) (TZ 0) (TX 0) (TB 0) (TC 11))
+     )
+    )
+   )
+  )
+ )
+)
+"""
+
+
+def test_toggles_are_summed_per_stage(tmp_path):
+    """Nets below a stage count for it, clocks and what lies outside do not count at all."""
+    path = tmp_path / "a.saif"
+    path.write_text(SAIF)
+
+    assert read_saif(path, "dut/pipeline") == {"": 3, "conv1": 12, "fc1": 11}
+    with pytest.raises(UserError, match="holds no activity of 'elsewhere'"):
+        read_saif(path, "elsewhere")
+    with pytest.raises(UserError, match="cannot read activity file"):
+        read_saif(tmp_path / "missing.saif", "dut")
