@@ -1,4 +1,4 @@
-"""Whole networks through Verilator: every score of every test image, stalls, other weights, and faults that must show."""
+"""Whole networks through Verilator: every score of every test image, stalls, other weights, faults that must show."""
 
 import shutil
 
@@ -95,9 +95,7 @@ def simulate_against(build, program, pixels):
     from addax.sim.cosim import answers, run_job_in
 
     with tempfile.TemporaryDirectory() as name:
-        return run_job_in(
-            Path(name), build, simulator_of(build), pixels, expected=answers(program, pixels)
-        )
+        return run_job_in(Path(name), build, simulator_of(build), pixels, expected=answers(program, pixels))
 
 
 @pytest.mark.parametrize("seed", [300, 301])
@@ -131,7 +129,7 @@ def test_what_cannot_be_simulated_is_said_in_one_line(build_of, digits, lenet, t
         simulate(build, digits.x[:1], stall=1.0)
     with pytest.raises(UserError, match=r"waveform file must end in \.vcd or \.fst"):
         simulate(build, digits.x[:1], waves=tmp_path / "waves.txt")
-    with pytest.raises(UserError, match="the program does not fit the build: .*memor|another input or other scores"):
+    with pytest.raises(UserError, match="another input or other scores than the build"):
         simulate(build, digits.x[:1], program=lenet("adder", 16))
 
 

@@ -28,7 +28,7 @@ def test_broken_verilog_ends_in_one_line_and_leaves_no_cache(tmp_path, monkeypat
     source = tmp_path / "broken.v"
     source.write_text("module broken(input a, output b); assign b = missing_function(a); endmodule\n")
 
-    with pytest.raises(UserError, match="verilator failed on broken.v: .*missing_function") as caught:
+    with pytest.raises(UserError, match=r"verilator failed on broken\.v: .*missing_function") as caught:
         verilator.build_simulator((source,), "broken")
 
     assert "\n" not in str(caught.value)

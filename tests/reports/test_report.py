@@ -1,0 +1,158 @@
+"""The report: counted cells, modelled power, and a page whose every number is the one in the JSON file."""
+
+import html
+import json
+import re
+
+import pytest
+from addax.common.errors import UserError
+from addax.hdl.emit import generate
+from addax.reports import synth
+from addax.reports.devices import device, device_names
+from addax.reports.power import estimate_power
+from addax.reports.report import make_report
+from addax.reports.synth import INTERCONNECT, Resources, synthesise
+from addax.sim.activity import Activity, measure_activity
+from networks import random_images, random_plan, random_program
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    program = random_program(300)
+    return generate(
+        program, random_plan(program, 300), tmp_path_factory.mktemp("report") / "build",
+        vectors=random_images(program, 1, 300),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def report(build, tmp_path_factory):
+    pixels = random_images(build.program, 4, 1)
+    out = tmp_path_factory.mktemp("report") / "report"
+    extra = {"accuracy_rtl": (0.9871, "share of 4 test images", "cocotb", "2")}
+    return make_report(build, out, synth=True, power_images=pixels, extra=extra, command="addax <report>")
+
+
+def test_stages_and_what_joins_them_add_up(build):
+    """Hierarchy is kept for counting; nothing may be counted twice or not at all."""
+    found = synthesise(build, device("ecp5-45k"))
+
+    names = [stage.name for stage in build.plan.stages]
+    assert list(found.parts) == [*names, "packet", INTERCONNECT]
+    assert sum(found.parts.values(), Resources()) == found.total
+    assert all(found.parts[name].ff > 0 for name in names)
+    assert all(found.parts[name].lut > 0 for name in names)
+
+
+def test_luts_count_carries_and_rams():
+    """The counting rule of the toolchain: LUT4 + 2 per carry cell, and six for a distributed RAM."""
+    cells = {"LUT4": 10, "CCU2C": 3, "TRELLIS_DPR16X4": 2, "TRELLIS_FF": 7, "DP16KD": 1, "MULT18X18D": 4, "PFUMX": 9}
+
+    assert Resources.of_cells(cells) == Resources(lut=28, ff=7, bram=1, dsp=4, carry=3, lutram=2)
+
+
+def test_every_number_has_unit_tool_and_version(report):
+    document = json.loads(report.json.read_text())
+
+    assert {"lut", "ff", "bram", "dsp", "cycles_per_image", "power_total_mw", "accuracy_rtl"} <= {
+        item["name"] for item in document["figures"]
+    }
+    for item in document["figures"]:
+        assert set(item) == {"name", "value", "unit", "tool", "version"}
+        assert item["unit"] and item["tool"] and item["version"], item
+        assert isinstance(item["value"], int | float)
+    assert document["source"] == "synthesized"
+    assert "modelled" in document["power_note"]
+
+
+def test_the_page_shows_what_the_json_says(report):
+    """Parses the HTML independently of the template: each figure's cell, rounded as people read it."""
+    document = json.loads(report.json.read_text())
+    page = report.html.read_text()
+    shown = {name: html.unescape(text) for name, text in re.findall(r'data-figure="(\w+)">([^<]*)<', page)}
+
+    assert set(shown) == {item["name"] for item in document["figures"]}
+    for item in document["figures"]:
+        value = float(shown[item["name"]].replace(",", ""))
+        assert value == pytest.approx(item["value"], rel=1e-3), item["name"]
+
+
+def test_the_page_is_self_contained_and_safe(report):
+    """It must open offline, and nothing a user names may become markup."""
+    page = report.html.read_text()
+
+    assert not re.search(r"(src|href)\s*=|@import|url\(|<script", page)
+    assert "addax &lt;report&gt;" in page and "<report>" not in page
+
+
+def test_without_synthesis_nothing_is_invented(build, tmp_path):
+    made = make_report(build, tmp_path / "r")
+
+    assert made.keys["source"] == "estimated"
+    assert [made.keys[k] for k in ("lut", "ff", "bram", "dsp", "carry", "fmax_mhz")] == [None] * 6
+    assert made.keys["cycles_per_image"] == build.schedule.interval
+    assert "LUTs per stage" not in made.html.read_text()
+
+
+def test_power_is_toggles_times_energy():
+    """By hand: 1000 toggles and 10 flip-flops in 100 cycles at 100 MHz, 1.1 V, 0.5 pF a net, 0.02 pF a clock pin."""
+    activity = Activity(toggles={"": 200, "to_conv1": 300, "conv1": 500}, cycles=100, images=1)
+
+    power = estimate_power(activity, device("ecp5-85k"), clock_mhz=100.0, flip_flops=10, interval=1000)
+
+    assert power.parts_mw["conv1"] == pytest.approx(5 * 0.5 * 0.5e-12 * 1.21 * 100e6 * 1e3)
+    assert power.parts_mw[INTERCONNECT] == pytest.approx(power.parts_mw["conv1"])
+    assert power.parts_mw["clock"] == pytest.approx(10 * 0.02e-12 * 1.21 * 100e6 * 1e3)
+    assert power.total_mw == pytest.approx(device("ecp5-85k").power.static_mw + sum(power.parts_mw.values()))
+    assert power.energy_per_image_uj == pytest.approx(power.total_mw * 1e-3 * 1000 / 100e6 * 1e6)
+
+
+def test_activity_follows_the_images(build):
+    """Toggles come from the simulation: black images toggle less than noise; every stage is seen."""
+    noise = random_images(build.program, 4, 2)
+
+    busy, still = measure_activity(build, noise), measure_activity(build, noise * 0)
+
+    names = {stage.name for stage in build.plan.stages}
+    assert names | {"packet"} <= set(busy.toggles)
+    assert sum(still.toggles.values()) < sum(busy.toggles.values())
+    assert busy.cycles > 4 * build.schedule.interval
+
+
+def test_unknown_device():
+    with pytest.raises(UserError, match="unknown device 'ecp9'; known: ecp5-25k, ecp5-45k, ecp5-85k"):
+        device("ecp9")
+    assert device_names() == ("ecp5-25k", "ecp5-45k", "ecp5-85k")
+
+
+def test_a_tool_that_dies_shows_its_last_lines_and_caches_nothing(build, tmp_path, monkeypatch):
+    monkeypatch.setenv("ADDAX_CACHE", str(tmp_path / "cache"))
+    tool = tmp_path / "yosys"
+    tool.write_text(
+        '#!/bin/sh\n[ "$1" = -V ] && echo "Yosys 9.99" && exit 0\necho reading\necho "ERROR: out of luck"\nexit 1\n'
+    )
+    tool.chmod(0o755)
+    monkeypatch.setenv("ADDAX_YOSYS", str(tool))
+    synth.yosys_version.cache_clear()
+    try:
+        with pytest.raises(UserError, match=r"yosys failed: reading \| ERROR: out of luck"):
+            synthesise(build, device("ecp5-45k"))
+        assert not any(p.is_dir() for p in (tmp_path / "cache" / "synth").iterdir())
+
+        monkeypatch.setenv("ADDAX_YOSYS", str(tmp_path / "nothing"))
+        synth.yosys_version.cache_clear()
+        with pytest.raises(UserError, match="cannot run yosys"):
+            synthesise(build, device("ecp5-45k"))
+    finally:
+        synth.yosys_version.cache_clear()
+
+
+@pytest.mark.slow
+def test_place_and_route_gives_a_clock(build, tmp_path):
+    made = make_report(build, tmp_path / "r", placed=True, seeds=3)
+
+    assert made.keys["source"] == "placed"
+    assert 20 < made.keys["fmax_mhz"] < 400
+    document = json.loads(made.json.read_text())
+    assert len(document["seeds_mhz"]) == 3
+    assert sorted(document["seeds_mhz"])[1] == made.keys["fmax_mhz"]

@@ -1,0 +1,292 @@
+"""The command line as scripts and people use it: keys, exit codes, one clear line for every mistake."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from addax.cli import main
+from safetensors.numpy import save_file
+
+ADDAX = [sys.executable, "-m", "addax.cli"]
+
+
+@pytest.fixture
+def run(capsys, tmp_path, monkeypatch):
+    """Run a verb in a folder of its own; returns exit status, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        status = main([str(a) for a in arguments])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory):
+    path = tmp_path_factory.mktemp("net") / "lenet.addax"
+    assert main(["quantize", "lenet5", "--kernel", "adder", "--bits", "8", "--data", "digits", "-o", str(path)]) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def build(net, tmp_path_factory):
+    path = tmp_path_factory.mktemp("net") / "build"
+    assert main(["generate", str(net), "--device", "ecp5-85k", "-o", str(path)]) == 0
+    return path
+
+
+def test_the_whole_way_prints_the_keys_that_scripts_read(run, net, build, tmp_path):
+    """Protects the JSON keys of architecture.md, and that nothing else is on standard output."""
+    status, out, _ = run("evaluate", net, "--data", "digits", "--json")
+    value = json.loads(out)
+    assert status == 0
+    assert {"images", "correct", "accuracy", "images_per_second"} <= set(value)
+    assert value["images"] == 360 and value["accuracy"] == value["correct"] / 360 >= 0.985
+
+    status, out, _ = run("simulate", build, "--data", "digits", "--images", "20", "--json")
+    value = json.loads(out)
+    assert status == 0
+    assert {
+        "images", "mismatches", "bit_exact", "accuracy", "cycles_first_image", "cycles_per_image",
+        "predicted_cycles_per_image", "lanes", "lane_utilization", "sim_cycles_per_second", "simulator", "clock_mhz",
+        "images_per_second",
+    } <= set(value)  # fmt: skip
+    assert (value["images"], value["mismatches"], value["bit_exact"]) == (20, 0, True)
+    assert value["cycles_per_image"] == value["predicted_cycles_per_image"]
+    assert 0.9 < value["lane_utilization"] <= 1
+
+    status, out, _ = run("report", build, "--json", "-o", tmp_path / "report")
+    value = json.loads(out)
+    assert status == 0
+    assert {
+        "device", "source", "lut", "ff", "bram", "dsp", "carry", "fmax_mhz", "power_mw", "energy_per_image_uj", "tools",
+    } <= set(value)  # fmt: skip
+    assert set(value["power_mw"]) == {"static", "dynamic", "total"}
+    assert value["source"] == "estimated" and value["device"] == "ecp5-85k"
+
+
+@pytest.mark.parametrize("fmt", ["npz", "c"])
+def test_export_of_a_program(run, net, tmp_path, fmt):
+    status, out, _ = run("export", net, "--format", fmt, "-o", tmp_path / "export", "--json")
+
+    assert status == 0
+    assert "manifest.json" in json.loads(out)["files"]
+
+
+def test_export_of_a_build(run, build, tmp_path):
+    status, out, _ = run("export", build, "--format", "mem", "-o", tmp_path / "mem", "--json")
+
+    assert status == 0
+    names = json.loads(out)["files"]
+    assert "conv1_weights.mem" in names and "manifest.json" in names
+    assert all((tmp_path / "mem" / n).read_bytes() == (build / n).read_bytes() for n in names if n.endswith(".mem"))
+
+
+def test_a_plan_can_be_edited_and_given_back(run, net, build, tmp_path):
+    plan = json.loads((build / "plan.json").read_text())
+    conv2 = next(stage for stage in plan["stages"] if stage["name"] == "conv2")
+    conv2["pe"] = 2 * conv2["pe"]
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+
+    status, out, _ = run("generate", net, "--plan", tmp_path / "plan.json", "-o", tmp_path / "b", "--json")
+
+    assert status == 0
+    assert next(s for s in json.loads(out)["plan"]["stages"] if s["name"] == "conv2")["pe"] == conv2["pe"]
+
+
+def test_training_writes_a_checkpoint_that_quantises(run, tmp_path):
+    status, out, _ = run(
+        "train", "lenet5", "--kernel", "mult", "--epochs", "1", "-o", tmp_path / "c.safetensors", "--json"
+    )
+    assert status == 0
+    assert json.loads(out)["images"] == 360
+
+    status, _, _ = run("quantize", tmp_path / "c.safetensors", "-o", tmp_path / "c.addax")
+    assert status == 0
+
+
+MISTAKES = [
+    (["quantize", "lenet9", "-o", "x.addax"], "unknown network 'lenet9'; known: lenet5"),
+    (["quantize", "lenet5", "--kernel", "shift", "-o", "x.addax"], "unknown kernel 'shift'; known: adder, mult"),
+    (["quantize", "lenet5", "--bits", "17", "-o", "x.addax"], "bits must be in 2..16, not 17"),
+    (["quantize", "lenet5", "--bits", "1", "-o", "x.addax"], "bits must be in 2..16, not 1"),
+    (["quantize", "lenet5", "--data", "nowhere", "-o", "x.addax"], "no data at 'nowhere'"),
+    (["quantize", "missing.safetensors", "-o", "x.addax"], "no checkpoint at missing.safetensors"),
+    (["quantize", "foreign.safetensors", "-o", "x.addax"], "not an addax checkpoint"),
+    (["quantize", "garbage.safetensors", "-o", "x.addax"], "is not a checkpoint"),
+    (["quantize", "net.onnx", "-o", "x.addax"], "ONNX files cannot be read by this version"),
+    (["quantize", "no.such.module:factory", "-o", "x.addax"], "cannot import 'no.such.module'"),
+    (["quantize", "lenet5", "-o", "folder"], "folder is a folder; expected the name of a file to write"),
+    (["quantize", "lenet5", "--data", "wide.npz", "-o", "x.addax"], "images of wide.npz are 1x16x18"),
+    (["evaluate", "missing.addax", "--data", "digits"], "no .addax file at missing.addax"),
+    (["evaluate", "garbage.safetensors", "--data", "digits"], "is not an .addax file"),
+    (["evaluate", "truncated.addax", "--data", "digits"], "truncated.addax is not an .addax file"),
+    (["evaluate", "foreign.safetensors", "--data", "digits"], "is a safetensors file, but not an .addax file"),
+    (["evaluate", "NET", "--data", "digits", "--split", "dev"], "split must be one of train, test, not 'dev'"),
+    (["evaluate", "NET", "--data", "digits", "--limit", "0"], "limit must be a positive integer, not 0"),
+    (["evaluate", "NET", "--data", "wide.npz"], "images of wide.npz are 1x16x18"),
+    (["generate", "NET", "--device", "ecp6", "-o", "b"], "unknown device 'ecp6'; known: ecp5-25k"),
+    (["generate", "NET", "--arch", "systolic", "-o", "b"], "unknown architecture 'systolic'; known: dataflow"),
+    (["generate", "NET", "--lanes", "-3", "-o", "b"], "lanes must be a positive integer, not -3"),
+    (["generate", "NET", "--lanes", "3", "-o", "b"], "3 lanes are too few"),
+    (["generate", "NET", "--fps", "1e9", "-o", "b"], "no fold reaches 1e+09 images/s"),
+    (["generate", "NET", "--clock", "0", "-o", "b"], "clock must be a positive number of MHz, not 0"),
+    (["generate", "NET", "--plan", "missing.json", "-o", "b"], "cannot read plan missing.json"),
+    (["generate", "NET", "--plan", "wide.npz", "-o", "b"], "wide.npz is not a plan"),
+    (["generate", "NET", "--prefix", "1; rm", "-o", "b"], "prefix must be a Verilog identifier"),
+    (["generate", "NET", "-o", "folder"], "folder is not an addax build folder; it is left alone"),
+    (["generate", "NET", "-o", "wide.npz/build"], "cannot create folder"),
+    (["quantize", "lenet5", "-o", "wide.npz/x.addax"], "cannot create folder"),
+    (["quantize", "lenet5", "-o", "/proc/x.addax"], "cannot write /proc/x.addax"),
+    (["generate", "NET", "-o", "/proc/build"], "cannot write to folder /proc"),
+    (["generate", "NET", "-o", "wide.npz"], "wide.npz is a file; expected the name of a folder"),
+    (["simulate", "folder", "--data", "digits"], "folder is not a BUILD folder"),
+    (["simulate", "BUILD", "--data", "digits", "--stall", "100"], "stall must be a share in 0..0.99"),
+    (["simulate", "BUILD", "--data", "digits", "--images", "-1"], "images must be a positive integer, not -1"),
+    (["simulate", "BUILD", "--data", "wide.npz"], "images of wide.npz are 1x16x18"),
+    (["simulate", "BUILD", "--data", "digits", "--waves", "x.txt"], "waveform file must end in .vcd or .fst"),
+    (["report", "missing"], "missing is not a BUILD folder"),
+    (["report", "BUILD", "--place", "--seeds", "0"], "seeds must be a positive integer, not 0"),
+    (["export", "NET", "--format", "pdf", "-o", "e"], "unknown export format 'pdf'; known: npz, c, and mem"),
+    (["export", "NET", "--format", "mem", "-o", "e"], "is not a BUILD folder"),
+    (["export", "NET", "--format", "npz", "--weights", "NET", "-o", "e"], "--weights goes with --format mem"),
+    (["export", "NET", "--format", "npz", "-o", "folder"], "folder is not an addax export folder"),
+    (["train", "lenet9"], "unknown network 'lenet9'"),
+    (["train", "lenet5", "--epochs", "0"], "epochs must be a positive integer, not 0"),
+    (["train", "lenet5", "--data", "wide.npz"], "lenet5 needs a height and width of"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=[" ".join(a) for a, _ in MISTAKES])
+def test_a_mistake_ends_in_one_line_and_leaves_nothing(run, net, build, tmp_path, arguments, message):
+    """Protects users' time: what was expected, what came, where; exit 1; no file appears."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "precious").write_text("mine")
+    save_file({"x": np.zeros(3)}, tmp_path / "foreign.safetensors")
+    (tmp_path / "garbage.safetensors").write_bytes(b"\x00" * 100)
+    (tmp_path / "truncated.addax").write_bytes(net.read_bytes()[:-1000])
+    (tmp_path / "net.onnx").write_bytes(b"")
+    wide = np.zeros((4, 16, 18), np.uint8)
+    np.savez(tmp_path / "wide.npz", train_x=wide, train_y=np.arange(4), test_x=wide, test_y=np.arange(4))
+    before = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*"))
+
+    status, out, err = run(*[{"NET": net, "BUILD": build}.get(a, a) for a in arguments])
+
+    assert (status, out) == (1, "")
+    lines = [line for line in err.splitlines() if line.strip()]
+    assert len(lines) == 1, err
+    assert lines[0].startswith("addax: ") and message in lines[0]
+    assert sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*")) == before
+
+
+def test_wrong_usage_ends_with_2(run):
+    assert run("simulate")[0] == 2
+    assert run("nonsense")[0] == 2
+    assert run("quantize", "lenet5", "--bits", "many", "-o", "x")[0] == 2
+
+
+def test_help_and_version(run):
+    status, out, _ = run("--help")
+    assert status == 0
+    assert all(
+        verb in out for verb in ("demo", "train", "quantize", "evaluate", "export", "generate", "simulate", "report")
+    )
+    assert run("--version")[0] == 0
+
+
+def test_nan_weights_are_refused(run, tmp_path):
+    from addax.models import zoo
+    from addax.models.checkpoint import Recipe, save_checkpoint
+
+    module = zoo.build("lenet5", kernel="adder")
+    module.fc1.weight.data[0, 0] = float("nan")
+    recipe = Recipe(
+        network="lenet5", kernel="adder", shape=(1, 16, 16), classes=10, data="digits", seed=0, epochs=1, accuracy=0.1
+    )
+    save_checkpoint(tmp_path / "nan.safetensors", module, recipe)
+
+    status, _, err = run("quantize", tmp_path / "nan.safetensors", "-o", tmp_path / "x.addax")
+
+    assert status == 1
+    assert "tensor 'fc1.weight'" in err and "NaN or infinite" in err
+    assert not (tmp_path / "x.addax").exists()
+
+
+def test_a_mismatch_ends_with_3(run, build, tmp_path):
+    """A build whose memory files were changed behind its back must not pass for verified."""
+    import shutil
+
+    from addax.sim import cosim
+
+    folder = tmp_path / "changed"
+    shutil.copytree(build, folder)
+    original = cosim.prepare
+
+    def tampering(target, *arguments):
+        original(target, *arguments)
+        words = (target / "fc3_weights.mem").read_text().splitlines()
+        (target / "fc3_weights.mem").write_text("\n".join([words[1], *words[1:]]) + "\n")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cosim, "prepare", tampering)
+        status, out, err = run("simulate", folder, "--data", "digits", "--images", "10", "--json")
+
+    assert status == 3
+    value = json.loads(out)
+    assert not value["bit_exact"] and value["mismatches"] > 0 and value["first_mismatch"]
+    assert "RTL and golden model differ" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "lenet5", "--epochs", "500", "-o", "c.safetensors"],
+        ["simulate", "BUILD", "--data", "digits", "--stall", "0.9"],
+        ["demo", "-o", "demo"],
+    ],
+    ids=["train", "simulate", "demo"],
+)
+def test_an_interrupt_ends_with_130_and_leaves_nothing_half_written(build, tmp_path, arguments):
+    """Ctrl-C reaches the whole process group, as from a terminal."""
+    environment = {**os.environ, "ADDAX_CACHE": str(tmp_path / "cache")}
+    work = tmp_path / "work"
+    work.mkdir()
+    process = subprocess.Popen(
+        [*ADDAX, *[{"BUILD": str(build)}.get(a, a) for a in arguments]], cwd=work, env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, text=True,
+    )  # fmt: skip
+    time.sleep(6)
+    assert process.poll() is None, process.communicate()
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert [p for p in work.rglob("*") if p.name.startswith(".")] == []
+    assert not (work / "c.safetensors").exists()
+    caches = [p for p in Path(environment["ADDAX_CACHE"]).rglob("*") if p.is_dir() and p.name.startswith(".")]
+    assert caches == []
+
+
+def test_the_demo_verb_is_the_whole_way(tmp_path):
+    """The command of the README, in a process of its own, with its table on standard output."""
+    done = subprocess.run(
+        [*ADDAX, "demo", "-o", str(tmp_path / "demo"), "--json"], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    value = json.loads(done.stdout)
+    assert value["mismatches"] == 0 and value["bit_exact"] and value["images"] == 360
+    assert value["cycles_per_image"] == value["predicted_cycles_per_image"]
+    assert min(value["accuracy_float"], value["accuracy_int8"]) >= 0.985
+    assert value["accuracy_rtl"] == value["accuracy_int8"]
+    assert value["lut"] > 1000 and value["power_mw"]["dynamic"] > 0
+    assert Path(value["report"]).is_file()
