@@ -1,0 +1,196 @@
+"""Checkpoints come back as they were; whatever else is given as one is refused in one line."""
+
+import contextlib
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from addax.common.errors import UserError
+from addax.models import zoo
+from addax.models.checkpoint import Recipe, load_checkpoint, save_checkpoint
+from addax.models.layers import KERNELS
+from addax.models.lenet5 import LeNet5
+from addax.models.train import accuracy, predict
+from safetensors.torch import save_file
+
+SHAPE = (1, 12, 12)
+
+
+def recipe(**changes):
+    values = {
+        "network": "lenet5", "kernel": "adder", "shape": SHAPE, "classes": 3, "data": "digits", "seed": 7,
+        "epochs": 2, "accuracy": 0.75,
+    }  # fmt: skip
+    return Recipe(**{**values, **changes})
+
+
+def network(kernel="adder"):
+    """A network whose every parameter and statistic differs from its first value."""
+    torch.manual_seed(0)
+    module = zoo.build("lenet5", kernel=kernel, shape=SHAPE, classes=3)
+    with torch.no_grad():
+        for value in module.state_dict().values():
+            value.copy_(torch.randint(1, 9, value.shape) if not value.is_floating_point() else torch.rand(value.shape))
+    return module
+
+
+def write(path, tensors=None, **header):
+    """A checkpoint as a foreign program could write it; ``header`` overrides what stands in it."""
+    plain = {"kind": "checkpoint", **vars(recipe())}
+    metadata = {"addax": json.dumps({**plain, **header})}
+    save_file(network().state_dict() if tensors is None else tensors, path, metadata=metadata)
+    return path
+
+
+@contextlib.contextmanager
+def refused(*parts):
+    with pytest.raises(UserError) as caught:
+        yield
+    assert "\n" not in str(caught.value)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_checkpoint_comes_back(tmp_path, kernel):
+    module = network(kernel)
+    save_checkpoint(tmp_path / "net.safetensors", module, recipe(kernel=kernel))
+
+    loaded, found = load_checkpoint(tmp_path / "net.safetensors")
+
+    assert found == recipe(kernel=kernel)
+    assert isinstance(loaded, LeNet5) and not loaded.training
+    before, after = module.state_dict(), loaded.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    images = np.random.default_rng(0).integers(0, 256, (4, *SHAPE), dtype=np.uint8)
+    assert np.array_equal(predict(loaded, images), predict(module, images))
+
+
+def test_equal_networks_give_equal_files(tmp_path):
+    for name in ("a", "b"):
+        save_checkpoint(tmp_path / name, network(), recipe())
+
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_shipped_checkpoint_classifies_the_test_digits(digits, kernel):
+    """What ``addax demo`` stands on: 98.5 % or better, and no less than the file itself claims."""
+    path = zoo.shipped_checkpoint("lenet5", kernel)
+    assert path is not None, f"no checkpoint is shipped for kernel {kernel}"
+
+    module, found = load_checkpoint(path)
+
+    assert (found.network, found.kernel, found.shape, found.data) == ("lenet5", kernel, (1, 16, 16), "digits")
+    assert len(digits) == 360
+    assert accuracy(module, digits) >= 0.985
+    assert accuracy(module, digits) == pytest.approx(found.accuracy, abs=1 / 360)
+
+
+def test_nothing_is_shipped_for_an_unknown_network():
+    assert zoo.shipped_checkpoint("resnet20", "adder") is None
+
+
+def test_missing_file_and_folder_are_refused(tmp_path):
+    with refused("no checkpoint at", "gone.safetensors"):
+        load_checkpoint(tmp_path / "gone.safetensors")
+    with refused("no checkpoint at"):
+        load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0, 1e-5, 7e-5, 0.01, 0.5, 0.999])
+def test_truncated_file_is_refused(tmp_path, share):
+    path = write(tmp_path / "net.safetensors")
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+
+    with refused("net.safetensors is not a checkpoint"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\0" * 64, b"\xff" * 64, b"hello, world", pickle.dumps({"weight": [1.0]})],
+    ids=["zeros", "ones", "text", "pickle"],
+)
+def test_garbage_is_refused(tmp_path, content):
+    (tmp_path / "net.safetensors").write_bytes(content)
+
+    with refused("net.safetensors is not a checkpoint"):
+        load_checkpoint(tmp_path / "net.safetensors")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        None, {}, {"format": "pt"}, {"addax": ""}, {"addax": "{"}, {"addax": "{}"}, {"addax": "[]"}, {"addax": "3"},
+        {"addax": "null"}, {"addax": '"text"'}, {"addax": '{"kind": "program"}'}, {"addax": '{"kind": "checkpoint"}'},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_foreign_safetensors_file_is_refused(tmp_path, metadata):
+    save_file({"weight": torch.zeros(3)}, tmp_path / "net.safetensors", metadata=metadata)
+
+    with refused("net.safetensors is a safetensors file, but not an addax checkpoint"):
+        load_checkpoint(tmp_path / "net.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"network": "vgg"}, "unknown network 'vgg'"),
+        ({"kernel": "xnor"}, "unknown kernel 'xnor'"),
+        ({"shape": [1, 15, 15]}, "not 15x15"),
+        ({"colour": "red"}, "not an addax checkpoint"),
+        ({"shape": 5}, "not an addax checkpoint"),
+        ({"shape": [1, 12]}, "net.safetensors"),
+        ({"shape": [1, "a", 12]}, "net.safetensors"),
+        ({"shape": [1, 12.0, 12]}, "net.safetensors"),
+        ({"shape": [-1, 12, 12]}, "net.safetensors"),
+        ({"classes": -3}, "net.safetensors"),
+        ({"classes": "three"}, "net.safetensors"),
+        ({"network": ["lenet5"]}, "net.safetensors"),
+    ],
+    ids=str,
+)
+def test_header_that_makes_no_network_is_refused(tmp_path, change, message):
+    with refused(message):
+        load_checkpoint(write(tmp_path / "net.safetensors", **change))
+
+
+def changed(name, value):
+    tensors = dict(network().state_dict())
+    if value is None:
+        del tensors[name]
+    else:
+        tensors[name] = value
+    return tensors
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("fc3.weight", torch.zeros(3, 84, 1, 2)), ("bn1.running_mean", torch.zeros(7)), ("fc3.weight", None),
+     ("fc4.weight", torch.zeros(1))],
+    ids=["kernel-size", "channels", "missing", "surplus"],
+)  # fmt: skip
+def test_tensors_of_another_network_are_refused_by_name(tmp_path, name, value):
+    with refused("net.safetensors does not fit lenet5", name):
+        load_checkpoint(write(tmp_path / "net.safetensors", changed(name, value)))
+
+
+def test_another_number_of_classes_is_refused(tmp_path):
+    with refused("net.safetensors does not fit lenet5", "size mismatch"):
+        load_checkpoint(write(tmp_path / "net.safetensors", classes=4))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("name", ["conv2.weight", "bn5.running_var"])
+def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path, name, value):
+    tensor = network().state_dict()[name].clone()
+    tensor.view(-1)[-1] = value
+
+    with refused(f"tensor '{name}' of", "net.safetensors", "NaN or infinite"):
+        load_checkpoint(write(tmp_path / "net.safetensors", changed(name, tensor)))
