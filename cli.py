@@ -78,7 +78,7 @@ def demo(out: Path, as_json: bool) -> int:
         f"images/s at {k['clock_mhz']:g} MHz": f"{k['images_per_second']:,.0f}",
         f"{k['device']}: LUT / FF / block RAM / DSP": f"{k['lut']:,} / {k['ff']:,} / {k['bram']} / {k['dsp']}",
         "power, modelled": f"{k['power_mw']['total']:.0f} mW ({k['power_mw']['dynamic']:.0f} dynamic), "
-        f"{k['energy_per_image_uj']:.2f} uJ per image",
+        f"{k['energy_per_image_uj']:.2f} uJ/image",
         "report": k["report"],
     }
     _show(k, as_json, _rows(f"{k['network']}, {k['kernel']} kernel, {k['bits']} bit", rows))
@@ -202,6 +202,8 @@ def generate(
             raise UserError("a plan already says how many lanes there are; leave --lanes and --fps out")
         plan = Plan.read(plan_file)
         device(plan.device)
+        if fixed_weights != plan.fixed_weights and fixed_weights:
+            raise UserError("the plan is not for fixed weights; change it there, or leave --fixed-weights out")
     else:
         plan = fold(loaded, device=target.name, clock_mhz=clock, lanes=lanes, fps=fps, fixed_weights=fixed_weights)
     with steps("generating"):

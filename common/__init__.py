@@ -1,1 +1,1 @@
-"""What every part needs and no part owns: user errors, whole files, a content-addressed cache, an executor."""
+"""What every part needs and no part owns: user errors, whole files, a cache, templates, progress."""

@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from .errors import UserError
+
 __all__ = ["cache_root", "cached", "digest"]
 
 
@@ -37,7 +39,12 @@ def cached(kind: str, key: str, make: Callable[[Path], None]) -> tuple[Path, boo
     that want the same key wait for each other.
     """
     home = cache_root() / kind
-    home.mkdir(parents=True, exist_ok=True)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot write the cache {home}: {error.strerror}; name another folder with ADDAX_CACHE"
+        ) from error
     target = home / key
     with _locked(home / f"{key}.lock"):
         if target.is_dir():

@@ -12,7 +12,7 @@ from typing import Any
 
 from .errors import UserError
 
-__all__ = ["atomic_directory", "read_json", "sha256_of", "write_bytes", "write_json", "write_text"]
+__all__ = ["atomic_directory", "kind_of", "read_json", "sha256_of", "write_bytes", "write_json", "write_text"]
 
 MARKER = "addax.json"
 """Every folder that addax writes holds this file; a folder without it is never replaced."""
@@ -85,31 +85,50 @@ def atomic_directory(path: Path, kind: str) -> Iterator[Path]:
     UserError
         when ``path`` is a file, a folder of another kind, or not writable.
     """
-    path = Path(path)
+    path = Path(path).resolve()
     if path.exists():
         if not path.is_dir():
             raise UserError(f"{path} is a file; expected the name of a folder to write")
-        if any(path.iterdir()) and _kind_of(path) != kind:
+        if any(path.iterdir()) and kind_of(path) != kind:
             raise UserError(f"{path} is not an addax {kind} folder; it is left alone, name another with -o")
-    _prepare_parent(path.absolute())
+    _prepare_parent(path)
     try:
-        temporary = Path(tempfile.mkdtemp(dir=path.absolute().parent, prefix=f".{path.name}."))
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     except OSError as error:
-        raise UserError(f"cannot write to folder {path.absolute().parent}: {error.strerror}") from error
+        raise UserError(f"cannot write to folder {path.parent}: {error.strerror}") from error
     try:
         yield temporary
         write_json(temporary / MARKER, {"kind": kind})
         temporary.chmod(0o755)
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.rename(path)
+        _exchange(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
-def _kind_of(path: Path) -> str | None:
+def _exchange(new: Path, path: Path) -> None:
+    """Put ``new`` in the place of ``path``; what was there stays whole until the new folder stands, and comes back if
+    it cannot.
+    """
+    old = new.with_name(new.name + ".old")
     try:
-        return json.loads((path / MARKER).read_text()).get("kind")
-    except (OSError, ValueError, AttributeError):
+        if path.exists():
+            path.rename(old)
+        try:
+            new.rename(path)
+        except BaseException:
+            if old.exists():
+                old.rename(path)
+            raise
+    except OSError as error:
+        raise UserError(f"cannot replace folder {path}: {error.strerror}") from error
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def kind_of(path: Path) -> str | None:
+    """What addax wrote the folder ``path`` as; None for any other folder."""
+    try:
+        kind = json.loads((path / MARKER).read_text())["kind"]
+    except (OSError, ValueError, KeyError, TypeError):
         return None
+    return kind if isinstance(kind, str) else None

@@ -16,10 +16,12 @@ from .requantise import Requantiser, fetch_in_turn
 from .streams import Narrow, Queue, Widen, elements
 from .window import Window
 
-__all__ = ["PIPELINE", "Accelerator", "Pipeline", "StageComponent"]
+__all__ = ["PIPELINE", "STAGE", "Accelerator", "Pipeline", "StageComponent"]
 
 PIPELINE = "pipeline"
 """Name of the instance that holds the stages."""
+STAGE = "stage_"
+"""What the instance of a stage puts before the stage's name, so that no name collides with other parts."""
 
 
 class StageComponent(wiring.Component):
@@ -149,9 +151,9 @@ class Pipeline(wiring.Component):
         split = self.channels // self.builds[0].plan.simd
         for build in self.builds:
             name = build.stage.name
-            source = _split(m, name, source, bits, build.plan.simd, split)
-            images = stage_images(build, fixed=self.plan.fixed_weights)
-            m.submodules[name] = component = StageComponent(build, images, prefix=self.prefix)
+            source = _split(m, STAGE + name, source, bits, build.plan.simd, split)
+            images = stage_images(build, fixed=self.plan.fixed_weights, prefix=self.prefix or "addax")
+            m.submodules[STAGE + name] = component = StageComponent(build, images, prefix=self.prefix)
             wiring.connect(m, source, component.i)
             source, bits, split = component.o, build.stage.y.bits, build.split
         source = _split(m, "packet", source, bits, 1, split)
@@ -165,7 +167,7 @@ def _split(m: Module, name: str, source: Any, bits: int, count: int, parts: int)
     """``source`` in beats of ``count`` elements."""
     if parts == 1:
         return source
-    m.submodules[f"to_{name}"] = narrow = Narrow(bits=bits, count=count, factor=parts)
+    m.submodules[f"split_{name}"] = narrow = Narrow(bits=bits, count=count, factor=parts)
     wiring.connect(m, source, narrow.i)
     return narrow.o
 

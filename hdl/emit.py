@@ -8,19 +8,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
 from ..common.errors import UserError
-from ..common.files import atomic_directory, read_json, sha256_of, write_bytes, write_json, write_text
+from ..common.files import atomic_directory, kind_of, read_json, sha256_of, write_bytes, write_json, write_text
+from ..common.templates import render
 from ..quant import golden
 from ..quant.archive import load_program, program_bytes
 from ..quant.program import Program
 from .layout import stage_images
 from .memory import Image
+from .packet import packet_bits
 from .plan import Plan, bind
 from .schedule import Schedule, schedule
+from .stages import Stage
 
 __all__ = [
     "Build", "export_memories", "generate", "hex_lines", "open_build", "pack_pixels", "sample_vectors",
@@ -30,6 +32,21 @@ __all__ = [
 KIND = "build"
 HARNESS_BEATS = 1 << 18
 """Input beats that the harness can hold: simulations of more images run in parts."""
+LEAST_IMAGES = 8
+"""Images that the harness can hold, however large they are: enough to see a steady interval."""
+VERILOG_KEYWORDS = frozenset(
+    """
+    always and assign automatic begin buf bufif0 bufif1 case casex casez cell cmos config deassign default defparam
+    design disable edge else end endcase endconfig endfunction endgenerate endmodule endprimitive endspecify endtable
+    endtask event for force forever fork function generate genvar highz0 highz1 if ifnone incdir include initial inout
+    input instance integer join large liblist library localparam macromodule medium module nand negedge nmos nor
+    noshowcancelled not notif0 notif1 or output parameter pmos posedge primitive pull0 pull1 pulldown pullup
+    pulsestyle_ondetect pulsestyle_onevent rcmos real realtime reg release repeat rnmos rpmos rtran rtranif0 rtranif1
+    scalared showcancelled signed small specify specparam strong0 strong1 supply0 supply1 table task time tran tranif0
+    tranif1 tri tri0 tri1 triand trior trireg unsigned use vectored wait wand weak0 weak1 while wire wor xnor xor
+    logic bit byte int shortint longint class package interface program property sequence do return var
+    """.split()  # noqa: SIM905  quotes around each word would not help
+)
 
 
 def generate(program: Program, plan: Plan, out: Path, *, vectors: NDArray[np.uint8], prefix: str = "addax") -> "Build":
@@ -45,7 +62,7 @@ def generate(program: Program, plan: Plan, out: Path, *, vectors: NDArray[np.uin
     UserError
         when the Plan does not fit, the prefix is no identifier, or ``out`` cannot be written.
     """
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", prefix):
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", prefix) or prefix in VERILOG_KEYWORDS:
         raise UserError(f"prefix must be a Verilog identifier, not {prefix!r}")
     builds = bind(program, plan)
     timing = schedule(builds, program)
@@ -53,16 +70,16 @@ def generate(program: Program, plan: Plan, out: Path, *, vectors: NDArray[np.uin
         write_bytes(folder / "program.addax", program_bytes(program))
         write_json(folder / "plan.json", plan.to_json())
         write_text(folder / f"{prefix}.v", _verilog(program, plan, prefix))
-        images = memory_images(program, plan)
+        images = memory_images(program, plan, prefix)
         write_memories(folder, images)
         facts: dict[str, Any] = {
             "prefix": prefix,
             "beats": program.input.shape[1] * program.input.shape[2],
             "answers": program.classes + 1,
             "data_in": 8 * program.input.shape[0],
-            "data_out": -(-program.score_format.bits // 8) * 8,
+            "data_out": packet_bits(program.score_format, program.classes),
         }
-        capacity = max(1, HARNESS_BEATS // facts["beats"])
+        capacity = max(LEAST_IMAGES, len(vectors), HARNESS_BEATS // facts["beats"])
         write_text(
             folder / f"{prefix}_harness.v",
             _render("harness.v.j2", capacity=capacity, settle=builds[0].window.longest_pause, **facts),
@@ -87,14 +104,19 @@ def generate(program: Program, plan: Plan, out: Path, *, vectors: NDArray[np.uin
             "schedule": timing.to_json(),
             "memories": [memory_entry(image) for image in images],
         }
+        manifest["files"] = {
+            file.name: sha256_of(file.read_bytes()) for file in sorted(folder.iterdir()) if file.name != "manifest.json"
+        }
         write_json(folder / "manifest.json", manifest)
     return open_build(out)
 
 
-def memory_images(program: Program, plan: Plan) -> tuple[Image, ...]:
+def memory_images(program: Program, plan: Plan, prefix: str = "addax") -> tuple[Image, ...]:
     """Contents of all memory files of a build."""
     return tuple(
-        image for build in bind(program, plan) for image in stage_images(build, fixed=plan.fixed_weights).all()
+        image
+        for build in bind(program, plan)
+        for image in stage_images(build, fixed=plan.fixed_weights, prefix=prefix).all()
     )
 
 
@@ -146,13 +168,7 @@ def _verilog(program: Program, plan: Plan, prefix: str) -> str:
 
 
 def _render(template: str, **values: Any) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701  Verilog, not HTML
-    )
-    return environment.get_template(template).render(**values)
+    return render(Path(__file__).with_name(template), **values)
 
 
 def pack_pixels(images: NDArray[np.uint8]) -> NDArray[np.object_] | NDArray[np.uint64]:
@@ -168,7 +184,7 @@ def pack_pixels(images: NDArray[np.uint8]) -> NDArray[np.object_] | NDArray[np.u
 
 def expected_beats(program: Program, scores: NDArray[np.int64]) -> list[int]:
     """Output beats as ``{last, data}`` words: scores sign-extended to whole bytes, then the class with last."""
-    bits = -(-program.score_format.bits // 8) * 8
+    bits = packet_bits(program.score_format, program.classes)
     mask = (1 << bits) - 1
     beats: list[int] = []
     for row in scores.tolist():
@@ -212,23 +228,31 @@ class Build:
         """
         if program is not self.program:
             self._check_fits(program)
-        return memory_images(program, self.plan)
+        return memory_images(program, self.plan, self.prefix)
 
     def _check_fits(self, program: Program) -> None:
         if self.plan.fixed_weights:
             raise UserError("this build is sized for its own weights; generate it without --fixed-weights")
         if program.input.shape != self.program.input.shape or program.score_format != self.program.score_format:
-            raise UserError("the program has another input or other scores than the build")
-        have = [(image.file, image.depth, image.width) for image in memory_images(program, self.plan)]
-        want = [(entry["file"], entry["depth"], entry["width"]) for entry in self.manifest["memories"]]
-        if len(have) != len(want):
-            raise UserError(f"the program does not fit the build: {len(have)} memories, the RTL has {len(want)}")
-        for (name, depth, width), wanted in zip(have, want, strict=True):
-            if (name, depth, width) != wanted:
-                raise UserError(
-                    f"the program does not fit the build: {name} would be {depth} words of {width} bits, "
-                    f"the RTL has {wanted[0]} with {wanted[1]} words of {wanted[2]} bits"
-                )
+            raise UserError("the program does not fit the build: it has another input or other scores than the build")
+        ours, theirs = ([build.stage for build in bind(p, self.plan)] for p in (self.program, program))
+        for have, want in zip(theirs, ours, strict=True):
+            for aspect in Stage.SHAPE:
+                if getattr(have, aspect) != getattr(want, aspect):
+                    raise UserError(
+                        f"the program does not fit the build: {aspect} of {want.name} is {getattr(have, aspect)}, "
+                        f"the RTL is made for {getattr(want, aspect)}"
+                    )
+
+    def check_files(self) -> None:
+        """Refuse a folder whose files are not those that were generated, by the manifest's checksums."""
+        for name, checksum in self.manifest["files"].items():
+            try:
+                data = (self.path / name).read_bytes()
+            except OSError as error:
+                raise UserError(f"{self.path} is a broken BUILD folder: {name} is missing") from error
+            if sha256_of(data) != checksum:
+                raise UserError(f"{self.path} is a broken BUILD folder: {name} was changed after 'addax generate'")
 
     @property
     def sources(self) -> tuple[Path, Path]:
@@ -244,16 +268,16 @@ def open_build(path: Path) -> Build:
     UserError
         when ``path`` is no BUILD or a broken one.
     """
-    marker = path / "addax.json"
-    if not marker.is_file() or read_json(marker, "build marker").get("kind") != KIND:
+    if kind_of(path) != KIND:
         raise UserError(f"{path} is not a BUILD folder; make one with 'addax generate'")
+    manifest = read_json(path / "manifest.json", "manifest")
+    if not isinstance(manifest, dict) or not {"prefix", "memories", "files", "capacity", "beats"} <= set(manifest):
+        raise UserError(f"{path} is a broken BUILD folder: its manifest is incomplete")
     build = Build(
         path=path.absolute(),
         program=load_program(path / "program.addax"),
-        plan=Plan.from_json(read_json(path / "plan.json", "plan")),
-        manifest=read_json(path / "manifest.json", "manifest"),
+        plan=Plan.read(path / "plan.json"),
+        manifest=manifest,
     )
-    for source in build.sources:
-        if not source.is_file():
-            raise UserError(f"{path} is a broken BUILD folder: {source.name} is missing")
+    build.check_files()
     return build

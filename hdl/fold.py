@@ -58,34 +58,37 @@ def fold(
     if fps is not None and not 0 < fps < float("inf"):
         raise UserError(f"frames per second must be a positive number, not {fps}")
     options = [_options(stage, cost) for stage in stages_of(program, fixed_weights=fixed_weights)]
-    pixels = prod(program.input.shape[1:])
+    # Whatever the stages do, pixels come and scores go one per cycle.
+    ports = max(prod(program.input.shape[1:]), program.classes + 1)
 
     def cheapest(interval: int) -> list[StageBuild] | None:
         return _cheapest_chain(options, program, interval, cost)
 
-    intervals = sorted({b.interval for choices in options for b in choices} | {pixels})
+    intervals = sorted({max(ports, b.interval) for choices in options for b in choices})
     fastest = next(t for t in intervals if cheapest(t) is not None)
     if fps is not None:
-        target = int(clock_mhz * 1e6 / fps)
+        target = int(clock_mhz * 1e6 / fps * (1 + 1e-9))
         if target < fastest:
-            limit = max(options, key=lambda choices: min(b.interval for b in choices))[0].stage.name
+            least = {choices[0].stage.name: min(b.interval for b in choices) for choices in options}
+            slowest = max(least, key=lambda name: least[name])
+            limit = slowest if least[slowest] == fastest else "the ports"
             raise UserError(
                 f"no fold reaches {fps:g} images/s at {clock_mhz:g} MHz; the fastest takes {fastest} cycles per image "
-                f"({clock_mhz * 1e6 / fastest:.0f} images/s), limited by {limit}"
+                f"({int(clock_mhz * 1e6 / fastest)} images/s), limited by {limit}"
             )
         chosen = cheapest(target)
     else:
         budget = lanes if lanes is not None else DEFAULT_LANES
+        target = intervals[-1]
         chosen = next((c for t in intervals if (c := cheapest(t)) and sum(b.lanes for b in c) <= budget), None)
         if chosen is None:
             least = sum(min(b.lanes for b in choices) for choices in options)
             raise UserError(f"{budget} lanes are too few: the network needs at least {least}, one per layer")
     assert chosen is not None
     plan = Plan(
-        family="dataflow", device=device, clock_mhz=clock_mhz, fixed_weights=fixed_weights,
-        stages=with_queues(chosen),
-    )  # fmt: skip
-    assert schedule(bind(program, plan), program).interval in intervals or fps is not None
+        family="dataflow", device=device, clock_mhz=clock_mhz, fixed_weights=fixed_weights, stages=with_queues(chosen)
+    )
+    assert schedule(bind(program, plan), program).interval <= target
     return plan
 
 

@@ -9,7 +9,7 @@ one more: exactly ``n``. The sum is kept positive; the requantise multiplies it 
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -117,7 +117,8 @@ class FoldedArray(wiring.Component):
     def _lane(self, m: Module, x: Value, w: Value, name: str) -> _Term:
         lo, hi = term_range(self.kernel, self.x_format, self.w_format)
         if self.kernel == "mult":
-            product = Signal(signed(format_for(lo, hi).bits), name=f"{name}_product")
+            fmt = format_for(lo, hi)
+            product = Signal(Shape(fmt.bits, fmt.signed), name=f"{name}_product")
             m.d.sync += product.eq(x * w)
             return _Term(product, None)
         bits = format_for(0, -lo).bits

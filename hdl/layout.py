@@ -37,20 +37,20 @@ class StageImages:
         return tuple(i for i in (self.weights, self.factors, self.constants, self.pad) if i is not None)
 
 
-def stage_images(build: StageBuild, *, fixed: bool) -> StageImages:
-    """The memory contents of ``build``."""
+def stage_images(build: StageBuild, *, fixed: bool, prefix: str = "addax") -> StageImages:
+    """The memory contents of ``build``. Names begin with ``prefix``, so that two accelerators can share a folder."""
     stage = build.stage
     weights = factors = constants = pad = None
     if stage.weight is not None and stage.weight_format is not None:
         weights = Image(
-            name=f"{stage.name}_weights",
+            name=f"{prefix}_{stage.name}_weights",
             width=build.lanes * stage.weight_format.bits,
             words=_weight_words(build, stage.weight, stage.weight_format),
         )
         if stage.padding:
             rows = stage.pad.reshape(-1, build.plan.simd)
             pad = Image(
-                name=f"{stage.name}_pad",
+                name=f"{prefix}_{stage.name}_pad",
                 width=build.plan.simd * stage.x.bits,
                 words=tuple(_pack(row, stage.x) for row in rows),
             )
@@ -63,11 +63,13 @@ def stage_images(build: StageBuild, *, fixed: bool) -> StageImages:
             multiplier.reshape(-1, layout.units).tolist(), op.offset.reshape(-1, layout.units).tolist(), strict=True
         )
         factors = Image(
-            name=f"{stage.name}_factors", width=layout.width, words=tuple(layout.pack(ms, bs) for ms, bs in beats)
+            name=f"{prefix}_{stage.name}_factors",
+            width=layout.width,
+            words=tuple(layout.pack(ms, bs) for ms, bs in beats),
         )
         shared = Constants(result=stage.y)
         constants = Image(
-            name=f"{stage.name}_constants", width=shared.width, words=(shared.pack(op.shift, op.lo, op.hi),)
+            name=f"{prefix}_{stage.name}_constants", width=shared.width, words=(shared.pack(op.shift, op.lo, op.hi),)
         )
     return StageImages(weights=weights, factors=factors, constants=constants, pad=pad, fixed=fixed)
 

@@ -9,7 +9,12 @@ from amaranth.lib.wiring import In, Out
 from ..quant.formats import Format
 from .streams import elements
 
-__all__ = ["Packet"]
+__all__ = ["Packet", "packet_bits"]
+
+
+def packet_bits(score: Format, classes: int) -> int:
+    """Width of a beat: whole bytes that hold a score, and the index of a class."""
+    return -(-max(score.bits, (classes - 1).bit_length()) // 8) * 8
 
 
 class Packet(wiring.Component):
@@ -27,7 +32,7 @@ class Packet(wiring.Component):
     def __init__(self, *, score: Format, classes: int):
         self.score = score
         self.classes = classes
-        self.width = -(-score.bits // 8) * 8
+        self.width = packet_bits(score, classes)
         super().__init__(
             {
                 "i": In(stream.Signature(elements(score.bits, 1))),

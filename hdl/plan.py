@@ -43,6 +43,8 @@ class StagePlan:
     queue: int
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise ValueError(f"name of a stage must be text, not {self.name!r}")
         for key, value in asdict(self).items():
             if key != "name" and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise ValueError(f"{key} of stage {self.name!r} must be a positive integer, not {value!r}")
@@ -69,6 +71,10 @@ class Plan:
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
             raise ValueError(f"architecture must be one of {', '.join(FAMILIES)}, not {self.family!r}")
+        if not isinstance(self.fixed_weights, bool):
+            raise ValueError(f"fixed_weights must be true or false, not {self.fixed_weights!r}")
+        if not isinstance(self.device, str):
+            raise ValueError(f"device must be a name, not {self.device!r}")
         if not isinstance(self.clock_mhz, int | float) or not 0 < self.clock_mhz <= 10_000:
             raise ValueError(f"clock must be a positive number of MHz, not {self.clock_mhz!r}")
 

@@ -11,7 +11,8 @@ from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..quant.formats import Format
+from ..quant.formats import Format, unsigned
+from ..quant.formats import signed as number_format
 from ..quant.program import MAX_SHIFT, MULTIPLIER_BITS
 from .memory import Image, Rom, Table
 
@@ -38,7 +39,7 @@ class Factors:
         word = 0
         for m, b in zip(reversed(multipliers), reversed(offsets), strict=True):
             word = word << self.offset.bits | self.offset.encode(b)
-            word = word << MULTIPLIER_BITS | (m & ((1 << MULTIPLIER_BITS) - 1))
+            word = word << MULTIPLIER_BITS | number_format(MULTIPLIER_BITS).encode(m)
         return word
 
 
@@ -58,7 +59,7 @@ class Constants:
     def pack(self, shift: int, lo: int, hi: int) -> int:
         """The word."""
         return (
-            shift
+            unsigned(self.SHIFT_BITS).encode(shift)
             | self.result.encode(lo) << self.SHIFT_BITS
             | (self.result.encode(hi) << (self.SHIFT_BITS + self.result.bits))
         )

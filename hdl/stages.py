@@ -28,6 +28,11 @@ class Stage:
     requantise : None for a max pool
     """
 
+    SHAPE = (
+        "name", "kind", "x", "source", "result", "window", "stride", "padding", "weight_format", "total", "offset", "y",
+    )  # fmt: skip
+    """What the RTL of a reloadable build depends on; the rest is data."""
+
     name: str
     kind: str
     x: Format
@@ -74,13 +79,16 @@ def stages_of(program: Program, *, fixed_weights: bool = False) -> tuple[Stage, 
     while not isinstance(op, ArgMax):
         following = consumers[op.name]
         if len(following) != 1:
-            raise UserError(f"{op.name} is read by {len(following)} operations; the dataflow family builds chains only")
+            raise _fork(op, len(following))
         op = following[0]
         match op:
             case Flatten():
                 flattened = program.shape(op.source)
             case Convolution() | AveragePool():
-                (requantise,) = consumers[op.name] or (None,)
+                readers = consumers[op.name]
+                if len(readers) > 1:
+                    raise _fork(op, len(readers))
+                requantise = readers[0] if readers else None
                 if not isinstance(requantise, Requantise):
                     raise UserError(f"{op.name} must be followed by a requantise in the dataflow family")
                 if requantise.residual is not None:
@@ -100,6 +108,10 @@ def stages_of(program: Program, *, fixed_weights: bool = False) -> tuple[Stage, 
     return tuple(stages)
 
 
+def _fork(op: Op, readers: int) -> UserError:
+    return UserError(f"{op.name} is read by {readers} operations; the dataflow family builds chains only")
+
+
 def _accumulating(
     program: Program, op: Convolution | AveragePool, requantise: Requantise, flattened: Shape | None, fixed: bool
 ) -> Stage:
@@ -115,8 +127,8 @@ def _accumulating(
         # A dense layer behind a flatten is a convolution whose window is the whole map: the stream brings that map
         # pixel by pixel, so (O, C*H*W, 1, 1) read as (O, C, H, W) is all the permutation there is.
         if flattened is not None and flattened[1:] != (1, 1):
-            if weight.shape[2:] != (1, 1):
-                raise UserError(f"{op.name} reads a flattened map with a window of {weight.shape[2:]}")
+            if weight.shape[2:] != (1, 1) or padding or stride != 1:
+                raise UserError(f"{op.name} reads a flattened map; there it must be a dense layer, without padding")
             weight, source = weight.reshape(len(weight), *flattened), flattened
             pad = np.zeros(source[0], np.int64)
         window = (weight.shape[2], weight.shape[3])

@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
 from ..common.errors import UserError
 from ..common.files import write_bytes
+from ..common.tensors import HEADER, read_tensors
 from .zoo import build
 
 __all__ = ["Recipe", "load_checkpoint", "save_checkpoint"]
@@ -29,11 +29,19 @@ class Recipe:
     epochs: int
     accuracy: float
 
+    def check(self) -> None:
+        """Raise ``TypeError`` for values that cannot describe a network."""
+        if not isinstance(self.network, str) or not isinstance(self.kernel, str):
+            raise TypeError("network and kernel must be names")
+        sizes = (*self.shape, self.classes)
+        if len(self.shape) != 3 or not all(isinstance(n, int) and n > 0 for n in sizes):
+            raise TypeError(f"shape must be three positive integers and classes one, not {self.shape}, {self.classes}")
+
 
 def save_checkpoint(path: Path, module: nn.Module, recipe: Recipe) -> None:
     """Write weights and recipe to ``path``, whole or not at all."""
     tensors = {name: value.contiguous() for name, value in module.state_dict().items()}
-    write_bytes(path, save(tensors, metadata={"addax": json.dumps({"kind": "checkpoint", **asdict(recipe)})}))
+    write_bytes(path, save(tensors, metadata={HEADER: json.dumps({"kind": "checkpoint", **asdict(recipe)})}))
 
 
 def load_checkpoint(path: Path) -> tuple[nn.Module, Recipe]:
@@ -44,22 +52,18 @@ def load_checkpoint(path: Path) -> tuple[nn.Module, Recipe]:
     UserError
         when the file is missing, truncated, foreign, holds other shapes than its network, or NaN or infinite weights.
     """
-    if not path.is_file():
-        raise UserError(f"no checkpoint at {path}")
+    tensors, values = read_tensors(path, "pt", "an addax checkpoint")
     try:
-        with safe_open(path, framework="pt") as archive:
-            metadata = archive.metadata() or {}
-            tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118  not a dict
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not a checkpoint: {error}") from error
-    try:
-        values = json.loads(metadata["addax"])
         if values.pop("kind") != "checkpoint":
             raise KeyError("kind")
         recipe = Recipe(**{**values, "shape": tuple(values["shape"])})
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is a safetensors file, but not an addax checkpoint") from error
-    module = build(recipe.network, kernel=recipe.kernel, shape=recipe.shape, classes=recipe.classes)
+        recipe.check()
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} is a safetensors file, but not an addax checkpoint: {error}") from error
+    try:
+        module = build(recipe.network, kernel=recipe.kernel, shape=recipe.shape, classes=recipe.classes)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     check_finite(tensors, str(path))
     try:
         module.load_state_dict(tensors)

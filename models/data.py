@@ -1,10 +1,12 @@
 """Images as unsigned 8-bit pixels, from scikit-learn, idx files, a .npz, or a folder of class folders.
 
-numpy only: simulation and evaluation load data without torch.
+numpy only: simulation loads data without torch.
 """
 
 import gzip
 import struct
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,8 @@ SPLITS = ("train", "test")
 DIGITS_SEED = 0
 DIGITS_TEST_IMAGES = 360
 _IDX_NAMES = {"train": "train", "test": "t10k"}
+_BROKEN = (OSError, EOFError, ValueError, struct.error, zlib.error, zipfile.BadZipFile)
+"""What readers raise on truncated or foreign files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,12 +113,12 @@ def _digits(split: str, shape: tuple[int, int, int]) -> Images:
 
 def _npz(path: Path, split: str) -> Images:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as archive:
             names = f"{split}_x", f"{split}_y"
             if missing := [name for name in names if name not in archive]:
                 raise UserError(f"{path} has no array {missing[0]!r}; it holds {', '.join(archive.files) or 'nothing'}")
             x, y = (archive[name] for name in names)
-    except (OSError, ValueError, EOFError) as error:
+    except _BROKEN as error:
         raise UserError(f"cannot read {path} as .npz: {error}") from error
     return _images(x, y, str(path))
 
@@ -137,12 +141,12 @@ def _idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
         if magic != 0x800 + dimensions:
             raise UserError(f"{path} is not an idx file of {dimensions} dimensions (magic number {magic:#x})")
         return np.frombuffer(data, np.uint8, offset=4 * (1 + dimensions)).reshape(shape)
-    except (OSError, EOFError, struct.error, ValueError) as error:
+    except _BROKEN as error:
         raise UserError(f"cannot read idx file {path}: {error}") from error
 
 
 def _class_folders(path: Path, split: str) -> Images:
-    """``.npy`` and netpbm images need no imaging library; others are read through Pillow when it is installed."""
+    """``.npy`` images need no imaging library; others are read through Pillow when it is installed."""
     root = path / split if (path / split).is_dir() else path
     classes = sorted(p for p in root.iterdir() if p.is_dir())
     files = [(p, index) for index, folder in enumerate(classes) for p in sorted(folder.iterdir()) if p.is_file()]
@@ -158,14 +162,15 @@ def _class_folders(path: Path, split: str) -> Images:
 def _image(path: Path) -> NDArray[np.uint8]:
     try:
         if path.suffix == ".npy":
-            return np.asarray(np.load(path, allow_pickle=False))
+            with path.open("rb") as stream:
+                return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
         from PIL import Image
 
         with Image.open(path) as image:
             return np.asarray(image.convert("L" if image.mode in ("1", "L", "I;16") else "RGB"))
     except ImportError as error:
         raise UserError(f"cannot read {path}: images other than .npy need the package pillow") from error
-    except (OSError, ValueError) as error:
+    except _BROKEN as error:
         raise UserError(f"cannot read image {path}: {error}") from error
 
 
@@ -175,6 +180,10 @@ def _images(x: NDArray[np.generic], y: NDArray[np.generic], source: str) -> Imag
         raise UserError(f"images of {source} must be uint8 of shape (N, H, W[, C]), not {x.dtype} of shape {x.shape}")
     if y.shape != (len(x),) or not np.issubdtype(y.dtype, np.integer):
         raise UserError(f"labels of {source} must be {len(x)} integers, not {y.dtype} of shape {y.shape}")
+    if x.size == 0 and len(x):
+        raise UserError(f"images of {source} have no pixels: shape {x.shape}")
+    if len(y) and int(y.min()) < 0:
+        raise UserError(f"labels of {source} must be 0 or more; there is a label {int(y.min())}")
     if x.ndim == 3:
         x = x[..., None]
     return Images(x=np.ascontiguousarray(x.transpose(0, 3, 1, 2), dtype=np.uint8), y=y.astype(np.int64))

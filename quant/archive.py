@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from ..common.errors import UserError
 from ..common.files import sha256_of, write_bytes
+from ..common.tensors import HEADER, read_tensors
 from . import program as ops
 from .formats import Format
 from .program import Op, Program
@@ -48,7 +48,7 @@ def program_bytes(program: Program) -> bytes:
         "steps": dict(program.steps),
         "metadata": dict(program.metadata),
     }
-    return save(tensors, metadata={"addax": json.dumps(header)})
+    return save(tensors, metadata={HEADER: json.dumps(header)})
 
 
 def _narrow(value: NDArray[np.int64]) -> NDArray[np.generic]:
@@ -76,18 +76,8 @@ def load_program(path: Path) -> Program:
     UserError
         when the file is missing, truncated, foreign, or holds a Program that does not fit together.
     """
-    if not path.is_file():
-        raise UserError(f"no .addax file at {path}")
+    tensors, header = read_tensors(path, "numpy", "an .addax file")
     try:
-        with safe_open(path, framework="numpy") as archive:
-            metadata = archive.metadata() or {}
-            tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118  not a dict
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not an .addax file: {error}") from error
-    if "addax" not in metadata:
-        raise UserError(f"{path} is a safetensors file, but not an .addax file")
-    try:
-        header = json.loads(metadata["addax"])
         if header.get("kind") == "checkpoint":
             raise UserError(f"{path} is a checkpoint of float weights; make a .addax of it with 'addax quantize'")
         if header.get("version") != VERSION:

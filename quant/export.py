@@ -4,13 +4,13 @@ import io
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
 from ..common.errors import UserError
 from ..common.files import atomic_directory, read_json, sha256_of, write_bytes, write_json, write_text
-from .program import Convolution, Op, Program, Requantise
+from ..common.templates import render
+from .program import MULTIPLIER_BITS, Convolution, Op, Program, Requantise
 
 __all__ = ["FORMATS", "KIND", "export", "read_npz"]
 
@@ -70,7 +70,7 @@ def _entry(program: Program, name: str, op: Op, role: str, value: NDArray[np.int
         order = "output, input, kernel row, kernel column" if role == "weight" else "input"
     else:
         assert isinstance(op, Requantise)
-        bits, is_signed = (16, True) if role == "multiplier" else (program.offset_format(op).bits, True)
+        bits, is_signed = (MULTIPLIER_BITS, True) if role == "multiplier" else (program.offset_format(op).bits, True)
         order = "output"
     return {
         "name": name,
@@ -138,12 +138,6 @@ def read_npz(folder: Path) -> dict[str, NDArray[np.int64]]:
 
 
 def _c_header(program: Program, entries: list[dict[str, Any]], tensors: dict[str, NDArray[np.int64]]) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701  C, not HTML
-    )
     arrays = [
         {
             **entry,
@@ -154,9 +148,10 @@ def _c_header(program: Program, entries: list[dict[str, Any]], tensors: dict[str
         for entry in entries
     ]
     requantises = [op for op in program.ops if isinstance(op, Requantise)]
-    return environment.get_template("weights.h.j2").render(
-        arrays=arrays, requantises=requantises, program=program, shape=program.input.shape
-    )
+    return render(
+        Path(__file__).with_name("weights.h.j2"),
+        arrays=arrays, requantises=requantises, program=program, shape=program.input.shape,
+    )  # fmt: skip
 
 
 def _c_type(bits: int, is_signed: bool) -> str:

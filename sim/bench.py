@@ -28,8 +28,12 @@ async def images_through_rtl(dut: cocotb.handle.HierarchyObject) -> None:
     await RisingEdge(dut.done)
     seconds = time.perf_counter() - begin
     expected = np.load("expected.npy")  # (images, classes + 1): scores, then the class
-    received, last = _read_beats(Path("results.mem"), job["data_out"], job["score_bits"])
+    received, last = _read_beats(Path("results.mem"), job["data_out"])
     complete = received[: len(received) // expected.shape[1] * expected.shape[1]].reshape(-1, expected.shape[1])
+    if job["score_signed"]:
+        sign = 1 << (job["score_bits"] - 1)
+        scores = complete[:, :-1] & (2 * sign - 1)
+        complete[:, :-1] = (scores ^ sign) - sign
     count = len(complete)
     wrong = complete != expected[:count]
     first_wrong = np.argwhere(wrong)[:1].tolist()
@@ -59,10 +63,8 @@ def _words(path: Path) -> list[str]:
     return [line for line in path.read_text().split() if not line.startswith(("//", "@"))]
 
 
-def _read_beats(path: Path, data_out: int, score_bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """Values, sign-extended from ``score_bits``, and the last flags."""
+def _read_beats(path: Path, data_out: int) -> tuple[np.ndarray, np.ndarray]:
+    """Words without sign, and the last flags."""
     words = [int(word, 16) for word in _words(path)]
     last = np.array([word >> data_out for word in words], np.int64)
-    mask, sign = (1 << score_bits) - 1, 1 << (score_bits - 1)
-    values = np.array([((word & mask) ^ sign) - sign for word in words], np.int64)
-    return values, last
+    return np.array([word & ((1 << data_out) - 1) for word in words], np.int64), last

@@ -33,7 +33,7 @@ class Outcome:
     ----------
     mismatches : score words that differ from the golden model
     class_mismatches : classes that differ from the golden model
-    first_mismatch : (image, class index, expected) of the first difference, or None
+    first_mismatch : image and class index of the first difference, or None
     classes : class of every image as the RTL says
     cycles_first_image : from the first input beat to the first TLAST, without stalls
     cycles_per_image : steady interval between TLASTs, without stalls
@@ -100,7 +100,7 @@ def simulate(
         if trace not in ("vcd", "fst"):
             raise UserError(f"waveform file must end in .vcd or .fst, not {waves.name!r}")
         if trace == "fst":
-            raise_without_lz4()
+            require_lz4()
     simulator = simulator_of(build, trace=trace)
     expected = answers(program, pixels)
 
@@ -125,7 +125,8 @@ def simulate(
     results = []
     for job, result in zip(jobs, map(run_job, jobs) if executor is None else executor.map(run_job, jobs), strict=True):
         results.append(result)
-        progress(len(job.pixels))
+        if not (job is timing and job is not jobs[0]):
+            progress(len(job.pixels))
     timed = results[jobs.index(timing)]
     counted = results if timing is jobs[0] else results[:-1]
     offsets = np.cumsum([0] + [r["images"] for r in counted])
@@ -148,7 +149,7 @@ def simulate(
     )
 
 
-def raise_without_lz4() -> None:
+def require_lz4() -> None:
     """FST needs the lz4 headers when Verilator compiles its writer."""
     if not any(Path(p, "lz4.h").is_file() for p in ("/usr/include", "/usr/local/include")):
         raise UserError("FST waveforms need the lz4 headers (Debian package liblz4-dev); or name a .vcd file")
@@ -208,6 +209,7 @@ def run_job_in(
         "watchdog": min(build.schedule.watchdog(stall), (1 << 32) - 1),
         "data_out": build.manifest["data_out"],
         "score_bits": build.program.score_format.bits,
+        "score_signed": build.program.score_format.signed,
     }
     (folder / "job.json").write_text(json.dumps(job))
     run_simulator(simulator, f"{__package__}.bench", folder, seed=seed)
@@ -228,8 +230,12 @@ def answers(program: Program, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def prepare(folder: Path, build: Build, program: Program, pixels: NDArray[np.uint8]) -> None:
-    """Put memory files and stimulus where the simulator will run."""
-    write_memories(folder, build.images_for(program))
+    """Put memory files and stimulus where the simulator will run: the build's own files, unless others are loaded."""
+    if program is build.program:
+        for entry in build.manifest["memories"]:
+            shutil.copy(build.path / entry["file"], folder)
+    else:
+        write_memories(folder, build.images_for(program))
     write_text(folder / "stimulus.mem", hex_lines(pack_pixels(pixels), build.manifest["data_in"]))
 
 

@@ -86,7 +86,7 @@ def test_export_of_a_build(run, build, tmp_path):
 
     assert status == 0
     names = json.loads(out)["files"]
-    assert "conv1_weights.mem" in names and "manifest.json" in names
+    assert "addax_conv1_weights.mem" in names and "manifest.json" in names
     assert all((tmp_path / "mem" / n).read_bytes() == (build / n).read_bytes() for n in names if n.endswith(".mem"))
 
 
@@ -119,14 +119,14 @@ MISTAKES = [
     (["quantize", "lenet5", "--bits", "17", "-o", "x.addax"], "bits must be in 2..16, not 17"),
     (["quantize", "lenet5", "--bits", "1", "-o", "x.addax"], "bits must be in 2..16, not 1"),
     (["quantize", "lenet5", "--data", "nowhere", "-o", "x.addax"], "no data at 'nowhere'"),
-    (["quantize", "missing.safetensors", "-o", "x.addax"], "no checkpoint at missing.safetensors"),
+    (["quantize", "missing.safetensors", "-o", "x.addax"], "no file at missing.safetensors; expected"),
     (["quantize", "foreign.safetensors", "-o", "x.addax"], "not an addax checkpoint"),
-    (["quantize", "garbage.safetensors", "-o", "x.addax"], "is not a checkpoint"),
+    (["quantize", "garbage.safetensors", "-o", "x.addax"], "is not an addax checkpoint"),
     (["quantize", "net.onnx", "-o", "x.addax"], "ONNX files cannot be read by this version"),
     (["quantize", "no.such.module:factory", "-o", "x.addax"], "cannot import 'no.such.module'"),
     (["quantize", "lenet5", "-o", "folder"], "folder is a folder; expected the name of a file to write"),
     (["quantize", "lenet5", "--data", "wide.npz", "-o", "x.addax"], "images of wide.npz are 1x16x18"),
-    (["evaluate", "missing.addax", "--data", "digits"], "no .addax file at missing.addax"),
+    (["evaluate", "missing.addax", "--data", "digits"], "no file at missing.addax; expected an .addax file"),
     (["evaluate", "garbage.safetensors", "--data", "digits"], "is not an .addax file"),
     (["evaluate", "truncated.addax", "--data", "digits"], "truncated.addax is not an .addax file"),
     (["evaluate", "foreign.safetensors", "--data", "digits"], "is a safetensors file, but not an .addax file"),
@@ -232,8 +232,8 @@ def test_a_mismatch_ends_with_3(run, build, tmp_path):
 
     def tampering(target, *arguments):
         original(target, *arguments)
-        words = (target / "fc3_weights.mem").read_text().splitlines()
-        (target / "fc3_weights.mem").write_text("\n".join([words[1], *words[1:]]) + "\n")
+        words = (target / "addax_fc3_weights.mem").read_text().splitlines()
+        (target / "addax_fc3_weights.mem").write_text("\n".join([words[1], *words[1:]]) + "\n")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cosim, "prepare", tampering)

@@ -1,6 +1,5 @@
 """The cache: one folder per key, made once, whole or not at all, also by several processes."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -125,7 +124,7 @@ def test_killed_process_leaves_no_entry_and_no_lock(tmp_path, home, start):
     folder, hit = cached("kind", "key", write)
 
     assert (hit, (folder / "made").read_text()) == (False, "first")
-    assert sorted(os.listdir(folder)) == ["made"]
+    assert [p.name for p in folder.iterdir()] == ["made"]
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,10 @@ def test_full_disk_is_told_in_one_line_and_leaves_nothing(tmp_path, monkeypatch)
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(UserError, match=r"cannot write .*file: No space left on device"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(UserError, match=r"cannot write .*file: No space left on device"),
+    ):
         patch.setattr(os, "replace", full)
         write_bytes(tmp_path / "file", b"new")
 

@@ -95,9 +95,9 @@ def test_nothing_is_shipped_for_an_unknown_network():
 
 
 def test_missing_file_and_folder_are_refused(tmp_path):
-    with refused("no checkpoint at", "gone.safetensors"):
+    with refused("no file at", "gone.safetensors"):
         load_checkpoint(tmp_path / "gone.safetensors")
-    with refused("no checkpoint at"):
+    with refused("no file at"):
         load_checkpoint(tmp_path)
 
 
@@ -107,7 +107,7 @@ def test_truncated_file_is_refused(tmp_path, share):
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
 
-    with refused("net.safetensors is not a checkpoint"):
+    with refused("net.safetensors is not an addax checkpoint"):
         load_checkpoint(path)
 
 
@@ -119,7 +119,7 @@ def test_truncated_file_is_refused(tmp_path, share):
 def test_garbage_is_refused(tmp_path, content):
     (tmp_path / "net.safetensors").write_bytes(content)
 
-    with refused("net.safetensors is not a checkpoint"):
+    with refused("net.safetensors is not an addax checkpoint"):
         load_checkpoint(tmp_path / "net.safetensors")
 
 

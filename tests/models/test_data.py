@@ -170,17 +170,6 @@ def test_class_folders_without_splits_serve_both(tmp_path):
         assert data.load(source, split).y.tolist() == [0, 1]
 
 
-def test_netpbm_images_need_no_imaging_library(tmp_path, monkeypatch):
-    """What the loader promises where it reads class folders."""
-    monkeypatch.setitem(sys.modules, "PIL", None)
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "grey.pgm").write_bytes(b"P5\n3 2\n255\n\0\1\2\3\4\377")
-
-    images = data.load(str(tmp_path), "train")
-
-    assert images.x.tolist() == [[[[0, 1, 2], [3, 4, 255]]]]
-
-
 def test_shape_that_fits_is_accepted_and_another_is_refused(tmp_path):
     source = write_npz(tmp_path / "set.npz", train_x=pixels(), train_y=np.zeros(6, int))
 

@@ -96,13 +96,13 @@ def test_without_synthesis_nothing_is_invented(build, tmp_path):
 
 def test_power_is_toggles_times_energy():
     """By hand: 1000 toggles and 10 flip-flops in 100 cycles at 100 MHz, 1.1 V, 0.5 pF a net, 0.02 pF a clock pin."""
-    activity = Activity(toggles={"": 200, "to_conv1": 300, "conv1": 500}, cycles=100, images=1)
+    activity = Activity(toggles={"": 200, "split_conv1": 300, "stage_conv1": 500}, cycles=100, images=1)
 
     power = estimate_power(activity, device("ecp5-85k"), clock_mhz=100.0, flip_flops=10, interval=1000)
 
     assert power.parts_mw["conv1"] == pytest.approx(5 * 0.5 * 0.5e-12 * 1.21 * 100e6 * 1e3)
     assert power.parts_mw[INTERCONNECT] == pytest.approx(power.parts_mw["conv1"])
-    assert power.parts_mw["clock"] == pytest.approx(10 * 0.02e-12 * 1.21 * 100e6 * 1e3)
+    assert power.parts_mw["clock tree"] == pytest.approx(10 * 0.02e-12 * 1.21 * 100e6 * 1e3)
     assert power.total_mw == pytest.approx(device("ecp5-85k").power.static_mw + sum(power.parts_mw.values()))
     assert power.energy_per_image_uj == pytest.approx(power.total_mw * 1e-3 * 1000 / 100e6 * 1e6)
 
@@ -113,7 +113,7 @@ def test_activity_follows_the_images(build):
 
     busy, still = measure_activity(build, noise), measure_activity(build, noise * 0)
 
-    names = {stage.name for stage in build.plan.stages}
+    names = {f"stage_{stage.name}" for stage in build.plan.stages}
     assert names | {"packet"} <= set(busy.toggles)
     assert sum(still.toggles.values()) < sum(busy.toggles.values())
     assert busy.cycles > 4 * build.schedule.interval

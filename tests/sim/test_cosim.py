@@ -69,7 +69,9 @@ def test_other_weights_need_no_new_rtl(build_of, digits, lenet, calibration, tmp
     assert outcome.cached_build
     assert not np.array_equal(outcome.classes, simulate(build, digits.x).classes), "the other weights must matter"
     export_memories(build, tmp_path / "memories", program=other)
-    assert (tmp_path / "memories" / "fc1_weights.mem").read_text() != (build.path / "fc1_weights.mem").read_text()
+    assert (tmp_path / "memories" / "addax_fc1_weights.mem").read_text() != (
+        build.path / "addax_fc1_weights.mem"
+    ).read_text()
 
 
 def test_a_wrong_weight_shows(build_of, digits, tmp_path):
@@ -77,14 +79,17 @@ def test_a_wrong_weight_shows(build_of, digits, tmp_path):
     folder = tmp_path / "broken"
     shutil.copytree(build_of().path, folder)
     broken = open_build(folder)
-    convolution = next(op for op in broken.program.ops if op.name == "fc3")
-    convolution.weight[0, 0, 0, 0] ^= 1  # in the memory that the RTL reads, and not in the golden model's file
+    memory = broken.path / "addax_fc3_weights.mem"
+    first, *rest = memory.read_text().splitlines()
+    memory.write_text("\n".join([f"{int(first, 16) ^ 0x10:0{len(first)}x}", *rest]) + "\n")
     expected = build_of().program
 
     outcome = simulate_against(broken, expected, digits.x[:40])
 
     assert outcome["mismatches"] > 0
     assert outcome["first_mismatch"] is not None
+    with pytest.raises(UserError, match=r"addax_fc3_weights\.mem was changed after 'addax generate'"):
+        open_build(folder)
 
 
 def simulate_against(build, program, pixels):

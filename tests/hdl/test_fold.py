@@ -1,0 +1,300 @@
+# amaranth: UnusedElaboratable=no
+"""Folding: budgets kept, rates met with no lane too many, and refusals that say what would work.
+
+What is best is found here by trying every fold of every stage.
+"""
+
+import re
+from itertools import product
+from math import lcm
+
+import numpy as np
+import pytest
+from addax.common.errors import UserError
+from addax.hdl.dataflow import Pipeline
+from addax.hdl.emit import expected_beats, pack_pixels
+from addax.hdl.fold import DEFAULT_LANES, fold, structural_cost
+from addax.hdl.plan import StageBuild, bind, default_stage_plan
+from addax.hdl.schedule import schedule
+from addax.hdl.stages import stages_of
+from addax.quant import golden
+from networks import Builder, random_images, random_program
+from streaming import transfer
+
+SEEDS = [0, 1, 4, 5, 7, 8, 13, 18, 19]
+"""Networks of one to five stages, with pools, strides and both kernels."""
+
+
+def folded(program, *, clock_mhz=50.0, **target):
+    return fold(program, device="ecp5-45k", clock_mhz=clock_mhz, **target)
+
+
+def interval_of(program, plan):
+    return schedule(bind(program, plan), program).interval
+
+
+def lanes_of(program, plan):
+    return sum(build.lanes for build in bind(program, plan))
+
+
+def divisors(n):
+    return [k for k in range(1, n + 1) if n % k == 0]
+
+
+def naive_folds(stage):
+    """(cycles per image, lanes) of every fold of a stage."""
+    channels, height, width = stage.source
+    outputs, rows, columns = stage.result
+    kh, kw = stage.window
+    pool = stage.weight is None
+    result = []
+    for simd in divisors(channels):
+        for taps in {1, kw} if not pool and stage.stride <= kw else {1}:
+            for pe in [1] if pool else divisors(outputs):
+                groups = channels // simd if pool else outputs // pe
+                steps = kh * (kw // taps) * (1 if pool else channels // simd)
+                sums = simd if pool else pe
+                units = next(u for u in divisors(sums) if sums // u <= steps) if stage.requantise else sums
+                read = rows * columns * groups * steps
+                write = (height + 2 * stage.padding) * (width + 2 * stage.padding) * channels // simd
+                emit = outputs * rows * columns // units
+                result.append((max(read, write, emit), 0 if pool else pe * simd * taps))
+    return result
+
+
+def least_interval(program):
+    """The interval that no fold beats, and the names of the stages which need it."""
+    least = {stage.name: min(t for t, _ in naive_folds(stage)) for stage in stages_of(program)}
+    slowest = max(least.values())
+    return slowest, [name for name, t in least.items() if t == slowest]
+
+
+def least_lanes(program, interval):
+    """The fewest lanes with which every stage keeps within ``interval`` cycles; None if none does."""
+    total = 0
+    for stage in stages_of(program):
+        fitting = [lanes for t, lanes in naive_folds(stage) if t <= interval]
+        if not fitting:
+            return None
+        total += min(fitting)
+    return total
+
+
+def all_intervals(program):
+    return sorted({t for stage in stages_of(program) for t, _ in naive_folds(stage)})
+
+
+def layers(program):
+    return sum(stage.weight is not None for stage in stages_of(program))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_with_a_budget_of_lanes_the_fastest_design_is_chosen(seed):
+    """The budget is kept, no fold within it is faster, and more lanes are never slower."""
+    program = random_program(seed)
+    floor = program.input.shape[1] * program.input.shape[2]
+    before = None
+    for lanes in [*range(layers(program), 24), 30, 41, 64, 100, 1000]:
+        best = next(t for t in all_intervals(program) if (n := least_lanes(program, t)) is not None and n <= lanes)
+
+        plan = folded(program, lanes=lanes)
+
+        assert lanes_of(program, plan) <= lanes
+        interval = interval_of(program, plan)
+        assert interval == max(best, floor)
+        assert before is None or interval <= before
+        before = interval
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_rate_is_met_with_no_lane_too_many(seed):
+    program = random_program(seed)
+    fastest, _ = least_interval(program)
+    for cycles in [t for t in all_intervals(program) if t >= fastest][::3]:
+        fps = 50e6 / (cycles + 0.5)
+
+        plan = folded(program, fps=fps)
+
+        assert interval_of(program, plan) <= cycles
+        assert 50e6 / interval_of(program, plan) >= fps
+        assert lanes_of(program, plan) == least_lanes(program, cycles)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_very_low_rate_takes_one_lane_per_layer(seed):
+    program = random_program(seed)
+
+    plan = folded(program, fps=1e-3)
+
+    assert all(build.lanes == 1 for build in bind(program, plan) if build.stage.weight is not None)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_an_impossible_rate_names_the_fastest_and_what_limits_it(seed):
+    program = random_program(seed)
+    fastest, limits = least_interval(program)
+
+    with pytest.raises(UserError) as caught:
+        folded(program, fps=50e6 / (fastest - 0.5))
+
+    said = re.fullmatch(
+        r"no fold reaches \S+ images/s at 50 MHz; the fastest takes (\d+) cycles per image "
+        r"\(\d+ images/s\), limited by (\w+)",
+        str(caught.value),
+    )
+    assert said and int(said[1]) == fastest and said[2] in limits
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_rate_that_a_refusal_names_can_be_reached(seed):
+    """A user who asks for what the message offers must get it."""
+    program = random_program(seed)
+    fastest, _ = least_interval(program)
+    for clock in (12.0, 25, 33.3, 48.0, 50.0, 100, 133.0):
+        with pytest.raises(UserError) as caught:
+            folded(program, clock_mhz=clock, fps=1e9)
+        offered = float(re.search(r"\((\S+) images/s\)", str(caught.value))[1])
+
+        plan = folded(program, clock_mhz=clock, fps=offered)
+
+        assert interval_of(program, plan) == fastest
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_rate_that_is_exactly_so_many_cycles_gets_them(seed):
+    """In floats ``clock / (clock / n)`` is not always ``n``; a cycle lost to that refuses a target or wastes lanes."""
+    program = random_program(seed)
+    fastest, _ = least_interval(program)
+
+    for clock in range(1, 200):
+        plan = folded(program, clock_mhz=clock, fps=clock * 1e6 / fastest)
+        assert lanes_of(program, plan) == least_lanes(program, fastest), f"at {clock} MHz"
+
+
+@pytest.mark.parametrize("seed", [s for s in SEEDS if layers(random_program(s)) > 1])
+def test_one_lane_too_few_is_told_how_many_are_needed(seed):
+    program = random_program(seed)
+    least = layers(program)
+
+    with pytest.raises(UserError, match=f"^{least - 1} lanes are too few: the network needs at least {least}, one per"):
+        folded(program, lanes=least - 1)
+    assert lanes_of(program, folded(program, lanes=least)) == least
+
+
+def all_builds(stage):
+    for simd in divisors(stage.source[0]):
+        for taps in sorted({1, stage.window[1]}) if stage.weight is not None else [1]:
+            if taps > 1 and stage.stride > taps:
+                continue
+            for pe in [1] if stage.weight is None else divisors(stage.result[0]):
+                yield StageBuild(stage=stage, plan=default_stage_plan(stage, pe=pe, simd=simd, taps=taps))
+
+
+def price_of(program, builds, cost):
+    """What a chain costs: its stages, and registers wherever beats of two stages do not fit together."""
+    count, total = program.input.shape[0], 0.0
+    for build in builds:
+        if count != build.plan.simd:
+            total += 3 * lcm(count, build.plan.simd) * build.stage.x.bits
+        total += cost(build)
+        count = build.out_count
+    return total
+
+
+@pytest.mark.parametrize("cost", [structural_cost, lambda build: 100 * build.plan.taps + build.plan.simd])
+@pytest.mark.parametrize("seed", [0, 3, 7, 9, 11, 14])
+def test_among_designs_with_the_fewest_lanes_the_cheapest_is_chosen(seed, cost):
+    """The choice is made in a chain; trying all combinations must not find a better one."""
+    program = random_program(seed)
+    options = [list(all_builds(stage)) for stage in stages_of(program)]
+    assert np.prod([len(choices) for choices in options]) < 50_000
+    fastest, _ = least_interval(program)
+    for cycles in (fastest, 2 * fastest, 5 * fastest):
+        fitting = [[b for b in choices if b.interval <= cycles] for choices in options]
+        best = min((sum(b.lanes for b in c), price_of(program, c, cost)) for c in product(*fitting))
+
+        plan = folded(program, fps=50e6 / (cycles + 0.5), cost=cost)
+
+        chosen = [
+            StageBuild(
+                stage=b.stage, plan=default_stage_plan(b.stage, pe=b.plan.pe, simd=b.plan.simd, taps=b.plan.taps)
+            )
+            for b in bind(program, plan)
+        ]
+        assert (sum(b.lanes for b in chosen), price_of(program, chosen, cost)) == best
+
+
+def test_without_a_target_there_are_80_lanes():
+    program = random_program(5)
+
+    assert DEFAULT_LANES == 80
+    assert folded(program) == folded(program, lanes=80)
+
+
+def test_the_plan_keeps_what_it_was_asked_for():
+    plan = fold(random_program(5), device="ice40-8k", clock_mhz=33.3, lanes=9, fixed_weights=True)
+
+    assert (plan.device, plan.clock_mhz, plan.fixed_weights, plan.family) == ("ice40-8k", 33.3, True, "dataflow")
+
+
+@pytest.mark.parametrize(
+    "target, message",
+    [
+        ({"lanes": 0}, "lanes must be a positive integer, not 0"),
+        ({"lanes": -3}, "lanes must be a positive integer, not -3"),
+        ({"lanes": 8, "fps": 100.0}, "give either lanes or frames per second, not both"),
+        ({"clock_mhz": 0}, "clock must be a positive number of MHz, not 0"),
+        ({"clock_mhz": -50.0}, r"clock must be a positive number of MHz, not -50\.0"),
+        ({"clock_mhz": float("nan")}, "clock must be a positive number of MHz, not nan"),
+        ({"clock_mhz": float("inf")}, "clock must be a positive number of MHz, not inf"),
+        ({"clock_mhz": 10_001}, "clock must be a positive number of MHz, not 10001"),
+        ({"fps": 0}, "frames per second must be a positive number, not 0"),
+        ({"fps": -1.0}, r"frames per second must be a positive number, not -1\.0"),
+        ({"fps": float("nan")}, "frames per second must be a positive number, not nan"),
+        ({"fps": float("inf")}, "frames per second must be a positive number, not inf"),
+    ],
+)
+def test_bad_arguments_are_refused(target, message):
+    with pytest.raises(UserError, match=f"^{message}$"):
+        folded(random_program(1), **target)
+
+
+def single_pixel(outputs):
+    """A dense layer on one pixel: the packet, not the layer, sets the pace."""
+    b = Builder(np.random.default_rng(0), (4, 1, 1))
+    b.convolution("mult", outputs)
+    b.requantise(None, scores=True)
+    return b.program()
+
+
+@pytest.mark.parametrize("lanes", [1, 4, 16, 40, 80])
+def test_scores_that_leave_more_slowly_than_they_are_made_can_be_folded(lanes):
+    program = single_pixel(10)
+
+    plan = folded(program, lanes=lanes)
+
+    assert lanes_of(program, plan) <= lanes
+    assert interval_of(program, plan) >= 11
+
+
+@pytest.mark.parametrize("cycles", [1, 2, 5, 10])
+def test_a_rate_beyond_that_of_the_packets_is_refused(cycles):
+    """Ten scores and a class take eleven cycles, whatever the layers do."""
+    with pytest.raises(UserError, match=r"no fold reaches .* the fastest takes 11 cycles per image"):
+        folded(single_pixel(10), fps=50e6 / (cycles + 0.5))
+
+
+@pytest.mark.parametrize("seed, lanes", [(1, 12), (5, 20), (7, 30), (13, 9)])
+def test_a_fold_runs_at_its_interval(seed, lanes):
+    program = random_program(seed)
+    plan = folded(program, lanes=lanes)
+    images = random_images(program, 4, seed)
+    answers = program.classes + 1
+
+    beats, cycles = transfer(
+        Pipeline(program, plan), [int(word) for word in pack_pixels(images)], count=len(images) * answers, settle=200
+    )
+
+    assert beats == expected_beats(program, golden.run(program, images).scores)
+    ends = cycles[answers - 1 :: answers]
+    assert ends[-1] - ends[-2] == interval_of(program, plan)
