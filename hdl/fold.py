@@ -69,9 +69,9 @@ def fold(
     if fps is not None:
         target = int(clock_mhz * 1e6 / fps * (1 + 1e-9))
         if target < fastest:
-            least = {choices[0].stage.name: min(b.interval for b in choices) for choices in options}
-            slowest = max(least, key=lambda name: least[name])
-            limit = slowest if least[slowest] == fastest else "the ports"
+            floors = {choices[0].stage.name: min(b.interval for b in choices) for choices in options}
+            slowest = max(floors, key=lambda name: floors[name])
+            limit = slowest if floors[slowest] == fastest else "the ports"
             raise UserError(
                 f"no fold reaches {fps:g} images/s at {clock_mhz:g} MHz; the fastest takes {fastest} cycles per image "
                 f"({int(clock_mhz * 1e6 / fastest)} images/s), limited by {limit}"

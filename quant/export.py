@@ -1,6 +1,8 @@
 """Exports of a Program: the same integers in formats that others read, with a manifest that says what they are."""
 
 import io
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -125,16 +127,22 @@ def read_npz(folder: Path) -> dict[str, NDArray[np.int64]]:
         when a tensor is missing or differs from what the manifest says.
     """
     manifest = read_json(folder / "manifest.json", "manifest")
-    tensors = {}
-    with np.load(folder / manifest["file"], allow_pickle=False) as archive:
-        for entry in manifest["tensors"]:
-            if entry["name"] not in archive:
-                raise UserError(f"{folder} has no tensor {entry['name']!r}")
-            value = archive[entry["name"]]
-            if list(value.shape) != entry["shape"] or checksum(value) != entry["sha256"]:
-                raise UserError(f"tensor {entry['name']!r} of {folder} differs from its manifest")
-            tensors[entry["name"]] = value.astype(np.int64)
-    return tensors
+    try:
+        entries = {str(entry["name"]): (list(entry["shape"]), entry["sha256"]) for entry in manifest["tensors"]}
+        if manifest["format"] != "npz":
+            raise UserError(f"{folder} is an export in the format {manifest['format']}, not npz")
+        with (folder / _NPZ).open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as archive:
+            tensors = {name: archive[name] for name in entries if name in archive}
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{folder} is not an export: its manifest is incomplete ({error})") from error
+    except (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile) as error:
+        raise UserError(f"cannot read {folder / _NPZ}: {error}") from error
+    for name, (shape, checksum_of) in entries.items():
+        if name not in tensors:
+            raise UserError(f"{folder} has no tensor {name!r}")
+        if list(tensors[name].shape) != shape or checksum(tensors[name]) != checksum_of:
+            raise UserError(f"tensor {name!r} of {folder} differs from its manifest")
+    return {name: value.astype(np.int64) for name, value in tensors.items()}
 
 
 def _c_header(program: Program, entries: list[dict[str, Any]], tensors: dict[str, NDArray[np.int64]]) -> str:

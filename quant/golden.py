@@ -150,7 +150,7 @@ def _requantise(program: Program, op: Requantise, values: dict[str, Ints]) -> In
     bits = program.offset_format(op).bits
     if op.residual is not None:
         wide = wide + values[op.residual] * op.residual_multiplier
-        bits = max(bits, program.format(op.residual).bits + RESIDUAL_MULTIPLIER_BITS)
+        bits = max(bits, program.format(op.residual).bits + RESIDUAL_MULTIPLIER_BITS) + 1
     if not signed(min(bits + 1, 63)).allows(wide):
         raise WidthError(f"{op.name}: acc * M + r * R + B leaves {bits + 1} bits")
     return np.asarray((wide >> op.shift).clip(op.lo, op.hi))

@@ -32,7 +32,8 @@ RESIDUAL_MULTIPLIER_BITS = 32
 """Width of the factor R. M and R share one shift; with 16 bits, an R of about 1 would leave a small M few digits."""
 MAX_SHIFT = 31
 MAX_SUM_BITS = 45
-"""Sums, times M, plus B and a residual, stay within 63 bits."""
+MAX_RESIDUAL_BITS = 29
+"""With sums and residuals of no more bits, acc * M + r * R + B stays within 63 bits."""
 SCORE_BYTE = 8
 """Scores are whole bytes, so that they can stand in a packet."""
 
@@ -346,6 +347,8 @@ def _check_requantise(op: Requantise, shape: Shape, fmt: Format, before: Mapping
         raise ValueError(f"shift must be in 0..{MAX_SHIFT}, not {op.shift}")
     if not op.format.lo <= op.lo <= op.hi <= op.format.hi:
         raise ValueError(f"clamp {op.lo}..{op.hi} leaves {op.format}")
+    if op.residual is not None and before[op.residual][1].bits > MAX_RESIDUAL_BITS:
+        raise ValueError(f"a residual of {before[op.residual][1]} is too wide; the limit is {MAX_RESIDUAL_BITS} bits")
     if op.residual is not None and before[op.residual][0] != shape:
         raise ValueError(f"residual of shape {before[op.residual][0]} does not fit {shape}")
 

@@ -97,13 +97,16 @@ def _from_factory(source: str, kernel: str | None, weights: Path | None) -> _Sou
     sys.path.insert(0, str(Path.cwd()))  # a module beside the user, as `python -m` finds it
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, ValueError) as error:
-        raise UserError(f"cannot import {module_name!r}: {error}") from error
     except AttributeError as error:
-        raise UserError(f"module {module_name!r} has no {attribute!r}") from error
+        raise UserError(f"module {module_name!r} has no {attribute!r}: {error}") from error
+    except Exception as error:  # importing runs the user's code, which may raise anything
+        raise UserError(f"cannot import {module_name!r}: {type(error).__name__}: {error}") from error
     finally:
         sys.path.pop(0)
-    module = factory()
+    try:
+        module = factory()
+    except Exception as error:  # the user's code, too
+        raise UserError(f"{source} raised {type(error).__name__}: {error}") from error
     if not isinstance(module, nn.Module):
         raise UserError(f"{source} must return a torch.nn.Module, not {type(module).__name__}")
     if weights is not None:
