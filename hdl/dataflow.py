@@ -60,7 +60,9 @@ class StageComponent(wiring.Component):
             m.submodules.pad = pad = Table(self.images.pad, prefix=self.prefix)
             m.d.comb += [pad.address.eq(window.pad_address), window.pad.eq(pad.data)]
         else:
-            word = sum(stage.x.encode(int(stage.pad[0])) << (k * stage.x.bits) for k in range(build.plan.simd))
+            # Only pools pad without a memory; elsewhere the value is not read, and must not show in the Verilog.
+            lowest = stage.x.encode(stage.x.lo) if stage.weight is None else 0
+            word = sum(lowest << (k * stage.x.bits) for k in range(build.plan.simd))
             m.d.comb += window.pad.eq(word)
 
         array = self._array(m, window)

@@ -246,6 +246,9 @@ class Build:
 
     def check_files(self) -> None:
         """Refuse a folder whose files are not those that were generated, by the manifest's checksums."""
+        for source in self.sources:
+            if source.name not in self.manifest["files"]:
+                raise UserError(f"{self.path} is a broken BUILD folder: {source.name} is missing from its manifest")
         for name, checksum in self.manifest["files"].items():
             try:
                 data = (self.path / name).read_bytes()

@@ -60,7 +60,7 @@ class _ReadOnly(wiring.Component):
             return m
         clock = {"i_clk": ClockSignal()} if self._domain == "sync" else {}
         m.submodules.memory = Instance(
-            f"{self.prefix}_{self._module}",
+            f"{self.prefix}.{self._module}",
             p_WIDTH=self.image.width,
             p_DEPTH=self.image.depth,
             p_ADDRESS_WIDTH=len(self.address),

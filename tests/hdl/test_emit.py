@@ -221,7 +221,7 @@ def test_builds_of_different_prefixes_share_no_module(one, other, built):
     for prefix in (one, other):
         modules = [name for text in verilog_of(built(7, prefix)).values() for name in modules_in(text)]
         assert len(modules) == len(set(modules)) > 10
-        assert {prefix, f"{prefix}_rom", f"{prefix}_table", f"{prefix}_harness", f"{prefix}_testbench"} <= {*modules}
+        assert {prefix, f"{prefix}.rom", f"{prefix}.table", f"{prefix}_harness", f"{prefix}_testbench"} <= {*modules}
         assert all(re.match(rf"{prefix}([._]|$)", name) for name in modules)
         names.append(set(modules))
 
@@ -341,7 +341,7 @@ def test_a_build_that_lacks_a_file_is_refused(name, message, breakable):
 @pytest.mark.parametrize(
     "name, content, message",
     [
-        ("addax.json", "{", "is not a build marker"),
+        ("addax.json", "{", "is not a BUILD folder"),
         ("addax.json", "[]", "is not a BUILD folder"),
         ("addax.json", "{}", "is not a BUILD folder"),
         ("addax.json", '{"kind": "export"}', "is not a BUILD folder"),
@@ -636,7 +636,7 @@ def with_a_weight_changed(build, vectors):
         changed = replace(layer, weight=weight)
         other = Program(ops=tuple(changed if op is layer else op for op in program.ops))
         if not np.array_equal(golden.run(other, vectors).scores, scores):
-            return other, f"{layer.name}_weights.mem"
+            return other, f"{build.prefix}_{layer.name}_weights.mem"
     raise AssertionError("no weight of the last layer matters")
 
 

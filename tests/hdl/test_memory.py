@@ -86,7 +86,7 @@ def words_in(text, image):
     return [word for word, spellings in zip(image.words, forms, strict=True) if any(s in plain for s in spellings)]
 
 
-@pytest.mark.parametrize("kind, module", [(Rom, "net_rom"), (Table, "net_table")])
+@pytest.mark.parametrize("kind, module", [(Rom, "net.rom"), (Table, "net.table")])
 def test_verilog_names_the_file_and_not_the_words(kind, module):
     """So that other weights need no other RTL."""
     text = text_of(kind(SECRET, prefix="net"))
