@@ -178,7 +178,8 @@ def test_a_retrained_network_needs_no_new_rtl(seed, built, tmp_path):
     ours, theirs = files_in(build.path), files_in(other.path)
     for layer in (op.name for op in program.ops if isinstance(op, Convolution)):
         for kind in ("weights", "factors", "constants"):
-            assert ours[f"{layer}_{kind}.mem"] != theirs[f"{layer}_{kind}.mem"]
+            name = f"{build.prefix}_{layer}_{kind}.mem"
+            assert ours[name] != theirs[name]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
