@@ -81,7 +81,7 @@ def retrained(program, seed):
                 replace(
                     op,
                     multiplier=rng.permutation(op.multiplier) + (0 if last else 1),
-                    offset=rng.permutation(op.offset),
+                    offset=rng.permutation(op.offset) - 1,
                     shift=op.shift + 1,
                     lo=op.lo if last else op.lo + 1,
                     hi=op.hi if last else op.hi - 1,
