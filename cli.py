@@ -333,6 +333,86 @@ def report(
     _show(k, as_json, _rows(str(build), rows))
 
 
+@verb
+@click.option("--device", "name", required=True, help="ecp5-85k, xc7z020, xczu7ev, ice40-up5k, ..")
+@click.option("--lanes", type=int, help="Split into Pin x Pout as square as possible.  [default: 256]")
+@click.option("--pin", type=int, help="Terms per row.")
+@click.option("--pout", type=int, help="Rows.")
+@click.option("--bits", default=8, show_default=True, help="2..16, of features and weights.")
+@click.option("--signed", is_flag=True, help="Signed features (and adder weights); else as behind a ReLU.")
+@click.option("--kernel", "kernels", multiple=True, help="Only this kernel; may be repeated.")
+@click.option("--structure", "structures", multiple=True, help="Only this structure; may be repeated.")
+@click.option("--all-structures", is_flag=True, help="Every structure, generic and device form, and DSP blocks.")
+@click.option(
+    "--registers",
+    default="equal",
+    show_default=True,
+    help="Ranks between operands and accumulators: equal (the adder's best), best, or a number.",
+)
+@click.option("--terms", default=4096, show_default=True, help="Longest sum the accumulators hold.")
+@click.option("--synth", is_flag=True, help="Count cells with yosys.")
+@click.option("--place", "placed", is_flag=True, help="Place and route as well (ECP5): Fmax.")
+@click.option("--seeds", default=3, show_default=True, help="Of place and route; the median is reported.")
+@click.option("--clock", "clock_mhz", default=200.0, show_default=True, help="MHz that place and route aims at.")
+def kernels(
+    name: str, kernels: tuple[str, ...], structures: tuple[str, ...], signed: bool, synth: bool, placed: bool,
+    seeds: int, clock_mhz: float, as_json: bool, **what: Any,
+) -> None:  # fmt: skip
+    """What arrays of lanes cost: every kernel, side by side."""
+    from .reports.devices import device
+    from .reports.kernels import KERNELS, comparison, jobs, price, requests
+
+    target = device(name)
+    if seeds < 1:
+        raise UserError(f"seeds must be a positive integer, not {seeds}")
+    if not 0 < clock_mhz <= 10_000:
+        raise UserError(f"clock must be a positive number of MHz, not {clock_mhz:g}")
+    wanted = requests(target, kernels=kernels or KERNELS, structures=structures, signed_features=signed, **what)
+    with bar(f"arrays for {name}", jobs(wanted, synth=synth, place=placed, seeds=seeds)) as advance:
+        costs = price(
+            wanted, target, synth=synth, place=placed, seeds=seeds, clock_mhz=clock_mhz, progress=advance
+        )  # fmt: skip
+    rows = [cost.to_json() for cost in costs]
+
+    def text(console: Console) -> None:
+        table = Table(title=f"{rows[0]['pin']} x {rows[0]['pout']} lanes on {name}", title_justify="left")
+        shown = {
+            head: key for head, key in _KERNEL_COLUMNS.items() if any(row[key] is not None for row in rows)
+        }  # fmt: skip
+        for head in ("kernel", "structure", "operands"):
+            table.add_column(head)
+        for head in shown:
+            table.add_column(head, justify="right")
+        for row in rows:
+            form = f"{row['structure']} ({row['form']})"
+            table.add_row(row["kernel"], form, f"{row['x']} {row['w']}", *(_cell(row[key]) for key in shown.values()))
+        console.print(table)
+        for line in comparison(costs):
+            console.print(line)
+        if not synth and not placed:
+            console.print("cells are not counted: add --synth")
+
+    _show(rows, as_json, text)
+
+
+_KERNEL_COLUMNS = {
+    "LUT": "lut",
+    "FF": "ff",
+    "carry": "carry",
+    "DSP": "dsp",
+    "LUT/lane": "lut_per_lane",
+    "paired": "lut_paired_per_lane",
+    "MHz": "fmax_mhz",
+    "ranks": "register_stages",
+}
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.2f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
 def _positive(name: str, value: int | None) -> int | None:
     if value is not None and value < 1:
         raise UserError(f"{name} must be a positive integer, not {value}")

@@ -105,11 +105,8 @@ class StageComponent(wiring.Component):
             function = "sum" if stage.kind == "average" else "max"
             m.submodules.array = pool = Reduce(function=function, lanes=build.plan.simd, x=stage.x, total=stage.total)
             return pool
-        assert stage.weight_format is not None and self.images.weights is not None
-        m.submodules.array = array = FoldedArray(
-            kernel=stage.kind, pe=build.plan.pe, lanes=build.plan.simd * build.plan.taps, x=stage.x,
-            w=stage.weight_format, total=stage.total,
-        )  # fmt: skip
+        assert self.images.weights is not None
+        m.submodules.array = array = FoldedArray(build.array, total=stage.total)
         m.submodules.weights = rom = Rom(self.images.weights, prefix=self.prefix)
         m.d.comb += array.w.eq(fetch_in_turn(m, rom, window.valid))
         return array

@@ -1,26 +1,34 @@
-"""Lanes and their adder trees: one inner product of the kernel per cycle.
+"""Arrays of lanes: inner products of any kernel, a step of ``pin`` terms for ``pout`` results in every cycle."""
 
-The adder kernel takes its absolute value from the sign bit: with ``d = x - w`` and ``s = d < 0``,
-``|d| = (d xor s) + s``. A lane therefore costs a subtractor and a row of xors; its ``+ s`` rides as the carry-in of an
-adder that is there anyway. ``n`` lanes have ``n`` such carries, their tree has ``n - 1`` adders and the accumulator is
-one more: exactly ``n``. The sum is kept positive; the requantise multiplies it by ``-M``.
-"""
-
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cache
+from itertools import combinations, pairwise
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, signed
-from amaranth.lib import wiring
+from amaranth.hdl import Const, Fragment, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
 from ..quant.formats import Format, format_for
-from ..quant.program import term_range
+from ..quant.program import check_operands, term_range
+from .fabric import FABRICS, fabric_named
+from .kernels import STRUCTURES, Masked, Sums, accumulate, circuit, common_format
 
-__all__ = ["FoldedArray", "Reduce", "array_latency", "sum_format", "tree_latency"]
+__all__ = ["ArrayShape", "FoldedArray", "KernelArray", "Reduce", "Step", "default_structure", "sum_format"]
 
-LEVELS_PER_REGISTER = 2
-"""Tree levels between registers: two ripple adders of a dozen bits keep up with a block RAM on the fabrics we know."""
+_BEST = {
+    "generic": {"adder": "carry", "mult": "star", "xnor": "count", "shift": "barrel"},
+    "ecp5": {"adder": "carry", "mult": "rows", "xnor": "count", "shift": "barrel"},
+    "xc7": {"adder": "max", "mult": "booth", "xnor": "count", "shift": "barrel"},
+    "xcup": {"adder": "max", "mult": "booth", "xnor": "count", "shift": "barrel"},
+}
+
+
+def default_structure(kernel: str, fabric: str) -> str:
+    """The cheapest structure of ``kernel`` on ``fabric`` without DSP blocks, as `addax kernels --all-structures` shows;
+    for the generic fabric the one that synthesis may put into DSP blocks."""
+    return _BEST[fabric][kernel]
 
 
 def sum_format(kernel: str, lo: int, hi: int) -> Format:
@@ -28,128 +36,375 @@ def sum_format(kernel: str, lo: int, hi: int) -> Format:
     return format_for(-hi, -lo) if kernel == "adder" else format_for(lo, hi)
 
 
-def tree_latency(lanes: int) -> int:
-    """Registers in the tree of ``lanes`` terms."""
-    return -(-ceil_log2(lanes) // LEVELS_PER_REGISTER)
+@dataclass(frozen=True, kw_only=True)
+class ArrayShape:
+    """What an array computes, and how.
+
+    Attributes
+    ----------
+    kernel : ``adder``, ``mult``, ``xnor`` or ``shift``
+    structure : of the lane, see `kernels.STRUCTURES`
+    fabric : ``generic``, or the device family whose carry cells are instantiated
+    pin, pout : terms per row and rows
+    x, w : formats of features and weights
+    ranks : ranks of registers between the operand registers and the accumulators, at most one per level; None for one
+        behind the lane and behind every second level
+
+    Raises
+    ------
+    ValueError
+        from the constructor, for anything that cannot be built.
+    """
+
+    kernel: str
+    structure: str
+    fabric: str = "generic"
+    pin: int
+    pout: int
+    x: Format
+    w: Format
+    ranks: int | None = None
+
+    def __post_init__(self) -> None:
+        check_operands(self.kernel, self.x, self.w)
+        if self.structure not in STRUCTURES[self.kernel]:
+            known = ", ".join(STRUCTURES[self.kernel])
+            raise ValueError(f"structure of the {self.kernel} kernel must be one of {known}, not {self.structure!r}")
+        fabric_named(self.fabric)
+        for name in ("pin", "pout"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} must be a positive integer, not {value!r}")
+        if self.ranks is not None and not 0 <= self.ranks <= self.levels:
+            raise ValueError(f"registers between operands and accumulators must be 0..{self.levels}, not {self.ranks}")
+
+    @property
+    def levels(self) -> int:
+        """Levels between the operands and the accumulators; each ends where a rank of registers may stand."""
+        return _levels(replace(self, pout=1, ranks=None)) if self.ranks is not None or self.pout > 1 else _levels(self)
+
+    @property
+    def cuts(self) -> frozenset[int]:
+        """The levels behind which a rank stands: those that leave the longest way between two ranks shortest."""
+        levels = self.levels
+        ranks = min(levels, 1 + levels // 2) if self.ranks is None else self.ranks
+        return _cuts(levels, ranks)
+
+    @property
+    def latency(self) -> int:
+        """Cycles from the operands of a group's last step to its sums: operand registers, ranks, accumulators."""
+        return len(self.cuts) + 2
+
+    @property
+    def register_stages(self) -> int:
+        """Ranks of registers from the operand registers to the accumulators, both included."""
+        return self.latency
+
+    def total(self, steps: int) -> Format:
+        """Format of the accumulators for groups of up to ``steps`` steps."""
+        lo, hi = self.step_range
+        return format_for(min(0, lo * steps), max(0, hi * steps))
+
+    @property
+    def step_range(self) -> tuple[int, int]:
+        """Range of what a step adds to an accumulator."""
+        lo, hi = term_range(self.kernel, self.x, self.w)
+        if self.kernel == "xnor":
+            lo, hi = 0, 1
+        elif self.kernel == "adder":
+            grid = common_format(self.x, self.w)
+            lo, hi = 0, 2 * (grid.hi - grid.lo) if self.structure == "max" else -lo
+        return lo * self.pin, hi * self.pin
+
+    def decode(self, total: int, weights: Sequence[int]) -> int:
+        """The sum of the kernel's terms, from an accumulator and the weights of all its terms.
+
+        An adder array holds ``sum |x - w|``, of which the kernel is the negative; structure ``max`` holds that plus the
+        sum of the weights, counted from the lowest value of the format. A binary array holds how many pairs are equal.
+        """
+        if self.kernel == "xnor":
+            return 2 * total - len(weights)
+        if self.kernel == "adder":
+            lowest = common_format(self.x, self.w).lo
+            return -total + (sum(w - lowest for w in weights) if self.structure == "max" else 0)
+        return total
 
 
-def array_latency(lanes: int) -> int:
-    """Cycles from the operands of a group's last step to its sums: operand registers, lane, tree, accumulator."""
-    return 3 + tree_latency(lanes)
+@cache
+def _levels(shape: ArrayShape) -> int:
+    """Count the levels by describing one row without registers."""
+    xs = [Signal(shape.x.bits) for _ in range(shape.pin)]
+    ws = [[Signal(shape.w.bits) for _ in range(shape.pin)]]
+    levels = 0
+
+    def count(level: int, state: Any) -> Any:
+        nonlocal levels
+        levels = level + 1
+        return _settled(state)
+
+    m = Module()
+    _run(m, shape, xs, ws, Const(1, 1), count)
+    Fragment.get(m, None)  # else Amaranth warns that the module was described for nothing
+    return levels
 
 
-@dataclass(frozen=True)
-class _Term:
-    """A partial sum and the carry that still has to be added to it."""
+def _run(
+    m: Module, shape: ArrayShape, xs: list[Signal], ws: list[list[Signal]], enable: Value,
+    pass_on: Callable[[int, Any], Any],
+) -> Sums:  # fmt: skip
+    """Describe the circuit, handing what is alive behind each level to ``pass_on(level, state)``."""
+    steps = circuit(
+        m, FABRICS[shape.fabric], kernel=shape.kernel, structure=shape.structure, x=shape.x, w=shape.w, xs=xs, ws=ws,
+        enable=enable,
+    )  # fmt: skip
+    state, level = next(steps), 0
+    while True:
+        state = pass_on(level, state)
+        level += 1
+        try:
+            state = steps.send(state)
+        except StopIteration as end:
+            sums: Sums = end.value
+            return sums
 
-    value: Any
-    carry: Any
+
+_LANE_WEIGHT = 1.25
+"""A lane is a little slower than a level of the tree, and so is the accumulator."""
 
 
-def _add(a: Value, b: Value, carry: Value | None) -> Value:
-    """``a + b + carry`` in one carry chain: the carry enters below the lowest bit. With a carry, both are unsigned."""
-    if carry is None:
-        return a + b
-    assert not a.shape().signed and not b.shape().signed
-    return (Cat(Const(1, 1), a) + Cat(carry, b)) >> 1
+@cache
+def _cuts(levels: int, ranks: int) -> frozenset[int]:
+    weights = [_LANE_WEIGHT, *[1.0] * (levels - 1), _LANE_WEIGHT]
+
+    def ways(cuts: Iterable[int]) -> list[float]:
+        borders = [0, *(cut + 1 for cut in cuts), levels + 1]
+        return sorted((sum(weights[a:b]) for a, b in pairwise(borders)), reverse=True)
+
+    return frozenset(min(combinations(range(levels), ranks), key=ways))
 
 
-class FoldedArray(wiring.Component):
-    """``pe`` rows of ``lanes`` lanes that accumulate inner products over the steps of a group. It never stalls.
+def _alive(value: Any, register: Any) -> Any:
+    """``value``, a nest of containers, with every signal in it replaced by ``register(signal)``."""
+    if isinstance(value, Masked | Value):
+        return register(value)
+    if isinstance(value, list | tuple):
+        return type(value)(_alive(item, register) for item in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        changes = {
+            field.name: _alive(getattr(value, field.name), register)
+            for field in fields(value)
+            if isinstance(getattr(value, field.name), list | tuple) or is_dataclass(getattr(value, field.name))
+        }
+        return replace(value, **changes)
+    if isinstance(value, dict):
+        return {key: _alive(item, register) for key, item in value.items()}
+    return value
 
-    One step per cycle while ``valid``; ``first`` and ``last`` mark the ends of a group. ``latency`` cycles after
-    ``last``, ``done`` is up for one cycle and ``sums`` holds the results until the next group's first step arrives
-    there.
+
+def _settled(state: Any) -> Any:
+    """``state`` without a rank: masks become gates."""
+    return _alive(state, lambda v: Mux(v.mask, v.fill, v.value) if isinstance(v, Masked) else v)
+
+
+class _Rank:
+    """Registers for whatever passes; the same signal gets one register, however often it is read."""
+
+    def __init__(self, m: Module, enable: Value, name: str):
+        self._m = m
+        self._enable = enable
+        self._name = name
+        self._made: dict[int, tuple[Any, Value]] = {}
+
+    def __call__(self, state: Any) -> Any:
+        return _alive(state, self._register)
+
+    def _register(self, value: Any) -> Value:
+        if isinstance(value, Const) or (isinstance(value, Value) and len(value) == 0):
+            return value
+        if id(value) not in self._made:
+            m, masked = self._m, isinstance(value, Masked)
+            source = value.value if masked else value
+            register = Signal(len(source), name=f"{self._name}_{len(self._made)}", reset_less=True)
+            if masked:
+                with m.If(value.mask):
+                    m.d.sync += register.eq(value.fill)
+                with m.Elif(self._enable):
+                    m.d.sync += register.eq(source)
+            else:
+                with m.If(self._enable):
+                    m.d.sync += register.eq(source)
+            # The value is kept, so that no other object can get its identity.
+            self._made[id(value)] = (value, register)
+        return self._made[id(value)][1]
+
+
+class Step(wiring.Component):
+    """What an array does in one step, without its registers: the circuit that is proved.
 
     Members
     -------
-    x : In, lanes elements of the feature format, shared by all rows
-    w : In, pe x lanes elements of the weight format, row after row
+    x : In, pin elements of the feature format
+    w : In, pout x pin elements of the weight format, row after row
+    total : In, pout accumulators
+    first : In, whether the accumulators are forgotten
+    after : Out, pout accumulators
+    """
+
+    def __init__(self, shape: ArrayShape, *, total: Format):
+        self.shape = shape
+        self.total_format = total
+        super().__init__(
+            {
+                "x": In(shape.pin * shape.x.bits),
+                "w": In(shape.pout * shape.pin * shape.w.bits),
+                "total": In(shape.pout * total.bits),
+                "first": In(1),
+                "after": Out(shape.pout * total.bits),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        shape, bits = self.shape, self.total_format.bits
+
+        def element(port: Value, index: int, width: int, name: str) -> Signal:
+            signal = Signal(width, name=name)
+            m.d.comb += signal.eq(port.word_select(index, width))
+            return signal
+
+        xs = [element(self.x, k, shape.x.bits, f"x{k}") for k in range(shape.pin)]
+        ws = [
+            [element(self.w, row * shape.pin + k, shape.w.bits, f"w{row}_{k}") for k in range(shape.pin)]
+            for row in range(shape.pout)
+        ]
+        sums = _run(m, shape, xs, ws, Const(1, 1), lambda level, state: _settled(state))
+        for row in range(shape.pout):
+            total = element(self.total, row, bits, f"total{row}")
+            after = accumulate(m, FABRICS[shape.fabric], total, self.first, sums, row)
+            m.d.comb += self.after.word_select(row, bits).eq(after)
+        return m
+
+
+class FoldedArray(wiring.Component):
+    """``pout`` rows of ``pin`` lanes that accumulate inner products over the steps of a group.
+
+    One step per cycle in which ``valid`` and ``enable`` are up; ``first`` and ``last`` mark the ends of a group.
+    ``latency`` enabled cycles after ``last``, ``done`` is up for one enabled cycle and ``sums`` holds the results until
+    the next group's first step arrives there. While ``enable`` is down, nothing moves.
+
+    Members
+    -------
+    x : In, pin elements of the feature format, shared by all rows
+    w : In, pout x pin elements of the weight format, row after row
     valid, first, last : In
-    sums : Out, pe elements of the sum format
+    enable : In, 1 unless connected
+    sums : Out, pout elements of the format of the accumulators, to be read as `ArrayShape.decode` says
     done : Out
     """
 
-    def __init__(self, *, kernel: str, pe: int, lanes: int, x: Format, w: Format, total: Format):
-        self.kernel = kernel
-        self.pe = pe
-        self.lanes = lanes
-        self.x_format = x
-        self.w_format = w
+    def __init__(self, shape: ArrayShape, *, total: Format):
+        self.shape = shape
         self.total = total
-        self.latency = array_latency(lanes)
+        self.latency = shape.latency
+        lanes = shape.pin * shape.pout
         super().__init__(
             {
-                "x": In(lanes * x.bits),
-                "w": In(pe * lanes * w.bits),
+                "x": In(shape.pin * shape.x.bits),
+                "w": In(lanes * shape.w.bits),
                 "valid": In(1),
                 "first": In(1),
                 "last": In(1),
-                "sums": Out(pe * total.bits),
+                "enable": In(1, init=1),
+                "sums": Out(shape.pout * total.bits),
                 "done": Out(1),
             }
         )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
+        shape, fabric = self.shape, FABRICS[self.shape.fabric]
         # Operands come out of block RAM, which takes half a cycle: they get a register before any arithmetic.
-        x_held, w_held = Signal.like(self.x), Signal.like(self.w)
-        m.d.sync += [x_held.eq(self.x), w_held.eq(self.w)]
-        xs = [_as(x_held.word_select(k, self.x_format.bits), self.x_format) for k in range(self.lanes)]
-        sums = []
-        for row in range(self.pe):
-            base = row * self.lanes
-            ws = [_as(w_held.word_select(base + k, self.w_format.bits), self.w_format) for k in range(self.lanes)]
-            terms = [self._lane(m, x, w, f"row{row}_lane{k}") for k, (x, w) in enumerate(zip(xs, ws, strict=True))]
-            sums.append(self._tree(m, terms, f"row{row}"))
+        xs = [self._operand(m, self.x, k, shape.x, f"x{k}") for k in range(shape.pin)]
+        ws = [
+            [self._operand(m, self.w, row * shape.pin + k, shape.w, f"w{row}_{k}") for k in range(shape.pin)]
+            for row in range(shape.pout)
+        ]
+        cuts = shape.cuts
+        sums = _run(
+            m, shape, xs, ws, self.enable,
+            lambda level, state: _Rank(m, self.enable, f"rank{level}")(state) if level in cuts else _settled(state),
+        )  # fmt: skip
 
         delay = self.latency - 1
-        valid, first, last = (_delayed(m, s, delay) for s in (self.valid, self.first, self.last))
-        for row, term in enumerate(sums):
-            total = Signal(self.total.bits, name=f"total{row}")
-            base = _as(Mux(first, 0, total), self.total)
-            with m.If(valid):
-                m.d.sync += total.eq(_add(base, term.value, term.carry))
+        valid, first, last = (self._delayed(m, s, delay) for s in (self.valid, self.first, self.last))
+        for row in range(shape.pout):
+            total = Signal(self.total.bits, name=f"total{row}", reset_less=True)
+            after = accumulate(m, fabric, total, first, sums, row)
+            with m.If(valid & self.enable):
+                m.d.sync += total.eq(after)
             m.d.comb += self.sums.word_select(row, self.total.bits).eq(total)
-        m.d.sync += self.done.eq(valid & last)
+        with m.If(self.enable):
+            m.d.sync += self.done.eq(valid & last)
         return m
 
-    def _lane(self, m: Module, x: Value, w: Value, name: str) -> _Term:
-        lo, hi = term_range(self.kernel, self.x_format, self.w_format)
-        if self.kernel == "mult":
-            fmt = format_for(lo, hi)
-            product = Signal(Shape(fmt.bits, fmt.signed), name=f"{name}_product")
-            m.d.sync += product.eq(x * w)
-            return _Term(product, None)
-        bits = format_for(0, -lo).bits
-        difference = Signal(signed(bits + 1), name=f"{name}_difference")
-        folded = Signal(bits, name=f"{name}_folded")
-        negative = Signal(name=f"{name}_negative")
-        m.d.comb += difference.eq(x - w)
-        m.d.sync += [folded.eq(difference[:bits] ^ difference[-1].replicate(bits)), negative.eq(difference[-1])]
-        return _Term(folded, negative)
+    def _operand(self, m: Module, port: Value, index: int, fmt: Format, name: str) -> Signal:
+        register = Signal(fmt.bits, name=name, reset_less=True)
+        with m.If(self.enable):
+            m.d.sync += register.eq(port.word_select(index, fmt.bits))
+        return register
 
-    def _tree(self, m: Module, terms: list[_Term], name: str) -> _Term:
-        """Sum pairwise, a register behind every LEVELS_PER_REGISTER levels and behind the last."""
-        level = 0
-        while len(terms) > 1:
-            level += 1
-            odd = terms[-1:] if len(terms) % 2 else []
-            terms = [
-                _Term(_add(a.value, b.value, a.carry), b.carry) for a, b in zip(terms[0:-1:2], terms[1::2], strict=True)
-            ] + odd
-            if level % LEVELS_PER_REGISTER == 0 or len(terms) == 1:
-                terms = [self._register(m, term, f"{name}_level{level}_{k}") for k, term in enumerate(terms)]
-        return terms[0]
+    def _delayed(self, m: Module, signal: Value, cycles: int) -> Value:
+        for k in range(cycles):
+            later = Signal.like(signal, name=f"{signal.name}_{k + 1}")
+            with m.If(self.enable):
+                m.d.sync += later.eq(signal)
+            signal = later
+        return signal
 
-    def _register(self, m: Module, term: _Term, name: str) -> _Term:
-        value = Signal.like(term.value, name=name)
-        m.d.sync += value.eq(term.value)
-        if term.carry is None:
-            return _Term(value, None)
-        carry = Signal(name=f"{name}_carry")
-        m.d.sync += carry.eq(term.carry)
-        return _Term(value, carry)
+
+class KernelArray(wiring.Component):
+    """A `FoldedArray` between two streams; the whole array stops while its result waits.
+
+    Takes one step per cycle; a result is there ``latency`` cycles after the last step of its group. ``ready`` of the
+    input follows ``ready`` of the output in the same cycle.
+
+    Members
+    -------
+    i : In stream of ``x`` (pin elements), ``w`` (pout x pin elements, row after row), ``first`` and ``last``
+    o : Out stream of pout sums, to be read as `ArrayShape.decode` says
+    """
+
+    def __init__(self, shape: ArrayShape, *, total: Format):
+        self.shape = shape
+        self.total = total
+        self.latency = shape.latency
+        step = data.StructLayout(
+            {
+                "x": shape.pin * shape.x.bits,
+                "w": shape.pout * shape.pin * shape.w.bits,
+                "first": 1,
+                "last": 1,
+            }
+        )
+        super().__init__(
+            {"i": In(stream.Signature(step)), "o": Out(stream.Signature(data.ArrayLayout(total.bits, shape.pout)))}
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.array = array = FoldedArray(self.shape, total=self.total)
+        m.d.comb += [
+            array.x.eq(self.i.payload.x),
+            array.w.eq(self.i.payload.w),
+            array.first.eq(self.i.payload.first),
+            array.last.eq(self.i.payload.last),
+            array.valid.eq(self.i.valid),
+            array.enable.eq(~array.done | self.o.ready),
+            self.i.ready.eq(array.enable),
+            self.o.payload.as_value().eq(array.sums),
+            self.o.valid.eq(array.done),
+        ]
+        return m
 
 
 class Reduce(wiring.Component):

@@ -10,7 +10,9 @@ from typing import Any
 from ..common.errors import UserError
 from ..common.files import read_json
 from ..quant.program import Program
-from .lanes import Reduce, array_latency
+from .fabric import fabric_named
+from .kernels import STRUCTURES
+from .lanes import ArrayShape, Reduce
 from .requantise import LATENCY as REQUANTISE_LATENCY
 from .stages import Stage, stages_of
 from .window import WindowShape, ring_rows
@@ -18,6 +20,8 @@ from .window import WindowShape, ring_rows
 __all__ = ["FAMILIES", "Plan", "StageBuild", "StagePlan", "bind", "default_stage_plan", "with_queues"]
 
 FAMILIES = ("dataflow",)
+_OFFSET = ("max",)
+"""Structures whose sums hold a constant of the weights besides, which the requantise of a stage does not take away."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,7 @@ class StagePlan:
     requantisers : units behind the array; divides ``pe`` (of a pool: ``simd``)
     rows : of the ring in front of the array
     queue : beats of the queue behind it, each of whole beats of the next stage
+    structure : of its lanes, see `kernels.STRUCTURES`; empty for the default one, and for a pool
     """
 
     name: str
@@ -41,12 +46,17 @@ class StagePlan:
     requantisers: int
     rows: int
     queue: int
+    structure: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
             raise ValueError(f"name of a stage must be text, not {self.name!r}")
+        if not isinstance(self.structure, str):
+            raise ValueError(f"structure of stage {self.name!r} must be text, not {self.structure!r}")
         for key, value in asdict(self).items():
-            if key != "name" and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            if key not in ("name", "structure") and (
+                not isinstance(value, int) or isinstance(value, bool) or value < 1
+            ):
                 raise ValueError(f"{key} of stage {self.name!r} must be a positive integer, not {value!r}")
 
 
@@ -60,6 +70,7 @@ class Plan:
     device : what it is meant for; reports take its sizes from it
     clock_mhz : the clock at which rates are quoted
     fixed_weights : accumulators and shifts are sized for the weights of the Program, not for any of the same formats
+    fabric : ``generic``, or the family whose carry cells the lanes instantiate, see `fabric.FABRICS`
     """
 
     family: str
@@ -67,8 +78,10 @@ class Plan:
     clock_mhz: float
     fixed_weights: bool
     stages: tuple[StagePlan, ...]
+    fabric: str = "generic"
 
     def __post_init__(self) -> None:
+        fabric_named(self.fabric)
         if self.family not in FAMILIES:
             raise ValueError(f"architecture must be one of {', '.join(FAMILIES)}, not {self.family!r}")
         if not isinstance(self.fixed_weights, bool):
@@ -111,11 +124,24 @@ class StageBuild:
     Attributes
     ----------
     next_simd : elements per beat that the next stage (or the packet) takes
+    fabric : of the lanes
     """
 
     stage: Stage
     plan: StagePlan
     next_simd: int = 1
+    fabric: str = "generic"
+
+    @cached_property
+    def array(self) -> ArrayShape:
+        """The array of a stage with weights."""
+        assert self.stage.weight_format is not None
+        # Without a choice, multipliers are left to synthesis, which has DSP blocks for them.
+        structure = self.plan.structure or {"adder": "carry", "mult": "star"}[self.stage.kind]
+        return ArrayShape(
+            kernel=self.stage.kind, structure=structure, fabric=self.fabric, pin=self.plan.simd * self.plan.taps,
+            pout=self.plan.pe, x=self.stage.x, w=self.stage.weight_format,
+        )  # fmt: skip
 
     @cached_property
     def groups(self) -> int:
@@ -167,7 +193,7 @@ class StageBuild:
     @property
     def array_latency(self) -> int:
         """Cycles from operands to ``done``."""
-        return Reduce.latency if self.stage.weight is None else array_latency(self.plan.simd * self.plan.taps)
+        return Reduce.latency if self.stage.weight is None else self.array.latency
 
     @property
     def group_latency(self) -> int:
@@ -194,6 +220,14 @@ class StageBuild:
                 raise ValueError(f"pe of pool {name!r} must be 1, not {self.plan.pe}")
         elif self.stage.result[0] % self.plan.pe:
             raise ValueError(f"pe of {name!r} must divide {self.stage.result[0]} channels, not be {self.plan.pe}")
+        if self.stage.weight is None and self.plan.structure:
+            raise ValueError(f"pool {name!r} has no lanes, so no structure {self.plan.structure!r}")
+        if self.stage.weight is not None and self.plan.structure:
+            known = [s for s in STRUCTURES[self.stage.kind] if s not in _OFFSET]
+            if self.plan.structure not in known:
+                raise ValueError(
+                    f"structure of {name!r} must be one of {', '.join(known)}, not {self.plan.structure!r}"
+                )
         try:
             steps = self.window.steps
         except ValueError as error:
@@ -223,7 +257,7 @@ def bind(program: Program, plan: Plan) -> tuple[StageBuild, ...]:
     planned = [stage.name for stage in plan.stages]
     if names != planned:
         raise UserError(f"the plan is for stages {', '.join(planned)}, but the program has {', '.join(names)}")
-    builds = chain(zip(stages, plan.stages, strict=True))
+    builds = chain(zip(stages, plan.stages, strict=True), fabric=plan.fabric)
     for build in builds:
         try:
             build.check()
@@ -253,7 +287,7 @@ def default_stage_plan(stage: Stage, *, pe: int, simd: int, taps: int) -> StageP
 
 def with_queues(builds: Sequence[StageBuild]) -> tuple[StagePlan, ...]:
     """The plans of ``builds`` with queues deep enough that no stage waits for the next one's padding."""
-    joined = chain((build.stage, build.plan) for build in builds)
+    joined = chain(((build.stage, build.plan) for build in builds), fabric=builds[0].fabric)
     pauses = [following.window.longest_pause for following in joined[1:]] + [1]
     return tuple(
         replace(build.plan, queue=_queue(build, pause=pause)) for build, pause in zip(joined, pauses, strict=True)
@@ -273,10 +307,11 @@ def _queue(build: StageBuild, *, pause: int) -> int:
     return -(-(claimed + build.gather - 1) // build.gather)
 
 
-def chain(stages: Iterable[tuple[Stage, StagePlan]]) -> tuple[StageBuild, ...]:
+def chain(stages: Iterable[tuple[Stage, StagePlan]], *, fabric: str = "generic") -> tuple[StageBuild, ...]:
     """Builds that know the beats of the stage behind them."""
     pairs = list(stages)
     widths = [plan.simd for _, plan in pairs[1:]] + [1]
     return tuple(
-        StageBuild(stage=stage, plan=plan, next_simd=simd) for (stage, plan), simd in zip(pairs, widths, strict=True)
+        StageBuild(stage=stage, plan=plan, next_simd=simd, fabric=fabric)
+        for (stage, plan), simd in zip(pairs, widths, strict=True)
     )

@@ -31,23 +31,41 @@ class PowerModel:
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """Sizes of a device: LUTs with four inputs, flip-flops, 18-kbit block RAMs, 18x18 multipliers."""
+    """A device.
+
+    Attributes
+    ----------
+    family : how its cells are counted
+    fabric : of `hdl.fabric`, the form in which lanes are built for it
+    lut, ff, bram, dsp : its lookup tables, flip-flops, block RAMs and multiplier blocks
+    synth : the command of yosys
+    no_dsp, with_dsp : its options that keep multiplications out of DSP blocks, and that put them there
+    array_options : its options when an array is priced by itself; registers are to stay registers
+    place : option that tells nextpnr the device; None where there is no place and route
+    power : coefficients of the power model; None where there are none yet
+    """
 
     name: str
     family: str
+    fabric: str
     lut: int
     ff: int
     bram: int
     dsp: int
-    nextpnr: str
-    power: PowerModel
+    synth: str
+    no_dsp: str = ""
+    with_dsp: str = ""
+    array_options: str = "-flatten"
+    place: str | None = None
+    power: PowerModel | None = None
 
 
 @cache
 def _catalogue() -> dict[str, Device]:
     raw: dict[str, dict[str, Any]] = tomllib.loads((Path(__file__).parent / "devices.toml").read_text())
     return {
-        name: Device(name=name, **{**values, "power": PowerModel(**values["power"])}) for name, values in raw.items()
+        name: Device(name=name, **{**values, "power": PowerModel(**values["power"]) if "power" in values else None})
+        for name, values in raw.items()
     }
 
 

