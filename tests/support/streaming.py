@@ -18,7 +18,8 @@ def transfer(dut, beats, *, count, pause_in=0.0, pause_out=0.0, seed=0, settle=0
     fed = []
 
     async def feed(ctx):
-        await ctx.tick().repeat(settle)
+        if settle:
+            await ctx.tick().repeat(settle)
         for beat in beats:
             while rng.random() < pause_in:
                 await ctx.tick()
