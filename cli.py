@@ -180,11 +180,17 @@ def export(source: Path, fmt: str, weights: Path | None, out: Path, as_json: boo
 @click.option("--plan", "plan_file", type=_PATH, help="A plan.json, perhaps edited.")
 @click.option("--clock", default=50.0, show_default=True, help="MHz.")
 @click.option("--fixed-weights", is_flag=True, help="Size accumulators and shifts for these weights alone.")
+@click.option(
+    "--form",
+    default="generic",
+    show_default=True,
+    help="Of the lanes: generic, or device, with the device's carry cells.",
+)
 @click.option("--prefix", default="addax", show_default=True, help="Of all Verilog modules.")
 @click.option("-o", "--out", type=_PATH, required=True, help="BUILD folder to write.")
 def generate(
     program: Path, arch: str, device_name: str, lanes: int | None, fps: float | None, plan_file: Path | None,
-    clock: float, fixed_weights: bool, prefix: str, out: Path, as_json: bool,
+    clock: float, fixed_weights: bool, form: str, prefix: str, out: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Make Verilog, memory files and a test bench of a Program."""
     from .hdl.emit import generate, sample_vectors
@@ -197,15 +203,22 @@ def generate(
     if arch not in FAMILIES:
         raise UserError(f"unknown architecture {arch!r}; known: {', '.join(FAMILIES)}")
     target = device(device_name)
+    if form not in ("generic", "device"):
+        raise UserError(f"unknown form {form!r}; known: generic, device")
     if plan_file is not None:
         if lanes is not None or fps is not None:
             raise UserError("a plan already says how many lanes there are; leave --lanes and --fps out")
         plan = Plan.read(plan_file)
         device(plan.device)
+        if form != "generic":
+            raise UserError("a plan already says the form of the lanes (fabric); leave --form out")
         if fixed_weights != plan.fixed_weights and fixed_weights:
             raise UserError("the plan is not for fixed weights; change it there, or leave --fixed-weights out")
     else:
-        plan = fold(loaded, device=target.name, clock_mhz=clock, lanes=lanes, fps=fps, fixed_weights=fixed_weights)
+        plan = fold(
+            loaded, device=target.name, clock_mhz=clock, lanes=lanes, fps=fps, fixed_weights=fixed_weights,
+            fabric=target.fabric if form == "device" else "generic",
+        )  # fmt: skip
     with steps("generating"):
         build = generate(loaded, plan, out, vectors=sample_vectors(loaded), prefix=prefix)
     timing = build.schedule
@@ -388,7 +401,7 @@ def kernels(
             table.add_row(row["kernel"], form, f"{row['x']} {row['w']}", *(_cell(row[key]) for key in shown.values()))
         console.print(table)
         for line in comparison(costs):
-            console.print(line)
+            console.print(line, soft_wrap=True)
         if not synth and not placed:
             console.print("cells are not counted: add --synth")
 

@@ -15,7 +15,7 @@ stderr = Console(stderr=True, highlight=False)
 def bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show a progress bar while the block runs; call what it yields with how much was done."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=stderr, transient=True) as progress:
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
         task = progress.add_task(label, total=total)
         yield lambda done: progress.advance(task, done)
 
@@ -24,6 +24,6 @@ def bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
 def steps(label: str) -> Iterator[Callable[[str], None]]:
     """Show what is being done while the block runs; call what it yields when the next step begins."""
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    with Progress(*columns, console=stderr, transient=True) as progress:
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
         task = progress.add_task(label, total=None)
         yield lambda text: progress.update(task, description=f"{label}: {text}")

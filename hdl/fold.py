@@ -1,6 +1,7 @@
 """Folding: how many lanes each stage gets, so that all keep the same pace."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import lcm, prod
 
 from ..common.errors import UserError
@@ -34,6 +35,7 @@ def fold(
     lanes: int | None = None,
     fps: float | None = None,
     fixed_weights: bool = False,
+    fabric: str = "generic",
     cost: Cost = structural_cost,
 ) -> Plan:
     """Choose PE, SIMD and taps of every stage.
@@ -42,6 +44,7 @@ def fold(
     ----------
     lanes : the fastest design with at most so many lanes
     fps : the cheapest design that reaches so many images per second at ``clock_mhz``; with neither, 80 lanes
+    fabric : whose carry cells the lanes instantiate
     cost : what a fold of a stage costs, to choose among those that are fast enough
 
     Raises
@@ -85,8 +88,9 @@ def fold(
             least = sum(min(b.lanes for b in choices) for choices in options)
             raise UserError(f"{budget} lanes are too few: the network needs at least {least}, one per layer")
     assert chosen is not None
+    stages = with_queues([replace(build, fabric=fabric) for build in chosen])
     plan = Plan(
-        family="dataflow", device=device, clock_mhz=clock_mhz, fixed_weights=fixed_weights, stages=with_queues(chosen)
+        family="dataflow", device=device, clock_mhz=clock_mhz, fixed_weights=fixed_weights, stages=stages, fabric=fabric
     )
     assert schedule(bind(program, plan), program).interval <= target
     return plan

@@ -297,9 +297,11 @@ class FoldedArray(wiring.Component):
     x : In, pin elements of the feature format, shared by all rows
     w : In, pout x pin elements of the weight format, row after row
     valid, first, last : In
-    enable : In, 1 unless connected
+    enable, accumulate : In, 1 unless connected; always equal, but the accumulators have theirs for themselves, so
+        that the logic in front of it need not be the same
     sums : Out, pout elements of the format of the accumulators, to be read as `ArrayShape.decode` says
     done : Out
+    ending : Out, whether the next enabled cycle brings ``done``
     """
 
     def __init__(self, shape: ArrayShape, *, total: Format):
@@ -315,8 +317,10 @@ class FoldedArray(wiring.Component):
                 "first": In(1),
                 "last": In(1),
                 "enable": In(1, init=1),
+                "accumulate": In(1, init=1),
                 "sums": Out(shape.pout * total.bits),
                 "done": Out(1),
+                "ending": Out(1),
             }
         )
 
@@ -340,11 +344,12 @@ class FoldedArray(wiring.Component):
         for row in range(shape.pout):
             total = Signal(self.total.bits, name=f"total{row}", reset_less=True)
             after = accumulate(m, fabric, total, first, sums, row)
-            with m.If(valid & self.enable):
+            with m.If(valid & self.accumulate):
                 m.d.sync += total.eq(after)
             m.d.comb += self.sums.word_select(row, self.total.bits).eq(total)
+        m.d.comb += self.ending.eq(valid & last)
         with m.If(self.enable):
-            m.d.sync += self.done.eq(valid & last)
+            m.d.sync += self.done.eq(self.ending)
         return m
 
     def _operand(self, m: Module, port: Value, index: int, fmt: Format, name: str) -> Signal:
@@ -393,6 +398,12 @@ class KernelArray(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.array = array = FoldedArray(self.shape, total=self.total)
+        # The longest way of a deep array is that of the enable to its thousands of registers. The accumulators' enable,
+        # which takes another input, starts at a register of its own, the complement of `done`, so that both ways have
+        # one table.
+        idle = Signal(init=1)
+        with m.If(array.enable):
+            m.d.sync += idle.eq(~array.ending)
         m.d.comb += [
             array.x.eq(self.i.payload.x),
             array.w.eq(self.i.payload.w),
@@ -400,6 +411,7 @@ class KernelArray(wiring.Component):
             array.last.eq(self.i.payload.last),
             array.valid.eq(self.i.valid),
             array.enable.eq(~array.done | self.o.ready),
+            array.accumulate.eq(idle | self.o.ready),
             self.i.ready.eq(array.enable),
             self.o.payload.as_value().eq(array.sums),
             self.o.valid.eq(array.done),

@@ -17,6 +17,7 @@ from ..common.files import write_text
 from ..hdl.emit import Build, hex_lines, pack_pixels, write_memories
 from ..quant import golden
 from ..quant.program import Program
+from .cells import cell_models
 from .verilator import Simulator, build_simulator, find_verilator, run_simulator
 
 __all__ = ["Outcome", "simulate", "simulator_name", "simulator_of"]
@@ -60,7 +61,8 @@ class Outcome:
 
 def simulator_of(build: Build, *, trace: str | None = None) -> Simulator:
     """The compiled simulator of a BUILD; the memory files are read when it runs, so they are no part of it."""
-    return build_simulator(build.sources, f"{build.prefix}_harness", trace=trace)
+    sources = (*build.sources, *cell_models(build.plan.fabric))
+    return build_simulator(sources, f"{build.prefix}_harness", trace=trace)
 
 
 def simulate(

@@ -50,12 +50,13 @@ def violation(component, folder, *, most):
     """
     (folder / "made.il").write_text(rtlil.convert(component, name="made", emit_src=False))
     code, output = _run(
-        "read_rtlil made.il\nhierarchy -check -top made\nproc\nflatten\nmemory_map\nopt -full\ndffunmap\n"
-        "setundef -undriven -zero\n"
-        f"sat -verify -tempinduct -prove-asserts -set-assumes -set-at 1 rst 0 -maxsteps {most} -show-ports made\n",
+        "read_rtlil made.il\nhierarchy -check -top made\nproc\nflatten\nmemory_map\nopt -full\n"
+        "dffunmap\nchformal -lower\n"
+        f"sat -verify -tempinduct -prove-asserts -set-assumes -maxsteps {most} -show-ports made\n",
         folder,
     )
     if code == 0:
-        assert "SUCCESS!" in output, output[-3000:]
+        assert "Induction step proven: SUCCESS!" in output, output[-3000:]
         return None
+    assert "proof did fail" in output, output[-3000:]
     return output[-6000:]
