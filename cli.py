@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -388,16 +389,15 @@ def kernels(
     rows = [cost.to_json() for cost in costs]
 
     def text(console: Console) -> None:
-        table = Table(title=f"{rows[0]['pin']} x {rows[0]['pout']} lanes on {name}", title_justify="left")
-        shown = {
-            head: key for head, key in _KERNEL_COLUMNS.items() if any(row[key] is not None for row in rows)
-        }  # fmt: skip
+        title = f"{rows[0]['pin']} x {rows[0]['pout']} lanes on {name}"
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        shown = {head: key for head, key in _KERNEL_COLUMNS.items() if any(row[key] for row in rows)}
         for head in ("kernel", "structure", "operands"):
-            table.add_column(head)
+            table.add_column(head, no_wrap=True)
         for head in shown:
-            table.add_column(head, justify="right")
+            table.add_column(head, justify="right", no_wrap=True)
         for row in rows:
-            form = f"{row['structure']} ({row['form']})"
+            form = f"{row['structure']}, {row['form']}"
             table.add_row(row["kernel"], form, f"{row['x']} {row['w']}", *(_cell(row[key]) for key in shown.values()))
         console.print(table)
         for line in comparison(costs):
