@@ -365,7 +365,7 @@ def report(
 )
 @click.option("--terms", default=4096, show_default=True, help="Longest sum the accumulators hold.")
 @click.option("--synth", is_flag=True, help="Count cells with yosys.")
-@click.option("--place", "placed", is_flag=True, help="Place and route as well (ECP5): Fmax.")
+@click.option("--place", "placed", is_flag=True, help="Place and route as well (ECP5, iCE40): Fmax.")
 @click.option("--seeds", default=3, show_default=True, help="Of place and route; the median is reported.")
 @click.option("--clock", "clock_mhz", default=200.0, show_default=True, help="MHz that place and route aims at.")
 def kernels(

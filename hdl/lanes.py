@@ -18,17 +18,17 @@ from .kernels import STRUCTURES, Masked, Sums, accumulate, circuit, common_forma
 __all__ = ["ArrayShape", "FoldedArray", "KernelArray", "Reduce", "Step", "default_structure", "sum_format"]
 
 _BEST = {
-    "generic": {"adder": "carry", "mult": "star", "xnor": "count", "shift": "barrel"},
+    "ice40": {"adder": "max", "mult": "booth", "xnor": "count", "shift": "barrel"},
     "ecp5": {"adder": "carry", "mult": "rows", "xnor": "count", "shift": "barrel"},
     "xc7": {"adder": "max", "mult": "booth", "xnor": "count", "shift": "barrel"},
     "xcup": {"adder": "max", "mult": "booth", "xnor": "count", "shift": "barrel"},
 }
 
 
-def default_structure(kernel: str, fabric: str) -> str:
-    """The cheapest structure of ``kernel`` on ``fabric`` without DSP blocks, as `addax kernels --all-structures` shows;
-    for the generic fabric the one that synthesis may put into DSP blocks."""
-    return _BEST[fabric][kernel]
+def default_structure(kernel: str, family: str) -> str:
+    """The cheapest structure of ``kernel`` on a family of devices without DSP blocks: what
+    ``addax kernels --all-structures`` shows."""
+    return _BEST[family][kernel]
 
 
 def sum_format(kernel: str, lo: int, hi: int) -> Format:

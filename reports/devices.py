@@ -41,7 +41,8 @@ class Device:
     synth : the command of yosys
     no_dsp, with_dsp : its options that keep multiplications out of DSP blocks, and that put them there
     array_options : its options when an array is priced by itself; registers are to stay registers
-    place : option that tells nextpnr the device; None where there is no place and route
+    nextpnr, place : the program that places and routes, and its options; None where there is none
+    serial_ports : place and route needs pins for all ports, so arrays are fed serially there
     power : coefficients of the power model; None where there are none yet
     """
 
@@ -56,7 +57,9 @@ class Device:
     no_dsp: str = ""
     with_dsp: str = ""
     array_options: str = "-flatten"
-    place: str | None = None
+    nextpnr: str | None = None
+    place: str = ""
+    serial_ports: bool = False
     power: PowerModel | None = None
 
 

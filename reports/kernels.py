@@ -11,6 +11,9 @@ from statistics import median
 from typing import Any
 
 from amaranth.back import rtlil
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
 from ..common.cache import cached, digest
 from ..common.errors import UserError
@@ -19,7 +22,7 @@ from ..hdl.lanes import ArrayShape, KernelArray, default_structure
 from ..quant.formats import Format, signed, unsigned
 from .devices import Device
 from .pairing import paired_luts
-from .synth import Resources, place_netlist
+from .synth import Resources, place_netlist, placer
 from .tools import run_tool, yosys_command, yosys_version
 
 __all__ = ["KERNELS", "PUBLISHED", "Cost", "Request", "comparison", "jobs", "price", "requests", "savings"]
@@ -67,11 +70,43 @@ class Request:
         """``generic``, or ``device`` where carry cells are instantiated."""
         return "generic" if self.shape.fabric == "generic" else "device"
 
-    def rtlil(self) -> str:
-        """The array between its streams, as a module called ``kernel`` in yosys' own language."""
+    def rtlil(self, *, serial: bool = False) -> str:
+        """The array between its streams, as a module called ``kernel`` in yosys' own language.
+
+        ``serial`` hides the streams behind a few pins, for placers that need a pin for every port.
+        """
         steps = math.ceil(self.terms / self.shape.pin)
         array = KernelArray(self.shape, total=self.shape.total(steps))
-        return str(rtlil.convert(array, name=TOP, emit_src=False))
+        return str(rtlil.convert(_Serial(array) if serial else array, name=TOP, emit_src=False))
+
+
+class _Serial(wiring.Component):
+    """An array whose steps are shifted in and whose sums are shifted out: every way begins and ends at a register."""
+
+    def __init__(self, array: KernelArray):
+        self.array = array
+        super().__init__({"bit": In(1), "valid": In(1), "ready": In(1), "taken": Out(1), "sums": Out(1)})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.array = array = self.array
+        step, sums = array.i.payload.as_value(), array.o.payload.as_value()
+        shifted, result = Signal.like(step), Signal.like(sums)
+        valid, ready = Signal(), Signal()
+        m.d.sync += [
+            shifted.eq(Cat(self.bit, shifted)),
+            result.eq(Mux(array.o.valid, sums, result >> 1)),
+            valid.eq(self.valid),
+            ready.eq(self.ready),
+            self.taken.eq(array.i.ready),
+        ]
+        m.d.comb += [
+            step.eq(shifted),
+            array.i.valid.eq(valid),
+            array.o.ready.eq(ready),
+            self.sums.eq(result[0]),
+        ]
+        return m
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,11 +196,11 @@ def requests(
         for kernel in dict.fromkeys(kernels):
             x, w = _operands(kernel, bits, signed_features)
             default = ArrayShape(
-                kernel=kernel, structure=default_structure(kernel, target.fabric), fabric=target.fabric, pin=rows,
+                kernel=kernel, structure=default_structure(kernel, target.family), fabric=target.fabric, pin=rows,
                 pout=columns, x=x, w=w,
             )  # fmt: skip
             chosen += _variants(Request(shape=default, terms=terms), structures, all_structures)
-        return [replace(r, shape=_with_ranks(r.shape, registers, target.fabric)) for r in chosen]
+        return [replace(r, shape=_with_ranks(r.shape, registers, target)) for r in chosen]
     except ValueError as error:
         raise UserError(str(error)) from error
 
@@ -195,14 +230,15 @@ def _variants(default: Request, structures: Sequence[str], everything: bool) -> 
     return [request for request in found if not structures or request.structure in structures]
 
 
-def _with_ranks(shape: ArrayShape, registers: str, fabric: str) -> ArrayShape:
+def _with_ranks(shape: ArrayShape, registers: str, target: Device) -> ArrayShape:
     if registers == "best":
         return replace(shape, ranks=shape.levels)
     if registers == "equal":
         x = unsigned(8)
         adder = ArrayShape(
-            kernel="adder", structure=default_structure("adder", fabric), fabric=fabric, pin=shape.pin, pout=1, x=x, w=x
-        )
+            kernel="adder", structure=default_structure("adder", target.family), fabric=target.fabric, pin=shape.pin,
+            pout=1, x=x, w=x,
+        )  # fmt: skip
         return replace(shape, ranks=min(adder.levels, shape.levels))
     if not registers.isdecimal():
         raise UserError(f"registers must be equal, best or a number, not {registers!r}")
@@ -225,8 +261,8 @@ def price(
     UserError
         when a tool is missing or dies: its last lines. Nothing is cached of that run.
     """
-    if place and target.place is None:
-        raise UserError(f"place and route is there for ECP5 only, not for {target.name}")
+    if place:
+        placer(target)
     if not synth and not place:
         return [Cost(request=request) for request in wanted]
     # Tools run in processes of their own; threads only wait for them.
@@ -235,14 +271,12 @@ def price(
         synthesised = [pool.submit(_synthesise, request, target) for request in wanted]
         placed: list[list[Future[float]]] = []
         folders = []
-        for future in synthesised:
+        for request, future in zip(wanted, synthesised, strict=True):
             folder = future.result()
             progress(1)
             folders.append(folder)
             placed.append([
-                pool.submit(
-                    place_netlist, folder / "netlist.json", target, top=TOP, clock_mhz=clock_mhz, seed=seed
-                )
+                pool.submit(_place, request, folder, target, clock_mhz=clock_mhz, seed=seed)
                 for seed in range(1, seeds + 1)
             ] if place else [])  # fmt: skip
         costs = []
@@ -276,9 +310,15 @@ def jobs(wanted: Sequence[Request], *, synth: bool, place: bool, seeds: int) -> 
     return len(wanted) * ((synth or place) + (seeds if place else 0))
 
 
-def _synthesise(request: Request, target: Device) -> Path:
+def _place(request: Request, folder: Path, target: Device, *, clock_mhz: float, seed: int) -> float:
+    if target.serial_ports:
+        folder = _synthesise(request, target, serial=True)
+    return place_netlist(folder / "netlist.json", target, top=TOP, clock_mhz=clock_mhz, seed=seed)
+
+
+def _synthesise(request: Request, target: Device, *, serial: bool = False) -> Path:
     """Folder with ``netlist.json`` and ``cells.json``. Cached by the circuit, the script and the version of yosys."""
-    source = request.rtlil()
+    source = request.rtlil(serial=serial)
     options = [target.synth, target.array_options, f"-top {TOP}", target.with_dsp if request.dsp else target.no_dsp]
     script = "\n".join(
         [
@@ -302,7 +342,7 @@ def _synthesise(request: Request, target: Device) -> Path:
         (folder / "cells.json").write_text(
             json.dumps({"cells": counted, "paired": paired_luts(netlist) if pairs else None})
         )
-        if target.place is None:
+        if target.nextpnr is None:
             (folder / "netlist.json").unlink()  # tens of megabytes that nobody reads again
 
     key = digest(yosys_version(), script, source)

