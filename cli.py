@@ -392,16 +392,21 @@ def kernels(
         title = f"{rows[0]['pin']} x {rows[0]['pout']} lanes on {name}"
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         shown = {head: key for head, key in _KERNEL_COLUMNS.items() if any(row[key] for row in rows)}
-        for head in ("kernel", "structure", "operands"):
+        for head in ("kernel", "operands"):
             table.add_column(head, no_wrap=True)
         for head in shown:
             table.add_column(head, justify="right", no_wrap=True)
         for row in rows:
-            form = f"{row['structure']}, {row['form']}"
-            table.add_row(row["kernel"], form, f"{row['x']} {row['w']}", *(_cell(row[key]) for key in shown.values()))
+            operands = " ".join(row[name].replace("uint", "u").replace("int", "s") for name in ("x", "w"))
+            form = f"{row['kernel']} {row['structure']}, {row['form']}"
+            table.add_row(form, operands, *(_cell(row[key]) for key in shown.values()))
         console.print(table)
         for line in comparison(costs):
             console.print(line, soft_wrap=True)
+        for cost in costs:
+            if placed and (excess := cost.excess(target)):
+                form = f"{cost.request.shape.kernel} {cost.request.structure}, {cost.request.form}"
+                console.print(f"not placed, {name} is too small: {form}: {excess}", soft_wrap=True)
         if not synth and not placed:
             console.print("cells are not counted: add --synth")
 

@@ -129,6 +129,17 @@ class Cost:
         """Median over the seeds."""
         return median(self.seeds_mhz) if self.seeds_mhz else None
 
+    def excess(self, target: Device) -> str:
+        """What the array takes more of than ``target`` has, in words; empty when it fits."""
+        cells = self.resources
+        assert cells is not None
+        over = [
+            f"{getattr(cells, key):,} {key.upper()} of {getattr(target, key):,}"
+            for key in ("lut", "ff", "dsp")
+            if getattr(cells, key) > getattr(target, key)
+        ]
+        return ", ".join(over)
+
     def to_json(self) -> dict[str, Any]:
         """The row that ``addax kernels --json`` prints."""
         shape, cells = self.request.shape, self.resources
@@ -250,6 +261,7 @@ def price(
     executor: Executor | None = None, progress: Callable[[int], None] = lambda done: None,
 ) -> list[Cost]:  # fmt: skip
     """Synthesise, and place and route, what is wanted, side by side. All runs are cached; an interrupted one resumes.
+    What the device has no room for is not placed.
 
     Parameters
     ----------
@@ -270,28 +282,28 @@ def price(
     try:
         synthesised = [pool.submit(_synthesise, request, target) for request in wanted]
         placed: list[list[Future[float]]] = []
-        folders = []
+        costs = []
         for request, future in zip(wanted, synthesised, strict=True):
             folder = future.result()
             progress(1)
-            folders.append(folder)
+            cells = json.loads((folder / "cells.json").read_text())
+            cost = Cost(
+                request=request, resources=Resources.of_cells(cells["cells"], target.family), paired=cells["paired"]
+            )  # fmt: skip
+            costs.append(cost)
+            fits = place and not cost.excess(target)
             placed.append([
                 pool.submit(_place, request, folder, target, clock_mhz=clock_mhz, seed=seed)
                 for seed in range(1, seeds + 1)
-            ] if place else [])  # fmt: skip
-        costs = []
-        for request, folder, runs in zip(wanted, folders, placed, strict=True):
+            ] if fits else [])  # fmt: skip
+            if place and not fits:
+                progress(seeds)
+        for k, runs in enumerate(placed):
             reached = []
             for run in runs:
                 reached.append(run.result())
                 progress(1)
-            cells = json.loads((folder / "cells.json").read_text())
-            costs.append(
-                Cost(
-                    request=request, resources=Resources.of_cells(cells["cells"], target.family),
-                    paired=cells["paired"], seeds_mhz=tuple(reached),
-                )
-            )  # fmt: skip
+            costs[k] = replace(costs[k], seeds_mhz=tuple(reached))
         return costs
     except BaseException:
         for job in synthesised:
@@ -350,16 +362,18 @@ def _synthesise(request: Request, target: Device, *, serial: bool = False) -> Pa
     return folder
 
 
+def _cheapest(costs: Sequence[Cost], kernel: str) -> Cost | None:
+    """The row of ``kernel`` with the fewest LUTs and without DSP blocks."""
+    rows = [c for c in costs if c.request.shape.kernel == kernel and not c.request.dsp and c.resources is not None]
+    return min(rows, key=lambda cost: cost.resources.lut if cost.resources else 0, default=None)
+
+
 def savings(costs: Sequence[Cost]) -> dict[str, float]:
-    """The adder against the multiplier in percent: LUTs saved, and clock gained; the first row of each that has no DSP
-    blocks."""
-    first: dict[str, Cost] = {}
-    for cost in costs:
-        if not cost.request.dsp:
-            first.setdefault(cost.request.shape.kernel, cost)
-    adder, mult = first.get("adder"), first.get("mult")
-    if adder is None or mult is None or adder.resources is None or mult.resources is None:
+    """The cheapest adder against the cheapest multiplier, in percent: LUTs saved, and clock gained."""
+    adder, mult = _cheapest(costs, "adder"), _cheapest(costs, "mult")
+    if adder is None or mult is None:
         return {}
+    assert adder.resources is not None and mult.resources is not None
     result = {"lut": 100 * (1 - adder.resources.lut / mult.resources.lut)}
     if adder.paired is not None and mult.paired is not None:
         result["lut_paired"] = 100 * (1 - adder.paired / mult.paired)
@@ -379,19 +393,20 @@ def comparison(costs: Sequence[Cost]) -> list[str]:
         + (f" ({ours['lut_paired']:.1f} % once small LUTs are paired)" if "lut_paired" in ours else "")
         + f"; published {least} to {most} %, in theory {PUBLISHED['saving_in_theory_percent']:.0f} %"
     ]
+    adder, mult = _cheapest(costs, "adder"), _cheapest(costs, "mult")
+    assert adder is not None and mult is not None
     if "fmax" in ours:
-        stages = {c.request.shape.kernel: c.request.shape.register_stages for c in reversed(costs)}
+        stages = adder.request.shape.register_stages, mult.request.shape.register_stages
         lines.append(
-            f"clock: {ours['fmax']:+.1f} % with {stages['adder']} register stages against {stages['mult']}; "
+            f"clock: {ours['fmax']:+.1f} % with {stages[0]} register stages against {stages[1]}; "
             f"published {PUBLISHED['speed_percent']:+.0f} %"
         )
-    adder = next(cost for cost in costs if cost.request.shape.kernel == "adder")
     if adder.paired is not None and adder.request.shape.x.bits == PUBLISHED["bits"]:
         per_lane = adder.to_json()["lut_per_lane"]
-        mult = PUBLISHED["mult_lut"] / PUBLISHED["lanes"]
+        published = PUBLISHED["mult_lut"] / PUBLISHED["lanes"]
         lines.append(
-            f"adder against the published multiplier of {mult:.1f} LUT per lane: "
-            f"{100 * (1 - per_lane / mult):.1f} % saved"
+            f"adder against the published multiplier of {published:.1f} LUT per lane: "
+            f"{100 * (1 - per_lane / published):.1f} % saved"
         )
     lines.append(
         f"published, {PUBLISHED['lanes']} lanes of 8 bit on a Zynq UltraScale+: adder {PUBLISHED['adder_lut']:,} LUT, "
