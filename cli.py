@@ -390,7 +390,7 @@ def kernels(
 
     def text(console: Console) -> None:
         title = f"{rows[0]['pin']} x {rows[0]['pout']} lanes on {name}"
-        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
         shown = {head: key for head, key in _KERNEL_COLUMNS.items() if any(row[key] for row in rows)}
         for head in ("kernel", "operands"):
             table.add_column(head, no_wrap=True)
@@ -418,10 +418,10 @@ _KERNEL_COLUMNS = {
     "FF": "ff",
     "carry": "carry",
     "DSP": "dsp",
-    "LUT/lane": "lut_per_lane",
+    "per lane": "lut_per_lane",
     "paired": "lut_paired_per_lane",
     "MHz": "fmax_mhz",
-    "ranks": "register_stages",
+    "regs": "register_stages",
 }
 
 

@@ -21,7 +21,7 @@ from ..hdl.kernels import STRUCTURES
 from ..hdl.lanes import ArrayShape, KernelArray, default_structure
 from ..quant.formats import Format, signed, unsigned
 from .devices import Device
-from .pairing import paired_luts
+from .pairing import VERSION, paired_luts
 from .synth import Resources, place_netlist, placer
 from .tools import run_tool, yosys_command, yosys_version
 
@@ -357,7 +357,7 @@ def _synthesise(request: Request, target: Device, *, serial: bool = False) -> Pa
         if target.nextpnr is None:
             (folder / "netlist.json").unlink()  # tens of megabytes that nobody reads again
 
-    key = digest(yosys_version(), script, source)
+    key = digest(yosys_version(), VERSION, script, source)
     folder, _ = cached("kernels", key, make)
     return folder
 

@@ -153,6 +153,15 @@ def test_a_constant_takes_no_input_and_other_cells_no_site():
     assert paired_luts(cells) == 1 + 2
 
 
+def test_every_bit_of_a_carry_chain_keeps_its_site():
+    """Two tables in front of carries stay apart, however few signals they read; one may take in a stranger."""
+    cells = netlist([(1, 2), (3, 4), (5,)])
+    cells["carry"] = {"type": "CARRY4", "connections": {"S": [1000, 1001, "0", "0"]}}
+    assert paired_luts(cells) == 2
+    del cells["cell2"]
+    assert paired_luts(cells) == 2
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_pairing_is_close_to_the_best_there_is(seed):
     """Never better than possible, never worse than not pairing; a tenth of slack for the greedy choice."""

@@ -117,6 +117,33 @@ def test_several_channels_and_pads_reach_the_ports(seed, tmp_path):
     assert (outcome.cycles_first_image, outcome.cycles_per_image) == (build.schedule.latency, build.schedule.interval)
 
 
+@pytest.mark.parametrize("fabric", ["ecp5", "xc7", "xcup"])
+def test_a_network_in_device_form_is_bit_exact(fabric, tmp_path):
+    """The carry cells that the lanes instantiate, in the models that yosys has of them; structures of all kinds."""
+    program = random_program(300)
+    plan = random_plan(program, 300, fabric=fabric, structures=True)
+    build = generate(program, plan, tmp_path / "build", vectors=random_images(program, 1, 300))
+    assert {"ecp5": "CCU2C", "xc7": "CARRY4", "xcup": "CARRY8"}[fabric] in build.sources[0].read_text()
+
+    outcome = simulate(build, random_images(program, 20, 300), stall=0.3)
+
+    assert outcome.bit_exact
+    assert (outcome.cycles_first_image, outcome.cycles_per_image) == (build.schedule.latency, build.schedule.interval)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(300, 308))
+def test_lanes_of_any_structure_are_bit_exact(seed, tmp_path):
+    program = random_program(seed)
+    plan = random_plan(program, seed, structures=True)
+    build = generate(program, plan, tmp_path / "build", vectors=random_images(program, 1, seed))
+
+    outcome = simulate(build, random_images(program, 20, seed), stall=0.3)
+
+    assert outcome.bit_exact
+    assert (outcome.cycles_first_image, outcome.cycles_per_image) == (build.schedule.latency, build.schedule.interval)
+
+
 def test_a_waveform_is_written_on_request(build_of, digits, tmp_path):
     target = tmp_path / "waves" / "lenet.vcd"
 

@@ -1,5 +1,7 @@
 """Random small Programs and folds, for tests that ask whether two executors agree whatever the network."""
 
+from dataclasses import replace
+
 import numpy as np
 from addax.hdl.plan import Plan, StageBuild, default_stage_plan, with_queues
 from addax.hdl.stages import stages_of
@@ -114,8 +116,12 @@ def random_program(seed):
     return b.program()
 
 
-def random_plan(program, seed, *, fixed_weights=False):
-    """Any legal fold of every stage, not a good one."""
+LANES = {"adder": ["2a", "1c1a", "carry"], "mult": ["booth", "rows", "star"]}
+"""Structures that a stage may have."""
+
+
+def random_plan(program, seed, *, fixed_weights=False, fabric="generic", structures=False):
+    """Any legal fold of every stage, not a good one; with ``structures``, any lanes, too."""
     rng = np.random.default_rng(seed)
 
     def divisor(n):
@@ -127,10 +133,14 @@ def random_plan(program, seed, *, fixed_weights=False):
         wide = stage.window[1]
         taps = wide if not pool and wide > 1 and stage.stride <= wide and rng.random() < 0.5 else 1
         simd, pe = divisor(stage.source[0]), 1 if pool else divisor(stage.result[0])
-        stages.append(StageBuild(stage=stage, plan=default_stage_plan(stage, pe=pe, simd=simd, taps=taps)))
+        plan = default_stage_plan(stage, pe=pe, simd=simd, taps=taps)
+        if structures and not pool:
+            plan = replace(plan, structure=str(rng.choice(LANES[stage.kind])))
+        stages.append(StageBuild(stage=stage, plan=plan, fabric=fabric))
     return Plan(
-        family="dataflow", device="ecp5-45k", clock_mhz=50.0, fixed_weights=fixed_weights, stages=with_queues(stages)
-    )
+        family="dataflow", device="ecp5-45k", clock_mhz=50.0, fixed_weights=fixed_weights, stages=with_queues(stages),
+        fabric=fabric,
+    )  # fmt: skip
 
 
 def random_images(program, count, seed):
