@@ -341,16 +341,6 @@ class _Chained(Fabric):
     def _computed(self, m: Module, word: Word, name: str) -> Word:
         return plain(self.select(m, word, name), signed=word.extends)
 
-    def less(self, m: Module, a: Word, b: Word, name: str, enable: Value | None = None) -> Value:
-        cells = [_deciding([(a.bit(k), b.bit(k))]) for k in range(a.width)]
-        carry = self._chain(m, cells, Const(0, 1), name, read_carry=True)[1]
-        assert carry is not None
-        if enable is None:
-            return carry
-        gated = Signal(name=f"{name}_gated")
-        m.d.comb += gated.eq(carry & enable)
-        return gated
-
 
 def _deciding(pairs: Sequence[tuple[Bit, Bit]], enable: Value | None = None) -> _Cell:
     """The cell that compares digits of one or more bits, the lowest first: they are equal and the carry passes, or the
@@ -640,6 +630,14 @@ class Ecp5(_Chained):
     cell_inputs = 4
     lut_inputs = 4
 
+    def less(self, m: Module, a: Word, b: Word, name: str, enable: Value | None = None) -> Value:
+        less = self.subtract(m, a, b, name)[1]
+        if enable is None:
+            return less
+        gated = Signal(name=f"{name}_gated")
+        m.d.comb += gated.eq(less & enable)
+        return gated
+
     def subtract(self, m: Module, a: Word, b: Word, name: str) -> tuple[Word, Value]:
         """``a + ~b + 1`` carries out when ``a >= b``; the cell that reads the carry inverts it for nothing."""
         cells = [_adding(a.bit(k), _inverted(b.bit(k))) for k in range(a.width)]
@@ -649,12 +647,13 @@ class Ecp5(_Chained):
 
     def select(self, m: Module, word: Word, name: str) -> Value:
         result = Signal(word.width, name=name)
-        bits = [_Table(word.bit(k)) for k in range(word.width)]
-        if max(len(table.inputs) for table in bits) > 4:
-            m.d.comb += result.eq(word.value())
-        for k, table in enumerate(bits):
+        value = word.value()
+        for k in range(word.width):
+            table = _Table(word.bit(k))
             if len(table.inputs) <= 4:
                 self._lut(m, table, 0, result[k], f"{name}_{k}")
+            else:
+                m.d.comb += result[k].eq(value[k])
         return result
 
     def count3(self, m: Module, bits: Sequence[Value], name: str) -> Value:

@@ -81,7 +81,7 @@ class ArrayShape:
     @property
     def levels(self) -> int:
         """Levels between the operands and the accumulators; each ends where a rank of registers may stand."""
-        return _levels(replace(self, pout=1, ranks=None)) if self.ranks is not None or self.pout > 1 else _levels(self)
+        return _levels(replace(self, pout=1, ranks=None))
 
     @property
     def cuts(self) -> frozenset[int]:

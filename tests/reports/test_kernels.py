@@ -13,6 +13,7 @@ from addax.reports.devices import device
 from addax.reports.kernels import KERNELS, comparison, jobs, price, requests, savings
 from addax.reports.pairing import paired_luts
 from addax.reports.synth import Resources
+from prove import difference
 
 KEYS = {
     "kernel", "structure", "bits", "pin", "pout", "lanes", "lut", "ff", "carry", "dsp", "lut_per_lane", "fmax_mhz",
@@ -169,6 +170,41 @@ def test_pairing_is_close_to_the_best_there_is(seed):
     tables = [tuple(rng.sample(range(12), rng.randint(1, 5))) for _ in range(9)]
     sites, least = paired_luts(netlist(tables)), fewest_sites(tables)
     assert least <= sites <= min(len(tables), least + 1)
+
+
+# What is priced is what was described
+
+NETLISTS = [
+    (name, request.shape.kernel, request.structure, request.form)
+    for name in ("ecp5-85k", "xc7z020")
+    for request in requests(device(name), pin=3, pout=1, bits=3, all_structures=True)
+    if not request.dsp
+]
+DEFAULTS = [("ecp5-85k", "adder", "carry", "device"), ("xc7z020", "adder", "max", "device")]
+
+
+def check_netlist(folder, name, kernel, structure, form):
+    target = device(name)
+    (request,) = (
+        r for r in requests(target, pin=3, pout=1, bits=3, kernels=[kernel], structures=[structure], terms=6)
+        if r.form == form
+    )  # fmt: skip
+    synth = f"{target.synth} {target.array_options} {target.no_dsp}"
+    steps = request.shape.latency + 2
+    found = difference(request.rtlil(), synth, folder, family=target.family, steps=steps)
+    assert found is None, found
+
+
+@pytest.mark.parametrize(("name", "kernel", "structure", "form"), DEFAULTS)
+def test_the_netlist_does_what_the_circuit_does(tmp_path, name, kernel, structure, form):
+    """For any inputs and stalls, until the first sums have left: what synthesis does not count must not be lost."""
+    check_netlist(tmp_path, name, kernel, structure, form)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "kernel", "structure", "form"), [row for row in NETLISTS if row not in DEFAULTS])
+def test_all_netlists_do_what_the_circuits_do(tmp_path, name, kernel, structure, form):
+    check_netlist(tmp_path, name, kernel, structure, form)
 
 
 # Runs

