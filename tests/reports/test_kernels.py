@@ -92,7 +92,7 @@ def test_the_table_names_the_published_figures(capsys):
     """People see the percentages beside the paper's."""
     assert main(["kernels", "--device", "xc7z020", "--pin", "2", "--pout", "2", "--synth"]) == 0
     out = capsys.readouterr().out
-    for text in ("adder", "mult", "xnor", "shift", "67.6", "71.4", "81 %", "7,065", "20,493", "LUT/lane", "80.1 LUT"):
+    for text in ("adder", "mult", "xnor", "shift", "67.6", "71.4", "81 %", "7,065", "20,493", "per lane", "80.1 LUT"):
         assert text in out, text
 
 
