@@ -216,20 +216,22 @@ def fake_yosys(tmp_path, monkeypatch):
     monkeypatch.setenv("ADDAX_CACHE", str(tmp_path / "cache"))
 
     def install(broken_from):
-        counter = tmp_path / "count"
-        counter.write_text("")
+        tickets = tmp_path / f"tickets_{broken_from}"
+        tickets.mkdir()
         tool = tmp_path / "yosys"
         cells = '{"design": {"num_cells_by_type": {"LUT4": 5, "TRELLIS_FF": 2}}}'
+        # Runs stand side by side: each takes the next free number, which only one can.
         tool.write_text(
-            f'#!/bin/sh\n[ "$1" = -V ] && echo "Yosys 9.99" && exit 0\necho x >> {counter}\n'
-            f'if [ $(wc -l < {counter}) -ge {broken_from} ]; then echo "ERROR: out of luck"; exit 1; fi\n'
+            f'#!/bin/sh\n[ "$1" = -V ] && echo "Yosys 9.99" && exit 0\n'
+            f"n=1; while ! mkdir {tickets}/$n 2>/dev/null; do n=$((n + 1)); done\n"
+            f'[ $n -ge {broken_from} ] && echo "ERROR: out of luck" && exit 1\n'
             f"echo '{cells}' > stat.json\n"
             """echo '{"modules": {"kernel": {"cells": {}}}}' > netlist.json\n"""
         )
         tool.chmod(0o755)
         monkeypatch.setenv("ADDAX_YOSYS", str(tool))
         tools.yosys_version.cache_clear()
-        return lambda: len(counter.read_text().splitlines())
+        return lambda: len(list(tickets.iterdir()))
 
     yield install
     tools.yosys_version.cache_clear()
