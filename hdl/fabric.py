@@ -190,9 +190,9 @@ class Fabric(ABC):
     cell_inputs: int
     lut_inputs: int
 
-    @abstractmethod
     def group(self, words: Sequence[Word]) -> int:
         """How many of the first ``words`` one adder takes: at least two, unless there is only one."""
+        return min(2, len(words))
 
     @abstractmethod
     def add(self, m: Module, words: Sequence[Word], carries: Sequence[Value], bits: int, name: str) -> Value:
@@ -263,9 +263,6 @@ class Generic(Fabric):
     cell_inputs = 4
     lut_inputs = 6
 
-    def group(self, words: Sequence[Word]) -> int:
-        return min(2, len(words))
-
     def add(self, m: Module, words: Sequence[Word], carries: Sequence[Value], bits: int, name: str) -> Value:
         result = Signal(bits, name=name)
         m.d.comb += result.eq(_sum_of(words, carries, bits))
@@ -311,9 +308,6 @@ class _Chained(Fabric):
     @abstractmethod
     def _fits(self, a: Bit, b: Bit) -> bool:
         """Whether one cell adds the two."""
-
-    def group(self, words: Sequence[Word]) -> int:
-        return min(2, len(words))
 
     def add(self, m: Module, words: Sequence[Word], carries: Sequence[Value], bits: int, name: str) -> Value:
         if len(words) == 1:
@@ -427,7 +421,7 @@ class Xilinx(_Chained):
     def group(self, words: Sequence[Word]) -> int:
         if len(words) >= 3 and sum(len(word.inputs) for word in words[:3]) <= 4:
             return 3
-        return min(2, len(words))
+        return super().group(words)
 
     def add(self, m: Module, words: Sequence[Word], carries: Sequence[Value], bits: int, name: str) -> Value:
         if len(words) < 3:
@@ -478,9 +472,7 @@ class Xilinx(_Chained):
 
     def count3(self, m: Module, bits: Sequence[Value], name: str) -> Value:
         ones, twos = Signal(name=f"{name}_ones"), Signal(name=f"{name}_twos")
-        self._lut(
-            m, list(bits), _parity, ones, _majority, twos, name
-        )  # fmt: skip
+        self._lut(m, list(bits), _parity, ones, _majority, twos, name)
         return Cat(ones, twos)
 
     def count7(self, m: Module, bits: Sequence[Value], name: str) -> Value:

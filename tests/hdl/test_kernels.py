@@ -18,6 +18,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from hypothesis import example, given
 from hypothesis import strategies as st
+from operands import packed, unpacked
 from prove import counterexample
 from streaming import transfer
 
@@ -294,15 +295,6 @@ def invent(rng, fmt, count):
     if style in ("lo", "hi"):
         return [getattr(fmt, style)] * count
     return [rng.choice([fmt.lo, fmt.hi]) if style == "ends" else rng.randint(fmt.lo, fmt.hi) for _ in range(count)]
-
-
-def packed(values, fmt):
-    return sum(fmt.encode(value) << (k * fmt.bits) for k, value in enumerate(values))
-
-
-def unpacked(word, fmt, count):
-    values = [(word >> (k * fmt.bits)) & ((1 << fmt.bits) - 1) for k in range(count)]
-    return [v - (1 << fmt.bits) if fmt.signed and v >> (fmt.bits - 1) else v for v in values]
 
 
 def run_groups(shape, steps, pauses, seed):

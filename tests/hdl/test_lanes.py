@@ -12,6 +12,7 @@ from addax.quant.formats import Format, format_for, signed, unsigned
 from amaranth.sim import Simulator
 from hypothesis import given
 from hypothesis import strategies as st
+from operands import packed, unpacked
 
 FORMATS = st.builds(Format, bits=st.integers(2, 16), signed=st.booleans())
 STYLES = st.sampled_from(["lo", "hi", "ends", "any"])
@@ -25,15 +26,6 @@ def invent(rng, fmt, count, style):
         case "ends":
             return [rng.choice([fmt.lo, fmt.hi]) for _ in range(count)]
     return [rng.randint(fmt.lo, fmt.hi) for _ in range(count)]
-
-
-def packed(values, fmt):
-    return sum((value & ((1 << fmt.bits) - 1)) << (k * fmt.bits) for k, value in enumerate(values))
-
-
-def unpacked(word, fmt, count):
-    values = [(word >> (k * fmt.bits)) & ((1 << fmt.bits) - 1) for k in range(count)]
-    return [v - (1 << fmt.bits) if fmt.signed and v >> (fmt.bits - 1) else v for v in values]
 
 
 def held_term(kernel, x, w):
