@@ -12,6 +12,8 @@ from .lanes import sum_format
 
 __all__ = ["Stage", "stages_of"]
 
+_KERNELS = ("adder", "mult")
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stage:
@@ -122,6 +124,11 @@ def _accumulating(
         window, stride, padding, weight, weight_format = (op.size, op.size), op.stride, 0, None, None
         kind, pad = "average", np.zeros(source[0], np.int64)
     else:
+        if op.kernel not in _KERNELS or op.groups != 1 or op.weight_format.bits == 1:
+            raise UserError(
+                f"{op.name}: the dataflow family cannot build kernel {op.kernel} with {op.groups} groups and weights "
+                f"of {op.weight_format}; it builds {', '.join(_KERNELS)}, one group, two bits or more"
+            )
         stride, padding, pad, kind = op.stride, op.padding, op.pad, op.kernel
         weight, weight_format = op.weight, op.weight_format
         # A dense layer behind a flatten is a convolution whose window is the whole map: the stream brings that map

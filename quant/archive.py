@@ -1,7 +1,7 @@
 """The ``.addax`` file: a Program as safetensors (integer tensors) with its graph as JSON in the metadata."""
 
 import json
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ VERSION = 1
 _KINDS: dict[str, type[Op]] = {
     kind.__name__: kind
     for kind in (
-        ops.Input, ops.Convolution, ops.Requantise, ops.MaxPool, ops.AveragePool, ops.Flatten, ops.ArgMax,
+        ops.Input, ops.Convolution, ops.Requantise, ops.Threshold, ops.Concat, ops.MaxPool, ops.AveragePool,
+        ops.Flatten, ops.ArgMax,
     )
 }  # fmt: skip
 
@@ -105,6 +106,8 @@ def _operation(entry: dict[str, Any], tensors: dict[str, NDArray[np.generic]]) -
             if not np.issubdtype(tensors[key].dtype, np.integer):
                 raise ValueError(f"tensor {key!r} is {tensors[key].dtype}, not an integer")
             values[item.name] = tensors[key].astype(np.int64)
+        elif item.name not in entry and item.default is not MISSING:
+            continue  # a field that came after the file was written
         elif isinstance(entry.get(item.name), dict):
             values[item.name] = Format(**entry[item.name])
         elif isinstance(entry.get(item.name), list):

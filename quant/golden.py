@@ -1,20 +1,24 @@
 """The golden model: the only software executor of a Program. Integers only, every declared width asserted.
 
-It shares formats with the hardware, never arithmetic code.
+It shares formats with the hardware, never arithmetic code. Inside, tensors are ``(N, H, W, C)`` in the narrowest type
+that holds their format; its inner loops stand in ``loops``.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from .formats import signed
+from .formats import Format, signed
+from .loops import Loops, NumpyLoops, native_loops
 from .program import (
     RESIDUAL_MULTIPLIER_BITS,
     ArgMax,
     AveragePool,
+    Concat,
     Convolution,
     Flatten,
     Input,
@@ -22,13 +26,16 @@ from .program import (
     Op,
     Program,
     Requantise,
+    Threshold,
+    weight_values,
 )  # fmt: skip
 
 __all__ = ["Result", "WidthError", "run"]
 
 Ints = NDArray[np.int64]
+Array = NDArray[np.integer]
 _BATCH = 32
-_INT32 = (1 << 31) - 1
+_KINDS = (np.uint8, np.int8, np.int16, np.int32, np.int64)
 
 
 class WidthError(AssertionError):
@@ -51,8 +58,15 @@ class Result:
     tensors: dict[str, Ints] = field(default_factory=dict)
 
 
-def run(program: Program, pixels: NDArray[np.uint8], *, trace: bool = False) -> Result:
+def run(
+    program: Program, pixels: NDArray[np.uint8], *, trace: bool = False, native: bool = True, threads: int | None = None
+) -> Result:
     """Execute ``program`` on (N, C, H, W) uint8 images.
+
+    Parameters
+    ----------
+    native : use compiled inner loops where there is a compiler; the results are the same
+    threads : that share the images; one per processor when None
 
     Raises
     ------
@@ -66,91 +80,160 @@ def run(program: Program, pixels: NDArray[np.uint8], *, trace: bool = False) -> 
             f"pixels must be uint8 of shape (N, {', '.join(map(str, program.input.shape))}), "
             f"not {pixels.dtype} of shape {pixels.shape}"
         )
-    kept: dict[str, list[Ints]] = {op.name: [] for op in program.ops} if trace else {}
-    scores: list[Ints] = [np.zeros((0, program.classes), np.int64)]
-    for begin in range(0, len(pixels), _BATCH):
-        values: dict[str, Ints] = {}
+    runner = _Runner(program, native_loops() if native else NumpyLoops())
+    batches = [pixels[begin : begin + _BATCH] for begin in range(0, len(pixels), _BATCH)]
+    keep = [op.name for op in program.ops] if trace else [program.ops[-1].source]
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        parts = list(pool.map(lambda batch: runner.execute(batch, keep), batches))
+    tensors = {name: np.concatenate([part[name] for part in parts]) for name in keep if parts}
+    empty = np.zeros((0, program.classes), np.int64)
+    scores = tensors[program.ops[-1].source][:, :, 0, 0] if parts else empty
+    return Result(scores=scores, classes=scores.argmax(1), tensors=tensors if trace else {})
+
+
+def _kind(fmt: Format) -> Any:
+    """The narrowest type that holds ``fmt``."""
+    return next(kind for kind in _KINDS if np.iinfo(kind).min <= fmt.lo and fmt.hi <= np.iinfo(kind).max)
+
+
+class _Runner:
+    """A Program with its constants in the order and type that the loops want."""
+
+    def __init__(self, program: Program, loops: Loops):
+        self.program = program
+        self.loops = loops
+        self.filters = {op.name: self._filters(op) for op in program.ops if isinstance(op, Convolution)}
+        self.last_reader: dict[str, str] = {}
         for op in program.ops:
-            result = _execute(program, op, values, pixels[begin : begin + _BATCH])
-            if not program.format(op.name).allows(result):
-                raise WidthError(
-                    f"{op.name} leaves {program.format(op.name)}: {int(result.min())}..{int(result.max())}"
-                )
+            for source in program.sources(op):
+                self.last_reader[source] = op.name
+
+    def execute(self, pixels: NDArray[np.uint8], keep: list[str]) -> dict[str, Ints]:
+        """The results called ``keep`` for a batch, as (N, C, H, W)."""
+        values: dict[str, Array] = {}
+        kept: dict[str, Ints] = {}
+        for op in self.program.ops:
+            result = self._execute(op, values, pixels)
+            declared = self.program.format(op.name)
+            if not declared.allows(result):
+                raise WidthError(f"{op.name} leaves {declared}: {int(result.min())}..{int(result.max())}")
             values[op.name] = result
-        scores.append(values[program.ops[-1].source][:, :, 0, 0])
-        for name, parts in kept.items():
-            parts.append(values[name])
-    joined = np.concatenate(scores)
-    return Result(
-        scores=joined,
-        classes=joined.argmax(1),
-        tensors={name: np.concatenate(parts) for name, parts in kept.items() if parts},
-    )
+            if op.name in keep:
+                kept[op.name] = np.ascontiguousarray(result.transpose(0, 3, 1, 2), dtype=np.int64)
+            for source in self.program.sources(op):
+                if self.last_reader[source] == op.name:
+                    values.pop(source, None)
+        return kept
+
+    def _execute(self, op: Op, values: dict[str, Array], pixels: NDArray[np.uint8]) -> Array:
+        match op:
+            case Input():
+                return pixels.transpose(0, 2, 3, 1)
+            case Convolution():
+                return self._convolution(op, values[op.source])
+            case Requantise():
+                return self._requantise(op, values)
+            case Threshold():
+                return self._threshold(op, values[op.source])
+            case Concat():
+                return np.concatenate([values[name] for name in self.program.sources(op)], axis=-1)
+            case MaxPool():
+                x = values[op.source]
+                lowest = np.full(x.shape[-1], self.program.format(op.source).lo, x.dtype)
+                return np.asarray(self._windows(op, x, lowest, op.padding).max(-2))
+            case AveragePool():
+                x = values[op.source]
+                return np.asarray(self._windows(op, x, np.zeros(x.shape[-1], x.dtype), 0).sum(-2, dtype=np.int64))
+            case Flatten():
+                return values[op.source].transpose(0, 3, 1, 2).reshape(len(pixels), 1, 1, -1)
+            case ArgMax():
+                return values[op.source].argmax(-1)[..., None]
+        raise TypeError(f"unknown operation {type(op).__name__}")
+
+    def _windows(self, op: MaxPool | AveragePool, x: Array, pad: Array, padding: int) -> Array:
+        """(N, rows, columns, window, C)."""
+        _, rows, columns = self.program.shape(op.name)
+        patches = self.loops.patches(x, pad, (op.size, op.size), op.stride, padding)
+        return patches.reshape(len(x), rows, columns, op.size**2, x.shape[-1])
+
+    # Convolutions
+
+    def _filters(self, op: Convolution) -> list[Array]:
+        """Per group (O, kh * kw * I), in the type of its products."""
+        values = weight_values(op) if op.kernel in ("mult", "shift") else op.weight
+        rows = values.transpose(0, 2, 3, 1).reshape(op.groups, len(op.weight) // op.groups, op.taps)
+        if op.kernel == "xnor":
+            return [_packed(part) for part in rows]
+        if op.kernel == "adder":
+            return [_on_bytes(part, op.weight_format) for part in rows]
+        return [_narrowest(part) for part in rows]
+
+    def _convolution(self, op: Convolution, x: Array) -> Array:
+        _, _, kh, kw = op.weight.shape
+        _, rows, columns = self.program.shape(op.name)
+        fmt = self.program.format(op.source)
+        width = x.shape[-1] // op.groups
+        sums = []
+        for group, filters in enumerate(self.filters[op.name]):
+            part = slice(group * width, (group + 1) * width)
+            pad, features = op.pad[part], x[..., part]
+            if op.kernel == "adder":
+                pad, features = _on_bytes(pad, fmt), _on_bytes(features, fmt)
+            patches = self.loops.patches(features, pad, (kh, kw), op.stride, op.padding)
+            sums.append(self._products(op, patches, filters))
+        joined = sums[0] if len(sums) == 1 else np.concatenate(sums, axis=1)
+        return joined.reshape(len(x), rows, columns, -1)
+
+    def _products(self, op: Convolution, patches: Array, filters: Array) -> Ints:
+        declared = self.program.format(op.name)
+        bound = max(-declared.lo, declared.hi)
+        match op.kernel:
+            case "adder":
+                return self.loops.adder(patches, filters, bound)
+            case "xnor":
+                return op.taps - 2 * self.loops.differing(_packed(patches), filters)
+            case _:
+                return self.loops.mult(patches, filters, bound)
+
+    # From sums to features
+
+    def _requantise(self, op: Requantise, values: dict[str, Array]) -> Array:
+        residual = None if op.residual is None else values[op.residual].astype(np.int64)
+        bits = self.program.offset_format(op).bits
+        if op.residual is not None:
+            bits = max(bits, self.program.format(op.residual).bits + RESIDUAL_MULTIPLIER_BITS) + 1
+        result, least, most = self.loops.requantise(
+            values[op.source].astype(np.int64, copy=False), op.multiplier, op.offset, residual, op.residual_multiplier,
+            op.shift, op.lo, op.hi, np.dtype(_kind(op.format)),
+        )  # fmt: skip
+        if not signed(min(bits + 1, 63)).allows(np.array([least, most])):
+            raise WidthError(f"{op.name}: acc * M + r * R + B leaves {bits + 1} bits")
+        return result
+
+    def _threshold(self, op: Threshold, acc: Array) -> Array:
+        reached = np.zeros(acc.shape, np.int64)
+        for level in op.thresholds.T:
+            reached += acc >= level
+        levels = op.thresholds.shape[1]
+        return np.where(op.falling == 1, levels - reached, reached).astype(_kind(op.format))
 
 
-def _execute(program: Program, op: Op, values: dict[str, Ints], pixels: NDArray[np.uint8]) -> Ints:
-    match op:
-        case Input():
-            return pixels.astype(np.int64)
-        case Convolution():
-            return _convolution(program, op, values[op.source])
-        case Requantise():
-            return _requantise(program, op, values)
-        case MaxPool():
-            x = _padded(values[op.source], op.padding, program.format(op.source).lo)
-            return np.asarray(_windows(x, op.size, op.size, op.stride).max((-2, -1)))
-        case AveragePool():
-            return np.asarray(_windows(values[op.source], op.size, op.size, op.stride).sum((-2, -1)))
-        case Flatten():
-            return values[op.source].reshape(len(pixels), -1, 1, 1)
-        case ArgMax():
-            return values[op.source].argmax(1)[:, None]
-    raise TypeError(f"unknown operation {type(op).__name__}")
+def _narrowest(values: Ints) -> Array:
+    kind = next(k for k in _KINDS if np.iinfo(k).min <= values.min() and values.max() <= np.iinfo(k).max)
+    return values.astype(kind)
 
 
-def _padded(x: Ints, padding: int, value: Ints | int) -> Ints:
-    if padding == 0:
-        return x
-    count, channels, height, width = x.shape
-    out = np.empty((count, channels, height + 2 * padding, width + 2 * padding), np.int64)
-    out[:] = np.asarray(value).reshape(-1, 1, 1)
-    out[:, :, padding : padding + height, padding : padding + width] = x
-    return out
+def _on_bytes(values: Array, fmt: Format) -> Array:
+    """Operands of an L1 distance as unsigned bytes where they fit: moving both by the same amount changes nothing."""
+    if fmt.bits > 8:
+        return values
+    return values.astype(np.uint8) if not fmt.signed else (values.astype(np.int16) - fmt.lo).astype(np.uint8)
 
 
-def _windows(x: Ints, kh: int, kw: int, stride: int) -> Ints:
-    """(N, C, H', W', kh, kw)."""
-    return sliding_window_view(x, (kh, kw), axis=(2, 3))[:, :, ::stride, ::stride]
-
-
-def _convolution(program: Program, op: Convolution, x: Ints) -> Ints:
-    outputs, _, kh, kw = op.weight.shape
-    windows = _windows(_padded(x, op.padding, op.pad), kh, kw, op.stride)
-    count, _, rows, columns = windows.shape[:4]
-    declared = program.format(op.name)
-    small = max(-declared.lo, declared.hi) <= _INT32  # exact in 32 bits: the declared range bounds every partial sum
-    kind: Any = np.int32 if small else np.int64
-    patches = windows.transpose(0, 2, 3, 1, 4, 5).reshape(count * rows * columns, op.taps).astype(kind)
-    filters = op.weight.reshape(outputs, op.taps).astype(kind)
-    if op.kernel == "mult":
-        acc = patches @ filters.T
-    else:
-        acc = np.empty((len(patches), outputs), kind)
-        difference = np.empty_like(patches)
-        for o in range(outputs):
-            np.subtract(patches, filters[o], out=difference)
-            np.abs(difference, out=difference)
-            np.negative(difference.sum(1, dtype=kind), out=acc[:, o])
-    return acc.reshape(count, rows, columns, outputs).transpose(0, 3, 1, 2).astype(np.int64)
-
-
-def _requantise(program: Program, op: Requantise, values: dict[str, Ints]) -> Ints:
-    acc = values[op.source]
-    wide = acc * op.multiplier[:, None, None] + op.offset[:, None, None]
-    bits = program.offset_format(op).bits
-    if op.residual is not None:
-        wide = wide + values[op.residual] * op.residual_multiplier
-        bits = max(bits, program.format(op.residual).bits + RESIDUAL_MULTIPLIER_BITS) + 1
-    if not signed(min(bits + 1, 63)).allows(wide):
-        raise WidthError(f"{op.name}: acc * M + r * R + B leaves {bits + 1} bits")
-    return np.asarray((wide >> op.shift).clip(op.lo, op.hi))
+def _packed(bits: Array) -> NDArray[np.uint64]:
+    """(P, K) of 0 and 1 to (P, words); what fills the last word is 0."""
+    rows, taps = bits.shape
+    padded = np.zeros((rows, -(-taps // 64) * 8), np.uint8)
+    packed = np.packbits(bits.astype(np.uint8, copy=False), axis=1, bitorder="little")
+    padded[:, : packed.shape[1]] = packed
+    return padded.view(np.uint64)

@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from .formats import Format, format_for, signed, unsigned
 
 __all__ = [
-    "OPERAND_BITS", "SHIFT_MAX", "ArgMax", "AveragePool", "Convolution", "Flatten", "Input", "Kernel", "MaxPool", "Op",
-    "Program", "Requantise", "Shape", "check_operands", "factor_bound", "infer", "offset_format", "score_format",
-    "term_range",
+    "KERNELS", "OPERAND_BITS", "SHIFT_MAX", "ArgMax", "AveragePool", "Concat", "Convolution", "Flatten", "Input",
+    "Kernel", "MaxPool", "Op", "Program", "Requantise", "Shape", "Threshold", "check_operands", "factor_bound", "infer",
+    "offset_format", "powers_of_two", "score_format", "term_range", "threshold_format", "weight_values",
 ]  # fmt: skip
 
 Shape = tuple[int, int, int]
 Kernel = str
 Ints = NDArray[np.int64]
 
-KERNELS: tuple[Kernel, ...] = ("adder", "mult")
+KERNELS: tuple[Kernel, ...] = ("adder", "mult", "xnor", "shift")
 OPERAND_BITS: dict[Kernel, tuple[tuple[int, int], tuple[int, int]]] = {
     "adder": ((2, 16), (2, 16)),
     "mult": ((2, 16), (1, 16)),
@@ -73,14 +73,17 @@ class Input(Op):
 class Convolution(Op):
     """``acc[o,y,x] = sum over taps f(x[i, y*s+ky-p, x*s+kx-p], w[o,i,ky,kx])``, exact.
 
-    ``f`` is ``-abs(x - w)`` for the kernel ``adder``, ``x * w`` for ``mult``. A tap outside the image reads ``pad[i]``.
-    Dense layers are the 1x1 case on a ``(C, 1, 1)`` tensor.
+    ``f`` is ``-abs(x - w)`` for the kernel ``adder``, ``x * w`` for ``mult`` and ``shift``, and for ``xnor`` +1 where
+    both bits are equal, else -1. A tap outside the image reads ``pad[i]``. Dense layers are the 1x1 case on a
+    ``(C, 1, 1)`` tensor.
 
     Attributes
     ----------
-    weight : (O, I, Kh, Kw)
+    weight : (O, I / groups, Kh, Kw), words of ``weight_format`` as the hardware stores them: a single bit is +1 or, as
+        0, -1; a word of ``shift`` is a sign above a code, see `weight_values`
     weight_format : for ``adder`` the format of the tensor it reads: one grid for both operands
     pad : (I,) in the format of the tensor it reads
+    groups : filters and channels are cut into so many parts; a filter reads the channels of its own part
     """
 
     kernel: Kernel
@@ -89,10 +92,11 @@ class Convolution(Op):
     stride: int = 1
     padding: int = 0
     pad: Ints
+    groups: int = 1
 
     @property
     def taps(self) -> int:
-        """Number of products in one output: I * Kh * Kw."""
+        """Number of products in one output: I / groups * Kh * Kw."""
         return int(np.prod(self.weight.shape[1:]))
 
 
@@ -100,7 +104,8 @@ class Convolution(Op):
 class Requantise(Op):
     """``y[o] = clamp((acc[o] * M[o] + r * R + B[o]) >> S, lo, hi)``; ``>>`` floors.
 
-    Batch norm, ReLU, rescaling and a residual in one operation. It reads a convolution or an average pool.
+    Batch norm, ReLU, rescaling and a residual in one operation. It reads sums, or a tensor that changes its grid, such
+    as pixels that are normalised.
 
     Attributes
     ----------
@@ -109,6 +114,7 @@ class Requantise(Op):
     lo, hi : within ``format``
     residual : name of the operation whose result is ``r``, or None
     residual_multiplier : R
+    terms : M and R are sums of at most so many signed powers of two, so that no multiplier is needed; 0: any
     """
 
     multiplier: Ints
@@ -119,6 +125,33 @@ class Requantise(Op):
     hi: int
     residual: str | None = None
     residual_multiplier: int = 0
+    terms: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Threshold(Op):
+    """``y[o]`` = how many of ``thresholds[o]`` ``acc[o]`` reaches; where ``falling[o]``, how many it does not.
+
+    Batch norm and an activation of few bits in one operation, without a factor. It reads sums or a tensor. The
+    thresholds are for ``>=``; a source that fires on ``>`` brings them one higher.
+
+    Attributes
+    ----------
+    thresholds : (O, n), ascending, within `threshold_format` of the tensor it reads
+    falling : (O,), 0 or 1
+    format : unsigned, holds n
+    """
+
+    thresholds: Ints
+    falling: Ints
+    format: Format
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Concat(Op):
+    """The channels of ``source`` followed by those of ``others``, which have its format, height and width."""
+
+    others: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -219,6 +252,8 @@ class Program:
             return ()
         if isinstance(op, Requantise) and op.residual is not None:
             return op.source, op.residual
+        if isinstance(op, Concat):
+            return op.source, *op.others
         return (op.source,)
 
     @cached_property
@@ -310,6 +345,16 @@ def infer(op: Op, before: Mapping[str, tuple[Shape, Format]], ops: Mapping[str, 
         case Requantise():
             _check_requantise(op, shape, fmt, before)
             return shape, op.format
+        case Threshold():
+            _check_threshold(op, shape, fmt)
+            return shape, op.format
+        case Concat():
+            for name in op.others:
+                if before[name][1] != fmt or before[name][0][1:] != shape[1:]:
+                    raise ValueError(
+                        f"{name} ({before[name][1]}, {before[name][0]}) cannot stand beside {op.source} ({fmt}, {shape})"
+                    )
+            return (channels + sum(before[name][0][0] for name in op.others), height, width), fmt
         case MaxPool():
             rows, columns = _windows(height, width, op.size, op.size, op.stride, op.padding)
             if op.padding >= op.size:
@@ -340,20 +385,36 @@ def _windows(height: int, width: int, kh: int, kw: int, stride: int, padding: in
 
 
 def _infer_convolution(op: Convolution, shape: Shape, fmt: Format) -> tuple[Shape, Format]:
-    if op.kernel not in KERNELS:
-        raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, not {op.kernel!r}")
-    if op.weight.ndim != 4 or op.weight.shape[1] != shape[0] or op.weight.size == 0:
+    check_operands(op.kernel, fmt, op.weight_format)
+    if op.groups < 1 or shape[0] % op.groups:
+        raise ValueError(f"groups must divide {shape[0]} channels, not be {op.groups}")
+    if op.weight.ndim != 4 or op.weight.shape[1] * op.groups != shape[0] or op.weight.size == 0:
         raise ValueError(f"weight of shape {op.weight.shape} does not fit a tensor of shape {shape}")
+    outputs, _, kh, kw = op.weight.shape
+    if outputs % op.groups:
+        raise ValueError(f"groups must divide {outputs} filters, not be {op.groups}")
     if op.kernel == "adder" and op.weight_format != fmt:
         raise ValueError(f"an adder kernel needs one grid for both operands, not {fmt} and {op.weight_format}")
+    if (op.weight_format.bits == 1 or op.kernel == "shift") and op.weight_format.signed:
+        raise ValueError(f"weights of {op.kernel} are words whose sign has a meaning of its own, not {op.weight_format}")
+    if op.kernel == "xnor" and fmt.signed:
+        raise ValueError("features of the xnor kernel are single unsigned bits, 0 for -1")
     if not op.weight_format.allows(op.weight):
         raise ValueError(f"weights leave {op.weight_format}: {op.weight.min()}..{op.weight.max()}")
     if op.pad.shape != (shape[0],) or not fmt.allows(op.pad):
         raise ValueError(f"pad must be {shape[0]} values of {fmt}")
-    outputs, _, kh, kw = op.weight.shape
     lo, hi = term_range(op.kernel, fmt, op.weight_format)
     rows, columns = _windows(shape[1], shape[2], kh, kw, op.stride, op.padding)
     return (outputs, rows, columns), format_for(lo * op.taps, hi * op.taps)
+
+
+def weight_values(op: Convolution) -> Ints:
+    """What the words of ``op.weight`` stand for, in the same shape: for ``shift`` 0, ±1, ±2, .. ±64, for words of a
+    single bit ±1, else themselves."""
+    if op.kernel == "shift":
+        code, sign = op.weight & 7, op.weight >> 3
+        return np.where(code == 0, 0, (1 - 2 * sign) << np.maximum(code - 1, 0))
+    return 2 * op.weight - 1 if op.weight_format.bits == 1 else op.weight
 
 
 def _check_requantise(op: Requantise, shape: Shape, fmt: Format, before: Mapping[str, tuple[Shape, Format]]) -> None:
@@ -375,6 +436,27 @@ def _check_requantise(op: Requantise, shape: Shape, fmt: Format, before: Mapping
         raise ValueError(f"a residual of {before[op.residual][1]} is too wide; the limit is {MAX_RESIDUAL_BITS} bits")
     if op.residual is not None and before[op.residual][0] != shape:
         raise ValueError(f"residual of shape {before[op.residual][0]} does not fit {shape}")
+
+
+    if op.terms:
+        if op.terms < 0:
+            raise ValueError(f"terms must be 0 or more, not {op.terms}")
+        for value in (*op.multiplier.tolist(), op.residual_multiplier):
+            if len(powers_of_two(value)) > op.terms:
+                raise ValueError(f"factor {value} is no sum of {op.terms} signed powers of two")
+
+
+def _check_threshold(op: Threshold, shape: Shape, fmt: Format) -> None:
+    if op.thresholds.ndim != 2 or op.thresholds.shape[0] != shape[0] or op.thresholds.shape[1] < 1:
+        raise ValueError(f"thresholds must be a row for each of {shape[0]} channels, not {op.thresholds.shape}")
+    if op.falling.shape != (shape[0],) or not unsigned(1).allows(op.falling):
+        raise ValueError(f"falling must be {shape[0]} values, 0 or 1")
+    if op.format.signed or op.thresholds.shape[1] > op.format.hi:
+        raise ValueError(f"{op.thresholds.shape[1]} thresholds do not fit {op.format}")
+    if np.any(np.diff(op.thresholds, axis=1) < 0):
+        raise ValueError("thresholds of a channel must ascend")
+    if int(op.thresholds.min()) < fmt.lo or int(op.thresholds.max()) > fmt.hi + 1:
+        raise ValueError(f"thresholds must be in {fmt.lo}..{fmt.hi + 1}")
 
 
 def _check_never_saturates(name: str, ops: Mapping[str, Op], before: Mapping[str, tuple[Shape, Format]]) -> None:
@@ -407,6 +489,25 @@ def offset_format(accumulator: Format) -> Format:
     if accumulator.bits > MAX_SUM_BITS:
         raise ValueError(f"sums of {accumulator.bits} bits are too wide to requantise; the limit is {MAX_SUM_BITS}")
     return signed(accumulator.bits + MULTIPLIER_BITS)
+
+
+def threshold_format(accumulator: Format) -> Format:
+    """Format of a threshold: one more than the largest sum means never."""
+    return format_for(accumulator.lo, accumulator.hi + 1)
+
+
+def powers_of_two(value: int) -> tuple[int, ...]:
+    """The fewest signed powers of two whose sum is ``value`` (its non-adjacent form), smallest first."""
+    found = []
+    place = 0
+    while value:
+        if value & 1:
+            digit = 2 - (value & 3)
+            found.append(digit << place)
+            value -= digit
+        value >>= 1
+        place += 1
+    return tuple(found)
 
 
 def score_format(accumulator: Format) -> Format:

@@ -6,14 +6,26 @@ bound once the way is free. The contract is a queue of parts written here: what 
 its head. Payloads of a bit or two suffice, since no block looks at them; the sizes of the blocks are swept.
 """
 
+from dataclasses import replace
+
 import pytest
 from addax.hdl.lanes import ArrayShape, KernelArray
+from addax.hdl.packet import Packet
 from addax.hdl.streams import Narrow, Queue, Widen
-from addax.quant.formats import unsigned
-from amaranth.hdl import Array, Assert, Assume, Cat, Const, Module, Mux, ResetSignal, Signal
+from addax.quant.formats import signed, unsigned
+from amaranth.hdl import Array, Assert, Assume, Cat, Const, Module, Mux, ResetSignal, Shape, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from prove import violation
+
+
+def keeps_its_beat(m, port, value, check):
+    """The source keeps a beat until it is taken, which is assumed; so must the block, which is asserted."""
+    stalled, before = Signal(), Signal.like(value)
+    # Nothing is remembered that is not needed: the fewer states there are, the shorter the induction.
+    m.d.sync += [stalled.eq(port.valid & ~port.ready), before.eq(Mux(port.valid & ~port.ready, value, 0))]
+    with m.If(stalled):
+        m.d.comb += check(port.valid & (value == before))
 
 
 class Contract(wiring.Component):
@@ -39,13 +51,8 @@ class Contract(wiring.Component):
         m.d.comb += [raw[0].eq(self.data), dut.i.valid.eq(self.valid), dut.o.ready.eq(self.ready)]
         m.d.comb += Assume(~ResetSignal())
 
-        # The source keeps a beat until it is taken; so must the block.
-        for port, value, check in ((dut.i, raw[0], Assume), (dut.o, raw[1], Assert)):
-            stalled, before = Signal(), Signal.like(value)
-            # Nothing is remembered that is not needed: the fewer states there are, the shorter the induction.
-            m.d.sync += [stalled.eq(port.valid & ~port.ready), before.eq(Mux(port.valid & ~port.ready, value, 0))]
-            with m.If(stalled):
-                m.d.comb += check(port.valid & (value == before))
+        keeps_its_beat(m, dut.i, raw[0], Assume)
+        keeps_its_beat(m, dut.o, raw[1], Assert)
 
         incoming, outgoing = self.enters(raw[0]), self.leaves(raw[1])
         width = max(len(part) for part in incoming)
@@ -162,3 +169,81 @@ def test_a_block_that_loses_a_beat_is_found(tmp_path):
     """Protects the proofs themselves."""
     contract = Contract(Leaky(2, depth=2), enters=parts(1, 2), leaves=parts(1, 2), capacity=2, latency=1)
     assert violation(contract, tmp_path, most=20) is not None
+
+
+class PacketContract(wiring.Component):
+    """A packet between an environment that keeps the rules of streams and all scores of the packet so far.
+
+    The class is what the definition says of them: larger than all scores before, not smaller than those after.
+    """
+
+    def __init__(self, dut, fmt):
+        self.dut, self.fmt = dut, fmt
+        super().__init__({"data": In(fmt.bits), "valid": In(1), "ready": In(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.dut = dut = self.dut
+        m.d.comb += [dut.i.payload.as_value().eq(self.data), dut.i.valid.eq(self.valid), dut.o.ready.eq(self.ready)]
+        m.d.comb += Assume(~ResetSignal())
+        keeps_its_beat(m, dut.i, self.data, Assume)
+        keeps_its_beat(m, dut.o, dut.o.payload.as_value(), Assert)
+
+        score = self.data.as_signed() if self.fmt.signed else self.data
+        slots = [Signal(score.shape(), name=f"slot{k}") for k in range(dut.classes)]
+        count = Signal(range(dut.classes + 1))
+        complete = count == dut.classes
+        m.d.comb += [Assert(dut.i.ready == (dut.o.ready & ~complete)), Assert(dut.o.valid == (dut.i.valid | complete))]
+        m.d.comb += [Assert(dut.o.payload.last == complete), Assert(count <= dut.classes)]
+        with m.If(complete):
+            for k, slot in enumerate(slots):
+                wins = [slot > other for other in slots[:k]] + [slot >= other for other in slots[k + 1 :]]
+                m.d.comb += Assert((dut.o.payload.value == k) == Cat(wins).all())
+        with m.Elif(dut.i.valid):
+            extended = Signal(Shape(dut.width, signed=self.fmt.signed))
+            m.d.comb += [extended.eq(score), Assert(dut.o.payload.value == extended.as_unsigned())]
+
+        with m.If(dut.o.valid & dut.o.ready):
+            m.d.sync += count.eq(Mux(complete, 0, count + 1))
+            for k, slot in enumerate(slots):
+                m.d.sync += slot.eq(Mux(complete, 0, Mux(count == k, score, slot)))
+        return m
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3])
+@pytest.mark.parametrize("fmt", [signed(2), unsigned(2)], ids=str)
+def test_packet(tmp_path, fmt, classes):
+    """Every score once and in order, then the lowest index of the largest, with last; no packet colours the next."""
+    found = violation(PacketContract(Packet(score=fmt, classes=classes), fmt), tmp_path, most=40)
+    assert found is None, found
+
+
+class Unfair(Packet):
+    """A packet in which class 0 loses every tie: its scores grow by a bit that only the others have."""
+
+    def elaborate(self, platform):
+        m = Module()
+        wide = replace(self.score, bits=self.score.bits + 1)
+        m.submodules.inner = inner = Packet(score=wide, classes=self.classes)
+        later = Signal()
+        value = inner.o.payload.value
+        m.d.comb += [
+            inner.i.payload.as_value().eq(Cat(later, self.i.payload.as_value())),
+            inner.i.valid.eq(self.i.valid), self.i.ready.eq(inner.i.ready),
+            self.o.payload.value.eq(Mux(inner.o.payload.last, value, value.as_signed() >> 1)),
+            self.o.payload.last.eq(inner.o.payload.last),
+            self.o.valid.eq(inner.o.valid), inner.o.ready.eq(self.o.ready),
+        ]  # fmt: skip
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += later.eq(~self.o.payload.last)
+        return m
+
+
+@pytest.mark.parametrize("dut, fmt", [
+    (Unfair(score=signed(2), classes=2), signed(2)),
+    (Packet(score=unsigned(8), classes=2), signed(8)),
+], ids=["ties", "signs"])  # fmt: skip
+def test_a_packet_with_the_wrong_class_is_found(tmp_path, dut, fmt):
+    """Protects the proof: a tie that goes to the later class, and signed scores compared as if they had no sign."""
+    trace = violation(PacketContract(dut, fmt), tmp_path, most=20)
+    assert trace is not None

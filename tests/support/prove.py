@@ -87,3 +87,23 @@ def violation(component, folder, *, most):
         return None
     assert "proof did fail" in output, output[-3000:]
     return output[-6000:]
+
+
+def early_violation(component, folder, *, cycles):
+    """The trace that breaks an assertion of ``component`` in its first ``cycles`` cycles; None when there is none.
+
+    Bounded, unlike `violation`: for circuits with too many states for induction. Registers without a value of their
+    own begin at zero, inputs are free but for what is assumed.
+    """
+    (folder / "made.il").write_text(rtlil.convert(component, name="made", emit_src=False))
+    code, output = _run(
+        "read_rtlil made.il\nhierarchy -check -top made\nproc\nflatten\nmemory_map\nopt -full\n"
+        "dffunmap\nchformal -lower\n"
+        f"sat -verify -seq {cycles} -set-init-zero -prove-asserts -set-assumes -show-ports made\n",
+        folder,
+    )
+    if code == 0:
+        assert "SUCCESS!" in output, output[-3000:]
+        return None
+    assert "proof did fail" in output, output[-3000:]
+    return output[-6000:]

@@ -1,0 +1,122 @@
+// The inner loops of the golden model. Integers only; what each computes, loops.py says beside its numpy twin.
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+namespace {
+
+// One pass over the patches per block of filters that stays in the first-level cache.
+constexpr long BLOCK_BYTES = 16 * 1024;
+
+template <typename Word, typename Sum, typename Dot>
+void products(const Word* patches, const Word* filters, Sum* out, long count, long outputs, long taps, Dot dot) {
+    const long block = std::max<long>(1, BLOCK_BYTES / (taps * static_cast<long>(sizeof(Word))));
+    for (long begin = 0; begin < outputs; begin += block) {
+        const long end = std::min(outputs, begin + block);
+        for (long p = 0; p < count; ++p)
+            for (long o = begin; o < end; ++o) out[p * outputs + o] = dot(patches + p * taps, filters + o * taps, taps);
+    }
+}
+
+template <typename Word>
+void requantised(const int64_t* acc, const int64_t* factor, const int64_t* offset, const int64_t* residual,
+                 int64_t residual_factor, long shift, int64_t lo, int64_t hi, Word* out, long count, long channels,
+                 int64_t* range) {
+    int64_t least = range[0], most = range[1];
+    for (long p = 0; p < count; ++p)
+        for (long c = 0; c < channels; ++c) {
+            const long at = p * channels + c;
+            int64_t wide = acc[at] * factor[c] + offset[c];
+            if (residual) wide += residual[at] * residual_factor;
+            least = std::min(least, wide);
+            most = std::max(most, wide);
+            out[at] = static_cast<Word>(std::clamp(wide >> shift, lo, hi));
+        }
+    range[0] = least;
+    range[1] = most;
+}
+
+}  // namespace
+
+extern "C" {
+
+void addax_patches(const char* x, const char* pad, char* out, long images, long height, long width, long pixel_bytes,
+                   long kernel_height, long kernel_width, long stride, long padding) {
+    const long rows = (height + 2 * padding - kernel_height) / stride + 1;
+    const long columns = (width + 2 * padding - kernel_width) / stride + 1;
+    for (long n = 0; n < images; ++n)
+        for (long oy = 0; oy < rows; ++oy)
+            for (long ox = 0; ox < columns; ++ox)
+                for (long ky = 0; ky < kernel_height; ++ky) {
+                    const long y = oy * stride + ky - padding, left = ox * stride - padding;
+                    const bool inside = y >= 0 && y < height;
+                    const long begin = inside ? std::clamp(-left, 0L, kernel_width) : kernel_width;
+                    const long end = inside ? std::clamp(width - left, 0L, kernel_width) : kernel_width;
+                    for (long kx = 0; kx < begin; ++kx) std::memcpy(out + kx * pixel_bytes, pad, pixel_bytes);
+                    if (end > begin)
+                        std::memcpy(out + begin * pixel_bytes,
+                                    x + ((n * height + y) * width + left + begin) * pixel_bytes,
+                                    (end - begin) * pixel_bytes);
+                    for (long kx = std::max(begin, end); kx < kernel_width; ++kx)
+                        std::memcpy(out + kx * pixel_bytes, pad, pixel_bytes);
+                    out += kernel_width * pixel_bytes;
+                }
+}
+
+void addax_adder_u8(const uint8_t* patches, const uint8_t* filters, int64_t* out, long count, long outputs,
+                    long taps) {
+    products(patches, filters, out, count, outputs, taps, [](const uint8_t* x, const uint8_t* w, long n) {
+        uint32_t sum = 0;  // 2**24 taps of a byte fit; the caller checks
+        for (long k = 0; k < n; ++k) sum += static_cast<uint32_t>(std::abs(x[k] - w[k]));
+        return -static_cast<int64_t>(sum);
+    });
+}
+
+void addax_adder_i32(const int32_t* patches, const int32_t* filters, int64_t* out, long count, long outputs,
+                     long taps) {
+    products(patches, filters, out, count, outputs, taps, [](const int32_t* x, const int32_t* w, long n) {
+        int64_t sum = 0;
+        for (long k = 0; k < n; ++k) sum += std::abs(x[k] - w[k]);
+        return -sum;
+    });
+}
+
+void addax_mult_i16(const int16_t* patches, const int16_t* filters, int64_t* out, long count, long outputs,
+                    long taps) {
+    products(patches, filters, out, count, outputs, taps, [](const int16_t* x, const int16_t* w, long n) {
+        int32_t sum = 0;  // the caller has checked that every sum fits
+        for (long k = 0; k < n; ++k) sum += x[k] * w[k];
+        return static_cast<int64_t>(sum);
+    });
+}
+
+void addax_mult_i32(const int32_t* patches, const int32_t* filters, int64_t* out, long count, long outputs,
+                    long taps) {
+    products(patches, filters, out, count, outputs, taps, [](const int32_t* x, const int32_t* w, long n) {
+        int64_t sum = 0;
+        for (long k = 0; k < n; ++k) sum += static_cast<int64_t>(x[k]) * w[k];
+        return sum;
+    });
+}
+
+void addax_differing_u64(const uint64_t* patches, const uint64_t* filters, int64_t* out, long count, long outputs,
+                         long words) {
+    products(patches, filters, out, count, outputs, words, [](const uint64_t* x, const uint64_t* w, long n) {
+        int64_t sum = 0;
+        for (long k = 0; k < n; ++k) sum += __builtin_popcountll(x[k] ^ w[k]);
+        return sum;
+    });
+}
+
+#define REQUANTISE(suffix, type)                                                                                    \
+    void addax_requantise_##suffix(const int64_t* acc, const int64_t* factor, const int64_t* offset,                \
+                                   const int64_t* residual, int64_t residual_factor, long shift, int64_t lo,        \
+                                   int64_t hi, type* out, long count, long channels, int64_t* range) {              \
+        requantised(acc, factor, offset, residual, residual_factor, shift, lo, hi, out, count, channels, range);    \
+    }
+REQUANTISE(u8, uint8_t)
+REQUANTISE(i16, int16_t)
+REQUANTISE(i32, int32_t)
+REQUANTISE(i64, int64_t)
+}
