@@ -22,6 +22,8 @@ __all__ = ["main"]
 
 _PATH = click.Path(path_type=Path)
 _MISMATCH = 3
+_TRACED = 200
+"""Images of a trace: enough for a mean, few enough for a float network."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -108,24 +110,80 @@ def train(network: str, kernel: str, source: str, epochs: int, seed: int, out: P
 
 
 @verb
-@click.argument("source", metavar="NET|CKPT|pkg.mod:factory")
-@click.option("--kernel", help="Of a network of the zoo: adder or mult.  [default: adder]")
-@click.option("--weights", type=_PATH, help="safetensors file for NET or factory.")
+@click.argument("source", metavar="NET|CKPT|FILE.onnx|pkg.mod:factory")
+@click.option("--kernel", help="Of a network of the zoo: adder, mult, xnor or shift.  [default: adder]")
+@click.option("--weights", type=_PATH, help="safetensors file for NET or factory; the file of a published network.")
 @click.option("--bits", default=8, show_default=True, help="2..16, of weights and features.")
 @click.option("--data", "data_source", default="digits", show_default=True, help="Its train split calibrates.")
+@click.option("--calibration", default=300, show_default=True, help="Images that calibrate.")
+@click.option("--ranges", default="mse", show_default=True, help="Of features: quantile, max, mse or sums.")
+@click.option("--groups", default=1, show_default=True, help="Groups of an adder layer's filters with own steps.")
+@click.option("--pow2-steps", is_flag=True, help="Steps are powers of two.")
+@click.option("--terms", default=0, show_default=True, help="Requantise by sums of so many powers of two; 0: multiply.")
+@click.option("--layer-bits", multiple=True, metavar="LAYER:BITS", help="Bits of one layer; may be repeated.")
+@click.option("--mean-bits", type=float, help="Choose the bits of every layer so that a weight has so many on average.")
+@click.option("--sensitivity", is_flag=True, help="Show what every layer loses with fewer bits.")
 @click.option("-o", "--out", type=_PATH, required=True, help=".addax file to write.")
 def quantize(
-    source: str, kernel: str | None, weights: Path | None, bits: int, data_source: str, out: Path, as_json: bool
-) -> None:
+    source: str, kernel: str | None, weights: Path | None, bits: int, data_source: str, calibration: int, ranges: str,
+    groups: int, pow2_steps: bool, terms: int, layer_bits: tuple[str, ...], mean_bits: float | None, sensitivity: bool,
+    out: Path, as_json: bool,
+) -> None:  # fmt: skip
     """Make an integer Program of a trained network."""
     from .quant.archive import save_program
-    from .quant.quantise import quantise
+    from .quant.quantise import quantise_network
+    from .quant.scheme import Scheme
 
-    with steps("quantising"):
-        program = quantise(source, kernel=kernel, weights=weights, bits=bits, data_source=data_source)
+    try:
+        scheme = Scheme(
+            bits=bits, ranges=ranges, groups=groups, pow2_steps=pow2_steps, terms=terms,
+            layer_bits=dict(_layer_bits(entry) for entry in layer_bits),
+        )  # fmt: skip
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    with steps("quantising") as step:
+        found = quantise_network(
+            source, kernel=kernel, weights=weights, data_source=data_source, scheme=scheme, images=calibration,
+            mean=mean_bits, sensitivity=sensitivity, progress=step,
+        )  # fmt: skip
+    program = found.program
     save_program(out, program)
-    value = {**program.metadata, "parameters": program.parameters(), "macs": program.macs(), "file": str(out)}
-    _show(value, as_json, _rows("quantised", value))
+    shown = {name: text for name, text in program.metadata.items() if name != "origins"}
+    value = {
+        **shown,
+        "parameters": program.parameters(),
+        "macs": program.macs(),
+        "file": str(out),
+        "sensitivity": [row.keys() for row in found.sensitivities],
+    }
+
+    def text(console: Console) -> None:
+        _rows("quantised", {k: v for k, v in value.items() if k != "sensitivity"})(console)
+        if found.sensitivities:
+            console.print(_sensitivity_table(found.sensitivities))
+
+    _show(value, as_json, text)
+
+
+def _layer_bits(entry: str) -> tuple[str, int]:
+    layer, separator, bits = entry.rpartition(":")
+    if not separator or not bits.isdecimal():
+        raise UserError(f"--layer-bits wants LAYER:BITS, for example layer1.0.conv1:6, not {entry!r}")
+    return layer, int(bits)
+
+
+def _sensitivity_table(rows: Sequence[Any]) -> Table:
+    widths = sorted({row.bits for row in rows}, reverse=True)
+    table = Table(title="equal to float, with one layer narrower (divergence in millinats)", title_justify="left")
+    table.add_column("layer")
+    table.add_column("weights", justify="right")
+    for width in widths:
+        table.add_column(f"{width} bit", justify="right")
+    for layer in dict.fromkeys(row.layer for row in rows):
+        own = {row.bits: row for row in rows if row.layer == layer}
+        cells = [f"{100 * own[w].agreement:.1f} % ({1000 * own[w].divergence:.1f})" for w in widths]
+        table.add_row(layer, f"{own[widths[0]].weights:,}", *cells)
+    return table
 
 
 @verb
@@ -133,22 +191,45 @@ def quantize(
 @click.option("--data", "source", required=True, help="digits, a folder, or a .npz file.")
 @click.option("--split", default="test", show_default=True)
 @click.option("--limit", type=int, help="Only the first so many images.")
-def evaluate(program: Path, source: str, split: str, limit: int | None, as_json: bool) -> None:
+@click.option("--trace", is_flag=True, help="Compare every layer with the float network.")
+@click.option("--float", "float_source", help="With --trace: the float network.  [default: what NET.addax was made of]")
+@click.option("--weights", type=_PATH, help="With --float: its weights.")
+def evaluate(
+    program: Path, source: str, split: str, limit: int | None, trace: bool, float_source: str | None,
+    weights: Path | None, as_json: bool,
+) -> None:  # fmt: skip
     """Accuracy of a Program by the golden model."""
     from .models import data
     from .quant.archive import load_program
-    from .quant.quantise import evaluate
+    from .quant.quantise import evaluate, trace_program
 
+    if (float_source or weights) and not trace:
+        raise UserError("--float and --weights go with --trace")
     loaded = load_program(program)
     images = data.load(source, split, shape=loaded.input.shape).head(_positive("limit", limit))
     with steps("evaluating"):
-        value = evaluate(loaded, images).keys()
+        value: dict[str, Any] = dict(evaluate(loaded, images).keys())
+        found = trace_program(loaded, images.head(_TRACED), source=float_source, weights=weights) if trace else []
+    if trace:
+        value["trace"] = [row.keys() for row in found]
     rows = {
         "correct": f"{value['correct']} of {value['images']}",
         "accuracy": _percent(value["accuracy"]),
         "images/s": f"{value['images_per_second']:,.0f}",
     }
-    _show(value, as_json, _rows(f"{program.name} on {source}, {split}", rows))
+
+    def text(console: Console) -> None:
+        _rows(f"{program.name} on {source}, {split}", rows)(console)
+        if trace:
+            table = Table(title=f"against float, {len(images.head(_TRACED))} images", title_justify="left")
+            for column in ("operation", "float value", "bits", "error", "bias", "clipped"):
+                table.add_column(column, justify="left" if column in ("operation", "float value") else "right")
+            for row in found:
+                shares = (_percent(row.error), _percent(row.bias), _percent(row.clipped))
+                table.add_row(row.operation, row.origin, str(row.bits), *shares)
+            console.print(table)
+
+    _show(value, as_json, text)
 
 
 @verb

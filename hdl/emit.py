@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from ..common.files import atomic_directory, kind_of, read_json, sha256_of, writ
 from ..common.templates import render
 from ..quant import golden
 from ..quant.archive import load_program, program_bytes
-from ..quant.program import Program
-from .layout import stage_images
+from ..quant.program import Convolution, Op, Program
+from .layout import StageImages, stage_images, stage_tensors
 from .memory import Image
 from .packet import packet_bits
 from .plan import Plan, bind
@@ -25,8 +25,8 @@ from .schedule import Schedule, schedule
 from .stages import Stage
 
 __all__ = [
-    "Build", "export_memories", "generate", "hex_lines", "open_build", "pack_pixels", "sample_vectors",
-    "write_memories",
+    "Build", "export_memories", "generate", "hex_lines", "open_build", "pack_pixels", "read_memories",
+    "sample_vectors", "write_memories",
 ]  # fmt: skip
 
 KIND = "build"
@@ -146,6 +146,51 @@ def export_memories(build: "Build", out: Path, *, program: Program | None = None
     with atomic_directory(out, "export") as folder:
         write_memories(folder, images)
         write_json(folder / "manifest.json", {"format": "mem", "memories": [memory_entry(image) for image in images]})
+
+
+def read_memories(build: "Build", folder: Path | None = None) -> Program:
+    """The Program whose integers stand in memory files of ``build``: its own, or those of an export in ``folder``.
+
+    Raises
+    ------
+    UserError
+        when a file is missing, differs from the manifest, or is not of the memory that the RTL has.
+    """
+    folder = folder or build.path
+    manifest = read_json(folder / "manifest.json", "manifest")
+    try:
+        checksums = {entry["file"]: entry["sha256"] for entry in manifest["memories"]}
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{folder} holds no memory files of a build: its manifest says nothing of them") from error
+
+    def read(image: Image | None) -> Image | None:
+        if image is None:
+            return None
+        path = folder / image.file
+        try:
+            data = path.read_bytes()
+            if checksums.get(image.file) != sha256_of(data):
+                raise UserError(f"{path} differs from the manifest beside it")
+            return image.holding(data.decode())
+        except OSError as error:
+            raise UserError(f"cannot read memory file {path}: {error.strerror}") from error
+        except ValueError as error:
+            raise UserError(f"{path} does not fit the build: {error}") from error
+
+    changed: dict[str, Op] = {}
+    for stage in bind(build.program, build.plan):
+        images = stage_images(stage, fixed=build.plan.fixed_weights, prefix=build.prefix)
+        held = replace(images, **{name: read(getattr(images, name)) for name in StageImages.MEMORIES})
+        tensors, op = stage_tensors(stage, held), build.program.by_name[stage.stage.name]
+        if isinstance(op, Convolution) and tensors.weight is not None:
+            pad = op.pad if tensors.pad is None else tensors.pad
+            changed[op.name] = replace(op, weight=tensors.weight.reshape(op.weight.shape), pad=pad)
+        if stage.stage.requantise is not None:
+            changed[stage.stage.requantise.name] = replace(stage.stage.requantise, **tensors.requantise)
+    try:
+        return replace(build.program, ops=tuple(changed.get(op.name, op) for op in build.program.ops))
+    except ValueError as error:
+        raise UserError(f"the memory files in {folder} do not make a program: {error}") from error
 
 
 def memory_entry(image: Image) -> dict[str, Any]:

@@ -1,6 +1,8 @@
-"""What stands in the memories of a stage, word by word. The only place that knows the order of weights in hardware."""
+"""What stands in the memories of a stage, word by word, and back: the only place that knows the order of weights in
+hardware."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +12,11 @@ from .memory import Image
 from .plan import StageBuild
 from .requantise import Constants, Factors
 
-__all__ = ["StageImages", "stage_images"]
+__all__ = ["StageImages", "StageTensors", "stage_images", "stage_tensors"]
+
+_LANES = (0, 4, 5, 2, 1, 6, 3)
+"""From (O / pe, pe, I / simd, simd, ky, tap step, tap) to words of (group, ky, tap step, channel step), each of
+(pe, tap, channel) lanes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +38,11 @@ class StageImages:
     pad: Image | None
     fixed: bool
 
+    MEMORIES = ("weights", "factors", "constants", "pad")
+
     def all(self) -> tuple[Image, ...]:
         """Those that exist."""
-        return tuple(i for i in (self.weights, self.factors, self.constants, self.pad) if i is not None)
+        return tuple(i for name in self.MEMORIES if (i := getattr(self, name)) is not None)
 
 
 def stage_images(build: StageBuild, *, fixed: bool, prefix: str = "addax") -> StageImages:
@@ -56,8 +64,7 @@ def stage_images(build: StageBuild, *, fixed: bool, prefix: str = "addax") -> St
             )
     if stage.requantise is not None and stage.offset is not None:
         op = stage.requantise
-        # The array of an adder kernel gives the sum of |x - w|, which is minus the accumulator of the Program.
-        multiplier = -op.multiplier if stage.kind == "adder" else op.multiplier
+        multiplier = _array_sign(stage.kind) * op.multiplier
         layout = Factors(offset=stage.offset, units=build.plan.requantisers)
         beats = zip(
             multiplier.reshape(-1, layout.units).tolist(), op.offset.reshape(-1, layout.units).tolist(), strict=True
@@ -74,14 +81,65 @@ def stage_images(build: StageBuild, *, fixed: bool, prefix: str = "addax") -> St
     return StageImages(weights=weights, factors=factors, constants=constants, pad=pad, fixed=fixed)
 
 
-def _weight_words(build: StageBuild, weight: NDArray[np.int64], fmt: Format) -> tuple[int, ...]:
-    """(O, I, Kh, Kw) to one word per (group, ky, tap step, channel step) of (pe, tap, channel) lanes."""
-    outputs, inputs, kh, kw = weight.shape
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StageTensors:
+    """What the memories of a stage hold, in the terms of the Program; None where the stage has no such memory.
+
+    Attributes
+    ----------
+    weight : (O, I, Kh, Kw)
+    pad : (I,)
+    requantise : M, B, S, lo and hi, by the names of the fields of the operation
+    """
+
+    weight: NDArray[np.int64] | None
+    pad: NDArray[np.int64] | None
+    requantise: dict[str, Any]
+
+
+def stage_tensors(build: StageBuild, images: StageImages) -> StageTensors:
+    """What ``images``, of the memories of ``build``, hold: the inverse of `stage_images`."""
+    stage = build.stage
+    weight = pad = None
+    requantise: dict[str, Any] = {}
+    if images.weights is not None and stage.weight_format is not None:
+        weight = _weight_of(build, images.weights.words, stage.weight_format)
+    if images.pad is not None:
+        pad = _unpacked(images.pad.words, stage.x, build.plan.simd).reshape(-1)
+    if images.factors is not None and stage.offset is not None:
+        layout = Factors(offset=stage.offset, units=build.plan.requantisers)
+        beats = [layout.unpack(word) for word in images.factors.words]
+        multiplier, offset = (np.array([beat[k] for beat in beats], np.int64).reshape(-1) for k in (0, 1))
+        requantise = {"multiplier": _array_sign(stage.kind) * multiplier, "offset": offset}
+    if images.constants is not None:
+        shift, lo, hi = Constants(result=stage.y).unpack(images.constants.words[0])
+        requantise |= {"shift": shift, "lo": lo, "hi": hi}
+    return StageTensors(weight=weight, pad=pad, requantise=requantise)
+
+
+def _array_sign(kind: str) -> int:
+    """The array of an adder kernel gives the sum of |x - w|, which is minus the accumulator of the Program."""
+    return -1 if kind == "adder" else 1
+
+
+def _split(build: StageBuild, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(O, I, Kh, Kw) as what `_LANES` permutes."""
+    outputs, inputs, kh, kw = shape
     pe, simd, taps = build.plan.pe, build.plan.simd, build.plan.taps
-    split = weight.reshape(outputs // pe, pe, inputs // simd, simd, kh, kw // taps, taps)
-    # to (group, ky, tap step, channel step, pe, tap, channel)
-    ordered = split.transpose(0, 4, 5, 2, 1, 6, 3).reshape(-1, pe * taps * simd)
+    return outputs // pe, pe, inputs // simd, simd, kh, kw // taps, taps
+
+
+def _weight_words(build: StageBuild, weight: NDArray[np.int64], fmt: Format) -> tuple[int, ...]:
+    ordered = weight.reshape(_split(build, weight.shape)).transpose(_LANES).reshape(-1, build.lanes)
     return tuple(_pack(word, fmt) for word in ordered)
+
+
+def _weight_of(build: StageBuild, words: tuple[int, ...], fmt: Format) -> NDArray[np.int64]:
+    assert build.stage.weight is not None
+    shape = build.stage.weight.shape
+    split = _split(build, shape)
+    ordered = _unpacked(words, fmt, build.lanes).reshape([split[axis] for axis in _LANES])
+    return ordered.transpose(np.argsort(_LANES)).reshape(shape)
 
 
 def _pack(values: NDArray[np.int64], fmt: Format) -> int:
@@ -89,3 +147,9 @@ def _pack(values: NDArray[np.int64], fmt: Format) -> int:
     for value in reversed(values.tolist()):
         word = word << fmt.bits | fmt.encode(value)
     return word
+
+
+def _unpacked(words: tuple[int, ...], fmt: Format, count: int) -> NDArray[np.int64]:
+    """(words, count)."""
+    mask = (1 << fmt.bits) - 1
+    return np.array([[fmt.decode(word >> (k * fmt.bits) & mask) for k in range(count)] for word in words], np.int64)

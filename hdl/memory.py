@@ -1,6 +1,6 @@
 """Read-only memories whose contents are files, so that other weights need no other RTL."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from amaranth.hdl import ClockSignal, Instance, Module
@@ -36,6 +36,21 @@ class Image:
         """The file: one word per line in hexadecimal, address 0 first."""
         digits = -(-self.width // 4)
         return "".join(f"{word:0{digits}x}\n" for word in self.words)
+
+    def holding(self, text: str) -> "Image":
+        """A memory of this name, width and depth with the words of a file.
+
+        Raises
+        ------
+        ValueError
+            for words that are no hexadecimal numbers, too many, too few or too wide.
+        """
+        words = tuple(int(line, 16) for line in text.split())
+        if len(words) != self.depth:
+            raise ValueError(f"it holds {len(words)} words, not {self.depth}")
+        if min(words, default=0) < 0 or max(words, default=0) >> self.width:
+            raise ValueError(f"it holds words of more than {self.width} bits")
+        return replace(self, words=words)
 
 
 class _ReadOnly(wiring.Component):

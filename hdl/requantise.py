@@ -42,6 +42,16 @@ class Factors:
             word = word << MULTIPLIER_BITS | number_format(MULTIPLIER_BITS).encode(m)
         return word
 
+    def unpack(self, word: int) -> tuple[list[int], list[int]]:
+        """M and B of all units."""
+        multipliers, offsets = [], []
+        for _ in range(self.units):
+            multipliers.append(number_format(MULTIPLIER_BITS).decode(word & ((1 << MULTIPLIER_BITS) - 1)))
+            word >>= MULTIPLIER_BITS
+            offsets.append(self.offset.decode(word & ((1 << self.offset.bits) - 1)))
+            word >>= self.offset.bits
+        return multipliers, offsets
+
 
 @dataclass(frozen=True, kw_only=True)
 class Constants:
@@ -63,6 +73,12 @@ class Constants:
             | self.result.encode(lo) << self.SHIFT_BITS
             | (self.result.encode(hi) << (self.SHIFT_BITS + self.result.bits))
         )
+
+    def unpack(self, word: int) -> tuple[int, int, int]:
+        """S, lo and hi."""
+        bits, places = self.result.bits, word & ((1 << self.SHIFT_BITS) - 1)
+        word >>= self.SHIFT_BITS
+        return places, self.result.decode(word & ((1 << bits) - 1)), self.result.decode(word >> bits)
 
 
 class Requantiser(wiring.Component):

@@ -13,7 +13,7 @@ from ..common.files import write_bytes
 from ..common.tensors import HEADER, read_tensors
 from .zoo import build
 
-__all__ = ["Recipe", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Recipe", "check_finite", "fit", "load_checkpoint", "save_checkpoint"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +64,31 @@ def load_checkpoint(path: Path) -> tuple[nn.Module, Recipe]:
         module = build(recipe.network, kernel=recipe.kernel, shape=recipe.shape, classes=recipe.classes)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    check_finite(tensors, str(path))
-    try:
-        module.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise UserError(f"{path} does not fit {recipe.network}: {str(error).splitlines()[-1].strip()}") from error
-    return module.eval(), recipe
+    return fit(module, tensors, str(path), recipe.network), recipe
+
+
+def fit(module: nn.Module, tensors: dict[str, torch.Tensor], source: str, network: str) -> nn.Module:
+    """Give ``module`` the tensors of ``source`` and return it in evaluation mode.
+
+    Raises
+    ------
+    UserError
+        when tensors are missing, superfluous or of another shape, all of them named, or hold NaN or infinite values.
+    """
+    own = module.state_dict()
+    faults = []
+    if missing := [name for name in own if name not in tensors]:
+        faults.append(f"missing {', '.join(missing)}")
+    if extra := [name for name in tensors if name not in own]:
+        faults.append(f"unknown {', '.join(extra)}")
+    for name in own:
+        if name in tensors and tensors[name].shape != own[name].shape:
+            faults.append(f"{name} is {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}")
+    if faults:
+        raise UserError(f"{source} does not fit {network}: {'; '.join(faults)}")
+    check_finite(tensors, source)
+    module.load_state_dict(tensors)
+    return module.eval()
 
 
 def check_finite(tensors: dict[str, torch.Tensor], source: str) -> None:

@@ -8,7 +8,7 @@ The first convolution pads by 2, so that a 28x28 image gives the classic 32x32 l
 
 from torch import Tensor, nn
 
-from .layers import convolution
+from .layers import activation, convolution
 
 __all__ = ["LeNet5"]
 
@@ -18,7 +18,8 @@ class LeNet5(nn.Module):
 
     Parameters
     ----------
-    kernel : inner product of the second convolution and of the two hidden dense layers (``adder`` or ``mult``)
+    kernel : inner product of the second convolution and of the two hidden dense layers; ``xnor`` has signs in
+        front of them instead of ReLUs
     """
 
     def __init__(self, *, kernel: str = "adder", shape: tuple[int, int, int] = (1, 16, 16), classes: int = 10):
@@ -32,17 +33,17 @@ class LeNet5(nn.Module):
         self.classes = classes
         self.conv1 = nn.Conv2d(channels, 6, 5, padding=2, bias=False)
         self.bn1 = nn.BatchNorm2d(6)
-        self.relu1 = nn.ReLU()
+        self.relu1 = activation(kernel)
         self.pool1 = nn.MaxPool2d(2)
         self.conv2 = convolution(kernel, 6, 16, 5)
         self.bn2 = nn.BatchNorm2d(16)
-        self.relu2 = nn.ReLU()
+        self.relu2 = activation(kernel)
         self.pool2 = nn.MaxPool2d(2)
         self.flatten = nn.Flatten()
         self.unflatten = nn.Unflatten(1, (16 * rows * columns, 1, 1))
         self.fc1 = convolution(kernel, 16 * rows * columns, 120, 1)
         self.bn3 = nn.BatchNorm2d(120)
-        self.relu3 = nn.ReLU()
+        self.relu3 = activation(kernel)
         self.fc2 = convolution(kernel, 120, 84, 1)
         self.bn4 = nn.BatchNorm2d(84)
         self.relu4 = nn.ReLU()

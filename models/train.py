@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from .data import Images
 
-__all__ = ["accuracy", "predict", "to_float", "train"]
+__all__ = ["accuracy", "predict", "scores", "to_float", "train"]
 
 
 def to_float(pixels: NDArray[np.uint8]) -> Tensor:
@@ -19,12 +19,17 @@ def to_float(pixels: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(pixels.astype(np.float32) / 255.0)
 
 
-def predict(module: nn.Module, pixels: NDArray[np.uint8], *, batch: int = 256) -> NDArray[np.int64]:
-    """Class of every image by the float network, (N,)."""
+def scores(module: nn.Module, pixels: NDArray[np.uint8], *, batch: int = 256) -> NDArray[np.float32]:
+    """Class scores of every image by the float network, (N, classes)."""
     module.eval()
     with torch.no_grad():
-        parts = [module(to_float(pixels[i : i + batch])).argmax(1) for i in range(0, len(pixels), batch)]
+        parts = [module(to_float(pixels[i : i + batch])) for i in range(0, len(pixels), batch)]
     return np.asarray(torch.cat(parts).numpy())
+
+
+def predict(module: nn.Module, pixels: NDArray[np.uint8], *, batch: int = 256) -> NDArray[np.int64]:
+    """Class of every image by the float network, (N,)."""
+    return np.asarray(scores(module, pixels, batch=batch).argmax(1), np.int64)
 
 
 def accuracy(module: nn.Module, images: Images) -> float:

@@ -10,6 +10,7 @@ from torch import nn
 from ..common.errors import UserError
 from .layers import KERNELS
 from .lenet5 import LeNet5
+from .resnet import ResNet20
 
 __all__ = ["NETWORKS", "Network", "build", "shipped_checkpoint"]
 
@@ -32,7 +33,11 @@ class Network:
 
 
 NETWORKS = {
-    "lenet5": Network(name="lenet5", make=LeNet5, shape=(1, 16, 16), paper="LeCun et al. 1998; AdderNet, 2101.10015")
+    network.name: network
+    for network in (
+        Network(name="lenet5", make=LeNet5, shape=(1, 16, 16), paper="LeCun et al. 1998; AdderNet, 2101.10015"),
+        Network(name="resnet20", make=ResNet20, shape=(3, 32, 32), paper="He et al. 2016; AdderNet, 1912.13200"),
+    )
 }
 
 

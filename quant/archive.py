@@ -1,6 +1,7 @@
 """The ``.addax`` file: a Program as safetensors (integer tensors) with its graph as JSON in the metadata."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from . import program as ops
 from .formats import Format
 from .program import Op, Program
 
-__all__ = ["load_program", "program_bytes", "program_digest", "save_program"]
+__all__ = ["describe", "load_program", "program_bytes", "program_digest", "rebuild", "save_program"]
 
 VERSION = 1
 _KINDS: dict[str, type[Op]] = {
@@ -30,14 +31,21 @@ _KINDS: dict[str, type[Op]] = {
 
 def program_bytes(program: Program) -> bytes:
     """The contents of the ``.addax`` file; equal Programs give equal bytes."""
-    tensors: dict[str, NDArray[np.generic]] = {}
+    tensors, header = describe(program)
+    narrow: dict[str, NDArray[np.generic]] = {name: _narrow(value) for name, value in tensors.items()}
+    return save(narrow, metadata={HEADER: json.dumps(header)})
+
+
+def describe(program: Program) -> tuple[dict[str, NDArray[np.int64]], dict[str, Any]]:
+    """The tensors of ``program``, called ``operation.field``, and everything else as plain values."""
+    tensors: dict[str, NDArray[np.int64]] = {}
     graph = []
     for op in program.ops:
         entry: dict[str, Any] = {"op": type(op).__name__}
         for item in fields(op):
             value = getattr(op, item.name)
             if isinstance(value, np.ndarray):
-                tensors[f"{op.name}.{item.name}"] = _narrow(value)
+                tensors[f"{op.name}.{item.name}"] = value
             elif isinstance(value, Format):
                 entry[item.name] = {"bits": value.bits, "signed": value.signed}
             else:
@@ -49,7 +57,7 @@ def program_bytes(program: Program) -> bytes:
         "steps": dict(program.steps),
         "metadata": dict(program.metadata),
     }
-    return save(tensors, metadata={HEADER: json.dumps(header)})
+    return tensors, header
 
 
 def _narrow(value: NDArray[np.int64]) -> NDArray[np.generic]:
@@ -78,24 +86,29 @@ def load_program(path: Path) -> Program:
         when the file is missing, truncated, foreign, or holds a Program that does not fit together.
     """
     tensors, header = read_tensors(path, "numpy", "an .addax file")
+    if header.get("kind") == "checkpoint":
+        raise UserError(f"{path} is a checkpoint of float weights; make a .addax of it with 'addax quantize'")
+    if header.get("version") != VERSION:
+        raise UserError(f"{path} has format version {header.get('version')}, this addax reads {VERSION}")
     try:
-        if header.get("kind") == "checkpoint":
-            raise UserError(f"{path} is a checkpoint of float weights; make a .addax of it with 'addax quantize'")
-        if header.get("version") != VERSION:
-            raise UserError(f"{path} has format version {header.get('version')}, this addax reads {VERSION}")
-        program = Program(
+        return rebuild(tensors, header)
+    except ValueError as error:
+        raise UserError(f"{path} is a broken .addax file: {error}") from error
+
+
+def rebuild(tensors: Mapping[str, NDArray[np.generic]], header: Mapping[str, Any]) -> Program:
+    """The Program that `describe` took apart; raises ``ValueError`` where the parts do not fit together."""
+    try:
+        return Program(
             ops=tuple(_operation(entry, tensors) for entry in header["graph"]),
             steps=header["steps"],
             metadata=header["metadata"],
         )
-    except UserError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} is a broken .addax file: {error}") from error
-    return program
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(str(error)) from error
 
 
-def _operation(entry: dict[str, Any], tensors: dict[str, NDArray[np.generic]]) -> Op:
+def _operation(entry: dict[str, Any], tensors: Mapping[str, NDArray[np.generic]]) -> Op:
     kind = _KINDS.get(entry["op"])
     if kind is None:
         raise ValueError(f"unknown operation {entry['op']!r}")

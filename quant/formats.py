@@ -44,6 +44,10 @@ class Format:
             raise ValueError(f"value must be in {self.lo}..{self.hi} for {self}, not {value}")
         return value & ((1 << self.bits) - 1)
 
+    def decode(self, word: int) -> int:
+        """The value whose bit pattern is ``word``."""
+        return word - (1 << self.bits) if self.signed and word >> (self.bits - 1) else word
+
     def __str__(self) -> str:
         return f"{'int' if self.signed else 'uint'}{self.bits}"
 

@@ -160,10 +160,14 @@ class _Runner:
 
     def _filters(self, op: Convolution) -> list[Array]:
         """Per group (O, kh * kw * I), in the type of its products."""
+        operands = (("weights", op.weight_format, op.weight), ("pad", self.program.format(op.source), op.pad))
+        for what, fmt, held in operands:
+            if not fmt.allows(held):
+                raise WidthError(f"{op.name}: {what} leave {fmt}: {int(held.min())}..{int(held.max())}")
         values = weight_values(op) if op.kernel in ("mult", "shift") else op.weight
         rows = values.transpose(0, 2, 3, 1).reshape(op.groups, len(op.weight) // op.groups, op.taps)
         if op.kernel == "xnor":
-            return [_packed(part) for part in rows]
+            return [_words(_bytes_of(part)) for part in rows]
         if op.kernel == "adder":
             return [_on_bytes(part, op.weight_format) for part in rows]
         return [_narrowest(part) for part in rows]
@@ -176,22 +180,28 @@ class _Runner:
         sums = []
         for group, filters in enumerate(self.filters[op.name]):
             part = slice(group * width, (group + 1) * width)
-            pad, features = op.pad[part], x[..., part]
+            operands: list[Array] = [x[..., part], op.pad[part]]
+            # Whole bytes per pixel are packed before windows repeat them.
+            early = op.kernel == "xnor" and width % 8 == 0
             if op.kernel == "adder":
-                pad, features = _on_bytes(pad, fmt), _on_bytes(features, fmt)
-            patches = self.loops.patches(features, pad, (kh, kw), op.stride, op.padding)
+                operands = [_on_bytes(values, fmt) for values in operands]
+            elif early:
+                operands = [_bytes_of(values) for values in operands]
+            patches = self.loops.patches(operands[0], operands[1], (kh, kw), op.stride, op.padding)
+            if op.kernel == "xnor":
+                patches = _words(patches if early else _bytes_of(patches))
             sums.append(self._products(op, patches, filters))
         joined = sums[0] if len(sums) == 1 else np.concatenate(sums, axis=1)
         return joined.reshape(len(x), rows, columns, -1)
 
-    def _products(self, op: Convolution, patches: Array, filters: Array) -> Ints:
+    def _products(self, op: Convolution, patches: Any, filters: Any) -> Ints:
         declared = self.program.format(op.name)
         bound = max(-declared.lo, declared.hi)
         match op.kernel:
             case "adder":
                 return self.loops.adder(patches, filters, bound)
             case "xnor":
-                return op.taps - 2 * self.loops.differing(_packed(patches), filters)
+                return op.taps - 2 * self.loops.differing(patches, filters)
             case _:
                 return self.loops.mult(patches, filters, bound)
 
@@ -230,10 +240,14 @@ def _on_bytes(values: Array, fmt: Format) -> Array:
     return values.astype(np.uint8) if not fmt.signed else (values.astype(np.int16) - fmt.lo).astype(np.uint8)
 
 
-def _packed(bits: Array) -> NDArray[np.uint64]:
-    """(P, K) of 0 and 1 to (P, words); what fills the last word is 0."""
-    rows, taps = bits.shape
-    padded = np.zeros((rows, -(-taps // 64) * 8), np.uint8)
-    packed = np.packbits(bits.astype(np.uint8, copy=False), axis=1, bitorder="little")
-    padded[:, : packed.shape[1]] = packed
-    return padded.view(np.uint64)
+def _bytes_of(bits: Array) -> NDArray[np.uint8]:
+    """The last axis of 0 and 1 in bytes, lowest bit first; what fills the last byte is 0."""
+    return np.packbits(bits.astype(np.uint8, copy=False), axis=-1, bitorder="little")
+
+
+def _words(packed: Array) -> NDArray[np.uint64]:
+    """Rows of bytes as rows of words; what fills the last word is 0."""
+    missing = -packed.shape[1] % 8
+    if missing:
+        packed = np.pad(packed, ((0, 0), (0, missing)))
+    return np.ascontiguousarray(packed).view(np.uint64)

@@ -1,6 +1,7 @@
 """Lowering: a trained torch network and calibration images to an integer Program."""
 
 import itertools
+import json
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -14,14 +15,17 @@ from torch import Tensor, fx, nn
 
 from ..common.errors import UserError
 from ..models.adder import AdderConv2d
-from .calibrate import Ranges, observe, per_channel_symmetric, shared_scale
+from ..models.binary import BinaryConv2d, Sign
+from ..models.normalise import Normalise
+from ..models.shift import ShiftConv2d, nearest_powers
+from .calibrate import Grid, Ranges, group_steps, observe, per_channel_symmetric, shared_scale
+from .factors import fold_scale, fold_sign
 from .formats import Format, signed, unsigned
 from .program import (
-    MAX_SHIFT,
-    MULTIPLIER_BITS,
-    RESIDUAL_MULTIPLIER_BITS,
+    SHIFT_MAX,
     ArgMax,
     AveragePool,
+    Concat,
     Convolution,
     Flatten,
     Input,
@@ -30,22 +34,27 @@ from .program import (
     Program,
     Requantise,
     Shape,
-    factor_bound,
+    Threshold,
     infer,
-    offset_format,
     score_format,
-)
+)  # fmt: skip
+from .scheme import Scheme
 
-__all__ = ["lower"]
+__all__ = ["ORIGINS", "Calibration", "batches", "calibrate", "lower", "trace"]
 
 Floats = NDArray[np.float64]
-_SHORTCUT_BITS = 12
-"""Width of a shortcut that is itself a convolution, before it joins."""
-_JOINED_BITS = 8
-"""Width that features have at least where they join an addition as they are."""
-_EDGE_BITS = 8
-"""Weights of the first and last layer never have fewer bits: they are few, and accuracy hangs on them."""
+ORIGINS = "origins"
+"""Key of a Program's metadata: which value of the float network each operation stands for, as JSON."""
 _BATCH = 64
+_LEAVES = (AdderConv2d, BinaryConv2d, ShiftConv2d, Sign, Normalise)
+_CONVOLUTIONS = (AdderConv2d, BinaryConv2d, ShiftConv2d, nn.Conv2d, nn.Linear)
+_LAYERS = (
+    "AdderConv2d, BinaryConv2d, ShiftConv2d, Conv2d, Linear, BatchNorm1d/2d, ReLU, Sign, Normalise, MaxPool2d, "
+    "AvgPool2d, AdaptiveAvgPool2d to 1x1, Flatten, Unflatten, Identity, Dropout, Sequential"
+)
+_FUNCTIONS = "addition, relu, flatten, view or reshape to (batch, -1), cat of channels"
+_SATURATED = 0.99
+"""Share of white pixels beyond which images say nothing about a network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +66,15 @@ class _Stored:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Bits:
+    """A tensor of single bits: the result of ``op``, 0 for -1."""
+
+    op: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Pending:
-    """An accumulator whose real value is ``gain * (acc - centre) + bias`` per channel, not yet requantised."""
+    """Sums, or a tensor, whose real value is ``gain * (acc - centre) + bias`` per channel, not yet requantised."""
 
     op: str
     gain: Floats
@@ -68,62 +84,103 @@ class _Pending:
     residual: _Stored | None = None
 
 
-_Value = _Stored | _Pending
+_Value = _Stored | _Pending | _Bits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """A traced network and what its values were over the calibration images of ``shape``."""
+
+    traced: fx.GraphModule
+    ranges: Ranges
+    shape: Shape
+
+    def convolutions(self) -> list[str]:
+        """Paths of all convolutions and dense layers."""
+        return [str(node.target) for node in self.traced.graph.nodes if _is_convolution(self.traced, node)]
 
 
 def lower(
     module: nn.Module,
-    calibration: NDArray[np.uint8],
+    calibration: NDArray[np.uint8] | Calibration,
     *,
     bits: int = 8,
+    scheme: Scheme | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> Program:
     """Quantise a trained network after training, with one scale shared by the weights and features of adder layers.
 
     Parameters
     ----------
-    module : built of AdderConv2d, Conv2d, Linear, BatchNorm, ReLU, MaxPool2d, AvgPool2d, Flatten, Unflatten to 1x1,
-        Identity, Dropout, and residual additions; takes images scaled to 0..1, ends in (B, classes) scores
-    calibration : (N, C, H, W) uint8 images from the training split
-    bits : 2..16, of features and weights; the first and the last layer keep at least 8-bit weights
+    module : built of AdderConv2d, BinaryConv2d, ShiftConv2d, Conv2d, Linear, BatchNorm, ReLU, Sign, Normalise,
+        MaxPool2d, AvgPool2d, AdaptiveAvgPool2d(1), Flatten, Unflatten to 1x1, Identity, Dropout, residual additions and
+        concatenations of channels; takes images scaled to 0..1, ends in (B, classes) scores
+    calibration : (N, C, H, W) uint8 images from the training split, or what `calibrate` made of them, when the same
+        network is lowered several times
+    bits : 2..16, of features and weights; short for ``scheme=Scheme(bits=bits)``
+    scheme : every other choice
 
     Raises
     ------
     UserError
-        bits out of range, NaN or infinite weights, an unsupported layer (named with its path).
+        bits out of range, NaN or infinite weights, an unsupported layer (named with its path), calibration images that
+        are all alike or white, factors that no multiplier holds.
     """
-    if not 2 <= bits <= 16:
-        raise UserError(f"bits must be in 2..16, not {bits}")
+    if scheme is None:
+        try:
+            scheme = Scheme(bits=bits)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+    found = calibration if isinstance(calibration, Calibration) else calibrate(module, calibration, scheme=scheme)
+    return _Lowering(found, scheme).program(metadata or {})
+
+
+def calibrate(module: nn.Module, images: NDArray[np.uint8], *, scheme: Scheme | None = None) -> Calibration:
+    """Run ``module`` over (N, C, H, W) uint8 images; raises `UserError` as `lower` does."""
     for name, value in module.state_dict().items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise UserError(f"tensor {name!r} holds NaN or infinite values; it cannot be quantised")
-    if len(calibration) == 0:
-        raise UserError("calibration needs at least one image")
-    traced = _trace(module.eval())
-    shape = (int(calibration.shape[1]), int(calibration.shape[2]), int(calibration.shape[3]))
+    _check_calibration(images)
+    traced = trace(module)
+    shape = (int(images.shape[1]), int(images.shape[2]), int(images.shape[3]))
     try:
-        ranges = observe(traced, _batches(calibration))
+        ranges = observe(traced, batches(images), quantile=(scheme or Scheme()).quantile)
     except (RuntimeError, IndexError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"the network cannot take images of {'x'.join(map(str, shape))}: {reason}") from error
-    return _Lowering(traced, ranges, bits, shape).program(metadata or {})
+    return Calibration(traced=traced, ranges=ranges, shape=shape)
 
 
-def _batches(pixels: NDArray[np.uint8]) -> Iterator[Tensor]:
+def _check_calibration(images: NDArray[np.uint8]) -> None:
+    if len(images) == 0:
+        raise UserError("calibration needs at least one image")
+    if int(images.min()) == int(images.max()):
+        raise UserError(f"calibration images are constant: every pixel is {int(images.max())}")
+    white = float((images == 255).mean())
+    if white > _SATURATED:
+        raise UserError(f"calibration images are saturated: {100 * white:.1f} % of their pixels are 255")
+
+
+def batches(pixels: NDArray[np.uint8]) -> Iterator[Tensor]:
+    """Images in 0..1, a few at a time."""
     for begin in range(0, len(pixels), _BATCH):
         yield torch.from_numpy(pixels[begin : begin + _BATCH].astype(np.float32) / 255.0)
 
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, AdderConv2d) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, _LEAVES) or super().is_leaf_module(m, module_qualified_name)
 
 
-def _trace(module: nn.Module) -> fx.GraphModule:
+def trace(module: nn.Module) -> fx.GraphModule:
+    """The graph of ``module`` in evaluation mode; raises `UserError` when there is none."""
+    module.eval()
     try:
         return fx.GraphModule(module, _Tracer().trace(module))
-    except (fx.proxy.TraceError, TypeError) as error:
-        raise UserError(f"{type(module).__name__} cannot be traced: {error}") from error
+    except UserError:
+        raise
+    except Exception as error:  # tracing runs the user's code, which may raise anything
+        raise UserError(f"{type(module).__name__} cannot be traced: {type(error).__name__}: {error}") from error
 
 
 def _numpy(value: Tensor) -> Floats:
@@ -133,17 +190,22 @@ def _numpy(value: Tensor) -> Floats:
 class _Lowering:
     """One walk over the traced graph."""
 
-    def __init__(self, traced: fx.GraphModule, ranges: Ranges, bits: int, shape: tuple[int, int, int]):
-        self.traced = traced
-        self.ranges = ranges
-        self.bits = bits
+    def __init__(self, calibration: Calibration, scheme: Scheme):
+        self.traced = calibration.traced
+        self.ranges = calibration.ranges
+        self.scheme = scheme
         self.ops: dict[str, Op] = {}
         self.inferred: dict[str, tuple[Shape, Format]] = {}
         self.steps: dict[str, float] = {}
+        self.origins: dict[str, str] = {}
+        self.grids: dict[str, Grid] = {}
         self.values: dict[fx.Node, _Value] = {}
         self.roots: dict[fx.Node, fx.Node] = {}
-        self.stored: dict[tuple[fx.Node, Format], _Stored] = {}
-        self._emit(Input(name="pixels", shape=shape), 1 / 255)
+        self.stored: dict[tuple[fx.Node, Format, float], _Stored] = {}
+        self._emit(Input(name="pixels", shape=calibration.shape), 1 / 255)
+        known = calibration.convolutions()
+        if unknown := [path for path in scheme.layer_bits if path not in known]:
+            raise UserError(f"the network has no convolution {unknown[0]!r}; it has {', '.join(known)}")
 
     def program(self, metadata: Mapping[str, str]) -> Program:
         for node in self.traced.graph.nodes:
@@ -154,14 +216,21 @@ class _Lowering:
                     self.values[node] = _Stored(op="pixels", step=1 / 255)
                 case "call_module":
                     self.values[node] = self._module(node)
+                case "call_function" if node.target in (getattr, operator.getitem):
+                    pass  # the batch size of a view
                 case "call_function":
                     self.values[node] = self._function(node)
+                case "call_method":
+                    self._method(node)
                 case "output":
                     self._output(node.args[0])
                 case _:
                     raise UserError(f"unsupported {node.op} {node.target!r} in the network")
         try:
-            return Program(ops=tuple(self.ops.values()), steps=self.steps, metadata=metadata)
+            return Program(
+                ops=tuple(self.ops.values()), steps=self.steps,
+                metadata={**metadata, ORIGINS: json.dumps(self.origins, sort_keys=True)},
+            )  # fmt: skip
         except ValueError as error:
             raise UserError(f"the network does not make a program: {error}") from error
 
@@ -174,31 +243,35 @@ class _Lowering:
         match layer:
             case nn.Identity() | nn.Dropout():
                 return self._same(node, source)
-            case AdderConv2d() | nn.Conv2d() | nn.Linear():
+            case AdderConv2d() | BinaryConv2d() | ShiftConv2d() | nn.Conv2d() | nn.Linear():
                 return self._convolution(node, path, layer, source)
             case nn.BatchNorm2d() | nn.BatchNorm1d():
                 return self._batch_norm(path, layer, source)
+            case Normalise():
+                return self._normalise(path, layer, source)
             case nn.ReLU():
                 return self._relu(path, source, node)
+            case Sign():
+                return self._sign(node, path, layer, source)
             case nn.MaxPool2d():
                 return self._max_pool(node, path, layer, source)
             case nn.AvgPool2d():
                 return self._average_pool(node, path, layer, source)
+            case nn.AdaptiveAvgPool2d():
+                return self._global_pool(node, path, layer, source)
             case nn.Flatten():
                 if (layer.start_dim, layer.end_dim) != (1, -1):
                     raise UserError(f"flatten at {path!r} must keep the batch and flatten all the rest")
                 return self._flatten(node, source)
             case nn.Unflatten():
                 return self._unflatten(node, path, layer, source)
-        raise UserError(
-            f"unsupported layer {type(layer).__name__} at {path!r}; supported: AdderConv2d, Conv2d, Linear, "
-            "BatchNorm1d/2d, ReLU, MaxPool2d, AvgPool2d, Flatten, Unflatten, Identity, Dropout"
-        )
+        raise UserError(f"unsupported layer {type(layer).__name__} at {path!r}; supported: {_LAYERS}")
 
     def _function(self, node: fx.Node) -> _Value:
         table: dict[Callable[..., Any], Callable[[fx.Node], _Value]] = {
             operator.add: self._add,
             torch.add: self._add,
+            torch.cat: self._concat,
             torch.flatten: self._flatten_function,
             torch.relu: lambda n: self._relu(n.name, _argument(n), n),
             nn.functional.relu: lambda n: self._relu(n.name, _argument(n), n),
@@ -206,35 +279,121 @@ class _Lowering:
         target = node.target
         if callable(target) and target in table:
             return table[target](node)
-        raise UserError(f"unsupported function {getattr(target, '__name__', target)!r} at {node.name!r}")
+        name = getattr(target, "__name__", target)
+        raise UserError(f"unsupported function {name!r} at {node.name!r}; supported: {_FUNCTIONS}")
+
+    def _method(self, node: fx.Node) -> None:
+        match node.target:
+            case "size":
+                return
+            case "relu":
+                self.values[node] = self._relu(node.name, _argument(node), node)
+            case "flatten":
+                self.values[node] = self._flatten_function(node)
+            case "view" | "reshape" if len(node.args) == 3 and node.args[2] == -1:
+                self.values[node] = self._flatten(node, _argument(node))
+            case _:
+                raise UserError(f"unsupported method {node.target!r} at {node.name!r}; supported: {_FUNCTIONS}")
 
     def _convolution(self, node: fx.Node, path: str, layer: nn.Module, source: fx.Node) -> _Pending:
-        stored = self._stored(source)
-        fmt = self._format(stored.op)
-        weight = _numpy(layer.weight)  # type: ignore[arg-type]
-        if isinstance(layer, nn.Linear):
-            if self._shape(stored.op)[1:] != (1, 1):
-                raise UserError(f"dense layer at {path!r} reads a map of {self._shape(stored.op)}; flatten it first")
-            weight = weight[:, :, None, None]
-        stride, padding = _geometry(layer, path)
-        outputs = len(weight)
+        value = self.values[source]
+        ordinary = isinstance(layer, nn.Conv2d | nn.Linear) and getattr(layer, "groups", 1) == 1
+        if isinstance(value, _Pending) and value.op == "pixels" and not value.relu and ordinary:
+            return self._on_pixels(path, layer, value)
+        if isinstance(layer, BinaryConv2d) and isinstance(value, _Bits):
+            words = (_weights(layer) >= 0).astype(np.int64)
+            return self._sums(path, layer, value.op, "xnor", words, unsigned(1), np.ones(len(words)))
+        stored = self._features(node, path, layer, source)
+        if self._shape(stored.op)[1:] != (1, 1) and isinstance(layer, nn.Linear):
+            raise UserError(f"dense layer at {path!r} reads a map of {self._shape(stored.op)}; flatten it first")
         if isinstance(layer, AdderConv2d):
-            kernel, weight_format = "adder", fmt
-            integers, centre = shared_scale(weight, stored.step, fmt)
-            gain = np.full(outputs, stored.step)
-        else:
-            at_edge = stored.op == "pixels" or self._ends_the_network(node)
-            kernel, weight_format = "mult", signed(max(self.bits, _EDGE_BITS) if at_edge else self.bits)
-            integers, steps = per_channel_symmetric(weight, weight_format)
-            centre, gain = np.zeros(outputs), stored.step * steps
+            return self._adder(node, path, layer, source, stored)
+        kernel, words, fmt, steps = self._factors(path, layer, edge=self._at_edge(node, stored.op))
+        return self._sums(path, layer, stored.op, kernel, words, fmt, stored.step * steps, unit=stored.step)
+
+    def _factors(self, path: str, layer: nn.Module, *, edge: bool) -> tuple[str, NDArray[np.int64], Format, Floats]:
+        """Kernel, words, format and steps (O,) of the weights of a layer that multiplies."""
+        weight = _weights(layer)
+        if isinstance(layer, BinaryConv2d):
+            return "mult", (weight >= 0).astype(np.int64), unsigned(1), np.ones(len(weight))
+        if isinstance(layer, ShiftConv2d):
+            words, unit = _shift_words(layer.weight)
+            return "shift", words, unsigned(4), np.full(len(weight), unit)
+        fmt = signed(max(self.scheme.of(path), self.scheme.edge_bits) if edge else self.scheme.of(path))
+        trained = getattr(layer, "integer_weight", None)
+        if trained is not None:
+            words, steps, fmt = trained()
+            return "mult", words.reshape(weight.shape), fmt, steps
+        return "mult", *_with_format(per_channel_symmetric(weight, fmt), fmt)
+
+    def _sums(
+        self, path: str, layer: nn.Module, source: str, kernel: str, words: NDArray[np.int64], fmt: Format,
+        gain: Floats, *, unit: float = 1.0, centre: Floats | None = None, pad: NDArray[np.int64] | None = None,
+    ) -> _Pending:  # fmt: skip
+        stride, padding, groups = _geometry(layer, path)
+        channels = self._shape(source)[0]
+        if pad is None:
+            pad = np.zeros(channels, np.int64)
+            if padding and kernel == "mult" and isinstance(layer, BinaryConv2d):
+                pad -= round(1 / unit)  # a binary layer pads with -1
+                if not self._format(source).allows(pad):
+                    raise UserError(f"binary layer at {path!r} pads with -1, which {self._format(source)} cannot hold")
         bias = getattr(layer, "bias", None)
         name = self._emit(
             Convolution(
-                name=self._name(path), source=stored.op, kernel=kernel, weight=integers, weight_format=weight_format,
-                stride=stride, padding=padding, pad=np.zeros(weight.shape[1], np.int64),
+                name=self._name(path), source=source, kernel=kernel, weight=words, weight_format=fmt, stride=stride,
+                padding=padding, pad=pad, groups=groups,
             )
         )  # fmt: skip
-        return _Pending(op=name, gain=gain, centre=centre, bias=np.zeros(outputs) if bias is None else _numpy(bias))
+        zero = np.zeros(len(words))
+        return _Pending(
+            op=name, gain=gain, centre=zero if centre is None else centre, bias=zero if bias is None else _numpy(bias)
+        )
+
+    def _on_pixels(self, path: str, layer: nn.Module, value: _Pending) -> _Pending:
+        """A layer that multiplies normalised pixels: their scale goes into its weights, their centre into its sums.
+
+        The framework pads with zeros after normalisation: with the centre.
+        """
+        pixels = np.rint(value.centre - value.bias / value.gain).astype(np.int64)
+        if not self._format(value.op).allows(pixels):
+            raise UserError(f"layer at {path!r} pads with {pixels.tolist()}, which are no pixels")
+        scaled = np.asarray(_weights(layer) * value.gain[None, :, None, None], np.float64)
+        fmt = signed(max(self.scheme.of(path), self.scheme.edge_bits))
+        words, steps = per_channel_symmetric(scaled, fmt)
+        centre = np.einsum("oikl,i->o", words.astype(np.float64), value.centre - value.bias / value.gain)
+        return self._sums(path, layer, value.op, "mult", words, fmt, steps, centre=centre, pad=pixels)
+
+    def _adder(self, node: fx.Node, path: str, layer: AdderConv2d, source: fx.Node, stored: _Stored) -> _Pending:
+        """An adder layer, in one part or, where groups of filters want grids of their own, in several: features stored
+        once per step, one convolution per group, their sums side by side."""
+        weight, fmt = _weights(layer), self._format(stored.op)
+        patches = self.ranges.patches.get(node.name)
+        groups = [(len(weight), stored.step)]
+        free = isinstance(self.values[source], _Pending) and getattr(layer, "grid", None) is None
+        if free and patches is not None and (self.scheme.groups > 1 or self.scheme.ranges == "sums"):
+            groups = group_steps(weight, patches, stored.step, fmt, self.scheme.groups)
+        lossless = self.scheme.sharing == "lossless"
+        begin, parts = 0, []
+        for count, step in groups:
+            some = slice(begin, begin + count)
+            of_group = stored if step == stored.step else self._materialise(source, fmt, step)
+            words, centre = shared_scale(weight[some], step, fmt, lossless=lossless)
+            if self.scheme.correct and lossless and patches is not None:
+                centre = centre + replace(patches, sums=patches.sums[:, some]).on_grid(weight[some], step, fmt)[0]
+            parts.append(self._sums(path, layer, of_group.op, "adder", words, fmt, np.full(count, step), centre=centre))
+            begin += count
+        if len(parts) == 1:
+            return parts[0]
+        name = self._emit(
+            Concat(name=self._name(f"{path}_sums"), source=parts[0].op, others=tuple(part.op for part in parts[1:]))
+        )
+        return _Pending(
+            op=name,
+            gain=np.concatenate([part.gain for part in parts]),
+            centre=np.concatenate([part.centre for part in parts]),
+            bias=np.concatenate([part.bias for part in parts]),
+        )
 
     def _batch_norm(self, path: str, layer: nn.BatchNorm1d | nn.BatchNorm2d, source: fx.Node) -> _Pending:
         value = self.values[source]
@@ -252,39 +411,82 @@ class _Lowering:
             bias=beta,
         )
 
+    def _normalise(self, path: str, layer: Normalise, source: fx.Node) -> _Pending:
+        value = self.values[source]
+        if not isinstance(value, _Stored) or value.op != "pixels":
+            raise UserError(f"normalisation at {path!r} must be the first layer")
+        mean, deviation = _numpy(layer.mean).reshape(-1), _numpy(layer.deviation).reshape(-1)
+        return _Pending(op=value.op, gain=value.step / deviation, centre=mean / value.step, bias=np.zeros_like(mean))
+
     def _relu(self, path: str, source: fx.Node, node: fx.Node) -> _Value:
         value = self.values[source]
         if isinstance(value, _Pending):
             return replace(value, relu=True)
-        if self._format(value.op).signed:
+        if isinstance(value, _Bits) or self._format(value.op).signed:
             raise UserError(f"ReLU at {path!r} must follow a convolution, a batch norm or an addition")
         return self._same(node, source)
+
+    def _sign(self, node: fx.Node, path: str, layer: Sign, source: fx.Node) -> _Bits:
+        value = self._pending(source)
+        if value.relu or value.residual is not None:
+            value = self._pending_of(self._stored(source))
+        found = fold_sign(
+            gain=value.gain, centre=value.centre, bias=value.bias, accumulator=self._format(value.op),
+            at_zero=layer.at_zero,
+        )  # fmt: skip
+        name = self._emit(
+            Threshold(
+                name=self._name(path), source=value.op, thresholds=found.levels, falling=found.falling,
+                format=unsigned(1),
+            )
+        )  # fmt: skip
+        self.origins[name] = node.name
+        return _Bits(op=name)
 
     def _same(self, node: fx.Node, source: fx.Node) -> _Value:
         """``node`` changes nothing: it is calibrated, and stored, as ``source``."""
         self.roots[node] = self.roots.get(source, source)
         return self.values[source]
 
-    def _max_pool(self, node: fx.Node, path: str, layer: nn.MaxPool2d, source: fx.Node) -> _Stored:
+    def _max_pool(self, node: fx.Node, path: str, layer: nn.MaxPool2d, source: fx.Node) -> _Value:
         if layer.dilation not in (1, (1, 1)) or layer.ceil_mode or layer.return_indices:
             raise UserError(f"max pool at {path!r}: dilation, ceil_mode and return_indices are not supported")
-        stored = self._stored(source)
         stride = layer.stride if layer.stride is not None else layer.kernel_size
-        name = self._emit(
-            MaxPool(
-                name=self._name(path), source=stored.op, size=_square(layer.kernel_size, path),
-                stride=_square(stride, path), padding=_square(layer.padding, path),
-            ),
-            stored.step,
+        return self._moved(
+            node, source,
+            lambda name, op: MaxPool(
+                name=name, source=op, size=_square(layer.kernel_size, path), stride=_square(stride, path),
+                padding=_square(layer.padding, path),
+            ), path,
         )  # fmt: skip
+
+    def _moved(self, node: fx.Node, source: fx.Node, make: Callable[[str, str], Op], path: str) -> _Value:
+        """The result of an operation that only moves or chooses values, on the grid of what it reads."""
+        value = self.values[source]
+        if isinstance(value, _Bits):
+            name = self._emit(make(self._name(path), value.op))
+            self.origins[name] = node.name
+            return _Bits(op=name)
+        stored = self._stored(source)
+        name = self._emit(make(self._name(path), stored.op), stored.step)
+        self.origins[name] = node.name
         return _Stored(op=name, step=stored.step)
 
     def _average_pool(self, node: fx.Node, path: str, layer: nn.AvgPool2d, source: fx.Node) -> _Pending:
         if layer.padding not in (0, (0, 0)) or layer.ceil_mode or layer.divisor_override is not None:
             raise UserError(f"average pool at {path!r}: padding and ceil_mode and divisor_override are not supported")
-        stored = self._stored(source)
         size = _square(layer.kernel_size, path)
         stride = _square(layer.stride if layer.stride is not None else layer.kernel_size, path)
+        return self._average(path, source, size, stride)
+
+    def _global_pool(self, node: fx.Node, path: str, layer: nn.AdaptiveAvgPool2d, source: fx.Node) -> _Pending:
+        _, height, width = self._shape(self.values[source].op)
+        if layer.output_size not in (1, (1, 1)) or height != width:
+            raise UserError(f"adaptive average pool at {path!r} must make one pixel of a square map")
+        return self._average(path, source, height, height)
+
+    def _average(self, path: str, source: fx.Node, size: int, stride: int) -> _Pending:
+        stored = self._stored(source)
         name = self._emit(AveragePool(name=self._name(path), source=stored.op, size=size, stride=stride))
         channels = self._shape(name)[0]
         zero = np.zeros(channels)
@@ -299,12 +501,9 @@ class _Lowering:
         return self._flatten(node, _argument(node))
 
     def _flatten(self, node: fx.Node, source: fx.Node) -> _Value:
-        value = self.values[source]
-        if self._shape(value.op)[1:] == (1, 1):
+        if self._shape(self.values[source].op)[1:] == (1, 1):
             return self._same(node, source)
-        stored = self._stored(source)
-        name = self._emit(Flatten(name=self._name(node.name), source=stored.op), stored.step)
-        return _Stored(op=name, step=stored.step)
+        return self._moved(node, source, lambda name, op: Flatten(name=name, source=op), node.name)
 
     def _unflatten(self, node: fx.Node, path: str, layer: nn.Unflatten, source: fx.Node) -> _Value:
         value = self.values[source]
@@ -322,8 +521,7 @@ class _Lowering:
         main = self.values[left]
         if not isinstance(main, _Pending) or not self._can_join(left):
             raise UserError(f"addition at {node.name!r} must join a convolution and a shortcut")
-        pending = isinstance(self.values[right], _Pending)
-        return replace(main, residual=self._shortcut(right) if pending else self._stored(right))
+        return replace(main, residual=self._shortcut(right))
 
     def _can_join(self, node: fx.Node) -> bool:
         """Whether a shortcut can be added to what ``node`` left pending."""
@@ -333,10 +531,39 @@ class _Lowering:
     def _shortcut(self, node: fx.Node) -> _Stored:
         """What joins an addition: a convolution or what lies behind it, wider than features need to be."""
         value = self.values[node]
-        assert isinstance(value, _Pending)
+        if not isinstance(value, _Pending):
+            return self._stored(node)
         if value.relu:
-            return self._materialise(node, unsigned(max(self.bits, _JOINED_BITS)))
-        return self._materialise(node, signed(max(self.bits, _SHORTCUT_BITS)))
+            return self._materialise(node, unsigned(max(self.scheme.bits, self.scheme.residual_bits)))
+        return self._materialise(node, signed(max(self.scheme.bits, self.scheme.shortcut_bits)))
+
+    def _concat(self, node: fx.Node) -> _Value:
+        parts = node.args[0] if node.args else node.kwargs.get("tensors")
+        dimension = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+        if not isinstance(parts, list | tuple) or dimension != 1:
+            raise UserError(f"concatenation at {node.name!r} must be of channels (dimension 1)")
+        nodes = [_node(part) for part in parts]
+        values = [self.values[part] for part in nodes]
+        if all(isinstance(value, _Bits) for value in values):
+            return _Bits(op=self._joined(node, [value.op for value in values]))
+        stored = [self._stored(part) for part in nodes]
+        # All parts come onto the widest of their grids.
+        widest = max(self._format(s.op).bits for s in stored)
+        is_signed = any(self._format(s.op).signed for s in stored)
+        fmt = Format(bits=widest, signed=is_signed)
+        step = max(s.step * self._format(s.op).hi for s in stored) / fmt.hi
+        same = [
+            s if (self._format(s.op), s.step) == (fmt, step)
+            else self._materialise(part, fmt, step) if isinstance(self.values[part], _Pending)
+            else self._requantise(self._name(f"{s.op}_regrid"), self._pending_of(s), step, fmt)
+            for part, s in zip(nodes, stored, strict=True)
+        ]  # fmt: skip
+        return _Stored(op=self._joined(node, [s.op for s in same], step), step=step)
+
+    def _joined(self, node: fx.Node, names: list[str], step: float | None = None) -> str:
+        name = self._emit(Concat(name=self._name(node.name), source=names[0], others=tuple(names[1:])), step)
+        self.origins[name] = node.name
+        return name
 
     def _output(self, node: Any) -> None:
         value = self.values[_node(node)]
@@ -346,37 +573,112 @@ class _Lowering:
             raise UserError("class scores must not pass a ReLU or a residual addition")
         step = float(np.abs(value.gain).max()) or 1.0
         scores = self._requantise(self._name("scores"), value, step, score_format(self._format(value.op)))
+        self.origins[scores.op] = _node(node).name
         self._emit(ArgMax(name=self._name("argmax"), source=scores.op))
 
-    # From accumulators to tensors
+    # Who reads what
 
-    def _ends_the_network(self, node: fx.Node) -> bool:
-        """Whether no other convolution reads what ``node`` leads to."""
+    def _readers(self, node: fx.Node) -> tuple[list[fx.Node], bool]:
+        """The convolutions that read what ``node`` leads to, and whether an addition does."""
+        found, joins = [], False
         follow = list(node.users)
         while follow:
             user = follow.pop()
-            if user.op == "call_module" and isinstance(
-                self.traced.get_submodule(str(user.target)), AdderConv2d | nn.Conv2d | nn.Linear
-            ):
-                return False
+            if _is_convolution(self.traced, user):
+                found.append(user)
+                continue
+            joins |= user.op == "call_function" and user.target in (operator.add, torch.add)
             follow.extend(user.users)
-        return True
+        return found, joins
+
+    def _at_edge(self, node: fx.Node, source: str) -> bool:
+        """Whether a convolution is the first or the last of the network."""
+        return source == "pixels" or not self._readers(node)[0]
+
+    def _wanted(self, node: fx.Node) -> tuple[int, float | None]:
+        """Bits of the grid on which the readers of ``node`` want it, and its step where training has settled it."""
+        if _is_convolution(self.traced, node):
+            readers, joins = [node], False
+        else:
+            readers, joins = self._readers(node)
+        bits = [self.scheme.residual_bits] if joins else []
+        steps = []
+        for reader in readers:
+            path = str(reader.target)
+            grid = getattr(self.traced.get_submodule(path), "grid", None)
+            if grid is not None:
+                steps.append(grid)
+            last = not self._readers(reader)[0]
+            bits.append(max(self.scheme.of(path), self.scheme.edge_bits if last else 0))
+        if len(steps) == len(readers) == 1:
+            return steps[0].format.bits, steps[0].step
+        return max(bits, default=self.scheme.bits), None
+
+    # From accumulators to tensors
+
+    def _features(self, node: fx.Node, path: str, layer: nn.Module, source: fx.Node) -> _Stored:
+        """What the convolution ``node`` reads, on the grid that it wants."""
+        value = self.values[source]
+        if isinstance(value, _Pending):
+            bits, step = self._wanted(node)
+            fmt = unsigned(bits) if value.relu else signed(bits)
+            if step is None and self.scheme.sharing == "union" and isinstance(layer, AdderConv2d):
+                fmt = signed(bits)
+                features = self.ranges.statistics[self.roots.get(source, source).name].largest
+                reach = max(features, np.abs(_weights(layer)).max())
+                step = float(reach) / fmt.hi
+            found = self._materialise(source, fmt, step)
+        else:
+            found = self._stored(source)
+        self.grids[path] = Grid(format=self._format(found.op), step=found.step)
+        return found
 
     def _stored(self, node: fx.Node) -> _Stored:
         value = self.values[node]
         if isinstance(value, _Stored):
             return value
-        return self._materialise(node, unsigned(self.bits) if value.relu else signed(self.bits))
+        if isinstance(value, _Bits):
+            # Bits that something other than a binary layer reads become the numbers that they stand for.
+            name = self._name(f"{value.op}_values")
+            ones = np.ones(self._shape(value.op)[0], np.int64)
+            self._emit(
+                Requantise(
+                    name=name,
+                    source=value.op,
+                    multiplier=2 * ones,
+                    offset=-ones,
+                    shift=0,
+                    format=signed(2),
+                    lo=-1,
+                    hi=1,
+                ),
+                1.0,
+            )
+            return _Stored(op=name, step=1.0)
+        bits, step = self._wanted(node)
+        return self._materialise(node, unsigned(bits) if value.relu else signed(bits), step)
 
-    def _materialise(self, node: fx.Node, fmt: Format) -> _Stored:
-        """Requantise what ``node`` left pending. One tensor may be stored in several formats, each once."""
+    def _pending(self, node: fx.Node) -> _Pending:
+        value = self.values[node]
+        return value if isinstance(value, _Pending) else self._pending_of(self._stored(node))
+
+    def _pending_of(self, stored: _Stored) -> _Pending:
+        channels = self._shape(stored.op)[0]
+        zero = np.zeros(channels)
+        return _Pending(op=stored.op, gain=np.full(channels, stored.step), centre=zero, bias=zero)
+
+    def _materialise(self, node: fx.Node, fmt: Format, step: float | None = None) -> _Stored:
+        """Requantise what ``node`` left pending. One tensor may be stored on several grids, each once."""
         root = self.roots.get(node, node)
-        if (root, fmt) not in self.stored:
+        if step is None:
+            step = self.ranges.step(root.name, fmt, self.scheme)
+        if (root, fmt, step) not in self.stored:
             value = self.values[root]
             assert isinstance(value, _Pending)
-            name = self._name(value.op + "_out")
-            self.stored[root, fmt] = self._requantise(name, value, self.ranges.step(root.name, fmt), fmt)
-        return self.stored[root, fmt]
+            found = self._requantise(self._name(value.op + "_out"), value, step, fmt)
+            self.origins[found.op] = root.name
+            self.stored[root, fmt, step] = found
+        return self.stored[root, fmt, step]
 
     def _name(self, path: str) -> str:
         """A name for an operation that no other has: that of its layer, where it can be."""
@@ -387,30 +689,20 @@ class _Lowering:
         return next(name for name in names if name not in self.ops)
 
     def _requantise(self, name: str, value: _Pending, step: float, fmt: Format) -> _Stored:
-        ratio = value.gain / step
         try:
-            widest = offset_format(self._format(value.op))
+            factors = fold_scale(
+                gain=value.gain / step, centre=value.centre, bias=value.bias / step,
+                residual=value.residual.step / step if value.residual else 0.0, accumulator=self._format(value.op),
+                terms=self.scheme.terms,
+            )  # fmt: skip
         except ValueError as error:
-            raise UserError(f"{name}: {error}") from error
-        residual_ratio = value.residual.step / step if value.residual else 0.0
-        bound, residual_bound = factor_bound(MULTIPLIER_BITS), factor_bound(RESIDUAL_MULTIPLIER_BITS)
-        for shift in range(MAX_SHIFT, -1, -1):
-            scale = float(1 << shift)
-            multiplier = np.rint(ratio * scale)
-            residual_multiplier = round(residual_ratio * scale)
-            # The offset is made with the rounded multiplier, so that its error cancels at the mean.
-            half = (1 << (shift - 1)) if shift else 0
-            offset = np.rint(value.bias / step * scale) - np.rint(multiplier * value.centre) + half
-            fits = np.abs(multiplier).max() <= bound and abs(residual_multiplier) <= residual_bound
-            if fits and offset.min() >= widest.lo and offset.max() <= widest.hi:
-                break
-        else:
-            raise UserError(f"{name}: batch norm scales by up to {np.abs(ratio).max():.3g}, which 16 bits cannot hold")
+            raise UserError(f"requantising {value.op!r}: {error}") from error
         self._emit(
             Requantise(
-                name=name, source=value.op, multiplier=multiplier.astype(np.int64), offset=offset.astype(np.int64),
-                shift=shift, format=fmt, lo=0 if value.relu else fmt.lo, hi=fmt.hi,
-                residual=value.residual.op if value.residual else None, residual_multiplier=residual_multiplier,
+                name=name, source=value.op, multiplier=factors.multiplier, offset=factors.offset, shift=factors.shift,
+                format=fmt, lo=0 if value.relu else fmt.lo, hi=fmt.hi,
+                residual=value.residual.op if value.residual else None, residual_multiplier=factors.residual,
+                terms=self.scheme.terms,
             ),
             step,
         )  # fmt: skip
@@ -434,6 +726,31 @@ class _Lowering:
         return self.inferred[name][1]
 
 
+def _is_convolution(traced: fx.GraphModule, node: fx.Node) -> bool:
+    return node.op == "call_module" and isinstance(traced.get_submodule(str(node.target)), _CONVOLUTIONS)
+
+
+def _weights(layer: nn.Module) -> Floats:
+    """(O, I, Kh, Kw)."""
+    weight = _numpy(layer.weight)  # type: ignore[arg-type]
+    return weight[:, :, None, None] if weight.ndim == 2 else weight
+
+
+def _shift_words(weight: Tensor) -> tuple[NDArray[np.int64], float]:
+    """A sign above a code of three bits for every weight, and what the code 1 stands for."""
+    powers = _numpy(nearest_powers(weight.detach()))
+    magnitudes = np.abs(powers[powers != 0])
+    unit = float(magnitudes.max()) / SHIFT_MAX if magnitudes.size else 1.0
+    with np.errstate(divide="ignore"):
+        code = np.where(powers == 0, 0, np.rint(np.log2(np.abs(powers) / unit)) + 1)
+    return (code + 8 * (powers < 0)).astype(np.int64), unit
+
+
+def _with_format(found: tuple[NDArray[np.int64], Floats], fmt: Format) -> tuple[NDArray[np.int64], Format, Floats]:
+    words, steps = found
+    return words, fmt, steps
+
+
 def _node(value: Any) -> fx.Node:
     if not isinstance(value, fx.Node):
         raise UserError(f"expected a tensor in the network's graph, not {value!r}")
@@ -453,12 +770,11 @@ def _square(value: Any, path: str) -> int:
     return pair[0]
 
 
-def _geometry(layer: nn.Module, path: str) -> tuple[int, int]:
-    """Stride and padding."""
+def _geometry(layer: nn.Module, path: str) -> tuple[int, int, int]:
+    """Stride, padding and groups."""
     if isinstance(layer, nn.Linear):
-        return 1, 0
-    kind = (layer.groups, layer.dilation, layer.padding_mode) if isinstance(layer, nn.Conv2d) else None
-    if kind not in (None, (1, (1, 1), "zeros")):
-        raise UserError(f"convolution at {path!r}: groups, dilation and padding modes are not supported")
-    assert isinstance(layer, nn.Conv2d | AdderConv2d)
-    return _square(layer.stride, path), _square(layer.padding, path)
+        return 1, 0, 1
+    if isinstance(layer, nn.Conv2d) and (layer.dilation, layer.padding_mode) != ((1, 1), "zeros"):
+        raise UserError(f"convolution at {path!r}: dilation and padding modes are not supported")
+    assert isinstance(layer, nn.Conv2d | AdderConv2d | BinaryConv2d | ShiftConv2d)
+    return _square(layer.stride, path), _square(layer.padding, path), int(getattr(layer, "groups", 1))

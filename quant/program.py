@@ -333,6 +333,8 @@ def infer(op: Op, before: Mapping[str, tuple[Shape, Format]], ops: Mapping[str, 
             raise ValueError(f"{item.name} must be an integer, not {value!r}")
         if isinstance(value, np.ndarray) and value.dtype != np.int64:
             raise ValueError(f"{item.name} must be 64-bit integers, not {value.dtype}")
+        if isinstance(value, Format) and value.hi >= 1 << 63:
+            raise ValueError(f"{item.name} must fit signed 64-bit integers, in which tensors are held, not {value}")
     shape, fmt = before[op.source] if op.source else ((0, 0, 0), unsigned(1))
     channels, height, width = shape
     match op:
@@ -351,9 +353,8 @@ def infer(op: Op, before: Mapping[str, tuple[Shape, Format]], ops: Mapping[str, 
         case Concat():
             for name in op.others:
                 if before[name][1] != fmt or before[name][0][1:] != shape[1:]:
-                    raise ValueError(
-                        f"{name} ({before[name][1]}, {before[name][0]}) cannot stand beside {op.source} ({fmt}, {shape})"
-                    )
+                    other = f"{name} ({before[name][1]}, {before[name][0]})"
+                    raise ValueError(f"{other} cannot stand beside {op.source} ({fmt}, {shape})")
             return (channels + sum(before[name][0][0] for name in op.others), height, width), fmt
         case MaxPool():
             rows, columns = _windows(height, width, op.size, op.size, op.stride, op.padding)
@@ -396,7 +397,9 @@ def _infer_convolution(op: Convolution, shape: Shape, fmt: Format) -> tuple[Shap
     if op.kernel == "adder" and op.weight_format != fmt:
         raise ValueError(f"an adder kernel needs one grid for both operands, not {fmt} and {op.weight_format}")
     if (op.weight_format.bits == 1 or op.kernel == "shift") and op.weight_format.signed:
-        raise ValueError(f"weights of {op.kernel} are words whose sign has a meaning of its own, not {op.weight_format}")
+        raise ValueError(
+            f"weights of {op.kernel} are words whose sign has a meaning of its own, not {op.weight_format}"
+        )
     if op.kernel == "xnor" and fmt.signed:
         raise ValueError("features of the xnor kernel are single unsigned bits, 0 for -1")
     if not op.weight_format.allows(op.weight):
@@ -436,8 +439,6 @@ def _check_requantise(op: Requantise, shape: Shape, fmt: Format, before: Mapping
         raise ValueError(f"a residual of {before[op.residual][1]} is too wide; the limit is {MAX_RESIDUAL_BITS} bits")
     if op.residual is not None and before[op.residual][0] != shape:
         raise ValueError(f"residual of shape {before[op.residual][0]} does not fit {shape}")
-
-
     if op.terms:
         if op.terms < 0:
             raise ValueError(f"terms must be 0 or more, not {op.terms}")

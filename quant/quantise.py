@@ -3,7 +3,8 @@
 import importlib
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +14,33 @@ from torch import nn
 
 from ..common.errors import UserError
 from ..models import data, zoo
-from ..models.checkpoint import check_finite, load_checkpoint
+from ..models.checkpoint import fit, load_checkpoint
 from ..models.layers import KERNELS
-from ..models.train import accuracy
+from ..models.published import addernet_resnet20
+from ..models.train import accuracy, scores
 from . import golden
-from .lower import lower
+from .lower import calibrate, lower
+from .mixed import Sensitivity, choose, layers, mean_bits, sensitivities
 from .program import Program
+from .published import PUBLISHED
+from .scheme import Scheme
+from .trace import Divergence, compare
 
-__all__ = ["CALIBRATION_IMAGES", "Evaluation", "evaluate", "quantise"]
+__all__ = [
+    "CALIBRATION_IMAGES",
+    "Evaluation",
+    "Quantised",
+    "evaluate",
+    "float_network",
+    "quantise",
+    "quantise_network",
+    "trace_program",
+]
 
-CALIBRATION_IMAGES = 1000
+CALIBRATION_IMAGES = 300
+SENSITIVITY_IMAGES = 200
+SENSITIVITY_BITS = (8, 6, 5, 4, 3)
+_ADDERNET = "addernet-resnet20"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,38 +54,129 @@ class _Source:
     accuracy: float | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Quantised:
+    """A Program, and what was found out on the way.
+
+    Attributes
+    ----------
+    sensitivities : one row per layer and width, when they were asked for
+    """
+
+    program: Program
+    sensitivities: tuple[Sensitivity, ...] = ()
+
+
 def quantise(source: str, *, kernel: str | None, weights: Path | None, bits: int, data_source: str) -> Program:
+    """`quantise_network` with nothing but a number of bits to choose."""
+    try:
+        scheme = Scheme(bits=bits)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return quantise_network(source, kernel=kernel, weights=weights, data_source=data_source, scheme=scheme).program
+
+
+def quantise_network(
+    source: str,
+    *,
+    kernel: str | None,
+    weights: Path | None,
+    data_source: str,
+    scheme: Scheme | None = None,
+    images: int = CALIBRATION_IMAGES,
+    mean: float | None = None,
+    sensitivity: bool = False,
+    progress: Callable[[str], None] = lambda what: None,
+) -> Quantised:
     """Quantise ``source`` after training, calibrated on the train split of ``data_source``.
 
     Parameters
     ----------
-    source : a network of the zoo, a ``.safetensors`` checkpoint, or ``package.module:factory``
+    source : a network of the zoo, ``addernet-resnet20``, ``lfc-w1a1``, ``cnv-w1a1``, a ``.safetensors`` checkpoint, a
+        ``.onnx`` file, or ``package.module:factory``
     kernel : for a network of the zoo; ``adder`` when None
-    weights : safetensors file for a network of the zoo or a factory; a network of the zoo brings its own
+    weights : of a published network; safetensors file for a network of the zoo or a factory; a network of the zoo
+        brings its own
+    images : of the train split that calibrate
+    mean : budget of bits per weight: the width of every layer is chosen by its sensitivity
+    sensitivity : make the table of sensitivities
+    progress : called with what happens next
 
     Raises
     ------
     UserError
         for anything of it that is missing, foreign or does not fit.
     """
-    if not 2 <= bits <= 16:
-        raise UserError(f"bits must be in 2..16, not {bits}")
+    scheme = scheme or Scheme()
+    if images < 1:
+        raise UserError(f"calibration needs a positive number of images, not {images}")
+    if (ready := _integers(source, kernel, weights)) is not None:
+        if mean is not None or sensitivity:
+            raise UserError(f"{source} is a network of integers already; its widths cannot be chosen")
+        return Quantised(program=ready)
     network = _resolve(source, kernel, weights)
-    images = data.load(data_source, "train", shape=network.shape).head(CALIBRATION_IMAGES)
+    chosen = data.load(data_source, "train", shape=network.shape).head(images)
     metadata = {
         "network": network.name,
         "kernel": network.kernel,
-        "bits": str(bits),
-        "calibration": f"{len(images)} images of the train split of {Path(data_source).name}",
+        "bits": str(scheme.bits),
+        "calibration": f"{len(chosen)} images of the train split of {Path(data_source).name}",
+        "source": source,
     }
+    if weights is not None:
+        metadata["weights"] = str(weights)
     if network.accuracy is not None:
         metadata["float_accuracy"] = f"{network.accuracy:.6f}"
-    return lower(network.module, images.x, bits=bits, metadata=metadata)
+    progress("calibrating")
+    calibration = calibrate(network.module, chosen.x, scheme=scheme)
+    rows: list[Sensitivity] = []
+    if mean is not None or sensitivity:
+        few = chosen.x[:SENSITIVITY_IMAGES]
+        count = len(layers(calibration)) * len(SENSITIVITY_BITS)
+        rows = sensitivities(
+            calibration, few, scores(network.module, few), scheme=scheme, bits=SENSITIVITY_BITS,
+            progress=lambda: progress(f"sensitivity, {len(rows)} of {count}"),
+        )  # fmt: skip
+    if mean is not None:
+        widths = choose(rows, budget=mean)
+        scheme = replace(scheme, layer_bits=widths)
+        metadata["mean_bits"] = f"{mean_bits(rows, widths):.3f}"
+        metadata["layer_bits"] = " ".join(f"{layer}:{bits}" for layer, bits in widths.items())
+    progress("lowering")
+    return Quantised(
+        program=lower(network.module, calibration, scheme=scheme, metadata=metadata), sensitivities=tuple(rows)
+    )
+
+
+def _integers(source: str, kernel: str | None, weights: Path | None) -> Program | None:
+    """The Program of a source that brings integers."""
+    if source.endswith(".onnx"):
+        if weights is not None or kernel is not None:
+            raise UserError("an ONNX file holds its own kernel and weights; leave --kernel and --weights out")
+        from .onnx_import import import_onnx
+
+        return import_onnx(Path(source))
+    if source in PUBLISHED:
+        if kernel is not None:
+            raise UserError(f"{source} has a kernel of its own; leave --kernel out")
+        if weights is None:
+            raise UserError(f"{source} needs its published weights: name the file with --weights")
+        return PUBLISHED[source](weights)
+    return None
+
+
+def float_network(source: str, *, kernel: str | None, weights: Path | None) -> nn.Module:
+    """The float network of ``source``, in evaluation mode; raises `UserError` as `quantise` does."""
+    return _resolve(source, kernel, weights).module
 
 
 def _resolve(source: str, kernel: str | None, weights: Path | None) -> _Source:
-    if source.endswith(".onnx"):
-        raise UserError("ONNX files cannot be read by this version; give a network, a checkpoint or a factory")
+    if source == _ADDERNET:
+        if kernel is not None:
+            raise UserError(f"{source} has a kernel of its own; leave --kernel out")
+        if weights is None:
+            raise UserError(f"{source} needs its published weights: name the file with --weights")
+        return _Source(module=addernet_resnet20(weights), name=source, kernel="adder", shape=(3, 32, 32), accuracy=None)
     if source.endswith(".safetensors"):
         if weights is not None or kernel is not None:
             raise UserError("a checkpoint holds its own kernel and weights; leave --kernel and --weights out")
@@ -114,11 +223,7 @@ def _from_factory(source: str, kernel: str | None, weights: Path | None) -> _Sou
             tensors = load_file(weights)
         except (OSError, SafetensorError) as error:
             raise UserError(f"cannot read weights {weights}: {error}") from error
-        check_finite(tensors, str(weights))
-        try:
-            module.load_state_dict(tensors)
-        except RuntimeError as error:
-            raise UserError(f"{weights} does not fit {source}: {str(error).splitlines()[-1].strip()}") from error
+        fit(module, tensors, str(weights), source)
     return _Source(module=module.eval(), name=attribute, kernel=kernel or "own", shape=None, accuracy=None)
 
 
@@ -150,6 +255,31 @@ def evaluate(program: Program, images: data.Images) -> Evaluation:
     begin = time.perf_counter()
     classes = golden.run(program, images.x).classes
     return Evaluation(images=len(images), correct=int(np.sum(classes == images.y)), seconds=time.perf_counter() - begin)
+
+
+def trace_program(
+    program: Program, images: data.Images, *, source: str | None, weights: Path | None
+) -> list[Divergence]:
+    """Compare ``program`` with its float network, layer by layer.
+
+    Parameters
+    ----------
+    source, weights : of the float network; what the Program was made of when None
+
+    Raises
+    ------
+    UserError
+        when the float network cannot be found or is another one.
+    """
+    made_of = program.metadata.get("source")
+    if source is None and weights is None and "weights" in program.metadata:
+        weights = Path(program.metadata["weights"])
+    source = source or made_of
+    if source is None or "origins" not in program.metadata:
+        raise UserError("the program does not come from a float network; there is nothing to compare it with")
+    own_kernel = source.endswith(".safetensors") or source == _ADDERNET or ":" in source
+    kernel = None if own_kernel else program.metadata.get("kernel")
+    return compare(program, float_network(source, kernel=kernel, weights=weights), images.x)
 
 
 def float_accuracy(source: str, kernel: str, data_source: str) -> float:

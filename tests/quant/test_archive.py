@@ -12,12 +12,15 @@ from addax.models import zoo
 from addax.quant import golden
 from addax.quant.archive import load_program, program_bytes, program_digest, save_program
 from addax.quant.formats import signed, unsigned
-from addax.quant.program import ArgMax, Convolution, Input, Program, Requantise
-from networks import random_images, random_program
+from addax.quant.program import KERNELS, ArgMax, Concat, Convolution, Input, Program, Requantise, Threshold
+from networks import random_graph, random_images, random_program
 from safetensors.numpy import load_file, save_file
 
 HEADER = 8
 """A safetensors file begins with the length of its JSON header."""
+KINDS = {
+    "Input", "Convolution", "Requantise", "Threshold", "Concat", "MaxPool", "AveragePool", "Flatten", "ArgMax"
+}  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -47,9 +50,8 @@ def edited(content, edit):
 @pytest.fixture(scope="module")
 def content():
     """A file with every kind of operation."""
-    programs = (random_program(seed) for seed in range(200))
-    kinds = {"Input", "Convolution", "Requantise", "MaxPool", "AveragePool", "Flatten", "ArgMax"}
-    return program_bytes(next(p for p in programs if {type(op).__name__ for op in p.ops} == kinds))
+    programs = (random_graph(seed) for seed in range(200))
+    return program_bytes(next(p for p in programs if {type(op).__name__ for op in p.ops} == KINDS))
 
 
 @pytest.fixture
@@ -62,7 +64,7 @@ def load(tmp_path):
 
 
 def with_residual():
-    """What random programs do not have: a residual, metadata, steps, numbers that need 64 bits."""
+    """What random programs do not have: metadata, steps, numbers that need 64 bits."""
     conv = Convolution(name="conv", source="pixels", kernel="mult", weight=np.array([[[[-32768]]], [[[32767]]]]),
                        weight_format=signed(16), pad=np.array([255]))  # fmt: skip
     first = Requantise(name="first", source="conv", multiplier=np.array([-32767, 32767]), shift=31, format=unsigned(16),
@@ -74,6 +76,95 @@ def with_residual():
         ops=(Input(name="pixels", shape=(1, 1, 1)), conv, first, second, ArgMax(name="argmax", source="second")),
         steps={"pixels": 1 / 255, "first": 1e-300}, metadata={"network": "µ × \"quoted\"", "empty": ""},
     )  # fmt: skip
+
+
+def with_every_kernel():
+    """All kernels, grouped and not, several formats of weights of mult, and no field of an operation at its default."""
+    ones = np.ones(2, np.int64)
+    ops = [
+        Input(name="pixels", shape=(2, 1, 1)),
+        Requantise(name="low", source="pixels", multiplier=3 * ones, offset=-ones, shift=2, format=signed(6), lo=-9,
+                   hi=31, terms=2),
+        Threshold(name="bit", source="pixels", thresholds=np.array([[7], [256]]), falling=np.array([0, 1]),
+                  format=unsigned(1)),
+    ]  # fmt: skip
+    formats = {"adder": [signed(6)], "mult": [unsigned(1), signed(2), signed(16)], "shift": [unsigned(4)],
+               "xnor": [unsigned(1)]}  # fmt: skip
+    for kernel in KERNELS:
+        for fmt in formats[kernel]:
+            source = "bit" if kernel == "xnor" else "low"
+            for groups in (1, 2):
+                weight = np.linspace(fmt.lo, fmt.hi, 4 // groups).astype(np.int64).reshape(2, 2 // groups, 1, 1)
+                name = f"{kernel}_{fmt}_{groups}"
+                conv = Convolution(name=name, source=source, kernel=kernel, weight=weight, weight_format=fmt,
+                                   pad=np.array([1, 0]), groups=groups)  # fmt: skip
+                lowered = Requantise(name=f"{name}_out", source=name, multiplier=ones, offset=ones, shift=0,
+                                     format=signed(40), lo=-(2**39), hi=2**39 - 1)  # fmt: skip
+                ops += [conv, lowered]
+    first, *others = (op.name for op in ops if op.name.endswith("_out"))
+    ops += [Concat(name="cat", source=first, others=tuple(others)), ArgMax(name="argmax", source="cat")]
+    return Program(ops=tuple(ops))
+
+
+def test_every_kernel_comes_back_with_its_scores(load):
+    """Kernels, groups, terms, words of one bit and of shift: the same bytes, the same fields, the same scores."""
+    program = with_every_kernel()
+    images = random_images(program, 9, 0)
+
+    loaded = load(program_bytes(program))
+
+    assert program_bytes(loaded) == program_bytes(program)
+    assert [vars(op).keys() for op in loaded.ops] == [vars(op).keys() for op in program.ops]
+    assert [(op.kernel, op.weight_format, op.groups) for op in loaded.ops if isinstance(op, Convolution)] == [
+        (op.kernel, op.weight_format, op.groups) for op in program.ops if isinstance(op, Convolution)
+    ]
+    assert loaded.by_name["low"].terms == 2
+    assert loaded.by_name["cat"].others == program.by_name["cat"].others
+    scores = golden.run(program, images).scores
+    assert np.array_equal(golden.run(loaded, images).scores, scores)
+    assert len(np.unique(scores, axis=0)) > 1
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_random_graph_comes_back_byte_for_byte(load, seed):
+    program = random_graph(seed)
+
+    loaded = load(program_bytes(program))
+
+    assert program_bytes(loaded) == program_bytes(program)
+    images = random_images(program, 3, seed)
+    before, after = golden.run(program, images, trace=True), golden.run(loaded, images, trace=True)
+    assert before.tensors.keys() == after.tensors.keys()
+    assert all(np.array_equal(before.tensors[name], after.tensors[name]) for name in before.tensors)
+
+
+def test_random_graphs_have_every_operation():
+    """Else the test above would not protect what it says."""
+    assert {type(op).__name__ for seed in range(25) for op in random_graph(seed).ops} == KINDS
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_file_from_before_groups_and_terms_still_loads(load, seed):
+    """Version 1 was written without these two fields at first; the file then means what it meant."""
+    program = random_program(seed)
+
+    def edit(value):
+        assert value["version"] == 1
+        for entry in value["graph"]:
+            lacking = {"Convolution": "groups", "Requantise": "terms"}.get(entry["op"])
+            if lacking:
+                del entry[lacking]
+
+    old = edited(program_bytes(program), edit)
+    assert b"groups" not in old and b"terms" not in old
+
+    loaded = load(old)
+
+    assert {op.groups for op in loaded.ops if isinstance(op, Convolution)} == {1}
+    assert {op.terms for op in loaded.ops if isinstance(op, Requantise)} == {0}
+    assert program_bytes(loaded) == program_bytes(program)
+    images = random_images(program, 3, seed)
+    assert np.array_equal(golden.run(loaded, images).scores, golden.run(program, images).scores)
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -276,8 +367,30 @@ def without_steps(value):
         (change("Input", shape=["1", 2, 3]), ""),
         (change("Input", shape=[1.5, 4, 4]), ""),
         (change("Input", shape=None), ""),
-        (change("Convolution", kernel="xnor"), "kernel must be one of adder, mult"),
-        (change("Convolution", kernel=None), "kernel must be one of adder, mult"),
+        (change("Convolution", kernel="fft"), "kernel must be one of adder, mult, xnor, shift"),
+        (change("Convolution", kernel=None), "kernel must be one of adder, mult, xnor, shift"),
+        (change("Convolution", kernel=["mult"]), "kernel must be one of adder, mult, xnor, shift"),
+        (change("Convolution", kernel={"bits": 8, "signed": True}), "kernel must be one of"),
+        (change("Convolution", groups=0), "groups must divide"),
+        (change("Convolution", groups=1000), "groups must divide"),
+        (change("Convolution", groups=None), "groups must be an integer"),
+        (as_float("Convolution", "groups"), "groups must be an integer"),
+        (as_float("Requantise", "terms"), "terms must be an integer"),
+        (change("Requantise", terms=-1), "terms must be 0 or more"),
+        (change("Requantise", format={"bits": 64, "signed": False}), "must fit signed 64-bit integers"),
+        (change("Threshold", format={"bits": 64, "signed": False}), "must fit signed 64-bit integers"),
+        (change("Threshold", format={"bits": 8, "signed": True}), "do not fit int8"),
+        (change("Threshold", format=None), ""),
+        (change("Threshold", source="gone"), "which is not an earlier operation"),
+        (change("Concat", others=["gone"]), "reads 'gone', which is not an earlier operation"),
+        (change("Concat", others="gone"), "reads 'g', which is not an earlier operation"),
+        (change("Concat", others=[5]), "reads 5, which is not an earlier operation"),
+        (change("Concat", others=[["pixels"]]), ""),
+        (change("Concat", others=["pixels"]), "cannot stand beside"),
+        (change("Concat", others=5), ""),
+        (change("Concat", others=None), ""),
+        (drop("Concat", "others"), "others"),
+        (drop("Threshold", "format"), "format"),
         (change("Convolution", stride=0), "stride 0"),
         (change("Convolution", stride="1"), ""),
         (as_float("Convolution", "stride"), ""),
@@ -337,7 +450,7 @@ def tensors_of(content, tmp_path):
 
 
 @pytest.mark.parametrize("make", [None, lambda value: value.astype(np.float32), lambda value: value[..., None]])
-@pytest.mark.parametrize("role", ["weight", "pad", "multiplier", "offset"])
+@pytest.mark.parametrize("role", ["weight", "pad", "multiplier", "offset", "thresholds", "falling"])
 def test_missing_float_and_misshapen_tensors_are_refused(tmp_path, content, role, make):
     tensors, metadata = tensors_of(content, tmp_path)
     name = next(name for name in tensors if name.endswith(f".{role}"))
@@ -350,7 +463,7 @@ def test_missing_float_and_misshapen_tensors_are_refused(tmp_path, content, role
         load_program(tmp_path / "net.addax")
 
 
-@pytest.mark.parametrize("role", ["weight", "pad", "multiplier", "offset"])
+@pytest.mark.parametrize("role", ["weight", "pad", "multiplier", "offset", "thresholds", "falling"])
 @pytest.mark.parametrize("value", [2**62, -(2**63)])
 def test_values_that_leave_their_format_are_refused(tmp_path, content, role, value):
     tensors, metadata = tensors_of(content, tmp_path)

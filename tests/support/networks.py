@@ -9,14 +9,17 @@ from addax.quant.formats import signed, unsigned
 from addax.quant.program import (
     ArgMax,
     AveragePool,
+    Concat,
     Convolution,
     Flatten,
     Input,
     MaxPool,
     Program,
     Requantise,
+    Threshold,
     infer,
     score_format,
+    weight_values,
 )
 
 
@@ -47,15 +50,16 @@ class Builder:
         edge = self.rng.random(shape)
         return np.where(edge < 0.1, fmt.lo, np.where(edge > 0.9, fmt.hi, values)).astype(np.int64)
 
-    def convolution(self, kernel, outputs, size=1, stride=1, padding=0, weight_bits=4):
+    def convolution(self, kernel, outputs, size=1, stride=1, padding=0, weight_bits=4, groups=1):
         x = self.format()
-        weight_format = x if kernel == "adder" else signed(weight_bits)
+        weight_format = words(kernel, x, weight_bits)
         inputs = self.shape()[0]
         self.emit(
             Convolution(
                 name=f"conv{len(self.ops)}", source=self.last, kernel=kernel,
-                weight=self.integers(weight_format, (outputs, inputs, size, size)), weight_format=weight_format,
-                stride=stride, padding=padding, pad=self.integers(x, inputs),
+                weight=self.integers(weight_format, (outputs, inputs // groups, size, size)),
+                weight_format=weight_format, stride=stride, padding=padding, pad=self.integers(x, inputs),
+                groups=groups,
             )
         )  # fmt: skip
 
@@ -79,9 +83,68 @@ class Builder:
             )
         )  # fmt: skip
 
+    def spread(self, name):
+        """Mean and deviation of each channel, roughly: as if what a convolution reads were uniform."""
+        op, (channels, _, _), fmt = self.ops[name], *self.inferred[name]
+        if isinstance(op, MaxPool | AveragePool):
+            mean, deviation = self.spread(op.source)
+            return (mean * op.size**2, deviation * op.size) if isinstance(op, AveragePool) else (mean, deviation)
+        if not isinstance(op, Convolution):
+            return np.full(channels, (fmt.lo + fmt.hi) / 2), np.full(channels, (fmt.hi - fmt.lo) / 3)
+        x, w = self.inferred[op.source][1], weight_values(op).reshape(channels, -1)
+        taps = self.rng.integers(x.lo, x.hi, (64, 1, w.shape[1]), endpoint=True)
+        taps = 2 * taps - 1 if op.kernel == "xnor" else taps
+        sums = (-abs(taps - w) if op.kernel == "adder" else taps * w).sum(2)
+        return sums.mean(0), sums.std(0) + 1
+
+    def rescale(self, result, terms=0, residual=None):
+        """Any tensor onto ``result`` and somewhat beyond; with ``terms``, by sums of so many powers of two."""
+        mean, deviation = self.spread(self.last)
+        channels = len(mean)
+        gain = (result.hi - result.lo) / (3 * deviation)
+        shift = min(max(int(np.log2(16384 / gain.max())), 0), 31)
+        multiplier = np.rint(gain * 2.0**shift).clip(1, 32767).astype(np.int64)
+        if terms:
+            places = np.log2(multiplier).astype(int) - self.rng.permuted(
+                np.arange(3)[:, None].repeat(channels, 1), axis=0
+            )
+            multiplier = (self.rng.choice([-1, 1], (3, channels)) << places.clip(0, 13))[:terms].sum(0)
+        multiplier *= self.rng.choice([-1, 1], channels)
+        offset = np.rint((result.lo + result.hi) / 2 * 2.0**shift - multiplier * mean).astype(np.int64)
+        factor = 0
+        if residual is not None:
+            r = self.inferred[residual][1]
+            factor = 1 << max(int(np.log2((result.hi - result.lo) / (r.hi - r.lo) * 2.0**shift / 4)), 0)
+        self.emit(
+            Requantise(
+                name=f"req{len(self.ops)}", source=self.last, multiplier=multiplier, offset=offset, shift=shift,
+                format=result, lo=result.lo, hi=result.hi, residual=residual, residual_multiplier=factor, terms=terms,
+            )
+        )  # fmt: skip
+
+    def threshold(self, result):
+        """All levels of ``result``, of any direction, some channels constant."""
+        x = self.format()
+        mean, deviation = (part[:, None] for part in self.spread(self.last))
+        levels = np.rint(self.rng.normal(mean, deviation, (len(mean), result.hi))).astype(np.int64)
+        constant = self.rng.random(len(levels))
+        levels[constant < 0.05], levels[constant > 0.95] = x.lo, x.hi + 1
+        self.emit(
+            Threshold(
+                name=f"thr{len(self.ops)}", source=self.last, thresholds=np.sort(levels.clip(x.lo, x.hi + 1), axis=1),
+                falling=self.rng.integers(0, 2, len(levels)), format=result,
+            )
+        )  # fmt: skip
+
     def program(self):
         self.emit(ArgMax(name="argmax", source=self.last))
         return Program(ops=tuple(self.ops.values()))
+
+
+def words(kernel, x, bits):
+    """Format of the weights of ``kernel`` for features ``x``; only mult has a choice."""
+    mult = unsigned(1) if bits == 1 else signed(bits)
+    return {"adder": x, "mult": mult, "xnor": unsigned(1), "shift": unsigned(4)}[kernel]
 
 
 def random_program(seed):
@@ -112,6 +175,53 @@ def random_program(seed):
                 b.requantise(unsigned(bits))
     b.emit(Flatten(name="flatten", source=b.last))
     b.convolution(str(rng.choice(["adder", "mult"])), int(rng.integers(1, 6)), weight_bits=int(rng.integers(2, 9)))
+    b.requantise(None, scores=True)
+    return b.program()
+
+
+def random_graph(seed):
+    """Branches that meet again as residual or side by side, of every kernel and operation; pools of sums, too."""
+    rng = np.random.default_rng(seed)
+    b = Builder(rng, (int(rng.integers(1, 4)), int(rng.integers(4, 7)), int(rng.integers(4, 7))))
+
+    def choose(*what):
+        return what[int(rng.integers(len(what)))]
+
+    def layer(source, outputs, stride, result, join=None):
+        b.last = source
+        channels, height, width = b.shape()
+        kernel = "xnor" if b.format() == unsigned(1) else choose("adder", "mult", "shift")
+        size = int(rng.integers(1, 4))
+        groups = choose(*(g for g in range(1, channels + 1) if channels % g == outputs % g == 0))
+        b.convolution(kernel, outputs, size, padding=size // 2, weight_bits=int(rng.integers(1, 5)), groups=groups)
+        if stride > 1:
+            height, width = b.shape()[1:]
+            if rng.random() < 0.5 or min(height, width) < 2:
+                b.emit(MaxPool(name=f"pool{len(b.ops)}", source=b.last, size=2, stride=2, padding=1))
+            else:
+                b.emit(AveragePool(name=f"pool{len(b.ops)}", source=b.last, size=2, stride=2))
+        fits = join is not None and b.inferred[join][0] == b.shape()
+        if fits or result.signed or result.bits > 3 or rng.random() < 0.3:
+            b.rescale(result, int(rng.integers(0, 4)), join if fits else None)
+        else:
+            b.threshold(result)
+        return b.last
+
+    first = choose(None, unsigned(1), unsigned(2), unsigned(5), signed(6), signed(9))
+    if first is not None and (first.signed or first.bits > 2):
+        b.rescale(first, int(rng.integers(0, 3)))
+    elif first is not None:
+        b.threshold(first)
+    for _ in range(int(rng.integers(1, 3))):
+        source = b.last
+        result = choose(unsigned(1), unsigned(1), unsigned(2), unsigned(3), unsigned(8), signed(5), signed(11))
+        outputs, stride = int(rng.integers(1, 5)), int(rng.integers(1, 3))
+        left = layer(source, outputs, stride, result)
+        right = layer(source, outputs, stride, result, left)
+        if rng.random() < 0.7 and b.inferred[left][0][1:] == b.inferred[right][0][1:]:
+            b.emit(Concat(name=f"cat{len(b.ops)}", source=left, others=choose((right,), (right, left))))
+    b.emit(Flatten(name="flatten", source=b.last))
+    b.convolution("xnor" if b.format() == unsigned(1) else choose("adder", "mult", "shift"), int(rng.integers(1, 6)))
     b.requantise(None, scores=True)
     return b.program()
 

@@ -13,6 +13,12 @@ CELLS = {
 }
 """The makers' cells as yosys models them."""
 
+FORMAL = (
+    "read_rtlil made.il\nhierarchy -check -top made\nproc\nflatten\nmemory_map\nopt -full\n"
+    "dffunmap\nchformal -lower\n"
+)
+"""From a component with assertions to cells that `sat` and AIGER know."""
+
 
 def _run(script, folder, *options):
     (folder / "proof.ys").write_text(script)
@@ -77,9 +83,7 @@ def violation(component, folder, *, most):
     """
     (folder / "made.il").write_text(rtlil.convert(component, name="made", emit_src=False))
     code, output = _run(
-        "read_rtlil made.il\nhierarchy -check -top made\nproc\nflatten\nmemory_map\nopt -full\n"
-        "dffunmap\nchformal -lower\n"
-        f"sat -verify -tempinduct -prove-asserts -set-assumes -maxsteps {most} -show-ports made\n",
+        f"{FORMAL}sat -verify -tempinduct -prove-asserts -set-assumes -maxsteps {most} -show-ports made\n",
         folder,
     )
     if code == 0:
@@ -97,9 +101,7 @@ def early_violation(component, folder, *, cycles):
     """
     (folder / "made.il").write_text(rtlil.convert(component, name="made", emit_src=False))
     code, output = _run(
-        "read_rtlil made.il\nhierarchy -check -top made\nproc\nflatten\nmemory_map\nopt -full\n"
-        "dffunmap\nchformal -lower\n"
-        f"sat -verify -seq {cycles} -set-init-zero -prove-asserts -set-assumes -show-ports made\n",
+        f"{FORMAL}sat -verify -seq {cycles} -set-init-zero -prove-asserts -set-assumes -show-ports made\n",
         folder,
     )
     if code == 0:
@@ -107,3 +109,29 @@ def early_violation(component, folder, *, cycles):
         return None
     assert "proof did fail" in output, output[-3000:]
     return output[-6000:]
+
+
+def reached_violation(component, folder, *, seconds=600):
+    """The trace that breaks an assertion of ``component``; None when no state that can be reached breaks one.
+
+    Like `violation` for any input at any time after power-up, but by property-directed reachability (pdr of the ABC in
+    yosys): it finds by itself the invariants that temporal induction lacks where most states are out of reach.
+    """
+    (folder / "made.il").write_text(rtlil.convert(component, name="made", emit_src=False))
+    (folder / "host.v").write_text("module host(input a, output b); assign b = ~a; endmodule\n")
+    # ABC runs only within a pass that maps a module: it works on the proof meanwhile and goes back to that module.
+    code, output = _run(
+        f"{FORMAL}techmap\nopt -nodffe -nosdff\ndffunmap\ndelete -output\naigmap\n"
+        "write_aiger -zinit made.aig\ndesign -reset\nread_verilog host.v\nproc\ntechmap\n"
+        'abc -g AND -script "+strash; map; backup; '
+        f'read_aiger made.aig; fold; pdr -T {seconds}; write_status status.txt; restore"\n',
+        folder,
+    )
+    assert code == 0, output[-3000:]
+    verdict, *_, frame = (folder / "status.txt").read_text().splitlines()[0].split()
+    if verdict == "snl_UNSAT":
+        return None
+    assert verdict == "snl_SAT", f"undecided after {seconds} s: {verdict}"
+    trace = early_violation(component, folder, cycles=int(frame) + 1)
+    assert trace is not None, "ABC and yosys do not agree"
+    return trace

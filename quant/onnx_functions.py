@@ -1,0 +1,284 @@
+"""The operations of our ONNX domain, and those of QONNX that we use, as functions of standard operations.
+
+A model that brings these functions along runs in any ONNX runtime. All sums are exact: of integers in 64 bits, or in
+double precision where every value is an integer below 2**53.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import onnx
+from onnx import FunctionProto, NodeProto, TensorProto, helper, numpy_helper
+
+import numpy as np
+
+__all__ = ["DOMAIN", "DOMAIN_VERSION", "IR", "OPSET", "QONNX", "QONNX_VERSION", "SIGNATURES", "function"]
+
+DOMAIN = "addax.quant.qonnx_ops"
+"""Our domain is named as the module in which the qonnx package finds its executors."""
+DOMAIN_VERSION = 1
+QONNX = "qonnx.custom_op.general"
+QONNX_VERSION = 2
+OPSET = 18
+IR = 10
+
+_WINDOW = ("strides", "pads", "dtype")
+SIGNATURES: dict[tuple[str, str], tuple[tuple[str, ...], tuple[str, ...]]] = {
+    (DOMAIN, "AdderConv"): (("x", "weight", "pad"), (*_WINDOW, "group")),
+    (DOMAIN, "IntegerConv"): (("x", "weight", "pad"), (*_WINDOW, "group")),
+    (DOMAIN, "IntegerMaxPool"): (("x",), ("kernel_shape", *_WINDOW)),
+    (DOMAIN, "SumPool"): (("x",), ("kernel_shape", *_WINDOW)),
+    (DOMAIN, "PadChannels"): (("x", "pad"), ("pads",)),
+    (DOMAIN, "Requantise"): (
+        ("acc", "multiplier", "offset"),
+        ("shift", "lo", "hi", "bits", "signed", "terms", "dtype"),
+    ),
+    (DOMAIN, "RequantiseAdd"): (
+        ("acc", "multiplier", "offset", "residual"),
+        ("residual_multiplier", "shift", "lo", "hi", "bits", "signed", "terms", "dtype"),
+    ),
+    (DOMAIN, "Threshold"): (("acc", "thresholds", "falling"), ("bits", "dtype")),
+    (QONNX, "Quant"): (("x", "scale", "zero_point", "bit_width"), ("signed", "narrow", "rounding_mode")),
+    (QONNX, "BipolarQuant"): (("x", "scale"), ()),
+    (QONNX, "MultiThreshold"): (("x", "thresholds"), ("out_scale", "out_bias", "out_dtype", "data_layout")),
+}
+"""Inputs and attributes of every operation, by domain and name."""
+
+
+def function(domain: str, name: str) -> FunctionProto:
+    """The function that stands for the operation ``name`` of ``domain``; a ``KeyError`` where there is none."""
+    inputs, attributes = SIGNATURES[domain, name]
+    body = _Body()
+    result = _BODIES[name](body)
+    body.nodes.append(helper.make_node("Identity", [result], ["result"]))
+    return helper.make_function(
+        domain, name, inputs, ["result"], body.nodes, [helper.make_opsetid("", OPSET)], attributes
+    )
+
+
+class _Body:
+    """Collects the nodes of a function or of a loop in it, and names what lies between them."""
+
+    def __init__(self, prefix: str = "t"):
+        self.prefix = prefix
+        self.nodes: list[NodeProto] = []
+
+    def __call__(self, op: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node; the name of its result."""
+        name = f"{self.prefix}{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, inputs, [name], **attributes))
+        return name
+
+    def ints(self, *values: int) -> str:
+        """A vector of 64-bit integers."""
+        return self("Constant", value_ints=list(values))
+
+    def scalar(self, value: float, kind: int = TensorProto.INT64) -> str:
+        """A constant of ``kind`` without dimensions."""
+        array = np.array(value, helper.tensor_dtype_to_np_dtype(kind))
+        return self("Constant", value=numpy_helper.from_array(array))
+
+    def attribute(self, name: str, field: str = "value_int") -> str:
+        """An attribute of the function: ``value_int`` a scalar, ``value_ints`` a vector, ``value_float`` a scalar."""
+        return self._referring("Constant", (), field, name)
+
+    def cast(self, value: str, kind: int) -> str:
+        """``value`` as another type."""
+        return self("Cast", value, to=kind)
+
+    def as_declared(self, value: str) -> str:
+        """``value`` in the type that the attribute ``dtype`` names."""
+        return self._referring("Cast", (value,), "to", "dtype")
+
+    def _referring(self, op: str, inputs: Sequence[str], field: str, name: str) -> str:
+        result = self(op, *inputs)
+        kind = {"value_ints": onnx.AttributeProto.INTS, "value_float": onnx.AttributeProto.FLOAT}
+        reference = onnx.AttributeProto(name=field, ref_attr_name=name, type=kind.get(field, onnx.AttributeProto.INT))
+        self.nodes[-1].attribute.append(reference)
+        return result
+
+    def channels(self, vector: str) -> str:
+        """(C,) to (C, 1, 1)."""
+        return self("Unsqueeze", vector, self.ints(1, 2))
+
+    def scan(self, over: str, step: "_Body", result: str, kind: int, state: str | None = None) -> str:
+        """Run ``step`` for every slice of ``over`` along its first axis: its ``result``s stacked, or the last state.
+
+        ``step`` reads the slice as ``slice``, and the state, where there is one, as ``state``.
+        """
+
+        def info(name: str) -> Any:
+            return helper.make_tensor_value_info(name, kind, None)
+
+        inputs = [info("slice")] if state is None else [info("state"), info("slice")]
+        loop = helper.make_graph(step.nodes, "step", inputs, [info(result)])
+        given = (over,) if state is None else (state, over)
+        return self("Scan", *given, body=loop, num_scan_inputs=1)
+
+
+def _framed(body: _Body, x: str, pad: str | None, fill: str | None = None) -> str:
+    """``x`` with the frame that ``pads`` says: of ``pad``, a number per channel, or of ``fill``."""
+    pads = body.attribute("pads", "value_ints")
+    none = body.ints(0, 0)
+    begins = body("Slice", pads, body.ints(0), body.ints(2))
+    ends = body("Slice", pads, body.ints(2), body.ints(4))
+    frame = body("Concat", none, begins, none, ends, axis=0)
+    if pad is None:
+        assert fill is not None
+        return body("Pad", x, frame, fill)
+    level = body.channels(pad)
+    return body("Add", body("Pad", body("Sub", x, level), frame), level)
+
+
+def _windows(body: _Body, x: str, kernel: str) -> tuple[str, str, str]:
+    """(N, C, H, W) to (N, C, kh * kw, rows * columns), and the vectors ``(N,)`` and ``(rows, columns)``.
+
+    ``kernel`` is the vector ``(kh, kw)``.
+    """
+    shape = body("Shape", x)
+    strides = body.attribute("strides", "value_ints")
+    size = body("Slice", shape, body.ints(2), body.ints(4))
+    counts = body("Add", body("Div", body("Sub", size, kernel), strides), body.ints(1))
+    index = None
+    for axis in (0, 1):
+        position = body.scalar(axis)
+        count, taps, stride = (body("Gather", vector, position) for vector in (counts, kernel, strides))
+        outer = body("Mul", body("Range", body.scalar(0), count, body.scalar(1)), stride)
+        inner = body("Range", body.scalar(0), taps, body.scalar(1))
+        # to (kh, kw, rows, columns), 1 where the axis is the other one
+        outer = body("Unsqueeze", outer, body.ints(0, 1, 3) if axis == 0 else body.ints(0, 1, 2))
+        inner = body("Unsqueeze", inner, body.ints(1, 2, 3) if axis == 0 else body.ints(0, 2, 3))
+        place = body("Add", outer, inner)
+        index = place if index is None else body("Add", body("Mul", index, body("Gather", size, position)), place)
+    assert index is not None
+    taps = body("ReduceProd", kernel, keepdims=1)
+    index = body("Reshape", index, body("Concat", taps, body.ints(-1), axis=0))
+    flat = body("Reshape", x, body.ints(0, 0, -1))
+    return body("Gather", flat, index, axis=2), body("Slice", shape, body.ints(0), body.ints(1)), counts
+
+
+def _grouped(body: _Body, kind: int) -> tuple[str, str, Callable[[str], str]]:
+    """Windows (N, G, K, P) and filters (G, O / G, K) of a convolution as ``kind``, and what makes (N, G, O / G, P) the
+    result."""
+    group = body("Unsqueeze", body.attribute("group"), body.ints(0))
+    weight = body.cast("weight", kind)
+    shape = body("Shape", weight)
+    x = _framed(body, body.cast("x", kind), body.cast("pad", kind))
+    patches, images, counts = _windows(body, x, body("Slice", shape, body.ints(2), body.ints(4)))
+    pixels = body("ReduceProd", counts, keepdims=1)
+    patches = body("Reshape", patches, body("Concat", images, group, body.ints(-1), pixels, axis=0))
+    taps = body("ReduceProd", body("Slice", shape, body.ints(1), body.ints(4)), keepdims=1)
+    filters = body("Reshape", weight, body("Concat", group, body.ints(-1), taps, axis=0))
+
+    def result(sums: str) -> str:
+        outputs = body("Slice", shape, body.ints(0), body.ints(1))
+        return body.as_declared(body("Reshape", sums, body("Concat", images, outputs, counts, axis=0)))
+
+    return patches, filters, result
+
+
+def _adder_conv(body: _Body) -> str:
+    patches, filters, result = _grouped(body, TensorProto.DOUBLE)
+    step = _Body("s")
+    distance = step("Abs", step("Sub", patches, "slice"))
+    total = step("ReduceSum", distance, step.ints(2), keepdims=0)
+    # A filter of every group at a time: (O / G, G, K, 1)
+    rows = body("Unsqueeze", body("Transpose", filters, perm=[1, 0, 2]), body.ints(3))
+    sums = body("Transpose", body.scan(rows, step, total, TensorProto.DOUBLE), perm=[1, 2, 0, 3])
+    return result(body.cast(body("Neg", sums), TensorProto.INT64))
+
+
+def _integer_conv(body: _Body) -> str:
+    patches, filters, result = _grouped(body, TensorProto.INT64)
+    return result(body("MatMul", filters, patches))
+
+
+def _pool(body: _Body, reduce: str, fill: int) -> str:
+    x = _framed(body, body.cast("x", TensorProto.INT64), None, body.scalar(fill))
+    patches, images, counts = _windows(body, x, body.attribute("kernel_shape", "value_ints"))
+    pooled = body(reduce, patches, body.ints(2), keepdims=0)
+    shape = body("Concat", images, body.ints(-1), counts, axis=0)
+    return body.as_declared(body("Reshape", pooled, shape))
+
+
+def _max_pool(body: _Body) -> str:
+    return _pool(body, "ReduceMax", np.iinfo(np.int64).min)
+
+
+def _sum_pool(body: _Body) -> str:
+    return _pool(body, "ReduceSum", 0)
+
+
+def _pad_channels(body: _Body) -> str:
+    return _framed(body, "x", "pad")
+
+
+def _requantise(body: _Body, *, joins: bool = False) -> str:
+    acc = body.cast("acc", TensorProto.INT64)
+    total = body("Add", body("Mul", acc, body.channels("multiplier")), body.channels("offset"))
+    if joins:
+        other = body.cast("residual", TensorProto.INT64)
+        total = body("Add", total, body("Mul", other, body.attribute("residual_multiplier")))
+    places = body.cast(body.attribute("shift"), TensorProto.UINT64)
+    one = body.scalar(1, TensorProto.UINT64)
+    divisor = body.cast(body("BitShift", one, places, direction="LEFT"), TensorProto.INT64)
+    # Mod has the sign of the divisor, so that this floors; Div alone would truncate.
+    shifted = body("Div", body("Sub", total, body("Mod", total, divisor)), divisor)
+    return body.as_declared(body("Clip", shifted, body.attribute("lo"), body.attribute("hi")))
+
+
+def _reached(body: _Body, acc: str, thresholds: str, kind: int) -> str:
+    """How many of (C, n) thresholds every element of ``acc`` reaches, as ``kind``."""
+    step = _Body("s")
+    step("GreaterOrEqual", acc, "slice")
+    count = step("Add", "state", step.cast(step.nodes[-1].output[0], kind))
+    levels = body("Unsqueeze", body("Transpose", thresholds, perm=[1, 0]), body.ints(2, 3))
+    none = body.cast(body("Sub", acc, acc), kind)
+    return body.scan(levels, step, count, kind, state=none)
+
+
+def _threshold(body: _Body) -> str:
+    count = _reached(body, body.cast("acc", TensorProto.INT64), "thresholds", TensorProto.INT64)
+    levels = body("Slice", body("Shape", "thresholds"), body.ints(1), body.ints(2))
+    falls = body.cast(body.channels("falling"), TensorProto.BOOL)
+    return body.as_declared(body("Where", falls, body("Sub", levels, count), count))
+
+
+def _multi_threshold(body: _Body) -> str:
+    count = _reached(body, "x", "thresholds", TensorProto.FLOAT)
+    scaled = body("Mul", count, body.attribute("out_scale", "value_float"))
+    return body("Add", scaled, body.attribute("out_bias", "value_float"))
+
+
+def _quant(body: _Body) -> str:
+    """With the rounding mode ROUND, which is all that we write: half to even."""
+    is_signed, narrow = (body.cast(body.attribute(name), TensorProto.FLOAT) for name in ("signed", "narrow"))
+    one, two = body.scalar(1, TensorProto.FLOAT), body.scalar(2, TensorProto.FLOAT)
+    reach = body("Pow", two, body("Sub", "bit_width", is_signed))
+    lo = body("Mul", is_signed, body("Sub", narrow, reach))
+    spare = body("Mul", narrow, body("Sub", one, is_signed))
+    hi = body("Sub", body("Sub", reach, one), spare)
+    scaled = body("Add", body("Div", "x", "scale"), "zero_point")
+    clamped = body("Min", body("Max", scaled, lo), hi)
+    return body("Mul", body("Sub", body("Round", clamped), "zero_point"), "scale")
+
+
+def _bipolar_quant(body: _Body) -> str:
+    zero, one = (body.scalar(value, TensorProto.FLOAT) for value in (0, 1))
+    sign = body("Where", body("GreaterOrEqual", "x", zero), one, body("Neg", one))
+    return body("Mul", sign, "scale")
+
+
+_BODIES: dict[str, Callable[[_Body], str]] = {
+    "AdderConv": _adder_conv,
+    "IntegerConv": _integer_conv,
+    "IntegerMaxPool": _max_pool,
+    "SumPool": _sum_pool,
+    "PadChannels": _pad_channels,
+    "Requantise": _requantise,
+    "RequantiseAdd": lambda body: _requantise(body, joins=True),
+    "Threshold": _threshold,
+    "Quant": _quant,
+    "BipolarQuant": _bipolar_quant,
+    "MultiThreshold": _multi_threshold,
+}

@@ -1,0 +1,208 @@
+"""Executors of our ONNX operations for the qonnx package, which finds them by the name of this module: our domain.
+
+They need none of the functions that a file brings along. ``import qonnx`` is only needed here.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from onnx import GraphProto, NodeProto, TensorProto, helper
+from qonnx.core.datatype import DataType
+from qonnx.custom_op.base import CustomOp
+
+__all__ = [
+    "AdderConv", "IntegerConv", "IntegerMaxPool", "PadChannels", "Requantise", "RequantiseAdd", "SumPool", "Threshold",
+]  # fmt: skip
+
+Ints = NDArray[np.int64]
+Attributes = dict[str, tuple[Any, ...]]
+_DTYPE: Attributes = {"dtype": ("i", True, TensorProto.INT64)}
+_WINDOW: Attributes = {"strides": ("ints", True, []), "pads": ("ints", True, []), **_DTYPE}
+
+
+class _Operation(CustomOp):
+    """What all have in common: integers in, `_compute`, integers out in the type that the node names."""
+
+    attributes: Attributes
+
+    def get_nodeattr_types(self) -> Mapping[str, tuple[Any, ...]]:
+        """Attributes of the node, for qonnx."""
+        return self.attributes
+
+    def execute_node(self, context: dict[str, NDArray[Any]], graph: GraphProto) -> None:
+        """Compute the result of the node from ``context`` into it."""
+        result = self._compute(*(context[name].astype(np.int64) for name in self.onnx_node.input))
+        context[self.onnx_node.output[0]] = result.astype(helper.tensor_dtype_to_np_dtype(self._dtype()))
+
+    def make_shape_compatible_op(self, model: Any) -> NodeProto:
+        """A standard node whose result has the shape of ours: what an element by itself becomes is a cast."""
+        return self._like("Cast", to=self._dtype())
+
+    def _like(self, kind: str, inputs: int = 1, **attributes: Any) -> NodeProto:
+        """A standard node in the place of ours that reads its first ``inputs`` tensors."""
+        return helper.make_node(kind, self.onnx_node.input[:inputs], list(self.onnx_node.output), **attributes)
+
+    def infer_node_datatype(self, model: Any) -> None:
+        """Tell qonnx which integers the result holds."""
+        model.set_tensor_datatype(self.onnx_node.output[0], DataType[self._datatype(model)])
+
+    def verify_node(self) -> list[str]:
+        """Whether the node has the attributes that it needs."""
+        missing = [name for name, (_, needed, *_) in self.attributes.items() if needed and not self._has(name)]
+        return [f"{self.onnx_node.name} lacks {', '.join(missing)}"] if missing else ["All necessary attributes exist"]
+
+    def _has(self, name: str) -> bool:
+        return any(attribute.name == name for attribute in self.onnx_node.attribute)
+
+    def _compute(self, *inputs: Ints) -> Ints:
+        raise NotImplementedError
+
+    def _dtype(self) -> int:
+        return int(self.get_nodeattr("dtype"))
+
+    def _datatype(self, model: Any) -> str:
+        return "INT32" if self._dtype() == TensorProto.FLOAT else "INT64"
+
+    # Windows
+
+    def _geometry(self) -> dict[str, Any]:
+        return {name: self.get_nodeattr(name) for name in self.attributes if name != "dtype"}
+
+    def _framed(self, x: Ints, pad: Ints) -> Ints:
+        top, left, bottom, right = self.get_nodeattr("pads")
+        images, channels, height, width = x.shape
+        framed = np.empty((images, channels, top + height + bottom, left + width + right), np.int64)
+        framed[:] = pad[:, None, None]
+        framed[:, :, top : top + height, left : left + width] = x
+        return framed
+
+    def _windows(self, x: Ints, pad: Ints, kernel: tuple[int, ...]) -> Ints:
+        """(N, C, rows, columns, kh, kw)."""
+        down, right = self.get_nodeattr("strides")
+        return sliding_window_view(self._framed(x, pad), kernel, axis=(2, 3))[:, :, ::down, ::right]
+
+
+class _Convolution(_Operation):
+    attributes = {**_WINDOW, "group": ("i", True, 1)}
+
+    def make_shape_compatible_op(self, model: Any) -> NodeProto:
+        """A standard node whose result has the shape of ours."""
+        return self._like("Conv", 2, **self._geometry())
+
+    def _compute(self, *inputs: Ints) -> Ints:
+        x, weight, pad = inputs
+        windows = self._windows(x, pad, weight.shape[2:])
+        width, sums = weight.shape[1], np.empty((len(x), len(weight), *windows.shape[2:4]), np.int64)
+        per_group = len(weight) // self.get_nodeattr("group")
+        for o, row in enumerate(weight):
+            part = o // per_group * width
+            sums[:, o] = self._sum(windows[:, part : part + width], row[:, None, None])
+        return sums
+
+    def _sum(self, windows: Ints, row: Ints) -> Ints:
+        raise NotImplementedError
+
+
+class AdderConv(_Convolution):
+    """``-sum |x - w|``."""
+
+    def _sum(self, windows: Ints, row: Ints) -> Ints:
+        return -np.abs(windows - row).sum((1, 4, 5))
+
+
+class IntegerConv(_Convolution):
+    """``sum x * w`` in 64 bits."""
+
+    def _sum(self, windows: Ints, row: Ints) -> Ints:
+        return np.asarray((windows * row).sum((1, 4, 5)))
+
+
+class _Pool(_Operation):
+    attributes = {**_WINDOW, "kernel_shape": ("ints", True, [])}
+
+    def make_shape_compatible_op(self, model: Any) -> NodeProto:
+        """A standard node whose result has the shape of ours."""
+        return self._like("MaxPool", **self._geometry())
+
+    def _over(self, x: Ints, fill: int) -> Ints:
+        return self._windows(x, np.full(x.shape[1], fill), tuple(self.get_nodeattr("kernel_shape")))
+
+
+class SumPool(_Pool):
+    """The sum of a window."""
+
+    def _compute(self, *inputs: Ints) -> Ints:
+        return np.asarray(self._over(inputs[0], 0).sum((4, 5)))
+
+
+class IntegerMaxPool(_Pool):
+    """The largest of a window of integers that no float holds."""
+
+    def _compute(self, *inputs: Ints) -> Ints:
+        return np.asarray(self._over(inputs[0], np.iinfo(np.int64).min).max((4, 5)))
+
+
+class PadChannels(_Operation):
+    """A frame of a number per channel."""
+
+    attributes = {"pads": ("ints", True, [])}
+
+    def _compute(self, *inputs: Ints) -> Ints:
+        return self._framed(*inputs)
+
+    def make_shape_compatible_op(self, model: Any) -> NodeProto:
+        """A standard node whose result has the shape of ours: windows of one pixel over a padded image."""
+        return self._like("AveragePool", kernel_shape=[1, 1], **self._geometry())
+
+    def _dtype(self) -> int:
+        return int(TensorProto.FLOAT)
+
+    def _datatype(self, model: Any) -> str:
+        return str(model.get_tensor_datatype(self.onnx_node.input[0]).name)
+
+
+class Requantise(_Operation):
+    """``clamp((acc * M + B) >> S, lo, hi)``."""
+
+    attributes = {
+        **{name: ("i", True, 0) for name in ("shift", "lo", "hi", "bits", "signed")}, "terms": ("i", False, 0), **_DTYPE,
+    }  # fmt: skip
+
+    def _compute(self, *inputs: Ints) -> Ints:
+        acc, multiplier, offset = inputs[:3]
+        total = acc * multiplier[:, None, None] + offset[:, None, None] + self._joined(*inputs[3:])
+        return np.asarray((total >> self.get_nodeattr("shift")).clip(self.get_nodeattr("lo"), self.get_nodeattr("hi")))
+
+    def _joined(self, *inputs: Ints) -> Ints | int:
+        return 0
+
+    def _datatype(self, model: Any) -> str:
+        return f"{'INT' if self.get_nodeattr('signed') else 'UINT'}{self.get_nodeattr('bits')}"
+
+
+class RequantiseAdd(Requantise):
+    """``clamp((acc * M + r * R + B) >> S, lo, hi)``."""
+
+    attributes = {**Requantise.attributes, "residual_multiplier": ("i", True, 0)}
+
+    def _joined(self, *inputs: Ints) -> Ints | int:
+        return np.asarray(inputs[0] * self.get_nodeattr("residual_multiplier"))
+
+
+class Threshold(_Operation):
+    """How many thresholds a value reaches; in falling channels, how many it does not."""
+
+    attributes = {"bits": ("i", True, 1), **_DTYPE}
+
+    def _compute(self, *inputs: Ints) -> Ints:
+        acc, thresholds, falling = inputs
+        reached = np.zeros(acc.shape, np.int64)
+        for level in thresholds.T:
+            reached += acc >= level[:, None, None]
+        return np.where(falling[:, None, None] == 1, thresholds.shape[1] - reached, reached)
+
+    def _datatype(self, model: Any) -> str:
+        return f"UINT{self.get_nodeattr('bits')}"
