@@ -22,6 +22,7 @@ __all__ = ["main"]
 
 _PATH = click.Path(path_type=Path)
 _MISMATCH = 3
+_DEFAULT_BITS = 8
 _TRACED = 200
 """Images of a trace: enough for a mean, few enough for a float network."""
 
@@ -90,22 +91,38 @@ def demo(out: Path, as_json: bool) -> int:
 
 @verb
 @click.argument("network")
-@click.option("--kernel", default="adder", show_default=True, help="adder or mult.")
+@click.option("--kernel", default="adder", show_default=True, help="adder, mult, xnor or shift.")
 @click.option("--data", "source", default="digits", show_default=True, help="digits, a folder, or a .npz file.")
-@click.option("--epochs", default=60, show_default=True)
+@click.option("--epochs", type=int, help="[default: 60, with --bits 20]")
 @click.option("--seed", default=0, show_default=True)
-@click.option("-o", "--out", type=_PATH, help="Checkpoint to write.  [default: NETWORK-KERNEL.safetensors]")
-def train(network: str, kernel: str, source: str, epochs: int, seed: int, out: Path | None, as_json: bool) -> None:
+@click.option("--bits", type=int, help="Go on with a float checkpoint, rounding to so many bits.")
+@click.option("--from", "start", type=_PATH, help="With --bits: that checkpoint.  [default: the one that comes along]")
+@click.option("-o", "--out", type=_PATH, help="Checkpoint to write.  [default: NETWORK-KERNEL[-BITS].safetensors]")
+def train(
+    network: str, kernel: str, source: str, epochs: int | None, seed: int, bits: int | None, start: Path | None,
+    out: Path | None, as_json: bool,
+) -> None:  # fmt: skip
     """Train a network of the zoo."""
     from .models.recipes import train_network
 
+    epochs = epochs if epochs is not None else 60 if bits is None else 20
     if epochs < 1:
         raise UserError(f"epochs must be a positive integer, not {epochs}")
-    out = out or Path(f"{network}-{kernel}.safetensors")
+    if bits is None and start is not None:
+        raise UserError("--from goes with --bits")
+    out = out or Path(f"{network}-{kernel}{'' if bits is None else f'-{bits}'}.safetensors")
     with bar("training", epochs) as advance:
-        value = train_network(
-            network, kernel=kernel, source=source, epochs=epochs, seed=seed, out=out, progress=lambda: advance(1)
-        )
+        if bits is None:
+            value = train_network(
+                network, kernel=kernel, source=source, epochs=epochs, seed=seed, out=out, progress=lambda: advance(1)
+            )
+        else:
+            from .quant.qat import float_start, train_quantised
+
+            value = train_quantised(
+                float_start(network, kernel, start), bits=bits, source=source, epochs=epochs, seed=seed, out=out,
+                progress=lambda: advance(1),
+            )  # fmt: skip
     _show(value, as_json, _rows(f"{network}, {kernel} kernel", value))
 
 
@@ -113,7 +130,7 @@ def train(network: str, kernel: str, source: str, epochs: int, seed: int, out: P
 @click.argument("source", metavar="NET|CKPT|FILE.onnx|pkg.mod:factory")
 @click.option("--kernel", help="Of a network of the zoo: adder, mult, xnor or shift.  [default: adder]")
 @click.option("--weights", type=_PATH, help="safetensors file for NET or factory; the file of a published network.")
-@click.option("--bits", default=8, show_default=True, help="2..16, of weights and features.")
+@click.option("--bits", type=int, help="2..16, of weights and features.  [default: 8, or what CKPT was trained at]")
 @click.option("--data", "data_source", default="digits", show_default=True, help="Its train split calibrates.")
 @click.option("--calibration", default=300, show_default=True, help="Images that calibrate.")
 @click.option("--ranges", default="mse", show_default=True, help="Of features: quantile, max, mse or sums.")
@@ -125,7 +142,7 @@ def train(network: str, kernel: str, source: str, epochs: int, seed: int, out: P
 @click.option("--sensitivity", is_flag=True, help="Show what every layer loses with fewer bits.")
 @click.option("-o", "--out", type=_PATH, required=True, help=".addax file to write.")
 def quantize(
-    source: str, kernel: str | None, weights: Path | None, bits: int, data_source: str, calibration: int, ranges: str,
+    source: str, kernel: str | None, weights: Path | None, bits: int | None, data_source: str, calibration: int, ranges: str,
     groups: int, pow2_steps: bool, terms: int, layer_bits: tuple[str, ...], mean_bits: float | None, sensitivity: bool,
     out: Path, as_json: bool,
 ) -> None:  # fmt: skip
@@ -136,7 +153,7 @@ def quantize(
 
     try:
         scheme = Scheme(
-            bits=bits, ranges=ranges, groups=groups, pow2_steps=pow2_steps, terms=terms,
+            bits=_DEFAULT_BITS if bits is None else bits, ranges=ranges, groups=groups, pow2_steps=pow2_steps, terms=terms,
             layer_bits=dict(_layer_bits(entry) for entry in layer_bits),
         )  # fmt: skip
     except ValueError as error:
@@ -144,7 +161,7 @@ def quantize(
     with steps("quantising") as step:
         found = quantise_network(
             source, kernel=kernel, weights=weights, data_source=data_source, scheme=scheme, images=calibration,
-            mean=mean_bits, sensitivity=sensitivity, progress=step,
+            mean=mean_bits, sensitivity=sensitivity, bits_given=bits is not None, progress=step,
         )  # fmt: skip
     program = found.program
     save_program(out, program)
@@ -234,7 +251,7 @@ def evaluate(
 
 @verb
 @click.argument("source", metavar="NET.addax|BUILD", type=_PATH)
-@click.option("--format", "fmt", required=True, help="npz or c of a Program, mem of a BUILD.")
+@click.option("--format", "fmt", required=True, help="qonnx, qcdq, npz or c of a Program; mem of a BUILD.")
 @click.option("--weights", type=_PATH, help="With mem: the .addax whose weights go into the BUILD's memory files.")
 @click.option("-o", "--out", type=_PATH, required=True, help="Folder to write.")
 def export(source: Path, fmt: str, weights: Path | None, out: Path, as_json: bool) -> None:

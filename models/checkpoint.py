@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -13,12 +14,18 @@ from ..common.files import write_bytes
 from ..common.tensors import HEADER, read_tensors
 from .zoo import build
 
-__all__ = ["Recipe", "check_finite", "fit", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Recipe", "check_finite", "fit", "load_checkpoint", "read_checkpoint", "save_checkpoint"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What is needed to build the network again, and how it was trained."""
+    """What is needed to build the network again, and how it was trained.
+
+    Attributes
+    ----------
+    bits : that it was trained at; None for a float network
+    grids : by path of layer, what its quantised layers are built from
+    """
 
     network: str
     kernel: str
@@ -28,6 +35,8 @@ class Recipe:
     seed: int
     epochs: int
     accuracy: float
+    bits: int | None = None
+    grids: dict[str, dict[str, Any]] | None = None
 
     def check(self) -> None:
         """Raise ``TypeError`` for values that cannot describe a network."""
@@ -44,13 +53,13 @@ def save_checkpoint(path: Path, module: nn.Module, recipe: Recipe) -> None:
     write_bytes(path, save(tensors, metadata={HEADER: json.dumps({"kind": "checkpoint", **asdict(recipe)})}))
 
 
-def load_checkpoint(path: Path) -> tuple[nn.Module, Recipe]:
-    """Read a checkpoint and build its network, in evaluation mode.
+def read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], Recipe]:
+    """The tensors and the recipe of a checkpoint.
 
     Raises
     ------
     UserError
-        when the file is missing, truncated, foreign, holds other shapes than its network, or NaN or infinite weights.
+        when the file is missing, truncated or foreign.
     """
     tensors, values = read_tensors(path, "pt", "an addax checkpoint")
     try:
@@ -60,6 +69,21 @@ def load_checkpoint(path: Path) -> tuple[nn.Module, Recipe]:
         recipe.check()
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is a safetensors file, but not an addax checkpoint: {error}") from error
+    return tensors, recipe
+
+
+def load_checkpoint(path: Path) -> tuple[nn.Module, Recipe]:
+    """Read a checkpoint of a float network and build it, in evaluation mode.
+
+    Raises
+    ------
+    UserError
+        when the file is missing, truncated, foreign, trained at few bits, holds other shapes than its network, or NaN or
+        infinite weights.
+    """
+    tensors, recipe = read_checkpoint(path)
+    if recipe.bits is not None:
+        raise UserError(f"{path} is trained at {recipe.bits} bits; a float network is wanted here")
     try:
         module = build(recipe.network, kernel=recipe.kernel, shape=recipe.shape, classes=recipe.classes)
     except UserError as error:

@@ -13,6 +13,9 @@ from .data import Images
 
 __all__ = ["accuracy", "predict", "scores", "to_float", "train"]
 
+_STEP_RATE = 0.01
+"""Learning rate of quantisers' steps, relative to that of weights."""
+
 
 def to_float(pixels: NDArray[np.uint8]) -> Tensor:
     """Pixels 0..255 to floats 0..1; a network that wants other statistics learns them in its first batch norm."""
@@ -59,12 +62,20 @@ def train(
     """
     generator = torch.Generator().manual_seed(seed)
     x, y = to_float(images.x), torch.from_numpy(images.y)
+    # Steps of quantisers are scalars: decay would shrink their grids, and a small change of one moves a whole layer.
+    steps = [p for p in module.parameters() if p.ndim == 0]
+    others = [p for p in module.parameters() if p.ndim > 0]
+    groups = [{"params": others, "share": 1.0}, {"params": steps, "share": _STEP_RATE, "weight_decay": 0.0}]
     optimiser = torch.optim.SGD(
-        module.parameters(), lr=learning_rate, momentum=momentum, weight_decay=weight_decay, nesterov=True
+        [g for g in groups if g["params"]],
+        lr=learning_rate,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        nesterov=True,
     )
     for epoch in range(epochs):
         for group in optimiser.param_groups:
-            group["lr"] = 0.5 * learning_rate * (1 + math.cos(math.pi * epoch / epochs))
+            group["lr"] = group["share"] * 0.5 * learning_rate * (1 + math.cos(math.pi * epoch / epochs))
         module.train()
         order = torch.randperm(len(x), generator=generator)
         total = 0.0

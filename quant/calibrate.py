@@ -154,7 +154,7 @@ class _Observer(fx.Interpreter):
             before = self.found.get(n.name)
             self.found[n.name] = found if before is None else before.joined(found)
             layer = self.module.get_submodule(str(n.target)) if n.op == "call_module" else None
-            if isinstance(layer, AdderConv2d):
+            if isinstance(layer, AdderConv2d) and not hasattr(layer, "quantiser"):
                 (x,), _ = self.fetch_args_kwargs_from_env(n)
                 self.met.setdefault(n.name, []).append(self._patches(layer, x))
         return result

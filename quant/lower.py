@@ -40,7 +40,7 @@ from .program import (
 )  # fmt: skip
 from .scheme import Scheme
 
-__all__ = ["ORIGINS", "Calibration", "batches", "calibrate", "lower", "trace"]
+__all__ = ["ORIGINS", "Calibration", "batches", "calibrate", "feature_grids", "lower", "trace"]
 
 Floats = NDArray[np.float64]
 ORIGINS = "origins"
@@ -151,6 +151,13 @@ def calibrate(module: nn.Module, images: NDArray[np.uint8], *, scheme: Scheme | 
     return Calibration(traced=traced, ranges=ranges, shape=shape)
 
 
+def feature_grids(calibration: Calibration, scheme: Scheme) -> dict[str, tuple[Grid | None, int]]:
+    """By path of layer: the grid of the features that it reads (None for pixels), and the bits of its weights."""
+    lowering = _Lowering(calibration, scheme)
+    lowering.program({})
+    return lowering.grids
+
+
 def _check_calibration(images: NDArray[np.uint8]) -> None:
     if len(images) == 0:
         raise UserError("calibration needs at least one image")
@@ -169,7 +176,7 @@ def batches(pixels: NDArray[np.uint8]) -> Iterator[Tensor]:
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, _LEAVES) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, _LEAVES) or hasattr(m, "quantiser") or super().is_leaf_module(m, module_qualified_name)
 
 
 def trace(module: nn.Module) -> fx.GraphModule:
@@ -198,7 +205,7 @@ class _Lowering:
         self.inferred: dict[str, tuple[Shape, Format]] = {}
         self.steps: dict[str, float] = {}
         self.origins: dict[str, str] = {}
-        self.grids: dict[str, Grid] = {}
+        self.grids: dict[str, tuple[Grid | None, int]] = {}
         self.values: dict[fx.Node, _Value] = {}
         self.roots: dict[fx.Node, fx.Node] = {}
         self.stored: dict[tuple[fx.Node, Format, float], _Stored] = {}
@@ -360,6 +367,7 @@ class _Lowering:
             raise UserError(f"layer at {path!r} pads with {pixels.tolist()}, which are no pixels")
         scaled = np.asarray(_weights(layer) * value.gain[None, :, None, None], np.float64)
         fmt = signed(max(self.scheme.of(path), self.scheme.edge_bits))
+        self.grids[path] = None, fmt.bits
         words, steps = per_channel_symmetric(scaled, fmt)
         centre = np.einsum("oikl,i->o", words.astype(np.float64), value.centre - value.bias / value.gain)
         return self._sums(path, layer, value.op, "mult", words, fmt, steps, centre=centre, pad=pixels)
@@ -368,9 +376,10 @@ class _Lowering:
         """An adder layer, in one part or, where groups of filters want grids of their own, in several: features stored
         once per step, one convolution per group, their sums side by side."""
         weight, fmt = _weights(layer), self._format(stored.op)
-        patches = self.ranges.patches.get(node.name)
+        # A trained layer's batch norm has met its roundings already.
+        patches = None if getattr(layer, "grid", None) is not None else self.ranges.patches.get(node.name)
         groups = [(len(weight), stored.step)]
-        free = isinstance(self.values[source], _Pending) and getattr(layer, "grid", None) is None
+        free = isinstance(self.values[source], _Pending)
         if free and patches is not None and (self.scheme.groups > 1 or self.scheme.ranges == "sums"):
             groups = group_steps(weight, patches, stored.step, fmt, self.scheme.groups)
         lossless = self.scheme.sharing == "lossless"
@@ -630,7 +639,10 @@ class _Lowering:
             found = self._materialise(source, fmt, step)
         else:
             found = self._stored(source)
-        self.grids[path] = Grid(format=self._format(found.op), step=found.step)
+        fmt = self._format(found.op)
+        edge = self._at_edge(node, found.op)
+        own = Grid(format=fmt, step=found.step) if found.op != "pixels" else None
+        self.grids[path] = own, max(self.scheme.of(path), self.scheme.edge_bits if edge else 0)
         return found
 
     def _stored(self, node: fx.Node) -> _Stored:

@@ -170,9 +170,9 @@ class _Reader:
                 raise UserError(f"unsupported ONNX operation {kind} at {where}; supported: {known}")
             try:
                 op = read(node)
-            except KeyError as error:
+            except (KeyError, IndexError) as error:
                 raise UserError(f"{where} lacks {error}") from error
-            except ValueError as error:
+            except (ValueError, TypeError, AttributeError) as error:
                 raise UserError(f"{where}: {error}") from error
             if op is not None:
                 found.append(op)
@@ -294,7 +294,8 @@ class _Reader:
 
 
 def _integers(values: NDArray[Any], name: str) -> Ints:
-    whole = values.astype(np.int64)
+    with np.errstate(invalid="ignore"):
+        whole = values.astype(np.int64)
     if not np.array_equal(whole, values):
         raise ValueError(f"{name!r} must hold integers")
     return whole

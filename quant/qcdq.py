@@ -89,7 +89,7 @@ class _QcdqGraph(Graph):
         """``source`` within ``fmt``, where that has fewer bits than a byte."""
         if fmt.bits == _MOST_BITS:
             return source
-        ends = [self.constant(f"{fmt}.{name}", value, _byte(fmt)) for name, value in (("lo", fmt.lo), ("hi", fmt.hi))]
+        ends = [self.constant(f"{end}_of_{fmt}", getattr(fmt, end), _byte(fmt)) for end in ("lo", "hi")]
         self.node("Clip", [source, *ends], out, shape, _element(fmt))
         return out
 

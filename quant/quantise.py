@@ -14,7 +14,7 @@ from torch import nn
 
 from ..common.errors import UserError
 from ..models import data, zoo
-from ..models.checkpoint import fit, load_checkpoint
+from ..models.checkpoint import fit, load_checkpoint, read_checkpoint
 from ..models.layers import KERNELS
 from ..models.published import addernet_resnet20
 from ..models.train import accuracy, scores
@@ -52,6 +52,7 @@ class _Source:
     kernel: str
     shape: tuple[int, int, int] | None
     accuracy: float | None
+    bits: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +87,7 @@ def quantise_network(
     images: int = CALIBRATION_IMAGES,
     mean: float | None = None,
     sensitivity: bool = False,
+    bits_given: bool = True,
     progress: Callable[[str], None] = lambda what: None,
 ) -> Quantised:
     """Quantise ``source`` after training, calibrated on the train split of ``data_source``.
@@ -100,6 +102,7 @@ def quantise_network(
     images : of the train split that calibrate
     mean : budget of bits per weight: the width of every layer is chosen by its sensitivity
     sensitivity : make the table of sensitivities
+    bits_given : False: a checkpoint that was trained at few bits may set those of ``scheme``
     progress : called with what happens next
 
     Raises
@@ -115,6 +118,12 @@ def quantise_network(
             raise UserError(f"{source} is a network of integers already; its widths cannot be chosen")
         return Quantised(program=ready)
     network = _resolve(source, kernel, weights)
+    if network.bits is not None:
+        if bits_given and network.bits != scheme.bits:
+            raise UserError(f"{source} was trained at {network.bits} bits, not {scheme.bits}; leave --bits out")
+        if mean is not None or sensitivity or scheme.layer_bits:
+            raise UserError(f"{source} was trained at {network.bits} bits; its widths cannot be chosen any more")
+        scheme = replace(scheme, bits=network.bits)
     chosen = data.load(data_source, "train", shape=network.shape).head(images)
     metadata = {
         "network": network.name,
@@ -195,10 +204,17 @@ def _resolve(source: str, kernel: str | None, weights: Path | None) -> _Source:
 
 
 def _from_checkpoint(path: Path) -> _Source:
-    module, recipe = load_checkpoint(path)
+    _, recipe = read_checkpoint(path)
+    if recipe.bits is None:
+        module, recipe = load_checkpoint(path)
+    else:
+        from .qat import load_trained  # Brevitas takes seconds to import
+
+        module, recipe, _ = load_trained(path)
     return _Source(
-        module=module, name=recipe.network, kernel=recipe.kernel, shape=recipe.shape, accuracy=recipe.accuracy
-    )
+        module=module, name=recipe.network, kernel=recipe.kernel, shape=recipe.shape, accuracy=recipe.accuracy,
+        bits=recipe.bits,
+    )  # fmt: skip
 
 
 def _from_factory(source: str, kernel: str | None, weights: Path | None) -> _Source:

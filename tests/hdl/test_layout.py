@@ -189,7 +189,9 @@ def test_memory_files_of_another_build_are_refused(builds, exported):
         read_memories(open_build(builds[1].path), exported)
 
 
-@pytest.mark.parametrize("fmt", [unsigned(1), unsigned(8), signed(2), signed(16), Format(bits=61, signed=True)], ids=str)
+@pytest.mark.parametrize(
+    "fmt", [unsigned(1), unsigned(8), signed(2), signed(16), Format(bits=61, signed=True)], ids=str
+)
 def test_a_bit_pattern_is_decoded_to_what_was_encoded(fmt):
     for value in (fmt.lo, fmt.lo + 1, 0, fmt.hi - 1, fmt.hi):
         assert fmt.decode(fmt.encode(value)) == value

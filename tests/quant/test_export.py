@@ -5,56 +5,31 @@ import json
 import shutil
 import struct
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from addax.common.errors import UserError
 from addax.quant import golden
-from addax.quant.export import FORMATS, export, read_npz
-from addax.quant.formats import Format, signed, unsigned
-from addax.quant.program import (
-    ArgMax,
-    AveragePool,
-    Convolution,
-    Flatten,
-    Input,
-    MaxPool,
-    Program,
-    Requantise,
-)
+from addax.quant.archive import program_bytes
+from addax.quant.export import FORMATS, export
+from addax.quant.formats import Format
+from addax.quant.npz import import_npz, read_npz
+from addax.quant.program import Threshold
+from graphs import EXTREMES, NAMED, extreme_program, named
 from networks import random_images, random_program
 
-EXTREMES = {
-    "conv_weight": [-32768, 32767],
-    "conv_pad": [255],
-    "first_multiplier": [-32767, 32767],
-    "first_offset": [-(2**39), 2**39 - 1],
-    "second_multiplier": [0, 1],
-    "second_offset": [-(2**31), 0],
-}
+ANY = [fmt for fmt in FORMATS if fmt != "qcdq"]
+"""Formats that say every Program."""
 
-
-def extreme_program():
-    """The ends of every type that an array can have, a residual, a layer without a known step."""
-    weight = np.array(EXTREMES["conv_weight"]).reshape(2, 1, 1, 1)
-    conv = Convolution(name="conv", source="pixels", kernel="mult", weight=weight, weight_format=signed(16),
-                       pad=np.array([255]))  # fmt: skip
-    first = Requantise(name="first", source="conv", multiplier=np.array(EXTREMES["first_multiplier"]), shift=31,
-                       format=unsigned(16), offset=np.array(EXTREMES["first_offset"]), lo=3, hi=65534)  # fmt: skip
-    second = Requantise(name="second", source="conv", multiplier=np.array(EXTREMES["second_multiplier"]), shift=0,
-                        format=signed(56), offset=np.array(EXTREMES["second_offset"]), lo=-(2**55), hi=2**55 - 1,
-                        residual="first", residual_multiplier=-32767)  # fmt: skip
-    return Program(
-        ops=(Input(name="pixels", shape=(1, 1, 1)), conv, first, second, ArgMax(name="argmax", source="second")),
-        steps={"pixels": 1 / 255, "first": 0.125}, metadata={"network": "tiny", "bits": "16"},
-    )  # fmt: skip
+IMAGES = 100
 
 
 def arrays(program):
     """Every tensor of a Program by the name that an export gives it."""
     found = {}
     for op in program.ops:
-        for role in ("weight", "pad", "multiplier", "offset"):
+        for role in ("weight", "pad", "multiplier", "offset", "thresholds", "falling"):
             if hasattr(op, role):
                 found[f"{op.name}_{role}"] = getattr(op, role)
     return found
@@ -64,47 +39,9 @@ def manifest_of(folder):
     return json.loads((folder / "manifest.json").read_text())
 
 
-def rebuilt(folder):
-    """The Program again, from nothing but what an npz export holds."""
-    manifest, tensors = manifest_of(folder), read_npz(folder)
-    formats = {e["name"]: Format(bits=e["bits"], signed=e["signed"]) for e in manifest["tensors"]}
-    ops = []
-    for e in manifest["operations"]:
-        name, fmt = e["name"], Format(bits=e["bits"], signed=e["signed"])
-        common = {"name": name, "source": e["source"]}
-
-        def pick(*keys, e=e):
-            return {key: e[key] for key in keys}
-
-        match e["op"]:
-            case "Input":
-                op = Input(name=name, shape=tuple(e["shape"]))
-            case "Convolution":
-                op = Convolution(**common, **pick("kernel", "stride", "padding"), weight=tensors[f"{name}_weight"],
-                                 pad=tensors[f"{name}_pad"], weight_format=formats[f"{name}_weight"])  # fmt: skip
-            case "Requantise":
-                op = Requantise(**common, **pick("shift", "lo", "hi", "residual", "residual_multiplier"), format=fmt,
-                                multiplier=tensors[f"{name}_multiplier"], offset=tensors[f"{name}_offset"])  # fmt: skip
-            case "MaxPool":
-                op = MaxPool(**common, **pick("size", "stride", "padding"))
-            case "AveragePool":
-                op = AveragePool(**common, **pick("size", "stride"))
-            case "Flatten":
-                op = Flatten(**common)
-            case "ArgMax":
-                op = ArgMax(**common)
-        ops.append(op)
-    program = Program(ops=tuple(ops))
-    for e in manifest["operations"]:
-        assert (program.shape(e["name"]), program.format(e["name"])) == (
-            tuple(e["shape"]), Format(bits=e["bits"], signed=e["signed"]),
-        )  # fmt: skip
-    return program
-
-
-@pytest.mark.parametrize("seed", range(12))
-def test_numpy_reader_gives_the_same_integers(tmp_path, seed):
-    program = random_program(seed)
+@pytest.mark.parametrize("name", NAMED)
+def test_numpy_reader_gives_the_same_integers(tmp_path, name):
+    program = named(name)
 
     tensors = read_npz(export(program, tmp_path / "out", fmt="npz"))
 
@@ -115,26 +52,44 @@ def test_numpy_reader_gives_the_same_integers(tmp_path, seed):
         assert np.array_equal(value, expected[name])
 
 
-@pytest.mark.parametrize("make", [*(lambda seed=seed: random_program(seed) for seed in range(12)), extreme_program])
-def test_export_is_enough_to_compute_the_same(tmp_path, make):
+@pytest.mark.parametrize("name", NAMED)
+def test_npz_is_read_back_to_the_same_program(tmp_path, name):
     """Program to export to import to golden model: identical integers."""
-    program = make()
+    program = named(name)
 
-    again = rebuilt(export(program, tmp_path / "out", fmt="npz"))
+    again = import_npz(export(program, tmp_path / "out", fmt="npz"))
 
-    images = random_images(program, 4, 0)
-    before, after = golden.run(program, images, trace=True), golden.run(again, images, trace=True)
-    assert before.tensors.keys() == after.tensors.keys()
-    assert all(np.array_equal(before.tensors[name], after.tensors[name]) for name in before.tensors)
+    assert program_bytes(again) == program_bytes(program)
+    images = random_images(program, IMAGES, 0)
+    assert np.array_equal(golden.run(program, images).scores, golden.run(again, images).scores)
 
 
 @pytest.mark.parametrize("kernel", ["adder", "mult"])
-def test_lenet5_export_is_enough_to_compute_the_same(tmp_path, lenet, digits, kernel):
+def test_lenet5_is_read_back_to_the_same_program(tmp_path, lenet, kernel):
     program = lenet(kernel, 8)
 
-    again = rebuilt(export(program, tmp_path / "out", fmt="npz"))
+    again = import_npz(export(program, tmp_path / "out", fmt="npz"))
 
-    assert np.array_equal(golden.run(again, digits.x[:32]).scores, golden.run(program, digits.x[:32]).scores)
+    assert program_bytes(again) == program_bytes(program)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m["operations"][1].update(op="Fold"), "unknown operation 'Fold'"),
+        (lambda m: m["operations"][1].update(source="nowhere"), "'nowhere'"),
+        (lambda m: m["operations"][2].update(shift=99), "shift must be in 0..31"),
+        (lambda m: m["operations"][2].pop("shift"), "shift"),
+        (lambda m: m.pop("operations"), "operations"),
+    ],
+)
+def test_manifest_that_describes_no_program_is_refused(exported, change, message):
+    manifest = manifest_of(exported)
+    change(manifest)
+    (exported / "manifest.json").write_text(json.dumps(manifest))
+
+    with pytest.raises(UserError, match=f"out does not hold a program: .*{message}"):
+        import_npz(exported)
 
 
 def test_plain_numpy_can_read_the_file(tmp_path):
@@ -147,14 +102,16 @@ def test_plain_numpy_can_read_the_file(tmp_path):
 # The manifest
 
 
-@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("fmt", ANY)
 def test_manifest_describes_every_tensor(tmp_path, fmt):
     export(extreme_program(), tmp_path / "out", fmt=fmt)
 
     manifest = manifest_of(tmp_path / "out")
 
     assert (manifest["format"], manifest["program"]) == (fmt, {"network": "tiny", "bits": "16"})
-    assert (tmp_path / "out" / manifest["file"]).is_file()
+    assert manifest["file"] in manifest["files"]
+    for name, digest in manifest["files"].items():
+        assert hashlib.sha256((tmp_path / "out" / name).read_bytes()).hexdigest() == digest
     entries = {entry["name"]: entry for entry in manifest["tensors"]}
     assert list(entries) == list(EXTREMES)
     keys = ("layer", "role", "shape", "order", "bits", "signed", "step")
@@ -171,7 +128,7 @@ def test_manifest_describes_every_tensor(tmp_path, fmt):
         assert entry["sha256"] == hashlib.sha256(little_endian).hexdigest()
 
 
-@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("fmt", ANY)
 def test_manifest_describes_every_operation(tmp_path, fmt):
     export(extreme_program(), tmp_path / "out", fmt=fmt)
 
@@ -180,6 +137,7 @@ def test_manifest_describes_every_operation(tmp_path, fmt):
     assert first == {
         "name": "first", "op": "Requantise", "source": "conv", "shape": [2, 1, 1], "bits": 16, "signed": False,
         "step": 0.125, "shift": 31, "lo": 3, "hi": 65534, "residual": None, "residual_multiplier": 0,
+        "terms": 0,
     }  # fmt: skip
     assert (second["residual"], second["residual_multiplier"], second["step"]) == ("first", -32767, None)
 
@@ -195,10 +153,21 @@ def test_step_of_adder_weights_is_that_of_the_features_they_meet(tmp_path, lenet
     assert entries["conv1_weight"]["step"] is None, "one step per channel, which M holds"
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_values_fit_the_bits_that_the_manifest_states(tmp_path, seed):
-    program = random_program(seed)
-    tensors = read_npz(export(program, tmp_path / "out", fmt="npz"))
+def test_thresholds_are_described(tmp_path):
+    program = named("graph7")
+    export(program, tmp_path / "out", fmt="npz")
+    op = next(op for op in program.ops if isinstance(op, Threshold))
+
+    entries = {entry["name"]: entry for entry in manifest_of(tmp_path / "out")["tensors"]}
+
+    levels, falling = entries[f"{op.name}_thresholds"], entries[f"{op.name}_falling"]
+    assert (levels["order"], levels["shape"]) == ("output, level", list(op.thresholds.shape))
+    assert (falling["order"], falling["bits"], falling["signed"]) == ("output", 1, False)
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_values_fit_the_bits_that_the_manifest_states(tmp_path, name):
+    tensors = read_npz(export(named(name), tmp_path / "out", fmt="npz"))
 
     for entry in manifest_of(tmp_path / "out")["tensors"]:
         assert Format(bits=entry["bits"], signed=entry["signed"]).allows(tensors[entry["name"]])
@@ -286,7 +255,7 @@ def test_export_for_c_is_not_read_as_numpy(tmp_path):
 
 @pytest.mark.parametrize("fmt", ["onnx", "", "mem", "NPZ"])
 def test_unknown_format_is_refused_before_anything_is_written(tmp_path, fmt):
-    with pytest.raises(UserError, match=f"unknown export format '{fmt}'; known: npz, c"):
+    with pytest.raises(UserError, match=f"unknown export format '{fmt}'; known: qonnx, qcdq, npz, c"):
         export(extreme_program(), tmp_path / "out", fmt=fmt)
 
     assert list(tmp_path.iterdir()) == []
@@ -295,7 +264,9 @@ def test_unknown_format_is_refused_before_anything_is_written(tmp_path, fmt):
 def test_earlier_export_is_replaced_and_a_foreign_folder_is_not(tmp_path):
     export(extreme_program(), tmp_path / "out", fmt="npz")
     export(extreme_program(), tmp_path / "out", fmt="c")
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["addax.json", "manifest.json", "weights.h"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "addax.json", "manifest.json", "network.c", "weights.h",
+    ]  # fmt: skip
 
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes").write_text("")
@@ -306,10 +277,10 @@ def test_earlier_export_is_replaced_and_a_foreign_folder_is_not(tmp_path):
 @pytest.mark.parametrize("fmt", FORMATS)
 def test_equal_programs_give_equal_exports(tmp_path, fmt):
     for name in ("a", "b"):
-        export(random_program(4), tmp_path / name, fmt=fmt)
+        export(named("small"), tmp_path / name, fmt=fmt)
 
     names = sorted(p.name for p in (tmp_path / "a").iterdir())
-    assert len(names) == 3
+    assert len(names) == (4 if fmt == "c" else 3)
     for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
@@ -381,3 +352,67 @@ def test_c_macros_hold_what_is_not_an_array(tmp_path, compiler, standard, suffix
     text = compiled(tmp_path / "out", compiler, standard, suffix, source)
 
     assert {line.split()[0]: int(line.split()[1]) for line in text.splitlines()} == expected
+
+
+# The reference in C
+
+
+def scores_of(folder, pixels, *flags):
+    """What the compiled reference prints: scores and class of every image."""
+    warnings = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
+    subprocess.run(["gcc", *warnings, *(flags or ["-O2"]), "network.c", "-o", "network"], cwd=folder, check=True)
+    done = subprocess.run([folder / "network"], input=pixels.tobytes(), capture_output=True, check=True)
+    return np.array([[int(word) for word in line.split()] for line in done.stdout.decode().splitlines()])
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_c_reference_gives_the_scores_of_the_golden_model(tmp_path, name):
+    program = named(name)
+    images = random_images(program, IMAGES, 0)
+
+    printed = scores_of(export(program, tmp_path / "out", fmt="c"), images)
+
+    expected = golden.run(program, images)
+    assert np.array_equal(printed[:, :-1], expected.scores)
+    assert np.array_equal(printed[:, -1], expected.classes)
+
+
+@pytest.mark.parametrize("kernel", ["adder", "mult"])
+def test_c_reference_classifies_digits_as_the_golden_model(tmp_path, lenet, digits, kernel):
+    printed = scores_of(export(lenet(kernel), tmp_path / "out", fmt="c"), digits.x[:IMAGES])
+
+    expected = golden.run(lenet(kernel), digits.x[:IMAGES])
+    assert np.array_equal(printed[:, :-1], expected.scores)
+    assert np.array_equal(printed[:, -1], expected.classes)
+
+
+@pytest.mark.parametrize("name", ["extreme", "wide", "graph7"])
+def test_c_reference_has_no_undefined_behaviour(tmp_path, name):
+    program = named(name)
+    images = random_images(program, 4, 0)
+
+    checks = ["-O1", "-fsanitize=undefined,address", "-fno-sanitize-recover=all"]
+    printed = scores_of(export(program, tmp_path / "out", fmt="c"), images, *checks)
+
+    assert np.array_equal(printed[:, :-1], golden.run(program, images).scores)
+
+
+def test_c_reference_refuses_a_part_of_an_image(tmp_path):
+    out = export(named("adder"), tmp_path / "out", fmt="c")
+    images = random_images(named("adder"), 1, 0)
+    scores_of(out, images)
+
+    done = subprocess.run([out / "network"], input=images.tobytes() + b"1234", capture_output=True, check=False)
+
+    assert done.returncode == 1
+    assert done.stderr.decode() == f"the last image has 4 bytes, not {images.size}\n"
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_names_that_c_macros_cannot_tell_apart_are_refused(tmp_path):
+    program = extreme_program()
+    ops = tuple(replace(op, name="First") if op.name == "conv" else op for op in program.ops)
+    ops = tuple(replace(op, source="First") if op.source == "conv" else op for op in ops)
+
+    with pytest.raises(UserError, match="operations First and first differ only in capitals"):
+        export(replace(program, ops=ops), tmp_path / "out", fmt="c")
