@@ -180,7 +180,8 @@ def read_memories(build: "Build", folder: Path | None = None) -> Program:
     changed: dict[str, Op] = {}
     for stage in bind(build.program, build.plan):
         images = stage_images(stage, fixed=build.plan.fixed_weights, prefix=build.prefix)
-        held = replace(images, **{name: read(getattr(images, name)) for name in StageImages.MEMORIES})
+        found: dict[str, Any] = {name: read(getattr(images, name)) for name in StageImages.MEMORIES}
+        held = replace(images, **found)
         tensors, op = stage_tensors(stage, held), build.program.by_name[stage.stage.name]
         if isinstance(op, Convolution) and tensors.weight is not None:
             pad = op.pad if tensors.pad is None else tensors.pad

@@ -1,7 +1,7 @@
 """Networks of real numbers behind quantisers, as Brevitas exports them in QONNX, as Programs.
 
-Every quantiser with its scale becomes a grid of integers; what lies between two of them (scales, bias, batch norm, ReLU,
-an addition) becomes one requantise, folded as `lower` does. Pixels are 255 times what the network reads.
+Every quantiser with its scale becomes a grid of integers; what lies between two of them (scales, bias, batch norm,
+ReLU, an addition) becomes one requantise, folded as `lower` does. Pixels are 255 times what the network reads.
 """
 
 import itertools
@@ -482,8 +482,8 @@ class _Reader:
         if isinstance(value, _Pending):
             if value.residual is not None:
                 raise ValueError("an addition needs a quantiser before it is flattened")
-            spread = {key: np.repeat(getattr(value, key), height * width) for key in ("gain", "centre", "bias")}
-            value = replace(value, **spread)
+            gain, centre, bias = (np.repeat(part, height * width) for part in (value.gain, value.centre, value.bias))
+            value = replace(value, gain=gain, centre=centre, bias=bias)
         self._emit(Flatten(name=name, source=value.op), step)
         self.values[node.output[0]] = replace(value, op=name)
 

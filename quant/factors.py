@@ -65,7 +65,7 @@ def fold_scale(
     else:
         raise ValueError(f"it scales by up to {np.abs(gain).max():.3g}, which {MULTIPLIER_BITS} bits cannot hold")
     if not multiplier.any() and np.abs(gain).max() > 0:
-        raise ValueError(f"it scales by at most {np.abs(gain).max():.3g}, which {MAX_SHIFT} places cannot hold")
+        raise ValueError(f"it scales by at most {np.abs(gain).max():.3g}, which {shift} places cannot hold")
     return Factors(multiplier=multiplier.astype(np.int64), offset=offset.astype(np.int64), shift=shift, residual=other)
 
 
@@ -117,7 +117,7 @@ def fold_sign(*, gain: Floats, centre: Floats, bias: Floats, accumulator: Format
 
     lo, hi = float(accumulator.lo), float(accumulator.hi)
     falling = gain < 0
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         near = np.where(gain == 0, 0.0, centre - bias / gain)
     # The quotient may be off by a rounding; the first integer that behaves otherwise than those below it is searched
     # around it with the source's own expression.

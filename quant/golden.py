@@ -34,7 +34,11 @@ __all__ = ["Result", "WidthError", "run"]
 
 Ints = NDArray[np.int64]
 Array = NDArray[np.integer]
-_BATCH = 32
+_BATCH_ELEMENTS = 1 << 19
+"""Of the largest tensor of a batch: enough to make calls worth their while, few enough for the caches."""
+_BATCH_IMAGES = 512
+_ALIGN = 64
+"""Terms of an L1 distance that a vector register holds. Rows are filled up with zeros, which are equal and add nothing."""
 _KINDS = (np.uint8, np.int8, np.int16, np.int32, np.int64)
 
 
@@ -80,15 +84,23 @@ def run(
             f"pixels must be uint8 of shape (N, {', '.join(map(str, program.input.shape))}), "
             f"not {pixels.dtype} of shape {pixels.shape}"
         )
+    workers = threads or os.cpu_count() or 1
     runner = _Runner(program, native_loops() if native else NumpyLoops())
-    batches = [pixels[begin : begin + _BATCH] for begin in range(0, len(pixels), _BATCH)]
+    size = _batch(program, len(pixels), workers)
+    batches = [pixels[begin : begin + size] for begin in range(0, len(pixels), size)]
     keep = [op.name for op in program.ops] if trace else [program.ops[-1].source]
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         parts = list(pool.map(lambda batch: runner.execute(batch, keep), batches))
     tensors = {name: np.concatenate([part[name] for part in parts]) for name in keep if parts}
     empty = np.zeros((0, program.classes), np.int64)
     scores = tensors[program.ops[-1].source][:, :, 0, 0] if parts else empty
     return Result(scores=scores, classes=scores.argmax(1), tensors=tensors if trace else {})
+
+
+def _batch(program: Program, images: int, workers: int) -> int:
+    """Images that are executed together."""
+    largest = max(int(np.prod(program.shape(op.name))) for op in program.ops)
+    return max(1, min(_BATCH_ELEMENTS // largest, _BATCH_IMAGES, -(-images // workers)))
 
 
 def _kind(fmt: Format) -> Any:
@@ -169,7 +181,7 @@ class _Runner:
         if op.kernel == "xnor":
             return [_words(_bytes_of(part)) for part in rows]
         if op.kernel == "adder":
-            return [_on_bytes(part, op.weight_format) for part in rows]
+            return [np.pad(_on_bytes(part, op.weight_format), ((0, 0), (0, -op.taps % _ALIGN))) for part in rows]
         return [_narrowest(part) for part in rows]
 
     def _convolution(self, op: Convolution, x: Array) -> Array:
@@ -183,11 +195,14 @@ class _Runner:
             operands: list[Array] = [x[..., part], op.pad[part]]
             # Whole bytes per pixel are packed before windows repeat them.
             early = op.kernel == "xnor" and width % 8 == 0
+            align = 1
             if op.kernel == "adder":
                 operands = [_on_bytes(values, fmt) for values in operands]
+                align = _ALIGN
             elif early:
                 operands = [_bytes_of(values) for values in operands]
-            patches = self.loops.patches(operands[0], operands[1], (kh, kw), op.stride, op.padding)
+                align = 8
+            patches = self.loops.patches(operands[0], operands[1], (kh, kw), op.stride, op.padding, align)
             if op.kernel == "xnor":
                 patches = _words(patches if early else _bytes_of(patches))
             sums.append(self._products(op, patches, filters))
@@ -221,11 +236,8 @@ class _Runner:
         return result
 
     def _threshold(self, op: Threshold, acc: Array) -> Array:
-        reached = np.zeros(acc.shape, np.int64)
-        for level in op.thresholds.T:
-            reached += acc >= level
-        levels = op.thresholds.shape[1]
-        return np.where(op.falling == 1, levels - reached, reached).astype(_kind(op.format))
+        levels = self.loops.threshold(acc.astype(np.int64, copy=False), op.thresholds, op.falling)
+        return levels.astype(_kind(op.format), copy=False)
 
 
 def _narrowest(values: Ints) -> Array:

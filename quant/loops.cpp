@@ -42,12 +42,13 @@ void requantised(const int64_t* acc, const int64_t* factor, const int64_t* offse
 extern "C" {
 
 void addax_patches(const char* x, const char* pad, char* out, long images, long height, long width, long pixel_bytes,
-                   long kernel_height, long kernel_width, long stride, long padding) {
+                   long kernel_height, long kernel_width, long stride, long padding, long row_bytes) {
+    const long unused = row_bytes - kernel_height * kernel_width * pixel_bytes;
     const long rows = (height + 2 * padding - kernel_height) / stride + 1;
     const long columns = (width + 2 * padding - kernel_width) / stride + 1;
     for (long n = 0; n < images; ++n)
         for (long oy = 0; oy < rows; ++oy)
-            for (long ox = 0; ox < columns; ++ox)
+            for (long ox = 0; ox < columns; ++ox) {
                 for (long ky = 0; ky < kernel_height; ++ky) {
                     const long y = oy * stride + ky - padding, left = ox * stride - padding;
                     const bool inside = y >= 0 && y < height;
@@ -62,6 +63,9 @@ void addax_patches(const char* x, const char* pad, char* out, long images, long 
                         std::memcpy(out + kx * pixel_bytes, pad, pixel_bytes);
                     out += kernel_width * pixel_bytes;
                 }
+                std::memset(out, 0, unused);
+                out += unused;
+            }
 }
 
 void addax_adder_u8(const uint8_t* patches, const uint8_t* filters, int64_t* out, long count, long outputs,
@@ -107,6 +111,17 @@ void addax_differing_u64(const uint64_t* patches, const uint64_t* filters, int64
         for (long k = 0; k < n; ++k) sum += __builtin_popcountll(x[k] ^ w[k]);
         return sum;
     });
+}
+
+void addax_threshold(const int64_t* acc, const int64_t* levels, const int64_t* falling, uint8_t* out, long count,
+                     long channels, long steps) {
+    for (long p = 0; p < count; ++p)
+        for (long c = 0; c < channels; ++c) {
+            const int64_t value = acc[p * channels + c];
+            long reached = 0;
+            for (long k = 0; k < steps; ++k) reached += value >= levels[c * steps + k];
+            out[p * channels + c] = static_cast<uint8_t>(falling[c] ? steps - reached : reached);
+        }
 }
 
 #define REQUANTISE(suffix, type)                                                                                    \

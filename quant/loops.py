@@ -40,8 +40,13 @@ class Loops(Protocol):
 
     name: str
 
-    def patches(self, x: Array, pad: Array, kernel: tuple[int, int], stride: int, padding: int) -> Array:
-        """(N, H, W, C) to (N * rows * columns, kh * kw * C); what lies outside reads ``pad`` (C,)."""
+    def patches(
+        self, x: Array, pad: Array, kernel: tuple[int, int], stride: int, padding: int, align: int = 1
+    ) -> Array:
+        """(N, H, W, C) to (N * rows * columns, kh * kw * C); what lies outside reads ``pad`` (C,).
+
+        Zeros fill rows up to a multiple of ``align`` elements.
+        """
 
     def adder(self, patches: Array, filters: Array, bound: int) -> Ints:
         """``-sum |x - w|``; both operands have one type, and unsigned bytes are fast."""
@@ -51,6 +56,9 @@ class Loops(Protocol):
 
     def differing(self, patches: NDArray[np.uint64], filters: NDArray[np.uint64]) -> Ints:
         """In how many bits the rows of words differ."""
+
+    def threshold(self, acc: Ints, levels: Ints, falling: Ints) -> NDArray[np.uint8]:
+        """How many of ``levels[c]`` (C, n) a (.., C) tensor reaches; where ``falling[c]``, how many it does not."""
 
     def requantise(
         self, acc: Ints, factor: Ints, offset: Ints, residual: Ints | None, residual_factor: int, shift: int, lo: int,
@@ -64,7 +72,9 @@ class NumpyLoops:
 
     name = "numpy"
 
-    def patches(self, x: Array, pad: Array, kernel: tuple[int, int], stride: int, padding: int) -> Array:
+    def patches(
+        self, x: Array, pad: Array, kernel: tuple[int, int], stride: int, padding: int, align: int = 1
+    ) -> Array:
         """As `Loops` says."""
         if padding:
             count, height, width, channels = x.shape
@@ -74,7 +84,9 @@ class NumpyLoops:
             x = framed
         windows = sliding_window_view(x, kernel, axis=(1, 2))[:, ::stride, ::stride]  # (N, rows, columns, C, kh, kw)
         count, rows, columns, channels, *_ = windows.shape
-        return windows.transpose(0, 1, 2, 4, 5, 3).reshape(count * rows * columns, kernel[0] * kernel[1] * channels)
+        taps = kernel[0] * kernel[1] * channels
+        found = windows.transpose(0, 1, 2, 4, 5, 3).reshape(count * rows * columns, taps)
+        return np.pad(found, ((0, 0), (0, -taps % align)))
 
     def adder(self, patches: Array, filters: Array, bound: int) -> Ints:
         """As `Loops` says."""
@@ -99,6 +111,11 @@ class NumpyLoops:
         for o, row in enumerate(filters):
             out[:, o] = np.bitwise_count(patches ^ row).sum(1, dtype=np.int64)
         return out
+
+    def threshold(self, acc: Ints, levels: Ints, falling: Ints) -> NDArray[np.uint8]:
+        """As `Loops` says."""
+        reached = (acc[..., None] >= levels).sum(-1)
+        return np.where(falling == 1, levels.shape[1] - reached, reached).astype(np.uint8)
 
     def requantise(
         self, acc: Ints, factor: Ints, offset: Ints, residual: Ints | None, residual_factor: int, shift: int, lo: int,
@@ -128,16 +145,20 @@ class NativeLoops:
             for a in arguments
         ))  # fmt: skip
 
-    def patches(self, x: Array, pad: Array, kernel: tuple[int, int], stride: int, padding: int) -> Array:
+    def patches(
+        self, x: Array, pad: Array, kernel: tuple[int, int], stride: int, padding: int, align: int = 1
+    ) -> Array:
         """As `Loops` says."""
         x, pad = np.ascontiguousarray(x), np.ascontiguousarray(pad, dtype=x.dtype)
         count, height, width, channels = x.shape
-        if kernel == (1, 1) and stride == 1 and not padding:
+        if kernel == (1, 1) and stride == 1 and not padding and channels % align == 0:
             return x.reshape(-1, channels)
         rows, columns = ((n + 2 * padding - k) // stride + 1 for n, k in zip((height, width), kernel, strict=True))
-        out = np.empty((count * rows * columns, kernel[0] * kernel[1] * channels), x.dtype)
+        taps = kernel[0] * kernel[1] * channels
+        out = np.empty((count * rows * columns, taps + -taps % align), x.dtype)
         self._call(
-            "patches", x, pad, out, count, height, width, channels * x.itemsize, *kernel, stride, padding
+            "patches", x, pad, out, count, height, width, channels * x.itemsize, *kernel, stride, padding,
+            out.shape[1] * x.itemsize,
         )  # fmt: skip
         return out
 
@@ -163,6 +184,14 @@ class NativeLoops:
     def differing(self, patches: NDArray[np.uint64], filters: NDArray[np.uint64]) -> Ints:
         """As `Loops` says."""
         return self._products("differing_u64", patches, filters)
+
+    def threshold(self, acc: Ints, levels: Ints, falling: Ints) -> NDArray[np.uint8]:
+        """As `Loops` says."""
+        out = np.empty(acc.shape, np.uint8)
+        acc, levels, falling = (np.ascontiguousarray(a, dtype=np.int64) for a in (acc, levels, falling))
+        channels, steps = levels.shape
+        self._call("threshold", acc, levels, falling, out, acc.size // channels, channels, steps)
+        return out
 
     def requantise(
         self, acc: Ints, factor: Ints, offset: Ints, residual: Ints | None, residual_factor: int, shift: int, lo: int,

@@ -326,7 +326,7 @@ class _Lowering:
         if isinstance(layer, ShiftConv2d):
             words, unit = _shift_words(layer.weight)
             return "shift", words, unsigned(4), np.full(len(weight), unit)
-        fmt = signed(max(self.scheme.of(path), self.scheme.edge_bits) if edge else self.scheme.of(path))
+        fmt = signed(self.scheme.of(path, edge=edge))
         trained = getattr(layer, "integer_weight", None)
         if trained is not None:
             words, steps, fmt = trained()
@@ -366,7 +366,7 @@ class _Lowering:
         if not self._format(value.op).allows(pixels):
             raise UserError(f"layer at {path!r} pads with {pixels.tolist()}, which are no pixels")
         scaled = np.asarray(_weights(layer) * value.gain[None, :, None, None], np.float64)
-        fmt = signed(max(self.scheme.of(path), self.scheme.edge_bits))
+        fmt = signed(self.scheme.of(path, edge=True))
         self.grids[path] = None, fmt.bits
         words, steps = per_channel_symmetric(scaled, fmt)
         centre = np.einsum("oikl,i->o", words.astype(np.float64), value.centre - value.bias / value.gain)
@@ -618,7 +618,7 @@ class _Lowering:
             if grid is not None:
                 steps.append(grid)
             last = not self._readers(reader)[0]
-            bits.append(max(self.scheme.of(path), self.scheme.edge_bits if last else 0))
+            bits.append(self.scheme.of(path, edge=last))
         if len(steps) == len(readers) == 1:
             return steps[0].format.bits, steps[0].step
         return max(bits, default=self.scheme.bits), None
@@ -642,7 +642,7 @@ class _Lowering:
         fmt = self._format(found.op)
         edge = self._at_edge(node, found.op)
         own = Grid(format=fmt, step=found.step) if found.op != "pixels" else None
-        self.grids[path] = own, max(self.scheme.of(path), self.scheme.edge_bits if edge else 0)
+        self.grids[path] = own, self.scheme.of(path, edge=edge)
         return found
 
     def _stored(self, node: fx.Node) -> _Stored:

@@ -103,7 +103,7 @@ def choose(rows: Sequence[Sensitivity], *, budget: float) -> dict[str, int]:
     """Widths per layer whose mean over all weights is at most ``budget`` bits.
 
     Starts with the widest of every layer and narrows, again and again, the layer that loses the least divergence per
-    bit of weight memory saved; losses of layers are taken as additive.
+    bit of weight memory saved; losses of layers are taken as additive. What the last step saved too much goes back.
 
     Raises
     ------
@@ -132,4 +132,15 @@ def choose(rows: Sequence[Sensitivity], *, budget: float) -> dict[str, int]:
             raise UserError(f"a mean of {budget:g} bits cannot be reached; the narrowest width tried is {least}")
         _, layer, further = min(steps)
         at[layer] = further
-    return widths()
+    # A step may have saved more than was needed: what is left widens the layers that gain most by it.
+    while True:
+        gains = []
+        for layer, k in at.items():
+            for wider in range(k):
+                gain = table[layer][k].divergence - table[layer][wider].divergence
+                if gain > 0 and mean_bits(rows, {**widths(), layer: table[layer][wider].bits}) <= budget:
+                    gains.append((gain, layer, wider))
+        if not gains:
+            return widths()
+        _, layer, wider = max(gains)
+        at[layer] = wider

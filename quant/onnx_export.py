@@ -196,7 +196,7 @@ class Graph:
             padding, pad = 0, np.zeros_like(pad)
         if op.kernel == "xnor":
             source = self._signs(op, source)
-        window = {"strides": [op.stride] * 2, "pads": [padding] * 4, "group": op.groups}
+        window: dict[str, Any] = {"strides": [op.stride] * 2, "pads": [padding] * 4, "group": op.groups}
         if kind == "Conv":
             node = self.main(kind, [source, weight], op, gives=FLOAT, kernel_shape=list(op.weight.shape[2:]), **window)
         else:
@@ -258,7 +258,7 @@ class Graph:
         self.main("Threshold", [source, levels, falling], op, domain=DOMAIN, bits=op.format.bits)
 
     def _pool(self, op: MaxPool | AveragePool) -> None:
-        window = {"kernel_shape": [op.size] * 2, "strides": [op.stride] * 2, "pads": [0] * 4}
+        window: dict[str, Any] = {"kernel_shape": [op.size] * 2, "strides": [op.stride] * 2, "pads": [0] * 4}
         if isinstance(op, AveragePool):
             self.main("SumPool", [self.tensor(op.source)], op, domain=DOMAIN, **window)
             return

@@ -7,10 +7,9 @@ double precision where every value is an integer below 2**53.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import onnx
 from onnx import FunctionProto, NodeProto, TensorProto, helper, numpy_helper
-
-import numpy as np
 
 __all__ = ["DOMAIN", "DOMAIN_VERSION", "IR", "OPSET", "QONNX", "QONNX_VERSION", "SIGNATURES", "function"]
 

@@ -44,6 +44,8 @@ MAX_SHIFT = 31
 MAX_SUM_BITS = 45
 MAX_RESIDUAL_BITS = 29
 """With sums and residuals of no more bits, acc * M + r * R + B stays within 63 bits."""
+MAX_THRESHOLDS = 255
+"""Per channel: results of up to 8 bits. Wider ones are cheaper to make with a factor."""
 SCORE_BYTE = 8
 """Scores are whole bytes, so that they can stand in a packet."""
 
@@ -452,6 +454,8 @@ def _check_threshold(op: Threshold, shape: Shape, fmt: Format) -> None:
         raise ValueError(f"thresholds must be a row for each of {shape[0]} channels, not {op.thresholds.shape}")
     if op.falling.shape != (shape[0],) or not unsigned(1).allows(op.falling):
         raise ValueError(f"falling must be {shape[0]} values, 0 or 1")
+    if op.thresholds.shape[1] > MAX_THRESHOLDS:
+        raise ValueError(f"{op.thresholds.shape[1]} thresholds per channel are too many; the limit is {MAX_THRESHOLDS}")
     if op.format.signed or op.thresholds.shape[1] > op.format.hi:
         raise ValueError(f"{op.thresholds.shape[1]} thresholds do not fit {op.format}")
     if np.any(np.diff(op.thresholds, axis=1) < 0):

@@ -1,7 +1,7 @@
 """A Program as QCDQ: QuantizeLinear, Clip, DequantizeLinear and other standard ONNX operations, for int8 tools.
 
-All scales are 1: tensors hold the Program's integers, and the factors of a requantise are applied in 64-bit integers, so
-that the results are the golden model's, bit by bit. Real steps stand in the metadata.
+All scales are 1: tensors hold the Program's integers, and the factors of a requantise are applied in 64-bit integers,
+so that the results are the golden model's, bit by bit. Real steps stand in the metadata.
 """
 
 from typing import Any

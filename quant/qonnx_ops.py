@@ -4,7 +4,7 @@ They need none of the functions that a file brings along. ``import qonnx`` is on
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -26,7 +26,7 @@ _WINDOW: Attributes = {"strides": ("ints", True, []), "pads": ("ints", True, [])
 class _Operation(CustomOp):
     """What all have in common: integers in, `_compute`, integers out in the type that the node names."""
 
-    attributes: Attributes
+    attributes: ClassVar[Attributes]
 
     def get_nodeattr_types(self) -> Mapping[str, tuple[Any, ...]]:
         """Attributes of the node, for qonnx."""
@@ -86,7 +86,7 @@ class _Operation(CustomOp):
 
 
 class _Convolution(_Operation):
-    attributes = {**_WINDOW, "group": ("i", True, 1)}
+    attributes: ClassVar[Attributes] = {**_WINDOW, "group": ("i", True, 1)}
 
     def make_shape_compatible_op(self, model: Any) -> NodeProto:
         """A standard node whose result has the shape of ours."""
@@ -121,7 +121,7 @@ class IntegerConv(_Convolution):
 
 
 class _Pool(_Operation):
-    attributes = {**_WINDOW, "kernel_shape": ("ints", True, [])}
+    attributes: ClassVar[Attributes] = {**_WINDOW, "kernel_shape": ("ints", True, [])}
 
     def make_shape_compatible_op(self, model: Any) -> NodeProto:
         """A standard node whose result has the shape of ours."""
@@ -148,7 +148,7 @@ class IntegerMaxPool(_Pool):
 class PadChannels(_Operation):
     """A frame of a number per channel."""
 
-    attributes = {"pads": ("ints", True, [])}
+    attributes: ClassVar[Attributes] = {"pads": ("ints", True, [])}
 
     def _compute(self, *inputs: Ints) -> Ints:
         return self._framed(*inputs)
@@ -167,9 +167,11 @@ class PadChannels(_Operation):
 class Requantise(_Operation):
     """``clamp((acc * M + B) >> S, lo, hi)``."""
 
-    attributes = {
-        **{name: ("i", True, 0) for name in ("shift", "lo", "hi", "bits", "signed")}, "terms": ("i", False, 0), **_DTYPE,
-    }  # fmt: skip
+    attributes: ClassVar[Attributes] = {
+        **{name: ("i", True, 0) for name in ("shift", "lo", "hi", "bits", "signed")},
+        "terms": ("i", False, 0),
+        **_DTYPE,
+    }
 
     def _compute(self, *inputs: Ints) -> Ints:
         acc, multiplier, offset = inputs[:3]
@@ -186,7 +188,7 @@ class Requantise(_Operation):
 class RequantiseAdd(Requantise):
     """``clamp((acc * M + r * R + B) >> S, lo, hi)``."""
 
-    attributes = {**Requantise.attributes, "residual_multiplier": ("i", True, 0)}
+    attributes: ClassVar[Attributes] = {**Requantise.attributes, "residual_multiplier": ("i", True, 0)}
 
     def _joined(self, *inputs: Ints) -> Ints | int:
         return np.asarray(inputs[0] * self.get_nodeattr("residual_multiplier"))
@@ -195,7 +197,7 @@ class RequantiseAdd(Requantise):
 class Threshold(_Operation):
     """How many thresholds a value reaches; in falling channels, how many it does not."""
 
-    attributes = {"bits": ("i", True, 1), **_DTYPE}
+    attributes: ClassVar[Attributes] = {"bits": ("i", True, 1), **_DTYPE}
 
     def _compute(self, *inputs: Ints) -> Ints:
         acc, thresholds, falling = inputs

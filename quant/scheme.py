@@ -18,7 +18,7 @@ class Scheme:
     Attributes
     ----------
     bits : of features, and of the weights of adder and multiplying layers; 2..16
-    layer_bits : bits of single layers, by their path in the network
+    layer_bits : bits of single layers, by their path in the network; these hold at its edges, too
     ranges : what part of its values a tensor's grid covers: ``quantile`` of their magnitudes, ``max``, or the range with
         the smallest mean squared error of the tensor (``mse``) or, in front of an adder layer, of that layer's sums
         (``sums``)
@@ -72,6 +72,6 @@ class Scheme:
             raise ValueError(f"terms must be in 0..8, not {self.terms}")
         object.__setattr__(self, "layer_bits", MappingProxyType(dict(self.layer_bits)))
 
-    def of(self, path: str) -> int:
-        """Bits of the layer at ``path``."""
-        return self.layer_bits.get(path, self.bits)
+    def of(self, path: str, *, edge: bool = False) -> int:
+        """Bits of the layer at ``path``, which may be at the edge of the network."""
+        return self.layer_bits.get(path, max(self.bits, self.edge_bits) if edge else self.bits)

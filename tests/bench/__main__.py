@@ -3,6 +3,7 @@
 python -m tests.bench [simulation] [golden] [generation] [training]
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -17,14 +18,21 @@ from addax.hdl.fold import fold
 from addax.models import data, zoo
 from addax.models.adder import adder_product
 from addax.models.checkpoint import load_checkpoint
+from addax.models.published import addernet_resnet20
 from addax.models.train import predict
 from addax.quant import golden
 from addax.quant.archive import save_program
+from addax.quant.loops import NumpyLoops, native_loops
+from addax.quant.lower import calibrate, lower
+from addax.quant.published import cnv_w1a1, lfc_w1a1
 from addax.quant.quantise import quantise
+from addax.quant.scheme import Scheme
 from addax.sim.cosim import answers, simulate
 from addax.sim.verilator import BUILD_ARGS, find_verilator, tool_environment
 
 REPEATS = 9
+SHARED = Path("../shared/data")
+"""Published weights and data sets, where there are any."""
 
 
 def lenet5():
@@ -95,17 +103,74 @@ def _driver(build):
 
 
 def golden_model():
-    """The integer model (one thread) against the float network in torch (as many threads as it takes)."""
+    """The integer model against torch on the same threads: layers, then whole networks (published ones where
+    ../shared/data has them)."""
+    _layers()
     program = lenet5()
     network, _ = load_checkpoint(zoo.shipped_checkpoint("lenet5", "adder"))
     images = np.concatenate([data.load("digits", "test", shape=program.input.shape).x] * 4)
-    for name, function in (
-        ("golden model", lambda: golden.run(program, images)),
-        ("torch, float32", lambda: predict(network, images)),
-    ):
-        seconds, _ = best(function)
-        terms = len(images) * program.macs() / seconds / 1e9
-        row(f"{name}, adder LeNet-5", len(images) / seconds, "images/s", f"{terms:.2f} G terms/s")
+    _network("adder LeNet-5", program, images, lambda: predict(network, images))
+    if not SHARED.is_dir():
+        print(f"no {SHARED}: published networks are left out")
+        return
+    mnist = data.load(str(SHARED / "mnist"), "test").x
+    published = SHARED / "pretrained_bnn" / "lfcW1A1_mnist_decoded.npz"
+    lfc = lfc_w1a1(published)
+    _network("LFC-W1A1", lfc, mnist, lambda: _float_lfc(published, mnist))
+    cifar = data.load(str(SHARED / "cifar10" / "cifar10_lossless_train4000.npz"), "train").x
+    _network("CNV-W1A1", cnv_w1a1(SHARED / "pretrained_bnn" / "cnvW1A1_cifar10_decoded.npz"), cifar[:1000], None)
+    resnet = addernet_resnet20(SHARED / "pretrained_addernet" / "ResNet20-AdderNet-CIFAR10.pth")
+    few = cifar[300:364]
+    found = calibrate(resnet, cifar[:32])
+    for bits in (8, 4):
+        whole = np.concatenate([few] * 8)
+        program = lower(resnet, found, scheme=Scheme(bits=bits))
+        _network(f"adder ResNet-20, {bits} bit", program, whole, None)
+    seconds, _ = best(lambda: predict(resnet, few), repeats=1)
+    row("  torch, float32", len(few) / seconds, "images/s")
+
+
+def _layers():
+    """Adder, binary and multiplying products on one thread."""
+    rng = np.random.default_rng(0)
+    loops = native_loops()
+    for taps in (144, 288, 576, 1152):
+        x = rng.integers(0, 256, (4096, taps), dtype=np.uint8)
+        w = rng.integers(0, 256, (64, taps), dtype=np.uint8)
+        seconds, _ = best(lambda x=x, w=w: loops.adder(x, w, 1 << 20))
+        twin, _ = best(lambda x=x, w=w: NumpyLoops().adder(x[:512], w, 1 << 20), repeats=3)
+        a, b = torch.from_numpy(x[:1024]).float(), torch.from_numpy(w).float()
+        cdist, _ = best(lambda a=a, b=b: torch.cdist(a, b, p=1.0), repeats=3)
+        rates = [n * 64 * taps / s / 1e9 for n, s in ((4096, seconds), (512, twin), (1024, cdist))]
+        row(f"adder layer, K = {taps}, {loops.name}, one thread", rates[0], "G terms/s",
+            f"numpy twin {rates[1]:.2f}, torch.cdist {rates[2]:.2f} on {torch.get_num_threads()} threads")  # fmt: skip
+    x = rng.integers(0, 1 << 62, (1024, 16)).astype(np.uint64)
+    seconds, _ = best(lambda: loops.differing(x, x))
+    row("binary layer, K = 1024, one thread", 1024 * 1024 * 1024 / seconds / 1e9, "G terms/s")
+    x = rng.integers(-128, 128, (4096, 576)).astype(np.int16)
+    seconds, _ = best(lambda: loops.mult(x, x[:64], 1 << 30))
+    row("8-bit multiplying layer, K = 576, one thread", 4096 * 64 * 576 / seconds / 1e9, "G terms/s")
+
+
+def _network(name, program, images, reference):
+    seconds, _ = best(lambda: golden.run(program, images), repeats=3)
+    terms = len(images) * program.macs() / seconds / 1e9
+    row(f"{name}, golden, {os.cpu_count()} threads", len(images) / seconds, "images/s", f"{terms:.2f} G terms/s")
+    if reference is not None:
+        seconds, _ = best(reference, repeats=3)
+        row("  torch, float32", len(images) / seconds, "images/s")
+
+
+def _float_lfc(path, images):
+    """LFC-W1A1 as torch matrix products of signs."""
+    with np.load(path, allow_pickle=False) as archive:
+        weights = [torch.from_numpy(2.0 * archive[f"W{k}"] - 1).float() for k in range(4)]
+        levels = [torch.from_numpy(archive[f"T{k}"]).float() for k in range(4)]
+    x = torch.full((len(images), 832), -1.0)
+    x[:, :784] = torch.from_numpy(np.where(images.reshape(len(images), -1) >= 128, 1.0, -1.0)).float()
+    for weight, level in zip(weights, levels, strict=True):
+        x = torch.where((x @ weight.T + weight.shape[1]) / 2 > level, 1.0, -1.0)
+    return x
 
 
 def generation():

@@ -201,5 +201,5 @@ def test_convolution_builds_the_kernel_that_it_is_asked_for():
 
 
 def test_unknown_kernel_is_named():
-    with pytest.raises(ValueError, match="kernel must be one of adder, mult, not 'xnor'"):
-        convolution("xnor", 1, 1, 1)
+    with pytest.raises(ValueError, match="kernel must be one of adder, mult, xnor, shift, not 'nand'"):
+        convolution("nand", 1, 1, 1)

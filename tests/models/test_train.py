@@ -146,7 +146,7 @@ def test_recipe_takes_shape_and_classes_from_the_data(tmp_path):
     ("change", "message"),
     [
         ({"name": "vgg"}, "unknown network 'vgg'; known: lenet5"),
-        ({"kernel": "xnor"}, "unknown kernel 'xnor'; known: adder, mult"),
+        ({"kernel": "nand"}, "unknown kernel 'nand'; known: adder, mult, xnor, shift"),
         ({"source": "gone"}, "no data at 'gone'"),
     ],
 )

@@ -1,5 +1,6 @@
 """One scale for features and weights, the clamp that loses nothing, and the ranges that set the scale."""
 
+import itertools
 import math
 
 import numpy as np
@@ -338,7 +339,7 @@ def test_groups_cover_every_filter_once_and_neighbours_differ(groups):
     found = group_steps(weight, Patches(x=x, sums=sums_of(x, weight)), 0.2, unsigned(4), groups)
 
     assert sum(count for count, _ in found) == 8 and 1 <= len(found) <= min(groups, 8)
-    assert all(a[1] != b[1] for a, b in zip(found, found[1:], strict=False)), "equal neighbours are one group"
+    assert all(a[1] != b[1] for a, b in itertools.pairwise(found)), "equal neighbours are one group"
 
 
 @given(grid=GRIDS, step=STEPS, data=st.data())

@@ -231,7 +231,7 @@ def test_sums_on_either_side_of_32_bits_are_exact(loops, bound):
     assert loops.adder(narrow, wide, bound).tolist() == [[-bound]]
 
 
-@pytest.mark.parametrize("taps", [2**24 - 1, 2**24])
+@pytest.mark.parametrize("taps", [2**24 - 1, 2**24, 2**32 // 255 + 1])
 def test_bytes_of_very_many_taps_do_not_wrap(native, taps):
     """The compiled sum of bytes has 32 bits, and is left for a wider one before it could wrap."""
     patches, filters = np.zeros((1, taps), np.uint8), np.full((1, taps), 255, np.uint8)

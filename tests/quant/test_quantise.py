@@ -1,9 +1,11 @@
 """What a user may name as a network, and what is said about everything else."""
 
 import itertools
+import json
 import re
 import sys
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -56,6 +58,11 @@ FACTORIES = """
 def call(source, **changes):
     arguments = {"kernel": None, "weights": None, "bits": 8, "data_source": "digits", **changes}
     return quantise(source, **arguments)
+
+
+def content(program):
+    """All of a Program but where it comes from."""
+    return program_bytes(replace(program, metadata={}))
 
 
 def refused(message):
@@ -116,8 +123,9 @@ def test_weights_of_ones_own_replace_the_shipped_ones(tmp_path):
     program = call("lenet5", weights=path)
 
     assert program.metadata["float_accuracy"] == "0.500000"
-    assert program_bytes(program) != program_bytes(call("lenet5"))
-    assert program_bytes(program) == program_bytes(call(str(path)))
+    assert program.metadata["weights"] == str(path)
+    assert content(program) != content(call("lenet5"))
+    assert content(program) == content(call(str(path)))
 
 
 def test_checkpoint_brings_kernel_and_shape(tmp_path):
@@ -132,10 +140,11 @@ def test_checkpoint_brings_kernel_and_shape(tmp_path):
 def test_factory_of_ones_own_is_found_beside_the_user(module, digits):
     program = call(f"{module}:seeded")
 
-    assert dict(program.metadata) == {
-        "network": "seeded", "kernel": "own", "bits": "8",
+    assert {name: text for name, text in program.metadata.items() if name != "origins"} == {
+        "network": "seeded", "kernel": "own", "bits": "8", "source": f"{module}:seeded",
         "calibration": f"{CALIBRATION_IMAGES} images of the train split of digits",
     }  # fmt: skip
+    assert json.loads(program.metadata["origins"]) == {"flat": "flat", "scores": "fc"}
     torch.manual_seed(5)
     net = sys.modules[module].Net()
     assert evaluate(program, digits).accuracy == pytest.approx(accuracy(net, digits), abs=0.03)
@@ -199,9 +208,9 @@ def test_unknown_network_is_refused(source):
         call(source)
 
 
-@pytest.mark.parametrize("kernel", ["xnor", "Adder"])
+@pytest.mark.parametrize("kernel", ["nand", "Adder"])
 def test_unknown_kernel_is_refused(kernel):
-    with refused(f"unknown kernel '{kernel}'; known: adder, mult"):
+    with refused(f"unknown kernel '{kernel}'; known: adder, mult, xnor, shift"):
         call("lenet5", kernel=kernel)
 
 
@@ -211,9 +220,15 @@ def test_bits_outside_two_to_sixteen_are_refused(bits):
         call("lenet5", bits=bits)
 
 
-def test_onnx_is_refused_with_what_to_give_instead():
-    with refused("ONNX files cannot be read .* checkpoint"):
-        call("net.onnx")
+def test_onnx_file_takes_neither_kernel_nor_weights(tmp_path):
+    for extra in ({"kernel": "adder"}, {"weights": tmp_path / "own.safetensors"}):
+        with refused("an ONNX file holds its own kernel and weights; leave --kernel and --weights out"):
+            call("net.onnx", **extra)
+
+
+def test_missing_onnx_file_is_refused(tmp_path):
+    with refused(r"no file at .*gone\.onnx; expected an ONNX file"):
+        call(str(tmp_path / "gone.onnx"))
 
 
 def test_network_without_weights_is_refused(monkeypatch):

@@ -121,7 +121,7 @@ def reached_violation(component, folder, *, seconds=600):
     (folder / "host.v").write_text("module host(input a, output b); assign b = ~a; endmodule\n")
     # ABC runs only within a pass that maps a module: it works on the proof meanwhile and goes back to that module.
     code, output = _run(
-        f"{FORMAL}techmap\nopt -nodffe -nosdff\ndffunmap\ndelete -output\naigmap\n"
+        f"{FORMAL}techmap\nopt -nodffe -nosdff\ndffunmap\nsetundef -anyseq\ndelete -output\naigmap\n"
         "write_aiger -zinit made.aig\ndesign -reset\nread_verilog host.v\nproc\ntechmap\n"
         'abc -g AND -script "+strash; map; backup; '
         f'read_aiger made.aig; fold; pdr -T {seconds}; write_status status.txt; restore"\n',
