@@ -24,7 +24,7 @@ _PATH = click.Path(path_type=Path)
 _MISMATCH = 3
 _DEFAULT_BITS = 8
 _TRACED = 200
-"""Images of a trace: enough for a mean, few enough for a float network."""
+"""Images of a trace without --limit: enough for a mean, few enough for a float network."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -226,9 +226,14 @@ def evaluate(
     images = data.load(source, split, shape=loaded.input.shape).head(_positive("limit", limit))
     with steps("evaluating"):
         value: dict[str, Any] = dict(evaluate(loaded, images).keys())
-        found = trace_program(loaded, images.head(_TRACED), source=float_source, weights=weights) if trace else []
-    if trace:
-        value["trace"] = [row.keys() for row in found]
+        if trace:
+            few = images if limit is not None else images.head(_TRACED)
+            found = trace_program(loaded, few, source=float_source, weights=weights)
+            value |= {
+                "traced_images": found.images,
+                "agreement": found.agreement,
+                "trace": [row.keys() for row in found.rows],
+            }
     rows = {
         "correct": f"{value['correct']} of {value['images']}",
         "accuracy": _percent(value["accuracy"]),
@@ -238,10 +243,11 @@ def evaluate(
     def text(console: Console) -> None:
         _rows(f"{program.name} on {source}, {split}", rows)(console)
         if trace:
-            table = Table(title=f"against float, {len(images.head(_TRACED))} images", title_justify="left")
+            title = f"against float: {_percent(found.agreement)} of {found.images} images alike"
+            table = Table(title=title, title_justify="left")
             for column in ("operation", "float value", "bits", "error", "bias", "clipped"):
                 table.add_column(column, justify="left" if column in ("operation", "float value") else "right")
-            for row in found:
+            for row in found.rows:
                 shares = (_percent(row.error), _percent(row.bias), _percent(row.clipped))
                 table.add_row(row.operation, row.origin, str(row.bits), *shares)
             console.print(table)

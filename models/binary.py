@@ -13,7 +13,7 @@ class _Sign(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, at_zero: bool) -> Tensor:
         ctx.save_for_backward(x)
-        return torch.where(x >= 0 if at_zero else x > 0, 1.0, -1.0)
+        return torch.where(x >= 0 if at_zero else x > 0, 1.0, -1.0).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:

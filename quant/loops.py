@@ -221,6 +221,7 @@ def native_loops() -> Loops:
     def make(folder: Path) -> None:
         command = [compiler, *_FLAGS, "-o", str(folder / "loops.so"), str(_SOURCE)]
         subprocess.run(command, check=True, capture_output=True)
+        ctypes.CDLL(str(folder / "loops.so"))  # what cannot be loaded must not be kept
 
     # What -march=native makes of the source holds for processors like this one.
     key = digest(_SOURCE.read_bytes(), " ".join(_FLAGS), platform.machine(), _processor())

@@ -19,9 +19,10 @@ from ..models.binary import BinaryConv2d, Sign
 from ..models.normalise import Normalise
 from ..models.shift import ShiftConv2d, nearest_powers
 from .calibrate import Grid, Ranges, group_steps, observe, per_channel_symmetric, shared_scale
-from .factors import fold_scale, fold_sign
-from .formats import Format, signed, unsigned
+from .factors import Factors, fold_scale, fold_sign
+from .formats import Format, format_for, signed, unsigned
 from .program import (
+    SCORE_BYTE,
     SHIFT_MAX,
     ArgMax,
     AveragePool,
@@ -581,9 +582,22 @@ class _Lowering:
         if value.relu or value.residual is not None:
             raise UserError("class scores must not pass a ReLU or a residual addition")
         step = float(np.abs(value.gain).max()) or 1.0
-        scores = self._requantise(self._name("scores"), value, step, score_format(self._format(value.op)))
+        scores = self._requantise(self._name("scores"), value, step, self._score_format(value, step))
         self.origins[scores.op] = _node(node).name
         self._emit(ArgMax(name=self._name("argmax"), source=scores.op))
+
+    def _score_format(self, value: _Pending, step: float) -> Format:
+        """Whole bytes in which no sum of the formats can saturate, whatever the biases."""
+        acc = self._format(value.op)
+        least = score_format(acc)
+        try:
+            found = self._folded(value, step)
+        except ValueError:
+            return least  # said where the scores are requantised
+        ends = [(bound * found.multiplier + found.offset) >> found.shift for bound in (acc.lo, acc.hi)]
+        needed = format_for(min(int(end.min()) for end in ends), max(int(end.max()) for end in ends))
+        bits = needed.bits + (not needed.signed)
+        return signed(max(least.bits, -(-bits // SCORE_BYTE) * SCORE_BYTE))
 
     # Who reads what
 
@@ -702,11 +716,7 @@ class _Lowering:
 
     def _requantise(self, name: str, value: _Pending, step: float, fmt: Format) -> _Stored:
         try:
-            factors = fold_scale(
-                gain=value.gain / step, centre=value.centre, bias=value.bias / step,
-                residual=value.residual.step / step if value.residual else 0.0, accumulator=self._format(value.op),
-                terms=self.scheme.terms,
-            )  # fmt: skip
+            factors = self._folded(value, step)
         except ValueError as error:
             raise UserError(f"requantising {value.op!r}: {error}") from error
         self._emit(
@@ -719,6 +729,13 @@ class _Lowering:
             step,
         )  # fmt: skip
         return _Stored(op=name, step=step)
+
+    def _folded(self, value: _Pending, step: float) -> Factors:
+        return fold_scale(
+            gain=value.gain / step, centre=value.centre, bias=value.bias / step,
+            residual=value.residual.step / step if value.residual else 0.0, accumulator=self._format(value.op),
+            terms=self.scheme.terms,
+        )  # fmt: skip
 
     def _emit(self, op: Op, step: float | None = None) -> str:
         assert op.name not in self.ops

@@ -353,6 +353,8 @@ def infer(op: Op, before: Mapping[str, tuple[Shape, Format]], ops: Mapping[str, 
             _check_threshold(op, shape, fmt)
             return shape, op.format
         case Concat():
+            if not isinstance(op.others, tuple):
+                raise ValueError(f"others must be a tuple of names, not {op.others!r}")
             for name in op.others:
                 if before[name][1] != fmt or before[name][0][1:] != shape[1:]:
                     other = f"{name} ({before[name][1]}, {before[name][0]})"
@@ -465,11 +467,20 @@ def _check_threshold(op: Threshold, shape: Shape, fmt: Format) -> None:
 
 
 def _check_never_saturates(name: str, ops: Mapping[str, Op], before: Mapping[str, tuple[Shape, Format]]) -> None:
-    op = ops[name]
-    while isinstance(op, Flatten):
-        op = ops[op.source]
-    if not isinstance(op, Requantise):
-        return
+    follow, seen = [name], set()
+    while follow:
+        source = follow.pop()
+        op = ops[source]
+        if source in seen:
+            continue
+        seen.add(source)
+        if isinstance(op, Flatten | MaxPool | Concat):
+            follow.extend(Program.sources(op))
+        elif isinstance(op, Requantise):
+            _check_in_range(op, before)
+
+
+def _check_in_range(op: Requantise, before: Mapping[str, tuple[Shape, Format]]) -> None:
     acc = before[op.source][1]
     residual = before[op.residual][1] if op.residual is not None else None
     joined = [residual.lo * op.residual_multiplier, residual.hi * op.residual_multiplier] if residual else [0]

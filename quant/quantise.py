@@ -24,7 +24,7 @@ from .mixed import Sensitivity, choose, layers, mean_bits, sensitivities
 from .program import Program
 from .published import PUBLISHED
 from .scheme import Scheme
-from .trace import Divergence, compare
+from .trace import Comparison, compare
 
 __all__ = [
     "CALIBRATION_IMAGES",
@@ -273,9 +273,7 @@ def evaluate(program: Program, images: data.Images) -> Evaluation:
     return Evaluation(images=len(images), correct=int(np.sum(classes == images.y)), seconds=time.perf_counter() - begin)
 
 
-def trace_program(
-    program: Program, images: data.Images, *, source: str | None, weights: Path | None
-) -> list[Divergence]:
+def trace_program(program: Program, images: data.Images, *, source: str | None, weights: Path | None) -> Comparison:
     """Compare ``program`` with its float network, layer by layer.
 
     Parameters

@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from ..common.errors import UserError
+from ..models.train import to_float
 from . import golden
-from .lower import ORIGINS, batches, trace
+from .lower import ORIGINS, trace
 from .program import Program, Requantise
 
-__all__ = ["Divergence", "compare"]
+__all__ = ["Comparison", "Divergence", "compare"]
+
+_BATCH = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,28 +45,62 @@ class Divergence:
         return asdict(self)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """An integer network beside its float model.
+
+    Attributes
+    ----------
+    images : on which both ran
+    agreement : share of them that both classify alike
+    rows : one per stored tensor, in order of execution
+    """
+
+    images: int
+    agreement: float
+    rows: tuple[Divergence, ...]
+
+
 class _Values(fx.Interpreter):
     """Runs a traced network and keeps the values of some nodes."""
 
     def __init__(self, traced: fx.GraphModule, wanted: set[str]):
         super().__init__(traced)
         self.wanted = wanted
-        self.kept: dict[str, list[NDArray[np.float32]]] = {}
+        self.kept: dict[str, NDArray[np.float64]] = {}
 
     def run_node(self, n: fx.Node) -> object:
         result = super().run_node(n)
         if n.name in self.wanted and isinstance(result, Tensor):
-            self.kept.setdefault(n.name, []).append(result.detach().numpy())
+            self.kept[n.name] = result.detach().double().numpy()
         return result
 
 
-def compare(program: Program, module: nn.Module, images: NDArray[np.uint8]) -> list[Divergence]:
-    """One row per stored tensor of ``program``, in order of execution.
+@dataclass(kw_only=True)
+class _Sums:
+    """What a row is made of, batch by batch."""
+
+    count: int = 0
+    squared: float = 0.0
+    difference: float = 0.0
+    power: float = 0.0
+    clipped: int = 0
+
+    def add(self, ours: NDArray[np.float64], theirs: NDArray[np.float64], clipped: int) -> None:
+        difference = ours - theirs
+        self.count += difference.size
+        self.squared += float(np.square(difference).sum())
+        self.difference += float(difference.sum())
+        self.power += float(np.square(theirs).sum())
+        self.clipped += clipped
+
+
+def compare(program: Program, module: nn.Module, images: NDArray[np.uint8]) -> Comparison:
+    """Run both on ``images`` (N, C, H, W), at least one.
 
     Parameters
     ----------
     module : the float network that ``program`` was lowered from
-    images : (N, C, H, W)
 
     Raises
     ------
@@ -77,35 +114,45 @@ def compare(program: Program, module: nn.Module, images: NDArray[np.uint8]) -> l
             "the program does not say which float values its tensors stand for; quantise it again"
         ) from error
     values = _Values(trace(module), set(origins.values()))
-    with torch.no_grad():
-        for batch in batches(images):
-            values.run(batch)
-    result = golden.run(program, images, trace=True)
-    rows = []
-    for op in program.ops:
-        origin = origins.get(op.name)
-        if origin is None:
-            continue
-        if origin not in values.kept:
-            raise UserError(f"the float network has no value {origin!r}; is it the one that was quantised?")
-        theirs = np.concatenate(values.kept[origin]).astype(np.float64)
-        fmt = program.format(op.name)
-        integers = result.tensors[op.name]
-        step = program.steps.get(op.name)
-        ours = 2.0 * integers - 1 if step is None else integers * step
-        if ours.size != theirs.size:
-            raise UserError(f"{op.name} and {origin!r} differ in shape; is it the network that was quantised?")
-        difference = ours.reshape(theirs.shape) - theirs
-        power = float(np.sqrt(np.square(theirs).mean())) or 1.0
-        top = op.hi if isinstance(op, Requantise) else fmt.hi
-        rows.append(
-            Divergence(
-                operation=op.name,
-                origin=origin,
-                bits=fmt.bits,
-                error=float(np.sqrt(np.square(difference).mean())) / power,
-                bias=float(difference.mean()) / power,
-                clipped=float((integers == top).mean()) if step is not None else 0.0,
-            )
-        )
-    return rows
+    sums = {op.name: _Sums() for op in program.ops if op.name in origins}
+    scores = program.ops[-1].source
+    alike = 0
+    for begin in range(0, len(images), _BATCH):
+        some = images[begin : begin + _BATCH]
+        with torch.no_grad():
+            values.run(to_float(some))
+        result = golden.run(program, some, trace=True)
+        for name, total in sums.items():
+            origin = origins[name]
+            if origin not in values.kept:
+                raise UserError(f"the float network has no value {origin!r}; is it the one that was quantised?")
+            theirs, integers = values.kept[origin], result.tensors[name]
+            if integers.size != theirs.size:
+                raise UserError(f"{name} and {origin!r} differ in shape; is it the network that was quantised?")
+            step = program.steps.get(name)
+            ours = np.asarray(2.0 * integers - 1 if step is None else integers * step, np.float64)
+            total.add(ours.reshape(theirs.shape), theirs, 0 if step is None else _at_top(program, name, integers))
+        if scores in origins:
+            alike += int((result.classes == values.kept[origins[scores]].argmax(1)).sum())
+    return Comparison(
+        images=len(images),
+        agreement=alike / len(images),
+        rows=tuple(_row(program, name, origins[name], total) for name, total in sums.items()),
+    )
+
+
+def _at_top(program: Program, name: str, integers: NDArray[np.int64]) -> int:
+    op = program.by_name[name]
+    return int((integers == (op.hi if isinstance(op, Requantise) else program.format(name).hi)).sum())
+
+
+def _row(program: Program, name: str, origin: str, total: _Sums) -> Divergence:
+    power = float(np.sqrt(total.power / total.count)) or 1.0
+    return Divergence(
+        operation=name,
+        origin=origin,
+        bits=program.format(name).bits,
+        error=float(np.sqrt(total.squared / total.count)) / power,
+        bias=total.difference / total.count / power,
+        clipped=total.clipped / total.count,
+    )

@@ -249,6 +249,7 @@ def test_a_packet_with_the_wrong_class_is_found(tmp_path, dut, fmt):
     trace = violation(PacketContract(dut, fmt), tmp_path, most=20)
     assert trace is not None
 
+
 class WindowContract(wiring.Component):
     """A window, any pixels, pauses and ``go``, and all pixels that came in, by image and place.
 

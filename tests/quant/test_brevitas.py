@@ -176,7 +176,9 @@ class Graph:
         output = f"t{len(self.nodes)}"
         domain = QONNX if kind in ("Quant", "BipolarQuant", "IntQuant", "Trunc") else ""
         name = given.pop("name", f"{kind.lower()}_{len(self.nodes)}")
-        self.nodes.append(helper.make_node(kind, inputs, [output], name=name, domain=given.pop("domain", domain), **given))
+        self.nodes.append(
+            helper.make_node(kind, inputs, [output], name=name, domain=given.pop("domain", domain), **given)
+        )
         return output
 
     def quant(self, x, scale, bits=8, *, zero=0.0, signed=0, narrow=0, rounding="ROUND"):
@@ -184,7 +186,9 @@ class Graph:
         return self.node("Quant", x, *given, signed=signed, narrow=narrow, rounding_mode=rounding)
 
     def dense(self, x, inputs, outputs=3):
-        weight = self.quant(self.constant(np.arange(inputs * outputs).reshape(outputs, inputs) % 7 - 3), 1.0, 4, signed=1)
+        weight = self.quant(
+            self.constant(np.arange(inputs * outputs).reshape(outputs, inputs) % 7 - 3), 1.0, 4, signed=1
+        )
         return self.node("Gemm", x, weight, transB=1)
 
     def saved(self, path, output, classes=3):
@@ -260,7 +264,9 @@ def test_narrow_range_is_kept(tmp_path):
 def test_pools_of_sums_means_of_maps_and_joined_channels(tmp_path):
     g = Graph(shape=(2, 6, 6))
     x = g.quant("x", 1 / 255)
-    weight = g.quant(g.constant(np.random.default_rng(1).normal(size=(4, 2, 3, 3))), np.full((4, 1, 1, 1), 0.25), 4, signed=1)
+    weight = g.quant(
+        g.constant(np.random.default_rng(1).normal(size=(4, 2, 3, 3))), np.full((4, 1, 1, 1), 0.25), 4, signed=1
+    )
     sums = g.node("Conv", x, weight, g.constant([1.0, -1.0, 0.5, 0.0]), pads=[1] * 4, kernel_shape=[3, 3])
     pooled = g.node("MaxPool", sums, kernel_shape=[2, 2], strides=[2, 2])
     stored = g.quant(g.node("Relu", pooled), 0.02)

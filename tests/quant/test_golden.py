@@ -295,6 +295,21 @@ def test_taps_around_a_machine_word_equal_the_loops(kernel):
             assert result.tensors["conv"][1, 1].tolist() == [[taps, taps]]
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("channels", [7, 8, 9, 16])
+def test_bits_of_whole_bytes_per_pixel_equal_the_loops(channels, groups):
+    """Channels that fill bytes are packed before windows repeat them; pads and groups must be packed alike."""
+    rng = np.random.default_rng(channels)
+    inputs = channels * groups
+    chain = Chain((inputs, 4, 3), ONE_BIT)
+    weight = rng.integers(0, 2, (2 * groups, channels, 3, 2))
+    chain.add(Convolution(name="conv", source="stored", kernel="xnor", weight=weight, weight_format=ONE_BIT, stride=2,
+                          padding=1, pad=rng.integers(0, 2, inputs), groups=groups))  # fmt: skip
+    program = chain.program()
+
+    check(program, random_images(program, 3, channels))
+
+
 @pytest.mark.parametrize(
     ("kernel", "is_signed", "bits", "weight_bits"),
     [
@@ -718,12 +733,14 @@ def test_lenet5_equals_the_loops(lenet, digits, kernel, bits):
     check(lenet(kernel, bits), digits.x[:1])
 
 
-def test_images_do_not_depend_on_their_neighbours():
+@pytest.mark.parametrize("size", [1, 2, 32, 66, 67, 68])
+def test_images_do_not_depend_on_their_neighbours(monkeypatch, size):
     """Protects the borders of the batches in which images are executed."""
+    monkeypatch.setattr(golden, "_BATCH_IMAGES", size)
     program = random_program(7)
     images = random_images(program, 67, 7)
 
-    together = golden.run(program, images, trace=True)
+    together = golden.run(program, images, trace=True, threads=1)
 
     alone = [golden.run(program, image[None]) for image in images]
     assert together.scores.tolist() == [result.scores[0].tolist() for result in alone]
@@ -732,10 +749,11 @@ def test_images_do_not_depend_on_their_neighbours():
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_loops_and_threads_change_no_number(seed):
+def test_loops_and_threads_change_no_number(monkeypatch, seed):
     """Compiled or numpy, one thread or three, over batches that are not full: the same scores, classes and tensors."""
     program = random_graph(seed)
     images = random_images(program, 75, seed)
+    monkeypatch.setattr(golden, "_BATCH_IMAGES", 32)
 
     results = [
         golden.run(program, images, trace=True, native=native, threads=threads)

@@ -68,7 +68,7 @@ def same(a, b):
 # The loops that this file believes
 
 
-def naive_patches(x, pad, kernel, stride, padding):
+def naive_patches(x, pad, kernel, stride, padding, align=1):
     count, height, width, channels = x.shape
     x, pad = x.tolist(), pad.tolist()
     rows = []
@@ -79,6 +79,8 @@ def naive_patches(x, pad, kernel, stride, padding):
                 for y, column in itertools.product(range(top, top + kernel[0]), range(left, left + kernel[1])):
                     inside = 0 <= y < height and 0 <= column < width
                     row += [x[n][y][column][c] if inside else pad[c] for c in range(channels)]
+                while len(row) % align:
+                    row.append(0)
                 rows.append(row)
     return rows
 
@@ -105,7 +107,8 @@ def bound_of(name, patches, filters):
 @settings(max_examples=60)
 @given(data=st.data())
 def test_patches_equal_the_plain_loops(loops, data):
-    """Any window, stride, padding and type; the pad of its channel stands where a tap is outside, on every side."""
+    """Any window, stride, padding and type; the pad of its channel stands where a tap is outside, on every side, and
+    zeros fill the row."""
     draw = data.draw
     kind = draw(st.sampled_from(KINDS))
     count, channels = draw(st.integers(0, 3)), draw(st.integers(1, 3))
@@ -116,10 +119,13 @@ def test_patches_equal_the_plain_loops(loops, data):
     x = draw(operands(kind, (count, height, width, channels)))
     pad = draw(operands(kind, channels))
 
-    found = loops.patches(x, pad.astype(draw(st.sampled_from([kind, np.int64]))), kernel, stride, padding)
+    align = draw(st.sampled_from([1, 2, 8, 64]))
 
-    assert found.dtype == kind and found.shape[1:] == (kernel[0] * kernel[1] * channels,)
-    assert found.tolist() == naive_patches(x, pad, kernel, stride, padding)
+    found = loops.patches(x, pad.astype(draw(st.sampled_from([kind, np.int64]))), kernel, stride, padding, align)
+
+    taps = kernel[0] * kernel[1] * channels
+    assert found.dtype == kind and found.ndim == 2 and taps <= found.shape[1] < taps + align
+    assert found.tolist() == naive_patches(x, pad, kernel, stride, padding, align)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -133,8 +139,9 @@ def test_patches_of_views_are_those_of_what_they_show(loops, seed):
         assert not view.flags.c_contiguous
         for kernel, stride, padding in (((1, 1), 1, 0), ((1, 1), 1, 1), ((1, 1), 2, 0), ((3, 2), 2, 1)):
             before = view.copy()
-            found = loops.patches(view, pad, kernel, stride, padding)
-            assert found.tolist() == naive_patches(view, pad, kernel, stride, padding)
+            for align in (1, 2, 3):
+                found = loops.patches(view, pad, kernel, stride, padding, align)
+                assert found.tolist() == naive_patches(view, pad, kernel, stride, padding, align)
             same(view, before)
 
 
@@ -145,9 +152,9 @@ def test_patches_are_the_same_by_both(native, seed):
     count, height, width, channels = (int(rng.integers(low, 20)) for low in (0, 7, 7, 1))
     x, pad = random_operands(rng, kind, (count, height, width, channels)), random_operands(rng, kind, channels)
     kernel = int(rng.integers(1, 8)), int(rng.integers(1, 8))
-    stride, padding = int(rng.integers(1, 5)), int(rng.integers(0, 4))
+    stride, padding, align = int(rng.integers(1, 5)), int(rng.integers(0, 4)), int(rng.choice([1, 8, 64]))
 
-    same(*(kinds.patches(x, pad, kernel, stride, padding) for kinds in (native, NumpyLoops())))
+    same(*(kinds.patches(x, pad, kernel, stride, padding, align) for kinds in (native, NumpyLoops())))
 
 
 # Products
@@ -265,6 +272,41 @@ def test_differing_bits_are_the_same_by_both(native, seed):
     filters[0] = ~patches[0] if count else 0
 
     same(*(kinds.differing(patches, filters) for kinds in (native, NumpyLoops())))
+
+
+# Thresholds
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_thresholds_equal_the_plain_loops(loops, data):
+    """The tie belongs to the threshold; any number of levels to 255, both directions, no image, 64 bits."""
+    draw = data.draw
+    channels, steps = draw(st.integers(1, 3)), draw(st.sampled_from([255]) | st.integers(1, 5))
+    whole = st.sampled_from([-(2**63), 2**63 - 1]) | st.integers(-3, 3) | st.integers(-(2**63), 2**63 - 1)
+    acc = draw(arrays(np.int64, (draw(st.integers(0, 3)), 2, 1, channels), elements=whole))
+    levels = np.sort(draw(arrays(np.int64, (channels, steps), elements=whole)), axis=1)
+    falling = draw(arrays(np.int64, channels, elements=st.integers(0, 1)))
+
+    found = loops.threshold(acc, levels, falling)
+
+    assert found.dtype == np.uint8 and found.shape == acc.shape
+    for index in np.ndindex(*acc.shape):
+        value, row = int(acc[index]), levels[index[-1]].tolist()
+        counted = [level for level in row if (value < level if falling[index[-1]] else value >= level)]
+        assert found[index] == len(counted)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_thresholds_are_the_same_by_both(native, seed):
+    """Also of views."""
+    rng = np.random.default_rng(seed)
+    count, channels, steps = int(rng.integers(0, 9)), int(rng.integers(1, 20)), int(rng.integers(1, 256))
+    acc = rng.integers(-1000, 1000, (count, channels, 7, 5)).transpose(0, 2, 3, 1)
+    levels = np.sort(rng.integers(-1000, 1001, (channels, steps)), axis=1)
+    falling = rng.integers(0, 2, channels)
+
+    same(*(kinds.threshold(acc, levels, falling) for kinds in (native, NumpyLoops())))
 
 
 # Requantise
@@ -460,10 +502,11 @@ def test_a_processor_that_tells_nothing_of_itself_has_a_name_all_the_same(monkey
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_golden_model_gives_the_same_by_both_and_by_any_threads(native, seed):
+def test_golden_model_gives_the_same_by_both_and_by_any_threads(monkeypatch, native, seed):
     """Every tensor of whole networks, over several batches."""
     program = random_graph(100 + seed)
     images = random_images(program, 70, seed)
+    monkeypatch.setattr(golden, "_BATCH_IMAGES", 16)
     first = golden.run(program, images, trace=True, native=True, threads=1)
     for is_native, threads in ((True, 3), (False, 1), (False, 3)):
         other = golden.run(program, images, trace=True, native=is_native, threads=threads)

@@ -9,6 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 from addax.common.errors import UserError
+from addax.models import zoo
 from addax.quant import golden
 from addax.quant.archive import program_bytes
 from addax.quant.export import export
@@ -25,7 +26,7 @@ from qonnx.core.onnx_exec import execute_onnx
 from qonnx.transformation.infer_datatypes import InferDataTypes
 from qonnx.transformation.infer_shapes import InferShapes
 
-KERNELS = ("adder", "mult")
+KERNELS = tuple(kernel for kernel in zoo.KERNELS if zoo.shipped_checkpoint("lenet5", kernel) is not None)
 IMAGES = 100
 
 
@@ -300,6 +301,23 @@ def test_foreign_file_is_refused(tmp_path, content):
 def test_missing_file_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no file at .*none\.onnx; expected an ONNX file"):
         import_onnx(tmp_path / "none.onnx")
+
+
+@pytest.mark.parametrize("make", [qonnx_model, qcdq_model], ids=["qonnx", "qcdq"])
+def test_a_damaged_byte_is_refused_or_changes_nothing(tmp_path, make):
+    """Names and comments may be damaged; an integer never goes unnoticed, and nothing but our error is raised."""
+    program = named("small")
+    content = make(program).SerializeToString()
+    rng = np.random.default_rng(0)
+
+    for place in rng.integers(len(content), size=80):
+        (tmp_path / "x.onnx").write_bytes(content[:place] + rng.bytes(1) + content[place + 1 :])
+        try:
+            again = import_onnx(tmp_path / "x.onnx")
+        except UserError as error:
+            assert "\n" not in str(error)
+        else:
+            assert program_bytes(again) == program_bytes(program)
 
 
 def changed(path, change):

@@ -665,6 +665,10 @@ def test_threshold_counts_up_to_what_its_format_holds():
         ({"format": unsigned(1)}, "3 thresholds do not fit uint1"),
         ({"thresholds": np.tile(np.arange(4), (2, 1))}, "4 thresholds do not fit uint2"),
         ({"format": unsigned(64)}, "format must fit signed 64-bit integers, .* not uint64"),
+        (
+            {"thresholds": np.tile(np.arange(256), (2, 1)), "format": unsigned(9)},
+            "256 thresholds per channel are too many; the limit is 255",
+        ),
         ({"thresholds": np.array([[1, 2, 3], [1, 3, 2]])}, "thresholds of a channel must ascend"),
         ({"thresholds": np.array([[1, 2, 3], [-1, 3, 5]])}, r"thresholds must be in 0\.\.256"),
         ({"thresholds": np.array([[1, 2, 3], [0, 3, 257]])}, r"thresholds must be in 0\.\.256"),

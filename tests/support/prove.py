@@ -14,8 +14,7 @@ CELLS = {
 """The makers' cells as yosys models them."""
 
 FORMAL = (
-    "read_rtlil made.il\nhierarchy -check -top made\nproc\nflatten\nmemory_map\nopt -full\n"
-    "dffunmap\nchformal -lower\n"
+    "read_rtlil made.il\nhierarchy -check -top made\nproc\nflatten\nmemory_map\nopt -full\ndffunmap\nchformal -lower\n"
 )
 """From a component with assertions to cells that `sat` and AIGER know."""
 
