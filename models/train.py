@@ -13,7 +13,7 @@ from .data import Images
 
 __all__ = ["accuracy", "predict", "scores", "to_float", "train"]
 
-_STEP_RATE = 0.01
+_STEP_RATE = 0.1
 """Learning rate of quantisers' steps, relative to that of weights."""
 
 

@@ -224,8 +224,10 @@ class _Lowering:
                     self.values[node] = _Stored(op="pixels", step=1 / 255)
                 case "call_module":
                     self.values[node] = self._module(node)
-                case "call_function" if node.target in (getattr, operator.getitem):
+                case "call_function" if node.target is getattr and node.args[1] == "shape":
                     pass  # the batch size of a view
+                case "call_function" if node.target is operator.getitem and node.args[0] not in self.values:
+                    pass  # of that shape
                 case "call_function":
                     self.values[node] = self._function(node)
                 case "call_method":

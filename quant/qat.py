@@ -71,7 +71,8 @@ class FeatureQuantiser(nn.Module):
 
     def shared(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Weights (O, K) on the grid of the features, and what the clamp took from each filter, (O,)."""
-        step = self._step(weight, weight.numel())
+        # An adder layer's weights have gradients of a set size (models/adder.py), which say nothing about the step.
+        step = self.scaling(weight).detach()
         rounded = self.weights(step, self.zero_point, self.bit_width, weight)
         lo, hi = float(self.format.lo) * step, float(self.format.hi) * step
         lost = (weight - torch.minimum(torch.maximum(weight, lo), hi)).abs().sum(1)

@@ -1,9 +1,10 @@
 # amaranth: UnusedElaboratable=no
-"""The stream contract of every stream block, proved by temporal induction for any input at any time.
+"""The stream contract of every stream block, proved for any input at any time.
 
 No beat is lost, doubled, reordered or changed; a stalled output holds its beat; what has gone in comes out within a
 bound once the way is free. The contract is a queue of parts written here: what enters is appended, what leaves must be
-its head. Payloads of a bit or two suffice, since no block looks at them; the sizes of the blocks are swept.
+its head. Payloads of a bit or two suffice, since no block looks at them; the sizes of the blocks are swept. A packet
+and a window have contracts of their own. The window is proved by reachability, all else by temporal induction.
 """
 
 from dataclasses import replace
@@ -254,8 +255,8 @@ class WindowContract(wiring.Component):
     """A window, any pixels, pauses and ``go``, and all pixels that came in, by image and place.
 
     Every step that leaves is the next one of the plain definition, and all its pixels have come in; so no row is
-    written over before its last use. A group begins only where it may and then does not pause. A full ring apart,
-    nothing waits longer than the padding takes.
+    written over before its last use. A group begins only when ``go`` is up and then does not pause. While pixels and
+    ``go`` are there, nothing stands still for longer than the padding takes.
     """
 
     def __init__(self, dut):
@@ -303,8 +304,8 @@ class WindowContract(wiring.Component):
         m.d.sync += [running.eq(1), pads.eq(self.pads)]
         m.d.comb += Assume(~running | (self.pads == pads))
 
-        # Pixels that came in; `ahead` is by how many images the source is before the steps, -1 when it has yet to
-        # bring rows that a stride leaves over.
+        # Pixels that came in. `ahead` counts the images that are complete here and have not left; -1 when an image has
+        # left before the rows came that its stride leaves over.
         beats = s.height * s.width * s.channels // s.simd
         count = -(-s.rows // s.used_height) + 1
         images = [[Signal(len(self.data), name=f"image{n}_{k}") for k in range(beats)] for n in range(count)]
@@ -368,10 +369,10 @@ TINY = WindowShape(
 WINDOWS = {
     "plain": {},
     "padding": {"height": 1, "width": 1, "padding": 1},
-    "padding of two channels": {"channels": 2, "height": 1, "width": 1, "kernel": (1, 2), "padding": 1, "rows": 2},
+    "padding of two channels": {"channels": 2, "height": 1, "width": 1, "padding": 1},
     "more padding than image": {"height": 1, "width": 1, "kernel": (1, 1), "padding": 1, "rows": 2},
     "a stride less than the window": {"height": 5, "width": 1, "kernel": (3, 1), "stride": 2, "rows": 4},
-    "a stride as large as the window": {"height": 4, "stride": 2},
+    "a stride as large as the window": {"height": 4, "width": 1, "kernel": (2, 1), "stride": 2},
     "a stride beyond the window": {"height": 4, "width": 1, "kernel": (1, 1), "stride": 3},
     "rows and columns left over": {"width": 3, "stride": 2},
     "rows left over while the ring is full": {"height": 2, "width": 1, "kernel": (1, 1), "stride": 2, "rows": 2},
@@ -407,7 +408,7 @@ def test_window(tmp_path, name):
 
 
 class Miscounting(Window):
-    """A window whose write side, or read side, takes the ring for fuller than it is, or for emptier."""
+    """A window whose sides take the ring to hold more or fewer complete rows than it does."""
 
     def __init__(self, shape, *, written, read):
         super().__init__(shape)

@@ -58,8 +58,9 @@ def naive(x, weight, stride, padding):
 
 
 @pytest.mark.parametrize(
-    ("inputs", "outputs", "size", "stride", "padding"), [(1, 1, 1, 1, 0), (2, 3, 3, 1, 1), (3, 2, 3, 2, 1), (2, 4, 2, 1, 0)]
-)  # fmt: skip
+    ("inputs", "outputs", "size", "stride", "padding"),
+    [(1, 1, 1, 1, 0), (2, 3, 3, 1, 1), (3, 2, 3, 2, 1), (2, 4, 2, 1, 0)],
+)
 def test_forward_is_the_sum_of_signed_pixels(inputs, outputs, size, stride, padding):
     layer = BinaryConv2d(inputs, outputs, size, stride=stride, padding=padding).double()
     with torch.no_grad():
@@ -234,7 +235,7 @@ def test_binary_layer_on_features_of_several_bits(padding):
     assert (layer.kernel, layer.weight_format) == ("mult", BITS)
     # -1 on the grid is off by half a step at most, at five taps of a corner of four channels.
     assert np.abs(tensors["c2"] * step - exact).max() <= (0.5 * step * 5 * 4 + 1e-9 if padding else 1e-9)
-    inner = np.s_[:, :, padding:-padding or None, padding:-padding or None]
+    inner = np.s_[:, :, padding : -padding or None, padding : -padding or None]
     assert np.abs(tensors["c2"] * step - exact)[inner].max() < 1e-9
 
 
@@ -245,7 +246,7 @@ def test_binary_padding_on_pixels_is_refused():
         first=BinaryConv2d(1, 4, 3, padding=1), s=Sign(), fc=BinaryConv2d(4, 10, 8), flat=nn.Flatten(),
     )  # fmt: skip
 
-    with pytest.raises(UserError, match="binary layer at 'first' pads with -1, which .* cannot hold"):
+    with pytest.raises(UserError, match=r"binary layer at 'first' pads with -1, which .* cannot hold"):
         lower(net, pictures(5, (1, 8, 8)))
 
 

@@ -303,6 +303,13 @@ def test_bits_behind_padding_are_numbers_there(tmp_path):
     assert [op.kernel for op in program.ops if isinstance(op, Convolution)] == ["mult", "mult"]
 
 
+def test_bits_that_are_scaled_are_the_numbers_that_they_stand_for(tmp_path):
+    g = Graph()
+    bits = g.node("BipolarQuant", g.node("Sub", "x", g.constant(0.5)), g.constant(0.5))
+    moved = g.node("Add", g.node("Mul", bits, g.constant(1.5)), g.constant(0.125))
+    close(g.saved(tmp_path, g.dense(g.node("Flatten", g.quant(moved, 1 / 16, 6, signed=1)), 32)))
+
+
 def test_scores_behind_a_quantiser_are_taken_as_they_are(tmp_path):
     g = Graph()
     sums = g.dense(g.node("Flatten", g.quant("x", 1 / 255)), 32)
@@ -319,15 +326,17 @@ def conv(g, x, *, behind_quantiser=True, **given):
 
 
 REFUSED = {
-    "operation": (lambda g: g.node("Softmax", "x", name="last"), r"unsupported ONNX operation Softmax at node 'last' of "
-                  r".*made\.onnx; supported: Quant, IntQuant, BipolarQuant, Conv"),
-    "domain": (lambda g: g.node("Conv2", "x", name="odd", domain="other"), "unsupported ONNX operation other.Conv2 at node 'odd'"),
+    "operation": (lambda g: g.node("Softmax", "x", name="last"),
+                  r"unsupported ONNX operation Softmax at node 'last' of .*made\.onnx; supported: Quant, IntQuant, B"),
+    "domain": (lambda g: g.node("Conv2", "x", name="odd", domain="other"),
+               "unsupported ONNX operation other.Conv2 at node 'odd'"),
     "trunc": (lambda g: g.node("Trunc", "x", *[g.constant(1.0)] * 4, name="t", signed=1, rounding_mode="FLOOR"),
               "unsupported ONNX operation qonnx.custom_op.general.Trunc at node 't'"),
     "float-weights": (lambda g: conv(g, g.quant("x", 1.0), behind_quantiser=False),
                       "Conv at node 'layer' of .*: weights 'c3' must be a constant behind a quantiser"),
     "float-features": (lambda g: conv(g, conv(g, g.quant("x", 1.0))), "needs a quantiser in front"),
-    "dilation": (lambda g: conv(g, g.quant("x", 1.0), dilations=[2, 2]), "automatic padding and dilation are not supported"),
+    "dilation": (lambda g: conv(g, g.quant("x", 1.0), dilations=[2, 2]),
+                 "automatic padding and dilation are not supported"),
     "stride": (lambda g: conv(g, g.quant("x", 1.0), strides=[1, 2]), "needs equal strides in all directions"),
     "pads": (lambda g: conv(g, g.quant("x", 1.0), pads=[0, 0, 1, 1]), "needs equal pads in all directions"),
     "rounding": (lambda g: g.quant("x", 1.0, rounding="CEIL"), "its rounding mode must be ROUND, not CEIL"),
@@ -338,11 +347,14 @@ REFUSED = {
     "three": (lambda g: sum_of_three(g), "a sum of a ReLU or of three tensors needs a quantiser in between"),
     "zero": (lambda g: g.node("Div", "x", g.constant(0.0)), "it divides by zero"),
     "inverse": (lambda g: g.node("Div", g.constant(1.0), "x"), "a constant divided by features is not linear"),
-    "constant": (lambda g: g.node("Mul", "x", g.constant(np.ones(4))), r"a constant of shape \(4,\) is neither one number nor"),
+    "constant": (lambda g: g.node("Mul", "x", g.constant(np.ones(4))),
+                 r"a constant of shape \(4,\) is neither one number nor"),
     "flatten": (lambda g: g.node("Flatten", "x", axis=2), "it must keep the batch"),
-    "mean": (lambda g: g.node("AveragePool", g.quant("x", 1.0), kernel_shape=[2, 2], pads=[1] * 4), "padding and ceil_mode"),
+    "mean": (lambda g: g.node("AveragePool", g.quant("x", 1.0), kernel_shape=[2, 2], pads=[1] * 4),
+             "padding and ceil_mode"),
     "map": (lambda g: conv(g, g.quant("x", 1.0)), "does not make a program: .*one score per class"),
-    "grids": (lambda g: g.node("Concat", g.quant("x", 1.0), g.quant("x", 2.0), axis=1), "must have one scale, not 1, 2"),
+    "grids": (lambda g: g.node("Concat", g.quant("x", 1.0), g.quant("x", 2.0), axis=1),
+              "must have one scale, not 1, 2"),
 }  # fmt: skip
 
 

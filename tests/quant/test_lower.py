@@ -1,5 +1,6 @@
 """Lowering: trained networks become Programs that decide as the networks do, or are refused with a name."""
 
+import itertools
 import math
 import operator
 
@@ -10,17 +11,17 @@ from addax.common.errors import UserError
 from addax.models import data, zoo
 from addax.models.adder import AdderConv2d
 from addax.models.layers import convolution
+from addax.models.normalise import Normalise
 from addax.models.train import accuracy, predict, to_float
 from addax.quant import golden
 from addax.quant.calibrate import per_channel_symmetric
 from addax.quant.formats import signed, unsigned
 from addax.quant.lower import lower
-from addax.quant.program import AveragePool, Convolution, MaxPool, Requantise
+from addax.quant.program import AveragePool, Concat, Convolution, MaxPool, Requantise
 from addax.quant.quantise import evaluate
 from addax.quant.scheme import Scheme
 from torch import nn
 from torch.nn import functional as F
-
 
 KERNELS = ("adder", "mult")
 WITH_SHIFT = (*KERNELS, "shift")
@@ -127,8 +128,8 @@ def test_lenet5_at_eight_and_sixteen_bits_is_as_good_as_in_float(lenet, digits, 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("bits", range(2, 17))
 def test_lenet5_lowers_at_every_width(lenet, digits, float_accuracy, kernel, bits):
-    """Features have the bits that were asked for, unsigned after a ReLU, and what the last layer reads at least 8; adder
-    weights stand on the grid of their features."""
+    """Features have the bits that were asked for, unsigned after a ReLU, and what the last layer reads at least 8;
+    adder weights stand on the grid of their features."""
     program = lenet(kernel, bits)
 
     hidden = [op for op in program.ops if isinstance(op, Requantise) and op.name != "scores"]
@@ -302,6 +303,11 @@ def chain(*layers, features, **options):
     return Net(flow, **modules, flat=nn.Flatten(), fc=nn.Linear(features, 10), **options)
 
 
+def dense(n, x):
+    """A layer whose input stands beside its output."""
+    return torch.cat([x, n.relu(n.c2(x))], 1)
+
+
 CHAINS = {
     "adder on pixels": lambda: chain(conv("adder", 1, 6), nn.BatchNorm2d(6), nn.ReLU(), features=384),
     "bias": lambda: chain(nn.Conv2d(1, 6, 3), nn.ReLU(), features=216),
@@ -364,6 +370,49 @@ CHAINS = {
         lambda n, x: n.fc(n.flat(n.relu(n.c_out(n.relu(n.c(x)))))),
         c=conv("mult", 1, 4), c_out=conv("mult", 4, 4), relu=nn.ReLU(), flat=nn.Flatten(), fc=nn.Linear(256, 10),
     ),
+    "groups": lambda: chain(
+        conv("mult", 1, 8), nn.ReLU(), nn.Conv2d(8, 12, 3, padding=1, groups=4), nn.BatchNorm2d(12), nn.ReLU(),
+        features=768,
+    ),
+    "depthwise separable": lambda: chain(
+        conv("mult", 1, 8), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False), nn.BatchNorm2d(8),
+        nn.ReLU(), nn.Conv2d(8, 16, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2), features=256,
+    ),
+    "global average pool": lambda: chain(
+        conv("mult", 1, 32), nn.BatchNorm2d(32), nn.ReLU(), conv("mult", 32, 48, stride=2), nn.BatchNorm2d(48),
+        nn.ReLU(), nn.AdaptiveAvgPool2d(1), features=48,
+    ),
+    "normalised": lambda: chain(
+        Normalise([0.3], [0.35]), conv("mult", 1, 6), nn.BatchNorm2d(6), nn.ReLU(), features=384
+    ),
+    "normalised, not for a layer that multiplies": lambda: chain(
+        Normalise([0.3], [0.35]), conv("adder", 1, 8), nn.BatchNorm2d(8), nn.ReLU(), features=512
+    ),
+    "normalised and pooled": lambda: chain(
+        Normalise([0.3], [0.35]), nn.MaxPool2d(3, 1, 1), conv("mult", 1, 8), nn.ReLU(), features=512
+    ),
+    "relu and flatten as methods": lambda: Net(
+        lambda n, x: n.fc(n.c(x).relu().flatten(1)), c=conv("mult", 1, 6), fc=nn.Linear(384, 10)
+    ),
+    "view of the batch size": lambda: Net(
+        lambda n, x: n.fc(n.c(x).relu().view(x.size(0), -1)), c=conv("mult", 1, 6), fc=nn.Linear(384, 10)
+    ),
+    "reshape of the shape": lambda: Net(
+        lambda n, x: n.fc(n.c(x).relu().reshape(x.shape[0], -1)), c=conv("mult", 1, 6), fc=nn.Linear(384, 10)
+    ),
+    "branches side by side": lambda: Net(
+        lambda n, x: n.fc(n.flat(n.relu(n.c3(torch.cat([n.relu(n.c1(x)), n.relu(n.c2(x))], 1))))),
+        c1=conv("mult", 1, 4), c2=conv("adder", 1, 4), c3=conv("mult", 8, 8), relu=nn.ReLU(), flat=nn.Flatten(),
+        fc=nn.Linear(512, 10),
+    ),
+    "pixels beside features": lambda: Net(
+        lambda n, x: n.fc(n.flat(torch.cat([x, n.bn(n.c(x)), n.relu(n.c(x))], dim=1))),
+        c=conv("mult", 1, 3), bn=nn.BatchNorm2d(3), relu=nn.ReLU(), flat=nn.Flatten(), fc=nn.Linear(448, 10),
+    ),
+    "dense connections": lambda: Net(
+        lambda n, x: n.fc(n.flat(dense(n, n.relu(n.c1(x))))),
+        c1=conv("mult", 1, 6), c2=conv("mult", 6, 6), relu=nn.ReLU(), flat=nn.Flatten(), fc=nn.Linear(768, 10),
+    ),
     "a branch that nobody reads": lambda: Net(
         lambda n, x: (n.side(x), n.fc(n.flat(n.relu(n.c(x)))))[1],
         c=conv("mult", 1, 6), side=conv("mult", 1, 2), relu=nn.ReLU(), flat=nn.Flatten(), fc=nn.Linear(384, 10),
@@ -379,6 +428,134 @@ def test_network_decides_as_in_float(fit, train_set, test_set, name):
     program = lower(net, train_set.x[:300], bits=8)
 
     assert agreement(net, program, test_set) >= 0.95
+
+
+def convolved(x, weight, stride=1, padding=0, groups=1):
+    """Sums of products in double precision, tap by tap; outside the image is 0."""
+    count, channels, height, width = x.shape
+    outputs, inputs, size, _ = weight.shape
+    framed = np.zeros((count, channels, height + 2 * padding, width + 2 * padding))
+    framed[:, :, padding : padding + height, padding : padding + width] = x
+    rows, columns = ((n + 2 * padding - size) // stride + 1 for n in (height, width))
+    result = np.zeros((count, outputs, rows, columns))
+    for o, r, c in itertools.product(range(outputs), range(rows), range(columns)):
+        first = o // (outputs // groups) * inputs
+        window = framed[:, first : first + inputs, r * stride : r * stride + size, c * stride : c * stride + size]
+        result[:, o, r, c] = (window * weight[o]).sum((1, 2, 3))
+    return result
+
+
+@pytest.mark.parametrize(("outputs", "groups", "stride"), [(6, 1, 1), (6, 2, 2), (12, 6, 1), (6, 6, 2), (3, 3, 1)])
+def test_filter_reads_the_channels_of_its_own_group(fit, train_set, outputs, groups, stride):
+    """Against sums tap by tap of what is stored: only the weights are rounded, by half of their step at most."""
+    layer = nn.Conv2d(6, outputs, 3, stride=stride, padding=1, groups=groups, bias=False)
+    net = chain(conv("mult", 1, 6), nn.ReLU(), layer, nn.ReLU(), features=outputs * (8 // stride) ** 2).eval()
+
+    program = lower(net, train_set.x[:100], bits=8)
+
+    op = program.by_name["layer2"]
+    assert op.groups == groups and op.weight.shape == (outputs, 6 // groups, 3, 3)
+    tensors = golden.run(program, train_set.x[:10], trace=True).tensors
+    weight = layer.weight.detach().double().numpy()
+    steps = np.abs(weight).max((1, 2, 3), keepdims=True) / 127
+    exact = convolved(tensors["layer0_out"], weight / steps, stride, 1, groups)
+    bound = convolved(tensors["layer0_out"], np.full_like(weight, 0.5), stride, 1, groups)
+    assert (np.abs(tensors["layer2"] - exact) <= bound + 1e-3).all()
+    assert np.abs(tensors["layer2"]).max() > 1000, "the layer must be alive"
+
+
+@pytest.mark.parametrize("mean", [(0.2, 0.6), (0.4914, 0.4465)], ids=["whole", "between"])
+@pytest.mark.parametrize("after", ["convolution", "batch norm"])
+def test_normalised_pixels_meet_the_padding_of_the_framework(mean, after):
+    """Zeros after normalisation are the mean: borders are as near to float as the inside, up to the mean's rounding to
+    a whole pixel."""
+    torch.manual_seed(3)
+    deviation = (0.25, 0.2)
+    net = Net(
+        lambda n, x: n.fc(n.flat(n.relu(n.bn(n.c(n.norm(x))) if after == "batch norm" else n.c(n.norm(x))))),
+        norm=Normalise(mean, deviation), c=nn.Conv2d(2, 4, 3, padding=1), bn=nn.BatchNorm2d(4), relu=nn.ReLU(),
+        flat=nn.Flatten(), fc=nn.Linear(144, 10),
+    ).eval()  # fmt: skip
+    with torch.no_grad():
+        net.bn.running_mean.uniform_(-0.5, 0.5)
+        net.bn.bias.uniform_(-0.5, 0.5)
+        net.bn.weight.uniform_(-1.5, 1.5)
+    images = np.random.default_rng(0).integers(0, 256, (30, 2, 6, 6), dtype=np.uint8)
+
+    program = lower(net, images, scheme=Scheme(bits=16, ranges="max"))
+
+    layer = program.by_name["c"]
+    assert layer.source == "pixels" and layer.pad.tolist() == [round(255 * m) for m in mean]
+    normalised = (images / 255 - np.array(mean).reshape(2, 1, 1)) / np.array(deviation).reshape(2, 1, 1)
+    values = [v.detach().double().numpy() for v in (net.c.weight, net.c.bias)]
+    exact = convolved(normalised, values[0], padding=1) + values[1][:, None, None]
+    gain = np.ones(4)
+    if after == "batch norm":
+        mu, var, gamma, beta = (
+            v.detach().double().numpy() for v in (net.bn.running_mean, net.bn.running_var, net.bn.weight, net.bn.bias)
+        )
+        gain = gamma / np.sqrt(var + net.bn.eps)
+        exact = (exact - mu[:, None, None]) * gain[:, None, None] + beta[:, None, None]
+    stored = golden.run(program, images, trace=True).tensors["c_out"] * program.steps["c_out"]
+    error = np.abs(stored - np.maximum(exact, 0))
+    inside, fine = np.s_[:, :, 1:-1, 1:-1], 2e-3 * exact.max()
+    assert error[inside].max() < fine
+    # A corner reads five taps outside, a side three, each off by the mean's distance to a whole pixel.
+    off = np.abs(np.array(mean) * 255 - layer.pad) / 255 / deviation
+    reach = (np.abs(values[0]).max((2, 3)) * off).sum(1) * 5 * np.abs(gain)
+    assert (error.max((0, 2, 3)) < fine + reach).all()
+    assert mean != (0.2, 0.6) or error.max() < fine
+
+
+def test_mean_that_is_no_pixel_is_refused():
+    """The pixel that stands for a padded zero must exist."""
+    net = Net(
+        lambda n, x: n.fc(n.flat(n.c(n.norm(x)))),
+        norm=Normalise([-0.2], [0.5]), c=nn.Conv2d(1, 2, 3, padding=1), flat=nn.Flatten(), fc=nn.Linear(128, 10),
+    )  # fmt: skip
+
+    with pytest.raises(UserError, match=r"layer at 'c' pads with \[-51\], which are no pixels"):
+        lower(net, np.random.default_rng(0).integers(0, 256, (4, 1, 8, 8), dtype=np.uint8))
+
+
+def test_branches_with_different_grids_come_onto_one(fit, train_set, test_set):
+    """A branch a hundred times larger than the other, one of them signed: the join has one format and one step, and
+    holds the values of both."""
+    net = fit(
+        Net(
+            lambda n, x: n.fc(n.flat(torch.cat([n.relu(n.bn1(n.c1(x))), n.bn2(n.c2(x))], 1))),
+            c1=conv("mult", 1, 4), bn1=nn.BatchNorm2d(4), c2=conv("mult", 1, 4), bn2=nn.BatchNorm2d(4), relu=nn.ReLU(),
+            flat=nn.Flatten(), fc=nn.Linear(512, 10),
+        )
+    )  # fmt: skip
+    with torch.no_grad():
+        net.bn1.weight *= 100
+        net.bn1.bias *= 100
+
+    program = lower(net, train_set.x[:300], scheme=Scheme(bits=16, ranges="max"))
+
+    joined = next(op for op in program.ops if isinstance(op, Concat))
+    parts = (joined.source, *joined.others)
+    assert {(program.format(name), program.steps[name]) for name in (*parts, joined.name)} == {
+        (signed(16), program.steps[joined.name])
+    }
+    tensors = golden.run(program, train_set.x[:50], trace=True).tensors
+    with torch.no_grad():
+        x = to_float(train_set.x[:50])
+        exact = torch.cat([net.relu(net.bn1(net.c1(x))), net.bn2(net.c2(x))], 1).numpy()
+    assert np.abs(tensors[joined.name] * program.steps[joined.name] - exact).max() < 1e-3 * exact.max()
+
+
+@pytest.mark.parametrize("dim", [0, 2, 3, -1])
+def test_concatenation_of_anything_but_channels_is_refused(train_set, dim):
+    net = Net(
+        lambda n, x: n.fc(n.flat(torch.cat([n.c(x), n.c(x)], dim))),
+        c=conv("mult", 1, 2), flat=nn.Flatten(), fc=nn.LazyLinear(10),
+    )  # fmt: skip
+    net(to_float(train_set.x[:1]))
+
+    with pytest.raises(UserError, match=r"concatenation at 'cat' must be of channels \(dimension 1\)"):
+        lower(net, train_set.x[:10])
 
 
 def test_plain_sequential_is_lowered(train_set, test_set):
@@ -611,6 +788,8 @@ def test_batch_norm_without_statistics_is_refused(train_set):
         (lambda n, x: n.fc(n.flat(x.sigmoid())), "unsupported method 'sigmoid'"),
         (lambda n, x: n.fc(x.flatten(2).flatten(1)), "flatten at .* must keep the batch and flatten all the rest"),
         (lambda n, x: n.fc(x.view(-1, 64)), "unsupported method 'view'"),
+        (lambda n, x: n.fc(n.flat(n.conv(x)[:, :1])), "unsupported function 'getitem'"),
+        (lambda n, x: n.fc(n.flat(x.mT)), "unsupported function 'getattr'"),
         (lambda n, x: n.fc(n.flat(x)) + n.weight, "unsupported get_attr 'weight'"),
         (lambda n, x: (n.fc(n.flat(x)),), "expected a tensor in the network's graph"),
         (lambda n, x: n.fc(n.flat(x)).relu(), "class scores must not pass a ReLU"),
@@ -619,8 +798,8 @@ def test_batch_norm_without_statistics_is_refused(train_set):
         (lambda n, x: n.conv(x), "one score per class, not a map of 8x8"),
     ],
     ids=[
-        "function", "method", "flatten-rows", "view", "parameter", "tuple", "method-relu", "relu-scores",
-        "no-classifier", "map",
+        "function", "method", "flatten-rows", "view", "slice", "attribute", "parameter", "tuple", "method-relu",
+        "relu-scores", "no-classifier", "map",
     ],
 )  # fmt: skip
 def test_unsupported_use_is_named(train_set, flow, message):

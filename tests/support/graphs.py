@@ -79,6 +79,22 @@ def wide():
     return finish(b, "adder")
 
 
+def exact():
+    """Scores are sums beyond 2**24 as they are: whatever rounds one of them is found out."""
+    b = Builder(np.random.default_rng(7), (3, 2, 2))
+    b.rescale(unsigned(16))
+    b.emit(Flatten(name="flatten", source=b.last))
+    b.convolution("mult", 6, weight_bits=16)
+    fmt = score_format(b.format())
+    b.emit(
+        Requantise(
+            name="scores", source=b.last, multiplier=np.ones(6, np.int64), offset=np.zeros(6, np.int64), shift=0,
+            format=fmt, lo=fmt.lo, hi=fmt.hi,
+        )
+    )  # fmt: skip
+    return b.program()
+
+
 def small():
     """What QCDQ can say: multiplications of at most 8 bits, pools, a residual addition, padding that is not 0."""
     b = Builder(np.random.default_rng(6), (2, 8, 8))
@@ -126,6 +142,7 @@ NAMED = {
     "shift": lambda: layer("shift", features=unsigned(8), padding=1),
     "shift-16": lambda: layer("shift", features=signed(16), groups=2, stride=2),
     "wide": wide,
+    "exact": exact,
     "small": small,
     **{f"chain{seed}": lambda seed=seed: random_program(seed) for seed in range(6)},
     **{f"graph{seed}": lambda seed=seed: random_graph(seed) for seed in range(16)},
