@@ -142,9 +142,9 @@ def train(
 @click.option("--sensitivity", is_flag=True, help="Show what every layer loses with fewer bits.")
 @click.option("-o", "--out", type=_PATH, required=True, help=".addax file to write.")
 def quantize(
-    source: str, kernel: str | None, weights: Path | None, bits: int | None, data_source: str, calibration: int, ranges: str,
-    groups: int, pow2_steps: bool, terms: int, layer_bits: tuple[str, ...], mean_bits: float | None, sensitivity: bool,
-    out: Path, as_json: bool,
+    source: str, kernel: str | None, weights: Path | None, bits: int | None, data_source: str, calibration: int,
+    ranges: str, groups: int, pow2_steps: bool, terms: int, layer_bits: tuple[str, ...], mean_bits: float | None,
+    sensitivity: bool, out: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Make an integer Program of a trained network."""
     from .quant.archive import save_program
@@ -153,8 +153,8 @@ def quantize(
 
     try:
         scheme = Scheme(
-            bits=_DEFAULT_BITS if bits is None else bits, ranges=ranges, groups=groups, pow2_steps=pow2_steps, terms=terms,
-            layer_bits=dict(_layer_bits(entry) for entry in layer_bits),
+            bits=_DEFAULT_BITS if bits is None else bits, ranges=ranges, groups=groups, pow2_steps=pow2_steps,
+            terms=terms, layer_bits=dict(_layer_bits(entry) for entry in layer_bits),
         )  # fmt: skip
     except ValueError as error:
         raise UserError(str(error)) from error

@@ -78,8 +78,8 @@ def load_checkpoint(path: Path) -> tuple[nn.Module, Recipe]:
     Raises
     ------
     UserError
-        when the file is missing, truncated, foreign, trained at few bits, holds other shapes than its network, or NaN or
-        infinite weights.
+        when the file is missing, truncated, foreign, trained at few bits, or holds other shapes than its network, or
+        NaN or infinite weights.
     """
     tensors, recipe = read_checkpoint(path)
     if recipe.bits is not None:

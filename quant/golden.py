@@ -38,7 +38,7 @@ _BATCH_ELEMENTS = 1 << 19
 """Of the largest tensor of a batch: enough to make calls worth their while, few enough for the caches."""
 _BATCH_IMAGES = 512
 _ALIGN = 64
-"""Terms of an L1 distance that a vector register holds. Rows are filled up with zeros, which are equal and add nothing."""
+"""Terms of an L1 distance that a vector register holds. Zeros fill rows up; they are equal and add nothing."""
 _KINDS = (np.uint8, np.int8, np.int16, np.int32, np.int64)
 
 

@@ -365,7 +365,7 @@ class _Lowering:
 
         The framework pads with zeros after normalisation: with the centre.
         """
-        pixels = np.rint(value.centre - value.bias / value.gain).astype(np.int64)
+        pixels = np.rint(value.centre - value.bias / value.gain).astype(np.int64) * (_geometry(layer, path)[1] > 0)
         if not self._format(value.op).allows(pixels):
             raise UserError(f"layer at {path!r} pads with {pixels.tolist()}, which are no pixels")
         scaled = np.asarray(_weights(layer) * value.gain[None, :, None, None], np.float64)
@@ -416,11 +416,13 @@ class _Lowering:
         deviation = np.sqrt(_numpy(layer.running_var) + layer.eps)
         gamma = _numpy(layer.weight) if layer.affine else np.ones_like(deviation)
         beta = _numpy(layer.bias) if layer.affine else np.zeros_like(deviation)
+        mean = _numpy(layer.running_mean) - value.bias
+        constant = value.gain == 0  # behind another batch norm that switched the channel off
         return replace(
             value,
             gain=value.gain * gamma / deviation,
-            centre=value.centre + (_numpy(layer.running_mean) - value.bias) / value.gain,
-            bias=beta,
+            centre=value.centre + np.divide(mean, value.gain, out=np.zeros_like(mean), where=~constant),
+            bias=beta - np.where(constant, mean * gamma / deviation, 0.0),
         )
 
     def _normalise(self, path: str, layer: Normalise, source: fx.Node) -> _Pending:
@@ -558,19 +560,20 @@ class _Lowering:
         values = [self.values[part] for part in nodes]
         if all(isinstance(value, _Bits) for value in values):
             return _Bits(op=self._joined(node, [value.op for value in values]))
-        stored = [self._stored(part) for part in nodes]
         # All parts come onto the widest of their grids.
-        widest = max(self._format(s.op).bits for s in stored)
-        is_signed = any(self._format(s.op).signed for s in stored)
-        fmt = Format(bits=widest, signed=is_signed)
-        step = max(s.step * self._format(s.op).hi for s in stored) / fmt.hi
+        grids = [self._grid(part) for part in nodes]
+        fmt = Format(bits=max(g.format.bits for g in grids), signed=any(g.format.signed for g in grids))
+        step = max(g.step if g.format == fmt else g.step * g.format.hi / fmt.hi for g in grids)
         same = [
-            s if (self._format(s.op), s.step) == (fmt, step)
-            else self._materialise(part, fmt, step) if isinstance(self.values[part], _Pending)
-            else self._requantise(self._name(f"{s.op}_regrid"), self._pending_of(s), step, fmt)
-            for part, s in zip(nodes, stored, strict=True)
+            self._materialise(part, fmt, step) if isinstance(self.values[part], _Pending)
+            else self._stored(part) if grid == Grid(format=fmt, step=step)
+            else self._regridded(self._stored(part), step, fmt)
+            for part, grid in zip(nodes, grids, strict=True)
         ]  # fmt: skip
         return _Stored(op=self._joined(node, [s.op for s in same], step), step=step)
+
+    def _regridded(self, stored: _Stored, step: float, fmt: Format) -> _Stored:
+        return self._requantise(self._name(f"{stored.op}_regrid"), self._pending_of(stored), step, fmt)
 
     def _joined(self, node: fx.Node, names: list[str], step: float | None = None) -> str:
         name = self._emit(Concat(name=self._name(node.name), source=names[0], others=tuple(names[1:])), step)
@@ -683,8 +686,20 @@ class _Lowering:
                 1.0,
             )
             return _Stored(op=name, step=1.0)
+        grid = self._grid(node)
+        return self._materialise(node, grid.format, grid.step)
+
+    def _grid(self, node: fx.Node) -> Grid:
+        """The grid on which `_stored` holds ``node``."""
+        value = self.values[node]
+        if isinstance(value, _Bits):
+            return Grid(format=signed(2), step=1.0)
+        if isinstance(value, _Stored):
+            return Grid(format=self._format(value.op), step=value.step)
         bits, step = self._wanted(node)
-        return self._materialise(node, unsigned(bits) if value.relu else signed(bits), step)
+        fmt = unsigned(bits) if value.relu else signed(bits)
+        own = self.ranges.step(self.roots.get(node, node).name, fmt, self.scheme) if step is None else step
+        return Grid(format=fmt, step=own)
 
     def _pending(self, node: fx.Node) -> _Pending:
         value = self.values[node]

@@ -19,7 +19,7 @@ class Scheme:
     ----------
     bits : of features, and of the weights of adder and multiplying layers; 2..16
     layer_bits : bits of single layers, by their path in the network; these hold at its edges, too
-    ranges : what part of its values a tensor's grid covers: ``quantile`` of their magnitudes, ``max``, or the range with
+    ranges : what part of its values a tensor's grid covers: ``quantile`` of their magnitudes, ``max``, or what gives
         the smallest mean squared error of the tensor (``mse``) or, in front of an adder layer, of that layer's sums
         (``sums``)
     quantile : share of values that ``quantile`` covers
