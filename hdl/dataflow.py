@@ -14,6 +14,7 @@ from .packet import Packet
 from .plan import Plan, StageBuild, bind
 from .requantise import Requantiser, fetch_in_turn
 from .streams import Narrow, Queue, Widen, elements
+from .threshold import Thresholder
 from .window import Window
 
 __all__ = ["PIPELINE", "STAGE", "Accelerator", "Pipeline", "StageComponent"]
@@ -79,15 +80,15 @@ class StageComponent(wiring.Component):
             m.submodules.gather = gather = Widen(bits=stage.y.bits, count=build.out_count, factor=build.gather)
             wiring.connect(m, gather.o, queue.i)
             entry = gather.i
-        if stage.requantise is None:
+        if not build.activates:
             m.d.comb += [entry.payload.as_value().eq(array.sums), entry.valid.eq(array.done)]
         else:
-            requantiser = self._requantiser(m)
+            activation = self._requantiser(m) if stage.threshold is None else self._thresholder(m)
             m.d.comb += [
-                requantiser.sums.eq(array.sums),
-                requantiser.done.eq(array.done),
-                entry.payload.as_value().eq(requantiser.y),
-                entry.valid.eq(requantiser.valid),
+                activation.sums.eq(array.sums),
+                activation.done.eq(array.done),
+                entry.payload.as_value().eq(activation.y),
+                entry.valid.eq(activation.valid),
             ]
 
         # Room for beats of the array: claimed when a group begins, given back when a beat of the queue has left.
@@ -119,8 +120,18 @@ class StageComponent(wiring.Component):
             pe=build.sums, units=build.plan.requantisers, total=stage.total, offset=stage.offset, result=stage.y,
             factors=self.images.factors, constants=self.images.constants,
             shift=stage.requantise.shift if self.images.fixed else None, prefix=self.prefix,
+            places=1 if stage.kind == "xnor" else 0,  # a binary array counts: acc = 2 * count - K
         )  # fmt: skip
         return requantiser
+
+    def _thresholder(self, m: Module) -> Thresholder:
+        build, stage = self.build, self.build.stage
+        assert self.images.levels is not None
+        m.submodules.threshold = thresholder = Thresholder(
+            pe=build.sums, total=stage.total, levels=build.levels, result=stage.y, image=self.images.levels,
+            prefix=self.prefix,
+        )  # fmt: skip
+        return thresholder
 
 
 class Pipeline(wiring.Component):

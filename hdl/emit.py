@@ -186,8 +186,9 @@ def read_memories(build: "Build", folder: Path | None = None) -> Program:
         if isinstance(op, Convolution) and tensors.weight is not None:
             pad = op.pad if tensors.pad is None else tensors.pad
             changed[op.name] = replace(op, weight=tensors.weight.reshape(op.weight.shape), pad=pad)
-        if stage.stage.requantise is not None:
-            changed[stage.stage.requantise.name] = replace(stage.stage.requantise, **tensors.requantise)
+        for activation in (stage.stage.requantise, stage.stage.threshold):
+            if activation is not None:
+                changed[activation.name] = replace(activation, **tensors.activation)
     try:
         return replace(build.program, ops=tuple(changed.get(op.name, op) for op in build.program.ops))
     except ValueError as error:

@@ -23,7 +23,7 @@ def structural_cost(build: StageBuild) -> float:
     rotation = operands * plan.taps if plan.taps > 1 else 0
     lanes = build.lanes * (stage.x.bits + (stage.weight_format.bits if stage.weight_format else 0))
     sums = build.sums * stage.total.bits * 2
-    requantisers = plan.requantisers * stage.total.bits * 8 if stage.requantise else 0
+    requantisers = plan.requantisers * stage.total.bits * (8 if stage.requantise else 2 * stage.levels)
     return lanes + operands + rotation + sums + requantisers + plan.queue * build.out_count * stage.y.bits / 4
 
 

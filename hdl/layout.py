@@ -28,6 +28,7 @@ class StageImages:
     weights : a word per step of a pixel: groups, window rows, taps, channels, the last fastest
     factors : M and B, a word per output beat of a pixel
     constants : S, lo and hi
+    levels : thresholds and directions, a word per output beat of a pixel
     pad : a word per beat of a padding pixel
     fixed : S is built into the RTL
     """
@@ -35,10 +36,11 @@ class StageImages:
     weights: Image | None
     factors: Image | None
     constants: Image | None
+    levels: Image | None
     pad: Image | None
     fixed: bool
 
-    MEMORIES = ("weights", "factors", "constants", "pad")
+    MEMORIES = ("weights", "factors", "constants", "levels", "pad")
 
     def all(self) -> tuple[Image, ...]:
         """Those that exist."""
@@ -48,7 +50,7 @@ class StageImages:
 def stage_images(build: StageBuild, *, fixed: bool, prefix: str = "addax") -> StageImages:
     """The memory contents of ``build``. Names begin with ``prefix``, so that two accelerators can share a folder."""
     stage = build.stage
-    weights = factors = constants = pad = None
+    weights = factors = constants = levels = pad = None
     if stage.weight is not None and stage.weight_format is not None:
         weights = Image(
             name=f"{prefix}_{stage.name}_weights",
@@ -65,9 +67,10 @@ def stage_images(build: StageBuild, *, fixed: bool, prefix: str = "addax") -> St
     if stage.requantise is not None and stage.offset is not None:
         op = stage.requantise
         multiplier = _array_sign(stage.kind) * op.multiplier
+        offset = op.offset - _taps(build) * op.multiplier
         layout = Factors(offset=stage.offset, units=build.plan.requantisers)
         beats = zip(
-            multiplier.reshape(-1, layout.units).tolist(), op.offset.reshape(-1, layout.units).tolist(), strict=True
+            multiplier.reshape(-1, layout.units).tolist(), offset.reshape(-1, layout.units).tolist(), strict=True
         )
         factors = Image(
             name=f"{prefix}_{stage.name}_factors",
@@ -78,7 +81,15 @@ def stage_images(build: StageBuild, *, fixed: bool, prefix: str = "addax") -> St
         constants = Image(
             name=f"{prefix}_{stage.name}_constants", width=shared.width, words=(shared.pack(op.shift, op.lo, op.hi),)
         )
-    return StageImages(weights=weights, factors=factors, constants=constants, pad=pad, fixed=fixed)
+    if stage.threshold is not None:
+        thresholds, falling = _in_array_terms(build, stage.threshold.thresholds, stage.threshold.falling)
+        units = build.plan.requantisers
+        words = [
+            build.levels.pack(own.tolist(), down.tolist())
+            for own, down in zip(thresholds.reshape(-1, units, stage.levels), falling.reshape(-1, units), strict=True)
+        ]
+        levels = Image(name=f"{prefix}_{stage.name}_levels", width=build.levels.width, words=tuple(words))
+    return StageImages(weights=weights, factors=factors, constants=constants, levels=levels, pad=pad, fixed=fixed)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,19 +100,20 @@ class StageTensors:
     ----------
     weight : (O, I, Kh, Kw)
     pad : (I,)
-    requantise : M, B, S, lo and hi, by the names of the fields of the operation
+    activation : M, B, S, lo and hi of a requantise, or thresholds and directions, by the names of the fields of the
+        operation
     """
 
     weight: NDArray[np.int64] | None
     pad: NDArray[np.int64] | None
-    requantise: dict[str, Any]
+    activation: dict[str, Any]
 
 
 def stage_tensors(build: StageBuild, images: StageImages) -> StageTensors:
     """What ``images``, of the memories of ``build``, hold: the inverse of `stage_images`."""
     stage = build.stage
     weight = pad = None
-    requantise: dict[str, Any] = {}
+    activation: dict[str, Any] = {}
     if images.weights is not None and stage.weight_format is not None:
         weight = _weight_of(build, images.weights.words, stage.weight_format)
     if images.pad is not None:
@@ -110,11 +122,51 @@ def stage_tensors(build: StageBuild, images: StageImages) -> StageTensors:
         layout = Factors(offset=stage.offset, units=build.plan.requantisers)
         beats = [layout.unpack(word) for word in images.factors.words]
         multiplier, offset = (np.array([beat[k] for beat in beats], np.int64).reshape(-1) for k in (0, 1))
-        requantise = {"multiplier": _array_sign(stage.kind) * multiplier, "offset": offset}
+        multiplier = _array_sign(stage.kind) * multiplier
+        activation = {"multiplier": multiplier, "offset": offset + _taps(build) * multiplier}
     if images.constants is not None:
         shift, lo, hi = Constants(result=stage.y).unpack(images.constants.words[0])
-        requantise |= {"shift": shift, "lo": lo, "hi": hi}
-    return StageTensors(weight=weight, pad=pad, requantise=requantise)
+        activation |= {"shift": shift, "lo": lo, "hi": hi}
+    if images.levels is not None:
+        found = [build.levels.unpack(word) for word in images.levels.words]
+        thresholds = np.array([own for word, _ in found for own in word], np.int64)
+        falling = np.array([down for _, word in found for down in word], np.int64)
+        thresholds, falling = _in_program_terms(build, thresholds, falling)
+        activation = {"thresholds": thresholds, "falling": falling}
+    return StageTensors(weight=weight, pad=pad, activation=activation)
+
+
+def _taps(build: StageBuild) -> int:
+    """K where the array counts equal pairs instead of adding signs (``acc = 2 * count - K``), else 0."""
+    return build.window.steps * build.array.pin if build.stage.kind == "xnor" else 0
+
+
+def _in_array_terms(
+    build: StageBuild, thresholds: NDArray[np.int64], falling: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Thresholds for the sums that the array gives.
+
+    ``2 * count - K >= T`` is ``count >= ceil((T + K) / 2)``. The array of an adder kernel gives ``s = -acc``, and
+    ``acc >= T`` is ``not s >= 1 - T``: thresholds change their order and their direction.
+    """
+    if build.stage.kind == "xnor":
+        thresholds = (thresholds + _taps(build) + 1) // 2
+    elif build.stage.kind == "adder":
+        thresholds, falling = (1 - thresholds)[:, ::-1], 1 - falling
+    # What no sum of these widths can reach, or all reach, is said by the ends.
+    return thresholds.clip(build.stage.total.lo, build.stage.total.hi + 1), falling
+
+
+def _in_program_terms(
+    build: StageBuild, thresholds: NDArray[np.int64], falling: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The inverse; of two thresholds with one meaning for a binary kernel, whose sums are all even or all odd, that
+    which a sum can have."""
+    if build.stage.kind == "xnor":
+        return 2 * thresholds - _taps(build), falling
+    if build.stage.kind == "adder":
+        return (1 - thresholds)[:, ::-1], 1 - falling
+    return thresholds, falling
 
 
 def _array_sign(kind: str) -> int:

@@ -9,17 +9,21 @@ from typing import Any
 
 from ..common.errors import UserError
 from ..common.files import read_json
+from ..quant.formats import format_for
 from ..quant.program import Program
 from .fabric import fabric_named
 from .kernels import STRUCTURES
 from .lanes import ArrayShape, Reduce
 from .requantise import LATENCY as REQUANTISE_LATENCY
 from .stages import Stage, stages_of
+from .threshold import LATENCY as THRESHOLD_LATENCY
+from .threshold import Levels
 from .window import WindowShape, ring_rows
 
 __all__ = ["FAMILIES", "Plan", "StageBuild", "StagePlan", "bind", "default_stage_plan", "with_queues"]
 
 FAMILIES = ("dataflow",)
+_STRUCTURES = {"adder": "carry", "mult": "star", "xnor": "count", "shift": "barrel"}
 _OFFSET = ("max",)
 """Structures whose sums hold a constant of the weights besides, which the requantise of a stage does not take away."""
 
@@ -137,7 +141,7 @@ class StageBuild:
         """The array of a stage with weights."""
         assert self.stage.weight_format is not None
         # Without a choice, multipliers are left to synthesis, which has DSP blocks for them.
-        structure = self.plan.structure or {"adder": "carry", "mult": "star"}[self.stage.kind]
+        structure = self.plan.structure or _STRUCTURES[self.stage.kind]
         return ArrayShape(
             kernel=self.stage.kind, structure=structure, fabric=self.fabric, pin=self.plan.simd * self.plan.taps,
             pout=self.plan.pe, x=self.stage.x, w=self.stage.weight_format,
@@ -173,7 +177,18 @@ class StageBuild:
     @property
     def out_count(self) -> int:
         """Elements that leave the array at once."""
-        return self.plan.simd if self.stage.requantise is None else self.plan.requantisers
+        return self.plan.requantisers if self.activates else self.plan.simd
+
+    @property
+    def activates(self) -> bool:
+        """Whether sums become features behind the array, in ``plan.requantisers`` units."""
+        return self.stage.requantise is not None or self.stage.threshold is not None
+
+    @property
+    def levels(self) -> Levels:
+        """Layout of the thresholds."""
+        total = self.stage.total
+        return Levels(level=format_for(total.lo, total.hi + 1), count=self.stage.levels, units=self.plan.requantisers)
 
     @property
     def gather(self) -> int:
@@ -199,6 +214,8 @@ class StageBuild:
     def group_latency(self) -> int:
         """Cycles from the begin of a group to its first beat behind the array."""
         latency = self.window.latency + self.window.steps - 1 + self.array_latency
+        if self.stage.threshold is not None:
+            return latency + THRESHOLD_LATENCY
         return latency + (REQUANTISE_LATENCY if self.stage.requantise is not None else 0)
 
     @property

@@ -7,7 +7,7 @@ dividing ``pe``, take them one after the other.
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -97,11 +97,12 @@ class Requantiser(wiring.Component):
     ----------
     factors, constants : contents of the memories, laid out as `Factors` and `Constants` say
     shift : S where it is fixed in the RTL, None where it is data
+    places : ``acc`` is a sum times two to the power of so many
     """
 
     def __init__(
         self, *, pe: int, units: int, total: Format, offset: Format, result: Format, factors: Image, constants: Image,
-        shift: int | None, prefix: str | None,
+        shift: int | None, prefix: str | None, places: int = 0,
     ):  # fmt: skip
         if units < 1 or pe % units:
             raise ValueError(f"units must divide {pe} rows, not be {units}")
@@ -114,6 +115,7 @@ class Requantiser(wiring.Component):
         self.constants = constants
         self.shift = shift
         self.prefix = prefix
+        self.places = places
         super().__init__(
             {
                 "sums": In(pe * total.bits),
@@ -145,13 +147,14 @@ class Requantiser(wiring.Component):
         pair = layout.width // self.units
         for unit in range(self.units):
             acc = held.word_select(unit, self.total.bits)
+            acc = Cat(Const(0, self.places), acc) if self.places else acc
             acc = acc.as_signed() if self.total.signed else acc
             # M and B come out of block RAM, which takes half a cycle: they get a register before the multiplier.
             factor = Signal(signed(MULTIPLIER_BITS), name=f"factor{unit}")
             operand = Signal(acc.shape(), name=f"operand{unit}")
             early_offset = Signal(signed(self.offset.bits), name=f"early_offset{unit}")
             mine = word.word_select(unit, pair)
-            product = Signal(signed(self.total.bits + MULTIPLIER_BITS + 1), name=f"product{unit}")
+            product = Signal(signed(len(acc) + MULTIPLIER_BITS + 1), name=f"product{unit}")
             offset = Signal(signed(self.offset.bits), name=f"offset{unit}")
             wide = Signal(signed(self.offset.bits + 1), name=f"wide{unit}")
             shifted = Signal(signed(self.offset.bits + 1), name=f"shifted{unit}")

@@ -7,12 +7,22 @@ from numpy.typing import NDArray
 
 from ..common.errors import UserError
 from ..quant.formats import Format
-from ..quant.program import ArgMax, AveragePool, Convolution, Flatten, MaxPool, Op, Program, Requantise, Shape
+from ..quant.program import (
+    ArgMax,
+    AveragePool,
+    Convolution,
+    Flatten,
+    MaxPool,
+    Op,
+    Program,
+    Requantise,
+    Shape,
+    Threshold,
+    weight_values,
+)  # fmt: skip
 from .lanes import sum_format
 
 __all__ = ["Stage", "stages_of"]
-
-_KERNELS = ("adder", "mult")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,11 +37,14 @@ class Stage:
     weight : (O, I, Kh, Kw) in the order of the pixel stream, None for a pool
     window : kernel height and width
     total : format of the sums in the array
-    requantise : None for a max pool
+    requantise, threshold : what makes features of sums, one of them; both None for a max pool
+    offset : format of B in the array's terms
+    levels : thresholds per channel
     """
 
     SHAPE = (
-        "name", "kind", "x", "source", "result", "window", "stride", "padding", "weight_format", "total", "offset", "y",
+        "name", "kind", "x", "source", "result", "window", "stride", "padding", "weight_format", "total", "offset",
+        "levels", "y",
     )  # fmt: skip
     """What the RTL of a reloadable build depends on; the rest is data."""
 
@@ -48,7 +61,9 @@ class Stage:
     weight_format: Format | None
     total: Format
     requantise: Requantise | None
+    threshold: Threshold | None
     offset: Format | None
+    levels: int
     y: Format
 
     @property
@@ -90,14 +105,14 @@ def stages_of(program: Program, *, fixed_weights: bool = False) -> tuple[Stage, 
                 readers = consumers[op.name]
                 if len(readers) > 1:
                     raise _fork(op, len(readers))
-                requantise = readers[0] if readers else None
-                if not isinstance(requantise, Requantise):
-                    raise UserError(f"{op.name} must be followed by a requantise in the dataflow family")
-                if requantise.residual is not None:
-                    raise UserError(f"{requantise.name} joins a residual, which the dataflow family cannot build")
-                stages.append(_accumulating(program, op, requantise, flattened, fixed_weights))
+                activation = readers[0] if readers else None
+                if not isinstance(activation, Requantise | Threshold):
+                    raise UserError(f"{op.name} must be followed by a requantise or thresholds in the dataflow family")
+                if isinstance(activation, Requantise) and activation.residual is not None:
+                    raise UserError(f"{activation.name} joins a residual, which the dataflow family cannot build")
+                stages.append(_accumulating(program, op, activation, flattened, fixed_weights))
                 flattened = None
-                op = requantise
+                op = activation
             case MaxPool():
                 stages.append(_pooling(program, op))
             case ArgMax():
@@ -115,8 +130,9 @@ def _fork(op: Op, readers: int) -> UserError:
 
 
 def _accumulating(
-    program: Program, op: Convolution | AveragePool, requantise: Requantise, flattened: Shape | None, fixed: bool
-) -> Stage:
+    program: Program, op: Convolution | AveragePool, activation: Requantise | Threshold, flattened: Shape | None,
+    fixed: bool,
+) -> Stage:  # fmt: skip
     x = program.format(op.source)
     source = program.shape(op.source)
     lo, hi = program.sum_range(op.name)
@@ -124,10 +140,10 @@ def _accumulating(
         window, stride, padding, weight, weight_format = (op.size, op.size), op.stride, 0, None, None
         kind, pad = "average", np.zeros(source[0], np.int64)
     else:
-        if op.kernel not in _KERNELS or op.groups != 1 or op.weight_format.bits == 1:
+        if op.groups != 1 or (op.weight_format.bits == 1 and op.kernel == "mult"):
             raise UserError(
                 f"{op.name}: the dataflow family cannot build kernel {op.kernel} with {op.groups} groups and weights "
-                f"of {op.weight_format}; it builds {', '.join(_KERNELS)}, one group, two bits or more"
+                f"of {op.weight_format}; it builds one group, and multiplies by weights of two bits or more"
             )
         stride, padding, pad, kind = op.stride, op.padding, op.pad, op.kernel
         weight, weight_format = op.weight, op.weight_format
@@ -140,19 +156,32 @@ def _accumulating(
             pad = np.zeros(source[0], np.int64)
         window = (weight.shape[2], weight.shape[3])
         if fixed:
-            lo, hi = _actual_range(op.kernel, x, weight)
+            lo, hi = _actual_range(op, x)
+        if op.kernel == "xnor":
+            lo, hi = 0, op.taps  # the array counts the pairs that are equal
+    requantise = activation if isinstance(activation, Requantise) else None
+    threshold = activation if isinstance(activation, Threshold) else None
     return Stage(
-        name=op.name, kind=kind, x=x, source=source, result=program.shape(requantise.name), window=window,
+        name=op.name, kind=kind, x=x, source=source, result=program.shape(activation.name), window=window,
         stride=stride, padding=padding, pad=pad, weight=weight, weight_format=weight_format,
-        total=sum_format(kind, lo, hi), requantise=requantise, offset=program.offset_format(requantise),
-        y=requantise.format,
+        total=sum_format(kind, lo, hi), requantise=requantise, threshold=threshold,
+        offset=_offset(program, requantise, kind), levels=0 if threshold is None else threshold.thresholds.shape[1],
+        y=activation.format,
     )  # fmt: skip
 
 
-def _actual_range(kernel: str, x: Format, weight: NDArray[np.int64]) -> tuple[int, int]:
+def _offset(program: Program, op: Requantise | None, kind: str) -> Format | None:
+    """Format of B. A binary array counts, ``acc = 2 * count - K``: there B takes ``-M * K`` as well."""
+    if op is None:
+        return None
+    own = program.offset_format(op)
+    return Format(bits=own.bits + 1, signed=True) if kind == "xnor" else own
+
+
+def _actual_range(op: Convolution, x: Format) -> tuple[int, int]:
     """Range of the sums of these weights for any features."""
-    filters = weight.reshape(len(weight), -1)
-    if kernel == "adder":
+    filters = weight_values(op).reshape(len(op.weight), -1)
+    if op.kernel == "adder":
         return -int(np.maximum(np.abs(filters - x.lo), np.abs(x.hi - filters)).sum(1).max()), 0
     ends = np.stack([filters * x.lo, filters * x.hi])
     return min(0, int(ends.min(0).sum(1).min())), max(0, int(ends.max(0).sum(1).max()))
@@ -164,5 +193,5 @@ def _pooling(program: Program, op: MaxPool) -> Stage:
     return Stage(
         name=op.name, kind="max", x=fmt, source=source, result=program.shape(op.name), window=(op.size, op.size),
         stride=op.stride, padding=op.padding, pad=np.full(source[0], fmt.lo, np.int64), weight=None,
-        weight_format=None, total=fmt, requantise=None, offset=None, y=fmt,
+        weight_format=None, total=fmt, requantise=None, threshold=None, offset=None, levels=0, y=fmt,
     )  # fmt: skip

@@ -89,8 +89,8 @@ def _compare(program: Program, images: NDArray[np.uint8], reference: NDArray[np.
 
 
 def _log_softmax(scores: NDArray[np.floating]) -> NDArray[np.float64]:
-    shifted = scores - scores.max(1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)), np.float64)
+    shifted = scores.astype(np.float64) - scores.max(1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))
 
 
 def mean_bits(rows: Sequence[Sensitivity], widths: dict[str, int]) -> float:

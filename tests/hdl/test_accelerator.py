@@ -9,8 +9,10 @@ from addax.hdl.emit import expected_beats, pack_pixels
 from addax.hdl.plan import bind
 from addax.hdl.schedule import schedule
 from addax.quant import golden
-from networks import random_images, random_plan, random_program
+from networks import random_chain, random_images, random_plan, random_program
 from streaming import transfer
+
+MAKERS = pytest.mark.parametrize("make", [random_program, random_chain])
 
 
 def run_pipeline(program, plan, images, *, stall=0.0, seed=0):
@@ -22,10 +24,11 @@ def run_pipeline(program, plan, images, *, stall=0.0, seed=0):
     return beats, cycles[program.classes :: program.classes + 1]
 
 
+@MAKERS
 @pytest.mark.parametrize("seed", range(24))
-def test_any_network_in_any_fold_equals_the_golden_model_on_time(seed):
+def test_any_network_in_any_fold_equals_the_golden_model_on_time(make, seed):
     """Protects widths, weight order, padding, pooling, requantising, and the cycle model, all at once."""
-    program = random_program(seed)
+    program = make(seed)
     plan = random_plan(program, seed)
     images = random_images(program, 5, seed)
 
@@ -37,11 +40,12 @@ def test_any_network_in_any_fold_equals_the_golden_model_on_time(seed):
     assert ends[-1] - ends[-2] == timing.interval
 
 
+@MAKERS
 @pytest.mark.parametrize("seed", range(100, 108))
 @pytest.mark.parametrize("stall", [0.1, 0.7])
-def test_random_stalls_change_nothing(seed, stall):
+def test_random_stalls_change_nothing(make, seed, stall):
     """Protects the stream contract of every block as they stand in a pipeline."""
-    program = random_program(seed)
+    program = make(seed)
     plan = random_plan(program, seed)
     images = random_images(program, 3, seed)
 
@@ -50,10 +54,11 @@ def test_random_stalls_change_nothing(seed, stall):
     assert beats == expected_beats(program, golden.run(program, images).scores)
 
 
+@MAKERS
 @pytest.mark.parametrize("seed", range(200, 206))
-def test_fixed_weights_are_narrower_and_equal(seed):
+def test_fixed_weights_are_narrower_and_equal(make, seed):
     """Protects the widths that are taken from the actual weights."""
-    program = random_program(seed)
+    program = make(seed)
     plan = random_plan(program, seed, fixed_weights=True)
     loose = bind(program, random_plan(program, seed))
     images = random_images(program, 3, seed)
@@ -65,10 +70,11 @@ def test_fixed_weights_are_narrower_and_equal(seed):
         assert tight.stage.total.bits <= other.stage.total.bits
 
 
+@MAKERS
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1000, 1200))
-def test_many_more_networks(seed):
-    program = random_program(seed)
+def test_many_more_networks(make, seed):
+    program = make(seed)
     plan = random_plan(program, seed)
     images = random_images(program, 4, seed)
 

@@ -12,7 +12,7 @@ from addax.hdl.plan import bind
 from addax.quant import golden
 from addax.quant.formats import Format, signed, unsigned
 from addax.quant.program import Convolution, Requantise
-from networks import random_images, random_plan, random_program
+from networks import random_chain, random_images, random_plan, random_program
 
 SEEDS = (1, 7, 19)
 
@@ -56,11 +56,28 @@ def test_what_stands_in_the_memories_of_a_stage_is_what_was_put_there(seed, fixe
             assert np.array_equal(held.weight, stage.weight)
             assert (held.pad is not None) == (stage.padding > 0)
             assert held.pad is None or np.array_equal(held.pad, stage.pad)
-        for name, value in held.requantise.items():
-            assert np.array_equal(value, getattr(stage.requantise, name)), (stage.name, name)
-        assert held.requantise.keys() == (
-            {"multiplier", "offset", "shift", "lo", "hi"} if stage.requantise is not None else set()
-        )
+        if stage.requantise is not None:
+            assert held.activation.keys() == {"multiplier", "offset", "shift", "lo", "hi"}
+            for name, value in held.activation.items():
+                assert np.array_equal(value, getattr(stage.requantise, name)), (stage.name, name)
+        elif stage.threshold is None:
+            assert not held.activation
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_thresholds_read_back_decide_as_those_that_were_put_there(seed):
+    """A threshold may come back as another one that no sum can tell from it: between two possible sums, or beyond all."""
+    program = random_chain(seed)
+    for build in bind(program, random_plan(program, seed + 100)):
+        stage, held = build.stage, stage_tensors(build, stage_images(build, fixed=False))
+        if stage.threshold is None:
+            continue
+        step = 2 if stage.kind == "xnor" else 1
+        lo, hi = program.sum_range(stage.name)
+        sums = np.arange(lo, hi + 1, step)[:, None, None]
+        ours, own = held.activation, stage.threshold
+        assert np.array_equal(ours["falling"], own.falling)
+        assert np.array_equal(sums >= ours["thresholds"], sums >= own.thresholds)
 
 
 @pytest.fixture(scope="module")

@@ -514,8 +514,11 @@ def test_mean_that_is_no_pixel_is_refused():
         norm=Normalise([-0.2], [0.5]), c=nn.Conv2d(1, 2, 3, padding=1), flat=nn.Flatten(), fc=nn.Linear(128, 10),
     )  # fmt: skip
 
+    images = np.random.default_rng(0).integers(0, 256, (4, 1, 8, 8), dtype=np.uint8)
     with pytest.raises(UserError, match=r"layer at 'c' pads with \[-51\], which are no pixels"):
-        lower(net, np.random.default_rng(0).integers(0, 256, (4, 1, 8, 8), dtype=np.uint8))
+        lower(net, images)
+    net.c, net.fc = nn.Conv2d(1, 2, 3), nn.Linear(72, 10)
+    assert lower(net, images).by_name["c"].pad.tolist() == [0], "without padding there is no such pixel"
 
 
 def test_branches_with_different_grids_come_onto_one(fit, train_set, test_set):
@@ -539,6 +542,8 @@ def test_branches_with_different_grids_come_onto_one(fit, train_set, test_set):
     assert {(program.format(name), program.steps[name]) for name in (*parts, joined.name)} == {
         (signed(16), program.steps[joined.name])
     }
+    read = {source for op in program.ops for source in program.sources(op)}
+    assert {op.name for op in program.ops} - read == {"argmax"}, "no branch is stored on a grid of its own, too"
     tensors = golden.run(program, train_set.x[:50], trace=True).tensors
     with torch.no_grad():
         x = to_float(train_set.x[:50])
@@ -605,6 +610,21 @@ def test_channel_that_batch_norm_switches_off_is_a_constant(fit, train_set, test
     constant = np.unique(tensors["layer0_out"][:, 2])
     assert constant.size == 1
     assert constant[0] * program.steps["layer0_out"] == pytest.approx(0.7, abs=program.steps["layer0_out"])
+
+
+def test_batch_norm_behind_a_channel_that_another_switched_off(fit, train_set):
+    """Its constant goes on into the second batch norm; there is nothing to divide by."""
+    net = fit(chain(conv("mult", 1, 6), nn.BatchNorm2d(6), nn.BatchNorm2d(6), nn.ReLU(), features=384))
+    with torch.no_grad():
+        net.layer1.weight[2], net.layer1.bias[2] = 0.0, 0.7
+        net.layer2.running_mean[2], net.layer2.running_var[2] = 0.2, 0.25
+        net.layer2.weight[2], net.layer2.bias[2] = 1.5, 0.1
+
+    program = lower(net, train_set.x[:300])
+
+    constant = np.unique(golden.run(program, train_set.x[:8], trace=True).tensors["layer0_out"][:, 2])
+    step = program.steps["layer0_out"]
+    assert constant.size == 1 and constant[0] * step == pytest.approx((0.7 - 0.2) / 0.5 * 1.5 + 0.1, abs=step)
 
 
 # Residual networks

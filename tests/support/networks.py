@@ -179,6 +179,37 @@ def random_program(seed):
     return b.program()
 
 
+def random_chain(seed):
+    """As `random_program`, of all four kernels, with thresholds as well as requantises in between."""
+    rng = np.random.default_rng(seed)
+    b = Builder(rng, (int(rng.integers(1, 4)), int(rng.integers(3, 7)), int(rng.integers(3, 7))))
+
+    def kernel():
+        return "xnor" if b.format() == unsigned(1) else str(rng.choice(["adder", "mult", "shift"]))
+
+    def activate():
+        bits = int(rng.integers(1, 4))
+        if rng.random() < 0.6:
+            b.threshold(unsigned(bits))
+        else:
+            b.rescale(unsigned(bits + 1) if rng.random() < 0.7 else signed(bits + 1))
+
+    for _ in range(int(rng.integers(1, 4))):
+        _, height, width = b.shape()
+        size = int(rng.integers(1, min(4, height + 1, width + 1)))
+        b.convolution(
+            kernel(), int(rng.integers(1, 7)), size, int(rng.integers(1, 3)), int(rng.integers(0, size)),
+            int(rng.integers(2, 9)),
+        )  # fmt: skip
+        activate()
+        if min(b.shape()[1:]) >= 2 and rng.random() < 0.4:
+            b.emit(MaxPool(name=f"pool{len(b.ops)}", source=b.last, size=2, stride=int(rng.integers(1, 3))))
+    b.emit(Flatten(name="flatten", source=b.last))
+    b.convolution(kernel(), int(rng.integers(1, 6)), weight_bits=int(rng.integers(2, 9)))
+    b.requantise(None, scores=True)
+    return b.program()
+
+
 def random_graph(seed):
     """Branches that meet again as residual or side by side, of every kernel and operation; pools of sums, too."""
     rng = np.random.default_rng(seed)
@@ -226,7 +257,7 @@ def random_graph(seed):
     return b.program()
 
 
-LANES = {"adder": ["2a", "1c1a", "carry"], "mult": ["booth", "rows", "star"]}
+LANES = {"adder": ["2a", "1c1a", "carry"], "mult": ["booth", "rows", "star"], "xnor": ["count"], "shift": ["barrel"]}
 """Structures that a stage may have."""
 
 
