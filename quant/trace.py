@@ -119,8 +119,12 @@ def compare(program: Program, module: nn.Module, images: NDArray[np.uint8]) -> C
     alike = 0
     for begin in range(0, len(images), _BATCH):
         some = images[begin : begin + _BATCH]
-        with torch.no_grad():
-            values.run(to_float(some))
+        try:
+            with torch.no_grad():
+                values.run(to_float(some))
+        except (RuntimeError, IndexError) as error:
+            shape, reason = "x".join(map(str, some.shape[1:])), str(error).strip().splitlines()[0]
+            raise UserError(f"the float network cannot take images of {shape}: {reason}") from error
         result = golden.run(program, some, trace=True)
         for name, total in sums.items():
             origin = origins[name]

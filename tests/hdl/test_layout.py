@@ -66,7 +66,7 @@ def test_what_stands_in_the_memories_of_a_stage_is_what_was_put_there(seed, fixe
 
 @pytest.mark.parametrize("seed", range(24))
 def test_thresholds_read_back_decide_as_those_that_were_put_there(seed):
-    """A threshold may come back as another one that no sum can tell from it: between two possible sums, or beyond all."""
+    """A threshold may come back as another that no sum can tell from it: between two possible sums, or beyond all."""
     program = random_chain(seed)
     for build in bind(program, random_plan(program, seed + 100)):
         stage, held = build.stage, stage_tensors(build, stage_images(build, fixed=False))
