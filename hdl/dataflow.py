@@ -7,6 +7,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..quant.program import Program
+from .entry import Entry, entry_of
 from .lanes import FoldedArray, Reduce
 from .layout import StageImages, stage_images
 from .memory import Rom, Table
@@ -158,6 +159,10 @@ class Pipeline(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         source, bits = wiring.flipped(self.i), 8
+        if (op := entry_of(self.program)) is not None:
+            m.submodules.entry = entry = Entry(op, channels=self.channels)
+            wiring.connect(m, source, entry.i)
+            source, bits = entry.o, op.format.bits
         split = self.channels // self.builds[0].plan.simd
         for build in self.builds:
             name = build.stage.name

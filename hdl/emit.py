@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ..common.templates import render
 from ..quant import golden
 from ..quant.archive import load_program, program_bytes
 from ..quant.program import Convolution, Op, Program
+from .entry import entry_of
 from .layout import StageImages, stage_images, stage_tensors
 from .memory import Image
 from .packet import packet_bits
@@ -246,6 +247,14 @@ def hex_lines(words: Iterable[int], bits: int) -> str:
     return "".join(f"{int(word):0{digits}x}\n" for word in words)
 
 
+def _same_entry(one: Op | None, other: Op | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return type(one) is type(other) and all(
+        np.array_equal(getattr(one, item.name), getattr(other, item.name)) for item in fields(one)
+    )
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Build:
     """An opened BUILD folder."""
@@ -282,6 +291,8 @@ class Build:
             raise UserError("this build is sized for its own weights; generate it without --fixed-weights")
         if program.input.shape != self.program.input.shape or program.score_format != self.program.score_format:
             raise UserError("the program does not fit the build: it has another input or other scores than the build")
+        if not _same_entry(entry_of(program), entry_of(self.program)):
+            raise UserError("the program does not fit the build: its input operation, a part of the RTL, is another")
         ours, theirs = ([build.stage for build in bind(p, self.plan)] for p in (self.program, program))
         for have, want in zip(theirs, ours, strict=True):
             for aspect in Stage.SHAPE:

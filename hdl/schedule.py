@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..quant.program import Program
+from .entry import entry_latency, entry_of
 from .plan import StageBuild
 
 __all__ = ["Schedule", "StageTiming", "schedule"]
@@ -89,7 +90,7 @@ def schedule(builds: tuple[StageBuild, ...], program: Program) -> Schedule:
     input and output beats.
     """
     channels, height, width = program.input.shape
-    beats = np.arange(height * width, dtype=np.int64)
+    beats = np.arange(height * width, dtype=np.int64) + entry_latency(entry_of(program))
     split = channels // builds[0].plan.simd
     interval = max(len(beats), program.classes + 1)
     timings = []

@@ -99,6 +99,8 @@ def stages_of(program: Program, *, fixed_weights: bool = False) -> tuple[Stage, 
             raise _fork(op, len(following))
         op = following[0]
         match op:
+            case Requantise() | Threshold() if op is program.ops[1]:
+                pass  # the input operation, see `entry`
             case Flatten():
                 flattened = program.shape(op.source)
             case Convolution() | AveragePool():
@@ -140,11 +142,8 @@ def _accumulating(
         window, stride, padding, weight, weight_format = (op.size, op.size), op.stride, 0, None, None
         kind, pad = "average", np.zeros(source[0], np.int64)
     else:
-        if op.groups != 1 or (op.weight_format.bits == 1 and op.kernel == "mult"):
-            raise UserError(
-                f"{op.name}: the dataflow family cannot build kernel {op.kernel} with {op.groups} groups and weights "
-                f"of {op.weight_format}; it builds one group, and multiplies by weights of two bits or more"
-            )
+        if op.groups != 1:
+            raise UserError(f"{op.name} has {op.groups} groups; the dataflow family builds convolutions of one group")
         stride, padding, pad, kind = op.stride, op.padding, op.pad, op.kernel
         weight, weight_format = op.weight, op.weight_format
         # A dense layer behind a flatten is a convolution whose window is the whole map: the stream brings that map

@@ -120,7 +120,7 @@ def choose(rows: Sequence[Sensitivity], *, budget: float) -> dict[str, int]:
     def widths() -> dict[str, int]:
         return {layer: table[layer][k].bits for layer, k in at.items()}
 
-    while mean_bits(rows, widths()) > budget:
+    while not mean_bits(rows, widths()) <= budget:  # nor is it at most NaN
         steps = []
         for layer, k in at.items():
             now = table[layer][k]

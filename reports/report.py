@@ -193,7 +193,7 @@ def _stages(build: Build, synthesis: Synthesis | None, power: Power | None) -> l
             "simd": stage.plan.simd,
             "taps": stage.plan.taps,
             "lanes": stage.lanes,
-            "requantisers": stage.plan.requantisers if stage.stage.requantise is not None else 0,
+            "requantisers": stage.plan.requantisers if stage.activates else 0,
             "cycles": timing.interval,
             "busy": timing.busy / build.schedule.interval,
             "macs": stage.stage.macs,

@@ -113,6 +113,10 @@ def test_training_writes_a_checkpoint_that_quantises(run, tmp_path):
     assert status == 0
 
 
+def quantize(*options):
+    return ["quantize", *options, "-o", "x.addax"]
+
+
 MISTAKES = [
     (["quantize", "lenet9", "-o", "x.addax"], "unknown network 'lenet9'; known: lenet5"),
     (["quantize", "lenet5", "--kernel", "nand", "-o", "x.addax"], "unknown kernel 'nand'; known: adder, mult, xnor"),
@@ -126,6 +130,49 @@ MISTAKES = [
     (["quantize", "no.such.module:factory", "-o", "x.addax"], "cannot import 'no.such.module'"),
     (["quantize", "lenet5", "-o", "folder"], "folder is a folder; expected the name of a file to write"),
     (["quantize", "lenet5", "--data", "wide.npz", "-o", "x.addax"], "images of wide.npz are 1x16x18"),
+    (quantize("lenet5", "--ranges", "median"), "ranges must be one of quantile, max, mse, sums, not 'median'"),
+    (quantize("lenet5", "--groups", "0"), "groups must be a positive integer, not 0"),
+    (quantize("lenet5", "--terms", "9"), "terms must be in 0..8, not 9"),
+    (quantize("lenet5", "--layer-bits", "conv2"), "--layer-bits wants LAYER:BITS, for example layer1.0.conv1:6, not"),
+    (quantize("lenet5", "--layer-bits", "conv2:"), "--layer-bits wants LAYER:BITS, for example"),
+    (quantize("lenet5", "--layer-bits", "conv2:-4"), "--layer-bits wants LAYER:BITS, for example"),
+    (quantize("lenet5", "--layer-bits", "conv2:1"), "bits of layer 'conv2' must be in 2..16, not 1"),
+    (quantize("lenet5", "--layer-bits", "fc1:4", "--layer-bits", "fc9:4"), "no convolution 'fc9'; it has conv1, conv2"),
+    (quantize("lenet5", "--calibration", "-5"), "calibration needs a positive number of images, not -5"),
+    (quantize("lenet5", "--calibration", "0"), "calibration needs a positive number of images, not 0"),
+    (quantize("lenet5", "--data", "constant.npz"), "calibration images are constant: every pixel is 7"),
+    (quantize("lenet5", "--data", "white.npz"), "images are saturated: 99.6 % of their pixels are 255"),
+    (
+        quantize("lenet5", "--calibration", "9", "--mean-bits", "2.5"),
+        "a mean of 2.5 bits cannot be reached; the narrowest",
+    ),
+    (quantize("lenet5", "--calibration", "9", "--mean-bits", "nan"), "a mean of nan bits cannot be reached"),
+    (quantize("lfc-w1a1"), "lfc-w1a1 needs its published weights: name the file with --weights"),
+    (quantize("cnv-w1a1"), "cnv-w1a1 needs its published weights: name the file with --weights"),
+    (quantize("addernet-resnet20"), "addernet-resnet20 needs its published weights: name the file with --weights"),
+    (quantize("lfc-w1a1", "--kernel", "xnor"), "lfc-w1a1 has a kernel of its own; leave --kernel out"),
+    (
+        quantize("addernet-resnet20", "--kernel", "adder"),
+        "addernet-resnet20 has a kernel of its own; leave --kernel out",
+    ),
+    (quantize("cnv-w1a1", "--weights", "gone.npz"), "no file at gone.npz; expected a .npz of decoded weights"),
+    (quantize("lfc-w1a1", "--weights", "wide.npz"), "wide.npz does not fit: missing W0; missing W1"),
+    (
+        quantize("addernet-resnet20", "--weights", "gone.pth"),
+        "no file at gone.pth; expected the authors' ResNet20-AdderNet",
+    ),
+    (
+        quantize("addernet-resnet20", "--weights", "garbage.safetensors"),
+        "is broken, or holds other objects than tensors",
+    ),
+    (["evaluate", "NET", "--data", "digits", "--float", "lenet5"], "--float and --weights go with --trace"),
+    (["evaluate", "NET", "--data", "digits", "--weights", "w.safetensors"], "--float and --weights go with --trace"),
+    (["evaluate", "NET", "--data", "digits", "--trace", "--float", "lenet9"], "unknown network 'lenet9'; known:"),
+    (["evaluate", "NET", "--data", "digits", "--trace", "--float", "gone.safetensors"], "no file at gone.safetensors"),
+    (
+        ["evaluate", "NET", "--data", "digits", "--trace", "--float", "torch.nn:Flatten"],
+        "the float network has no value",
+    ),
     (["evaluate", "missing.addax", "--data", "digits"], "no file at missing.addax; expected an .addax file"),
     (["evaluate", "garbage.safetensors", "--data", "digits"], "is not an .addax file"),
     (["evaluate", "truncated.addax", "--data", "digits"], "truncated.addax is not an .addax file"),
@@ -174,6 +221,11 @@ def test_a_mistake_ends_in_one_line_and_leaves_nothing(run, net, build, tmp_path
     (tmp_path / "garbage.safetensors").write_bytes(b"\x00" * 100)
     (tmp_path / "truncated.addax").write_bytes(net.read_bytes()[:-1000])
     (tmp_path / "net.onnx").write_bytes(b"")
+    grey = np.full((4, 16, 16), 7, np.uint8)
+    np.savez(tmp_path / "constant.npz", train_x=grey, train_y=np.arange(4), test_x=grey, test_y=np.arange(4))
+    white = np.full((4, 16, 16), 255, np.uint8)
+    white[:, 0, 0] = 0
+    np.savez(tmp_path / "white.npz", train_x=white, train_y=np.arange(4), test_x=white, test_y=np.arange(4))
     wide = np.zeros((4, 16, 18), np.uint8)
     np.savez(tmp_path / "wide.npz", train_x=wide, train_y=np.arange(4), test_x=wide, test_y=np.arange(4))
     before = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*"))
@@ -185,6 +237,124 @@ def test_a_mistake_ends_in_one_line_and_leaves_nothing(run, net, build, tmp_path
     assert len(lines) == 1, err
     assert lines[0].startswith("addax: ") and message in lines[0]
     assert sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*")) == before
+
+
+TRACE_KEYS = {"operation", "origin", "bits", "error", "bias", "clipped"}
+SENSITIVITY_KEYS = {"layer", "weights", "bits", "agreement", "divergence"}
+
+
+def test_trace_of_a_program_beside_its_float_network(run, net):
+    """The keys of the documentation, and a table for people; what the network was made of is in the file."""
+    status, out, _ = run("evaluate", net, "--data", "digits", "--trace", "--limit", "50", "--json")
+
+    value = json.loads(out)
+    assert status == 0
+    assert {"images", "correct", "accuracy", "traced_images", "agreement", "trace"} <= set(value)
+    assert (value["images"], value["traced_images"]) == (50, 50) and value["agreement"] >= 0.98
+    assert all(set(row) == TRACE_KEYS for row in value["trace"])
+    assert [row["operation"] for row in value["trace"]] == [
+        "conv1_out", "pool1", "conv2_out", "pool2", "flatten", "fc1_out", "fc2_out", "scores",
+    ]  # fmt: skip
+    assert all(0 < row["error"] < 0.1 for row in value["trace"])
+
+    status, out, _ = run("evaluate", net, "--data", "digits", "--trace", "--float", "lenet5")
+    assert status == 0
+    assert "of 200 images alike" in out and "conv2_out" in out and "relu2" in out, "enough for a mean"
+
+
+def test_table_of_sensitivities(run, tmp_path):
+    """Five layers at five widths, with their keys; with --json nothing else is on standard output."""
+    arguments = ["quantize", "lenet5", "--calibration", "20", "--sensitivity", "-o", tmp_path / "x.addax"]
+
+    status, out, _ = run(*arguments, "--json")
+
+    value = json.loads(out)
+    assert status == 0 and (tmp_path / "x.addax").is_file()
+    rows = value["sensitivity"]
+    assert all(set(row) == SENSITIVITY_KEYS for row in rows)
+    assert [(row["layer"], row["bits"]) for row in rows] == [
+        (layer, bits) for layer in ("conv1", "conv2", "fc1", "fc2", "fc3") for bits in (8, 6, 5, 4, 3)
+    ]
+    assert {row["layer"]: row["weights"] for row in rows}["conv2"] == 16 * 6 * 25
+    assert "layer_bits" not in value, "a table alone chooses nothing"
+
+    status, out, _ = run(*arguments)
+    assert status == 0
+    assert all(name in out for name in ("conv2", "3 bit", "millinats"))
+
+
+def test_widths_of_layers_under_a_budget(run, tmp_path):
+    """A mean of five bits per weight, in the file and not only on paper; as one layer's bits may be said by hand."""
+    from addax.quant.archive import load_program
+    from addax.quant.program import Convolution
+
+    status, out, _ = run(
+        "quantize", "lenet5", "--calibration", "60", "--mean-bits", "5", "-o", tmp_path / "x.addax", "--json"
+    )
+
+    value = json.loads(out)
+    assert status == 0 and len(value["sensitivity"]) == 25
+    chosen = dict(entry.rsplit(":", 1) for entry in value["layer_bits"].split())
+    program = load_program(tmp_path / "x.addax")
+    held = {op.name: op.weight_format.bits for op in program.ops if isinstance(op, Convolution)}
+    assert held == {layer: int(bits) for layer, bits in chosen.items()}
+    weights = {op.name: op.weight.size for op in program.ops if isinstance(op, Convolution)}
+    mean = sum(held[layer] * count for layer, count in weights.items()) / sum(weights.values())
+    assert mean <= 5 and float(value["mean_bits"]) == pytest.approx(mean, abs=1e-3)
+
+    status, out, _ = run("evaluate", tmp_path / "x.addax", "--data", "digits", "--json")
+    assert status == 0 and json.loads(out)["accuracy"] >= 0.97
+
+    by_hand = ["--layer-bits", "fc1:3", "--layer-bits", "conv1:6"]
+    status, _, _ = run("quantize", "lenet5", *by_hand, "-o", tmp_path / "y.addax")
+    own = load_program(tmp_path / "y.addax").by_name
+    assert status == 0
+    assert [own[layer].weight_format.bits for layer in ("conv1", "conv2", "fc1", "fc2", "fc3")] == [6, 8, 3, 8, 8]
+
+
+def test_choices_of_a_scheme_reach_the_program(run, tmp_path):
+    from addax.quant.archive import load_program
+    from addax.quant.program import Concat, Requantise
+
+    status, _, _ = run(
+        "quantize", "lenet5", "--bits", "4", "--groups", "8", "--terms", "2", "--pow2-steps", "--ranges", "max",
+        "--calibration", "50", "-o", tmp_path / "x.addax",
+    )  # fmt: skip
+
+    program = load_program(tmp_path / "x.addax")
+    assert status == 0 and program.metadata["calibration"].startswith("50 images")
+    assert any(isinstance(op, Concat) for op in program.ops)
+    assert {op.terms for op in program.ops if isinstance(op, Requantise)} == {2}
+    assert all(np.log2(program.steps[op.name]).is_integer() for op in program.ops if op.name.endswith("_out"))
+
+
+def test_published_network_of_integers(run, tmp_path):
+    """Its file makes a program without calibration; what belongs to float networks is refused in one line."""
+    rng = np.random.default_rng(0)
+    shapes = [(1024, 832), (1024, 1024), (1024, 1024), (64, 1024)]
+    arrays = {f"W{k}": rng.integers(0, 2, shape, dtype=np.uint8) for k, shape in enumerate(shapes)}
+    arrays |= {f"T{k}": np.full(shape[0], shape[1] // 2, np.int32) for k, shape in enumerate(shapes)}
+    np.savez(tmp_path / "lfc.npz", **arrays)
+    x = rng.integers(0, 256, (10, 28, 28), dtype=np.uint8)
+    np.savez(tmp_path / "images.npz", test_x=x, test_y=np.zeros(10, np.int64))
+    made = ["quantize", "lfc-w1a1", "--weights", tmp_path / "lfc.npz"]
+
+    status, out, _ = run(*made, "-o", tmp_path / "lfc.addax", "--json")
+
+    value = json.loads(out)
+    assert status == 0 and value["network"] == "lfc-w1a1" and value["kernel"] == "xnor" and value["bits"] == "1"
+    evaluate = ["evaluate", tmp_path / "lfc.addax", "--data", tmp_path / "images.npz"]
+    assert run(*evaluate)[0] == 0
+    mistakes = {
+        ("--trace",): "the program does not come from a float network; there is nothing to compare it with",
+        ("--sensitivity",): "lfc-w1a1 is a network of integers already; its widths cannot be chosen",
+        ("--mean-bits", "4"): "lfc-w1a1 is a network of integers already; its widths cannot be chosen",
+    }
+    for options, message in mistakes.items():
+        verb = evaluate if options == ("--trace",) else [*made, "-o", tmp_path / "y.addax"]
+        status, out, err = run(*verb, *options)
+        assert (status, out, err) == (1, "", f"addax: {message}\n")
+    assert not (tmp_path / "y.addax").exists()
 
 
 def test_wrong_usage_ends_with_2(run):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from addax.common.errors import UserError
 from addax.models import zoo
-from addax.models.checkpoint import Recipe, load_checkpoint, save_checkpoint
+from addax.models.checkpoint import Recipe, fit, load_checkpoint, save_checkpoint
 from addax.models.layers import KERNELS
 from addax.models.lenet5 import LeNet5
 from addax.models.train import accuracy, predict
@@ -196,3 +196,43 @@ def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path, name, value):
 
     with refused(f"tensor '{name}' of", "net.safetensors", "NaN or infinite"):
         load_checkpoint(write(tmp_path / "net.safetensors", changed(name, tensor)))
+
+
+# Tensors of whatever source into a network
+
+
+def test_fit_gives_every_tensor_and_evaluation_mode():
+    """Running statistics and counters, too; in any order, and not shared with the source."""
+    source, module = network("shift"), zoo.build("lenet5", kernel="shift", shape=SHAPE, classes=3).train()
+    tensors = dict(reversed(source.state_dict().items()))
+
+    found = fit(module, tensors, "a file", "lenet5")
+
+    assert found is module and not module.training
+    assert all(torch.equal(value, tensors[name]) for name, value in module.state_dict().items())
+    tensors["bn1.running_mean"] += 1
+    assert not torch.equal(module.state_dict()["bn1.running_mean"], tensors["bn1.running_mean"])
+
+
+def test_fit_names_every_tensor_at_fault_in_one_line():
+    tensors = dict(network().state_dict())
+    del tensors["conv2.weight"], tensors["bn1.num_batches_tracked"]
+    tensors["fc3.weight"] = torch.zeros(84, 3, 1, 1)
+    tensors["bn5.bias"] = torch.zeros(())
+    tensors["head.weight"] = torch.full((1,), torch.nan)
+    module = network()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+
+    with refused("a file does not fit lenet5: missing bn1.num_batches_tracked, conv2.weight; unknown head.weight; ",
+                 "fc3.weight is (84, 3, 1, 1) instead of (3, 84, 1, 1)", "bn5.bias is () instead of (3,)"):  # fmt: skip
+        fit(module, tensors, "a file", "lenet5")
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items()), "all or nothing"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_fit_refuses_what_is_no_number(value):
+    tensors = {name: tensor.clone() for name, tensor in network().state_dict().items()}
+    tensors["bn3.running_var"][7] = value
+
+    with refused("tensor 'bn3.running_var' of a file holds NaN or infinite values"):
+        fit(network(), tensors, "a file", "lenet5")

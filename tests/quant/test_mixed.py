@@ -78,8 +78,11 @@ def test_what_the_last_step_saved_too_much_goes_back():
 
 
 def test_budget_that_cannot_be_reached_is_refused():
-    with pytest.raises(UserError, match=r"a mean of 1\.5 bits cannot be reached; the narrowest width tried is 2"):
-        choose(TABLE, budget=1.5)
+    for budget in (1.5, 0, -1, math.nan):
+        with pytest.raises(
+            UserError, match=rf"mean of {budget:g} bits cannot be reached; the narrowest width tried is 2"
+        ):
+            choose(TABLE, budget=budget)
 
 
 WIDTHS = st.lists(st.sampled_from([8, 6, 5, 4, 3, 2]), min_size=1, max_size=5, unique=True)

@@ -180,7 +180,7 @@ def random_program(seed):
 
 
 def random_chain(seed):
-    """As `random_program`, of all four kernels, with thresholds as well as requantises in between."""
+    """As `random_program`, of all four kernels, with thresholds as well as requantises in between and on the pixels."""
     rng = np.random.default_rng(seed)
     b = Builder(rng, (int(rng.integers(1, 4)), int(rng.integers(3, 7)), int(rng.integers(3, 7))))
 
@@ -194,12 +194,14 @@ def random_chain(seed):
         else:
             b.rescale(unsigned(bits + 1) if rng.random() < 0.7 else signed(bits + 1))
 
+    if rng.random() < 0.5:
+        activate()
     for _ in range(int(rng.integers(1, 4))):
         _, height, width = b.shape()
         size = int(rng.integers(1, min(4, height + 1, width + 1)))
         b.convolution(
             kernel(), int(rng.integers(1, 7)), size, int(rng.integers(1, 3)), int(rng.integers(0, size)),
-            int(rng.integers(2, 9)),
+            int(rng.integers(1, 9)),
         )  # fmt: skip
         activate()
         if min(b.shape()[1:]) >= 2 and rng.random() < 0.4:
