@@ -76,9 +76,9 @@ def test_equal_networks_give_equal_files(tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-@pytest.mark.parametrize("kernel", ["adder", "mult"])
-def test_shipped_checkpoint_classifies_the_test_digits(digits, kernel):
-    """What ``addax demo`` stands on: 98.5 % or better, and no less than the file itself claims."""
+@pytest.mark.parametrize("kernel, least", [("adder", 0.985), ("mult", 0.985), ("shift", 0.985), ("xnor", 0.88)])
+def test_shipped_checkpoint_classifies_the_test_digits(digits, kernel, least):
+    """What ``addax demo`` stands on: good enough, and no less than the file itself claims."""
     path = zoo.shipped_checkpoint("lenet5", kernel)
     assert path is not None, f"no checkpoint is shipped for kernel {kernel}"
 
@@ -86,7 +86,7 @@ def test_shipped_checkpoint_classifies_the_test_digits(digits, kernel):
 
     assert (found.network, found.kernel, found.shape, found.data) == ("lenet5", kernel, (1, 16, 16), "digits")
     assert len(digits) == 360
-    assert accuracy(module, digits) >= 0.985
+    assert accuracy(module, digits) >= least
     assert accuracy(module, digits) == pytest.approx(found.accuracy, abs=1 / 360)
 
 

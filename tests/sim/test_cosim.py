@@ -27,7 +27,10 @@ def build_of(lenet, tmp_path_factory, digits):
     return make
 
 
-@pytest.mark.parametrize(("kernel", "bits"), [("adder", 8), ("adder", 16), ("mult", 8)])
+ACCURACY = {"adder": 0.985, "mult": 0.985, "shift": 0.985, "xnor": 0.88}
+
+
+@pytest.mark.parametrize(("kernel", "bits"), [("adder", 8), ("adder", 16), ("mult", 8), ("xnor", 8), ("shift", 8)])
 def test_all_test_images_are_bit_exact_and_on_time(build_of, digits, kernel, bits):
     """Protects the whole way: 360 images, every class score, the predicted interval and latency."""
     build = build_of(kernel, bits)
@@ -37,7 +40,7 @@ def test_all_test_images_are_bit_exact_and_on_time(build_of, digits, kernel, bit
     assert (outcome.images, outcome.mismatches, outcome.class_mismatches) == (360, 0, 0)
     assert outcome.cycles_per_image == build.schedule.interval
     assert outcome.cycles_first_image == build.schedule.latency
-    assert (outcome.classes == digits.y).mean() >= 0.985
+    assert (outcome.classes == digits.y).mean() >= ACCURACY[kernel]
 
 
 @pytest.mark.parametrize("stall", [0.1, 0.5, 0.9])
