@@ -135,6 +135,9 @@ def train(
 @click.option("--calibration", default=300, show_default=True, help="Images that calibrate.")
 @click.option("--ranges", default="mse", show_default=True, help="Of features: quantile, max, mse or sums.")
 @click.option("--groups", default=1, show_default=True, help="Groups of an adder layer's filters with own steps.")
+@click.option(
+    "--sharing", default="lossless", show_default=True, help="How weights join the grid: saturate, union are naive."
+)
 @click.option("--pow2-steps", is_flag=True, help="Steps are powers of two.")
 @click.option("--terms", default=0, show_default=True, help="Requantise by sums of so many powers of two; 0: multiply.")
 @click.option("--layer-bits", multiple=True, metavar="LAYER:BITS", help="Bits of one layer; may be repeated.")
@@ -143,8 +146,8 @@ def train(
 @click.option("-o", "--out", type=_PATH, required=True, help=".addax file to write.")
 def quantize(
     source: str, kernel: str | None, weights: Path | None, bits: int | None, data_source: str, calibration: int,
-    ranges: str, groups: int, pow2_steps: bool, terms: int, layer_bits: tuple[str, ...], mean_bits: float | None,
-    sensitivity: bool, out: Path, as_json: bool,
+    ranges: str, groups: int, sharing: str, pow2_steps: bool, terms: int, layer_bits: tuple[str, ...],
+    mean_bits: float | None, sensitivity: bool, out: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Make an integer Program of a trained network."""
     from .quant.archive import save_program
@@ -153,8 +156,8 @@ def quantize(
 
     try:
         scheme = Scheme(
-            bits=_DEFAULT_BITS if bits is None else bits, ranges=ranges, groups=groups, pow2_steps=pow2_steps,
-            terms=terms, layer_bits=dict(_layer_bits(entry) for entry in layer_bits),
+            bits=_DEFAULT_BITS if bits is None else bits, ranges=ranges, groups=groups, sharing=sharing,
+            pow2_steps=pow2_steps, terms=terms, layer_bits=dict(_layer_bits(entry) for entry in layer_bits),
         )  # fmt: skip
     except ValueError as error:
         raise UserError(str(error)) from error
