@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common.errors import UserError
+from ..models.binary import BinaryConv2d
+from ..models.shift import ShiftConv2d
 from . import golden
 from .lower import Calibration, lower
 from .program import Program
@@ -74,9 +76,14 @@ def sensitivities(
 
 
 def layers(calibration: Calibration) -> dict[str, int]:
-    """Layers whose width can be chosen, and their numbers of weights: all convolutions and dense layers."""
-    state = calibration.traced.state_dict()
-    return {path: state[f"{path}.weight"].numel() for path in calibration.convolutions()}
+    """Layers whose width can be chosen, and their numbers of weights: all but binary and shift layers."""
+    traced = calibration.traced
+    chosen = [
+        path
+        for path in calibration.convolutions()
+        if not isinstance(traced.get_submodule(path), BinaryConv2d | ShiftConv2d)
+    ]
+    return {path: traced.state_dict()[f"{path}.weight"].numel() for path in chosen}
 
 
 def _compare(program: Program, images: NDArray[np.uint8], reference: NDArray[np.floating]) -> tuple[float, float]:

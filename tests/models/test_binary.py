@@ -123,7 +123,7 @@ def test_every_bit_and_score_of_a_binary_network_is_equal(first, second):
     """
     net = settle(binary_network(first, second), pictures(100, SHAPE), signs=(1.0, -1.0, 0.0))
     with torch.no_grad():
-        net.c1.weight[0, 0] = 0.0
+        net.c1.weight[:, 0] = 0.0
     images = pictures(150, SHAPE, seed=1)
     images[0], images[1] = 0, 255
 

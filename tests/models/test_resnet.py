@@ -131,6 +131,8 @@ def test_operations_of_the_lowered_network(settled):
     pool = next(op for op in program.ops if isinstance(op, AveragePool))
     assert (pool.size, program.format(pool.source)) == (4, unsigned(8))
     assert program.classes == 10
+    sizes = {f"layer{k}_2_conv2": (16 * 2 ** (k - 1), 16 // 2 ** (k - 1), 16 // 2 ** (k - 1)) for k in (1, 2, 3)}
+    assert {name: program.shape(name) for name in sizes} == sizes
 
 
 def test_stored_tensors_are_the_float_features(settled):

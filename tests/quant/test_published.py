@@ -46,14 +46,14 @@ def popcount(bits, rows):
 
 
 def lfc_reference(file, pixels):
-    """Bits of the three hidden layers, and classes."""
+    """Bits of the three hidden layers, and by how much the popcounts of ten classes exceed their thresholds."""
     x = np.zeros((len(pixels), 832), np.uint8)
     x[:, :784] = pixels.reshape(len(pixels), -1) >= 128
     hidden = []
     for k in range(3):
         x = (popcount(x, file[f"W{k}"]) > file[f"T{k}"]).astype(np.uint8)
         hidden.append(x)
-    return hidden, (popcount(x, file["W3"]) - file["T3"])[:, :10].argmax(1)
+    return hidden, (popcount(x, file["W3"]) - file["T3"])[:, :10]
 
 
 def windows(x):
@@ -93,15 +93,15 @@ def test_lfc_classifies_mnist_as_published():
     images = data.load(str(shared("mnist")), "test", shape=(1, 28, 28))
     program = lfc_w1a1(shared(LFC))
 
-    classes = golden.run(program, images.x).classes
+    result = golden.run(program, images.x)
 
-    assert int((classes == images.y).sum()) == 9834 and len(images) == 10_000
+    assert int((result.classes == images.y).sum()) == 9834 and len(images) == 10_000
     with np.load(shared(LFC)) as file:
         hidden, expected = lfc_reference(file, images.x[:500])
     tensors = golden.run(program, images.x[:500], trace=True).tensors
     for k, bits in enumerate(hidden):
         assert np.array_equal(tensors[f"sign{k}"][:, :, 0, 0], bits)
-    assert np.array_equal(classes[:500], expected)
+    assert np.array_equal(result.scores[:500], expected)
     assert program.parameters() == 784 * 1024 + 2 * 1024 * 1024 + 10 * 1024, "no column or class that only fills up"
 
 
@@ -142,25 +142,35 @@ READERS = pytest.mark.parametrize("read", SHAPES, ids=["lfc", "cnv"])
 
 def arrays(read, seed=0):
     rng = np.random.default_rng(seed)
-    kinds = {"W": (2, np.uint8), "T": (400, np.int32)}
-    return {name: rng.integers(0, kinds[name[0]][0], s, dtype=kinds[name[0]][1]) for name, s in SHAPES[read].items()}
+    held = {}
+    for name, shape in SHAPES[read].items():
+        taps = SHAPES[read]["W" + name[1:]][1]
+        middle = 0 if read is cnv_w1a1 and name == "T0" else taps // 2  # of a popcount, but for sums of signed pixels
+        held[name] = (
+            rng.integers(0, 2, shape, dtype=np.uint8) if name[0] == "W"
+            else rng.integers(middle - taps // 20, middle + taps // 20, shape, dtype=np.int32)
+        )  # fmt: skip
+    return held
 
 
 @READERS
 def test_random_network_of_the_format_is_read(tmp_path, read):
-    """Without the published files: thresholds that always or never fire, and weights of any kind."""
+    """Without the published files: any weights, and thresholds that never fire, even where all is equal, or always."""
     held = arrays(read)
-    held["T1"][:3] = [32767, -32768, -1]
+    held["T0"][:3] = held["T1"][:3] = [32767, -32768, -1]
     np.savez(tmp_path / "net.npz", **held)
     program = read(tmp_path / "net.npz")
-    images = np.random.default_rng(1).integers(0, 256, (6, *program.input.shape), dtype=np.uint8)
-
-    result = golden.run(program, images, trace=True)
+    images = np.random.default_rng(1).integers(0, 256, (40, *program.input.shape), dtype=np.uint8)
 
     if read is lfc_w1a1:
+        images[0] = 255 * held["W0"][0, :784].reshape(1, 28, 28)
+    result = golden.run(program, images, trace=True)
+
+    assert 0.2 < result.tensors["sign1"].mean() < 0.8, "the bits must be alive"
+    if read is lfc_w1a1:
         hidden, expected = lfc_reference(held, images)
-        assert np.array_equal(result.tensors["sign1"][:, :, 0, 0], hidden[1])
-        assert np.array_equal(result.classes, expected)
+        assert all(np.array_equal(result.tensors[f"sign{k}"][:, :, 0, 0], bits) for k, bits in enumerate(hidden))
+        assert np.array_equal(result.scores, expected)
     else:
         assert np.array_equal(result.scores, cnv_reference(held, images))
     assert program.metadata["bits"] == "1" and program.metadata["file"] == "net.npz"
