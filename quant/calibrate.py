@@ -52,13 +52,11 @@ class Statistics:
     ----------
     quantile : the largest, over batches, of their quantile
     largest : of all
-    count : how many there were
     sample : some of the values themselves, signs included
     """
 
     quantile: float
     largest: float
-    count: int
     sample: Floats
 
     def joined(self, other: "Statistics") -> "Statistics":
@@ -66,7 +64,6 @@ class Statistics:
         return Statistics(
             quantile=max(self.quantile, other.quantile),
             largest=max(self.largest, other.largest),
-            count=self.count + other.count,
             sample=np.concatenate([self.sample, other.sample]),
         )
 
@@ -124,19 +121,11 @@ class Ranges:
 
 
 def _least_error(found: Statistics, fmt: Format) -> float:
-    """The range whose grid is nearest to the values in the mean square.
-
-    The largest value of all, which the sample will have missed, counts for what it is: one among ``count``. On fine
-    grids it decides.
-    """
+    """The range whose grid is nearest to the values in the mean square."""
     bounds = max(found.largest, _SMALLEST) * _CANDIDATES
     values = np.abs(found.sample)
-
-    def squared(values: Floats | float, step: float) -> Floats:
-        return np.square(np.rint(np.asarray(values) / step).clip(0, fmt.hi) * step - values)
-
     errors = [
-        float(squared(values, step).mean() + squared(found.largest, step) / found.count) for step in bounds / fmt.hi
+        float(np.square(np.rint(values / step).clip(0, fmt.hi) * step - values).mean()) for step in bounds / fmt.hi
     ]
     return float(bounds[int(np.argmin(errors))])
 
@@ -160,7 +149,6 @@ class _Observer(fx.Interpreter):
             found = Statistics(
                 quantile=float(np.partition(magnitudes, rank)[rank]),
                 largest=float(magnitudes.max()),
-                count=values.size,
                 sample=values[self.random.integers(0, values.size, min(_SAMPLES, values.size))].astype(np.float64),
             )
             before = self.found.get(n.name)
