@@ -127,21 +127,11 @@ class Requantiser(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        beats = self.pe // self.units
-        held = Signal(self.pe * self.total.bits)
-        left = Signal(range(beats + 1))
-        with m.If(self.done):
-            m.d.sync += [held.eq(self.sums), left.eq(beats)]
-        with m.Elif(left != 0):
-            m.d.sync += [held.eq(held >> (self.units * self.total.bits)), left.eq(left - 1)]
-        busy = [left != 0]
-        for k in range(LATENCY - 1):
-            later = Signal(name=f"busy{k + 1}")
-            m.d.sync += later.eq(busy[-1])
-            busy.append(later)
-        m.d.comb += self.valid.eq(busy[-1])
-
-        word = self._next_factors(m, busy[0])
+        held, taking, valid = hold_in_turn(
+            m, self.sums, self.done, beats=self.pe // self.units, width=self.units * self.total.bits, latency=LATENCY
+        )
+        m.d.comb += self.valid.eq(valid)
+        word = self._next_factors(m, taking)
         shift, lo, hi = self._constants(m)
         layout = Factors(offset=self.offset, units=self.units)
         pair = layout.width // self.units
@@ -185,6 +175,29 @@ class Requantiser(wiring.Component):
             lo, hi = lo.as_signed(), hi.as_signed()
         shift = table.data[:low] if self.shift is None else Const(self.shift, low)
         return shift, lo, hi
+
+
+def hold_in_turn(
+    m: Module, sums: Value, done: Value, *, beats: int, width: int, latency: int
+) -> tuple[Value, Value, Value]:
+    """Keep the sums that come with ``done``; bring them to the lowest ``width`` bits part by part, in ``beats`` cycles.
+
+    Returns
+    -------
+    what is held; whether its lowest part is taken now; the same ``latency - 1`` cycles later, when it leaves
+    """
+    held = Signal(len(sums), name="held")
+    left = Signal(range(beats + 1), name="left")
+    with m.If(done):
+        m.d.sync += [held.eq(sums), left.eq(beats)]
+    with m.Elif(left != 0):
+        m.d.sync += [held.eq(held >> width), left.eq(left - 1)]
+    taking = leaving = left != 0
+    for k in range(latency - 1):
+        later = Signal(name=f"busy{k + 1}")
+        m.d.sync += later.eq(leaving)
+        leaving = later
+    return held, taking, leaving
 
 
 def fetch_in_turn(m: Module, rom: Rom, take: Value) -> Value:

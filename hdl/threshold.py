@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..quant.formats import Format
 from .memory import Image, Rom
-from .requantise import fetch_in_turn
+from .requantise import fetch_in_turn, hold_in_turn
 
 __all__ = ["LATENCY", "Levels", "Thresholder"]
 
@@ -104,22 +104,12 @@ class Thresholder(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         layout, units, bits = self.levels, self.levels.units, self.total.bits
-        beats = self.pe // units
-        held = Signal(self.pe * bits)
-        left = Signal(range(beats + 1))
-        with m.If(self.done):
-            m.d.sync += [held.eq(self.sums), left.eq(beats)]
-        with m.Elif(left != 0):
-            m.d.sync += [held.eq(held >> (units * bits)), left.eq(left - 1)]
-        busy = [left != 0]
-        for k in range(LATENCY - 1):
-            later = Signal(name=f"busy{k + 1}")
-            m.d.sync += later.eq(busy[-1])
-            busy.append(later)
-        m.d.comb += self.valid.eq(busy[-1])
-
+        held, taking, valid = hold_in_turn(
+            m, self.sums, self.done, beats=self.pe // units, width=units * bits, latency=LATENCY
+        )
+        m.d.comb += self.valid.eq(valid)
         m.submodules.levels = rom = Rom(self.image, prefix=self.prefix)
-        word = fetch_in_turn(m, rom, busy[0])
+        word = fetch_in_turn(m, rom, taking)
         for unit in range(units):
             # Levels come out of block RAM, which takes half a cycle: they get a register before the comparison.
             mine = Signal(layout.unit_width, name=f"levels{unit}")

@@ -4,7 +4,6 @@ Every quantiser with its scale becomes a grid of integers; what lies between two
 ReLU, an addition) becomes one requantise, folded as `lower` does. Pixels are 255 times what the network reads.
 """
 
-import itertools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,25 +15,20 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto
 
 from ..common.errors import UserError
-from .factors import fold_scale, fold_sign
-from .formats import Format, format_for, signed, unsigned
+from .assembly import Assembly, Bits, Pending, Stored
+from .factors import fold_sign
+from .formats import Format, format_for, unsigned
 from .onnx_functions import QONNX
 from .onnx_graph import attributes, constants_of, input_shape, square
 from .program import (
-    ArgMax,
     AveragePool,
     Concat,
     Convolution,
     Flatten,
     Input,
     MaxPool,
-    Op,
     Program,
-    Requantise,
-    Shape,
     Threshold,
-    infer,
-    score_format,
 )  # fmt: skip
 
 __all__ = ["import_float"]
@@ -46,40 +40,7 @@ _QUANTISERS = (QONNX, "onnx.brevitas", "finn.custom_op.general")
 """Domains under which the quantisers of QONNX are found in files."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Stored:
-    """An integer tensor: the result of ``op`` times ``step`` is its real value."""
-
-    op: str
-    step: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Bits:
-    """A tensor of single bits, 0 for -1: its real value is ``step`` times that."""
-
-    op: str
-    step: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Pending:
-    """Integers whose real value is ``gain * (acc - centre) + bias`` per channel, not yet requantised."""
-
-    op: str
-    gain: Floats
-    centre: Floats
-    bias: Floats
-    relu: bool = False
-    residual: _Stored | None = None
-
-    @property
-    def affine(self) -> bool:
-        """Whether it is no more than that."""
-        return not self.relu and self.residual is None
-
-
-_Value = _Stored | _Bits | _Pending
+_Value = Stored | Bits | Pending
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,18 +74,16 @@ def import_float(model: ModelProto, path: Path) -> Program:
     return _Reader(model, path).program()
 
 
-class _Reader:
+class _Reader(Assembly):
     """One walk over the graph."""
 
     def __init__(self, model: ModelProto, path: Path):
+        super().__init__()
         self.model = model
         self.path = path
         self.constants: dict[str, NDArray[Any]] = constants_of(model)
         self.quantised: dict[str, _Constant] = {}
         self.values: dict[str, _Value] = {}
-        self.ops: dict[str, Op] = {}
-        self.inferred: dict[str, tuple[Shape, Format]] = {}
-        self.steps: dict[str, float] = {}
         self.kinds: dict[str, Callable[[NodeProto], None]] = {
             "Quant": self._quant, "IntQuant": self._quant, "BipolarQuant": self._bipolar_quant, "Conv": self._conv,
             "Gemm": self._gemm, "MatMul": self._matmul, "BatchNormalization": self._batch_norm, "Relu": self._relu,
@@ -134,8 +93,8 @@ class _Reader:
             "Dropout": self._same, "Transpose": self._transpose, "Constant": lambda node: None,
         }  # fmt: skip
         pixels, shape = input_shape(model, path)
-        name = self._emit(Input(name="pixels", shape=shape), _PIXEL_STEP)
-        self.values[pixels] = _Stored(op=name, step=_PIXEL_STEP)
+        name = self.emit(Input(name="pixels", shape=shape), _PIXEL_STEP)
+        self.values[pixels] = Stored(op=name, step=_PIXEL_STEP)
 
     def program(self) -> Program:
         """Walk, and check what came out."""
@@ -162,11 +121,8 @@ class _Reader:
             raise ValueError(f"it must have one output, the class scores, not {', '.join(outputs)}")
         value = self._pending(outputs[0])
         if not value.affine:
-            value = self._pending_of(self._stored(outputs[0]))
-        step = float(np.abs(value.gain).max()) or 1.0
-        fmt = score_format(self.inferred[value.op][1])
-        scores = self._requantise(self._name("scores"), value, step, fmt, fmt.lo, fmt.hi)
-        self._emit(ArgMax(name=self._name("argmax"), source=scores.op))
+            value = self.pending_of(self._stored(outputs[0]))
+        self.scores(value)
         convolutions = [op for op in self.ops.values() if isinstance(op, Convolution)]
         metadata = {
             "network": self.path.stem,
@@ -174,27 +130,13 @@ class _Reader:
             "bits": str(max((op.weight_format.bits for op in convolutions), default=8)),
             "source": self.path.name,
         }
-        return Program(ops=tuple(self.ops.values()), steps=self.steps, metadata=metadata)
+        return self.assembled(metadata)
 
     # Tensors
 
-    def _emit(self, op: Op, step: float | None = None) -> str:
-        self.inferred[op.name] = infer(op, self.inferred, self.ops)
-        self.ops[op.name] = op
-        if step is not None:
-            self.steps[op.name] = step
-        return op.name
-
-    def _name(self, text: str) -> str:
-        """A name for an operation that no other has."""
-        base = re.sub(r"[^A-Za-z0-9_]", "_", re.sub(r"^(node)?[_/]*", "", text)) or "layer"
-        if not re.match(r"[A-Za-z_]", base):
-            base = f"layer{base}"
-        names = (base if n == 1 else f"{base}_{n}" for n in itertools.count(1))
-        return next(name for name in names if name not in self.ops)
-
-    def _shape(self, value: _Value) -> Shape:
-        return self.inferred[value.op][0]
+    def _named(self, text: str) -> str:
+        """A name for an operation, without what exporters put before it."""
+        return self.unique(re.sub(r"^(node)?[_/]*", "", text) or "layer")
 
     def _value(self, name: str) -> _Value:
         if name not in self.values:
@@ -212,43 +154,17 @@ class _Reader:
     def _is_constant(self, name: str) -> bool:
         return name in self.constants or name in self.quantised
 
-    def _pending(self, name: str) -> _Pending:
+    def _pending(self, name: str) -> Pending:
         value = self._value(name)
-        return value if isinstance(value, _Pending) else self._pending_of(value)
+        return value if isinstance(value, Pending) else self.pending_of(value)
 
-    def _pending_of(self, value: _Stored | _Bits) -> _Pending:
-        """Bits are ``2 * x - 1``."""
-        channels = self._shape(value)[0]
-        zero = np.zeros(channels)
-        if isinstance(value, _Bits):
-            return _Pending(op=value.op, gain=np.full(channels, 2 * value.step), centre=zero + 0.5, bias=zero)
-        return _Pending(op=value.op, gain=np.full(channels, value.step), centre=zero, bias=zero)
-
-    def _stored(self, name: str) -> _Stored:
+    def _stored(self, name: str) -> Stored:
         value = self._value(name)
-        if isinstance(value, _Bits):
-            # What is not a binary layer reads the numbers that bits stand for.
-            ones = np.ones(self._shape(value)[0], np.int64)
-            numbers = Requantise(
-                name=self._name(f"{value.op}_values"), source=value.op, multiplier=2 * ones, offset=-ones, shift=0,
-                format=signed(2), lo=-1, hi=1,
-            )  # fmt: skip
-            return _Stored(op=self._emit(numbers, value.step), step=value.step)
-        if isinstance(value, _Pending):
+        if isinstance(value, Bits):
+            return self.numbers_of(value)
+        if isinstance(value, Pending):
             raise ValueError(f"input {name!r} needs a quantiser in front, so that it is integers")
         return value
-
-    def _requantise(self, name: str, value: _Pending, step: float, fmt: Format, lo: int, hi: int) -> _Stored:
-        factors = fold_scale(
-            gain=value.gain / step, centre=value.centre, bias=value.bias / step,
-            residual=value.residual.step / step if value.residual else 0.0, accumulator=self.inferred[value.op][1],
-        )  # fmt: skip
-        op = Requantise(
-            name=name, source=value.op, multiplier=factors.multiplier, offset=factors.offset, shift=factors.shift,
-            format=fmt, lo=max(lo, 0) if value.relu else lo, hi=hi, residual_multiplier=factors.residual,
-            residual=value.residual.op if value.residual else None,
-        )  # fmt: skip
-        return _Stored(op=self._emit(op, step), step=step)
 
     # Quantisers
 
@@ -280,8 +196,8 @@ class _Reader:
             lo, hi = lo - place, hi - place
             fmt = format_for(lo, hi)
         value = self._pending(node.input[0])
-        name = self._name(f"{value.op}_out")
-        self.values[node.output[0]] = self._requantise(name, value, scale.item(), fmt, lo, hi)
+        name = self._named(f"{value.op}_out")
+        self.values[node.output[0]] = self.requantise(name, value, scale.item(), fmt, lo=lo, hi=hi)
         return None
 
     def _bipolar_quant(self, node: NodeProto) -> None:
@@ -299,15 +215,15 @@ class _Reader:
         if not value.affine:
             raise ValueError("a sign behind a ReLU or an addition needs a quantiser in between")
         found = fold_sign(
-            gain=value.gain, centre=value.centre, bias=value.bias, accumulator=self.inferred[value.op][1], at_zero=True
+            gain=value.gain, centre=value.centre, bias=value.bias, accumulator=self.format(value.op), at_zero=True
         )
-        name = self._emit(
+        name = self.emit(
             Threshold(
-                name=self._name(f"{value.op}_sign"), source=value.op, thresholds=found.levels, falling=found.falling,
+                name=self._named(f"{value.op}_sign"), source=value.op, thresholds=found.levels, falling=found.falling,
                 format=unsigned(1),
             )
         )  # fmt: skip
-        self.values[node.output[0]] = _Bits(op=name, step=scale.item())
+        self.values[node.output[0]] = Bits(op=name, step=scale.item())
 
     # Convolutions
 
@@ -334,7 +250,7 @@ class _Reader:
         self._dense(node, _transposed(self._weights(node.input[1])))
 
     def _dense(self, node: NodeProto, weights: _Constant) -> None:
-        if weights.integers.ndim != 2 or self._shape(self._value(node.input[0]))[1:] != (1, 1):
+        if weights.integers.ndim != 2 or self.shape(self._value(node.input[0]).op)[1:] != (1, 1):
             raise ValueError("a dense layer reads a flattened tensor")
         self._products(node, weights, weights.integers[:, :, None, None], stride=1, padding=0, groups=1)
 
@@ -348,17 +264,17 @@ class _Reader:
     ) -> None:
         source, fmt = self._value(node.input[0]), weights.format
         # Zeros of the padding are neither +1 nor -1: there, bits become numbers.
-        binary = isinstance(source, _Bits) and fmt.bits == 1 and not padding
-        read = source if binary and isinstance(source, _Bits) else self._stored(node.input[0])
+        binary = isinstance(source, Bits) and fmt.bits == 1 and not padding
+        read = source if binary and isinstance(source, Bits) else self._stored(node.input[0])
         bias = self._constant(node.input[2]).reshape(-1) if len(node.input) > 2 else np.zeros(len(integers))
-        channels = self._shape(read)[0]
+        channels = self.shape(read.op)[0]
         op = Convolution(
-            name=self._name(node.name or node.output[0]), source=read.op, kernel="xnor" if binary else "mult",
+            name=self._named(node.name or node.output[0]), source=read.op, kernel="xnor" if binary else "mult",
             weight=(integers + 1) // 2 if fmt.bits == 1 else integers, weight_format=fmt, stride=stride,
             padding=padding, pad=np.zeros(channels, np.int64), groups=groups,
         )  # fmt: skip
-        self.values[node.output[0]] = _Pending(
-            op=self._emit(op), gain=read.step * weights.per_output(len(integers)), centre=np.zeros(len(integers)),
+        self.values[node.output[0]] = Pending(
+            op=self.emit(op), gain=read.step * weights.per_output(len(integers)), centre=np.zeros(len(integers)),
             bias=bias.astype(np.float64),
         )  # fmt: skip
 
@@ -383,7 +299,7 @@ class _Reader:
             if node.op_type == "Div":
                 raise ValueError("a constant divided by features is not linear")
             left, right = right, left
-        channels = self._shape(self._value(left))[0]
+        channels = self.shape(self._value(left).op)[0]
         number = _per_channel(self._constant(right), channels)
         one, none = np.ones(channels), np.zeros(channels)
         swapped = left != node.input[0]
@@ -403,14 +319,14 @@ class _Reader:
             self._scaled(node)
             return
         left, right = node.input
-        if not isinstance(self._value(left), _Pending):
+        if not isinstance(self._value(left), Pending):
             left, right = right, left
         main = self._pending(left)
         if not main.affine:
             raise ValueError("a sum of a ReLU or of three tensors needs a quantiser in between")
         self.values[node.output[0]] = replace(main, residual=self._stored(right))
 
-    def _affine(self, node: NodeProto) -> _Pending:
+    def _affine(self, node: NodeProto) -> Pending:
         value = self._pending(node.input[0])
         if not value.affine:
             raise ValueError("it must not follow a ReLU or an addition without a quantiser in between")
@@ -418,7 +334,7 @@ class _Reader:
 
     def _relu(self, node: NodeProto) -> None:
         value = self._value(node.input[0])
-        if isinstance(value, _Stored) and not self.inferred[value.op][1].signed:
+        if isinstance(value, Stored) and not self.format(value.op).signed:
             self.values[node.output[0]] = value
         else:
             self.values[node.output[0]] = replace(self._pending(node.input[0]), relu=True)
@@ -429,14 +345,14 @@ class _Reader:
         if attributes(node).get("ceil_mode", 0) or square(node, "dilations", 1) != 1:
             raise ValueError("ceil_mode and dilations are not supported")
         value = self._value(node.input[0])
-        if isinstance(value, _Pending) and (value.residual is not None or not np.all(value.gain > 0)):
+        if isinstance(value, Pending) and (value.residual is not None or not np.all(value.gain > 0)):
             raise ValueError(f"input {node.input[0]!r} needs a quantiser in front, so that it is integers")
-        name = self._emit(
+        name = self.emit(
             MaxPool(
-                name=self._name(node.name or node.output[0]), source=value.op, size=square(node, "kernel_shape", 1),
+                name=self._named(node.name or node.output[0]), source=value.op, size=square(node, "kernel_shape", 1),
                 stride=square(node, "strides", 1), padding=square(node, "pads", 0),
             ),
-            value.step if isinstance(value, _Stored) else None,
+            value.step if isinstance(value, Stored) else None,
         )  # fmt: skip
         self.values[node.output[0]] = replace(value, op=name)
 
@@ -446,7 +362,7 @@ class _Reader:
         self._average(node, square(node, "kernel_shape", 1), square(node, "strides", 1))
 
     def _global_pool(self, node: NodeProto) -> None:
-        _, height, width = self._shape(self._value(node.input[0]))
+        _, height, width = self.shape(self._value(node.input[0]).op)
         if height != width:
             raise ValueError(f"the mean of a map of {height}x{width} is not supported: it must be square")
         self._average(node, height, 1)
@@ -459,14 +375,14 @@ class _Reader:
 
     def _average(self, node: NodeProto, size: int, stride: int) -> None:
         read = self._stored(node.input[0])
-        name = self._name(node.name or node.output[0])
-        self._emit(AveragePool(name=name, source=read.op, size=size, stride=stride))
-        mean = self._pending_of(_Stored(op=name, step=read.step / size**2))
+        name = self._named(node.name or node.output[0])
+        self.emit(AveragePool(name=name, source=read.op, size=size, stride=stride))
+        mean = self.pending_of(Stored(op=name, step=read.step / size**2))
         self.values[node.output[0]] = mean
 
     def _flatten(self, node: NodeProto) -> None:
         value, given = self._value(node.input[0]), attributes(node)
-        channels, height, width = self._shape(value)
+        channels, height, width = self.shape(value.op)
         if node.op_type == "Flatten" and given.get("axis", 1) != 1:
             raise ValueError(f"it must keep the batch and flatten all the rest, not from axis {given['axis']} on")
         if node.op_type == "Reshape":
@@ -477,14 +393,14 @@ class _Reader:
         if (height, width) == (1, 1):
             self.values[node.output[0]] = value
             return
-        name = self._name(node.name or node.output[0])
-        step = value.step if isinstance(value, _Stored) else None
-        if isinstance(value, _Pending):
+        name = self._named(node.name or node.output[0])
+        step = value.step if isinstance(value, Stored) else None
+        if isinstance(value, Pending):
             if value.residual is not None:
                 raise ValueError("an addition needs a quantiser before it is flattened")
             gain, centre, bias = (np.repeat(part, height * width) for part in (value.gain, value.centre, value.bias))
             value = replace(value, gain=gain, centre=centre, bias=bias)
-        self._emit(Flatten(name=name, source=value.op), step)
+        self.emit(Flatten(name=name, source=value.op), step)
         self.values[node.output[0]] = replace(value, op=name)
 
     def _concat(self, node: NodeProto) -> None:
@@ -493,9 +409,9 @@ class _Reader:
         parts = [self._stored(name) for name in node.input]
         if len({part.step for part in parts}) != 1:
             raise ValueError(f"what it joins must have one scale, not {', '.join(f'{p.step:g}' for p in parts)}")
-        name = self._name(node.name or node.output[0])
+        name = self._named(node.name or node.output[0])
         op = Concat(name=name, source=parts[0].op, others=tuple(part.op for part in parts[1:]))
-        self.values[node.output[0]] = _Stored(op=self._emit(op, parts[0].step), step=parts[0].step)
+        self.values[node.output[0]] = Stored(op=self.emit(op, parts[0].step), step=parts[0].step)
 
     def _same(self, node: NodeProto) -> None:
         if self._is_constant(node.input[0]):
@@ -514,7 +430,7 @@ def _transposed(weights: _Constant) -> _Constant:
     return replace(weights, integers=weights.integers.T, scale=scale)
 
 
-def _moved(value: _Pending, factor: Floats, offset: Floats) -> _Pending:
+def _moved(value: Pending, factor: Floats, offset: Floats) -> Pending:
     """``factor * value + offset``."""
     return replace(value, gain=value.gain * factor, bias=value.bias * factor + offset)
 

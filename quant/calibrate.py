@@ -5,7 +5,7 @@ is clamped onto the grid, and what the clamp takes away is a constant per filter
 ``-sum|x - w/s| = -sum|x - clamp(w/s)| - C`` for every ``x`` in the range.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from ..models.adder import AdderConv2d
 from .formats import Format
-from .loops import native_loops
+from .loops import native_loops, on_bytes
 from .scheme import Scheme
 
 __all__ = ["Grid", "Patches", "Ranges", "Statistics", "group_steps", "observe", "per_channel_symmetric", "shared_scale"]
@@ -85,18 +85,11 @@ class Patches:
         """Mean error of the sums on a grid, and its variance, each (O,), in units of ``step``."""
         words, lost = shared_scale(weight.reshape(len(weight), -1), step, grid)
         x = np.rint(self.x / step).clip(grid.lo, grid.hi).astype(np.int64)
-        loops = native_loops()
-        narrow = _operands(grid)
-        sums = loops.adder(narrow(x), narrow(words), words.shape[1] * (grid.hi - grid.lo)) - lost
+        sums = (
+            native_loops().adder(on_bytes(x, grid), on_bytes(words, grid), words.shape[1] * (grid.hi - grid.lo)) - lost
+        )
         error = sums - self.sums / step
         return error.mean(0), error.var(0)
-
-
-def _operands(grid: Format) -> Callable[[Ints], NDArray[np.integer]]:
-    """Moves both operands of a distance onto unsigned bytes, where that is possible."""
-    if grid.bits > 8:
-        return lambda values: values.astype(np.int32)
-    return lambda values: (values - grid.lo).astype(np.uint8)
 
 
 @dataclass(frozen=True, kw_only=True)

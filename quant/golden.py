@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .formats import Format, signed
-from .loops import Loops, NumpyLoops, native_loops
+from .loops import Loops, NumpyLoops, native_loops, on_bytes
 from .program import (
     RESIDUAL_MULTIPLIER_BITS,
     ArgMax,
@@ -181,7 +181,7 @@ class _Runner:
         if op.kernel == "xnor":
             return [_words(_bytes_of(part)) for part in rows]
         if op.kernel == "adder":
-            return [np.pad(_on_bytes(part, op.weight_format), ((0, 0), (0, -op.taps % _ALIGN))) for part in rows]
+            return [np.pad(on_bytes(part, op.weight_format), ((0, 0), (0, -op.taps % _ALIGN))) for part in rows]
         return [_narrowest(part) for part in rows]
 
     def _convolution(self, op: Convolution, x: Array) -> Array:
@@ -197,7 +197,7 @@ class _Runner:
             early = op.kernel == "xnor" and width % 8 == 0
             align = 1
             if op.kernel == "adder":
-                operands = [_on_bytes(values, fmt) for values in operands]
+                operands = [on_bytes(values, fmt) for values in operands]
                 align = _ALIGN
             elif early:
                 operands = [_bytes_of(values) for values in operands]
@@ -243,13 +243,6 @@ class _Runner:
 def _narrowest(values: Ints) -> Array:
     kind = next(k for k in _KINDS if np.iinfo(k).min <= values.min() and values.max() <= np.iinfo(k).max)
     return values.astype(kind)
-
-
-def _on_bytes(values: Array, fmt: Format) -> Array:
-    """Operands of an L1 distance as unsigned bytes where they fit: moving both by the same amount changes nothing."""
-    if fmt.bits > 8:
-        return values
-    return values.astype(np.uint8) if not fmt.signed else (values.astype(np.int16) - fmt.lo).astype(np.uint8)
 
 
 def _bytes_of(bits: Array) -> NDArray[np.uint8]:

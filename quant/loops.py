@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from ..common.cache import cached, digest
 from ..common.errors import UserError
+from .formats import Format
 
-__all__ = ["Loops", "NativeLoops", "NumpyLoops", "native_loops"]
+__all__ = ["Loops", "NativeLoops", "NumpyLoops", "native_loops", "on_bytes"]
 
 Array = NDArray[np.integer]
 Ints = NDArray[np.int64]
@@ -238,3 +239,10 @@ def _processor() -> str:
     except OSError:
         return platform.processor()
     return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+
+
+def on_bytes(values: Array, fmt: Format) -> Array:
+    """Operands of an L1 distance as unsigned bytes where they fit: moving both by the same amount changes nothing."""
+    if fmt.bits > 8:
+        return values
+    return values.astype(np.uint8) if not fmt.signed else (values.astype(np.int16) - fmt.lo).astype(np.uint8)

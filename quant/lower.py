@@ -1,9 +1,7 @@
 """Lowering: a trained torch network and calibration images to an integer Program."""
 
-import itertools
 import json
 import operator
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,13 +16,13 @@ from ..models.adder import AdderConv2d
 from ..models.binary import BinaryConv2d, Sign
 from ..models.normalise import Normalise
 from ..models.shift import ShiftConv2d, nearest_powers
+from ..models.train import to_float
+from .assembly import Assembly, Bits, Pending, Stored
 from .calibrate import Grid, Ranges, group_steps, observe, per_channel_symmetric, shared_scale
-from .factors import Factors, fold_scale, fold_sign
-from .formats import Format, format_for, signed, unsigned
+from .factors import Factors, fold_sign
+from .formats import Format, signed, unsigned
 from .program import (
-    SCORE_BYTE,
     SHIFT_MAX,
-    ArgMax,
     AveragePool,
     Concat,
     Convolution,
@@ -33,11 +31,8 @@ from .program import (
     MaxPool,
     Op,
     Program,
-    Requantise,
     Shape,
     Threshold,
-    infer,
-    score_format,
 )  # fmt: skip
 from .scheme import Scheme
 
@@ -58,34 +53,7 @@ _SATURATED = 0.99
 """Share of white pixels beyond which images say nothing about a network."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Stored:
-    """An integer tensor: the result of ``op`` times ``step`` is its real value."""
-
-    op: str
-    step: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Bits:
-    """A tensor of single bits: the result of ``op``, 0 for -1."""
-
-    op: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Pending:
-    """Sums, or a tensor, whose real value is ``gain * (acc - centre) + bias`` per channel, not yet requantised."""
-
-    op: str
-    gain: Floats
-    centre: Floats
-    bias: Floats
-    relu: bool = False
-    residual: _Stored | None = None
-
-
-_Value = _Stored | _Pending | _Bits
+_Value = Stored | Pending | Bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +140,7 @@ def _check_calibration(images: NDArray[np.uint8]) -> None:
 def batches(pixels: NDArray[np.uint8]) -> Iterator[Tensor]:
     """Images in 0..1, a few at a time."""
     for begin in range(0, len(pixels), _BATCH):
-        yield torch.from_numpy(pixels[begin : begin + _BATCH].astype(np.float32) / 255.0)
+        yield to_float(pixels[begin : begin + _BATCH])
 
 
 class _Tracer(fx.Tracer):
@@ -195,22 +163,20 @@ def _numpy(value: Tensor) -> Floats:
     return value.detach().double().numpy()
 
 
-class _Lowering:
+class _Lowering(Assembly):
     """One walk over the traced graph."""
 
     def __init__(self, calibration: Calibration, scheme: Scheme):
+        super().__init__(terms=scheme.terms)
         self.traced = calibration.traced
         self.ranges = calibration.ranges
         self.scheme = scheme
-        self.ops: dict[str, Op] = {}
-        self.inferred: dict[str, tuple[Shape, Format]] = {}
-        self.steps: dict[str, float] = {}
         self.origins: dict[str, str] = {}
         self.grids: dict[str, tuple[Grid | None, int]] = {}
         self.values: dict[fx.Node, _Value] = {}
         self.roots: dict[fx.Node, fx.Node] = {}
-        self.stored: dict[tuple[fx.Node, Format, float], _Stored] = {}
-        self._emit(Input(name="pixels", shape=calibration.shape), 1 / 255)
+        self.stored: dict[tuple[fx.Node, Format, float], Stored] = {}
+        self.emit(Input(name="pixels", shape=calibration.shape), 1 / 255)
         known = calibration.convolutions()
         if unknown := [path for path in scheme.layer_bits if path not in known]:
             raise UserError(f"the network has no convolution {unknown[0]!r}; it has {', '.join(known)}")
@@ -221,7 +187,7 @@ class _Lowering:
                 case "placeholder":
                     if self.values:
                         raise UserError(f"the network must take one tensor, the images; it also takes {node.name!r}")
-                    self.values[node] = _Stored(op="pixels", step=1 / 255)
+                    self.values[node] = Stored(op="pixels", step=1 / 255)
                 case "call_module":
                     self.values[node] = self._module(node)
                 case "call_function" if node.target is getattr and node.args[1] == "shape":
@@ -237,10 +203,7 @@ class _Lowering:
                 case _:
                     raise UserError(f"unsupported {node.op} {node.target!r} in the network")
         try:
-            return Program(
-                ops=tuple(self.ops.values()), steps=self.steps,
-                metadata={**metadata, ORIGINS: json.dumps(self.origins, sort_keys=True)},
-            )  # fmt: skip
+            return self.assembled({**metadata, ORIGINS: json.dumps(self.origins, sort_keys=True)})
         except ValueError as error:
             raise UserError(f"the network does not make a program: {error}") from error
 
@@ -305,17 +268,17 @@ class _Lowering:
             case _:
                 raise UserError(f"unsupported method {node.target!r} at {node.name!r}; supported: {_FUNCTIONS}")
 
-    def _convolution(self, node: fx.Node, path: str, layer: nn.Module, source: fx.Node) -> _Pending:
+    def _convolution(self, node: fx.Node, path: str, layer: nn.Module, source: fx.Node) -> Pending:
         value = self.values[source]
         ordinary = isinstance(layer, nn.Conv2d | nn.Linear) and getattr(layer, "groups", 1) == 1
-        if isinstance(value, _Pending) and value.op == "pixels" and not value.relu and ordinary:
+        if isinstance(value, Pending) and value.op == "pixels" and not value.relu and ordinary:
             return self._on_pixels(path, layer, value)
-        if isinstance(layer, BinaryConv2d) and isinstance(value, _Bits):
+        if isinstance(layer, BinaryConv2d) and isinstance(value, Bits):
             words = (_weights(layer) >= 0).astype(np.int64)
             return self._sums(path, layer, value.op, "xnor", words, unsigned(1), np.ones(len(words)))
         stored = self._features(node, path, layer, source)
-        if self._shape(stored.op)[1:] != (1, 1) and isinstance(layer, nn.Linear):
-            raise UserError(f"dense layer at {path!r} reads a map of {self._shape(stored.op)}; flatten it first")
+        if self.shape(stored.op)[1:] != (1, 1) and isinstance(layer, nn.Linear):
+            raise UserError(f"dense layer at {path!r} reads a map of {self.shape(stored.op)}; flatten it first")
         if isinstance(layer, AdderConv2d):
             return self._adder(node, path, layer, source, stored)
         kernel, words, fmt, steps = self._factors(path, layer, edge=self._at_edge(node, stored.op))
@@ -334,39 +297,40 @@ class _Lowering:
         if trained is not None:
             words, steps, fmt = trained()
             return "mult", words.reshape(weight.shape), fmt, steps
-        return "mult", *_with_format(per_channel_symmetric(weight, fmt), fmt)
+        words, steps = per_channel_symmetric(weight, fmt)
+        return "mult", words, fmt, steps
 
     def _sums(
         self, path: str, layer: nn.Module, source: str, kernel: str, words: NDArray[np.int64], fmt: Format,
         gain: Floats, *, unit: float = 1.0, centre: Floats | None = None, pad: NDArray[np.int64] | None = None,
-    ) -> _Pending:  # fmt: skip
+    ) -> Pending:  # fmt: skip
         stride, padding, groups = _geometry(layer, path)
-        channels = self._shape(source)[0]
+        channels = self.shape(source)[0]
         if pad is None:
             pad = np.zeros(channels, np.int64)
             if padding and kernel == "mult" and isinstance(layer, BinaryConv2d):
                 pad -= round(1 / unit)  # a binary layer pads with -1
-                if not self._format(source).allows(pad):
-                    raise UserError(f"binary layer at {path!r} pads with -1, which {self._format(source)} cannot hold")
+                if not self.format(source).allows(pad):
+                    raise UserError(f"binary layer at {path!r} pads with -1, which {self.format(source)} cannot hold")
         bias = getattr(layer, "bias", None)
-        name = self._emit(
+        name = self.emit(
             Convolution(
-                name=self._name(path), source=source, kernel=kernel, weight=words, weight_format=fmt, stride=stride,
+                name=self.unique(path), source=source, kernel=kernel, weight=words, weight_format=fmt, stride=stride,
                 padding=padding, pad=pad, groups=groups,
             )
         )  # fmt: skip
         zero = np.zeros(len(words))
-        return _Pending(
+        return Pending(
             op=name, gain=gain, centre=zero if centre is None else centre, bias=zero if bias is None else _numpy(bias)
         )
 
-    def _on_pixels(self, path: str, layer: nn.Module, value: _Pending) -> _Pending:
+    def _on_pixels(self, path: str, layer: nn.Module, value: Pending) -> Pending:
         """A layer that multiplies normalised pixels: their scale goes into its weights, their centre into its sums.
 
         The framework pads with zeros after normalisation: with the centre.
         """
         pixels = np.rint(value.centre - value.bias / value.gain).astype(np.int64) * (_geometry(layer, path)[1] > 0)
-        if not self._format(value.op).allows(pixels):
+        if not self.format(value.op).allows(pixels):
             raise UserError(f"layer at {path!r} pads with {pixels.tolist()}, which are no pixels")
         scaled = np.asarray(_weights(layer) * value.gain[None, :, None, None], np.float64)
         fmt = signed(self.scheme.of(path, edge=True))
@@ -375,14 +339,14 @@ class _Lowering:
         centre = np.einsum("oikl,i->o", words.astype(np.float64), value.centre - value.bias / value.gain)
         return self._sums(path, layer, value.op, "mult", words, fmt, steps, centre=centre, pad=pixels)
 
-    def _adder(self, node: fx.Node, path: str, layer: AdderConv2d, source: fx.Node, stored: _Stored) -> _Pending:
+    def _adder(self, node: fx.Node, path: str, layer: AdderConv2d, source: fx.Node, stored: Stored) -> Pending:
         """An adder layer, in one part or, where groups of filters want grids of their own, in several: features stored
         once per step, one convolution per group, their sums side by side."""
-        weight, fmt = _weights(layer), self._format(stored.op)
+        weight, fmt = _weights(layer), self.format(stored.op)
         # A trained layer's batch norm has met its roundings already.
         patches = None if getattr(layer, "grid", None) is not None else self.ranges.patches.get(node.name)
         groups = [(len(weight), stored.step)]
-        free = isinstance(self.values[source], _Pending)
+        free = isinstance(self.values[source], Pending)
         if free and patches is not None and (self.scheme.groups > 1 or self.scheme.ranges == "sums"):
             groups = group_steps(weight, patches, stored.step, fmt, self.scheme.groups)
         lossless = self.scheme.sharing == "lossless"
@@ -397,19 +361,19 @@ class _Lowering:
             begin += count
         if len(parts) == 1:
             return parts[0]
-        name = self._emit(
-            Concat(name=self._name(f"{path}_sums"), source=parts[0].op, others=tuple(part.op for part in parts[1:]))
+        name = self.emit(
+            Concat(name=self.unique(f"{path}_sums"), source=parts[0].op, others=tuple(part.op for part in parts[1:]))
         )
-        return _Pending(
+        return Pending(
             op=name,
             gain=np.concatenate([part.gain for part in parts]),
             centre=np.concatenate([part.centre for part in parts]),
             bias=np.concatenate([part.bias for part in parts]),
         )
 
-    def _batch_norm(self, path: str, layer: nn.BatchNorm1d | nn.BatchNorm2d, source: fx.Node) -> _Pending:
+    def _batch_norm(self, path: str, layer: nn.BatchNorm1d | nn.BatchNorm2d, source: fx.Node) -> Pending:
         value = self.values[source]
-        if not isinstance(value, _Pending) or value.relu or value.residual:
+        if not isinstance(value, Pending) or value.relu or value.residual:
             raise UserError(f"batch norm at {path!r} must follow a convolution directly")
         if layer.running_mean is None or layer.running_var is None:
             raise UserError(f"batch norm at {path!r} has no running statistics")
@@ -425,37 +389,37 @@ class _Lowering:
             bias=beta - np.where(constant, mean * gamma / deviation, 0.0),
         )
 
-    def _normalise(self, path: str, layer: Normalise, source: fx.Node) -> _Pending:
+    def _normalise(self, path: str, layer: Normalise, source: fx.Node) -> Pending:
         value = self.values[source]
-        if not isinstance(value, _Stored) or value.op != "pixels":
+        if not isinstance(value, Stored) or value.op != "pixels":
             raise UserError(f"normalisation at {path!r} must be the first layer")
         mean, deviation = _numpy(layer.mean).reshape(-1), _numpy(layer.deviation).reshape(-1)
-        return _Pending(op=value.op, gain=value.step / deviation, centre=mean / value.step, bias=np.zeros_like(mean))
+        return Pending(op=value.op, gain=value.step / deviation, centre=mean / value.step, bias=np.zeros_like(mean))
 
     def _relu(self, path: str, source: fx.Node, node: fx.Node) -> _Value:
         value = self.values[source]
-        if isinstance(value, _Pending):
+        if isinstance(value, Pending):
             return replace(value, relu=True)
-        if isinstance(value, _Bits) or self._format(value.op).signed:
+        if isinstance(value, Bits) or self.format(value.op).signed:
             raise UserError(f"ReLU at {path!r} must follow a convolution, a batch norm or an addition")
         return self._same(node, source)
 
-    def _sign(self, node: fx.Node, path: str, layer: Sign, source: fx.Node) -> _Bits:
+    def _sign(self, node: fx.Node, path: str, layer: Sign, source: fx.Node) -> Bits:
         value = self._pending(source)
         if value.relu or value.residual is not None:
-            value = self._pending_of(self._stored(source))
+            value = self.pending_of(self._stored(source))
         found = fold_sign(
-            gain=value.gain, centre=value.centre, bias=value.bias, accumulator=self._format(value.op),
+            gain=value.gain, centre=value.centre, bias=value.bias, accumulator=self.format(value.op),
             at_zero=layer.at_zero,
         )  # fmt: skip
-        name = self._emit(
+        name = self.emit(
             Threshold(
-                name=self._name(path), source=value.op, thresholds=found.levels, falling=found.falling,
+                name=self.unique(path), source=value.op, thresholds=found.levels, falling=found.falling,
                 format=unsigned(1),
             )
         )  # fmt: skip
         self.origins[name] = node.name
-        return _Bits(op=name)
+        return Bits(op=name)
 
     def _same(self, node: fx.Node, source: fx.Node) -> _Value:
         """``node`` changes nothing: it is calibrated, and stored, as ``source``."""
@@ -477,35 +441,35 @@ class _Lowering:
     def _moved(self, node: fx.Node, source: fx.Node, make: Callable[[str, str], Op], path: str) -> _Value:
         """The result of an operation that only moves or chooses values, on the grid of what it reads."""
         value = self.values[source]
-        if isinstance(value, _Bits):
-            name = self._emit(make(self._name(path), value.op))
+        if isinstance(value, Bits):
+            name = self.emit(make(self.unique(path), value.op))
             self.origins[name] = node.name
-            return _Bits(op=name)
+            return Bits(op=name)
         stored = self._stored(source)
-        name = self._emit(make(self._name(path), stored.op), stored.step)
+        name = self.emit(make(self.unique(path), stored.op), stored.step)
         self.origins[name] = node.name
-        return _Stored(op=name, step=stored.step)
+        return Stored(op=name, step=stored.step)
 
-    def _average_pool(self, node: fx.Node, path: str, layer: nn.AvgPool2d, source: fx.Node) -> _Pending:
+    def _average_pool(self, node: fx.Node, path: str, layer: nn.AvgPool2d, source: fx.Node) -> Pending:
         if layer.padding not in (0, (0, 0)) or layer.ceil_mode or layer.divisor_override is not None:
             raise UserError(f"average pool at {path!r}: padding and ceil_mode and divisor_override are not supported")
         size = _square(layer.kernel_size, path)
         stride = _square(layer.stride if layer.stride is not None else layer.kernel_size, path)
         return self._average(path, source, size, stride)
 
-    def _global_pool(self, node: fx.Node, path: str, layer: nn.AdaptiveAvgPool2d, source: fx.Node) -> _Pending:
-        _, height, width = self._shape(self.values[source].op)
+    def _global_pool(self, node: fx.Node, path: str, layer: nn.AdaptiveAvgPool2d, source: fx.Node) -> Pending:
+        _, height, width = self.shape(self.values[source].op)
         if layer.output_size not in (1, (1, 1)) or height != width:
             raise UserError(f"adaptive average pool at {path!r} must make one pixel of a square map")
         return self._average(path, source, height, height)
 
-    def _average(self, path: str, source: fx.Node, size: int, stride: int) -> _Pending:
+    def _average(self, path: str, source: fx.Node, size: int, stride: int) -> Pending:
         stored = self._stored(source)
-        name = self._emit(AveragePool(name=self._name(path), source=stored.op, size=size, stride=stride))
-        channels = self._shape(name)[0]
+        name = self.emit(AveragePool(name=self.unique(path), source=stored.op, size=size, stride=stride))
+        channels = self.shape(name)[0]
         zero = np.zeros(channels)
-        relu = not self._format(stored.op).signed
-        return _Pending(op=name, gain=np.full(channels, stored.step / size**2), centre=zero, bias=zero, relu=relu)
+        relu = not self.format(stored.op).signed
+        return Pending(op=name, gain=np.full(channels, stored.step / size**2), centre=zero, bias=zero, relu=relu)
 
     def _flatten_function(self, node: fx.Node) -> _Value:
         start = node.args[1] if len(node.args) > 1 else node.kwargs.get("start_dim", 0)
@@ -515,37 +479,37 @@ class _Lowering:
         return self._flatten(node, _argument(node))
 
     def _flatten(self, node: fx.Node, source: fx.Node) -> _Value:
-        if self._shape(self.values[source].op)[1:] == (1, 1):
+        if self.shape(self.values[source].op)[1:] == (1, 1):
             return self._same(node, source)
         return self._moved(node, source, lambda name, op: Flatten(name=name, source=op), node.name)
 
     def _unflatten(self, node: fx.Node, path: str, layer: nn.Unflatten, source: fx.Node) -> _Value:
         value = self.values[source]
         wanted = tuple(int(n) for n in layer.unflattened_size)
-        if wanted != (self._shape(value.op)[0], 1, 1) or self._shape(value.op)[1:] != (1, 1):
+        if wanted != (self.shape(value.op)[0], 1, 1) or self.shape(value.op)[1:] != (1, 1):
             raise UserError(f"unflatten at {path!r} must make one pixel of all channels, not {wanted}")
         return self._same(node, source)
 
-    def _add(self, node: fx.Node) -> _Pending:
+    def _add(self, node: fx.Node) -> Pending:
         if len(node.args) != 2 or node.kwargs:
             raise UserError(f"addition at {node.name!r} must be of two tensors, without a factor")
         left, right = (_node(arg) for arg in node.args)
         if not self._can_join(left):
             left, right = right, left
         main = self.values[left]
-        if not isinstance(main, _Pending) or not self._can_join(left):
+        if not isinstance(main, Pending) or not self._can_join(left):
             raise UserError(f"addition at {node.name!r} must join a convolution and a shortcut")
         return replace(main, residual=self._shortcut(right))
 
     def _can_join(self, node: fx.Node) -> bool:
         """Whether a shortcut can be added to what ``node`` left pending."""
         value = self.values[node]
-        return isinstance(value, _Pending) and value.residual is None and not value.relu
+        return isinstance(value, Pending) and value.residual is None and not value.relu
 
-    def _shortcut(self, node: fx.Node) -> _Stored:
+    def _shortcut(self, node: fx.Node) -> Stored:
         """What joins an addition: a convolution or what lies behind it, wider than features need to be."""
         value = self.values[node]
-        if not isinstance(value, _Pending):
+        if not isinstance(value, Pending):
             return self._stored(node)
         if value.relu:
             return self._materialise(node, unsigned(max(self.scheme.bits, self.scheme.residual_bits)))
@@ -558,51 +522,35 @@ class _Lowering:
             raise UserError(f"concatenation at {node.name!r} must be of channels (dimension 1)")
         nodes = [_node(part) for part in parts]
         values = [self.values[part] for part in nodes]
-        if all(isinstance(value, _Bits) for value in values):
-            return _Bits(op=self._joined(node, [value.op for value in values]))
+        if all(isinstance(value, Bits) for value in values):
+            return Bits(op=self._joined(node, [value.op for value in values]))
         # All parts come onto the widest of their grids.
         grids = [self._grid(part) for part in nodes]
         fmt = Format(bits=max(g.format.bits for g in grids), signed=any(g.format.signed for g in grids))
         step = max(g.step if g.format == fmt else g.step * g.format.hi / fmt.hi for g in grids)
         same = [
-            self._materialise(part, fmt, step) if isinstance(self.values[part], _Pending)
+            self._materialise(part, fmt, step) if isinstance(self.values[part], Pending)
             else self._stored(part) if grid == Grid(format=fmt, step=step)
             else self._regridded(self._stored(part), step, fmt)
             for part, grid in zip(nodes, grids, strict=True)
         ]  # fmt: skip
-        return _Stored(op=self._joined(node, [s.op for s in same], step), step=step)
+        return Stored(op=self._joined(node, [s.op for s in same], step), step=step)
 
-    def _regridded(self, stored: _Stored, step: float, fmt: Format) -> _Stored:
-        return self._requantise(self._name(f"{stored.op}_regrid"), self._pending_of(stored), step, fmt)
+    def _regridded(self, stored: Stored, step: float, fmt: Format) -> Stored:
+        return self.requantise(self.unique(f"{stored.op}_regrid"), self.pending_of(stored), step, fmt)
 
     def _joined(self, node: fx.Node, names: list[str], step: float | None = None) -> str:
-        name = self._emit(Concat(name=self._name(node.name), source=names[0], others=tuple(names[1:])), step)
+        name = self.emit(Concat(name=self.unique(node.name), source=names[0], others=tuple(names[1:])), step)
         self.origins[name] = node.name
         return name
 
     def _output(self, node: Any) -> None:
         value = self.values[_node(node)]
-        if not isinstance(value, _Pending):
+        if not isinstance(value, Pending):
             raise UserError("the network must end in a convolution, a dense layer or their batch norm")
         if value.relu or value.residual is not None:
             raise UserError("class scores must not pass a ReLU or a residual addition")
-        step = float(np.abs(value.gain).max()) or 1.0
-        scores = self._requantise(self._name("scores"), value, step, self._score_format(value, step))
-        self.origins[scores.op] = _node(node).name
-        self._emit(ArgMax(name=self._name("argmax"), source=scores.op))
-
-    def _score_format(self, value: _Pending, step: float) -> Format:
-        """Whole bytes in which no sum of the formats can saturate, whatever the biases."""
-        acc = self._format(value.op)
-        least = score_format(acc)
-        try:
-            found = self._folded(value, step)
-        except ValueError:
-            return least  # said where the scores are requantised
-        ends = [(bound * found.multiplier + found.offset) >> found.shift for bound in (acc.lo, acc.hi)]
-        needed = format_for(min(int(end.min()) for end in ends), max(int(end.max()) for end in ends))
-        bits = needed.bits + (not needed.signed)
-        return signed(max(least.bits, -(-bits // SCORE_BYTE) * SCORE_BYTE))
+        self.origins[self.scores(value).op] = _node(node).name
 
     # Who reads what
 
@@ -644,10 +592,10 @@ class _Lowering:
 
     # From accumulators to tensors
 
-    def _features(self, node: fx.Node, path: str, layer: nn.Module, source: fx.Node) -> _Stored:
+    def _features(self, node: fx.Node, path: str, layer: nn.Module, source: fx.Node) -> Stored:
         """What the convolution ``node`` reads, on the grid that it wants."""
         value = self.values[source]
-        if isinstance(value, _Pending):
+        if isinstance(value, Pending):
             bits, step = self._wanted(node)
             fmt = unsigned(bits) if value.relu else signed(bits)
             if step is None and self.scheme.sharing == "union" and isinstance(layer, AdderConv2d):
@@ -658,118 +606,63 @@ class _Lowering:
             found = self._materialise(source, fmt, step)
         else:
             found = self._stored(source)
-        fmt = self._format(found.op)
+        fmt = self.format(found.op)
         edge = self._at_edge(node, found.op)
         own = Grid(format=fmt, step=found.step) if found.op != "pixels" else None
         self.grids[path] = own, self.scheme.of(path, edge=edge)
         return found
 
-    def _stored(self, node: fx.Node) -> _Stored:
+    def _stored(self, node: fx.Node) -> Stored:
         value = self.values[node]
-        if isinstance(value, _Stored):
+        if isinstance(value, Stored):
             return value
-        if isinstance(value, _Bits):
-            # Bits that something other than a binary layer reads become the numbers that they stand for.
-            name = self._name(f"{value.op}_values")
-            ones = np.ones(self._shape(value.op)[0], np.int64)
-            self._emit(
-                Requantise(
-                    name=name,
-                    source=value.op,
-                    multiplier=2 * ones,
-                    offset=-ones,
-                    shift=0,
-                    format=signed(2),
-                    lo=-1,
-                    hi=1,
-                ),
-                1.0,
-            )
-            return _Stored(op=name, step=1.0)
+        if isinstance(value, Bits):
+            return self.numbers_of(value)
         grid = self._grid(node)
         return self._materialise(node, grid.format, grid.step)
 
     def _grid(self, node: fx.Node) -> Grid:
         """The grid on which `_stored` holds ``node``."""
         value = self.values[node]
-        if isinstance(value, _Bits):
+        if isinstance(value, Bits):
             return Grid(format=signed(2), step=1.0)
-        if isinstance(value, _Stored):
-            return Grid(format=self._format(value.op), step=value.step)
+        if isinstance(value, Stored):
+            return Grid(format=self.format(value.op), step=value.step)
         bits, step = self._wanted(node)
         fmt = unsigned(bits) if value.relu else signed(bits)
         own = self.ranges.step(self.roots.get(node, node).name, fmt, self.scheme) if step is None else step
         return Grid(format=fmt, step=own)
 
-    def _pending(self, node: fx.Node) -> _Pending:
+    def _pending(self, node: fx.Node) -> Pending:
         value = self.values[node]
-        return value if isinstance(value, _Pending) else self._pending_of(self._stored(node))
+        return value if isinstance(value, Pending) else self.pending_of(self._stored(node))
 
-    def _pending_of(self, stored: _Stored) -> _Pending:
-        channels = self._shape(stored.op)[0]
-        zero = np.zeros(channels)
-        return _Pending(op=stored.op, gain=np.full(channels, stored.step), centre=zero, bias=zero)
-
-    def _materialise(self, node: fx.Node, fmt: Format, step: float | None = None) -> _Stored:
+    def _materialise(self, node: fx.Node, fmt: Format, step: float | None = None) -> Stored:
         """Requantise what ``node`` left pending. One tensor may be stored on several grids, each once."""
         root = self.roots.get(node, node)
         if step is None:
             step = self.ranges.step(root.name, fmt, self.scheme)
         if (root, fmt, step) not in self.stored:
             value = self.values[root]
-            assert isinstance(value, _Pending)
-            found = self._requantise(self._name(value.op + "_out"), value, step, fmt)
+            assert isinstance(value, Pending)
+            found = self.requantise(self.unique(value.op + "_out"), value, step, fmt)
             self.origins[found.op] = root.name
             self.stored[root, fmt, step] = found
         return self.stored[root, fmt, step]
 
-    def _name(self, path: str) -> str:
-        """A name for an operation that no other has: that of its layer, where it can be."""
-        base = re.sub(r"[^A-Za-z0-9_]", "_", path)
-        if not re.match(r"[A-Za-z_]", base):
-            base = f"layer{base}"
-        names = (base if n == 1 else f"{base}_{n}" for n in itertools.count(1))
-        return next(name for name in names if name not in self.ops)
-
-    def _requantise(self, name: str, value: _Pending, step: float, fmt: Format) -> _Stored:
+    def factors(self, value: Pending, step: float) -> Factors:
+        """As `Assembly`; says what is requantised."""
         try:
-            factors = self._folded(value, step)
+            return super().factors(value, step)
         except ValueError as error:
             raise UserError(f"requantising {value.op!r}: {error}") from error
-        self._emit(
-            Requantise(
-                name=name, source=value.op, multiplier=factors.multiplier, offset=factors.offset, shift=factors.shift,
-                format=fmt, lo=0 if value.relu else fmt.lo, hi=fmt.hi,
-                residual=value.residual.op if value.residual else None, residual_multiplier=factors.residual,
-                terms=self.scheme.terms,
-            ),
-            step,
-        )  # fmt: skip
-        return _Stored(op=name, step=step)
 
-    def _folded(self, value: _Pending, step: float) -> Factors:
-        return fold_scale(
-            gain=value.gain / step, centre=value.centre, bias=value.bias / step,
-            residual=value.residual.step / step if value.residual else 0.0, accumulator=self._format(value.op),
-            terms=self.scheme.terms,
-        )  # fmt: skip
-
-    def _emit(self, op: Op, step: float | None = None) -> str:
-        assert op.name not in self.ops
-        self.ops[op.name] = op
+    def emit(self, op: Op, step: float | None = None) -> str:
+        """As `Assembly`; says what does not fit."""
         try:
-            self.inferred[op.name] = infer(op, self.inferred, self.ops)
+            return super().emit(op, step)
         except ValueError as error:
             raise UserError(f"the network does not fit together at {op.name!r}: {error}") from error
-        if step is not None:
-            self.steps[op.name] = step
-        return op.name
-
-    def _shape(self, name: str) -> Shape:
-        return self.inferred[name][0]
-
-    def _format(self, name: str) -> Format:
-        return self.inferred[name][1]
 
 
 def _is_convolution(traced: fx.GraphModule, node: fx.Node) -> bool:
@@ -790,11 +683,6 @@ def _shift_words(weight: Tensor) -> tuple[NDArray[np.int64], float]:
     with np.errstate(divide="ignore"):
         code = np.where(powers == 0, 0, np.rint(np.log2(np.abs(powers) / unit)) + 1)
     return (code + 8 * (powers < 0)).astype(np.int64), unit
-
-
-def _with_format(found: tuple[NDArray[np.int64], Floats], fmt: Format) -> tuple[NDArray[np.int64], Format, Floats]:
-    words, steps = found
-    return words, fmt, steps
 
 
 def _node(value: Any) -> fx.Node:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common.errors import UserError
-from .formats import Format, signed, unsigned
+from .assembly import Assembly
+from .formats import signed, unsigned
 from .program import (
     ArgMax,
     Convolution,
@@ -25,7 +26,6 @@ from .program import (
     Requantise,
     Shape,
     Threshold,
-    infer,
     score_format,
 )  # fmt: skip
 
@@ -66,39 +66,28 @@ def _read(path: Path, wanted: Mapping[str, tuple[int, ...]]) -> dict[str, Ints]:
     return {name: arrays[name].astype(np.int64) for name in wanted}
 
 
-class _Chain:
+class _Chain(Assembly):
     """Operations one behind the other."""
 
     def __init__(self, shape: Shape):
-        self.ops: dict[str, Op] = {}
-        self.inferred: dict[str, tuple[Shape, Format]] = {}
-        self.last = ""
-        self.add(Input(name="pixels", shape=shape))
+        super().__init__()
+        self.last = self.emit(Input(name="pixels", shape=shape))
 
     def add(self, op: Op) -> None:
-        self.ops[op.name] = op
-        self.inferred[op.name] = infer(op, self.inferred, self.ops)
-        self.last = op.name
-
-    @property
-    def shape(self) -> Shape:
-        return self.inferred[self.last][0]
-
-    @property
-    def format(self) -> Format:
-        return self.inferred[self.last][1]
+        """Append what reads the last operation."""
+        self.last = self.emit(op)
 
     def convolution(self, name: str, weight: Ints, kernel: str = "xnor") -> None:
         self.add(
             Convolution(
                 name=name, source=self.last, kernel=kernel, weight=weight, weight_format=_BIT,
-                pad=np.zeros(self.shape[0], np.int64),
+                pad=np.zeros(self.shape(self.last)[0], np.int64),
             )
         )  # fmt: skip
 
     def sign(self, name: str, beyond: Ints) -> None:
         """Fires where the sum is more than ``beyond``."""
-        fmt = self.format
+        fmt = self.format(self.last)
         self.add(
             Threshold(
                 name=name, source=self.last, thresholds=(beyond + 1).clip(fmt.lo, fmt.hi + 1)[:, None],
@@ -106,8 +95,8 @@ class _Chain:
             )
         )  # fmt: skip
 
-    def scores(self, offset: Ints, shift: int) -> None:
-        fmt = score_format(self.format)
+    def integer_scores(self, offset: Ints, shift: int) -> None:
+        fmt = score_format(self.format(self.last))
         self.add(
             Requantise(
                 name="scores", source=self.last, multiplier=np.ones(len(offset), np.int64), offset=offset, shift=shift,
@@ -118,7 +107,7 @@ class _Chain:
 
     def program(self, network: str, path: Path) -> Program:
         metadata = {"network": network, "kernel": "xnor", "bits": "1", "file": path.name}
-        return Program(ops=tuple(self.ops.values()), metadata=metadata)
+        return self.assembled(metadata)
 
 
 def lfc_w1a1(path: Path) -> Program:
@@ -155,7 +144,7 @@ def lfc_w1a1(path: Path) -> Program:
         rows = _CLASSES if last else len(weight)
         chain.convolution(f"fc{k}", weight[:rows, :, None, None])
         if last:
-            chain.scores(taps - 2 * beyond[:rows], shift=1)  # popcount - T
+            chain.integer_scores(taps - 2 * beyond[:rows], shift=1)  # popcount - T
         else:
             chain.sign(f"sign{k}", 2 * beyond - taps)
     return chain.program("lfc-w1a1", path)
@@ -198,7 +187,7 @@ def cnv_w1a1(path: Path) -> Program:
             chain.sign(f"sign{k}", 2 * tensors[f"T{k}"] - inputs)
         else:
             chain.convolution(f"fc{k}", weight[:_CLASSES])
-            chain.scores(np.full(_CLASSES, inputs), shift=1)  # popcount
+            chain.integer_scores(np.full(_CLASSES, inputs), shift=1)  # popcount
     return chain.program("cnv-w1a1", path)
 
 

@@ -281,7 +281,7 @@ def train_quantised(
         scheme = Scheme(bits=bits)
     except ValueError as error:
         raise UserError(str(error)) from error
-    module, recipe, _ = load_trained(start)
+    module, recipe = load_trained(start)
     if recipe.bits is not None:
         raise UserError(f"{start} is trained at {recipe.bits} bits already; start from a float checkpoint")
     chosen = data.load(source, "train", shape=recipe.shape)
@@ -328,8 +328,8 @@ def float_start(network: str, kernel: str, path: Path | None) -> Path:
     return path
 
 
-def load_trained(path: Path) -> tuple[nn.Module, Recipe, int | None]:
-    """Read a checkpoint, float or trained at so many bits (None: float), and build its network in evaluation mode.
+def load_trained(path: Path) -> tuple[nn.Module, Recipe]:
+    """Read a checkpoint, float or trained at few bits, and build its network in evaluation mode.
 
     Raises
     ------
@@ -345,4 +345,4 @@ def load_trained(path: Path) -> tuple[nn.Module, Recipe, int | None]:
         raise UserError(f"{path}: {error}") from error
     except (TypeError, ValueError) as error:
         raise UserError(f"{path} is a broken checkpoint: {error}") from error
-    return fit(module, tensors, str(path), recipe.network), recipe, recipe.bits
+    return fit(module, tensors, str(path), recipe.network), recipe

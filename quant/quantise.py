@@ -166,12 +166,17 @@ def _integers(source: str, kernel: str | None, weights: Path | None) -> Program 
 
         return import_onnx(Path(source))
     if source in PUBLISHED:
-        if kernel is not None:
-            raise UserError(f"{source} has a kernel of its own; leave --kernel out")
-        if weights is None:
-            raise UserError(f"{source} needs its published weights: name the file with --weights")
-        return PUBLISHED[source](weights)
+        return PUBLISHED[source](_published_file(source, kernel, weights))
     return None
+
+
+def _published_file(source: str, kernel: str | None, weights: Path | None) -> Path:
+    """The file of a published network."""
+    if kernel is not None:
+        raise UserError(f"{source} has a kernel of its own; leave --kernel out")
+    if weights is None:
+        raise UserError(f"{source} needs its published weights: name the file with --weights")
+    return weights
 
 
 def float_network(source: str, *, kernel: str | None, weights: Path | None) -> nn.Module:
@@ -181,11 +186,8 @@ def float_network(source: str, *, kernel: str | None, weights: Path | None) -> n
 
 def _resolve(source: str, kernel: str | None, weights: Path | None) -> _Source:
     if source == _ADDERNET:
-        if kernel is not None:
-            raise UserError(f"{source} has a kernel of its own; leave --kernel out")
-        if weights is None:
-            raise UserError(f"{source} needs its published weights: name the file with --weights")
-        return _Source(module=addernet_resnet20(weights), name=source, kernel="adder", shape=(3, 32, 32), accuracy=None)
+        module = addernet_resnet20(_published_file(source, kernel, weights))
+        return _Source(module=module, name=source, kernel="adder", shape=(3, 32, 32), accuracy=None)
     if source.endswith(".safetensors"):
         if weights is not None or kernel is not None:
             raise UserError("a checkpoint holds its own kernel and weights; leave --kernel and --weights out")
@@ -210,7 +212,7 @@ def _from_checkpoint(path: Path) -> _Source:
     else:
         from .qat import load_trained  # Brevitas takes seconds to import
 
-        module, recipe, _ = load_trained(path)
+        module, recipe = load_trained(path)
     return _Source(
         module=module, name=recipe.network, kernel=recipe.kernel, shape=recipe.shape, accuracy=recipe.accuracy,
         bits=recipe.bits,
@@ -285,10 +287,9 @@ def trace_program(program: Program, images: data.Images, *, source: str | None, 
     UserError
         when the float network cannot be found or is another one.
     """
-    made_of = program.metadata.get("source")
     if source is None and weights is None and "weights" in program.metadata:
         weights = Path(program.metadata["weights"])
-    source = source or made_of
+    source = source or program.metadata.get("source")
     if source is None or "origins" not in program.metadata:
         raise UserError("the program does not come from a float network; there is nothing to compare it with")
     own_kernel = source.endswith(".safetensors") or source == _ADDERNET or ":" in source

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import settings
 
 os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # small networks, and tests side by side: more threads only wait
+# Small networks, and tests side by side: more threads only wait. Sums of floats depend on their number, too.
+os.environ["OMP_NUM_THREADS"] = "1"
 settings.register_profile("addax", deadline=None, derandomize=True, print_blob=True, max_examples=40)
 settings.load_profile("addax")
 

@@ -26,6 +26,15 @@ def _run(script, folder, *options):
     return done.returncode, done.stdout + done.stderr
 
 
+def _trace(code, output, success):
+    """The trace of a proof that failed; None of one that says ``success``. Anything else is no verdict."""
+    if code == 0:
+        assert success in output, output[-3000:]
+        return None
+    assert "proof did fail" in output, output[-3000:]
+    return output[-6000:]
+
+
 def counterexample(component, definition, folder, *, fabric="generic", split=None):
     """The counterexample to ``component`` being the Verilog module ``definition`` for all inputs; None when it is.
 
@@ -68,11 +77,7 @@ def difference(circuit, synth, folder, *, family, steps):
         f"sat -verify -seq {steps} -set-init-zero -prove trigger 0 -show-ports miter\n",
         folder,
     )
-    if code == 0:
-        assert "SUCCESS!" in output, output[-3000:]
-        return None
-    assert "proof did fail" in output, output[-3000:]
-    return output[-6000:]
+    return _trace(code, output, "SUCCESS!")
 
 
 def violation(component, folder, *, most):
@@ -85,11 +90,7 @@ def violation(component, folder, *, most):
         f"{FORMAL}sat -verify -tempinduct -prove-asserts -set-assumes -maxsteps {most} -show-ports made\n",
         folder,
     )
-    if code == 0:
-        assert "Induction step proven: SUCCESS!" in output, output[-3000:]
-        return None
-    assert "proof did fail" in output, output[-3000:]
-    return output[-6000:]
+    return _trace(code, output, "Induction step proven: SUCCESS!")
 
 
 def early_violation(component, folder, *, cycles):
@@ -103,11 +104,7 @@ def early_violation(component, folder, *, cycles):
         f"{FORMAL}sat -verify -seq {cycles} -set-init-zero -prove-asserts -set-assumes -show-ports made\n",
         folder,
     )
-    if code == 0:
-        assert "SUCCESS!" in output, output[-3000:]
-        return None
-    assert "proof did fail" in output, output[-3000:]
-    return output[-6000:]
+    return _trace(code, output, "SUCCESS!")
 
 
 def reached_violation(component, folder, *, seconds=600):

@@ -1,0 +1,163 @@
+"""What every way into a Program shares: operations put together one by one, real values that wait to become integers.
+
+Lowering from torch, files of other tools and published networks differ in what they read. What they make is the same.
+"""
+
+import itertools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .factors import Factors, fold_scale
+from .formats import Format, format_for, signed
+from .program import SCORE_BYTE, ArgMax, Op, Program, Requantise, Shape, infer, score_format
+
+__all__ = ["Assembly", "Bits", "Pending", "Stored"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """An integer tensor: the result of ``op`` times ``step`` is its real value."""
+
+    op: str
+    step: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bits:
+    """A tensor of single bits, 0 for -1: its real value is ``step`` times that."""
+
+    op: str
+    step: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pending:
+    """Integers whose real value is ``gain * (acc - centre) + bias`` per channel, not yet requantised.
+
+    Attributes
+    ----------
+    relu, residual : a ReLU comes on top, and under it an addition
+    """
+
+    op: str
+    gain: Floats
+    centre: Floats
+    bias: Floats
+    relu: bool = False
+    residual: Stored | None = None
+
+    @property
+    def affine(self) -> bool:
+        """Whether it is no more than that."""
+        return not self.relu and self.residual is None
+
+
+class Assembly:
+    """A Program in the making.
+
+    Parameters
+    ----------
+    terms : factors are sums of at most so many signed powers of two; 0: any
+
+    Raises
+    ------
+    ValueError
+        from its methods, for operations that do not fit and factors that no multiplier holds.
+    """
+
+    def __init__(self, *, terms: int = 0):
+        self.terms = terms
+        self.ops: dict[str, Op] = {}
+        self.inferred: dict[str, tuple[Shape, Format]] = {}
+        self.steps: dict[str, float] = {}
+
+    def emit(self, op: Op, step: float | None = None) -> str:
+        """Append ``op``, whose result has ``step`` where it stands for real values; returns its name."""
+        assert op.name not in self.ops
+        self.inferred[op.name] = infer(op, self.inferred, self.ops)
+        self.ops[op.name] = op
+        if step is not None:
+            self.steps[op.name] = step
+        return op.name
+
+    def assembled(self, metadata: Mapping[str, str]) -> Program:
+        """The Program of all operations so far."""
+        return Program(ops=tuple(self.ops.values()), steps=self.steps, metadata=metadata)
+
+    def shape(self, name: str) -> Shape:
+        """(C, H, W) of an operation's result."""
+        return self.inferred[name][0]
+
+    def format(self, name: str) -> Format:
+        """Format of an operation's result."""
+        return self.inferred[name][1]
+
+    def unique(self, text: str) -> str:
+        """A name for an operation that no other has: ``text``, where it can be."""
+        base = re.sub(r"[^A-Za-z0-9_]", "_", text)
+        if not re.match(r"[A-Za-z_]", base):
+            base = f"layer{base}"
+        names = (base if n == 1 else f"{base}_{n}" for n in itertools.count(1))
+        return next(name for name in names if name not in self.ops)
+
+    def pending_of(self, value: Stored | Bits) -> Pending:
+        """An integer tensor as something that can be requantised; bits are ``2 * x - 1``."""
+        zero = np.zeros(self.shape(value.op)[0])
+        if isinstance(value, Bits):
+            return Pending(op=value.op, gain=zero + 2 * value.step, centre=zero + 0.5, bias=zero)
+        return Pending(op=value.op, gain=zero + value.step, centre=zero, bias=zero)
+
+    def numbers_of(self, value: Bits) -> Stored:
+        """The numbers that bits stand for, for what is not a binary layer."""
+        ones = np.ones(self.shape(value.op)[0], np.int64)
+        numbers = Requantise(
+            name=self.unique(f"{value.op}_values"), source=value.op, multiplier=2 * ones, offset=-ones, shift=0,
+            format=signed(2), lo=-1, hi=1,
+        )  # fmt: skip
+        return Stored(op=self.emit(numbers, value.step), step=value.step)
+
+    def factors(self, value: Pending, step: float) -> Factors:
+        """M, B, S and R that bring ``value`` into units of ``step``."""
+        return fold_scale(
+            gain=value.gain / step, centre=value.centre, bias=value.bias / step,
+            residual=value.residual.step / step if value.residual else 0.0, accumulator=self.format(value.op),
+            terms=self.terms,
+        )  # fmt: skip
+
+    def requantise(
+        self, name: str, value: Pending, step: float, fmt: Format, *, lo: int | None = None, hi: int | None = None
+    ) -> Stored:
+        """Requantise ``value`` onto the grid of ``fmt`` and ``step``, or onto ``lo..hi`` of it."""
+        lo, hi = fmt.lo if lo is None else lo, fmt.hi if hi is None else hi
+        return self._placed(name, value, self.factors(value, step), step, fmt, max(lo, 0) if value.relu else lo, hi)
+
+    def scores(self, value: Pending) -> Stored:
+        """Requantise class scores and end the Program with their arg-max.
+
+        Their format has whole bytes in which no sum of the accumulator's format can saturate, whatever the biases.
+        """
+        step = float(np.abs(value.gain).max()) or 1.0
+        factors, acc = self.factors(value, step), self.format(value.op)
+        ends = [(bound * factors.multiplier + factors.offset) >> factors.shift for bound in (acc.lo, acc.hi)]
+        needed = format_for(min(int(end.min()) for end in ends), max(int(end.max()) for end in ends))
+        bytes_needed = -(-(needed.bits + (not needed.signed)) // SCORE_BYTE)
+        fmt = signed(max(score_format(acc).bits, bytes_needed * SCORE_BYTE))
+        found = self._placed(self.unique("scores"), value, factors, step, fmt, fmt.lo, fmt.hi)
+        self.emit(ArgMax(name=self.unique("argmax"), source=found.op))
+        return found
+
+    def _placed(
+        self, name: str, value: Pending, factors: Factors, step: float, fmt: Format, lo: int, hi: int
+    ) -> Stored:
+        op = Requantise(
+            name=name, source=value.op, multiplier=factors.multiplier, offset=factors.offset, shift=factors.shift,
+            format=fmt, lo=lo, hi=hi, residual=value.residual.op if value.residual else None,
+            residual_multiplier=factors.residual, terms=self.terms,
+        )  # fmt: skip
+        return Stored(op=self.emit(op, step), step=step)
