@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import ClockDomain, Module, Mux, Signal
+from amaranth.hdl import Cat, ClockDomain, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,9 +12,10 @@ from .lanes import FoldedArray, Reduce
 from .layout import StageImages, stage_images
 from .memory import Rom, Table
 from .packet import Packet
-from .plan import Plan, StageBuild, bind
+from .plan import Plan, StageBuild, bind, readers_of
 from .requantise import Requantiser, fetch_in_turn
-from .streams import Narrow, Queue, Widen, elements
+from .stages import PIXELS
+from .streams import Fork, Queue, Widen, adapted, elements
 from .threshold import Thresholder
 from .window import Window
 
@@ -29,12 +30,14 @@ STAGE = "stage_"
 class StageComponent(wiring.Component):
     """A stage in hardware: window, array, requantisers, queue.
 
-    A group of output channels begins when its pixels are in the ring and the queue has room for all its beats. From
-    there it runs without a stall to the queue, so neither the array nor the requantisers need an enable.
+    A group of output channels begins when its pixels are in the ring, its part of a residual has come, and the queue
+    has room for all its beats. From there it runs without a stall to the queue, so neither the array nor the
+    requantisers need an enable.
 
     Members
     -------
-    i : In stream, simd elements of the feature format
+    i : In stream, ``build.x_count`` elements of the feature format
+    r : In stream, with a residual, ``build.residual_count`` elements of its format
     o : Out stream, ``build.gather * build.out_count`` elements of the result format
 
     Parameters
@@ -46,9 +49,11 @@ class StageComponent(wiring.Component):
         self.build = build
         self.images = images
         self.prefix = prefix
+        residual = build.stage.residual
         super().__init__(
             {
-                "i": In(stream.Signature(elements(build.stage.x.bits, build.plan.simd))),
+                "i": In(stream.Signature(elements(build.stage.x.bits, build.x_count))),
+                **({"r": In(stream.Signature(elements(residual.bits, build.residual_count)))} if residual else {}),
                 "o": Out(stream.Signature(elements(build.stage.y.bits, build.gather * build.out_count))),
             }
         )
@@ -64,16 +69,10 @@ class StageComponent(wiring.Component):
         else:
             # Only pools pad without a memory; elsewhere the value is not read, and must not show in the Verilog.
             lowest = stage.x.encode(stage.x.lo) if stage.weight is None else 0
-            word = sum(lowest << (k * stage.x.bits) for k in range(build.plan.simd))
+            word = sum(lowest << (k * stage.x.bits) for k in range(build.x_count))
             m.d.comb += window.pad.eq(word)
 
-        array = self._array(m, window)
-        m.d.comb += [
-            array.x.eq(window.x),
-            array.valid.eq(window.valid),
-            array.first.eq(window.first),
-            array.last.eq(window.last),
-        ]
+        sums, done = self._sums(m, window)
         m.submodules.queue = queue = Queue(self.o.payload.shape(), depth=build.plan.queue)
         wiring.connect(m, queue.o, wiring.flipped(self.o))
         entry = queue.i
@@ -81,13 +80,14 @@ class StageComponent(wiring.Component):
             m.submodules.gather = gather = Widen(bits=stage.y.bits, count=build.out_count, factor=build.gather)
             wiring.connect(m, gather.o, queue.i)
             entry = gather.i
+        activation: Requantiser | Thresholder | None = None
         if not build.activates:
-            m.d.comb += [entry.payload.as_value().eq(array.sums), entry.valid.eq(array.done)]
+            m.d.comb += [entry.payload.as_value().eq(sums), entry.valid.eq(done)]
         else:
             activation = self._requantiser(m) if stage.threshold is None else self._thresholder(m)
             m.d.comb += [
-                activation.sums.eq(array.sums),
-                activation.done.eq(array.done),
+                activation.sums.eq(sums),
+                activation.done.eq(done),
                 entry.payload.as_value().eq(activation.y),
                 entry.valid.eq(activation.valid),
             ]
@@ -95,23 +95,56 @@ class StageComponent(wiring.Component):
         # Room for beats of the array: claimed when a group begins, given back when a beat of the queue has left.
         capacity = build.plan.queue * build.gather
         room = Signal(range(capacity + 1), init=capacity)
-        m.d.comb += window.go.eq(room >= build.group_beats)
+        arrived = self._residual(m, window, activation) if stage.residual is not None else 1
+        m.d.comb += window.go.eq((room >= build.group_beats) & arrived)
         claimed = Mux(window.begin, build.group_beats, 0)
         returned = Mux(queue.o.valid & queue.o.ready, build.gather, 0)
         m.d.sync += room.eq(room - claimed + returned)
         return m
 
-    def _array(self, m: Module, window: Window) -> FoldedArray | Reduce:
+    def _sums(self, m: Module, window: Window) -> tuple[Value, Value]:
+        """What the arrays make of the window's steps, and when it is there."""
         build, stage = self.build, self.build.stage
+        strobes = ("valid", "first", "last")
         if stage.weight is None:
             function = "sum" if stage.kind == "average" else "max"
             m.submodules.array = pool = Reduce(function=function, lanes=build.plan.simd, x=stage.x, total=stage.total)
-            return pool
+            m.d.comb += [pool.x.eq(window.x), *(getattr(pool, name).eq(getattr(window, name)) for name in strobes)]
+            return pool.sums, pool.done
         assert self.images.weights is not None
-        m.submodules.array = array = FoldedArray(build.array, total=stage.total)
         m.submodules.weights = rom = Rom(self.images.weights, prefix=self.prefix)
-        m.d.comb += array.w.eq(fetch_in_turn(m, rom, window.valid))
-        return array
+        weights = fetch_in_turn(m, rom, window.valid)
+        arrays = []
+        blocks, own = build.plan.blocks, build.plan.simd * stage.x.bits
+        for block in range(blocks):
+            array = FoldedArray(build.array, total=stage.total)
+            m.submodules["array" if blocks == 1 else f"array{block}"] = array
+            taps = [window.x.word_select(tap * blocks + block, own) for tap in range(build.plan.lines * build.plan.taps)]
+            m.d.comb += [
+                array.x.eq(Cat(taps)),
+                array.w.eq(weights.word_select(block, len(array.w))),
+                *(getattr(array, name).eq(getattr(window, name)) for name in strobes),
+            ]
+            arrays.append(array)
+        return Cat(array.sums for array in arrays), arrays[0].done
+
+    def _residual(self, m: Module, window: Window, requantiser: Any) -> Value:
+        """Keep the residual until the requantisers take it; whether all of the next group's is there."""
+        build, stage = self.build, self.build.stage
+        assert stage.residual is not None
+        bits, have = stage.residual.bits, build.residual_count
+        wide = build.residual_gather * have
+        m.submodules.residual = queue = Queue(elements(bits, wide), depth=build.plan.residual)
+        source = adapted(m, "residual", wiring.flipped(self.r), bits=bits, have=have, want=wide)
+        wiring.connect(m, source, queue.i)
+        parts = adapted(m, "residual", queue.o, bits=bits, have=wide, want=build.out_count)
+        m.d.comb += [requantiser.r.eq(parts.payload.as_value()), parts.ready.eq(requantiser.taking)]
+        # Counted in beats of the requantisers: those that have come and that no group has claimed.
+        split = build.residual_split
+        there = Signal(range((build.plan.residual + 2) * split + 1), name="residual_there")
+        come = Mux(queue.i.valid & queue.i.ready, split, 0)
+        m.d.sync += there.eq(there + come - Mux(window.begin, build.group_beats, 0))
+        return there >= build.group_beats
 
     def _requantiser(self, m: Module) -> Requantiser:
         build, stage = self.build, self.build.stage
@@ -120,7 +153,7 @@ class StageComponent(wiring.Component):
         m.submodules.requantise = requantiser = Requantiser(
             pe=build.sums, units=build.plan.requantisers, total=stage.total, offset=stage.offset, result=stage.y,
             factors=self.images.factors, constants=self.images.constants,
-            shift=stage.requantise.shift if self.images.fixed else None, prefix=self.prefix,
+            shift=stage.requantise.shift if self.images.fixed else None, prefix=self.prefix, residual=stage.residual,
             places=1 if stage.kind == "xnor" else 0,  # a binary array counts: acc = 2 * count - K
         )  # fmt: skip
         return requantiser
@@ -140,7 +173,7 @@ class Pipeline(wiring.Component):
 
     Members
     -------
-    i : In stream, the channels of a pixel as bytes
+    i : In stream, the channels of a pixel as bytes, ``plan.pixels`` of them, the first lowest
     o : Out stream of ``value`` and ``last``, as `Packet` says
     """
 
@@ -149,7 +182,7 @@ class Pipeline(wiring.Component):
         self.plan = plan
         self.prefix = prefix
         self.builds = bind(program, plan)
-        self.channels = program.input.shape[0]
+        self.channels = program.input.shape[0] * plan.pixels
         self.packet = Packet(score=program.score_format, classes=program.classes)
         super().__init__({
             "i": In(stream.Signature(elements(8, self.channels))),
@@ -163,28 +196,37 @@ class Pipeline(wiring.Component):
             m.submodules.entry = entry = Entry(op, channels=self.channels)
             wiring.connect(m, source, entry.i)
             source, bits = entry.o, op.format.bits
-        split = self.channels // self.builds[0].plan.simd
+        readers = readers_of(self.builds)
+        waiting = self._hand_on(m, PIXELS, source, readers)
+        counts, widths = {PIXELS: self.channels}, {PIXELS: bits}
         for build in self.builds:
-            name = build.stage.name
-            source = _split(m, STAGE + name, source, bits, build.plan.simd, split)
+            name, reads = build.stage.name, build.stage.reads
             images = stage_images(build, fixed=self.plan.fixed_weights, prefix=self.prefix or "addax")
             m.submodules[STAGE + name] = component = StageComponent(build, images, prefix=self.prefix)
+            first = reads[0]
+            source = adapted(
+                m, STAGE + name, waiting[name, 0], bits=widths[first], have=counts[first], want=build.x_count
+            )
             wiring.connect(m, source, component.i)
-            source, bits, split = component.o, build.stage.y.bits, build.split
-        source = _split(m, "packet", source, bits, 1, split)
+            if build.stage.residual is not None:
+                wiring.connect(m, waiting[name, 1], component.r)
+            counts[name], widths[name] = build.gather * build.out_count, build.stage.y.bits
+            waiting |= self._hand_on(m, name, component.o, readers)
+        last = self.builds[-1].stage.name
+        source = adapted(m, "packet", waiting["packet", 0], bits=widths[last], have=counts[last], want=1)
         m.submodules.packet = self.packet
         wiring.connect(m, source, self.packet.i)
         wiring.connect(m, self.packet.o, wiring.flipped(self.o))
         return m
 
-
-def _split(m: Module, name: str, source: Any, bits: int, count: int, parts: int) -> Any:
-    """``source`` in beats of ``count`` elements."""
-    if parts == 1:
-        return source
-    m.submodules[f"split_{name}"] = narrow = Narrow(bits=bits, count=count, factor=parts)
-    wiring.connect(m, source, narrow.i)
-    return narrow.o
+    def _hand_on(self, m: Module, name: str, source: Any, readers: Any) -> dict[tuple[str, int], Any]:
+        """What each reader of ``name`` gets, by its name and which of its ``reads`` it is."""
+        wanted = [(build.stage.name, port) for build, port in readers.get(name, ())] or [("packet", 0)]
+        if len(wanted) == 1:
+            return {wanted[0]: source}
+        m.submodules[f"fork_{STAGE}{name}" if name else "fork"] = fork = Fork(source.signature.payload_shape, count=len(wanted))
+        wiring.connect(m, source, fork.i)
+        return {who: getattr(fork, f"o{k}") for k, who in enumerate(wanted)}
 
 
 class Accelerator(wiring.Component):

@@ -66,7 +66,7 @@ def generate(program: Program, plan: Plan, out: Path, *, vectors: NDArray[np.uin
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", prefix) or prefix in VERILOG_KEYWORDS:
         raise UserError(f"prefix must be a Verilog identifier, not {prefix!r}")
     builds = bind(program, plan)
-    timing = schedule(builds, program)
+    timing = schedule(builds, program, pixels=plan.pixels)
     with atomic_directory(out, KIND) as folder:
         write_bytes(folder / "program.addax", program_bytes(program))
         write_json(folder / "plan.json", plan.to_json())
@@ -75,9 +75,9 @@ def generate(program: Program, plan: Plan, out: Path, *, vectors: NDArray[np.uin
         write_memories(folder, images)
         facts: dict[str, Any] = {
             "prefix": prefix,
-            "beats": program.input.shape[1] * program.input.shape[2],
+            "beats": program.input.shape[1] * program.input.shape[2] // plan.pixels,
             "answers": program.classes + 1,
-            "data_in": 8 * program.input.shape[0],
+            "data_in": 8 * program.input.shape[0] * plan.pixels,
             "data_out": packet_bits(program.score_format, program.classes),
         }
         capacity = max(LEAST_IMAGES, len(vectors), HARNESS_BEATS // facts["beats"])
@@ -86,7 +86,7 @@ def generate(program: Program, plan: Plan, out: Path, *, vectors: NDArray[np.uin
             _render("harness.v.j2", capacity=capacity, settle=builds[0].window.longest_pause, **facts),
         )
         expected = expected_beats(program, golden.run(program, vectors).scores)
-        write_text(folder / "stimulus.mem", hex_lines(pack_pixels(vectors), facts["data_in"]))
+        write_text(folder / "stimulus.mem", hex_lines(pack_pixels(vectors, plan.pixels), facts["data_in"]))
         write_text(folder / "expected.mem", hex_lines(expected, facts["data_out"] + 1))
         write_text(
             folder / f"{prefix}_testbench.v",
@@ -101,7 +101,10 @@ def generate(program: Program, plan: Plan, out: Path, *, vectors: NDArray[np.uin
                 "score": {"bits": program.score_format.bits, "signed": program.score_format.signed},
                 "beat_bits": facts["data_out"],
             },
-            "pixels": {"order": "row by row, one pixel per beat, channel 0 in the lowest byte", "bits": 8},
+            "pixels": {
+                "order": "row by row, the first of a beat lowest, channel 0 in the lowest byte", "bits": 8,
+                "per_beat": plan.pixels,
+            },
             "schedule": timing.to_json(),
             "memories": [memory_entry(image) for image in images],
         }
@@ -186,7 +189,7 @@ def read_memories(build: "Build", folder: Path | None = None) -> Program:
         tensors, op = stage_tensors(stage, held), build.program.by_name[stage.stage.name]
         if isinstance(op, Convolution) and tensors.weight is not None:
             pad = op.pad if tensors.pad is None else tensors.pad
-            changed[op.name] = replace(op, weight=tensors.weight.reshape(op.weight.shape), pad=pad)
+            changed[op.name] = replace(op, weight=stage.stage.filters(tensors.weight), pad=pad)
         for activation in (stage.stage.requantise, stage.stage.threshold):
             if activation is not None:
                 changed[activation.name] = replace(activation, **tensors.activation)
@@ -219,14 +222,13 @@ def _render(template: str, **values: Any) -> str:
     return render(Path(__file__).with_name(template), **values)
 
 
-def pack_pixels(images: NDArray[np.uint8]) -> NDArray[np.object_] | NDArray[np.uint64]:
-    """(N, C, H, W) to one word per pixel in stream order."""
-    count, channels, height, width = images.shape
-    flat = images.transpose(0, 2, 3, 1).reshape(count * height * width, channels)
-    kind: Any = np.uint64 if channels <= 8 else object
+def pack_pixels(images: NDArray[np.uint8], per_beat: int = 1) -> NDArray[np.object_] | NDArray[np.uint64]:
+    """(N, C, H, W) to one word per beat of ``per_beat`` pixels in stream order."""
+    flat = images.transpose(0, 2, 3, 1).reshape(-1, images.shape[1] * per_beat)
+    kind: Any = np.uint64 if flat.shape[1] <= 8 else object
     words = np.zeros(len(flat), kind)
-    for c in reversed(range(channels)):
-        words = words * 256 + flat[:, c].astype(kind)
+    for byte in reversed(flat.T):
+        words = words * 256 + byte.astype(kind)
     return words
 
 
@@ -272,7 +274,7 @@ class Build:
     @cached_property
     def schedule(self) -> Schedule:
         """The cycle model of this build."""
-        return schedule(bind(self.program, self.plan), self.program)
+        return schedule(bind(self.program, self.plan), self.program, pixels=self.plan.pixels)
 
     def images_for(self, program: Program) -> tuple[Image, ...]:
         """Contents of this build's memories with the weights of ``program``.

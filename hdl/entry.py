@@ -37,7 +37,7 @@ class Entry(wiring.Component):
 
     Members
     -------
-    i : In stream, the channels of a pixel as bytes
+    i : In stream, the channels of one or several pixels as bytes
     o : Out stream, as many elements of ``op.format``
     """
 
@@ -64,29 +64,30 @@ class Entry(wiring.Component):
             valid = later
         m.d.comb += self.o.valid.eq(valid)
         make = self._levels if isinstance(self.op, Threshold) else self._affine
-        features = [make(m, moving, c, self.i.payload.as_value().word_select(c, _PIXEL_BITS))
+        own = self.op.multiplier if isinstance(self.op, Requantise) else self.op.thresholds
+        features = [make(m, moving, c, c % len(own), self.i.payload.as_value().word_select(c, _PIXEL_BITS))
                     for c in range(self.channels)]  # fmt: skip
         m.d.comb += self.o.payload.as_value().eq(Cat(*features))
         return m
 
-    def _levels(self, m: Module, moving: Value, channel: int, pixel: Value) -> Value:
+    def _levels(self, m: Module, moving: Value, number: int, channel: int, pixel: Value) -> Value:
         op = self.op
         assert isinstance(op, Threshold)
         levels = op.thresholds[channel].tolist()
         reached = sum((pixel >= level for level in levels[1:]), pixel >= levels[0])
-        feature = Signal(op.format.bits, name=f"feature{channel}")
+        feature = Signal(op.format.bits, name=f"feature{number}")
         m.d.comb += feature.eq(len(levels) - reached if int(op.falling[channel]) else reached)
         return feature
 
-    def _affine(self, m: Module, moving: Value, channel: int, pixel: Value) -> Value:
+    def _affine(self, m: Module, moving: Value, number: int, channel: int, pixel: Value) -> Value:
         op = self.op
         assert isinstance(op, Requantise)
         factor, offset = int(op.multiplier[channel]), int(op.offset[channel])
         ends = [0, factor * ((1 << _PIXEL_BITS) - 1)]
         sums = format_for(min(ends) + min(offset, 0), max(ends) + max(offset, 0))
-        product = Signal(signed_shape(sums.bits + 1), name=f"product{channel}")
-        shifted = Signal(signed_shape(sums.bits + 1), name=f"shifted{channel}")
-        feature = Signal(op.format.bits, name=f"feature{channel}")
+        product = Signal(signed_shape(sums.bits + 1), name=f"product{number}")
+        shifted = Signal(signed_shape(sums.bits + 1), name=f"shifted{number}")
+        feature = Signal(op.format.bits, name=f"feature{number}")
         with m.If(moving):
             m.d.sync += [
                 product.eq(pixel * factor),

@@ -1,30 +1,39 @@
 """Folding: how many lanes each stage gets, so that all keep the same pace."""
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import replace
 from math import lcm, prod
+from typing import NamedTuple
 
 from ..common.errors import UserError
 from ..quant.program import Program
-from .plan import Plan, StageBuild, bind, default_stage_plan, with_queues
+from .plan import Plan, StageBuild, StagePlan, bind, default_stage_plan
+from .queues import with_queues
 from .schedule import schedule
-from .stages import Stage, stages_of
+from .stages import PIXELS, Stage, stages_of
 
 __all__ = ["DEFAULT_LANES", "Cost", "fold", "structural_cost"]
 
 DEFAULT_LANES = 80
+MAX_INPUT_BYTES = 64
+"""Of a beat of the input: the widest bus that AXI4-Stream interconnects commonly have."""
 Cost = Callable[[StageBuild], float]
 
 
 def structural_cost(build: StageBuild) -> float:
-    """Adder and register bits of a stage, roughly: enough to choose between folds of the same speed."""
+    """Lookup tables of a stage, roughly: enough to choose between folds of the same speed."""
     stage, plan = build.stage, build.plan
-    operands = plan.simd * plan.taps * stage.x.bits
-    rotation = operands * plan.taps if plan.taps > 1 else 0
-    lanes = build.lanes * (stage.x.bits + (stage.weight_format.bits if stage.weight_format else 0))
+    word = build.x_count * stage.x.bits
+    operands = word * plan.taps * plan.lines
+    rotation = operands * ((plan.taps if plan.taps > 1 else 0) + (plan.lines if plan.lines > 1 else 0)) / 2
+    weight_bits = stage.weight_format.bits if stage.weight_format else 0
+    lanes = build.lanes * (stage.x.bits + weight_bits)
     sums = build.sums * stage.total.bits * 2
     requantisers = plan.requantisers * stage.total.bits * (8 if stage.requantise else 2 * stage.levels)
-    return lanes + operands + rotation + sums + requantisers + plan.queue * build.out_count * stage.y.bits / 4
+    depth = build.groups * build.window.steps
+    memory = min(-(-build.lanes * weight_bits // 72) * -(-depth // 512) * 100, build.lanes * weight_bits * depth / 64)
+    return lanes + operands + rotation + sums + requantisers + memory + plan.queue * build.out_count * stage.y.bits / 4
 
 
 def fold(
@@ -38,11 +47,12 @@ def fold(
     fabric: str = "generic",
     cost: Cost = structural_cost,
 ) -> Plan:
-    """Choose PE, SIMD and taps of every stage.
+    """Choose the fold of every stage, and the pixels per beat of the input.
 
     Parameters
     ----------
-    lanes : the fastest design with at most so many lanes
+    lanes : the fastest design with at most so many lanes; of those the cheapest where its lanes do, too, else that with
+        the fewest
     fps : the cheapest design that reaches so many images per second at ``clock_mhz``; with neither, 80 lanes
     fabric : whose carry cells the lanes instantiate
     cost : what a fold of a stage costs, to choose among those that are fast enough
@@ -61,90 +71,139 @@ def fold(
     if fps is not None and not 0 < fps < float("inf"):
         raise UserError(f"frames per second must be a positive number, not {fps}")
     options = [_options(stage, cost) for stage in stages_of(program, fixed_weights=fixed_weights)]
-    # Whatever the stages do, pixels come and scores go one per cycle.
-    ports = max(prod(program.input.shape[1:]), program.classes + 1)
-
-    def cheapest(interval: int) -> list[StageBuild] | None:
-        return _cheapest_chain(options, program, interval, cost)
-
-    intervals = sorted({max(ports, b.interval) for choices in options for b in choices})
-    fastest = next(t for t in intervals if cheapest(t) is not None)
+    floors = {choices[0].build.stage.name: min(o.build.interval for o in choices) for choices in options}
+    # Whatever the stages do, scores leave one per cycle, and pixels come so many at a time.
+    image = prod(program.input.shape[1:])
+    ports = max(-(-image // _pixels(program, 0)), program.classes + 1)
+    fastest = max(ports, *floors.values())
     if fps is not None:
         target = int(clock_mhz * 1e6 / fps * (1 + 1e-9))
         if target < fastest:
-            floors = {choices[0].stage.name: min(b.interval for b in choices) for choices in options}
             slowest = max(floors, key=lambda name: floors[name])
             limit = slowest if floors[slowest] == fastest else "the ports"
             raise UserError(
                 f"no fold reaches {fps:g} images/s at {clock_mhz:g} MHz; the fastest takes {fastest} cycles per image "
                 f"({int(clock_mhz * 1e6 / fastest)} images/s), limited by {limit}"
             )
-        chosen = cheapest(target)
+        chosen = _cheapest(options, program, target, by_lanes=False)
     else:
         budget = lanes if lanes is not None else DEFAULT_LANES
-        target = intervals[-1]
-        chosen = next((c for t in intervals if (c := cheapest(t)) and sum(b.lanes for b in c) <= budget), None)
-        if chosen is None:
-            least = sum(min(b.lanes for b in choices) for choices in options)
-            raise UserError(f"{budget} lanes are too few: the network needs at least {least}, one per layer")
-    assert chosen is not None
-    stages = with_queues([replace(build, fabric=fabric) for build in chosen])
+        intervals = sorted({max(fastest, o.build.interval) for choices in options for o in choices})
+
+        def fewest(interval: int) -> int:
+            """Lanes that keep within ``interval`` cycles; ever fewer the longer it is."""
+            return sum(min(o.build.lanes for o in choices if o.build.interval <= interval) for choices in options)
+
+        at = bisect_left(intervals, -budget, key=lambda interval: -fewest(interval))
+        if at == len(intervals):
+            raise UserError(f"{budget} lanes are too few: the network needs at least {fewest(intervals[-1])}, one per layer")
+        target = intervals[at]
+        chosen = _cheapest(options, program, target, by_lanes=False)
+        if sum(build.lanes for build in chosen) > budget:
+            chosen = _cheapest(options, program, target, by_lanes=True)
+    pixels = _pixels(program, target)
+    stages = with_queues([replace(build, fabric=fabric) for build in chosen], program, pixels=pixels)
     plan = Plan(
-        family="dataflow", device=device, clock_mhz=clock_mhz, fixed_weights=fixed_weights, stages=stages, fabric=fabric
-    )
-    assert schedule(bind(program, plan), program).interval <= target
+        family="dataflow", device=device, clock_mhz=clock_mhz, fixed_weights=fixed_weights, stages=stages,
+        fabric=fabric, pixels=pixels,
+    )  # fmt: skip
+    assert schedule(bind(program, plan), program, pixels=pixels).interval <= target
     return plan
+
+
+def _pixels(program: Program, interval: int) -> int:
+    """The fewest pixels per beat that bring an image in ``interval`` cycles; as many as may be when none do."""
+    channels, height, width = program.input.shape
+    image = height * width
+    counts = [n for n in _divisors(image) if n == 1 or n * channels <= MAX_INPUT_BYTES]
+    return next((n for n in counts if image // n <= interval), counts[-1])
 
 
 def _divisors(n: int) -> list[int]:
     return [k for k in range(1, n + 1) if n % k == 0]
 
 
-def _options(stage: Stage, cost: Cost) -> list[StageBuild]:
-    """All folds of a stage, without those that another beats in speed and cost with the same beats at both ends."""
-    pool = stage.weight is None
-    wide = stage.window[1]
-    all_taps = [1, wide] if not pool and wide > 1 and stage.stride <= wide else [1]
-    builds = []
-    for simd in _divisors(stage.source[0]):
-        for taps in all_taps:
-            for pe in [1] if pool else _divisors(stage.result[0]):
-                plan = default_stage_plan(stage, pe=pe, simd=simd, taps=taps)
-                builds.append(StageBuild(stage=stage, plan=plan))
-    builds.sort(key=lambda b: (b.interval, cost(b)))
-    kept: list[StageBuild] = []
-    best: dict[tuple[int, int], float] = {}
-    for build in builds:
-        ends = build.plan.simd, build.out_count
-        price = cost(build) + 1e6 * build.lanes
-        if price < best.get(ends, float("inf")):
-            best[ends] = price
-            kept.append(build)
+class _Option(NamedTuple):
+    """A fold of a stage and what it costs."""
+
+    build: StageBuild
+    cost: float
+
+
+def _options(stage: Stage, cost: Cost) -> list[_Option]:
+    """All folds of a stage, without those that another beats in speed, lanes and cost with the same beats at both
+    ends."""
+    options = []
+    for plan in _folds(stage):
+        build = StageBuild(stage=stage, plan=plan)
+        options.append(_Option(build, cost(build)))
+    options.sort(key=lambda o: (o.build.interval, o.cost))
+    kept: list[_Option] = []
+    cheapest: dict[tuple[int, int], float] = {}
+    fewest: dict[tuple[int, int], tuple[int, float]] = {}
+    for option in options:
+        build = option.build
+        ends = build.x_count, build.out_count
+        price = build.lanes, option.cost
+        if option.cost < cheapest.get(ends, float("inf")) or price < fewest.get(ends, (float("inf"), 0.0)):
+            cheapest[ends] = min(option.cost, cheapest.get(ends, float("inf")))
+            fewest[ends] = min(price, fewest.get(ends, price))
+            kept.append(option)
     return kept
 
 
-def _cheapest_chain(
-    options: list[list[StageBuild]], program: Program, interval: int, cost: Cost
-) -> list[StageBuild] | None:
-    """The folds with fewest lanes, then least cost, that all keep within ``interval`` cycles.
+def _folds(stage: Stage) -> list[StagePlan]:
+    if stage.weight is None:
+        return [default_stage_plan(stage, pe=1, simd=simd, taps=1) for simd in _divisors(stage.source[0])]
+    inputs, filters = (n // stage.groups for n in (stage.source[0], stage.result[0]))
+    high, wide = stage.window
+    taps = [1, wide] if wide > 1 and stage.stride <= wide else [1]
+    lines = [1, high] if high > 1 and stage.stride <= high else [1]
+    parts = [(simd, pe, 1) for simd in _divisors(inputs) for pe in _divisors(filters)]
+    parts += [(inputs, filters, blocks) for blocks in _divisors(stage.groups)[1:]]
+    return [
+        default_stage_plan(stage, pe=pe, simd=simd, taps=tap, lines=line, blocks=blocks)
+        for simd, pe, blocks in parts for tap in taps for line in lines
+    ]  # fmt: skip
+
+
+def _cheapest(options: list[list[_Option]], program: Program, interval: int, *, by_lanes: bool) -> list[StageBuild]:
+    """The folds of least cost, or of fewest lanes and then least cost, that all keep within ``interval`` cycles.
 
     Where beats of two stages do not fit together, they meet in beats of their least common multiple, which costs
-    registers; so stages are chosen in a chain, not one by one.
+    registers; so stages are not chosen one by one, but from the last to the first: what it costs to go on from beats of
+    so many elements. Every stage has one that it reads, residuals aside, so they form a tree.
     """
-    # best[count]: (lanes, cost, chain) of the chains whose last stage emits beats of `count` elements
-    best: dict[int, tuple[int, float, list[StageBuild]]] = {program.input.shape[0]: (0, 0.0, [])}
+    counts = {PIXELS: {program.input.shape[0]}}
+    behind: dict[str, list[str]] = {}
     for choices in options:
-        following: dict[int, tuple[int, float, list[StageBuild]]] = {}
-        for build in choices:
+        stage = choices[0].build.stage
+        counts[stage.name] = {o.build.out_count for o in choices if o.build.interval <= interval}
+        behind.setdefault(stage.reads[0], []).append(stage.name)
+
+    # best[stage][count]: price and fold of the stage and all behind it, if it reads beats of `count` elements
+    best: dict[str, dict[int, tuple[tuple[float, float], StageBuild]]] = {}
+    for choices in reversed(options):
+        stage = choices[0].build.stage
+        priced = []
+        for build, cost in choices:
             if build.interval > interval:
                 continue
-            for count, (lanes, price, chosen) in best.items():
-                joint = 0 if count == build.plan.simd else 3 * lcm(count, build.plan.simd) * build.stage.x.bits
-                candidate = (lanes + build.lanes, price + cost(build) + joint, [*chosen, build])
-                known = following.get(build.out_count)
-                if known is None or candidate[:2] < known[:2]:
-                    following[build.out_count] = candidate
-        best = following
-    if not best:
-        return None
-    return min(best.values(), key=lambda entry: entry[:2])[2]
+            after = [best[name][build.out_count][0] for name in behind.get(stage.name, ())]
+            lanes = build.lanes if by_lanes else 0
+            priced.append((lanes + sum(a[0] for a in after), cost + sum(a[1] for a in after), build))
+        best[stage.name] = {}
+        for count in counts[stage.reads[0]]:
+            entries = (
+                ((lanes, cost + (0 if count == b.x_count else 3 * lcm(count, b.x_count) * stage.x.bits)), b)
+                for lanes, cost, b in priced
+            )
+            best[stage.name][count] = min(entries, key=lambda entry: entry[0])
+    count_of = {PIXELS: program.input.shape[0]}
+    chosen = []
+    for choices in options:
+        stage = choices[0].build.stage
+        build = best[stage.name][count_of[stage.reads[0]]][1]
+        count_of[stage.name] = build.out_count
+        chosen.append(build)
+    return chosen

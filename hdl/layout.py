@@ -14,9 +14,9 @@ from .requantise import Constants, Factors
 
 __all__ = ["StageImages", "StageTensors", "stage_images", "stage_tensors"]
 
-_LANES = (0, 4, 5, 2, 1, 6, 3)
-"""From (O / pe, pe, I / simd, simd, ky, tap step, tap) to words of (group, ky, tap step, channel step), each of
-(pe, tap, channel) lanes."""
+_LANES = (0, 5, 7, 3, 1, 2, 6, 8, 4)
+"""From (O / sums, block, pe, I / simd, simd, line step, line, tap step, tap) to words of (group, line step, tap step,
+channel step), each of (block, pe, line, tap, channel) lanes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class StageImages:
     ----------
     weights : a word per step of a pixel: groups, window rows, taps, channels, the last fastest
     factors : M and B, a word per output beat of a pixel
-    constants : S, lo and hi
+    constants : S, lo, hi, and R where a residual joins
     levels : thresholds and directions, a word per output beat of a pixel
     pad : a word per beat of a padding pixel
     fixed : S is built into the RTL
@@ -58,10 +58,10 @@ def stage_images(build: StageBuild, *, fixed: bool, prefix: str = "addax") -> St
             words=_weight_words(build, stage.weight, stage.weight_format),
         )
         if stage.padding:
-            rows = stage.pad.reshape(-1, build.plan.simd)
+            rows = stage.pad.reshape(-1, build.x_count)
             pad = Image(
                 name=f"{prefix}_{stage.name}_pad",
-                width=build.plan.simd * stage.x.bits,
+                width=build.x_count * stage.x.bits,
                 words=tuple(_pack(row, stage.x) for row in rows),
             )
     if stage.requantise is not None and stage.offset is not None:
@@ -77,10 +77,9 @@ def stage_images(build: StageBuild, *, fixed: bool, prefix: str = "addax") -> St
             width=layout.width,
             words=tuple(layout.pack(ms, bs) for ms, bs in beats),
         )
-        shared = Constants(result=stage.y)
-        constants = Image(
-            name=f"{prefix}_{stage.name}_constants", width=shared.width, words=(shared.pack(op.shift, op.lo, op.hi),)
-        )
+        shared = _constants(build)
+        word = shared.pack(op.shift, op.lo, op.hi, op.residual_multiplier)
+        constants = Image(name=f"{prefix}_{stage.name}_constants", width=shared.width, words=(word,))
     if stage.threshold is not None:
         thresholds, falling = _in_array_terms(build, stage.threshold.thresholds, stage.threshold.falling)
         units = build.plan.requantisers
@@ -100,7 +99,7 @@ class StageTensors:
     ----------
     weight : (O, I, Kh, Kw)
     pad : (I,)
-    activation : M, B, S, lo and hi of a requantise, or thresholds and directions, by the names of the fields of the
+    activation : M, B, S, lo, hi and R of a requantise, or thresholds and directions, by the names of the fields of the
         operation
     """
 
@@ -117,7 +116,7 @@ def stage_tensors(build: StageBuild, images: StageImages) -> StageTensors:
     if images.weights is not None and stage.weight_format is not None:
         weight = _weight_of(build, images.weights.words, stage.weight_format)
     if images.pad is not None:
-        pad = _unpacked(images.pad.words, stage.x, build.plan.simd).reshape(-1)
+        pad = _unpacked(images.pad.words, stage.x, build.x_count).reshape(-1)
     if images.factors is not None and stage.offset is not None:
         layout = Factors(offset=stage.offset, units=build.plan.requantisers)
         beats = [layout.unpack(word) for word in images.factors.words]
@@ -125,8 +124,8 @@ def stage_tensors(build: StageBuild, images: StageImages) -> StageTensors:
         multiplier = _array_sign(stage.kind) * multiplier
         activation = {"multiplier": multiplier, "offset": offset + _taps(build) * multiplier}
     if images.constants is not None:
-        shift, lo, hi = Constants(result=stage.y).unpack(images.constants.words[0])
-        activation |= {"shift": shift, "lo": lo, "hi": hi}
+        shift, lo, hi, factor = _constants(build).unpack(images.constants.words[0])
+        activation |= {"shift": shift, "lo": lo, "hi": hi, "residual_multiplier": factor}
     if images.levels is not None:
         found = [build.levels.unpack(word) for word in images.levels.words]
         thresholds = np.array([own for word, _ in found for own in word], np.int64)
@@ -134,6 +133,10 @@ def stage_tensors(build: StageBuild, images: StageImages) -> StageTensors:
         thresholds, falling = _in_program_terms(build, thresholds, falling)
         activation = {"thresholds": thresholds, "falling": falling}
     return StageTensors(weight=weight, pad=pad, activation=activation)
+
+
+def _constants(build: StageBuild) -> Constants:
+    return Constants(result=build.stage.y, residual=build.stage.residual is not None)
 
 
 def _taps(build: StageBuild) -> int:
@@ -177,8 +180,11 @@ def _array_sign(kind: str) -> int:
 def _split(build: StageBuild, shape: tuple[int, ...]) -> tuple[int, ...]:
     """(O, I, Kh, Kw) as what `_LANES` permutes."""
     outputs, inputs, kh, kw = shape
-    pe, simd, taps = build.plan.pe, build.plan.simd, build.plan.taps
-    return outputs // pe, pe, inputs // simd, simd, kh, kw // taps, taps
+    plan = build.plan
+    return (
+        outputs // build.sums, plan.blocks, plan.pe, inputs // plan.simd, plan.simd,
+        kh // plan.lines, plan.lines, kw // plan.taps, plan.taps,
+    )  # fmt: skip
 
 
 def _weight_words(build: StageBuild, weight: NDArray[np.int64], fmt: Format) -> tuple[int, ...]:

@@ -1,11 +1,13 @@
 """The Plan: how each stage of a Program is built. Frozen, hashable, saved as JSON, edited and given back."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from math import lcm
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..common.errors import UserError
 from ..common.files import read_json
@@ -14,13 +16,13 @@ from ..quant.program import Program
 from .fabric import fabric_named
 from .kernels import STRUCTURES
 from .lanes import ArrayShape, Reduce
-from .requantise import LATENCY as REQUANTISE_LATENCY
-from .stages import Stage, stages_of
+from .requantise import requantise_latency
+from .stages import PIXELS, Stage, stages_of
 from .threshold import LATENCY as THRESHOLD_LATENCY
 from .threshold import Levels
 from .window import WindowShape, ring_rows
 
-__all__ = ["FAMILIES", "Plan", "StageBuild", "StagePlan", "bind", "default_stage_plan", "with_queues"]
+__all__ = ["FAMILIES", "Plan", "StageBuild", "StagePlan", "bind", "connected", "default_stage_plan", "readers_of"]
 
 FAMILIES = ("dataflow",)
 _STRUCTURES = {"adder": "carry", "mult": "star", "xnor": "count", "shift": "barrel"}
@@ -35,12 +37,16 @@ class StagePlan:
     Attributes
     ----------
     pe : output channels computed at once; divides the number of output channels (1 for a pool)
-    simd : input channels of a tap at once; divides the number of input channels
+    simd : input channels of a tap at once; divides the number of input channels, those of a group where there are any
     taps : taps of a window row at once: 1, or the width of the window
-    requantisers : units behind the array; divides ``pe`` (of a pool: ``simd``)
-    rows : of the ring in front of the array
+    lines : rows of a window at once: 1, or the height of the window
+    blocks : groups of a grouped convolution at once, each of ``simd`` x ``pe`` channels, which then are all it has
+    requantisers : units behind the array; divides ``pe * blocks`` (of a pool: ``simd``)
+    rows : of the ring in front of the array, a multiple of ``lines``
     queue : beats of the queue behind it, each of whole beats of the next stage
     structure : of its lanes, see `kernels.STRUCTURES`; empty for the default one, and for a pool
+    residual : beats of the queue in which a residual waits, each as wide as those of the stage it comes from; 0
+        without one
     """
 
     name: str
@@ -51,6 +57,9 @@ class StagePlan:
     rows: int
     queue: int
     structure: str = ""
+    lines: int = 1
+    blocks: int = 1
+    residual: int = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
@@ -58,10 +67,12 @@ class StagePlan:
         if not isinstance(self.structure, str):
             raise ValueError(f"structure of stage {self.name!r} must be text, not {self.structure!r}")
         for key, value in asdict(self).items():
-            if key not in ("name", "structure") and (
-                not isinstance(value, int) or isinstance(value, bool) or value < 1
-            ):
-                raise ValueError(f"{key} of stage {self.name!r} must be a positive integer, not {value!r}")
+            if key in ("name", "structure"):
+                continue
+            least = 0 if key == "residual" else 1
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                what = "a positive integer" if least else "0 or a positive integer"
+                raise ValueError(f"{key} of stage {self.name!r} must be {what}, not {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +86,7 @@ class Plan:
     clock_mhz : the clock at which rates are quoted
     fixed_weights : accumulators and shifts are sized for the weights of the Program, not for any of the same formats
     fabric : ``generic``, or the family whose carry cells the lanes instantiate, see `fabric.FABRICS`
+    pixels : per beat of the input, the first lowest; divides the pixels of an image
     """
 
     family: str
@@ -83,9 +95,12 @@ class Plan:
     fixed_weights: bool
     stages: tuple[StagePlan, ...]
     fabric: str = "generic"
+    pixels: int = 1
 
     def __post_init__(self) -> None:
         fabric_named(self.fabric)
+        if not isinstance(self.pixels, int) or isinstance(self.pixels, bool) or self.pixels < 1:
+            raise ValueError(f"pixels per beat must be a positive integer, not {self.pixels!r}")
         if self.family not in FAMILIES:
             raise ValueError(f"architecture must be one of {', '.join(FAMILIES)}, not {self.family!r}")
         if not isinstance(self.fixed_weights, bool):
@@ -127,52 +142,62 @@ class StageBuild:
 
     Attributes
     ----------
-    next_simd : elements per beat that the next stage (or the packet) takes
+    next_simd : elements per beat that the next stage (or the packet) takes; where several read, the first of them
+    residual_count : elements per beat of the stage that the residual comes from
     fabric : of the lanes
     """
 
     stage: Stage
     plan: StagePlan
     next_simd: int = 1
+    residual_count: int = 1
     fabric: str = "generic"
 
     @cached_property
     def array(self) -> ArrayShape:
-        """The array of a stage with weights."""
+        """The array of a stage with weights, one for each block."""
         assert self.stage.weight_format is not None
         # Without a choice, multipliers are left to synthesis, which has DSP blocks for them.
         structure = self.plan.structure or _STRUCTURES[self.stage.kind]
         return ArrayShape(
-            kernel=self.stage.kind, structure=structure, fabric=self.fabric, pin=self.plan.simd * self.plan.taps,
-            pout=self.plan.pe, x=self.stage.x, w=self.stage.weight_format,
+            kernel=self.stage.kind, structure=structure, fabric=self.fabric,
+            pin=self.plan.simd * self.plan.taps * self.plan.lines, pout=self.plan.pe, x=self.stage.x,
+            w=self.stage.weight_format,
         )  # fmt: skip
+
+    @property
+    def x_count(self) -> int:
+        """Elements per beat of its input: channels of a pixel."""
+        return self.plan.simd * self.plan.blocks
 
     @cached_property
     def groups(self) -> int:
-        """Groups per output pixel."""
-        if self.stage.weight is None:
-            return self.stage.source[0] // self.plan.simd
-        return self.stage.result[0] // self.plan.pe
+        """Groups of output channels per output pixel."""
+        return (self.stage.source[0] if self.stage.weight is None else self.stage.result[0]) // self.sums
 
     @cached_property
     def window(self) -> WindowShape:
         """Geometry of the window."""
         channels, height, width = self.stage.source
+        pool = self.stage.weight is None
         return WindowShape(
             channels=channels, height=height, width=width, kernel=self.stage.window, stride=self.stage.stride,
-            padding=self.stage.padding, bits=self.stage.x.bits, simd=self.plan.simd, taps=self.plan.taps,
-            groups=self.groups, depthwise=self.stage.weight is None, rows=self.plan.rows,
+            padding=self.stage.padding, bits=self.stage.x.bits, simd=self.x_count, taps=self.plan.taps,
+            lines=self.plan.lines, groups=self.groups,
+            segments=channels // self.plan.simd if pool else self.stage.groups // self.plan.blocks,
+            rows=self.plan.rows,
         )  # fmt: skip
 
     @property
     def sums(self) -> int:
         """Sums that the array gives at once."""
-        return self.plan.simd if self.stage.weight is None else self.plan.pe
+        return self.plan.simd if self.stage.weight is None else self.plan.pe * self.plan.blocks
 
     @property
     def lanes(self) -> int:
         """Lanes of the array; a pool has none."""
-        return 0 if self.stage.weight is None else self.plan.pe * self.plan.simd * self.plan.taps
+        plan = self.plan
+        return 0 if self.stage.weight is None else plan.pe * plan.simd * plan.taps * plan.lines * plan.blocks
 
     @property
     def out_count(self) -> int:
@@ -216,7 +241,19 @@ class StageBuild:
         latency = self.window.latency + self.window.steps - 1 + self.array_latency
         if self.stage.threshold is not None:
             return latency + THRESHOLD_LATENCY
-        return latency + (REQUANTISE_LATENCY if self.stage.requantise is not None else 0)
+        if self.stage.requantise is None:
+            return latency
+        return latency + requantise_latency(residual=self.stage.residual is not None)
+
+    @property
+    def residual_gather(self) -> int:
+        """Beats of a residual's stage in one beat of the queue in which it waits."""
+        return lcm(self.residual_count, self.out_count) // self.residual_count
+
+    @property
+    def residual_split(self) -> int:
+        """Beats of the requantisers in one beat of that queue."""
+        return self.residual_gather * self.residual_count // self.out_count
 
     @property
     def interval(self) -> int:
@@ -231,34 +268,46 @@ class StageBuild:
 
     def check(self) -> None:
         """Raise ``ValueError`` when the fold does not fit the stage."""
-        name = self.stage.name
-        if self.stage.weight is None:
-            if self.plan.pe != 1:
-                raise ValueError(f"pe of pool {name!r} must be 1, not {self.plan.pe}")
-        elif self.stage.result[0] % self.plan.pe:
-            raise ValueError(f"pe of {name!r} must divide {self.stage.result[0]} channels, not be {self.plan.pe}")
-        if self.stage.weight is None and self.plan.structure:
-            raise ValueError(f"pool {name!r} has no lanes, so no structure {self.plan.structure!r}")
-        if self.stage.weight is not None and self.plan.structure:
-            known = [s for s in STRUCTURES[self.stage.kind] if s not in _OFFSET]
-            if self.plan.structure not in known:
-                raise ValueError(
-                    f"structure of {name!r} must be one of {', '.join(known)}, not {self.plan.structure!r}"
-                )
+        name, stage, plan = self.stage.name, self.stage, self.plan
+        if stage.weight is None:
+            for key in ("pe", "taps", "lines", "blocks"):
+                if getattr(plan, key) != 1:
+                    raise ValueError(f"{key} of pool {name!r} must be 1, not {getattr(plan, key)}")
+            if plan.structure:
+                raise ValueError(f"pool {name!r} has no lanes, so no structure {plan.structure!r}")
+        else:
+            self._check_lanes()
         try:
             steps = self.window.steps
         except ValueError as error:
             raise ValueError(f"stage {name!r}: {error}") from error
-        if self.sums % self.plan.requantisers:
-            raise ValueError(f"requantisers of {name!r} must divide {self.sums}, not be {self.plan.requantisers}")
+        if self.sums % plan.requantisers:
+            raise ValueError(f"requantisers of {name!r} must divide {self.sums}, not be {plan.requantisers}")
         if self.group_beats > steps:
             raise ValueError(
-                f"{self.plan.requantisers} requantisers of {name!r} take {self.group_beats} cycles for a group, "
+                f"{plan.requantisers} requantisers of {name!r} take {self.group_beats} cycles for a group, "
                 f"but a group comes every {steps}"
             )
         least = -(-(self.group_beats + self.gather - 1) // self.gather)
-        if self.plan.queue < least:
-            raise ValueError(f"queue of {name!r} must hold a group, {least} beats, not {self.plan.queue}")
+        if plan.queue < least:
+            raise ValueError(f"queue of {name!r} must hold a group, {least} beats, not {plan.queue}")
+        if (stage.residual is not None) != (plan.residual > 0):
+            least = "at least 1 beat" if stage.residual is not None else "0 beats, it has none"
+            raise ValueError(f"residual of {name!r} must be {least}, not {plan.residual}")
+
+    def _check_lanes(self) -> None:
+        name, stage, plan = self.stage.name, self.stage, self.plan
+        filters = stage.result[0] // stage.groups
+        if filters % plan.pe:
+            own = f"{filters} channels" + (" of a group" if stage.groups > 1 else "")
+            raise ValueError(f"pe of {name!r} must divide {own}, not be {plan.pe}")
+        if stage.groups % plan.blocks:
+            raise ValueError(f"blocks of {name!r} must divide {stage.groups} groups, not be {plan.blocks}")
+        if plan.blocks > 1 and (plan.pe, plan.simd) != (filters, stage.source[0] // stage.groups):
+            raise ValueError(f"several blocks of {name!r} must have all channels of their groups")
+        known = [s for s in STRUCTURES[stage.kind] if s not in _OFFSET]
+        if plan.structure and plan.structure not in known:
+            raise ValueError(f"structure of {name!r} must be one of {', '.join(known)}, not {plan.structure!r}")
 
 
 def bind(program: Program, plan: Plan) -> tuple[StageBuild, ...]:
@@ -274,7 +323,11 @@ def bind(program: Program, plan: Plan) -> tuple[StageBuild, ...]:
     planned = [stage.name for stage in plan.stages]
     if names != planned:
         raise UserError(f"the plan is for stages {', '.join(planned)}, but the program has {', '.join(names)}")
-    builds = chain(zip(stages, plan.stages, strict=True), fabric=plan.fabric)
+    pixels = int(np.prod(program.input.shape[1:]))
+    if pixels % plan.pixels:
+        raise UserError(f"the plan does not fit the program: {plan.pixels} pixels per beat do not divide {pixels}")
+    channels = program.input.shape[0] * plan.pixels
+    builds = connected(zip(stages, plan.stages, strict=True), channels=channels, fabric=plan.fabric)
     for build in builds:
         try:
             build.check()
@@ -283,52 +336,54 @@ def bind(program: Program, plan: Plan) -> tuple[StageBuild, ...]:
     return builds
 
 
-def default_stage_plan(stage: Stage, *, pe: int, simd: int, taps: int) -> StagePlan:
-    """The fold ``pe`` x ``simd`` x ``taps`` with as few requantisers and rows as never cost a cycle.
-
-    Its queue is for a next stage that takes every beat at once; `with_queues` makes it right for the real one.
-    """
+def default_stage_plan(
+    stage: Stage, *, pe: int, simd: int, taps: int, lines: int = 1, blocks: int = 1
+) -> StagePlan:
+    """The fold ``pe`` x ``simd`` x ``taps`` x ``lines`` x ``blocks`` with as few requantisers and rows as never cost a
+    cycle. Its queues hold a beat: `queues.with_queues` makes them deep enough."""
     pool = stage.weight is None
-    sums = simd if pool else pe
-    row = stage.window[1] // taps * (1 if pool else stage.source[0] // simd)
-    steps = stage.window[0] * row
+    sums = simd if pool else pe * blocks
+    channels = stage.source[0] // stage.groups
+    row = stage.window[1] // taps * (1 if pool else channels // simd)
+    steps = stage.window[0] // lines * row
     units = next(u for u in range(1, sums + 1) if sums % u == 0 and sums // u <= steps)
-    row_cycles = (stage.source[2] + 2 * stage.padding) * (stage.source[0] // simd)
-    draft = StagePlan(
-        name=stage.name, pe=pe, simd=simd, taps=taps, requantisers=units,
-        rows=ring_rows(stage.window[0], stage.stride, row_cycles), queue=1,
+    row_cycles = (stage.source[2] + 2 * stage.padding) * (stage.source[0] // (simd * blocks))
+    return StagePlan(
+        name=stage.name, pe=pe, simd=simd, taps=taps, lines=lines, blocks=blocks, requantisers=units,
+        rows=ring_rows(stage.window[0], stage.stride, row_cycles, lines), queue=1,
+        residual=0 if stage.residual is None else 1,
     )  # fmt: skip
-    build = StageBuild(stage=stage, plan=draft)
-    return replace(draft, queue=_queue(build, pause=0))
 
 
-def with_queues(builds: Sequence[StageBuild]) -> tuple[StagePlan, ...]:
-    """The plans of ``builds`` with queues deep enough that no stage waits for the next one's padding."""
-    joined = chain(((build.stage, build.plan) for build in builds), fabric=builds[0].fabric)
-    pauses = [following.window.longest_pause for following in joined[1:]] + [1]
-    return tuple(
-        replace(build.plan, queue=_queue(build, pause=pause)) for build, pause in zip(joined, pauses, strict=True)
-    )
+def readers_of(builds: Iterable[StageBuild]) -> dict[str, list[tuple[StageBuild, int]]]:
+    """Who reads what a stage gives (or the pixels): builds, and which of their ``reads`` it is."""
+    readers: dict[str, list[tuple[StageBuild, int]]] = {}
+    for build in builds:
+        for port, name in enumerate(build.stage.reads):
+            readers.setdefault(name, []).append((build, port))
+    return readers
 
 
-def _queue(build: StageBuild, *, pause: int) -> int:
-    """Beats of the queue.
+def connected(
+    stages: Iterable[tuple[Stage, StagePlan]], *, channels: int, fabric: str = "generic"
+) -> tuple[StageBuild, ...]:
+    """Builds that know the beats of those behind them, and of those that their residuals come from.
 
-    A group claims its beats when it begins; they are free again when they have left. Between the two lie the latency,
-    the beats before them, one cycle each for gathering, entering and leaving, and the longest pause of the next stage.
-    Beats that wait to be gathered come on top.
+    Parameters
+    ----------
+    channels : elements per beat of the input
     """
-    beats = -(-build.group_beats // build.gather) * build.split
-    cycles = build.group_latency + build.group_beats + beats + 3 + pause
-    claimed = build.group_beats * (-(-cycles // build.window.steps) + 1)
-    return -(-(claimed + build.gather - 1) // build.gather)
-
-
-def chain(stages: Iterable[tuple[Stage, StagePlan]], *, fabric: str = "generic") -> tuple[StageBuild, ...]:
-    """Builds that know the beats of the stage behind them."""
-    pairs = list(stages)
-    widths = [plan.simd for _, plan in pairs[1:]] + [1]
-    return tuple(
-        StageBuild(stage=stage, plan=plan, next_simd=simd, fabric=fabric)
-        for (stage, plan), simd in zip(pairs, widths, strict=True)
-    )
+    builds = [StageBuild(stage=stage, plan=plan, fabric=fabric) for stage, plan in stages]
+    readers = readers_of(builds)
+    counts = {PIXELS: channels}
+    result = []
+    for build in builds:
+        taken = sorted(readers.get(build.stage.name, ()), key=lambda reader: reader[1])
+        width = 1  # of the packet
+        if taken:
+            reader, port = taken[0]
+            width = reader.x_count if port == 0 else reader.out_count
+        joined = counts[build.stage.reads[1]] if build.stage.residual is not None else 1
+        result.append(replace(build, next_simd=width, residual_count=joined))
+        counts[build.stage.name] = result[-1].gather * result[-1].out_count
+    return tuple(result)

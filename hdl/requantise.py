@@ -1,4 +1,4 @@
-"""Requantise: ``y = clamp((acc * M + B) >> S, lo, hi)`` per channel, few units for many rows of an array.
+"""Requantise: ``y = clamp((acc * M + r * R + B) >> S, lo, hi)`` per channel, few units for many rows of an array.
 
 An array gives the sums of ``pe`` channels at once but only every few cycles; ``units`` requantisers, with ``units``
 dividing ``pe``, take them one after the other.
@@ -13,13 +13,16 @@ from amaranth.lib.wiring import In, Out
 
 from ..quant.formats import Format, unsigned
 from ..quant.formats import signed as number_format
-from ..quant.program import MAX_SHIFT, MULTIPLIER_BITS
+from ..quant.program import MAX_SHIFT, MULTIPLIER_BITS, RESIDUAL_MULTIPLIER_BITS
 from .memory import Image, Rom, Table
 
-__all__ = ["LATENCY", "Constants", "Factors", "Requantiser"]
+__all__ = ["Constants", "Factors", "Requantiser", "requantise_latency"]
 
-LATENCY = 6
-"""Cycles from ``done`` of the array to the first ``valid``: capture, operands, product, offset, shift, clamp."""
+
+def requantise_latency(*, residual: bool) -> int:
+    """Cycles from ``done`` of the array to the first ``valid``: capture, operands, product, offset, shift, clamp; a
+    residual takes one more, to be added."""
+    return 7 if residual else 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,30 +58,38 @@ class Factors:
 
 @dataclass(frozen=True, kw_only=True)
 class Constants:
-    """Layout of the word of S, lo and hi, S lowest."""
+    """Layout of the word of S, lo, hi and, where a residual joins, R, S lowest."""
 
     result: Format
+    residual: bool = False
 
     SHIFT_BITS = MAX_SHIFT.bit_length()
 
     @property
     def width(self) -> int:
         """Bits of the word."""
+        return self._factor_at + (RESIDUAL_MULTIPLIER_BITS if self.residual else 0)
+
+    @property
+    def _factor_at(self) -> int:
         return self.SHIFT_BITS + 2 * self.result.bits
 
-    def pack(self, shift: int, lo: int, hi: int) -> int:
+    def pack(self, shift: int, lo: int, hi: int, factor: int = 0) -> int:
         """The word."""
-        return (
+        word = (
             unsigned(self.SHIFT_BITS).encode(shift)
             | self.result.encode(lo) << self.SHIFT_BITS
             | (self.result.encode(hi) << (self.SHIFT_BITS + self.result.bits))
         )
+        return word | number_format(RESIDUAL_MULTIPLIER_BITS).encode(factor) << self._factor_at if self.residual else word
 
-    def unpack(self, word: int) -> tuple[int, int, int]:
-        """S, lo and hi."""
+    def unpack(self, word: int) -> tuple[int, int, int, int]:
+        """S, lo, hi and R; 0 for R where no residual joins."""
         bits, places = self.result.bits, word & ((1 << self.SHIFT_BITS) - 1)
+        factor = number_format(RESIDUAL_MULTIPLIER_BITS).decode(word >> self._factor_at) if self.residual else 0
         word >>= self.SHIFT_BITS
-        return places, self.result.decode(word & ((1 << bits) - 1)), self.result.decode(word >> bits)
+        lo, hi = word & ((1 << bits) - 1), word >> bits & ((1 << bits) - 1)
+        return places, self.result.decode(lo), self.result.decode(hi), factor
 
 
 class Requantiser(wiring.Component):
@@ -92,9 +103,11 @@ class Requantiser(wiring.Component):
     done : In
     y : Out, units elements of the result format
     valid : Out
+    r, taking : with a residual, In: units elements of its format; Out: whether they are taken, in the same cycle
 
     Parameters
     ----------
+    residual : format of the residual, or None
     factors, constants : contents of the memories, laid out as `Factors` and `Constants` say
     shift : S where it is fixed in the RTL, None where it is data
     places : ``acc`` is a sum times two to the power of so many
@@ -102,7 +115,7 @@ class Requantiser(wiring.Component):
 
     def __init__(
         self, *, pe: int, units: int, total: Format, offset: Format, result: Format, factors: Image, constants: Image,
-        shift: int | None, prefix: str | None, places: int = 0,
+        shift: int | None, prefix: str | None, places: int = 0, residual: Format | None = None,
     ):  # fmt: skip
         if units < 1 or pe % units:
             raise ValueError(f"units must divide {pe} rows, not be {units}")
@@ -116,23 +129,29 @@ class Requantiser(wiring.Component):
         self.shift = shift
         self.prefix = prefix
         self.places = places
+        self.residual = residual
+        joining = {} if residual is None else {"r": In(units * residual.bits), "taking": Out(1)}
         super().__init__(
             {
                 "sums": In(pe * total.bits),
                 "done": In(1),
                 "y": Out(units * result.bits),
                 "valid": Out(1),
+                **joining,
             }
         )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         held, taking, valid = hold_in_turn(
-            m, self.sums, self.done, beats=self.pe // self.units, width=self.units * self.total.bits, latency=LATENCY
-        )
+            m, self.sums, self.done, beats=self.pe // self.units, width=self.units * self.total.bits,
+            latency=requantise_latency(residual=self.residual is not None),
+        )  # fmt: skip
         m.d.comb += self.valid.eq(valid)
+        if self.residual is not None:
+            m.d.comb += self.taking.eq(taking)
         word = self._next_factors(m, taking)
-        shift, lo, hi = self._constants(m)
+        shift, lo, hi, residual_factor = self._constants(m)
         layout = Factors(offset=self.offset, units=self.units)
         pair = layout.width // self.units
         for unit in range(self.units):
@@ -147,7 +166,8 @@ class Requantiser(wiring.Component):
             product = Signal(signed(len(acc) + MULTIPLIER_BITS + 1), name=f"product{unit}")
             offset = Signal(signed(self.offset.bits), name=f"offset{unit}")
             wide = Signal(signed(self.offset.bits + 1), name=f"wide{unit}")
-            shifted = Signal(signed(self.offset.bits + 1), name=f"shifted{unit}")
+            joined = wide if self.residual is None else self._joined(m, unit, wide, residual_factor)
+            shifted = Signal(signed(len(joined)), name=f"shifted{unit}")
             y = Signal(self.result.bits, name=f"y{unit}")
             m.d.sync += [
                 factor.eq(mine[:MULTIPLIER_BITS]),
@@ -156,25 +176,40 @@ class Requantiser(wiring.Component):
                 product.eq(operand * factor),
                 offset.eq(early_offset),
                 wide.eq(product + offset),
-                shifted.eq(wide >> shift),
+                shifted.eq(joined >> shift),
                 y.eq(Mux(shifted < lo, lo, Mux(shifted > hi, hi, shifted))),
             ]
             m.d.comb += self.y.word_select(unit, self.result.bits).eq(y)
         return m
+
+    def _joined(self, m: Module, unit: int, wide: Value, factor: Value) -> Value:
+        """``wide`` with the residual's part, which took the same way: operand, product, one rank to wait, sum."""
+        assert self.residual is not None
+        fmt = self.residual
+        raw = self.r.word_select(unit, fmt.bits)
+        operand = Signal(signed(fmt.bits) if fmt.signed else fmt.bits, name=f"residual{unit}")
+        product = Signal(signed(fmt.bits + RESIDUAL_MULTIPLIER_BITS + 1), name=f"residual_product{unit}")
+        waiting = Signal.like(product, name=f"residual_waiting{unit}")
+        joined = Signal(signed(max(len(product), len(wide)) + 1), name=f"joined{unit}")
+        m.d.sync += [
+            operand.eq(raw), product.eq(operand * factor), waiting.eq(product), joined.eq(wide + waiting),
+        ]  # fmt: skip
+        return joined
 
     def _next_factors(self, m: Module, take: Value) -> Value:
         """The word of M and B for the beat that is multiplied now: fetched one cycle ahead, in a fixed round."""
         m.submodules.factors = rom = Rom(self.factors, prefix=self.prefix)
         return fetch_in_turn(m, rom, take)
 
-    def _constants(self, m: Module) -> tuple[Value, Value, Value]:
+    def _constants(self, m: Module) -> tuple[Value, Value, Value, Value]:
         m.submodules.constants = table = Table(self.constants, prefix=self.prefix)
         low, bits = Constants.SHIFT_BITS, self.result.bits
-        lo, hi = table.data[low : low + bits], table.data[low + bits :]
+        lo, hi = table.data[low : low + bits], table.data[low + bits : low + 2 * bits]
         if self.result.signed:
             lo, hi = lo.as_signed(), hi.as_signed()
         shift = table.data[:low] if self.shift is None else Const(self.shift, low)
-        return shift, lo, hi
+        factor = Const(0) if self.residual is None else table.data[low + 2 * bits :].as_signed()
+        return shift, lo, hi, factor
 
 
 def hold_in_turn(

@@ -5,7 +5,9 @@ latency. In the steady state the slowest stage sets the pace of all. For the fir
 by stage: rows complete, groups begin, beats leave; nothing waits for what comes behind.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import lcm
 from typing import Any
 
 import numpy as np
@@ -13,11 +15,13 @@ from numpy.typing import NDArray
 
 from ..quant.program import Program
 from .entry import entry_latency, entry_of
-from .plan import StageBuild
+from .plan import StageBuild, readers_of
+from .stages import PIXELS
 
-__all__ = ["Schedule", "StageTiming", "schedule"]
+__all__ = ["Cycles", "Flow", "Schedule", "StageTiming", "flow", "latest", "schedule"]
 
 Cycles = NDArray[np.int64]
+_NEVER = 1 << 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,35 +87,197 @@ class Schedule:
         }
 
 
-def schedule(builds: tuple[StageBuild, ...], program: Program) -> Schedule:
+@dataclass(frozen=True, kw_only=True)
+class Flow:
+    """Times of some images that follow each other without a pause, in cycles after the first input beat.
+
+    Attributes
+    ----------
+    begins : of a stage, when each of its groups begins
+    emitted : of a stage, when each beat leaves its array
+    sent : of a stage or the pixels, when each beat of its queue has been taken by all who read it
+    residuals : of a stage, when beats of its residual enter their queue
+    """
+
+    begins: Mapping[str, Cycles]
+    emitted: Mapping[str, Cycles]
+    sent: Mapping[str, Cycles]
+    residuals: Mapping[str, Cycles]
+
+
+def schedule(builds: tuple[StageBuild, ...], program: Program, *, pixels: int = 1) -> Schedule:
     """Predict interval and latency.
 
     The interval is the largest of what any stage needs to read its ring, to write it, or to emit its beats, and of the
     input and output beats.
+
+    Parameters
+    ----------
+    pixels : per beat of the input
     """
-    channels, height, width = program.input.shape
-    beats = np.arange(height * width, dtype=np.int64) + entry_latency(entry_of(program))
-    split = channels // builds[0].plan.simd
-    interval = max(len(beats), program.classes + 1)
-    timings = []
+    times = flow(builds, program, pixels=pixels, images=1)
+    input_beats = program.input.shape[1] * program.input.shape[2] // pixels
+    timings = tuple(
+        StageTiming(
+            name=build.stage.name, lanes=build.lanes, interval=build.interval, busy=build.window.read_cycles,
+            first_beat=int(times.emitted[build.stage.name][0]), last_beat=int(times.emitted[build.stage.name][-1]),
+        )
+        for build in builds
+    )  # fmt: skip
+    last = builds[-1]
+    scores = _split(_queued(times.emitted[last.stage.name], last.gather), last.split)
+    interval = max(input_beats, program.classes + 1, *(build.interval for build in builds))
+    return Schedule(interval=interval, latency=int(scores[-1]) + 1, stages=timings)
+
+
+def flow(
+    builds: Sequence[StageBuild], program: Program, *, pixels: int, images: int, fixed: Flow | None = None
+) -> Flow:
+    """Everything as early as possible, with room for everything.
+
+    Parameters
+    ----------
+    fixed : times that stand: of what leaves the pixels and the stages on the way from the scores back to the pixels,
+        where residuals are left aside
+    """
+    beats = images * program.input.shape[1] * program.input.shape[2] // pixels
+    readers = readers_of(builds)
+    counts = {PIXELS: program.input.shape[0] * pixels}
+    begins: dict[str, Cycles] = {}
+    emitted: dict[str, Cycles] = {}
+    sent: dict[str, Cycles] = {}
+    residuals: dict[str, Cycles] = {}
+    arrivals: dict[str, Cycles] = {}
+    stands = _main_way(builds) if fixed is not None else frozenset()
+
+    def send(name: str, ready: Cycles) -> None:
+        """Hand the beats of ``name`` to all who read them; the next one is offered when all have taken the last."""
+        edges = [_Edge(build, port, counts[name]) for build, port in readers.get(name, ())]
+        offered = ready
+        while True:
+            taken = [edge.taken(offered) for edge in edges]
+            done = np.maximum.reduce(taken) if taken else offered
+            after = np.maximum(ready, np.concatenate([ready[:1], done[:-1] + 1]))
+            if len(edges) < 2 or fixed is not None or np.array_equal(after, offered):
+                break
+            offered = after
+        sent[name] = done
+        for edge in edges:
+            (residuals if edge.port else arrivals)[edge.build.stage.name] = edge.delivered(offered)
+
+    first = np.arange(beats, dtype=np.int64) + entry_latency(entry_of(program))
+    send(PIXELS, first if fixed is None else fixed.sent[PIXELS])
     for build in builds:
-        interval = max(interval, build.interval)
-        emitted = _stage(build, _split(beats, split))
-        timings.append(
-            StageTiming(
-                name=build.stage.name, lanes=build.lanes, interval=build.interval, busy=build.window.read_cycles,
-                first_beat=int(emitted[0]), last_beat=int(emitted[-1]),
-            )
-        )  # fmt: skip
-        beats, split = _queued(emitted, build.gather), build.split
-    scores = _split(beats, split)
-    return Schedule(interval=interval, latency=int(scores[-1]) + 1, stages=tuple(timings))
+        name = build.stage.name
+        if fixed is not None and name in stands:
+            begins[name] = fixed.begins[name]
+        else:
+            begins[name] = _begins(build, arrivals[name], residuals.get(name))
+        beats_of_group = begins[name][:, None] + build.group_latency + np.arange(build.group_beats)
+        emitted[name] = np.asarray(beats_of_group.reshape(-1))
+        counts[name] = build.gather * build.out_count
+        ready = _queued(emitted[name], build.gather)
+        send(name, fixed.sent[name] if fixed is not None and name in stands else ready)
+    return Flow(begins=begins, emitted=emitted, sent=sent, residuals=residuals)
+
+
+def latest(builds: Sequence[StageBuild], program: Program, times: Flow, *, pixels: int) -> Flow:
+    """Everything as late as it may be for the scores to come as in ``times``, within the queues behind the stages."""
+    counts = {PIXELS: program.input.shape[0] * pixels}
+    counts |= {build.stage.name: build.gather * build.out_count for build in builds}
+    due = {name: np.full(len(beats), _NEVER, np.int64) for name, beats in times.sent.items()}
+    begins: dict[str, Cycles] = {}
+    sent: dict[str, Cycles] = {}
+    for build in reversed(builds):
+        name = build.stage.name
+        if build is builds[-1]:
+            begins[name], sent[name] = times.begins[name], times.sent[name]
+        else:
+            begins[name], sent[name] = _latest_begins(build, due[name])
+        for port, source in enumerate(build.stage.reads):
+            edge = _Edge(build, port, counts[source])
+            due[source] = np.minimum(due[source], edge.due(begins[name], len(due[source])))
+    sent[PIXELS] = _spaced_before(due[PIXELS], 1)
+    return Flow(begins=begins, emitted={}, sent=sent, residuals={})
+
+
+def _main_way(builds: Sequence[StageBuild]) -> frozenset[str]:
+    """Stages on the way from the scores back to the pixels, through layers."""
+    by_name = {build.stage.name: build for build in builds}
+    way, name = set(), builds[-1].stage.name
+    while name != PIXELS:
+        way.add(name)
+        name = by_name[name].stage.reads[0]
+    return frozenset(way)
+
+
+class _Edge:
+    """From the queue of a stage to one that reads it: beats are gathered or split on the way.
+
+    Parameters
+    ----------
+    port : 0 for the window, 1 for the residual
+    have : elements per beat that leave
+    """
+
+    def __init__(self, build: StageBuild, port: int, have: int):
+        self.build = build
+        self.port = port
+        want = build.residual_gather * have if port else build.x_count
+        self.widen = lcm(have, want) // have
+        self.narrow = lcm(have, want) // want
+
+    def _offered(self, offered: Cycles) -> Cycles:
+        """When the parts come to what is behind."""
+        whole = offered if self.widen == 1 else offered.reshape(-1, self.widen)[:, -1] + 1
+        return _split(whole, self.narrow)
+
+    def delivered(self, offered: Cycles) -> Cycles:
+        """When what is behind takes them."""
+        parts = self._offered(offered)
+        return parts if self.port else _written(self.build, parts)[0]
+
+    def taken(self, offered: Cycles) -> Cycles:
+        """When the beats themselves are taken."""
+        if self.port:
+            return offered
+        left = self.delivered(offered).reshape(-1, self.narrow)[:, -1]
+        if self.narrow == self.widen == 1:
+            return left
+        # A converter takes a beat when its last one has left, with its last part.
+        whole = offered.reshape(-1, self.widen)
+        free = np.concatenate([whole[:1, 0], left[:-1]])
+        if self.widen > 1:
+            return _spaced(np.concatenate([np.maximum(whole[:, :1], free[:, None]), whole[:, 1:]], 1).reshape(-1), 1)
+        return np.asarray(np.maximum(offered, free))
+
+    def due(self, begins: Cycles, count: int) -> Cycles:
+        """Until when ``count`` beats must be taken, for groups to begin in time."""
+        build = self.build
+        if self.port:
+            entries = np.full(count // self.widen, _NEVER, np.int64)
+            groups = np.arange(1, len(begins) + 1)
+            np.minimum.at(entries, -(-groups * build.group_beats // build.residual_split) - 1, begins - 1)
+        else:
+            parts = _due_rows(build, begins).reshape(-1, self.narrow)
+            entries = (parts - np.arange(self.narrow)).min(1) - (1 if self.narrow > 1 else 0)
+            entries = _spaced_before(entries, self.narrow)
+        if self.widen == 1:
+            return entries
+        due = np.full((len(entries), self.widen), _NEVER, np.int64)
+        due[:, -1] = entries - 1
+        return _spaced_before(due.reshape(-1), 1)
 
 
 def _spaced(ready: Cycles, gap: int) -> Cycles:
     """Earliest times that are no earlier than ``ready``, in order, and at least ``gap`` apart."""
     ramp = gap * np.arange(len(ready), dtype=np.int64)
     return np.asarray(np.maximum.accumulate(ready - ramp) + ramp)
+
+
+def _spaced_before(due: Cycles, gap: int) -> Cycles:
+    """Latest times that are no later than ``due``, in order, and at least ``gap`` apart."""
+    return -_spaced(-due[::-1], gap)[::-1]
 
 
 def _queued(pushed: Cycles, gather: int) -> Cycles:
@@ -127,17 +293,67 @@ def _split(beats: Cycles, parts: int) -> Cycles:
     return np.asarray((_spaced(beats, parts)[:, None] + 1 + np.arange(parts)).reshape(-1))
 
 
-def _stage(build: StageBuild, arrivals: Cycles) -> Cycles:
-    """When the beats of the first image enter the queue, given when its pixels can enter the ring."""
+def _written(build: StageBuild, arrivals: Cycles) -> tuple[Cycles, Cycles]:
+    """When beats are written into the ring, given when they come, and when each row of each image is complete."""
+    w, p = build.window, build.window.padding
+    inside = arrivals.reshape(-1, w.height, w.width, w.chunks)
+    ready = np.full((len(inside), w.padded_height, w.padded_width, w.chunks), -(1 << 40), np.int64)
+    ready[:, p : p + w.height, p : p + w.width] = inside
+    written = _spaced(ready.reshape(-1), 1).reshape(ready.shape)
+    return written[:, p : p + w.height, p : p + w.width].reshape(-1), written[:, :, -1, -1] + 1
+
+
+def _needed_rows(build: StageBuild) -> Cycles:
+    """For each row of output pixels how many rows of the padded image must be complete."""
     w = build.window
-    ready = np.full((w.padded_height, w.padded_width, w.chunks), -(1 << 40), np.int64)
-    p = w.padding
-    ready[p : p + w.height, p : p + w.width] = arrivals.reshape(w.height, w.width, w.chunks)
-    written = _spaced(ready.reshape(-1), 1)
-    complete = written.reshape(w.padded_height, -1)[:, -1] + 1
-    last_rows = np.arange(w.out_height) * w.stride + np.full(w.out_height, max(w.kernel[0], w.stride))
-    last_rows[-1] = w.used_height
-    needed = complete[last_rows - 1]
-    begins = _spaced(np.repeat(needed, w.out_width * w.groups), w.steps)
-    beats = begins[:, None] + build.group_latency + np.arange(build.group_beats)
-    return np.asarray(beats.reshape(-1))
+    rows = np.arange(w.out_height) * w.stride + max(w.kernel[0], w.stride)
+    rows[-1] = w.used_height
+    return rows
+
+
+def _begins(build: StageBuild, arrivals: Cycles, residual: Cycles | None) -> Cycles:
+    """When groups begin, given when pixels come, and when beats of the residual enter its queue."""
+    w = build.window
+    _, complete = _written(build, arrivals)
+    ready = np.repeat(complete[:, _needed_rows(build) - 1].reshape(-1), w.out_width * w.groups)
+    if residual is not None:
+        groups = np.arange(1, len(ready) + 1)
+        ready = np.maximum(ready, residual[-(-groups * build.group_beats // build.residual_split) - 1] + 1)
+    return _spaced(ready, w.steps)
+
+
+def _due_rows(build: StageBuild, begins: Cycles) -> Cycles:
+    """Until when beats must be written into the ring for groups to begin in time."""
+    w, p = build.window, build.window.padding
+    firsts = begins.reshape(-1, w.out_height, w.out_width * w.groups)[:, :, 0]
+    due = np.full((len(firsts), w.padded_height, w.padded_width, w.chunks), _NEVER, np.int64)
+    for number, row in enumerate(_needed_rows(build)):
+        due[:, row - 1, -1, -1] = np.minimum(due[:, row - 1, -1, -1], firsts[:, number] - 1)
+    due = _spaced_before(due.reshape(-1), 1).reshape(due.shape)
+    return due[:, p : p + w.height, p : p + w.width].reshape(-1)
+
+
+def _latest_begins(build: StageBuild, due: Cycles) -> tuple[Cycles, Cycles]:
+    """When groups begin and beats leave the queue at the latest, if beats must have left when ``due``.
+
+    A group claims its beats' places before it begins: those of earlier beats, which must have left by then.
+    """
+    limit = due.tolist()
+    beats, gather, steps = build.group_beats, build.gather, build.window.steps
+    groups = len(limit) * gather // beats
+    capacity = build.plan.queue * gather
+    begins, sent = [0] * groups, limit
+    begin, leave = 2 * _NEVER, 2 * _NEVER
+    way = build.group_latency + (2 if gather > 1 else 1)
+    for group in reversed(range(groups)):
+        begin -= steps
+        # Beats of the queue that this group completes, the last one first.
+        for beat in range(((group + 1) * beats) // gather - 1, (group * beats) // gather - 1, -1):
+            leave = min(leave - 1, limit[beat])
+            sent[beat] = leave
+            begin = min(begin, leave - way - ((beat + 1) * gather - 1) % beats)
+        begins[group] = begin
+        freed = -(-((group + 1) * beats - capacity) // gather)
+        if freed > 0:
+            limit[freed - 1] = min(limit[freed - 1], begin - 1)
+    return np.array(begins, np.int64), np.array(sent, np.int64)

@@ -1,6 +1,6 @@
 """From the operations of a Program to the stages of a pipeline: what is computed, before how it is folded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from ..quant.program import (
     AveragePool,
     Convolution,
     Flatten,
+    Input,
     MaxPool,
     Op,
     Program,
@@ -22,7 +23,11 @@ from ..quant.program import (
 )  # fmt: skip
 from .lanes import sum_format
 
-__all__ = ["Stage", "stages_of"]
+__all__ = ["PIXELS", "Stage", "stages_of"]
+
+PIXELS = ""
+"""What stands for the input where the name of a stage is asked for."""
+Activation = Requantise | Threshold
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,23 +37,30 @@ class Stage:
     Attributes
     ----------
     name : of its first operation
+    tensor : operation whose result leaves the stage
+    reads : stages whose results it reads, `PIXELS` for the input: what its window slides over, then a residual
     x : format of the features it reads
     source, result : shape it reads and shape it makes
-    weight : (O, I, Kh, Kw) in the order of the pixel stream, None for a pool
+    weight : (O, I / groups, Kh, Kw) in the order of the pixel stream, None for a pool
+    flattened : shape of the map that a dense layer reads as one pixel of many channels, else None
+    groups : of the convolution
     window : kernel height and width
     total : format of the sums in the array
     requantise, threshold : what makes features of sums, one of them; both None for a max pool
+    residual : format of the residual that the requantise adds, or None
     offset : format of B in the array's terms
     levels : thresholds per channel
     """
 
     SHAPE = (
-        "name", "kind", "x", "source", "result", "window", "stride", "padding", "weight_format", "total", "offset",
-        "levels", "y",
+        "name", "kind", "reads", "x", "source", "result", "groups", "window", "stride", "padding", "weight_format",
+        "total", "residual", "offset", "levels", "y",
     )  # fmt: skip
     """What the RTL of a reloadable build depends on; the rest is data."""
 
     name: str
+    tensor: str
+    reads: tuple[str, ...]
     kind: str
     x: Format
     source: Shape
@@ -59,9 +71,12 @@ class Stage:
     pad: NDArray[np.int64]
     weight: NDArray[np.int64] | None
     weight_format: Format | None
+    flattened: Shape | None
+    groups: int
     total: Format
     requantise: Requantise | None
     threshold: Threshold | None
+    residual: Format | None
     offset: Format | None
     levels: int
     y: Format
@@ -73,9 +88,16 @@ class Stage:
             return 0
         return int(np.prod(self.weight.shape[1:])) * int(np.prod(self.result))
 
+    def filters(self, weight: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The weights of this stage, in its order, as those of the operation: the inverse of what `stages_of` did."""
+        if self.flattened is None:
+            return weight
+        channels, height, width = self.flattened
+        return weight.reshape(-1, height, width, channels).transpose(0, 3, 1, 2).reshape(len(weight), -1, 1, 1)
+
 
 def stages_of(program: Program, *, fixed_weights: bool = False) -> tuple[Stage, ...]:
-    """Group the operations of ``program`` into stages.
+    """Group the operations of ``program`` into stages, each behind those that it reads.
 
     Parameters
     ----------
@@ -86,73 +108,102 @@ def stages_of(program: Program, *, fixed_weights: bool = False) -> tuple[Stage, 
     UserError
         for what the dataflow family cannot build, by name.
     """
-    consumers: dict[str, list[Op]] = {op.name: [] for op in program.ops}
-    for reader in program.ops:
-        for source in program.sources(reader):
-            consumers[source].append(reader)
-    stages: list[Stage] = []
-    op: Op = program.input
-    flattened: Shape | None = None
-    while not isinstance(op, ArgMax):
-        following = consumers[op.name]
-        if len(following) != 1:
-            raise _fork(op, len(following))
-        op = following[0]
+    return _Grouping(program, fixed_weights).stages()
+
+
+class _Grouping:
+    """Walks over the operations once and remembers which stage makes which result."""
+
+    def __init__(self, program: Program, fixed: bool):
+        self.program = program
+        self.fixed = fixed
+        self.readers: dict[str, list[Op]] = {op.name: [] for op in program.ops}
+        for reader in program.ops:
+            for source in program.sources(reader):
+                self.readers[source].append(reader)
+        self.maker: dict[str, str] = {}  # of an operation's result: a stage, or the pixels
+
+    def stages(self) -> tuple[Stage, ...]:
+        found = []
+        for op in self.program.ops:
+            if not self.readers[op.name] and not isinstance(op, ArgMax):
+                raise UserError(f"{op.name} is read by no operation; leave it out")
+            if (stage := self._stage(op)) is not None:
+                found.append(stage)
+                self.maker[op.name] = stage.name
+        if not found:
+            raise UserError("the program has nothing to compute")
+        return tuple(found)
+
+    def _stage(self, op: Op) -> Stage | None:
+        """The stage that ends with ``op``, if one does."""
+        program = self.program
         match op:
+            case Input():
+                self.maker[op.name] = PIXELS
             case Requantise() | Threshold() if op is program.ops[1]:
-                pass  # the input operation, see `entry`
+                if len(self.readers[op.source]) > 1:
+                    raise UserError(f"{op.source} is read besides {op.name}; the dataflow family takes pixels in once")
+                self.maker[op.name] = PIXELS  # the input operation, see `entry`
             case Flatten():
-                flattened = program.shape(op.source)
+                self.maker[op.name] = self.maker[op.source]
             case Convolution() | AveragePool():
-                readers = consumers[op.name]
-                if len(readers) > 1:
-                    raise _fork(op, len(readers))
-                activation = readers[0] if readers else None
-                if not isinstance(activation, Requantise | Threshold):
-                    raise UserError(f"{op.name} must be followed by a requantise or thresholds in the dataflow family")
-                if isinstance(activation, Requantise) and activation.residual is not None:
-                    raise UserError(f"{activation.name} joins a residual, which the dataflow family cannot build")
-                stages.append(_accumulating(program, op, activation, flattened, fixed_weights))
-                flattened = None
-                op = activation
+                self._check_sums(op)
             case MaxPool():
-                stages.append(_pooling(program, op))
+                if op.source not in self.maker:
+                    raise UserError(f"{op.name} pools sums; the dataflow family pools features, behind a requantise")
+                return replace(_pooling(program, op), reads=(self._made(op.source),))
+            case Requantise() | Threshold():
+                layer = program.by_name[op.source]
+                made = _sums(program, layer if isinstance(layer, Convolution | AveragePool) else None, op, self.fixed)
+                main = layer.source if isinstance(layer, Convolution | AveragePool) else op.source
+                joined = (op.residual,) if isinstance(op, Requantise) and op.residual is not None else ()
+                return replace(made, reads=tuple(self._made(name) for name in (main, *joined)))
             case ArgMax():
-                if flattened is not None and flattened[1:] != (1, 1):
+                source = program.by_name[op.source]
+                if isinstance(source, Flatten) and program.shape(source.source)[1:] != (1, 1):
                     raise UserError(f"{op.name} reads a flattened map; the dataflow family needs a dense layer before")
+                if self._made(op.source) == PIXELS:
+                    raise UserError("the program has nothing to compute")
             case _:
                 raise UserError(f"{op.name}: the dataflow family cannot build {type(op).__name__}")
-    if not stages:
-        raise UserError("the program has nothing to compute")
-    return tuple(stages)
+        return None
+
+    def _check_sums(self, op: Convolution | AveragePool) -> None:
+        readers = self.readers[op.name]
+        if len(readers) > 1:
+            raise UserError(f"{op.name} is read by {len(readers)} operations; sums go into one requantise or thresholds")
+        reader = readers[0]
+        if not isinstance(reader, Requantise | Threshold) or reader.source != op.name:
+            raise UserError(f"{op.name} must be followed by a requantise or thresholds in the dataflow family")
+
+    def _made(self, name: str) -> str:
+        if name not in self.maker:
+            raise UserError(f"{name} gives sums; the dataflow family needs a requantise or thresholds behind it")
+        return self.maker[name]
 
 
-def _fork(op: Op, readers: int) -> UserError:
-    return UserError(f"{op.name} is read by {readers} operations; the dataflow family builds chains only")
-
-
-def _accumulating(
-    program: Program, op: Convolution | AveragePool, activation: Requantise | Threshold, flattened: Shape | None,
-    fixed: bool,
-) -> Stage:  # fmt: skip
-    x = program.format(op.source)
-    source = program.shape(op.source)
-    lo, hi = program.sum_range(op.name)
+def _sums(program: Program, op: Convolution | AveragePool | None, activation: Activation, fixed: bool) -> Stage:
+    """A stage whose sums become features; without a layer, a tensor that changes its grid: sums of one value."""
+    read = activation.source if op is None else op.source
+    x, source = program.format(read), program.shape(read)
+    weight: NDArray[np.int64] | None = None
+    weight_format, flattened, groups = None, None, 1
+    kind, stride, padding, pad = "average", 1, 0, np.zeros(source[0], np.int64)
+    lo, hi = (x.lo, x.hi) if op is None else program.sum_range(op.name)
+    window = (1, 1)
     if isinstance(op, AveragePool):
-        window, stride, padding, weight, weight_format = (op.size, op.size), op.stride, 0, None, None
-        kind, pad = "average", np.zeros(source[0], np.int64)
-    else:
-        if op.groups != 1:
-            raise UserError(f"{op.name} has {op.groups} groups; the dataflow family builds convolutions of one group")
-        stride, padding, pad, kind = op.stride, op.padding, op.pad, op.kernel
+        window, stride = (op.size, op.size), op.stride
+    elif op is not None:
+        kind, stride, padding, pad, groups = op.kernel, op.stride, op.padding, op.pad, op.groups
         weight, weight_format = op.weight, op.weight_format
-        # A dense layer behind a flatten is a convolution whose window is the whole map: the stream brings that map
-        # pixel by pixel, so (O, C*H*W, 1, 1) read as (O, C, H, W) is all the permutation there is.
-        if flattened is not None and flattened[1:] != (1, 1):
-            if weight.shape[2:] != (1, 1) or padding or stride != 1:
+        before = program.by_name[op.source]
+        if isinstance(before, Flatten) and program.shape(before.source)[1:] != (1, 1):
+            flattened = program.shape(before.source)
+            if weight.shape[2:] != (1, 1) or padding or stride != 1 or groups != 1:
                 raise UserError(f"{op.name} reads a flattened map; there it must be a dense layer, without padding")
-            weight, source = weight.reshape(len(weight), *flattened), flattened
-            pad = np.zeros(source[0], np.int64)
+            # The stream brings the map pixel by pixel: its elements in their order are one pixel of many channels.
+            weight = weight.reshape(-1, *flattened).transpose(0, 2, 3, 1).reshape(weight.shape)
         window = (weight.shape[2], weight.shape[3])
         if fixed:
             lo, hi = _actual_range(op, x)
@@ -160,10 +211,12 @@ def _accumulating(
             lo, hi = 0, op.taps  # the array counts the pairs that are equal
     requantise = activation if isinstance(activation, Requantise) else None
     threshold = activation if isinstance(activation, Threshold) else None
+    joined = None if requantise is None or requantise.residual is None else program.format(requantise.residual)
     return Stage(
-        name=op.name, kind=kind, x=x, source=source, result=program.shape(activation.name), window=window,
-        stride=stride, padding=padding, pad=pad, weight=weight, weight_format=weight_format,
-        total=sum_format(kind, lo, hi), requantise=requantise, threshold=threshold,
+        name=activation.name if op is None else op.name, tensor=activation.name, reads=(), kind=kind, x=x,
+        source=source, result=program.shape(activation.name), window=window, stride=stride, padding=padding, pad=pad,
+        weight=weight, weight_format=weight_format, flattened=flattened, groups=groups,
+        total=sum_format(kind, lo, hi), requantise=requantise, threshold=threshold, residual=joined,
         offset=_offset(program, requantise, kind), levels=0 if threshold is None else threshold.thresholds.shape[1],
         y=activation.format,
     )  # fmt: skip
@@ -190,7 +243,8 @@ def _pooling(program: Program, op: MaxPool) -> Stage:
     fmt = program.format(op.source)
     source = program.shape(op.source)
     return Stage(
-        name=op.name, kind="max", x=fmt, source=source, result=program.shape(op.name), window=(op.size, op.size),
-        stride=op.stride, padding=op.padding, pad=np.full(source[0], fmt.lo, np.int64), weight=None,
-        weight_format=None, total=fmt, requantise=None, threshold=None, offset=None, levels=0, y=fmt,
+        name=op.name, tensor=op.name, reads=(), kind="max", x=fmt, source=source, result=program.shape(op.name),
+        window=(op.size, op.size), stride=op.stride, padding=op.padding, pad=np.full(source[0], fmt.lo, np.int64),
+        weight=None, weight_format=None, flattened=None, groups=1, total=fmt, requantise=None, threshold=None,
+        residual=None, offset=None, levels=0, y=fmt,
     )  # fmt: skip

@@ -1,16 +1,17 @@
-"""Small stream components: a queue and the two width converters, one idea each.
+"""Small stream components: a queue, a fork and the two width converters, one idea each.
 
 Every stream keeps Amaranth's rules: once ``valid`` is up, it and the payload hold until the transfer, and ``valid``
 never waits for ``ready``.
 """
 
+from math import lcm
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Shape, Signal, unsigned
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Narrow", "Queue", "Widen", "elements"]
+__all__ = ["Fork", "Narrow", "Queue", "Widen", "adapted", "elements"]
 
 
 def elements(bits: int, count: int) -> data.ArrayLayout:
@@ -109,3 +110,48 @@ class Narrow(wiring.Component):
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [held.eq(self.i.payload.as_value()), left.eq(self.factor)]
         return m
+
+
+class Fork(wiring.Component):
+    """Gives every beat to ``count`` readers, each of which takes it when it can.
+
+    The next beat comes when all have taken this one, in the cycle after the last of them at the earliest.
+
+    Members
+    -------
+    i : In stream
+    o0, o1, .. : Out streams
+    """
+
+    def __init__(self, shape: Any, *, count: int):
+        if count < 2:
+            raise ValueError(f"readers of a fork must be at least 2, not {count!r}")
+        self.count = count
+        outputs = {f"o{k}": Out(stream.Signature(shape)) for k in range(count)}
+        super().__init__({"i": In(stream.Signature(shape)), **outputs})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        taken = Signal(self.count)
+        outputs = [getattr(self, f"o{k}") for k in range(self.count)]
+        done = Cat(had | (o.ready & o.valid) for had, o in zip(taken, outputs, strict=True))
+        m.d.comb += self.i.ready.eq(done.all())
+        for had, o in zip(taken, outputs, strict=True):
+            m.d.comb += [o.payload.eq(self.i.payload), o.valid.eq(self.i.valid & ~had)]
+        with m.If(self.i.valid):
+            m.d.sync += taken.eq(Mux(self.i.ready, 0, done))
+        return m
+
+
+def adapted(m: Module, name: str, source: Any, *, bits: int, have: int, want: int) -> Any:
+    """``source``, of ``have`` elements per beat, in beats of ``want``: gathered, split or both."""
+    whole = lcm(have, want)
+    if whole > have:
+        m.submodules[f"widen_{name}"] = widen = Widen(bits=bits, count=have, factor=whole // have)
+        wiring.connect(m, source, widen.i)
+        source = widen.o
+    if whole > want:
+        m.submodules[f"split_{name}"] = narrow = Narrow(bits=bits, count=want, factor=whole // want)
+        wiring.connect(m, source, narrow.i)
+        source = narrow.o
+    return source

@@ -238,7 +238,7 @@ def prepare(folder: Path, build: Build, program: Program, pixels: NDArray[np.uin
             shutil.copy(build.path / entry["file"], folder)
     else:
         write_memories(folder, build.images_for(program))
-    write_text(folder / "stimulus.mem", hex_lines(pack_pixels(pixels), build.manifest["data_in"]))
+    write_text(folder / "stimulus.mem", hex_lines(pack_pixels(pixels, build.plan.pixels), build.manifest["data_in"]))
 
 
 def _keep_waves(folder: Path, target: Path) -> None:

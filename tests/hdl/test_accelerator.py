@@ -18,7 +18,7 @@ MAKERS = pytest.mark.parametrize("make", [random_program, random_chain])
 def run_pipeline(program, plan, images, *, stall=0.0, seed=0):
     """Output beats, and the cycles after the first input beat at which packets end."""
     total = len(images) * (program.classes + 1)
-    words = [int(word) for word in pack_pixels(images)]
+    words = [int(word) for word in pack_pixels(images, plan.pixels)]
     pipeline = Pipeline(program, plan)
     beats, cycles = transfer(pipeline, words, count=total, pause_in=stall, pause_out=stall, seed=seed, settle=200)
     return beats, cycles[program.classes :: program.classes + 1]
@@ -35,7 +35,7 @@ def test_any_network_in_any_fold_equals_the_golden_model_on_time(make, seed):
     beats, ends = run_pipeline(program, plan, images)
 
     assert beats == expected_beats(program, golden.run(program, images).scores)
-    timing = schedule(bind(program, plan), program)
+    timing = schedule(bind(program, plan), program, pixels=plan.pixels)
     assert ends[0] == timing.latency
     assert ends[-1] - ends[-2] == timing.interval
 
@@ -81,7 +81,7 @@ def test_many_more_networks(make, seed):
     beats, ends = run_pipeline(program, plan, images)
 
     assert beats == expected_beats(program, golden.run(program, images).scores)
-    timing = schedule(bind(program, plan), program)
+    timing = schedule(bind(program, plan), program, pixels=plan.pixels)
     assert (ends[0], ends[-1] - ends[-2]) == (timing.latency, timing.interval)
 
 

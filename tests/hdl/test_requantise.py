@@ -5,7 +5,7 @@ import random
 
 import pytest
 from addax.hdl.memory import Image
-from addax.hdl.requantise import LATENCY, Constants, Factors, Requantiser
+from addax.hdl.requantise import Constants, Factors, Requantiser, requantise_latency
 from addax.quant.formats import Format, signed, unsigned
 from amaranth.sim import Simulator
 from hypothesis import given
@@ -15,6 +15,8 @@ BOUND = 32767
 """Largest M; -M must fit as well."""
 TOTALS = st.builds(Format, bits=st.integers(2, 40), signed=st.booleans())
 RESULTS = st.builds(Format, bits=st.integers(1, 32), signed=st.booleans()).filter(lambda f: f.bits > f.signed)
+
+LATENCY = requantise_latency(residual=False)
 
 
 def invent(rng, lo, hi, count, style):

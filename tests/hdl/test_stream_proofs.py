@@ -270,14 +270,19 @@ class WindowContract(wiring.Component):
         s = self.dut.shape
         (kh, kw), p = s.kernel, s.padding
         beats = s.channels // s.simd
+        part = beats // s.segments
+        own = [range(k * part, (k + 1) * part) for k in range(s.segments)]
         result = []
         for y in range(0, s.height + 2 * p - kh + 1, s.stride):
             for x in range(0, s.width + 2 * p - kw + 1, s.stride):
                 for group in range(s.groups):
                     places = [
-                        [(y + ky - p, x + kx + tap - p, beat) for tap in range(s.taps)]
-                        for ky in range(kh) for kx in range(0, kw, s.taps)
-                        for beat in ([group] if s.depthwise else range(beats))
+                        [
+                            (y + ky + line - p, x + kx + tap - p, beat)
+                            for line in range(s.lines) for tap in range(s.taps)
+                        ]
+                        for ky in range(0, kh, s.lines) for kx in range(0, kw, s.taps)
+                        for beat in own[group * s.segments // s.groups]
                     ]  # fmt: skip
                     for k, step in enumerate(places):
                         words, came = [], 0
@@ -340,7 +345,7 @@ class WindowContract(wiring.Component):
         m.d.comb += Assert((ahead < count - 1) | ~image_taken | image_left)
 
         # A group's steps follow its begin, one per cycle.
-        length = s.kernel[0] * s.kernel[1] // s.taps * (1 if s.depthwise else s.channels // s.simd)
+        length = s.kernel[0] * s.kernel[1] // s.taps // s.lines * s.channels // s.simd // s.segments
         left = Signal(range(length))
         line = Signal(s.latency)
         with m.If(dut.begin):
@@ -362,8 +367,8 @@ class WindowContract(wiring.Component):
 
 
 TINY = WindowShape(
-    channels=1, height=3, width=2, kernel=(2, 2), stride=1, padding=0, bits=1, simd=1, taps=1, groups=1,
-    depthwise=False, rows=3,
+    channels=1, height=3, width=2, kernel=(2, 2), stride=1, padding=0, bits=1, simd=1, taps=1, lines=1,
+    groups=1, segments=1, rows=3,
 )  # fmt: skip
 
 WINDOWS = {
@@ -380,7 +385,11 @@ WINDOWS = {
     "two beats per pixel": {"channels": 2, "height": 2},
     "two channels per beat": {"channels": 2, "simd": 2},
     "two groups": {"groups": 2},
-    "own channels only": {"channels": 2, "groups": 2, "depthwise": True},
+    "own channels only": {"channels": 2, "groups": 2, "segments": 2},
+    "two filters of own channels": {"channels": 2, "height": 2, "width": 1, "kernel": (1, 1), "groups": 4, "segments": 2},
+    "all rows": {"width": 1, "kernel": (2, 1), "lines": 2, "rows": 4},
+    "all rows, at every second one": {"height": 4, "width": 1, "kernel": (2, 1), "stride": 2, "lines": 2, "rows": 4},
+    "all rows and all taps": {"height": 2, "width": 3, "lines": 2, "taps": 2, "rows": 4},
     "all taps": {"width": 3, "taps": 2},
     "all taps, at every second column": {"height": 2, "width": 4, "stride": 2, "taps": 2},
     "all taps, with padding": {"height": 1, "width": 2, "kernel": (1, 2), "padding": 1, "taps": 2, "rows": 2},

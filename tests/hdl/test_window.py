@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 SHAPE = WindowShape(
-    channels=4, height=5, width=6, kernel=(3, 3), stride=1, padding=1, bits=4, simd=2, taps=1, groups=2,
-    depthwise=False, rows=4,
+    channels=4, height=5, width=6, kernel=(3, 3), stride=1, padding=1, bits=4, simd=2, taps=1, lines=1,
+    groups=2, segments=1, rows=4,
 )  # fmt: skip
 
 
@@ -31,23 +31,22 @@ def beats_of(shape, images):
 
 def naive_steps(shape, images, pad):
     """What must reach the array, as (x, first, last): slices of the padded image, one after the other."""
-    (kh, kw), p, simd, taps = shape.kernel, shape.padding, shape.simd, shape.taps
+    (kh, kw), p, simd, taps, lines = shape.kernel, shape.padding, shape.simd, shape.taps, shape.lines
     padded = np.empty((len(images), shape.channels, shape.height + 2 * p, shape.width + 2 * p), np.int64)
     padded[:] = pad[:, None, None]
     padded[:, :, p : p + shape.height, p : p + shape.width] = images
-    chunks = range(0, shape.channels, simd)
+    chunks = np.arange(0, shape.channels, simd).reshape(shape.segments, -1)
     result = []
     for image in padded:
         for y in range(0, image.shape[1] - kh + 1, shape.stride):
             for x in range(0, image.shape[2] - kw + 1, shape.stride):
                 patch = image[:, y : y + kh, x : x + kw]
                 for group in range(shape.groups):
-                    own = [group * simd] if shape.depthwise else chunks
                     steps = [
-                        patch[c : c + simd, ky, kx : kx + taps].T.reshape(-1)
-                        for ky in range(kh)
+                        patch[c : c + simd, ky : ky + lines, kx : kx + taps].transpose(1, 2, 0).reshape(-1)
+                        for ky in range(0, kh, lines)
                         for kx in range(0, kw, taps)
-                        for c in own
+                        for c in chunks[group * shape.segments // shape.groups]
                     ]
                     for k, step in enumerate(steps):
                         result.append((packed(step, shape.bits), k == 0, k == len(steps) - 1))
@@ -117,15 +116,25 @@ def shapes(draw):
     stride = draw(st.integers(1, 5))
     padding = draw(st.integers(0, max(*kernel, 2) - 1))
     height, width = (draw(st.integers(max(1, k - 2 * padding), 6)) for k in kernel)
-    simd = draw(st.sampled_from([k for k in range(1, channels + 1) if channels % k == 0]))
-    depthwise = draw(st.booleans())
-    wide = not depthwise and stride <= kernel[1]
+    simd = draw(st.sampled_from(divisors(channels)))
+    segments = draw(st.sampled_from(divisors(channels // simd)))
+    taps = kernel[1] if stride <= kernel[1] and draw(st.booleans()) else 1
+    lines = kernel[0] if stride <= kernel[0] and draw(st.booleans()) else 1
     return WindowShape(
         channels=channels, height=height, width=width, kernel=kernel, stride=stride, padding=padding,
-        bits=draw(st.integers(2, 8)), simd=simd, taps=kernel[1] if wide and draw(st.booleans()) else 1,
-        groups=channels // simd if depthwise else draw(st.integers(1, 3)), depthwise=depthwise,
-        rows=max(kernel[0] + 1, stride) + draw(st.integers(0, 4)),
+        bits=draw(st.integers(2, 8)), simd=simd, taps=taps, lines=lines, segments=segments,
+        groups=segments * draw(st.integers(1, 3)),
+        rows=whole(max(kernel[0] + 1, stride), lines) + draw(st.integers(0, 4)) * lines,
     )  # fmt: skip
+
+
+def divisors(n):
+    return [k for k in range(1, n + 1) if n % k == 0]
+
+
+def whole(rows, lines):
+    """As many rows, rounded up to whole rows of all banks."""
+    return -(-rows // lines) * lines
 
 
 def check(shape, images, pad, **how):
@@ -166,14 +175,14 @@ def test_many_more_windows(seed):
     channels, kernel = rng.randint(1, 8), (rng.randint(1, 5), rng.randint(1, 5))
     stride, padding = rng.randint(1, 6), rng.randrange(max(*kernel, 2))
     height, width = (rng.randint(max(1, k - 2 * padding), 9) for k in kernel)
-    simd = rng.choice([k for k in range(1, channels + 1) if channels % k == 0])
-    depthwise = rng.random() < 0.4
-    wide = not depthwise and stride <= kernel[1] and rng.random() < 0.6
+    simd = rng.choice(divisors(channels))
+    segments = rng.choice(divisors(channels // simd))
+    taps = kernel[1] if stride <= kernel[1] and rng.random() < 0.6 else 1
+    lines = kernel[0] if stride <= kernel[0] and rng.random() < 0.4 else 1
     shape = WindowShape(
         channels=channels, height=height, width=width, kernel=kernel, stride=stride, padding=padding,
-        bits=rng.randint(2, 12), simd=simd, taps=kernel[1] if wide else 1,
-        groups=channels // simd if depthwise else rng.randint(1, 4), depthwise=depthwise,
-        rows=max(kernel[0] + 1, stride) + rng.randint(0, 5),
+        bits=rng.randint(2, 12), simd=simd, taps=taps, lines=lines, segments=segments,
+        groups=segments * rng.randint(1, 4), rows=whole(max(kernel[0] + 1, stride), lines) + rng.randint(0, 5) * lines,
     )  # fmt: skip
     images, pad = invent(shape, 3, seed)
 
@@ -190,8 +199,15 @@ CORNERS = {
     "one pixel": {"kernel": (1, 1), "height": 1, "width": 1, "padding": 0, "simd": 4, "groups": 1},
     "all taps at every second column": {"taps": 3, "stride": 2},
     "all taps at steps of their width": {"taps": 3, "stride": 3, "height": 6, "width": 7},
-    "own channels only": {"depthwise": True, "kernel": (2, 2), "stride": 2},
-    "own channels only, with padding": {"depthwise": True, "groups": 4, "simd": 1, "kernel": (3, 3), "stride": 2},
+    "own channels only": {"segments": 2, "kernel": (2, 2), "stride": 2},
+    "own channels only, with padding": {"segments": 4, "groups": 4, "simd": 1, "kernel": (3, 3), "stride": 2},
+    "two filters of own channels": {"segments": 2, "groups": 4, "simd": 1},
+    "own channels, all taps": {"segments": 2, "taps": 3},
+    "all rows": {"lines": 3, "rows": 6},
+    "all rows at every second one": {"lines": 3, "rows": 6, "stride": 2},
+    "all rows at steps of their height": {"lines": 3, "rows": 6, "stride": 3, "height": 7},
+    "all rows and all taps": {"lines": 3, "taps": 3, "rows": 9, "simd": 4},
+    "all rows and all taps, own channels": {"lines": 3, "taps": 3, "rows": 6, "segments": 2, "stride": 2},
     "a wide window": {"kernel": (1, 4), "taps": 4},
     "a high window": {"kernel": (4, 1), "rows": 5},
 }
@@ -213,7 +229,9 @@ def test_with_enough_rows_a_window_never_waits_twice(name):
     Protects the cycle model, which knows no waiting for the ring.
     """
     shape = replace(SHAPE, **CORNERS[name])
-    shape = replace(shape, rows=ring_rows(shape.kernel[0], shape.stride, shape.padded_width * shape.chunks))
+    shape = replace(
+        shape, rows=ring_rows(shape.kernel[0], shape.stride, shape.padded_width * shape.chunks, shape.lines)
+    )
     images, pad = invent(shape, 8, 2)
     per_image = shape.out_height * shape.out_width * shape.groups
 
@@ -265,9 +283,14 @@ def test_groups_read_the_same_window_again():
         ({"taps": 0}, "taps must be 1 or 3, the width of the window, not 0"),
         ({"kernel": (2, 4), "taps": 2}, "taps must be 1 or 4, the width of the window, not 2"),
         ({"taps": 3, "stride": 4}, "taps in parallel need a stride of at most the window's width"),
-        ({"taps": 3, "depthwise": True}, "taps in parallel need .* a convolution"),
-        ({"rows": 3}, "rows must be at least 4, not 3"),
-        ({"stride": 6, "rows": 5}, "rows must be at least 6, not 5"),
+        ({"lines": 2}, "lines must be 1 or 3, the height of the window, not 2"),
+        ({"lines": 3, "stride": 4, "rows": 6}, "lines in parallel need a stride of at most the window's height"),
+        ({"segments": 4}, "simd must divide 1 channels, not be 2"),
+        ({"segments": 2, "groups": 3}, "groups must be a multiple of 2 segments, not 3"),
+        ({"rows": 3}, "rows must be at least 4 and a multiple of 1, not 3"),
+        ({"lines": 3, "rows": 3}, "rows must be at least 6 and a multiple of 3, not 3"),
+        ({"lines": 3, "rows": 7}, "rows must be at least 6 and a multiple of 3, not 7"),
+        ({"stride": 6, "rows": 5}, "rows must be at least 6 and a multiple of 1, not 5"),
     ],
 )
 def test_impossible_shapes_are_refused(change, message):
@@ -290,7 +313,7 @@ def test_the_numbers_of_a_shape_are_those_of_the_hardware(shape, seed):
 def test_the_longest_pause_between_inputs_is_that_of_the_padding(name):
     """With room in the ring and a willing array, inputs wait for padding alone, and never longer than declared."""
     shape = replace(SHAPE, **CORNERS[name])
-    shape = replace(shape, rows=64, groups=1 if not shape.depthwise else shape.groups)
+    shape = replace(shape, rows=64 // shape.lines * shape.lines, groups=shape.segments)
     images, pad = invent(shape, 2, 5)
 
     _, inputs = check(shape, images, pad)

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 import numpy as np
-from addax.hdl.plan import Plan, StageBuild, default_stage_plan, with_queues
+from addax.hdl.plan import Plan, StageBuild, default_stage_plan
+from addax.hdl.queues import with_queues
 from addax.hdl.stages import stages_of
 from addax.quant.formats import signed, unsigned
 from addax.quant.program import (
@@ -272,17 +273,25 @@ def random_plan(program, seed, *, fixed_weights=False, fabric="generic", structu
 
     stages = []
     for stage in stages_of(program, fixed_weights=fixed_weights):
-        pool = stage.weight is None
-        wide = stage.window[1]
-        taps = wide if not pool and wide > 1 and stage.stride <= wide and rng.random() < 0.5 else 1
-        simd, pe = divisor(stage.source[0]), 1 if pool else divisor(stage.result[0])
-        plan = default_stage_plan(stage, pe=pe, simd=simd, taps=taps)
-        if structures and not pool:
+        high, wide = stage.window
+        if stage.weight is None:
+            fold = {"simd": divisor(stage.source[0]), "pe": 1, "taps": 1}
+        else:
+            inputs, filters = (n // stage.groups for n in (stage.source[0], stage.result[0]))
+            fold = {"simd": divisor(inputs), "pe": divisor(filters)}
+            if stage.groups > 1 and rng.random() < 0.6:
+                fold = {"simd": inputs, "pe": filters, "blocks": divisor(stage.groups)}
+            fold["taps"] = wide if stage.stride <= wide and rng.random() < 0.5 else 1
+            fold["lines"] = high if stage.stride <= high and rng.random() < 0.3 else 1
+        plan = default_stage_plan(stage, **fold)
+        if structures and stage.weight is not None:
             plan = replace(plan, structure=str(rng.choice(LANES[stage.kind])))
         stages.append(StageBuild(stage=stage, plan=plan, fabric=fabric))
+    image = program.input.shape[1] * program.input.shape[2]
+    pixels = divisor(image) if rng.random() < 0.4 else 1
     return Plan(
-        family="dataflow", device="ecp5-45k", clock_mhz=50.0, fixed_weights=fixed_weights, stages=with_queues(stages),
-        fabric=fabric,
+        family="dataflow", device="ecp5-45k", clock_mhz=50.0, fixed_weights=fixed_weights,
+        stages=with_queues(stages, program, pixels=pixels), fabric=fabric, pixels=pixels,
     )  # fmt: skip
 
 

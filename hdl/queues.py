@@ -1,0 +1,88 @@
+"""How deep the queues must be: computed from the stages' rhythms, not found by simulation.
+
+A pipeline whose parts have fixed rhythms and bounded queues is a marked graph. It runs by itself at least as early as
+any schedule that respects its queues (Commoner, Holt, Even, Pnueli, 1971; Reiter, 1968). So it is enough to write down
+one schedule at full pace: what waits in a queue under it is how deep that queue must be. For a residual it is the
+schedule in which everything before the join happens as late as possible; there a queue with one entry less would
+delay the join.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ..quant.program import Program
+from .plan import StageBuild, StagePlan, connected, readers_of
+from .schedule import Cycles, Flow, flow, latest
+
+__all__ = ["with_queues"]
+
+IMAGES = 4
+"""Images in a row that show the steady state."""
+_NEVER = np.int64(1) << 60
+
+
+def with_queues(builds: Sequence[StageBuild], program: Program, *, pixels: int = 1) -> tuple[StagePlan, ...]:
+    """The plans of ``builds`` with queues deep enough that no stage waits for another one's padding or residual."""
+    channels = program.input.shape[0] * pixels
+
+    def joined(plans: Sequence[StagePlan]) -> tuple[StageBuild, ...]:
+        pairs = zip((build.stage for build in builds), plans, strict=True)
+        return connected(pairs, channels=channels, fabric=builds[0].fabric)
+
+    whole = joined([build.plan for build in builds])
+    readers = readers_of(whole)
+    plans = []
+    for build in whole:
+        pauses = [reader.window.longest_pause for reader, port in readers.get(build.stage.name, ()) if port == 0]
+        plans.append(replace(build.plan, queue=_queue(build, pause=max(pauses, default=1))))
+    if not any(build.stage.residual for build in whole):
+        return tuple(plans)
+    depths = _residuals(joined(plans), program, pixels)
+    return tuple(replace(plan, residual=depths.get(plan.name, 0)) for plan in plans)
+
+
+def _queue(build: StageBuild, *, pause: int) -> int:
+    """Beats of the queue behind a stage.
+
+    A group claims its beats when it begins; they are free again when they have left. Between the two lie the latency,
+    the beats before them, one cycle each for gathering, entering and leaving, and the longest pause of the next stage.
+    Beats that wait to be gathered come on top.
+    """
+    beats = -(-build.group_beats // build.gather) * build.split
+    cycles = build.group_latency + build.group_beats + beats + 3 + pause
+    claimed = build.group_beats * (-(-cycles // build.window.steps) + 1)
+    return -(-(claimed + build.gather - 1) // build.gather)
+
+
+def _residuals(builds: tuple[StageBuild, ...], program: Program, pixels: int) -> dict[str, int]:
+    """Beats of each residual's queue.
+
+    Beats enter it when they leave the stage they come from, at the latest that the way through the layers allows; a
+    stage on the way of the residual itself works as soon as it can. They leave it when the requantisers take them.
+    """
+    times = flow(builds, program, pixels=pixels, images=IMAGES)
+    late = latest(builds, program, times, pixels=pixels)
+    given = flow(builds, program, pixels=pixels, images=IMAGES, fixed=late)
+    return {build.stage.name: _depth(build, given) for build in builds if build.stage.residual is not None}
+
+
+def _depth(build: StageBuild, times: Flow) -> int:
+    """The most beats that wait at once: a beat can enter one cycle after the one whose place it takes has left."""
+    entered = times.residuals[build.stage.name]
+    left = residual_taken(build, times.begins[build.stage.name])
+    # entry n needs left[n - depth] < entered[n]
+    gone = np.searchsorted(left, entered, side="left")
+    return max(int((np.arange(len(entered)) + 1 - gone).max()), 1)
+
+
+def residual_taken(build: StageBuild, begins: Cycles) -> Cycles:
+    """When beats leave a residual's queue: into `Narrow`, which takes the next with the last part of the one before."""
+    at = build.window.latency + build.window.steps - 1 + build.array_latency + 1
+    parts = (begins[:, None] + at + np.arange(build.group_beats)).reshape(-1)
+    split = build.residual_split
+    if split == 1:
+        return parts
+    lasts = parts.reshape(-1, split)[:, -1]
+    return np.concatenate([[-_NEVER], lasts[:-1]])
