@@ -224,7 +224,7 @@ class Pipeline(wiring.Component):
         wanted = [(build.stage.name, port) for build, port in readers.get(name, ())] or [("packet", 0)]
         if len(wanted) == 1:
             return {wanted[0]: source}
-        m.submodules[f"fork_{STAGE}{name}" if name else "fork"] = fork = Fork(source.signature.payload_shape, count=len(wanted))
+        m.submodules[f"fork_{STAGE}{name}" if name else "fork"] = fork = Fork(source.payload.shape(), count=len(wanted))
         wiring.connect(m, source, fork.i)
         return {who: getattr(fork, f"o{k}") for k, who in enumerate(wanted)}
 

@@ -260,6 +260,41 @@ def random_graph(seed):
     return b.program()
 
 
+def random_residual(seed):
+    """Residual blocks, with and without a layer on the shortcut, grouped layers, joins of joins; of every kernel."""
+    rng = np.random.default_rng(seed)
+    b = Builder(rng, (int(rng.integers(1, 4)), int(rng.integers(3, 7)), int(rng.integers(3, 7))))
+
+    def choose(*what):
+        return what[int(rng.integers(len(what)))]
+
+    def layer(source, outputs, size, stride, result, join=None):
+        b.last = source
+        kernel = "xnor" if b.format() == unsigned(1) else choose("adder", "mult", "shift")
+        channels = b.shape()[0]
+        groups = choose(*(g for g in range(1, channels + 1) if channels % g == outputs % g == 0))
+        b.convolution(kernel, outputs, size, stride, size // 2, int(rng.integers(1, 5)), groups)
+        b.rescale(result, residual=join)
+        return b.last
+
+    if rng.random() < 0.5:
+        b.rescale(choose(unsigned(4), signed(6), unsigned(1)))
+    for _ in range(int(rng.integers(1, 3))):
+        source, outputs, stride = b.last, int(rng.integers(1, 5)), int(rng.integers(1, 3))
+        result = choose(unsigned(1), unsigned(3), unsigned(8), signed(5))
+        shortcut = source
+        if stride > 1 or b.shape()[0] != outputs or rng.random() < 0.3:
+            shortcut = layer(source, outputs, choose(1, 3), stride, choose(signed(9), unsigned(4)))
+        inner = layer(source, int(rng.integers(1, 5)), choose(1, 3), stride, choose(unsigned(1), unsigned(4), signed(3)))
+        layer(inner, outputs, choose(1, 3), 1, result, shortcut)
+        if rng.random() < 0.3:
+            b.rescale(unsigned(5), residual=choose(None, inner if b.inferred[inner][0] == b.shape() else None))
+    b.emit(Flatten(name="flatten", source=b.last))
+    b.convolution("xnor" if b.format() == unsigned(1) else choose("adder", "mult", "shift"), int(rng.integers(1, 6)))
+    b.requantise(None, scores=True)
+    return b.program()
+
+
 LANES = {"adder": ["2a", "1c1a", "carry"], "mult": ["booth", "rows", "star"], "xnor": ["count"], "shift": ["barrel"]}
 """Structures that a stage may have."""
 
