@@ -444,7 +444,7 @@ def report(
     rows = {
         "device": k["device"],
         "resources": k["source"] if k["lut"] is not None else "not counted: add --synth",
-        **{name: f"{k[name]:,}" for name in ("lut", "ff", "bram", "dsp", "carry") if k[name] is not None},
+        **{name: f"{k[name]:,}" for name in ("lut", "lut_paired", "ff", "bram", "dsp", "carry") if k[name] is not None},
         **({"Fmax": f"{k['fmax_mhz']:.1f} MHz"} if k["fmax_mhz"] else {}),
         "cycles per image": f"{k['cycles_per_image']:,}",
         **({"power, modelled": f"{k['power_mw']['total']:.0f} mW, {k['energy_per_image_uj']:.2f} uJ per image"}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
+from .resources import UNITS, Units
 
 __all__ = ["Device", "PowerModel", "device", "device_names"]
 
@@ -61,6 +62,16 @@ class Device:
     place: str = ""
     serial_ports: bool = False
     power: PowerModel | None = None
+
+    @property
+    def units(self) -> Units:
+        """What its cells are called."""
+        return UNITS[self.family]
+
+    @property
+    def pairs_luts(self) -> bool:
+        """Whether two small functions can share a lookup table, see `pairing`."""
+        return self.family in ("xc7", "xcup")
 
 
 @cache

@@ -22,7 +22,8 @@ from ..hdl.lanes import ArrayShape, KernelArray, default_structure
 from ..quant.formats import Format, signed, unsigned
 from .devices import Device
 from .pairing import VERSION, paired_luts
-from .synth import Resources, place_netlist, placer
+from .resources import Resources
+from .synth import place_netlist, placer
 from .tools import run_tool, yosys_command, yosys_version
 
 __all__ = ["KERNELS", "PUBLISHED", "Cost", "Request", "comparison", "jobs", "price", "requests", "savings"]
@@ -350,9 +351,8 @@ def _synthesise(request: Request, target: Device, *, serial: bool = False) -> Pa
             raise UserError("yosys ended without counting cells")
         counted = json.loads((folder / "stat.json").read_text())["design"].get("num_cells_by_type", {})
         netlist = json.loads((folder / "netlist.json").read_text())["modules"][TOP]["cells"]
-        pairs = target.family in ("xc7", "xcup")
         (folder / "cells.json").write_text(
-            json.dumps({"cells": counted, "paired": paired_luts(netlist) if pairs else None})
+            json.dumps({"cells": counted, "paired": paired_luts(netlist) if target.pairs_luts else None})
         )
         if target.nextpnr is None:
             (folder / "netlist.json").unlink()  # tens of megabytes that nobody reads again

@@ -20,7 +20,7 @@ from ..sim.activity import measure_activity
 from ..sim.cosim import simulator_name
 from .devices import device
 from .power import NOTE, Power, estimate_power
-from .synth import INTERCONNECT, PACKET, Placement, Resources, Synthesis, place, synthesise
+from .synth import INTERCONNECT, PACKET, Placement, Synthesis, place, synthesise
 
 __all__ = ["KIND", "Report", "make_report"]
 
@@ -94,9 +94,11 @@ def make_report(
         figures.add(name, value, unit, tool, version)
     if synthesis is not None:
         by = (synthesis.tool, synthesis.version)
-        for key, unit in (("lut", "LUT4"), ("ff", "flip-flops"), ("bram", "18-kbit block RAMs"),
-                          ("dsp", "18x18 multipliers"), ("carry", "CCU2C"), ("lutram", "16x4 RAMs")):  # fmt: skip
-            figures.add(key, getattr(synthesis.total, key), unit, *by)
+        for key in vars(synthesis.total):
+            figures.add(key, getattr(synthesis.total, key), getattr(target.units, key), *by)
+        if synthesis.paired is not None:
+            unit = f"{target.units.lut}, small functions paired"
+            figures.add("lut_paired", sum(synthesis.paired.values()), unit, *by)
     if placement is not None:
         figures.add("fmax_mhz", placement.fmax_mhz, "MHz", placement.tool, placement.version)
     if power is not None:
@@ -111,6 +113,8 @@ def make_report(
         "device": target.name,
         "source": "placed" if placement else "synthesized" if synthesis else "estimated",
         **{key: getattr(total, key) if total else None for key in ("lut", "ff", "bram", "dsp", "carry")},
+        "lut_paired": sum(synthesis.paired.values()) if synthesis and synthesis.paired else None,
+        "bram_unit": target.units.bram,
         "fmax_mhz": placement.fmax_mhz if placement else None,
         "power_mw": {"static": power.static_mw, "dynamic": power.dynamic_mw, "total": power.total_mw}
         if power
@@ -128,7 +132,7 @@ def make_report(
         **keys,
         "figures": figures.items,
         "stages": _stages(build, synthesis, power),
-        "between_stages": {name: vars(synthesis.parts[name]) for name in (PACKET, INTERCONNECT)} if synthesis else None,
+        "between_stages": {name: _cells(synthesis, name) for name in (PACKET, INTERCONNECT)} if synthesis else None,
         "seeds_mhz": list(placement.seeds_mhz) if placement else None,
         "power_note": NOTE if power else None,
         "program": dict(build.program.metadata),
@@ -154,15 +158,15 @@ _HEADLINES = {
     "cycles_per_image": "cycles per image",
     "images_per_second": "images per second",
     "lanes": "lanes",
-    "lut": "LUT4",
-    "ff": "flip-flops",
-    "bram": "block RAMs, 18 kbit",
-    "dsp": "multipliers, 18x18",
+    "lut": "",
+    "ff": "",
+    "bram": "",
+    "dsp": "",
     "fmax_mhz": "MHz after routing",
     "power_total_mw": "mW, modelled",
     "energy_per_image_uj": "uJ per image, modelled",
 }
-"""Figures that stand on top of the page, in this order."""
+"""Figures that stand on top of the page, in this order; where there is no label, the unit of the device is one."""
 
 
 class _Figures:
@@ -183,7 +187,6 @@ def _stages(build: Build, synthesis: Synthesis | None, power: Power | None) -> l
     for stage, timing in zip(bind(build.program, build.plan), build.schedule.stages, strict=True):
         w = stage.window
         weight = stage.stage.weight
-        cells = synthesis.parts.get(stage.stage.name, Resources()) if synthesis else None
         rows.append({
             "name": stage.stage.name,
             "kind": stage.stage.kind,
@@ -200,10 +203,15 @@ def _stages(build: Build, synthesis: Synthesis | None, power: Power | None) -> l
             "weight_bits": 0 if weight is None or stage.stage.weight_format is None
             else weight.size * stage.stage.weight_format.bits,
             "ring_bits": w.taps * w.rows * w.bank_row * w.simd * w.bits,
-            **({} if cells is None else vars(cells)),
+            **(_cells(synthesis, stage.stage.name) if synthesis else {}),
             "power_mw": power.parts_mw.get(stage.stage.name) if power else None,
         })  # fmt: skip
     return rows
+
+
+def _cells(synthesis: Synthesis, part: str) -> dict[str, Any]:
+    paired = {} if synthesis.paired is None else {"lut_paired": synthesis.paired[part]}
+    return {**vars(synthesis.parts[part]), **paired}
 
 
 def _html(document: dict[str, Any], target: Any, synthesis: Synthesis | None, power: Power | None) -> str:
@@ -214,7 +222,9 @@ def _html(document: dict[str, Any], target: Any, synthesis: Synthesis | None, po
     return render(
         Path(__file__).with_name("report.html.j2"),
         d=document,
-        headlines=[(by_name[name], label) for name, label in _HEADLINES.items() if name in by_name],
+        headlines=[
+            (by_name[name], label or by_name[name]["unit"]) for name, label in _HEADLINES.items() if name in by_name
+        ],
         device=target,
         parts=parts,
         power_parts=sorted(power.parts_mw.items(), key=lambda item: -item[1]) if power else None,

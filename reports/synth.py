@@ -2,82 +2,34 @@
 
 import json
 import shutil
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..common.cache import cached, digest
 from ..common.errors import UserError
 from ..hdl.dataflow import PIPELINE, STAGE
 from ..hdl.emit import Build
 from .devices import Device
+from .pairing import VERSION, paired_luts
+from .parts import Part, cut
+from .resources import Resources
 from .tools import find_tool, run_tool, tool_version, yosys_command, yosys_name, yosys_version
 
-__all__ = ["Resources", "Synthesis", "place", "place_netlist", "placer", "synthesise"]
+__all__ = [
+    "INTERCONNECT", "PACKET", "Placement", "Synthesis", "joined", "map_parts", "parts_of", "place", "place_netlist",
+    "placer", "synthesise",
+]  # fmt: skip
 
-LUTS_PER_CARRY = 2
-"""A CCU2C holds two LUT4."""
 PACKET = "packet"
 INTERCONNECT = "between stages"
 """What joins the stages: beats that are split, and the top itself."""
-LUTS_PER_RAM = 6
-"""A 16x4 distributed RAM holds four LUT4, and its write port the two of a third slice."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resources:
-    """Cells of a part of a design. ``lut`` counts tables, and those that carry cells and distributed RAM take."""
-
-    lut: int = 0
-    ff: int = 0
-    bram: int = 0
-    dsp: int = 0
-    carry: int = 0
-    lutram: int = 0
-
-    @classmethod
-    def of_cells(cls, cells: Mapping[str, int], family: str = "ecp5") -> "Resources":
-        """From yosys' cell counts.
-
-        ECP5: LUT4, two per CCU2C, six per distributed RAM. Xilinx: all lookup tables (a LUT6_2 is one; an inverter is
-        one, too), distributed RAM and shift registers; carry cells apart. iCE40: SB_LUT4, whose cells hold the carries.
-        """
-        return _COUNTS[family](Counter(cells))
-
-    def __add__(self, other: "Resources") -> "Resources":
-        return Resources(**{key: value + getattr(other, key) for key, value in vars(self).items()})
-
-
-def _count_ecp5(cells: Counter[str]) -> Resources:
-    carry, lutram = cells["CCU2C"], cells["TRELLIS_DPR16X4"]
-    return Resources(
-        lut=cells["LUT4"] + LUTS_PER_CARRY * carry + LUTS_PER_RAM * lutram, ff=cells["TRELLIS_FF"],
-        bram=cells["DP16KD"], dsp=cells["MULT18X18D"], carry=carry, lutram=lutram,
-    )  # fmt: skip
-
-
-def _count_xilinx(cells: Counter[str]) -> Resources:
-    def starting(*starts: str) -> int:
-        return sum(count for name, count in cells.items() if name.startswith(starts))
-
-    lutram = starting("RAM16", "RAM32", "RAM64", "RAM128", "RAM256", "RAM512", "SRL")
-    return Resources(
-        lut=starting("LUT", "INV") + lutram, ff=starting("FD"), bram=starting("RAMB"), dsp=starting("DSP48"),
-        carry=starting("CARRY"), lutram=lutram,
-    )  # fmt: skip
-
-
-def _count_ice40(cells: Counter[str]) -> Resources:
-    ff = sum(count for name, count in cells.items() if name.startswith("SB_DFF"))
-    return Resources(
-        lut=cells["SB_LUT4"], ff=ff, bram=cells["SB_RAM40_4K"], dsp=cells["SB_MAC16"], carry=cells["SB_CARRY"]
-    )
-
-
-_COUNTS: dict[str, Callable[[Counter[str]], Resources]] = {
-    "ecp5": _count_ecp5, "xc7": _count_xilinx, "xcup": _count_xilinx, "ice40": _count_ice40,
-}  # fmt: skip
+AT_ONCE = 2
+"""Runs of yosys side by side: a large stage takes more than a gigabyte."""
+MEMORIES = ("rom", "table")
+"""Modules that read memory files, which every part may instantiate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,66 +38,127 @@ class Synthesis:
 
     Attributes
     ----------
-    parts : resources per stage; ``interconnect`` is what joins them: width converters and the top itself
-    netlist : JSON netlist for nextpnr
+    parts : resources per stage, of the packet, and of what joins them: width converters and the top itself
+    paired : lookup tables of each part once small ones share a dual-output site (`pairing`); None where there are none
+    netlists : of the parts, in yosys' JSON, in the order of ``parts``; none where nothing could place them
     """
 
-    total: Resources
-    parts: dict[str, Resources] = field(default_factory=dict)
-    netlist: Path
+    parts: dict[str, Resources]
+    paired: dict[str, int] | None = None
+    netlists: tuple[Path, ...] = field(default=(), repr=False)
     tool: str
     version: str
 
+    @property
+    def total(self) -> Resources:
+        """Sum of the parts."""
+        return sum(self.parts.values(), Resources())
 
-def synthesise(build: Build, target: Device) -> Synthesis:
-    """Run yosys for ``target``, with the stages kept apart so that each can be counted.
+
+def synthesise(build: Build, target: Device, *, executor: Executor | None = None) -> Synthesis:
+    """Run yosys for ``target``, for each stage by itself, so that each can be counted.
+
+    Parameters
+    ----------
+    executor : runs the parts; by default two at once
 
     Raises
     ------
     UserError
-        when yosys is missing or fails: its last lines. Nothing is cached then.
+        when yosys is missing or fails: its last lines. The parts that ended well stay in the cache.
     """
+    return map_parts(parts_of(build), build.path, target, executor=executor)
+
+
+def parts_of(build: Build) -> list[Part]:
+    """The Verilog of ``build``, cut into its stages, the packet and the rest."""
+    inner = f"{build.prefix}.{PIPELINE}."
+    named = [(stage.name, inner + STAGE + stage.name) for stage in build.plan.stages] + [(PACKET, inner + PACKET)]
+    shared = [f"{build.prefix}.{name}" for name in MEMORIES]
+    text = build.sources[0].read_text()
+    return cut(text, top=build.prefix, inner=named, rest=INTERCONNECT, shared=shared)
+
+
+def map_parts(parts: Sequence[Part], memories: Path, target: Device, *, executor: Executor | None = None) -> Synthesis:
+    """Synthesise ``parts``, whose memory files are in the folder ``memories``; see `synthesise`."""
+    # Tools run in processes of their own; threads only wait for them.
+    pool = executor or ThreadPoolExecutor(max_workers=AT_ONCE)
+    jobs = [pool.submit(_map, part, memories, target) for part in parts]
+    try:
+        folders = [job.result() for job in jobs]
+    except BaseException:
+        for job in jobs:
+            job.cancel()
+        raise
+    finally:
+        if executor is None:
+            pool.shutdown(cancel_futures=True)
+    counted = [json.loads((folder / "cells.json").read_text()) for folder in folders]
+    names = [part.name for part in parts]
+    paired = {name: cells["paired"] for name, cells in zip(names, counted, strict=True)}
+    return Synthesis(
+        parts={
+            name: Resources.of_cells(cells["cells"], target.family) for name, cells in zip(names, counted, strict=True)
+        },
+        paired=paired if target.pairs_luts else None,
+        netlists=tuple(folder / "netlist.json" for folder in folders) if target.nextpnr else (),
+        tool=yosys_name(), version=yosys_version(),
+    )  # fmt: skip
+
+
+def _map(part: Part, memories: Path, target: Device) -> Path:
+    """Folder with ``cells.json``, and ``netlist.json`` where there is something that places it."""
     version = yosys_version()
-    top = build.prefix
-    names = [STAGE + stage.name for stage in build.plan.stages] + [PACKET]
-    inner = f"{top}.{PIPELINE}."
-    kept = " ".join(inner + name for name in names)
     script = "\n".join([
-        f"read_verilog -defer {top}.v",
-        f"hierarchy -top {top}",
-        f"setattr -mod -set keep_hierarchy 1 {kept}",
-        f"{target.synth} -top {top} -json netlist.json",
+        "read_verilog -defer part.v",
+        # Flattened: the mapper ends without a word on some designs that keep their hierarchy.
+        f"{target.synth} -flatten -top {part.top}",
         "tee -q -o stat.json stat -json",
+        "write_json netlist.json",
         "",
     ])  # fmt: skip
-    files = [build.sources[0], *(build.path / entry["file"] for entry in build.manifest["memories"])]
-    key = digest(version, script, *(part for file in files for part in (file.name, file.read_bytes())))
+    contents = [(memories / name).read_bytes() for name in part.files]
+    key = digest(version, VERSION, script, part.text, *contents)
 
     def make(folder: Path) -> None:
-        for file in files:
-            shutil.copy(file, folder)
+        (folder / "part.v").write_text(part.text)
         (folder / "synth.ys").write_text(script)
-        run_tool([*yosys_command(), "-q", "-s", "synth.ys"], folder, "yosys")
-        if not (folder / "stat.json").is_file():
-            raise UserError("yosys ended without counting cells")
+        for name, content in zip(part.files, contents, strict=True):
+            (folder / name).write_bytes(content)
+        run_tool([*yosys_command(), "-q", "-s", "synth.ys"], folder, f"yosys for {part.name}")
+        if not (folder / "stat.json").is_file() or not (folder / "netlist.json").is_file():
+            raise UserError(f"yosys ended without counting the cells of {part.name}")
+        found = json.loads((folder / "stat.json").read_text())["design"].get("num_cells_by_type", {})
+        cells = {name: count for name, count in found.items() if "." not in name}  # without the other parts
+        netlist = json.loads((folder / "netlist.json").read_text())["modules"][part.top]["cells"]
+        pairs = paired_luts(netlist) if target.pairs_luts else None
+        (folder / "cells.json").write_text(json.dumps({"cells": cells, "paired": pairs}))
+        if target.nextpnr is None:
+            (folder / "netlist.json").unlink()  # tens of megabytes that nobody reads again
 
     folder, _ = cached("synth", key, make)
-    modules = json.loads((folder / "stat.json").read_text())["modules"]
-    parts: dict[str, Resources] = {}
-    for module, entry in modules.items():
-        name = module.removeprefix("\\")
-        part = name.removeprefix(inner) if name.startswith(inner) else INTERCONNECT
-        parts[part] = parts.get(part, Resources()) + Resources.of_cells(
-            entry.get("num_cells_by_type", {}), target.family
-        )
-    if missing := [name for name in names if name not in parts]:
-        raise UserError(f"yosys counted no cells of {', '.join(missing)}")
-    ordered = {name.removeprefix(STAGE): parts[name] for name in names}
-    ordered[INTERCONNECT] = parts.get(INTERCONNECT, Resources())
-    return Synthesis(
-        total=sum(ordered.values(), Resources()), parts=ordered, netlist=folder / "netlist.json",
-        tool=yosys_name(), version=version,
-    )  # fmt: skip
+    return folder
+
+
+def joined(netlists: Sequence[Path], top: str) -> Path:
+    """The netlists of parts as one file, whose ``top`` instantiates them; cells of the device are the same in all."""
+
+    def make(folder: Path) -> None:
+        modules: dict[str, Any] = {}
+        creator = ""
+        for path in netlists:
+            document = json.loads(path.read_text())
+            creator = document["creator"]
+            for name, module in document["modules"].items():
+                module["attributes"].pop("top", None)
+                # A part is an empty module in the netlist of what instantiates it.
+                if name not in modules or not module["attributes"].keys() & {"blackbox", "whitebox"}:
+                    modules[name] = module
+        modules[top]["attributes"]["top"] = f"{1:032b}"
+        (folder / "netlist.json").write_text(json.dumps({"creator": creator, "modules": modules}))
+
+    folder, _ = cached("joined", digest(top, *(path.read_bytes() for path in netlists)), make)
+    return folder / "netlist.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,9 +180,9 @@ def place(build: Build, synthesis: Synthesis, target: Device, *, clock_mhz: floa
         when nextpnr is missing, or the design does not fit the device: its last lines.
     """
     version = tool_version(find_tool(placer(target)), "nextpnr")
+    netlist = joined(synthesis.netlists, build.prefix)
     reached = [
-        place_netlist(synthesis.netlist, target, top=build.prefix, clock_mhz=clock_mhz, seed=seed)
-        for seed in range(1, seeds + 1)
+        place_netlist(netlist, target, top=build.prefix, clock_mhz=clock_mhz, seed=seed) for seed in range(1, seeds + 1)
     ]
     middle = sorted(reached)[len(reached) // 2]
     return Placement(fmax_mhz=middle, seeds_mhz=tuple(reached), tool=placer(target), version=version)

@@ -11,7 +11,8 @@ from addax.reports import synth
 from addax.reports.devices import device, device_names
 from addax.reports.power import estimate_power
 from addax.reports.report import make_report
-from addax.reports.synth import INTERCONNECT, Resources, synthesise
+from addax.reports.resources import Resources
+from addax.reports.synth import INTERCONNECT, synthesise
 from addax.sim.activity import Activity, measure_activity
 from networks import random_images, random_plan, random_program
 
@@ -135,9 +136,19 @@ def test_a_tool_that_dies_shows_its_last_lines_and_caches_nothing(build, tmp_pat
     monkeypatch.setenv("ADDAX_YOSYS", str(tool))
     synth.yosys_version.cache_clear()
     try:
-        with pytest.raises(UserError, match=r"yosys failed: reading \| ERROR: out of luck"):
+        with pytest.raises(UserError, match=r"yosys for \w+ failed: reading \| ERROR: out of luck"):
             synthesise(build, device("ecp5-45k"))
         assert not any(p.is_dir() for p in (tmp_path / "cache" / "synth").iterdir())
+
+        for ending, words in (
+            ("kill -9 $$", r"was killed \(SIGKILL\); perhaps for its memory"),
+            ("exit 139", r"was killed \(SIGSEGV\)"),
+            ("echo 'terminating: std::bad_alloc'; echo at backtrace; exit 134", "failed: out of memory"),
+            ("exit 1", "failed: exit status 1"),
+        ):
+            tool.write_text(f'#!/bin/sh\n[ "$1" = -V ] && echo "Yosys 9.99" && exit 0\n{ending}\n')
+            with pytest.raises(UserError, match=rf"^yosys for \w+ {words}$"):
+                synthesise(build, device("ecp5-45k"))
 
         monkeypatch.setenv("ADDAX_YOSYS", str(tmp_path / "nothing"))
         synth.yosys_version.cache_clear()
