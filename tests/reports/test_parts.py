@@ -66,7 +66,7 @@ def test_a_part_takes_what_is_below_it_and_leaves_its_ports():
 
 
 def test_a_module_that_is_not_there_is_named():
-    with pytest.raises(UserError, match="the Verilog has no module net.two"):
+    with pytest.raises(UserError, match=r"the Verilog has no module net\.two"):
         cut(DESIGN, top="net", inner=[("first", "net.two")], rest="joins")
     with pytest.raises(UserError, match="the Verilog ends inside a module"):
         cut(DESIGN.rpartition("endmodule")[0], top="net", inner=[], rest="joins")
