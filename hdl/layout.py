@@ -125,7 +125,9 @@ def stage_tensors(build: StageBuild, images: StageImages) -> StageTensors:
         activation = {"multiplier": multiplier, "offset": offset + _taps(build) * multiplier}
     if images.constants is not None:
         shift, lo, hi, factor = _constants(build).unpack(images.constants.words[0])
-        activation |= {"shift": shift, "lo": lo, "hi": hi, "residual_multiplier": factor}
+        activation |= {"shift": shift, "lo": lo, "hi": hi}
+        if stage.residual is not None:
+            activation["residual_multiplier"] = factor
     if images.levels is not None:
         found = [build.levels.unpack(word) for word in images.levels.words]
         thresholds = np.array([own for word, _ in found for own in word], np.int64)

@@ -22,7 +22,10 @@ from .threshold import LATENCY as THRESHOLD_LATENCY
 from .threshold import Levels
 from .window import WindowShape, ring_rows
 
-__all__ = ["FAMILIES", "Plan", "StageBuild", "StagePlan", "bind", "connected", "default_stage_plan", "readers_of"]
+__all__ = [
+    "FAMILIES", "Plan", "StageBuild", "StagePlan", "bind", "connected",
+    "default_stage_plan", "queue_depth", "readers_of",
+]  # fmt: skip
 
 FAMILIES = ("dataflow",)
 _STRUCTURES = {"adder": "carry", "mult": "star", "xnor": "count", "shift": "barrel"}
@@ -340,7 +343,11 @@ def default_stage_plan(
     stage: Stage, *, pe: int, simd: int, taps: int, lines: int = 1, blocks: int = 1
 ) -> StagePlan:
     """The fold ``pe`` x ``simd`` x ``taps`` x ``lines`` x ``blocks`` with as few requantisers and rows as never cost a
-    cycle. Its queues hold a beat: `queues.with_queues` makes them deep enough."""
+    cycle.
+
+    Its queue is for a next stage that takes every beat at once, and a residual's holds one beat; `queues.with_queues`
+    makes them right for the real ones.
+    """
     pool = stage.weight is None
     sums = simd if pool else pe * blocks
     channels = stage.source[0] // stage.groups
@@ -348,11 +355,25 @@ def default_stage_plan(
     steps = stage.window[0] // lines * row
     units = next(u for u in range(1, sums + 1) if sums % u == 0 and sums // u <= steps)
     row_cycles = (stage.source[2] + 2 * stage.padding) * (stage.source[0] // (simd * blocks))
-    return StagePlan(
+    draft = StagePlan(
         name=stage.name, pe=pe, simd=simd, taps=taps, lines=lines, blocks=blocks, requantisers=units,
         rows=ring_rows(stage.window[0], stage.stride, row_cycles, lines), queue=1,
         residual=0 if stage.residual is None else 1,
     )  # fmt: skip
+    return replace(draft, queue=queue_depth(StageBuild(stage=stage, plan=draft), pause=0))
+
+
+def queue_depth(build: StageBuild, *, pause: int) -> int:
+    """Beats of the queue behind a stage, if the next one pauses for ``pause`` cycles.
+
+    A group claims its beats when it begins; they are free again when they have left. Between the two lie the latency,
+    the beats before them, one cycle each for gathering, entering and leaving, and the longest pause of the next stage.
+    Beats that wait to be gathered come on top.
+    """
+    beats = -(-build.group_beats // build.gather) * build.split
+    cycles = build.group_latency + build.group_beats + beats + 3 + pause
+    claimed = build.group_beats * (-(-cycles // build.window.steps) + 1)
+    return -(-(claimed + build.gather - 1) // build.gather)
 
 
 def readers_of(builds: Iterable[StageBuild]) -> dict[str, list[tuple[StageBuild, int]]]:

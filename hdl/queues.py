@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..quant.program import Program
-from .plan import StageBuild, StagePlan, connected, readers_of
+from .plan import StageBuild, StagePlan, connected, queue_depth, readers_of
 from .schedule import Cycles, Flow, flow, latest
 
 __all__ = ["with_queues"]
@@ -36,24 +36,11 @@ def with_queues(builds: Sequence[StageBuild], program: Program, *, pixels: int =
     plans = []
     for build in whole:
         pauses = [reader.window.longest_pause for reader, port in readers.get(build.stage.name, ()) if port == 0]
-        plans.append(replace(build.plan, queue=_queue(build, pause=max(pauses, default=1))))
+        plans.append(replace(build.plan, queue=queue_depth(build, pause=max(pauses, default=1))))
     if not any(build.stage.residual for build in whole):
         return tuple(plans)
     depths = _residuals(joined(plans), program, pixels)
     return tuple(replace(plan, residual=depths.get(plan.name, 0)) for plan in plans)
-
-
-def _queue(build: StageBuild, *, pause: int) -> int:
-    """Beats of the queue behind a stage.
-
-    A group claims its beats when it begins; they are free again when they have left. Between the two lie the latency,
-    the beats before them, one cycle each for gathering, entering and leaving, and the longest pause of the next stage.
-    Beats that wait to be gathered come on top.
-    """
-    beats = -(-build.group_beats // build.gather) * build.split
-    cycles = build.group_latency + build.group_beats + beats + 3 + pause
-    claimed = build.group_beats * (-(-cycles // build.window.steps) + 1)
-    return -(-(claimed + build.gather - 1) // build.gather)
 
 
 def _residuals(builds: tuple[StageBuild, ...], program: Program, pixels: int) -> dict[str, int]:
