@@ -108,6 +108,8 @@ def stages_of(program: Program, *, fixed_weights: bool = False) -> tuple[Stage, 
     UserError
         for what the dataflow family cannot build, by name.
     """
+    if not program.classifies:
+        raise UserError(f"the dataflow family ends in an arg-max; the program gives the raw result of {program.output}")
     return _Grouping(program, fixed_weights).stages()
 
 

@@ -24,7 +24,7 @@ _KINDS: dict[str, type[Op]] = {
     kind.__name__: kind
     for kind in (
         ops.Input, ops.Convolution, ops.Requantise, ops.Threshold, ops.Concat, ops.MaxPool, ops.AveragePool,
-        ops.Flatten, ops.ArgMax,
+        ops.SpatialShift, ops.PixelShuffle, ops.Upsample, ops.Flatten, ops.ArgMax,
     )
 }  # fmt: skip
 

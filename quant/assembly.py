@@ -152,6 +152,15 @@ class Assembly:
         self.emit(ArgMax(name=self.unique("argmax"), source=found.op))
         return found
 
+    def ending(self, name: str) -> str:
+        """End the Program with the result of operation ``name`` as its raw output; returns ``name``."""
+        # What was appended behind it is nothing that it reads.
+        behind = list(self.ops)[list(self.ops).index(name) + 1 :]
+        for other in behind:
+            del self.ops[other], self.inferred[other]
+            self.steps.pop(other, None)
+        return name
+
     def _placed(
         self, name: str, value: Pending, factors: Factors, step: float, fmt: Format, lo: int, hi: int
     ) -> Stored:

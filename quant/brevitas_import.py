@@ -19,7 +19,7 @@ from .assembly import Assembly, Bits, Pending, Stored
 from .factors import fold_sign
 from .formats import Format, format_for, unsigned
 from .onnx_functions import QONNX
-from .onnx_graph import attributes, constants_of, input_shape, square
+from .onnx_graph import attributes, constants_of, input_shape, resize_factor, shuffle_factor, square
 from .program import (
     AveragePool,
     Concat,
@@ -27,8 +27,11 @@ from .program import (
     Flatten,
     Input,
     MaxPool,
+    Op,
+    PixelShuffle,
     Program,
     Threshold,
+    Upsample,
 )  # fmt: skip
 
 __all__ = ["import_float"]
@@ -89,6 +92,7 @@ class _Reader(Assembly):
             "Gemm": self._gemm, "MatMul": self._matmul, "BatchNormalization": self._batch_norm, "Relu": self._relu,
             "MaxPool": self._max_pool, "AveragePool": self._average_pool, "GlobalAveragePool": self._global_pool,
             "ReduceMean": self._reduce_mean, "Flatten": self._flatten, "Reshape": self._flatten, "Concat": self._concat,
+            "DepthToSpace": self._pixel_shuffle, "Resize": self._resize,
             "Add": self._add, "Sub": self._scaled, "Mul": self._scaled, "Div": self._scaled, "Identity": self._same,
             "Dropout": self._same, "Transpose": self._transpose, "Constant": lambda node: None,
         }  # fmt: skip
@@ -118,11 +122,8 @@ class _Reader(Assembly):
     def _finished(self) -> Program:
         outputs = [info.name for info in self.model.graph.output]
         if len(outputs) != 1 or outputs[0] not in self.values:
-            raise ValueError(f"it must have one output, the class scores, not {', '.join(outputs)}")
-        value = self._pending(outputs[0])
-        if not value.affine:
-            value = self.pending_of(self._stored(outputs[0]))
-        self.scores(value)
+            raise ValueError(f"it must have one output, the class scores or a map, not {', '.join(outputs)}")
+        self._end(outputs[0])
         convolutions = [op for op in self.ops.values() if isinstance(op, Convolution)]
         metadata = {
             "network": self.path.stem,
@@ -131,6 +132,19 @@ class _Reader(Assembly):
             "source": self.path.name,
         }
         return self.assembled(metadata)
+
+    def _end(self, name: str) -> None:
+        value = self._value(name)
+        _, height, width = self.shape(value.op)
+        if (height, width) == (1, 1):
+            value = self._pending(name)
+            self.scores(value if value.affine else self.pending_of(self._stored(name)))
+        elif isinstance(value, Pending):
+            raise ValueError(
+                f"its output is a map of {height}x{width}, not one score per class: it needs a quantiser in front"
+            )
+        else:
+            self.ending(value.op)
 
     # Tensors
 
@@ -379,6 +393,23 @@ class _Reader(Assembly):
         self.emit(AveragePool(name=name, source=read.op, size=size, stride=stride))
         mean = self.pending_of(Stored(op=name, step=read.step / size**2))
         self.values[node.output[0]] = mean
+
+    def _pixel_shuffle(self, node: NodeProto) -> None:
+        factor = shuffle_factor(node)
+        self._enlarged(node, lambda name, source: PixelShuffle(name=name, source=source, factor=factor))
+
+    def _resize(self, node: NodeProto) -> None:
+        _, height, width = self.shape(self._value(node.input[0]).op)
+        factor = resize_factor(
+            node, {name: self._constant(name) for name in node.input if self._is_constant(name)}, (height, width)
+        )
+        self._enlarged(node, lambda name, source: Upsample(name=name, source=source, factor=factor))
+
+    def _enlarged(self, node: NodeProto, make: Callable[[str, str], Op]) -> None:
+        value = self._value(node.input[0])
+        read = value if isinstance(value, Bits) else self._stored(node.input[0])
+        name = self.emit(make(self._named(node.name or node.output[0]), read.op), read.step)
+        self.values[node.output[0]] = replace(read, op=name)
 
     def _flatten(self, node: NodeProto) -> None:
         value, given = self._value(node.input[0]), attributes(node)

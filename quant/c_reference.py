@@ -9,7 +9,18 @@ from numpy.typing import NDArray
 
 from ..common.errors import UserError
 from ..common.templates import render
-from .program import AveragePool, Concat, Convolution, MaxPool, Op, Program, Requantise, Threshold
+from .program import (
+    AveragePool,
+    Concat,
+    Convolution,
+    MaxPool,
+    Op,
+    PixelShuffle,
+    Program,
+    Requantise,
+    Threshold,
+    Upsample,
+)  # fmt: skip
 
 __all__ = ["c_header", "c_network"]
 
@@ -41,14 +52,17 @@ def c_header(program: Program, entries: Sequence[Mapping[str, Any]], tensors: Ma
         for entry in entries
     ]
     requantises = [op for op in program.ops if isinstance(op, Requantise)]
+    output = None if program.classifies else program.shape(program.output)
     return render(
-        _HERE / "weights.h.j2", arrays=arrays, requantises=requantises, program=program, shape=program.input.shape
+        _HERE / "weights.h.j2", arrays=arrays, requantises=requantises, program=program, shape=program.input.shape,
+        output=output,
     )  # fmt: skip
 
 
 def c_network(program: Program) -> str:
-    """``network.c``, which includes ``weights.h``: pixels on standard input, scores and class on standard output."""
-    return render(_HERE / "network.c.j2", ops=_Numbers(program).operations())
+    """``network.c``, which includes ``weights.h``: pixels on standard input, scores and class, or the raw
+    output, on standard output."""
+    return render(_HERE / "network.c.j2", ops=_Numbers(program).operations(), classifies=program.classifies)
 
 
 class _Numbers:
@@ -82,6 +96,8 @@ class _Numbers:
                 entry["levels"] = op.thresholds.shape[1]
             case Concat():
                 entry["parts"] = self._parts(op)
+            case PixelShuffle() | Upsample():
+                entry["factor"] = op.factor
             case MaxPool() | AveragePool():
                 padding = op.padding if isinstance(op, MaxPool) else 0
                 entry |= {"window": op.size, "stride": op.stride, "padding": padding}

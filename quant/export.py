@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from ..common.errors import UserError
 from ..common.files import atomic_directory, sha256_of, write_bytes, write_json
-from .formats import Format, signed, unsigned
-from .program import MULTIPLIER_BITS, Convolution, Op, Program, Requantise, Threshold, threshold_format
+from .formats import Format, format_for, signed, unsigned
+from .moves import MAX_OFFSET
+from .program import MULTIPLIER_BITS, Convolution, Op, Program, Requantise, SpatialShift, Threshold, threshold_format
 
 __all__ = ["FORMATS", "KIND", "checksum", "export"]
 
@@ -75,7 +76,7 @@ def _tensors(program: Program) -> dict[str, tuple[Op, str, Ints]]:
     """Every tensor by the name that it has in an export."""
     found: dict[str, tuple[Op, str, Ints]] = {}
     for op in program.ops:
-        roles = ("weight", "pad", "multiplier", "offset", "thresholds", "falling")
+        roles = ("weight", "pad", "multiplier", "offset", "thresholds", "falling", "offsets")
         found |= {f"{op.name}_{role}": (op, role, getattr(op, role)) for role in roles if hasattr(op, role)}
     return found
 
@@ -109,6 +110,10 @@ def _described(program: Program, op: Op, role: str) -> tuple[Format, str]:
             return program.offset_format(op), "output"
         case Threshold(), "thresholds":
             return threshold_format(read), "output, level"
+        case SpatialShift(), "offsets":
+            return format_for(-MAX_OFFSET, MAX_OFFSET), "channel, rows and columns"
+        case SpatialShift(), _:
+            return read, "channel"
     return unsigned(1), "output"
 
 

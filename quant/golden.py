@@ -7,6 +7,7 @@ that holds their format; its inner loops stand in ``loops``.
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,12 @@ from .program import (
     Input,
     MaxPool,
     Op,
+    PixelShuffle,
     Program,
     Requantise,
+    SpatialShift,
     Threshold,
+    Upsample,
     weight_values,
 )  # fmt: skip
 
@@ -52,14 +56,24 @@ class Result:
 
     Attributes
     ----------
-    scores : (N, classes)
-    classes : (N,)
+    output : (N, C, H, W), the result of the Program's ``output``: of a classifier its scores
+    program : that was run
     tensors : every operation's result, (N, C, H, W), when a trace was asked for
     """
 
-    scores: Ints
-    classes: Ints
+    output: Ints
+    program: Program
     tensors: dict[str, Ints] = field(default_factory=dict)
+
+    @cached_property
+    def scores(self) -> Ints:
+        """(N, classes); raises `UserError` where the Program is no classifier."""
+        return self.output.reshape(len(self.output), self.program.classes)
+
+    @cached_property
+    def classes(self) -> Ints:
+        """(N,), the lowest index of the largest score; raises `UserError` where the Program is no classifier."""
+        return self.scores.argmax(1)
 
 
 def run(
@@ -88,13 +102,12 @@ def run(
     runner = _Runner(program, native_loops() if native else NumpyLoops())
     size = _batch(program, len(pixels), workers)
     batches = [pixels[begin : begin + size] for begin in range(0, len(pixels), size)]
-    keep = [op.name for op in program.ops] if trace else [program.ops[-1].source]
+    keep = [op.name for op in program.ops] if trace else [program.output]
     with ThreadPoolExecutor(workers) as pool:
         parts = list(pool.map(lambda batch: runner.execute(batch, keep), batches))
     tensors = {name: np.concatenate([part[name] for part in parts]) for name in keep if parts}
-    empty = np.zeros((0, program.classes), np.int64)
-    scores = tensors[program.ops[-1].source][:, :, 0, 0] if parts else empty
-    return Result(scores=scores, classes=scores.argmax(1), tensors=tensors if trace else {})
+    output = tensors[program.output] if parts else np.zeros((0, *program.shape(program.output)), np.int64)
+    return Result(output=output, program=program, tensors=tensors if trace else {})
 
 
 def _batch(program: Program, images: int, workers: int) -> int:
@@ -156,6 +169,12 @@ class _Runner:
             case AveragePool():
                 x = values[op.source]
                 return np.asarray(self._windows(op, x, np.zeros(x.shape[-1], x.dtype), 0).sum(-2, dtype=np.int64))
+            case SpatialShift():
+                return _shifted(op, values[op.source])
+            case PixelShuffle():
+                return _shuffled(op, values[op.source])
+            case Upsample():
+                return values[op.source].repeat(op.factor, axis=1).repeat(op.factor, axis=2)
             case Flatten():
                 return values[op.source].transpose(0, 3, 1, 2).reshape(len(pixels), 1, 1, -1)
             case ArgMax():
@@ -238,6 +257,38 @@ class _Runner:
     def _threshold(self, op: Threshold, acc: Array) -> Array:
         levels = self.loops.threshold(acc.astype(np.int64, copy=False), op.thresholds, op.falling)
         return levels.astype(_kind(op.format), copy=False)
+
+
+def _shifted(op: SpatialShift, x: Array) -> Array:
+    _, height, width, _ = x.shape
+    result = np.empty(x.shape, x.dtype)
+    result[:] = op.pad
+    offsets, which = np.unique(op.offsets, axis=0, return_inverse=True)
+    for k, (down, right) in enumerate(offsets.tolist()):
+        (to_rows, rows), (to_columns, columns) = _overlap(height, down), _overlap(width, right)
+        some = _as_slice(np.flatnonzero(which.reshape(-1) == k))
+        result[:, to_rows, to_columns, some] = x[:, rows, columns, some]
+    return result
+
+
+def _overlap(size: int, offset: int) -> tuple[slice, slice]:
+    """Where what moves by ``offset`` arrives, and where it comes from."""
+    kept = max(size - abs(offset), 0)
+    arrives, leaves = max(offset, 0), max(-offset, 0)
+    return slice(arrives, arrives + kept), slice(leaves, leaves + kept)
+
+
+def _as_slice(channels: NDArray[np.intp]) -> slice | NDArray[np.intp]:
+    """Ascending channels as a slice, which is faster, where they are neighbours."""
+    first, last = int(channels[0]), int(channels[-1])
+    return slice(first, last + 1) if last - first == len(channels) - 1 else channels
+
+
+def _shuffled(op: PixelShuffle, x: Array) -> Array:
+    images, height, width, channels = x.shape
+    r = op.factor
+    parts = x.reshape(images, height, width, channels // r**2, r, r).transpose(0, 1, 4, 2, 5, 3)
+    return parts.reshape(images, height * r, width * r, channels // r**2)
 
 
 def _narrowest(values: Ints) -> Array:

@@ -16,6 +16,7 @@ from ..models.adder import AdderConv2d
 from ..models.binary import BinaryConv2d, Sign
 from ..models.normalise import Normalise
 from ..models.shift import ShiftConv2d, nearest_powers
+from ..models.spatial_shift import SpatialShift2d
 from ..models.train import to_float
 from .assembly import Assembly, Bits, Pending, Stored
 from .calibrate import Grid, Ranges, group_steps, observe, per_channel_symmetric, shared_scale
@@ -30,11 +31,15 @@ from .program import (
     Input,
     MaxPool,
     Op,
+    PixelShuffle,
     Program,
     Shape,
+    SpatialShift,
     Threshold,
+    Upsample,
 )  # fmt: skip
 from .scheme import Scheme
+from .torch_moves import interpolate_factor, shuffle_factor, upsample_factor
 
 __all__ = ["ORIGINS", "Calibration", "batches", "calibrate", "feature_grids", "lower", "trace"]
 
@@ -42,13 +47,16 @@ Floats = NDArray[np.float64]
 ORIGINS = "origins"
 """Key of a Program's metadata: which value of the float network each operation stands for, as JSON."""
 _BATCH = 64
-_LEAVES = (AdderConv2d, BinaryConv2d, ShiftConv2d, Sign, Normalise)
+_LEAVES = (AdderConv2d, BinaryConv2d, ShiftConv2d, Sign, Normalise, SpatialShift2d)
 _CONVOLUTIONS = (AdderConv2d, BinaryConv2d, ShiftConv2d, nn.Conv2d, nn.Linear)
 _LAYERS = (
     "AdderConv2d, BinaryConv2d, ShiftConv2d, Conv2d, Linear, BatchNorm1d/2d, ReLU, Sign, Normalise, MaxPool2d, "
-    "AvgPool2d, AdaptiveAvgPool2d to 1x1, Flatten, Unflatten, Identity, Dropout, Sequential"
+    "AvgPool2d, AdaptiveAvgPool2d to 1x1, SpatialShift2d, PixelShuffle, Upsample (nearest), Flatten, Unflatten, "
+    "Identity, Dropout, Sequential"
 )
-_FUNCTIONS = "addition, relu, flatten, view or reshape to (batch, -1), cat of channels"
+_FUNCTIONS = (
+    "addition, relu, flatten, view or reshape to (batch, -1), cat of channels, pixel_shuffle, interpolate (nearest)"
+)
 _SATURATED = 0.99
 """Share of white pixels beyond which images say nothing about a network."""
 
@@ -82,8 +90,9 @@ def lower(
     Parameters
     ----------
     module : built of AdderConv2d, BinaryConv2d, ShiftConv2d, Conv2d, Linear, BatchNorm, ReLU, Sign, Normalise,
-        MaxPool2d, AvgPool2d, AdaptiveAvgPool2d(1), Flatten, Unflatten to 1x1, Identity, Dropout, residual additions and
-        concatenations of channels; takes images scaled to 0..1, ends in (B, classes) scores
+        MaxPool2d, AvgPool2d, AdaptiveAvgPool2d(1), SpatialShift2d, PixelShuffle, Upsample(mode="nearest"), Flatten,
+        Unflatten to 1x1, Identity, Dropout, residual additions and concatenations of channels; takes images scaled to
+        0..1, ends in (B, classes) scores or in a map (B, C, H, W), which the Program then gives raw
     calibration : (N, C, H, W) uint8 images from the training split, or what `calibrate` made of them, when the same
         network is lowered several times
     bits : 2..16, of features and weights; short for ``scheme=Scheme(bits=bits)``
@@ -232,6 +241,12 @@ class _Lowering(Assembly):
                 return self._average_pool(node, path, layer, source)
             case nn.AdaptiveAvgPool2d():
                 return self._global_pool(node, path, layer, source)
+            case SpatialShift2d():
+                return self._spatial_shift(node, path, layer, source)
+            case nn.PixelShuffle():
+                return self._pixel_shuffle(node, path, layer.upscale_factor, source)
+            case nn.Upsample():
+                return self._upsample(node, path, upsample_factor(path, layer, self._shape_of(source)), source)
             case nn.Flatten():
                 if (layer.start_dim, layer.end_dim) != (1, -1):
                     raise UserError(f"flatten at {path!r} must keep the batch and flatten all the rest")
@@ -246,6 +261,10 @@ class _Lowering(Assembly):
             torch.add: self._add,
             torch.cat: self._concat,
             torch.flatten: self._flatten_function,
+            nn.functional.interpolate: lambda n: self._upsample(
+                n, n.name, interpolate_factor(n, self._shape_of(_argument(n))), _argument(n)
+            ),
+            nn.functional.pixel_shuffle: lambda n: self._pixel_shuffle(n, n.name, shuffle_factor(n), _argument(n)),
             torch.relu: lambda n: self._relu(n.name, _argument(n), n),
             nn.functional.relu: lambda n: self._relu(n.name, _argument(n), n),
         }
@@ -438,10 +457,13 @@ class _Lowering(Assembly):
             ), path,
         )  # fmt: skip
 
-    def _moved(self, node: fx.Node, source: fx.Node, make: Callable[[str, str], Op], path: str) -> _Value:
-        """The result of an operation that only moves or chooses values, on the grid of what it reads."""
+    def _moved(
+        self, node: fx.Node, source: fx.Node, make: Callable[[str, str], Op], path: str, *, bits: bool = True
+    ) -> _Value:
+        """The result of an operation that only moves or chooses values, on the grid of what it reads; where it may not
+        be of ``bits``, on that of the numbers that they stand for."""
         value = self.values[source]
-        if isinstance(value, Bits):
+        if isinstance(value, Bits) and bits:
             name = self.emit(make(self.unique(path), value.op))
             self.origins[name] = node.name
             return Bits(op=name)
@@ -449,6 +471,22 @@ class _Lowering(Assembly):
         name = self.emit(make(self.unique(path), stored.op), stored.step)
         self.origins[name] = node.name
         return Stored(op=name, step=stored.step)
+
+    def _shape_of(self, node: fx.Node) -> Shape:
+        return self.shape(self.values[node].op)
+
+    def _spatial_shift(self, node: fx.Node, path: str, layer: SpatialShift2d, source: fx.Node) -> _Value:
+        offsets = layer.offsets.numpy().copy()
+        # Zeros that move in are neither +1 nor -1.
+        return self._moved(
+            node, source, lambda name, op: SpatialShift(name=name, source=op, offsets=offsets), path, bits=False
+        )
+
+    def _pixel_shuffle(self, node: fx.Node, path: str, factor: int, source: fx.Node) -> _Value:
+        return self._moved(node, source, lambda name, op: PixelShuffle(name=name, source=op, factor=factor), path)
+
+    def _upsample(self, node: fx.Node, path: str, factor: int, source: fx.Node) -> _Value:
+        return self._moved(node, source, lambda name, op: Upsample(name=name, source=op, factor=factor), path)
 
     def _average_pool(self, node: fx.Node, path: str, layer: nn.AvgPool2d, source: fx.Node) -> Pending:
         if layer.padding not in (0, (0, 0)) or layer.ceil_mode or layer.divisor_override is not None:
@@ -458,9 +496,12 @@ class _Lowering(Assembly):
         return self._average(path, source, size, stride)
 
     def _global_pool(self, node: fx.Node, path: str, layer: nn.AdaptiveAvgPool2d, source: fx.Node) -> Pending:
-        _, height, width = self.shape(self.values[source].op)
+        _, height, width = self._shape_of(source)
         if layer.output_size not in (1, (1, 1)) or height != width:
-            raise UserError(f"adaptive average pool at {path!r} must make one pixel of a square map")
+            raise UserError(
+                f"adaptive average pool at {path!r} must make one pixel of a square map, not {layer.output_size} of "
+                f"{height}x{width}"
+            )
         return self._average(path, source, height, height)
 
     def _average(self, path: str, source: fx.Node, size: int, stride: int) -> Pending:
@@ -546,6 +587,10 @@ class _Lowering(Assembly):
 
     def _output(self, node: Any) -> None:
         value = self.values[_node(node)]
+        if self.shape(value.op)[1:] != (1, 1):
+            raw = value if isinstance(value, Bits) else self._stored(_node(node))
+            self.origins.setdefault(self.ending(raw.op), _node(node).name)
+            return
         if not isinstance(value, Pending):
             raise UserError("the network must end in a convolution, a dense layer or their batch norm")
         if value.relu or value.residual is not None:

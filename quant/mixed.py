@@ -89,7 +89,7 @@ def layers(calibration: Calibration) -> dict[str, int]:
 def _compare(program: Program, images: NDArray[np.uint8], reference: NDArray[np.floating]) -> tuple[float, float]:
     """Agreement and divergence."""
     result = golden.run(program, images)
-    step = program.steps[program.ops[-1].source]
+    step = program.steps[program.output]
     ours, theirs = _log_softmax(result.scores * step), _log_softmax(reference)
     divergence = (np.exp(theirs) * (theirs - ours)).sum(1).mean()
     return float((result.classes == reference.argmax(1)).mean()), float(divergence)

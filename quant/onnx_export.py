@@ -20,20 +20,37 @@ from .program import (
     Input,
     MaxPool,
     Op,
+    PixelShuffle,
     Program,
     Requantise,
+    SpatialShift,
     Threshold,
+    Upsample,
     weight_values,
 )
 
-__all__ = ["CLASS", "HEADER", "KERNEL", "PIXELS", "PRODUCER", "SCORES", "SHIFT_BITS", "Graph", "qonnx_model"]
+__all__ = [
+    "CLASS",
+    "HEADER",
+    "KERNEL",
+    "NEAREST",
+    "OUTPUT",
+    "PIXELS",
+    "PRODUCER",
+    "SCORES",
+    "SHIFT_BITS",
+    "Graph",
+    "qonnx_model",
+]
 
 PRODUCER = "addax"
 HEADER = "addax"
 """Key of the model's metadata under which what no node says stands as JSON."""
 KERNEL = "kernel"
 """Key of a convolution's metadata."""
-PIXELS, SCORES, CLASS = "pixels", "scores", "class"
+PIXELS, SCORES, CLASS, OUTPUT = "pixels", "scores", "class", "output"
+NEAREST: dict[str, Any] = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+"""A resize that repeats pixels."""
 SHIFT_BITS = 8
 """Bits of the values of the shift kernel, -64..64."""
 FLOAT, INT64 = int(TensorProto.FLOAT), int(TensorProto.INT64)
@@ -43,7 +60,7 @@ _EXACT = 1 << 24
 
 def qonnx_model(program: Program, *, images: int | None = None) -> ModelProto:
     """``program`` in QONNX: it takes ``pixels`` 0..255 (N, C, H, W) as floats, gives ``scores`` (N, classes) and
-    ``class`` (N,) as integers.
+    ``class`` (N,) as integers, or without an arg-max the raw ``output`` (N, C, H, W).
 
     Its operations are standard ones, quantisers of QONNX, and those of our domain: the convolution of the adder kernel,
     requantise, .. The last two are brought along as functions of standard operations, so that any runtime executes
@@ -67,18 +84,17 @@ class Graph:
         self.infos: list[Any] = []
         for op in program.ops:
             self._write(op)
+        if not program.classifies:
+            self.node("Cast", [self.tensor(program.output)], OUTPUT, self._output_shape(), INT64, to=INT64)
 
     def model(self) -> ModelProto:
         """The finished model, with the functions that it calls."""
         program = self.program
-        outputs = [
-            helper.make_tensor_value_info(SCORES, INT64, [self.images, program.classes]),
-            helper.make_tensor_value_info(CLASS, INT64, [self.images]),
-        ]
         pixels = helper.make_tensor_value_info(PIXELS, FLOAT, [self.images, *program.input.shape])
         graph = helper.make_graph(
-            self.nodes, program.metadata.get("network", "program"), [pixels], outputs, list(self.constants.values()),
-            value_info=[info for info in self.infos if info.name not in (SCORES, CLASS)],
+            self.nodes, program.metadata.get("network", "program"), [pixels], self._outputs(),
+            list(self.constants.values()),
+            value_info=[info for info in self.infos if info.name not in (SCORES, CLASS, OUTPUT)],
         )  # fmt: skip
         called = sorted({(node.domain, node.op_type) for node in self.nodes} & SIGNATURES.keys())
         versions = {DOMAIN: DOMAIN_VERSION, QONNX: QONNX_VERSION}
@@ -90,6 +106,17 @@ class Graph:
         )  # fmt: skip
         helper.set_model_props(model, {HEADER: json.dumps(self.header())})
         return model
+
+    def _outputs(self) -> list[Any]:
+        if not self.program.classifies:
+            return [helper.make_tensor_value_info(OUTPUT, INT64, self._output_shape())]
+        return [
+            helper.make_tensor_value_info(SCORES, INT64, [self.images, self.program.classes]),
+            helper.make_tensor_value_info(CLASS, INT64, [self.images]),
+        ]
+
+    def _output_shape(self) -> list[int | str]:
+        return [self.images, *self.program.shape(self.program.output)]
 
     def header(self) -> dict[str, Any]:
         """What no node and no tensor says."""
@@ -180,6 +207,12 @@ class Graph:
                 self.main("Concat", [self.tensor(name) for name in self.program.sources(op)], op, axis=1)
             case MaxPool() | AveragePool():
                 self._pool(op)
+            case SpatialShift():
+                self._spatial_shift(op)
+            case PixelShuffle():
+                self._pixel_shuffle(op)
+            case Upsample():
+                self._upsample(op)
             case Flatten():
                 shape = self.constant("pixel_of_all", [0, -1, 1, 1], np.int64)
                 self.main("Reshape", [self.tensor(op.source), shape], op)
@@ -267,6 +300,26 @@ class Graph:
             self.main("MaxPool", [self.tensor(op.source)], op, **window)
         else:
             self.main("IntegerMaxPool", [self.tensor(op.source)], op, domain=DOMAIN, **window)
+
+    def _spatial_shift(self, op: SpatialShift) -> None:
+        offsets = self.constant(f"{op.name}.offsets", op.offsets, np.int64)
+        pad = self.constant(f"{op.name}.pad", op.pad, np.int64)
+        self.main("SpatialShift", [self.tensor(op.source), offsets, pad], op, domain=DOMAIN)
+
+    def _pixel_shuffle(self, op: PixelShuffle) -> None:
+        source = [self.tensor(op.source)]
+        if self.carrier(op.name) == FLOAT:
+            self.main("DepthToSpace", source, op, blocksize=op.factor, mode="CRD")
+        else:
+            self.main("IntegerPixelShuffle", source, op, domain=DOMAIN, blocksize=op.factor)
+
+    def _upsample(self, op: Upsample) -> None:
+        source = self.tensor(op.source)
+        scales = self.constant(f"larger{op.factor}", [1, 1, op.factor, op.factor], np.float32)
+        if self.carrier(op.name) == FLOAT:
+            self.main("Resize", [source, "", scales], op, **NEAREST)
+        else:
+            self.main("IntegerUpsample", [source, scales], op, domain=DOMAIN)
 
     def _argmax(self, op: ArgMax) -> None:
         flat, held, shape = f"{op.name}.scores", self.carrier(op.source), [self.images, self.program.classes]

@@ -28,6 +28,9 @@ SIGNATURES: dict[tuple[str, str], tuple[tuple[str, ...], tuple[str, ...]]] = {
     (DOMAIN, "IntegerMaxPool"): (("x",), ("kernel_shape", *_WINDOW)),
     (DOMAIN, "SumPool"): (("x",), ("kernel_shape", *_WINDOW)),
     (DOMAIN, "PadChannels"): (("x", "pad"), ("pads",)),
+    (DOMAIN, "SpatialShift"): (("x", "offsets", "pad"), ("dtype",)),
+    (DOMAIN, "IntegerPixelShuffle"): (("x",), ("blocksize", "dtype")),
+    (DOMAIN, "IntegerUpsample"): (("x", "scales"), ("dtype",)),
     (DOMAIN, "Requantise"): (
         ("acc", "multiplier", "offset"),
         ("shift", "lo", "hi", "bits", "signed", "terms", "dtype"),
@@ -212,6 +215,46 @@ def _pad_channels(body: _Body) -> str:
     return _framed(body, "x", "pad")
 
 
+def _spatial_shift(body: _Body) -> str:
+    """Every pixel of the result is looked up where it comes from, those from outside at the edge, and then replaced."""
+    shape = body("Shape", "x")
+    place, inside = "", ""
+    for axis in (0, 1):
+        count = body("Gather", shape, body.scalar(axis + 2))
+        here = body("Unsqueeze", body("Range", body.scalar(0), count, body.scalar(1)), body.ints(1 - axis))
+        offset = body("Gather", "offsets", body.scalar(axis), axis=1)
+        there = body("Sub", here, body.channels(offset))  # (C, H, 1) of rows, (C, 1, W) of columns
+        near = body("Clip", there, body.scalar(0), body("Sub", count, body.scalar(1)))
+        within = body("Equal", near, there)
+        place = body("Add", body("Mul", place, count), near) if axis else near
+        inside = body("And", inside, within) if axis else within
+    row = body.ints(0, 0, -1)
+    index = body("Reshape", body("Expand", place, shape), row)
+    moved = body("Reshape", body("GatherElements", body("Reshape", "x", row), index, axis=2), shape)
+    return body.as_declared(body("Where", inside, moved, body("CastLike", body.channels("pad"), "x")))
+
+
+def _pixel_shuffle(body: _Body) -> str:
+    x, factor = body.cast("x", TensorProto.INT64), body("Unsqueeze", body.attribute("blocksize"), body.ints(0))
+    shape = body("Shape", x)
+    images, size = (body("Slice", shape, body.ints(a), body.ints(b)) for a, b in ((0, 1), (2, 4)))
+    # (N, C, r, r, H, W) to (N, C, H, r, W, r)
+    parts = body("Reshape", x, body("Concat", images, body.ints(-1), factor, factor, size, axis=0))
+    moved = body("Transpose", parts, perm=[0, 1, 4, 2, 5, 3])
+    larger = body("Concat", images, body.ints(-1), body("Mul", size, factor), axis=0)
+    return body.as_declared(body("Reshape", moved, larger))
+
+
+def _upsample(body: _Body) -> str:
+    x, factors = body.cast("x", TensorProto.INT64), body.cast("scales", TensorProto.INT64)
+    one = body.ints(1)
+    rows, columns = (body("Slice", factors, body.ints(axis), body.ints(axis + 1)) for axis in (2, 3))
+    # (N, C, H, 1, W, 1) to (N, C, H, r, W, r)
+    spread = body("Unsqueeze", x, body.ints(3, 5))
+    repeated = body("Expand", spread, body("Concat", one, one, one, rows, one, columns, axis=0))
+    return body.as_declared(body("Reshape", repeated, body("Mul", body("Shape", x), factors)))
+
+
 def _requantise(body: _Body, *, joins: bool = False) -> str:
     acc = body.cast("acc", TensorProto.INT64)
     total = body("Add", body("Mul", acc, body.channels("multiplier")), body.channels("offset"))
@@ -274,6 +317,9 @@ _BODIES: dict[str, Callable[[_Body], str]] = {
     "IntegerMaxPool": _max_pool,
     "SumPool": _sum_pool,
     "PadChannels": _pad_channels,
+    "SpatialShift": _spatial_shift,
+    "IntegerPixelShuffle": _pixel_shuffle,
+    "IntegerUpsample": _upsample,
     "Requantise": _requantise,
     "RequantiseAdd": lambda body: _requantise(body, joins=True),
     "Threshold": _threshold,

@@ -16,7 +16,7 @@ from .archive import program_digest, rebuild
 from .formats import Format, unsigned
 from .onnx_export import HEADER, KERNEL
 from .onnx_functions import DOMAIN, QONNX
-from .onnx_graph import attributes, constants_of, input_shape, square
+from .onnx_graph import attributes, constants_of, input_shape, resize_factor, shuffle_factor, square
 from .program import (
     SHIFT_MAX,
     ArgMax,
@@ -27,9 +27,12 @@ from .program import (
     Input,
     MaxPool,
     Op,
+    PixelShuffle,
     Program,
     Requantise,
+    SpatialShift,
     Threshold,
+    Upsample,
 )  # fmt: skip
 
 __all__ = ["import_onnx"]
@@ -147,6 +150,11 @@ class _Reader:
             (DOMAIN, "Threshold"): self._threshold,
             (DOMAIN, "SumPool"): self._pool,
             (DOMAIN, "IntegerMaxPool"): self._pool,
+            (DOMAIN, "SpatialShift"): self._spatial_shift,
+            (DOMAIN, "IntegerPixelShuffle"): self._pixel_shuffle,
+            (DOMAIN, "IntegerUpsample"): self._upsample,
+            ("", "DepthToSpace"): self._pixel_shuffle,
+            ("", "Resize"): self._upsample,
             ("", "Conv"): self._convolution,
             ("", "MaxPool"): self._pool,
             ("", "Concat"): self._concat,
@@ -284,6 +292,17 @@ class _Reader:
     def _concat(self, node: NodeProto) -> Concat:
         first, *others = (self._plain(node, k) for k in range(len(node.input)))
         return Concat(name=node.name, source=first, others=tuple(others))
+
+    def _spatial_shift(self, node: NodeProto) -> SpatialShift:
+        offsets, pad = (self._integers(name) for name in node.input[1:])
+        return SpatialShift(name=node.name, source=self._plain(node), offsets=offsets, pad=pad)
+
+    def _pixel_shuffle(self, node: NodeProto) -> PixelShuffle:
+        return PixelShuffle(name=node.name, source=self._plain(node), factor=shuffle_factor(node))
+
+    def _upsample(self, node: NodeProto) -> Upsample:
+        factor = resize_factor(node, self.constants)
+        return Upsample(name=node.name, source=self._plain(node), factor=factor)
 
     def _pool(self, node: NodeProto) -> Op:
         size, stride = square(node, "kernel_shape", 1), square(node, "strides", 1)

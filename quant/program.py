@@ -12,19 +12,20 @@ from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..common.errors import UserError
 from .formats import Format, format_for, signed, unsigned
+from .moves import Move, PixelShuffle, SpatialShift, Upsample, infer_move
+from .operation import Ints, Op, Shape
 
 __all__ = [
     "KERNELS", "OPERAND_BITS", "SHIFT_MAX", "ArgMax", "AveragePool", "Concat", "Convolution", "Flatten", "Input",
-    "Kernel", "MaxPool", "Op", "Program", "Requantise", "Shape", "Threshold", "check_operands", "factor_bound", "infer",
-    "offset_format", "powers_of_two", "score_format", "term_range", "threshold_format", "weight_values",
+    "Kernel", "MaxPool", "Op", "PixelShuffle", "Program", "Requantise", "Shape", "SpatialShift", "Threshold",
+    "Upsample", "check_operands", "factor_bound", "infer", "offset_format", "powers_of_two", "score_format",
+    "term_range", "threshold_format", "weight_values",
 ]  # fmt: skip
 
-Shape = tuple[int, int, int]
 Kernel = str
-Ints = NDArray[np.int64]
 
 KERNELS: tuple[Kernel, ...] = ("adder", "mult", "xnor", "shift")
 OPERAND_BITS: dict[Kernel, tuple[tuple[int, int], tuple[int, int]]] = {
@@ -48,14 +49,6 @@ MAX_THRESHOLDS = 255
 """Per channel: results of up to 8 bits. Wider ones are cheaper to make with a factor."""
 SCORE_BYTE = 8
 """Scores are whole bytes, so that they can stand in a packet."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Op:
-    """An operation called ``name`` that reads the result of ``source``."""
-
-    name: str
-    source: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -207,10 +200,11 @@ def term_range(kernel: Kernel, x: Format, w: Format) -> tuple[int, int]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Program:
-    """A checked sequence of operations from one `Input` to one `ArgMax`.
+    """A checked sequence of operations from one `Input` to one `ArgMax`, or to raw outputs without one.
 
     Attributes
     ----------
+    ops : an arg-max can only be the last; where there is none, the result of the last operation is the output
     steps : real value of one unit of an operation's result, where known
     metadata : where the Program comes from (network, kernel, bits, data, float accuracy, ..), as text
 
@@ -231,8 +225,8 @@ class Program:
             raise ValueError("metadata must be text")
         object.__setattr__(self, "steps", MappingProxyType(dict(self.steps)))
         object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
-        if len(self.ops) < 2 or not isinstance(self.ops[0], Input) or not isinstance(self.ops[-1], ArgMax):
-            raise ValueError("a program must begin with an input and end with an arg-max")
+        if len(self.ops) < 2 or not isinstance(self.ops[0], Input):
+            raise ValueError("a program must begin with an input and compute something of it")
         seen: set[str] = set()
         for op in self.ops:
             if op.name in seen or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", op.name):
@@ -242,8 +236,8 @@ class Program:
                     raise ValueError(f"{op.name} reads {source!r}, which is not an earlier operation")
             if isinstance(op, Input) != (op is self.ops[0]):
                 raise ValueError(f"{op.name}: a program has exactly one input, its first operation")
-            if isinstance(op, ArgMax) != (op is self.ops[-1]):
-                raise ValueError(f"{op.name}: a program has exactly one arg-max, its last operation")
+            if isinstance(op, ArgMax) and op is not self.ops[-1]:
+                raise ValueError(f"{op.name}: a program has at most one arg-max, its last operation")
             seen.add(op.name)
         _ = self._inferred  # infer now, so that a Program that exists is a Program that fits
 
@@ -271,14 +265,34 @@ class Program:
         return first
 
     @property
+    def classifies(self) -> bool:
+        """Whether the Program ends in an arg-max of class scores; else it has raw outputs."""
+        return isinstance(self.ops[-1], ArgMax)
+
+    @property
+    def output(self) -> str:
+        """Name of the operation whose result the Program is run for: of a classifier its scores, else the last."""
+        last = self.ops[-1]
+        return last.source if isinstance(last, ArgMax) else last.name
+
+    @property
     def classes(self) -> int:
-        """Number of class scores."""
-        return self.shape(self.ops[-1].source)[0]
+        """Number of class scores; raises `UserError` where the Program is no classifier."""
+        return self.shape(self._scores())[0]
 
     @property
     def score_format(self) -> Format:
-        """Format of the scores."""
-        return self.format(self.ops[-1].source)
+        """Format of the scores; raises `UserError` where the Program is no classifier."""
+        return self.format(self._scores())
+
+    def _scores(self) -> str:
+        if not self.classifies:
+            shape = "x".join(map(str, self.shape(self.output)))
+            raise UserError(
+                f"class scores are needed, of a program that ends in an arg-max; this one gives the raw result of "
+                f"{self.output!r}, {shape} of {self.format(self.output)}"
+            )
+        return self.output
 
     def shape(self, name: str) -> Shape:
         """(C, H, W) of an operation's result."""
@@ -370,6 +384,8 @@ def infer(op: Op, before: Mapping[str, tuple[Shape, Format]], ops: Mapping[str, 
             return (channels, *_windows(height, width, op.size, op.size, op.stride, 0)), format_for(
                 fmt.lo * window, fmt.hi * window
             )
+        case SpatialShift() | PixelShuffle() | Upsample():
+            return infer_move(op, shape, fmt)
         case Flatten():
             return (channels * height * width, 1, 1), fmt
         case ArgMax():
@@ -474,7 +490,7 @@ def _check_never_saturates(name: str, ops: Mapping[str, Op], before: Mapping[str
         if source in seen:
             continue
         seen.add(source)
-        if isinstance(op, Flatten | MaxPool | Concat):
+        if isinstance(op, Flatten | MaxPool | Concat | Move):
             follow.extend(Program.sources(op))
         elif isinstance(op, Requantise):
             _check_in_range(op, before)

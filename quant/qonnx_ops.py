@@ -14,7 +14,8 @@ from qonnx.core.datatype import DataType
 from qonnx.custom_op.base import CustomOp
 
 __all__ = [
-    "AdderConv", "IntegerConv", "IntegerMaxPool", "PadChannels", "Requantise", "RequantiseAdd", "SumPool", "Threshold",
+    "AdderConv", "IntegerConv", "IntegerMaxPool", "IntegerPixelShuffle", "IntegerUpsample", "PadChannels", "Requantise",
+    "RequantiseAdd", "SpatialShift", "SumPool", "Threshold",
 ]  # fmt: skip
 
 Ints = NDArray[np.int64]
@@ -162,6 +163,62 @@ class PadChannels(_Operation):
 
     def _datatype(self, model: Any) -> str:
         return str(model.get_tensor_datatype(self.onnx_node.input[0]).name)
+
+
+class _Move(_Operation):
+    def _datatype(self, model: Any) -> str:
+        return str(model.get_tensor_datatype(self.onnx_node.input[0]).name)
+
+
+class SpatialShift(_Move):
+    """Every channel moved by its own rows and columns, a number per channel behind it."""
+
+    attributes: ClassVar[Attributes] = _DTYPE
+
+    def _compute(self, *inputs: Ints) -> Ints:
+        x, offsets, pad = inputs
+        reach = int(np.abs(offsets).max())
+        height, width = x.shape[2:]
+        framed = np.pad(x - pad[:, None, None], ((0, 0), (0, 0), (reach, reach), (reach, reach)))
+        moved = [
+            framed[:, c, reach - down : reach - down + height, reach - right : reach - right + width]
+            for c, (down, right) in enumerate(offsets.tolist())
+        ]
+        return np.stack(moved, 1) + pad[:, None, None]
+
+
+class IntegerPixelShuffle(_Move):
+    """A pixel shuffle of integers that no float holds."""
+
+    attributes: ClassVar[Attributes] = {"blocksize": ("i", True, 1), **_DTYPE}
+
+    def make_shape_compatible_op(self, model: Any) -> NodeProto:
+        """A standard node whose result has the shape of ours."""
+        return self._like("DepthToSpace", blocksize=self.get_nodeattr("blocksize"), mode="CRD")
+
+    def _compute(self, *inputs: Ints) -> Ints:
+        (x,), factor = inputs, self.get_nodeattr("blocksize")
+        images, channels, height, width = x.shape
+        larger = np.empty((images, channels // factor**2, height * factor, width * factor), np.int64)
+        for row in range(factor):
+            for column in range(factor):
+                larger[:, :, row::factor, column::factor] = x[:, row * factor + column :: factor**2]
+        return larger
+
+
+class IntegerUpsample(_Move):
+    """Pixels of integers that no float holds, repeated."""
+
+    attributes: ClassVar[Attributes] = _DTYPE
+
+    def make_shape_compatible_op(self, model: Any) -> NodeProto:
+        """A standard node whose result has the shape of ours."""
+        x, scales = self.onnx_node.input
+        return helper.make_node("Resize", [x, "", scales], list(self.onnx_node.output), mode="nearest")
+
+    def _compute(self, *inputs: Ints) -> Ints:
+        x, scales = inputs
+        return x.repeat(scales[2], axis=2).repeat(scales[3], axis=3)
 
 
 class Requantise(_Operation):

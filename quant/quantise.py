@@ -269,7 +269,8 @@ class Evaluation:
 
 
 def evaluate(program: Program, images: data.Images) -> Evaluation:
-    """Run the golden model over ``images``."""
+    """Run the golden model over ``images``; raises `UserError` for a Program that is no classifier."""
+    _ = program.classes  # before the minutes that images may take
     begin = time.perf_counter()
     classes = golden.run(program, images.x).classes
     return Evaluation(images=len(images), correct=int(np.sum(classes == images.y)), seconds=time.perf_counter() - begin)

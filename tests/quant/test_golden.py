@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from addax.common.errors import UserError
 from addax.quant import golden
 from addax.quant import program as program_module
 from addax.quant.formats import Format, signed, unsigned
@@ -18,16 +20,19 @@ from addax.quant.program import (
     Flatten,
     Input,
     MaxPool,
+    PixelShuffle,
     Program,
     Requantise,
+    SpatialShift,
     Threshold,
+    Upsample,
     infer,
     score_format,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from networks import random_graph, random_images, random_program
+from networks import random_graph, random_images, random_program, random_reshaping
 
 BITS = range(2, 17)
 R_MAX = 2**31 - 1
@@ -114,6 +119,25 @@ def naive_pool(op, shape, x, join):
     return result
 
 
+def naive_shift(op, x):
+    offsets, pad = op.offsets.tolist(), op.pad.tolist()
+    return {(c, i, j): x.get((c, i - offsets[c][0], j - offsets[c][1]), pad[c]) for c, i, j in x}
+
+
+def naive_shuffle(op, x):
+    r, result = op.factor, {}
+    for (k, i, j), value in x.items():
+        c, place = divmod(k, r * r)
+        down, right = divmod(place, r)
+        result[c, i * r + down, j * r + right] = value
+    return result
+
+
+def naive_upsample(op, x):
+    steps = range(op.factor)
+    return {(c, i * op.factor + a, j * op.factor + b): v for (c, i, j), v in x.items() for a in steps for b in steps}
+
+
 def naive(program, image):
     """Every operation's result for one (C, H, W) image, as nested lists."""
     tensors = {}
@@ -138,6 +162,12 @@ def naive(program, image):
                 result = naive_pool(op, shape_of(x), x, max)
             case AveragePool():
                 result = naive_pool(op, shape_of(x), x, sum)
+            case SpatialShift():
+                result = naive_shift(op, x)
+            case PixelShuffle():
+                result = naive_shuffle(op, x)
+            case Upsample():
+                result = naive_upsample(op, x)
             case Flatten():
                 result = {(k, 0, 0): x[key] for k, key in enumerate(sorted(x))}
             case ArgMax():
@@ -155,7 +185,7 @@ def naive(program, image):
 
 
 def check(program, images):
-    """Every tensor, the scores and the classes of every image, by either kind of loops."""
+    """Every tensor, the output, the scores and the classes of every image, by either kind of loops."""
     oracle = [naive(program, image) for image in images]
     for native in (False, True):
         result = golden.run(program, images, trace=True, native=native)
@@ -163,6 +193,9 @@ def check(program, images):
         for index, expected in enumerate(oracle):
             for name, values in expected.items():
                 assert result.tensors[name][index].tolist() == values, f"{name} of image {index}, native: {native}"
+            assert result.output[index].tolist() == expected[program.output]
+            if not program.classifies:
+                continue
             assert result.scores[index].tolist() == [row[0][0] for row in expected[program.ops[-1].source]]
             assert result.classes[index] == expected["argmax"][0][0][0]
     return result
@@ -641,6 +674,97 @@ def test_pool_equals_the_loops(kind, data):
     chain.add(kind(name="pool", source="stored", size=size, stride=draw(st.integers(1, 3)), **more))
 
     check(chain.program(), draw(images_of(shape)))
+
+
+# Moves
+
+
+@settings(max_examples=80)
+@given(data=st.data())
+def test_shift_of_channels_equals_the_loops(data):
+    """Any offsets, also beyond the image; any pad; neighbours alike or not."""
+    draw = data.draw
+    shape = draw(st.integers(1, 6)), draw(st.integers(1, 5)), draw(st.integers(1, 5))
+    chain = Chain(shape, draw(formats()))
+    offsets = draw(arrays(np.int64, (shape[0], 2), elements=st.integers(-3, 3)))
+    pad = {"pad": draw(values(chain.format, shape[0]))} if draw(st.booleans()) else {}
+    chain.add(SpatialShift(name="moved", source="stored", offsets=offsets, **pad))
+
+    check(chain.program(), draw(images_of(shape)))
+
+
+def test_shift_moves_down_and_to_the_right():
+    chain = Chain((2, 2, 3), unsigned(8))
+    offsets, pad = np.array([[1, 0], [0, -2]]), np.array([9, 8])
+    chain.add(SpatialShift(name="moved", source="stored", offsets=offsets, pad=pad))
+
+    result = golden.run(chain.program(), np.arange(1, 13, dtype=np.uint8).reshape(1, 2, 2, 3), trace=True)
+
+    assert result.tensors["moved"][0].tolist() == [[[9, 9, 9], [1, 2, 3]], [[9, 8, 8], [12, 8, 8]]]
+
+
+@pytest.mark.parametrize("kind", [PixelShuffle, Upsample])
+@settings(max_examples=40)
+@given(data=st.data())
+def test_enlarged_map_equals_the_loops(kind, data):
+    draw = data.draw
+    factor = draw(st.integers(1, 3))
+    channels = draw(st.integers(1, 2)) * (factor**2 if kind is PixelShuffle else 1)
+    shape = channels, draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    chain = Chain(shape, draw(formats()))
+    chain.add(kind(name="larger", source="stored", factor=factor))
+
+    check(chain.program(), draw(images_of(shape)))
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_pixel_shuffle_has_the_order_of_torch(factor):
+    shape = (2 * factor**2, 3, 2)
+    op = PixelShuffle(name="larger", source="pixels", factor=factor)
+    program = Program(ops=(Input(name="pixels", shape=shape), op))
+    images = random_images(program, 2, 0)
+
+    output = golden.run(program, images).output
+
+    expected = torch.nn.functional.pixel_shuffle(torch.from_numpy(images.astype(np.int64)), factor)
+    assert np.array_equal(output, expected.numpy())
+
+
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize("seed", range(40))
+def test_random_moves_equal_the_loops(seed, raw):
+    program = random_reshaping(seed, raw)
+
+    check(program, random_images(program, 2, seed))
+
+
+def test_random_moves_have_everything_and_are_not_stuck():
+    """Else the tests on them would protect less than they say: moves of pixels, features, bits and sums."""
+    programs = [random_reshaping(seed) for seed in range(40)]
+    moves = [(p, op) for p in programs for op in p.ops if isinstance(op, SpatialShift | PixelShuffle | Upsample)]
+
+    for kind in (SpatialShift, PixelShuffle, Upsample):
+        read = [p.by_name[op.source] for p, op in moves if isinstance(op, kind)]
+        assert {Convolution, Requantise, Threshold} <= {type(op) for op in read}, kind
+        assert len(read) > 9
+    assert any(op.source == "pixels" for _, op in moves)
+    assert any(p.format(op.source) == ONE_BIT for p, op in moves)
+    outputs = [golden.run(p, random_images(p, 20, 0)).scores for p in programs]
+    assert sum(len(np.unique(scores, axis=0)) > 3 for scores in outputs) > 20
+
+
+def test_raw_output_is_the_last_tensor_and_has_no_classes():
+    program = random_reshaping(3, raw=True)
+    images = random_images(program, 5, 3)
+
+    result = golden.run(program, images, trace=True)
+
+    assert result.output.shape == (5, *program.shape(program.ops[-1].name)) and program.output == program.ops[-1].name
+    assert np.array_equal(result.output, result.tensors[program.output])
+    assert golden.run(program, images[:0]).output.shape == (0, *program.shape(program.output))
+    for part in ("scores", "classes"):
+        with pytest.raises(UserError, match=f"class scores are needed, .* raw result of '{program.output}'"):
+            getattr(result, part)
 
 
 def test_flatten_is_channel_first():

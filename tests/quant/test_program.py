@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from addax.common.errors import UserError
 from addax.quant.formats import Format, signed, unsigned
 from addax.quant.program import (
     KERNELS,
@@ -17,9 +18,12 @@ from addax.quant.program import (
     Input,
     MaxPool,
     Op,
+    PixelShuffle,
     Program,
     Requantise,
+    SpatialShift,
     Threshold,
+    Upsample,
     check_operands,
     infer,
     offset_format,
@@ -290,11 +294,30 @@ def test_steps_and_metadata_are_copied_and_cannot_be_changed():
 # Structure
 
 
-def test_program_begins_with_an_input_and_ends_with_an_arg_max():
+def test_program_begins_with_an_input_and_computes_something():
     pixels, conv, end = Input(name="pixels", shape=(2, 1, 1)), convolution(), ArgMax(name="argmax", source="pixels")
-    for ops in ((), (pixels,), (end,), (pixels, conv), (conv, end), (end, pixels)):
-        with pytest.raises(ValueError, match="must begin with an input and end with an arg-max"):
+    for ops in ((), (pixels,), (end,), (conv, end), (end, pixels)):
+        with pytest.raises(ValueError, match="must begin with an input and compute something of it"):
             Program(ops=ops)
+
+
+def test_program_without_an_arg_max_gives_its_last_tensor_and_has_no_classes():
+    p = Program(ops=(Input(name="pixels", shape=SHAPE), convolution(), requantise()))
+
+    assert (p.output, p.shape(p.output), p.format(p.output), p.classifies) == ("req", (3, 4, 3), unsigned(8), False)
+    message = "class scores are needed, .* this one gives the raw result of 'req', 3x4x3 of uint8"
+    for wanted in ("classes", "score_format"):
+        with pytest.raises(UserError, match=message):
+            getattr(p, wanted)
+    classifier = program(convolution(), requantise())
+    assert (classifier.output, classifier.classifies) == ("scores", True)
+
+
+def test_nothing_reads_a_class():
+    """An arg-max that is not the last operation."""
+    end = ArgMax(name="argmax", source="pixels")
+    with pytest.raises(ValueError, match=r"^argmax: a program has at most one arg-max, its last operation$"):
+        Program(ops=(Input(name="pixels", shape=(2, 1, 1)), end, MaxPool(name="p", source="argmax", size=1, stride=1)))
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a.b", "1st", "conv-1", "pixels"])
@@ -761,6 +784,66 @@ def test_max_pool_window_of_padding_only_is_refused(size, padding):
         program(MaxPool(name="pool", source="pixels", size=size, stride=1, padding=padding))
 
 
+# Moves
+
+
+def shift(**changes):
+    return SpatialShift(**{"name": "move", "source": "pixels", "offsets": np.array([[3, -3], [0, 1]]), **changes})
+
+
+def test_moves_have_the_shape_that_they_make_and_keep_the_format():
+    p = program(
+        shift(pad=integers(255, 0)), Upsample(name="up", source="move", factor=3),
+        Concat(name="cat", source="up", others=("up", "up", "up")),
+        PixelShuffle(name="shuffle", source="cat", factor=2),
+    )  # fmt: skip
+
+    assert [p.shape(name) for name in ("move", "up", "shuffle")] == [SHAPE, (2, 18, 15), (2, 36, 30)]
+    assert {p.format(name) for name in ("move", "up", "shuffle")} == {unsigned(8)}
+    assert shift().pad.tolist() == [0, 0], "zeros unless given"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"offsets": np.zeros((3, 2), np.int64)}, r"offsets must be rows .* each of 2 channels, not \(3, 2\)"),
+        ({"offsets": np.zeros((2, 3), np.int64)}, r"offsets must be rows .* each of 2 channels, not \(2, 3\)"),
+        ({"offsets": np.zeros(2, np.int64)}, r"offsets must be rows .* each of 2 channels, not \(2,\)"),
+        ({"offsets": np.array([[0, 0], [4, 0]])}, r"offsets must be in -3\.\.3, not 0\.\.4"),
+        ({"offsets": np.array([[0, -4], [1, 0]])}, r"offsets must be in -3\.\.3, not -4\.\.1"),
+        ({"offsets": np.zeros((2, 2))}, "offsets must be 64-bit integers, not float64"),
+        ({"pad": integers(1)}, "pad must be 2 values of uint8"),
+        ({"pad": integers(1, 2, 3)}, "pad must be 2 values of uint8"),
+        ({"pad": integers(0, 256)}, "pad must be 2 values of uint8"),
+        ({"pad": integers(-1, 0)}, "pad must be 2 values of uint8"),
+        ({"pad": np.array([0.5, 0])}, "pad must be 64-bit integers, not float64"),
+    ],
+)
+def test_shift_that_does_not_fit_is_refused_by_name(change, message):
+    with pytest.raises(ValueError, match=f"^move: {message}"):
+        program(shift(**change))
+
+
+@pytest.mark.parametrize("kind", [PixelShuffle, Upsample])
+@pytest.mark.parametrize("factor", [0, -1, 65, 10**9])
+def test_factor_of_enlargement_is_bounded(kind, factor):
+    """A file may ask for any; a tensor of it would fill the memory."""
+    with pytest.raises(ValueError, match=rf"^move: factor must be in 1\.\.64, not {factor}$"):
+        program(kind(name="move", source="pixels", factor=factor))
+
+
+@pytest.mark.parametrize("kind", [PixelShuffle, Upsample])
+@pytest.mark.parametrize("factor", [2.0, True])
+def test_factor_of_enlargement_is_an_integer(kind, factor):
+    with pytest.raises(ValueError, match=f"^move: factor must be an integer, not {factor}$"):
+        program(kind(name="move", source="pixels", factor=factor))
+
+
+def test_pixel_shuffle_needs_channels_for_every_pixel():
+    with pytest.raises(ValueError, match=r"^move: a pixel shuffle by 2 needs a multiple of 4 channels, not 2$"):
+        program(PixelShuffle(name="move", source="pixels", factor=2))
+
+
 # Scores
 
 
@@ -819,6 +902,17 @@ def test_scores_that_could_saturate_are_refused(change, fits):
 def test_scores_that_could_saturate_behind_a_flatten_are_refused():
     with pytest.raises(ValueError, match="scores could leave"):
         classifier(scores(), Flatten(name="flat", source="scores"), ArgMax(name="argmax", source="flat"))
+
+
+@pytest.mark.parametrize(
+    "move",
+    [Upsample(name="move", source="scores", factor=1), PixelShuffle(name="move", source="scores", factor=1),
+     SpatialShift(name="move", source="scores", offsets=np.zeros((2, 2), np.int64))],
+    ids=lambda op: type(op).__name__,
+)  # fmt: skip
+def test_scores_that_could_saturate_behind_a_move_are_refused(move):
+    with pytest.raises(ValueError, match="scores could leave"):
+        classifier(scores(), move, ArgMax(name="argmax", source="move"))
 
 
 def test_scores_that_could_saturate_by_a_residual_are_refused():

@@ -10,11 +10,14 @@ from addax.quant.program import (
     Flatten,
     Input,
     MaxPool,
+    PixelShuffle,
     Program,
     Requantise,
+    SpatialShift,
+    Upsample,
     score_format,
 )
-from networks import Builder, random_graph, random_program
+from networks import Builder, random_graph, random_program, random_reshaping
 
 __all__ = ["EXTREMES", "NAMED", "extreme_program", "named"]
 
@@ -77,6 +80,22 @@ def wide():
     b.convolution("adder", 3, 2)
     b.threshold(unsigned(3))
     return finish(b, "adder")
+
+
+def moved():
+    """Sums beyond 2**24 that are moved, shuffled and repeated: whatever holds them as floats is found out."""
+    b = Builder(np.random.default_rng(8), (3, 3, 2))
+    b.rescale(unsigned(16))
+    b.convolution("mult", 8, weight_bits=16)
+    fmt = b.format()
+    b.emit(
+        SpatialShift(
+            name="shifted", source=b.last, offsets=np.arange(16).reshape(8, 2) % 7 - 3, pad=b.integers(fmt, 8)
+        )
+    )  # fmt: skip
+    b.emit(PixelShuffle(name="shuffled", source="shifted", factor=2))
+    b.emit(Upsample(name="larger", source="shuffled", factor=3))
+    return finish(b)
 
 
 def exact():
@@ -143,9 +162,11 @@ NAMED = {
     "shift-16": lambda: layer("shift", features=signed(16), groups=2, stride=2),
     "wide": wide,
     "exact": exact,
+    "moved": moved,
     "small": small,
     **{f"chain{seed}": lambda seed=seed: random_program(seed) for seed in range(6)},
     **{f"graph{seed}": lambda seed=seed: random_graph(seed) for seed in range(16)},
+    **{f"moves{seed}": lambda seed=seed: random_reshaping(seed) for seed in range(10)},
 }
 """Every Program that exports are tried on, by name."""
 

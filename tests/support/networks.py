@@ -15,9 +15,12 @@ from addax.quant.program import (
     Flatten,
     Input,
     MaxPool,
+    PixelShuffle,
     Program,
     Requantise,
+    SpatialShift,
     Threshold,
+    Upsample,
     infer,
     score_format,
     weight_values,
@@ -90,6 +93,10 @@ class Builder:
         if isinstance(op, MaxPool | AveragePool):
             mean, deviation = self.spread(op.source)
             return (mean * op.size**2, deviation * op.size) if isinstance(op, AveragePool) else (mean, deviation)
+        if isinstance(op, SpatialShift | Upsample):
+            return self.spread(op.source)
+        if isinstance(op, PixelShuffle):
+            return tuple(part.reshape(channels, -1).mean(1) for part in self.spread(op.source))
         if not isinstance(op, Convolution):
             return np.full(channels, (fmt.lo + fmt.hi) / 2), np.full(channels, (fmt.hi - fmt.lo) / 3)
         x, w = self.inferred[op.source][1], weight_values(op).reshape(channels, -1)
@@ -137,8 +144,24 @@ class Builder:
             )
         )  # fmt: skip
 
+    def shift(self):
+        """Channels by any offsets, neighbours often by the same, and whatever comes in."""
+        channels = self.shape()[0]
+        offsets = self.rng.integers(-3, 4, (channels, 2))
+        if self.rng.random() < 0.4:
+            offsets = offsets[np.sort(self.rng.integers(0, channels, channels))]
+        pad = {"pad": self.integers(self.format(), channels)} if self.rng.random() < 0.7 else {}
+        self.emit(SpatialShift(name=f"move{len(self.ops)}", source=self.last, offsets=offsets, **pad))
+
+    def enlarge(self, kind, factor):
+        self.emit(kind(name=f"move{len(self.ops)}", source=self.last, factor=factor))
+
     def program(self):
         self.emit(ArgMax(name="argmax", source=self.last))
+        return self.raw()
+
+    def raw(self):
+        """Without an arg-max: what the last operation makes is the output."""
         return Program(ops=tuple(self.ops.values()))
 
 
@@ -254,6 +277,53 @@ def random_graph(seed):
         right = layer(source, outputs, stride, result, left)
         if rng.random() < 0.7 and b.inferred[left][0][1:] == b.inferred[right][0][1:]:
             b.emit(Concat(name=f"cat{len(b.ops)}", source=left, others=choose((right,), (right, left))))
+    b.emit(Flatten(name="flatten", source=b.last))
+    b.convolution("xnor" if b.format() == unsigned(1) else choose("adder", "mult", "shift"), int(rng.integers(1, 6)))
+    b.requantise(None, scores=True)
+    return b.program()
+
+
+def random_reshaping(seed, raw=False):
+    """Moves of pixels: shifted channels, pixel shuffles, upsampling, of features, bits and sums, some side by side.
+
+    With ``raw`` the Program ends in a map, else in class scores.
+    """
+    rng = np.random.default_rng(seed)
+    b = Builder(rng, (int(rng.integers(1, 4)), int(rng.integers(1, 6)), int(rng.integers(1, 6))))
+
+    def choose(*what):
+        return what[int(rng.integers(len(what)))]
+
+    def move(share):
+        channels, height, width = b.shape()
+        if rng.random() > share:
+            return
+        factor = choose(2, 3)
+        if channels % factor**2 == 0 and rng.random() < 0.7:
+            b.enlarge(PixelShuffle, factor)
+        elif height * width <= 30 and rng.random() < 0.4:
+            b.enlarge(Upsample, factor)
+        else:
+            b.shift()
+
+    move(0.3)
+    for _ in range(int(rng.integers(1, 3))):
+        kernel = "xnor" if b.format() == unsigned(1) else choose("adder", "mult", "shift")
+        size, outputs = choose(1, 3), choose(1, 3, 4, 8, 9)
+        b.convolution(kernel, outputs, size, padding=size // 2, weight_bits=int(rng.integers(1, 5)))
+        move(0.3)
+        result = choose(unsigned(1), unsigned(2), unsigned(7), signed(5), signed(10))
+        if result.signed or result.bits > 3:
+            b.rescale(result)
+        else:
+            b.threshold(result)
+        still = b.last
+        move(0.9)
+        if b.inferred[still][0][1:] == b.shape()[1:] and still != b.last and rng.random() < 0.7:
+            b.emit(Concat(name=f"cat{len(b.ops)}", source=still, others=(b.last,)))
+    if raw:
+        move(0.5)
+        return b.raw()
     b.emit(Flatten(name="flatten", source=b.last))
     b.convolution("xnor" if b.format() == unsigned(1) else choose("adder", "mult", "shift"), int(rng.integers(1, 6)))
     b.requantise(None, scores=True)
