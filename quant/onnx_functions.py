@@ -217,20 +217,19 @@ def _pad_channels(body: _Body) -> str:
 
 def _spatial_shift(body: _Body) -> str:
     """Every pixel of the result is looked up where it comes from, those from outside at the edge, and then replaced."""
-    shape = body("Shape", "x")
-    place, inside = "", ""
+    shape, inside = body("Shape", "x"), ""
+    counts = [body("Gather", shape, body.scalar(axis)) for axis in (1, 2, 3)]
+    ranges = [body("Range", body.scalar(0), count, body.scalar(1)) for count in counts]
+    place = body.channels(ranges[0])
     for axis in (0, 1):
-        count = body("Gather", shape, body.scalar(axis + 2))
-        here = body("Unsqueeze", body("Range", body.scalar(0), count, body.scalar(1)), body.ints(1 - axis))
+        count, here = counts[axis + 1], body("Unsqueeze", ranges[axis + 1], body.ints(1 - axis))
         offset = body("Gather", "offsets", body.scalar(axis), axis=1)
         there = body("Sub", here, body.channels(offset))  # (C, H, 1) of rows, (C, 1, W) of columns
         near = body("Clip", there, body.scalar(0), body("Sub", count, body.scalar(1)))
         within = body("Equal", near, there)
-        place = body("Add", body("Mul", place, count), near) if axis else near
+        place = body("Add", body("Mul", place, count), near)
         inside = body("And", inside, within) if axis else within
-    row = body.ints(0, 0, -1)
-    index = body("Reshape", body("Expand", place, shape), row)
-    moved = body("Reshape", body("GatherElements", body("Reshape", "x", row), index, axis=2), shape)
+    moved = body("Gather", body("Reshape", "x", body.ints(0, -1)), place, axis=1)
     return body.as_declared(body("Where", inside, moved, body("CastLike", body.channels("pad"), "x")))
 
 

@@ -439,7 +439,7 @@ def without_steps(value):
         (put(graph={}), ""),
         (put(graph=None), ""),
         (put(graph=[1]), ""),
-        (regraph("cut", lambda ops: ops[1:]), "end with an arg-max"),
+        (regraph("cut", lambda ops: ops[1:]), "must begin with an input"),
         (regraph("reversed", lambda ops: ops[::-1]), "must begin with an input"),
         (regraph("twice", lambda ops: [ops[0], *ops]), "unique identifier"),
         (put(steps=[1]), ""),

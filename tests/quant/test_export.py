@@ -18,7 +18,7 @@ from addax.quant.formats import Format
 from addax.quant.npz import import_npz, read_npz
 from addax.quant.program import Threshold
 from graphs import EXTREMES, NAMED, extreme_program, named
-from networks import random_images, random_program
+from networks import random_images, random_program, random_reshaping
 
 ANY = [fmt for fmt in FORMATS if fmt != "qcdq"]
 """Formats that say every Program."""
@@ -31,7 +31,7 @@ def arrays(program):
     """Every tensor of a Program by the name that an export gives it."""
     found = {}
     for op in program.ops:
-        for role in ("weight", "pad", "multiplier", "offset", "thresholds", "falling"):
+        for role in ("weight", "pad", "multiplier", "offset", "thresholds", "falling", "offsets"):
             if hasattr(op, role):
                 found[f"{op.name}_{role}"] = getattr(op, role)
     return found
@@ -388,7 +388,19 @@ def test_c_reference_classifies_digits_as_the_golden_model(tmp_path, lenet, digi
     assert np.array_equal(printed[:, -1], expected.classes)
 
 
-@pytest.mark.parametrize("name", ["extreme", "wide", "graph7"])
+@pytest.mark.parametrize("seed", range(8))
+def test_raw_output_is_that_of_the_golden_model_in_c_and_numpy(tmp_path, seed):
+    program = random_reshaping(seed, raw=True)
+    images = random_images(program, 20, seed)
+
+    printed = scores_of(export(program, tmp_path / "c", fmt="c"), images)
+    again = import_npz(export(program, tmp_path / "npz", fmt="npz"))
+
+    assert np.array_equal(printed, golden.run(program, images).output.reshape(20, -1))
+    assert program_bytes(again) == program_bytes(program)
+
+
+@pytest.mark.parametrize("name", ["extreme", "wide", "moved", "moves4", "graph7"])
 def test_c_reference_has_no_undefined_behaviour(tmp_path, name):
     program = named(name)
     images = random_images(program, 4, 0)

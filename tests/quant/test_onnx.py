@@ -13,12 +13,14 @@ from addax.models import zoo
 from addax.quant import golden
 from addax.quant.archive import program_bytes
 from addax.quant.export import export
+from addax.quant.formats import signed, unsigned
 from addax.quant.onnx_export import HEADER, qonnx_model
 from addax.quant.onnx_functions import DOMAIN, QONNX, SIGNATURES, function
 from addax.quant.onnx_import import import_onnx
+from addax.quant.program import PixelShuffle, Upsample
 from addax.quant.qcdq import qcdq_model
 from graphs import NAMED, named
-from networks import random_graph, random_images, random_program
+from networks import Builder, random_graph, random_images, random_program, random_reshaping
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from qonnx.core.modelwrapper import ModelWrapper
@@ -104,7 +106,9 @@ def test_qonnx_executes_lenet5_as_the_golden_model(lenet, digits, kernel):
     agrees(in_qonnx(lenet(kernel), digits.x[:IMAGES]), lenet(kernel), digits.x[:IMAGES])
 
 
-@pytest.mark.parametrize("name", ["adder", "mult-16", "xnor", "shift", "wide", "small", "graph3", "graph7"])
+@pytest.mark.parametrize(
+    "name", ["adder", "mult-16", "xnor", "shift", "wide", "small", "moved", "moves0", "moves4", "graph3", "graph7"]
+)
 def test_qonnx_infers_shapes_and_datatypes_of_our_nodes(name):
     """From the nodes alone, it finds the shapes and formats of the Program."""
     program = named(name)
@@ -181,6 +185,73 @@ def test_functions_say_what_the_operations_mean(domain, name, inputs, attributes
     context = dict(arrays)
     getCustomOp(node).execute_node(context, graph)
     assert np.array_equal(context["y"], np.array(expected, kind))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_raw_output_is_that_of_the_golden_model_everywhere(tmp_path, seed):
+    """In onnxruntime, in the reference of the standard, in qonnx, and read back, without scores or class."""
+    program = random_reshaping(seed, raw=True)
+    pixels, model = random_images(program, 5, seed), qonnx_model(program, images=5)
+    onnx.checker.check_model(model, full_check=True)
+    expected, given = golden.run(program, pixels).output, {"pixels": pixels.astype(np.float32)}
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = 3, 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+    assert [info.name for info in model.graph.output] == ["output"]
+    assert np.array_equal(session.run(None, given)[0], expected)
+    assert np.array_equal(ReferenceEvaluator(model).run(None, given)[0], expected)
+    assert program_bytes(import_onnx(saved(model, tmp_path))) == program_bytes(program)
+    del model.metadata_props[:]
+    assert program_bytes(import_onnx(saved(model, tmp_path))) == program_bytes(program)
+    del model.functions[:]
+    assert np.array_equal(execute_onnx(ModelWrapper(model), given)["output"], expected)
+
+
+def enlarging():
+    """What QCDQ can say, ending in a shuffled map: an image twice as large."""
+    b = Builder(np.random.default_rng(9), (1, 5, 4))
+    b.shift()
+    b.convolution("mult", 6, 3, padding=1, weight_bits=5)
+    b.rescale(unsigned(8))
+    b.shift()
+    b.enlarge(Upsample, 2)
+    b.convolution("mult", 4, 3, padding=1, weight_bits=5)
+    b.rescale(signed(7))
+    b.enlarge(PixelShuffle, 2)
+    return b.raw()
+
+
+def test_qcdq_of_moves_is_standard_and_gives_the_golden_output(tmp_path):
+    program = enlarging()
+    pixels, model = random_images(program, IMAGES, 0), qcdq_model(program)
+    onnx.checker.check_model(model, full_check=True)
+
+    assert not model.functions and {node.domain for node in model.graph.node} == {""}
+    assert {"DepthToSpace", "Resize"} <= {node.op_type for node in model.graph.node}
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    expected = golden.run(program, pixels).output
+    assert len(np.unique(expected)) > 20
+    assert np.array_equal(session.run(["output"], {"pixels": pixels.astype(np.float32)})[0], expected)
+    assert program_bytes(import_onnx(saved(model, tmp_path))) == program_bytes(program)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value", "message"),
+    [
+        ("DepthToSpace", "mode", "DCR", "its mode must be CRD, the order of torch's pixel shuffle, not DCR"),
+        ("DepthToSpace", "mode", None, "its mode must be CRD"),
+        ("Resize", "mode", "linear", r"only nearest neighbours \(asymmetric, floor\) are supported, not linear"),
+        ("Resize", "nearest_mode", "ceil", r"not nearest \(asymmetric, ceil\)"),
+        ("Resize", "coordinate_transformation_mode", "align_corners", r"not nearest \(align_corners, floor\)"),
+    ],
+)
+def test_moves_in_another_order_are_refused(tmp_path, kind, name, value, message):
+    """Read without a word, they would be the same shape and other pixels."""
+    path = saved(qonnx_model(enlarging()), tmp_path)
+
+    with pytest.raises(UserError, match=message):
+        import_onnx(changed(path, lambda m: set_attribute(m, kind, name, value)))
 
 
 # QONNX read back
