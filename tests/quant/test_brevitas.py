@@ -11,9 +11,19 @@ import torch
 from addax.common.errors import UserError
 from addax.models import data
 from addax.quant import golden
+from addax.quant.formats import unsigned
 from addax.quant.onnx_functions import QONNX
 from addax.quant.onnx_import import import_onnx
-from addax.quant.program import Concat, Convolution, MaxPool, Program, Requantise, Threshold
+from addax.quant.program import (
+    Concat,
+    Convolution,
+    MaxPool,
+    PixelShuffle,
+    Program,
+    Requantise,
+    Threshold,
+    Upsample,
+)
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
@@ -181,6 +191,10 @@ class Graph:
         )
         return output
 
+    def sizes(self, value):
+        self.constants.append(numpy_helper.from_array(np.array(value, np.int64), f"c{len(self.constants)}"))
+        return self.constants[-1].name
+
     def quant(self, x, scale, bits=8, *, zero=0.0, signed=0, narrow=0, rounding="ROUND"):
         given = [self.constant(value) for value in (scale, zero, bits)]
         return self.node("Quant", x, *given, signed=signed, narrow=narrow, rounding_mode=rounding)
@@ -191,10 +205,11 @@ class Graph:
         )
         return self.node("Gemm", x, weight, transB=1)
 
-    def saved(self, path, output, classes=3):
+    def saved(self, path, output, classes=3, shape=None):
         graph = helper.make_graph(
             self.nodes, "made", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, *self.shape])],
-            [helper.make_tensor_value_info(output, TensorProto.FLOAT, [1, classes])], self.constants,
+            [helper.make_tensor_value_info(output, TensorProto.FLOAT, [1, *(shape or (classes,))])],
+            self.constants,
         )  # fmt: skip
         imports = [helper.make_opsetid("", 18), helper.make_opsetid(QONNX, 2), helper.make_opsetid("other", 1)]
         onnx.save(helper.make_model(graph, opset_imports=imports, ir_version=10), path / "made.onnx")
@@ -317,6 +332,43 @@ def test_scores_behind_a_quantiser_are_taken_as_they_are(tmp_path):
     close(g.saved(tmp_path, g.quant(sums, 0.25, 8, signed=1)))
 
 
+@pytest.mark.parametrize(
+    ("inputs", "given"),
+    [
+        (lambda g: ["", g.constant([1, 1, 3, 3])],
+         {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}),
+        (lambda g: ["", g.constant([1, 1, 3, 3])], {}),
+        (lambda g: ["", "", g.sizes([1, 2, 12, 12])],
+         {"coordinate_transformation_mode": "half_pixel", "nearest_mode": "round_prefer_ceil"}),
+    ],
+    ids=["torch", "default", "sizes"],
+)  # fmt: skip
+def test_resize_and_pixel_shuffle_end_in_a_raw_map(tmp_path, inputs, given):
+    """All forms of a resize by a whole factor that only repeat pixels; bits stay bits."""
+    g = Graph()
+    larger = g.node("Resize", g.quant("x", 1 / 255, 6), *inputs(g), **given)
+    shuffled = g.node("DepthToSpace", g.node("Concat", larger, larger, axis=1), blocksize=2, mode="CRD")
+    path, pixels = g.saved(tmp_path, shuffled, shape=(1, 24, 24)), images((2, 4, 4), 5)
+
+    program = import_onnx(path)
+
+    assert [type(op) for op in program.ops[-3:]] == [Upsample, Concat, PixelShuffle]
+    found = golden.run(program, pixels).output * program.steps[program.output]
+    assert np.allclose(found, in_qonnx(path, pixels).reshape(found.shape), atol=1e-6)
+
+
+def test_bits_are_enlarged_as_bits(tmp_path):
+    g = Graph()
+    bits = g.node("BipolarQuant", g.node("Sub", "x", g.constant(0.5)), g.constant(1.0))
+    path = g.saved(tmp_path, g.node("Resize", bits, "", g.constant([1, 1, 2, 2])), shape=(2, 8, 8))
+
+    program = import_onnx(path)
+
+    assert program.format(program.output) == unsigned(1)
+    found = golden.run(program, images((2, 4, 4))).output
+    assert np.array_equal(2 * found - 1, in_qonnx(path, images((2, 4, 4))).reshape(found.shape))
+
+
 # What is refused
 
 
@@ -352,7 +404,22 @@ REFUSED = {
     "flatten": (lambda g: g.node("Flatten", "x", axis=2), "it must keep the batch"),
     "mean": (lambda g: g.node("AveragePool", g.quant("x", 1.0), kernel_shape=[2, 2], pads=[1] * 4),
              "padding and ceil_mode"),
-    "map": (lambda g: conv(g, g.quant("x", 1.0)), "does not make a program: .*one score per class"),
+    "map": (lambda g: conv(g, g.quant("x", 1.0)),
+            "does not make a program: its output is a map of 2x2, not one score per class: it needs a quantiser"),
+    "shuffle": (lambda g: g.node("DepthToSpace", g.quant("x", 1.0), name="s", blocksize=2), "mode must be CRD"),
+    "shuffled-sums": (lambda g: g.node("DepthToSpace", conv(g, g.quant("x", 1.0)), blocksize=1, mode="CRD"),
+                      "needs a quantiser in front"),
+    "resize": (lambda g: g.node("Resize", g.quant("x", 1.0), "", g.constant([1, 1, 2, 2]), mode="cubic"),
+               r"only nearest neighbours .* not cubic \(half_pixel, round_prefer_floor\)"),
+    "resize-coordinates": (lambda g: g.node("Resize", g.quant("x", 1.0), "", g.constant([1, 1, 2, 2]),
+                           coordinate_transformation_mode="align_corners"), "only nearest neighbours"),
+    "resize-factors": (lambda g: g.node("Resize", g.quant("x", 1.0), "", g.constant([1, 1, 2, 3])),
+                       r"by one whole number, not by \[1\.0, 1\.0, 2\.0, 3\.0\]"),
+    "resize-half": (lambda g: g.node("Resize", g.quant("x", 1.0), "", g.constant([1, 1, 1.5, 1.5])),
+                    "by one whole number"),
+    "resize-sizes": (lambda g: g.node("Resize", g.quant("x", 1.0), "", "", g.sizes([1, 2, 8, 12])),
+                     "by one whole number"),
+    "resize-variable": (lambda g: g.node("Resize", g.quant("x", 1.0), "", "x"), "scales or sizes must be constant"),
     "grids": (lambda g: g.node("Concat", g.quant("x", 1.0), g.quant("x", 2.0), axis=1),
               "must have one scale, not 1, 2"),
 }  # fmt: skip
