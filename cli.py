@@ -342,13 +342,18 @@ def generate(
     }
 
     def text(console: Console) -> None:
-        table = Table(title=f"{out}: {timing.lanes} lanes, {timing.interval:,} cycles per image", title_justify="left")
-        for column in ("stage", "PE", "SIMD", "taps", "lanes", "cycles"):
+        console.print(f"{out}: {timing.lanes:,} lanes, {timing.interval:,} cycles per image", soft_wrap=True)
+        table = Table()
+        # What is 1, or missing, in every stage is not worth a column.
+        shown = {key: head for key, head in _FOLD_COLUMNS.items() if max(getattr(s, key) for s in plan.stages) > 1}
+        for column in ("stage", *shown.values(), "lanes", "cycles"):
             table.add_column(column, justify="left" if column == "stage" else "right")
         for stage, times in zip(plan.stages, timing.stages, strict=True):
-            cells = (stage.pe, stage.simd, stage.taps, times.lanes, times.interval)
+            cells = (*(getattr(stage, key) for key in shown), times.lanes, times.interval)
             table.add_row(stage.name, *(f"{cell:,}" for cell in cells))
         console.print(table)
+        if plan.pixels > 1:
+            console.print(f"{plan.pixels} pixels per beat of the input")
 
     _show(value, as_json, text)
 
@@ -520,6 +525,9 @@ def kernels(
     _show(rows, as_json, text)
 
 
+_FOLD_COLUMNS = {
+    "pe": "PE", "simd": "SIMD", "taps": "taps", "lines": "lines", "blocks": "blocks", "residual": "join",
+}  # fmt: skip
 _KERNEL_COLUMNS = {
     "LUT": "lut",
     "FF": "ff",

@@ -119,7 +119,9 @@ class StageComponent(wiring.Component):
         for block in range(blocks):
             array = FoldedArray(build.array, total=stage.total)
             m.submodules["array" if blocks == 1 else f"array{block}"] = array
-            taps = [window.x.word_select(tap * blocks + block, own) for tap in range(build.plan.lines * build.plan.taps)]
+            taps = [
+                window.x.word_select(tap * blocks + block, own) for tap in range(build.plan.lines * build.plan.taps)
+            ]
             m.d.comb += [
                 array.x.eq(Cat(taps)),
                 array.w.eq(weights.word_select(block, len(array.w))),

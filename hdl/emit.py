@@ -102,7 +102,8 @@ def generate(program: Program, plan: Plan, out: Path, *, vectors: NDArray[np.uin
                 "beat_bits": facts["data_out"],
             },
             "pixels": {
-                "order": "row by row, the first of a beat lowest, channel 0 in the lowest byte", "bits": 8,
+                "order": "row by row, the first of a beat lowest, channel 0 in the lowest byte",
+                "bits": 8,
                 "per_beat": plan.pixels,
             },
             "schedule": timing.to_json(),

@@ -96,7 +96,9 @@ def fold(
 
         at = bisect_left(intervals, -budget, key=lambda interval: -fewest(interval))
         if at == len(intervals):
-            raise UserError(f"{budget} lanes are too few: the network needs at least {fewest(intervals[-1])}, one per layer")
+            raise UserError(
+                f"{budget} lanes are too few: the network needs at least {fewest(intervals[-1])}, one per layer"
+            )
         target = intervals[at]
         chosen = _cheapest(options, program, target, by_lanes=False)
         if sum(build.lanes for build in chosen) > budget:

@@ -295,8 +295,8 @@ class StageBuild:
         if plan.queue < least:
             raise ValueError(f"queue of {name!r} must hold a group, {least} beats, not {plan.queue}")
         if (stage.residual is not None) != (plan.residual > 0):
-            least = "at least 1 beat" if stage.residual is not None else "0 beats, it has none"
-            raise ValueError(f"residual of {name!r} must be {least}, not {plan.residual}")
+            wanted = "at least 1 beat" if stage.residual is not None else "0 beats, it has none"
+            raise ValueError(f"residual of {name!r} must be {wanted}, not {plan.residual}")
 
     def _check_lanes(self) -> None:
         name, stage, plan = self.stage.name, self.stage, self.plan
@@ -339,9 +339,7 @@ def bind(program: Program, plan: Plan) -> tuple[StageBuild, ...]:
     return builds
 
 
-def default_stage_plan(
-    stage: Stage, *, pe: int, simd: int, taps: int, lines: int = 1, blocks: int = 1
-) -> StagePlan:
+def default_stage_plan(stage: Stage, *, pe: int, simd: int, taps: int, lines: int = 1, blocks: int = 1) -> StagePlan:
     """The fold ``pe`` x ``simd`` x ``taps`` x ``lines`` x ``blocks`` with as few requantisers and rows as never cost a
     cycle.
 

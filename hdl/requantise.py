@@ -81,7 +81,9 @@ class Constants:
             | self.result.encode(lo) << self.SHIFT_BITS
             | (self.result.encode(hi) << (self.SHIFT_BITS + self.result.bits))
         )
-        return word | number_format(RESIDUAL_MULTIPLIER_BITS).encode(factor) << self._factor_at if self.residual else word
+        return (
+            word | number_format(RESIDUAL_MULTIPLIER_BITS).encode(factor) << self._factor_at if self.residual else word
+        )
 
     def unpack(self, word: int) -> tuple[int, int, int, int]:
         """S, lo, hi and R; 0 for R where no residual joins."""

@@ -174,7 +174,9 @@ class _Grouping:
     def _check_sums(self, op: Convolution | AveragePool) -> None:
         readers = self.readers[op.name]
         if len(readers) > 1:
-            raise UserError(f"{op.name} is read by {len(readers)} operations; sums go into one requantise or thresholds")
+            raise UserError(
+                f"{op.name} is read by {len(readers)} operations; sums go into one requantise or thresholds"
+            )
         reader = readers[0]
         if not isinstance(reader, Requantise | Threshold) or reader.source != op.name:
             raise UserError(f"{op.name} must be followed by a requantise or thresholds in the dataflow family")

@@ -254,8 +254,9 @@ class Window(wiring.Component):
     def _read_side(self, m: Module, ports: list[list[Any]], level: Signal, rows_freed: Signal) -> None:
         s = self.shape
         chunk, tap, line, group, out_x, out_y = (_Counter(m, n, name) for n, name in (
-            (s.segment_chunks, "read_chunk"), (s.kernel[1] // s.taps, "read_tap"), (s.kernel[0] // s.lines, "read_line"),
-            (s.groups, "read_group"), (s.out_width, "read_x"), (s.out_height, "read_y"),
+            (s.segment_chunks, "read_chunk"), (s.kernel[1] // s.taps, "read_tap"),
+            (s.kernel[0] // s.lines, "read_line"), (s.groups, "read_group"), (s.out_width, "read_x"),
+            (s.out_height, "read_y"),
         ))  # fmt: skip
         turn_row = _Turn(m, s.lines, "turn_row")  # bank of the window's first row
         window_row = _Pointer(m, s.rows // s.lines * s.bank_row, "window_row")  # first row of the window in that bank
@@ -305,8 +306,10 @@ class Window(wiring.Component):
         read = []
         for number, row_ports in enumerate(ports):
             # Banks before the window's first one hold its later rows, one row of the bank further down.
-            start = Mux(turn_row.value > number, line_row.after(s.bank_row), line_row.value) if s.lines > 1 else (
-                line_row.value
+            start = (
+                Mux(turn_row.value > number, line_row.after(s.bank_row), line_row.value)
+                if s.lines > 1
+                else (line_row.value)
             )
             for k, port in enumerate(row_ports):
                 beyond = Mux(turn.value > k, s.chunks, 0) if s.taps > 1 else 0
@@ -327,7 +330,6 @@ class Window(wiring.Component):
             strobes = _later(m, strobes)
         m.d.sync += Cat(self.valid, self.first, self.last).eq(strobes)
         m.d.comb += self.x.eq(operands)
-
 
     def _next_rows(self, m: Module, first: "_Pointer", turn: "_Turn", at_end: Value) -> Value:
         """Where the next window's first row stands: ``stride`` rows further, behind all its rows after the last one."""
@@ -418,7 +420,6 @@ class _Turn:
     def clear(self) -> None:
         if self.banks > 1:
             self.m.d.sync += self.value.eq(0)
-
 
 
 class _Segment:

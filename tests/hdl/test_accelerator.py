@@ -9,10 +9,10 @@ from addax.hdl.emit import expected_beats, pack_pixels
 from addax.hdl.plan import bind
 from addax.hdl.schedule import schedule
 from addax.quant import golden
-from networks import random_chain, random_images, random_plan, random_program
+from networks import random_chain, random_images, random_plan, random_program, random_residual
 from streaming import transfer
 
-MAKERS = pytest.mark.parametrize("make", [random_program, random_chain])
+MAKERS = pytest.mark.parametrize("make", [random_program, random_chain, random_residual])
 
 
 def run_pipeline(program, plan, images, *, stall=0.0, seed=0):

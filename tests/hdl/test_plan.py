@@ -226,8 +226,8 @@ def run_plan(program, plan, images, **how):
     """Output beats, and the cycles after the first input beat at which packets end."""
     answers = program.classes + 1
     beats, cycles = transfer(
-        Pipeline(program, plan), [int(word) for word in pack_pixels(images, plan.pixels)], count=len(images) * answers, settle=200,
-        **how,
+        Pipeline(program, plan), [int(word) for word in pack_pixels(images, plan.pixels)],
+        count=len(images) * answers, settle=200, **how,
     )  # fmt: skip
     return beats, cycles[answers - 1 :: answers]
 
@@ -252,7 +252,11 @@ def test_deeper_queues_and_rings_save_no_cycle(seed):
 
     assert more_beats == beats
     assert more_ends[0] == ends[0]
-    assert np.diff(more_ends)[-1] == np.diff(ends)[-1] == schedule(bind(program, plan), program, pixels=plan.pixels).interval
+    assert (
+        np.diff(more_ends)[-1]
+        == np.diff(ends)[-1]
+        == schedule(bind(program, plan), program, pixels=plan.pixels).interval
+    )
 
 
 def least_queue(build):
@@ -350,9 +354,9 @@ def test_sums_that_two_operations_read_are_refused_by_name():
     twice = Program(ops=(*ops[:2], replace(ops[2], name="other"), *ops[2:]))
     unread = Program(ops=(*ops[:3], replace(ops[3], name="other"), *ops[3:]))
 
-    with pytest.raises(UserError, match="^conv1 is read by 2 operations; sums go into one requantise"):
+    with pytest.raises(UserError, match=r"^conv1 is read by 2 operations; sums go into one requantise"):
         stages_of(twice)
-    with pytest.raises(UserError, match="^other is read by no operation"):
+    with pytest.raises(UserError, match=r"^other is read by no operation"):
         stages_of(unread)
 
 

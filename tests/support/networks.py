@@ -355,7 +355,8 @@ def random_residual(seed):
         shortcut = source
         if stride > 1 or b.shape()[0] != outputs or rng.random() < 0.3:
             shortcut = layer(source, outputs, choose(1, 3), stride, choose(signed(9), unsigned(4)))
-        inner = layer(source, int(rng.integers(1, 5)), choose(1, 3), stride, choose(unsigned(1), unsigned(4), signed(3)))
+        middle = choose(unsigned(1), unsigned(4), signed(3))
+        inner = layer(source, int(rng.integers(1, 5)), choose(1, 3), stride, middle)
         layer(inner, outputs, choose(1, 3), 1, result, shortcut)
         if rng.random() < 0.3:
             b.rescale(unsigned(5), residual=choose(None, inner if b.inferred[inner][0] == b.shape() else None))
