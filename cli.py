@@ -6,6 +6,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -363,15 +364,21 @@ def generate(
 @click.option("--data", "source", required=True, help="digits, a folder, or a .npz file.")
 @click.option("--split", default="test", show_default=True)
 @click.option("--images", type=int, help="Only the first so many.")
-@click.option("--stall", type=float, default=0.0, help="Share of stalled cycles on both ends: 0.3 or 30 (percent).")
+@click.option("--stall", type=float, default=0.0, help="Share of stalled cycles: 0.3 or 30 (percent).")
+@click.option(
+    "--stall-pattern", default="both", show_default=True, help="both, source, sink: per cycle; burst: in bursts, both."
+)
 @click.option("--seed", default=1, show_default=True, help="Of the stalls.")
-@click.option("--waves", type=_PATH, help="Waveform file, .vcd or .fst.")
+@click.option("--waves", type=_PATH, help="Waveform file, .vcd or .fst, of the first part.")
 @click.option("--weights", type=_PATH, help="Load another .addax of the same shapes into the same RTL.")
+@click.option("--trace-stages", is_flag=True, help="Compare the output of every stage: where is the first difference?")
+@click.option("--jobs", type=int, help="Simulators side by side.  [default: the processors]")
 def simulate(
-    build: Path, source: str, split: str, images: int | None, stall: float, seed: int, waves: Path | None,
-    weights: Path | None, as_json: bool,
+    build: Path, source: str, split: str, images: int | None, stall: float, stall_pattern: str, seed: int,
+    waves: Path | None, weights: Path | None, trace_stages: bool, jobs: int | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Run images through the RTL and compare every score with the golden model."""
+    from .common.executor import pool, processors
     from .hdl.emit import open_build
     from .models import data
     from .quant.archive import load_program
@@ -381,8 +388,12 @@ def simulate(
     program = load_program(weights) if weights else opened.program
     chosen = data.load(source, split, shape=program.input.shape).head(_positive("images", images))
     share = stall if stall < 1 else stall / 100
-    with bar("images", len(chosen)) as advance:
-        outcome = simulate(opened, chosen.x, program=program, stall=share, seed=seed, waves=waves, progress=advance)
+    workers = processors() if jobs is None else jobs
+    with pool(workers) as executor, bar("images", len(chosen)) as advance:
+        outcome = simulate(
+            opened, chosen.x, program=program, stall=share, stall_pattern=stall_pattern, seed=seed, waves=waves,
+            trace_stages=trace_stages, executor=executor, workers=workers, progress=advance,
+        )  # fmt: skip
     timing = opened.schedule
     value: dict[str, Any] = {
         "images": outcome.images,
@@ -401,7 +412,15 @@ def simulate(
         "clock_mhz": opened.plan.clock_mhz,
         "images_per_second": opened.plan.clock_mhz * 1e6 / outcome.cycles_per_image,
         "first_mismatch": outcome.first_mismatch,
+        "parts": outcome.parts,
+        "cycles": outcome.cycles,
+        "source_stalls": outcome.source_stalls,
+        "sink_stalls": outcome.sink_stalls,
     }
+    differs = outcome.first_difference
+    if trace_stages:
+        value["stages"] = [asdict(stage) for stage in outcome.stages]
+        value["first_difference"] = differs and {"stage": differs.name, **asdict(differs.first)}
     rows = {
         "images": outcome.images,
         "wrong scores": outcome.mismatches,
@@ -412,11 +431,31 @@ def simulate(
         f"images/s at {opened.plan.clock_mhz:g} MHz": f"{value['images_per_second']:,.0f}",
         "simulated cycles/s": f"{value['sim_cycles_per_second']:,.0f} ({simulator_name()})",
     }
-    _show(value, as_json, _rows(f"{build} on {source}, {split}", rows))
+    if share:
+        rows["stalled cycles, source / sink"] = f"{_percent(outcome.source_stalls)} / {_percent(outcome.sink_stalls)}"
+
+    def text(console: Console) -> None:
+        _rows(f"{build} on {source}, {split}", rows)(console)
+        if trace_stages:
+            console.print(_stage_table(outcome.stages))
+
+    _show(value, as_json, text)
     if outcome.bit_exact:
         return 0
-    stderr.print(f"addax: RTL and golden model differ, first at image, class {outcome.first_mismatch}")
+    if outcome.mismatches or outcome.class_mismatches:
+        stderr.print(f"addax: RTL and golden model differ, first at image, class {outcome.first_mismatch}")
+    if differs is not None:
+        stderr.print(f"addax: first difference: stage {differs.name}, {differs.first}", soft_wrap=True)
     return _MISMATCH
+
+
+def _stage_table(stages: Sequence[Any]) -> Table:
+    table = Table(title="output of every stage", title_justify="left")
+    for column in ("stage", "values", "different", "first"):
+        table.add_column(column, justify="right" if column in ("values", "different") else "left")
+    for stage in stages:
+        table.add_row(stage.name, f"{stage.values:,}", f"{stage.mismatches:,}", str(stage.first or ""))
+    return table
 
 
 @verb

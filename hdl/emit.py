@@ -31,8 +31,8 @@ __all__ = [
 ]  # fmt: skip
 
 KIND = "build"
-HARNESS_BEATS = 1 << 18
-"""Input beats that the harness can hold: simulations of more images run in parts."""
+HARNESS_BEATS = 1 << 20
+"""Input beats that the harness can hold: simulations of more images run in parts, each of which fills the pipeline."""
 LEAST_IMAGES = 8
 """Images that the harness can hold, however large they are: enough to see a steady interval."""
 VERILOG_KEYWORDS = frozenset(

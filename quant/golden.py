@@ -5,6 +5,7 @@ that holds their format; its inner loops stand in ``loops``.
 """
 
 import os
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -58,7 +59,7 @@ class Result:
     ----------
     output : (N, C, H, W), the result of the Program's ``output``: of a classifier its scores
     program : that was run
-    tensors : every operation's result, (N, C, H, W), when a trace was asked for
+    tensors : the results of operations that were asked for, (N, C, H, W)
     """
 
     output: Ints
@@ -77,12 +78,14 @@ class Result:
 
 
 def run(
-    program: Program, pixels: NDArray[np.uint8], *, trace: bool = False, native: bool = True, threads: int | None = None
-) -> Result:
+    program: Program, pixels: NDArray[np.uint8], *, trace: bool | Collection[str] = False, native: bool = True,
+    threads: int | None = None,
+) -> Result:  # fmt: skip
     """Execute ``program`` on (N, C, H, W) uint8 images.
 
     Parameters
     ----------
+    trace : return the results of all operations, or of those with these names
     native : use compiled inner loops where there is a compiler; the results are the same
     threads : that share the images; one per processor when None
 
@@ -102,12 +105,13 @@ def run(
     runner = _Runner(program, native_loops() if native else NumpyLoops())
     size = _batch(program, len(pixels), workers)
     batches = [pixels[begin : begin + size] for begin in range(0, len(pixels), size)]
-    keep = [op.name for op in program.ops] if trace else [program.output]
+    traced = [op.name for op in program.ops] if trace is True else list(trace or ())
+    keep = list(dict.fromkeys([*traced, program.output]))
     with ThreadPoolExecutor(workers) as pool:
         parts = list(pool.map(lambda batch: runner.execute(batch, keep), batches))
     tensors = {name: np.concatenate([part[name] for part in parts]) for name in keep if parts}
     output = tensors[program.output] if parts else np.zeros((0, *program.shape(program.output)), np.int64)
-    return Result(output=output, program=program, tensors=tensors if trace else {})
+    return Result(output=output, program=program, tensors={name: tensors[name] for name in traced if parts})
 
 
 def _batch(program: Program, images: int, workers: int) -> int:

@@ -13,7 +13,7 @@ from ..common.cache import cached, digest
 from ..common.errors import UserError
 from ..hdl.dataflow import PIPELINE
 from ..hdl.emit import Build
-from .cosim import run_job_in, simulator_of
+from .cosim import RUN, run_job_in, simulator_of
 from .verilator import find_verilator
 
 __all__ = ["Activity", "measure_activity", "read_saif"]
@@ -49,7 +49,7 @@ def measure_activity(build: Build, pixels: NDArray[np.uint8]) -> Activity:
         simulator = simulator_of(build, trace="saif")
         with tempfile.TemporaryDirectory(prefix="addax-saif-") as name:
             outcome = run_job_in(Path(name), build, simulator, pixels)
-            toggles = read_saif(Path(name, "dump.saif"), f"dut/{PIPELINE}")
+            toggles = read_saif(Path(name, RUN, "dump.saif"), f"dut/{PIPELINE}")
         result = {"toggles": toggles, "cycles": outcome["cycles"], "images": len(pixels)}
         (folder / "activity.json").write_text(json.dumps(result))
 

@@ -19,16 +19,14 @@ __all__ = ["images_through_rtl"]
 async def images_through_rtl(dut: cocotb.handle.HierarchyObject) -> None:
     """Run the images of ``stimulus.mem`` and write what came out, compared with ``expected.npy``, to outcome.json."""
     job = json.loads(Path("job.json").read_text())
-    dut.images.value = job["images"]
-    dut.stall_in.value = dut.stall_out.value = round(job["stall"] * 65536)
-    dut.seed.value = job["seed"]
-    dut.watchdog.value = job["watchdog"]
+    for name, value in job["registers"].items():
+        getattr(dut, name).value = value
     begin = time.perf_counter()
     dut.start.value = 1
     await RisingEdge(dut.done)
     seconds = time.perf_counter() - begin
     expected = np.load("expected.npy")  # (images, classes + 1): scores, then the class
-    received, last = _read_beats(Path("results.mem"), job["data_out"])
+    received, last = _read_beats(Path("results.mem"), job["answer_bits"])
     complete = received[: len(received) // expected.shape[1] * expected.shape[1]].reshape(-1, expected.shape[1])
     if job["score_signed"]:
         sign = 1 << (job["score_bits"] - 1)
@@ -37,8 +35,8 @@ async def images_through_rtl(dut: cocotb.handle.HierarchyObject) -> None:
     count = len(complete)
     wrong = complete != expected[:count]
     first_wrong = np.argwhere(wrong)[:1].tolist()
-    ends = [int(line, 16) for line in _words(Path("ends.mem"))] if count else []
     packets_ok = bool((last == (np.arange(len(last)) % expected.shape[1] == expected.shape[1] - 1)).all())
+    counters = ("first_input", "source_cycles", "source_stalls", "sink_stalls")
     Path("outcome.json").write_text(
         json.dumps({
             "hung": bool(int(dut.hung.value)),
@@ -48,8 +46,8 @@ async def images_through_rtl(dut: cocotb.handle.HierarchyObject) -> None:
             "first_mismatch": first_wrong[0] if first_wrong else None,
             "packets_ok": packets_ok,
             "classes": complete[:, -1].tolist(),
-            "first_input": int(dut.first_input.value),
-            "ends": ends,
+            **{name: int(getattr(dut, name).value) for name in counters},
+            "ends": [int(line, 16) for line in _words(Path("ends.mem"))],
             "cycles": int(dut.cycle.value),
             "seconds": seconds,
             "pid": os.getpid(),
@@ -63,8 +61,8 @@ def _words(path: Path) -> list[str]:
     return [line for line in path.read_text().split() if not line.startswith(("//", "@"))]
 
 
-def _read_beats(path: Path, data_out: int) -> tuple[np.ndarray, np.ndarray]:
+def _read_beats(path: Path, answer_bits: int) -> tuple[np.ndarray, np.ndarray]:
     """Words without sign, and the last flags."""
     words = [int(word, 16) for word in _words(path)]
-    last = np.array([word >> data_out for word in words], np.int64)
-    return np.array([word & ((1 << data_out) - 1) for word in words], np.int64), last
+    last = np.array([word >> answer_bits for word in words], np.int64)
+    return np.array([word & ((1 << answer_bits) - 1) for word in words], np.int64), last

@@ -1,10 +1,10 @@
 """Co-simulation of a BUILD: images through the RTL, every score compared with the golden model."""
 
-import json
+import contextlib
 import shutil
 import tempfile
-from collections.abc import Callable
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common.errors import UserError
-from ..common.files import write_text
-from ..hdl.emit import Build, hex_lines, pack_pixels, write_memories
+from ..common.files import write_bytes, write_text
+from ..hdl.emit import Build, write_memories
+from ..hdl.plan import bind
 from ..quant import golden
+from ..quant.archive import program_bytes
 from ..quant.program import Program
 from .cells import cell_models
-from .verilator import Simulator, build_simulator, find_verilator, run_simulator
+from .job import EXPECTED, LEASH, PIXELS, PROGRAM, Job, images_done, run_job
+from .stage_trace import StageTrace, TracePoint, join_traces, recorder_text, trace_points
+from .stall import Stall
+from .verilator import Simulator, build_simulator, find_verilator
 
-__all__ = ["Outcome", "simulate", "simulator_name", "simulator_of"]
+__all__ = ["RUN", "Outcome", "answers", "run_job_in", "simulate", "simulator_name", "simulator_of"]
 
 _TIMED_IMAGES = 6
 """Images of the run that measures the steady interval when the main run cannot."""
+_PART_CYCLES = 1 << 20
+"""Fewest cycles of a part: below, starting a simulator takes longer than running it."""
+_PART_FILLS = 20
+"""A part takes at least so often the time that the pipeline needs to fill."""
+_POLL_SECONDS = 0.2
+RUN = "run"
+"""Folder of a single run within the folder that `run_job_in` was given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +51,11 @@ class Outcome:
     cycles_first_image : from the first input beat to the first TLAST, without stalls
     cycles_per_image : steady interval between TLASTs, without stalls
     cycles : clock cycles of all runs together
-    seconds : wall time that the simulators spent running them
+    seconds : wall time that the simulators spent running them, added up
+    parts : runs of the simulator that the images were shared among
+    source_stalls : share of cycles, as measured, in which the source had beats left but gave none
+    sink_stalls : share of cycles in which the sink had no room
+    stages : how the output of every stage compares, in the order of the pipeline; empty when none was asked for
     """
 
     images: int
@@ -51,18 +67,39 @@ class Outcome:
     cycles_per_image: int
     cycles: int
     seconds: float
+    parts: int
+    source_stalls: float
+    sink_stalls: float
+    stages: tuple[StageTrace, ...]
     cached_build: bool
 
     @property
     def bit_exact(self) -> bool:
-        """Whether every score and every class equals the golden model's."""
-        return self.mismatches == 0 and self.class_mismatches == 0
+        """Whether every score, every class and, where traced, every value between equals the golden model's."""
+        return self.mismatches == 0 and self.class_mismatches == 0 and self.first_difference is None
+
+    @property
+    def first_difference(self) -> StageTrace | None:
+        """The first stage in the pipeline whose output differs."""
+        return next((stage for stage in self.stages if stage.first is not None), None)
 
 
-def simulator_of(build: Build, *, trace: str | None = None) -> Simulator:
-    """The compiled simulator of a BUILD; the memory files are read when it runs, so they are no part of it."""
+def simulator_of(build: Build, *, trace: str | None = None, points: Sequence[TracePoint] = ()) -> Simulator:
+    """The compiled simulator of a BUILD; the memory files are read when it runs, so they are no part of it.
+
+    Parameters
+    ----------
+    trace : kind of waveform that it can write
+    points : stages whose outputs it records in every run
+    """
     sources = (*build.sources, *cell_models(build.plan.fabric))
-    return build_simulator(sources, f"{build.prefix}_harness", trace=trace)
+    top = f"{build.prefix}_harness"
+    if not points:
+        return build_simulator(sources, top, trace=trace)
+    with tempfile.TemporaryDirectory(prefix="addax-recorder-") as name:
+        recorder = Path(name, f"{build.prefix}_recorder.sv")
+        write_text(recorder, recorder_text(build.prefix, points))
+        return build_simulator((*sources, recorder), top, trace=trace)
 
 
 def simulate(
@@ -71,9 +108,12 @@ def simulate(
     *,
     program: Program | None = None,
     stall: float = 0.0,
+    stall_pattern: str = "both",
     seed: int = 1,
     waves: Path | None = None,
+    trace_stages: bool = False,
     executor: Executor | None = None,
+    workers: int = 1,
     progress: Callable[[int], None] = lambda images: None,
 ) -> Outcome:
     """Run (N, C, H, W) images through the RTL of ``build``.
@@ -81,74 +121,138 @@ def simulate(
     Parameters
     ----------
     program : another Program of the same shapes and formats whose weights are loaded instead of the build's own
-    stall : share of cycles, 0 to 0.99, in which the source has no beat, and likewise the sink no room, at random
-    waves : file for a waveform, ``.vcd`` or ``.fst``
-    executor : where parts run, several at once; in this process when None
-    progress : called with the number of images done as parts end
+    stall : share of cycles, 0 to 0.99, in which a side is stopped at random: the source has no beat, the sink no room
+    stall_pattern : which side, and how: see `Stall`
+    waves : file for a waveform of the first part, ``.vcd`` or ``.fst``
+    trace_stages : compare the output of every stage, in a simulator that records them
+    executor : where parts run, several at once; one after the other in this process when None. Its processes must see
+        the temporary folder and the cache of this one
+    workers : how many parts ``executor`` runs at once
+    progress : called with the number of images done since the last call
 
     Raises
     ------
     UserError
         for images of another size, a Program that does not fit, a simulator that fails or hangs.
     """
-    if not 0 <= stall <= 0.99:
-        raise UserError(f"stall must be a share in 0..0.99, not {stall}")
+    stalls = Stall(share=stall, pattern=stall_pattern)
     program = program or build.program
     if pixels.shape[1:] != program.input.shape or len(pixels) == 0:
         raise UserError(f"images of shape {pixels.shape[1:]} do not fit the network's {program.input.shape}")
-    trace = None
-    if waves is not None:
-        trace = waves.suffix.lstrip(".")
-        if trace not in ("vcd", "fst"):
-            raise UserError(f"waveform file must end in .vcd or .fst, not {waves.name!r}")
-        if trace == "fst":
-            require_lz4()
-    simulator = simulator_of(build, trace=trace)
-    expected = answers(program, pixels)
-
-    capacity = int(build.manifest["capacity"])
-    part = capacity if executor is None else min(capacity, -(-len(pixels) // 2))
-    jobs = [
-        _Job(
-            build=build, program=program, simulator=simulator, pixels=pixels[k : k + part],
-            expected=expected[k : k + part], stall=stall, seed=seed + k, waves=waves,
-        )
-        for k in range(0, len(pixels), part)
-    ]  # fmt: skip
-    if stall or len(pixels) < _TIMED_IMAGES:
-        again = np.arange(_TIMED_IMAGES) % len(pixels)
-        timing = _Job(
-            build=build, program=program, simulator=simulator, pixels=pixels[again], expected=expected[again],
-            stall=0.0, seed=1, waves=None,
-        )  # fmt: skip
-        jobs.append(timing)
-    else:
+    trace = _kind_of_waves(waves)
+    points = trace_points(bind(build.program, build.plan)) if trace_stages else ()
+    simulator = simulator_of(build, trace=trace, points=points)
+    bounds = _parts(build, len(pixels), 1 if executor is None else workers)
+    with _session(build, program, pixels) as folder:
+        jobs = [
+            _job(
+                folder, f"part{k}", build, simulator, begin, end, stall=stalls, seed=seed + begin,
+                waves=trace is not None and k == 0, points=points,
+            )
+            for k, (begin, end) in enumerate(bounds)
+        ]  # fmt: skip
         timing = jobs[0]
-    results = []
-    for job, result in zip(jobs, map(run_job, jobs) if executor is None else executor.map(run_job, jobs), strict=True):
-        results.append(result)
-        if not (job is timing and job is not jobs[0]):
-            progress(len(job.pixels))
-    timed = results[jobs.index(timing)]
-    counted = results if timing is jobs[0] else results[:-1]
-    offsets = np.cumsum([0] + [r["images"] for r in counted])
+        if stall or timing.images < _TIMED_IMAGES:
+            # What repeats images lives in a session of its own.
+            again = np.arange(_TIMED_IMAGES) % len(pixels)
+            side = folder / "timing"
+            side.mkdir()
+            prepare(side, build, program, pixels[again])
+            np.save(side / EXPECTED, np.load(folder / EXPECTED)[again])
+            (side / LEASH).symlink_to(folder / LEASH)
+            timing = _job(side, RUN, build, simulator, 0, _TIMED_IMAGES)
+        extra = [] if timing is jobs[0] else [timing]
+        results = _run([*jobs, *extra], jobs, executor, progress)
+        if waves is not None:
+            _keep_waves(jobs[0].folder, waves)
+    timed = results[-1] if extra else results[0]
+    return _outcome(build, results, bounds, timed, simulator)
+
+
+def _parts(build: Build, images: int, workers: int) -> list[tuple[int, int]]:
+    """First and last image, plus one, of every part: as few as the harness can hold, as many as there are workers."""
+    timing = build.schedule
+    cycles = max(_PART_CYCLES, _PART_FILLS * timing.latency)
+    least = max(_TIMED_IMAGES, -(-cycles // timing.interval))
+    parts = max(-(-images // int(build.manifest["capacity"])), min(workers, images // least), 1)
+    if parts > 1:
+        parts = -(-parts // workers) * workers
+    ends = [images * (k + 1) // parts for k in range(parts)]
+    return list(zip([0, *ends[:-1]], ends, strict=True))
+
+
+def _run(
+    jobs: Sequence[Job], counted: Sequence[Job], executor: Executor | None, progress: Callable[[int], None]
+) -> list[dict[str, Any]]:
+    """Results of all ``jobs``, while ``progress`` hears of the images of those ``counted``.
+
+    Whatever ends this early, an error or an interrupt, stops their simulators first.
+    """
+    with contextlib.ExitStack() as stack:
+        if executor is None or len(jobs) == 1:
+            executor = stack.enter_context(ThreadPoolExecutor(1))
+        futures: list[Future[dict[str, Any]]] = []
+        try:
+            futures += [executor.submit(run_job, job) for job in jobs]
+            pending, reported = set(futures), 0
+            while pending:
+                ended, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_EXCEPTION)
+                for future in ended:
+                    future.result()
+                done = sum(images_done(job) for job in counted)
+                if done > reported:
+                    progress(done - reported)
+                    reported = done
+            return [future.result() for future in futures]
+        except BaseException:
+            for job in jobs:
+                (job.session / LEASH).unlink(missing_ok=True)
+            wait([future for future in futures if not future.cancel()])
+            raise
+
+
+def _outcome(
+    build: Build, results: Sequence[dict[str, Any]], bounds: Sequence[tuple[int, int]], timed: dict[str, Any],
+    simulator: Simulator,
+) -> Outcome:  # fmt: skip
+    """Join the results of all parts, and of the run that was timed where that is another."""
+    counted = results[: len(bounds)]
+    begins = [begin for begin, _ in bounds]
     first = next(
-        ((int(at + r["first_mismatch"][0]), int(r["first_mismatch"][1]))
-         for at, r in zip(offsets, counted, strict=False) if r["first_mismatch"]), None,
+        ((begin + r["first_mismatch"][0], r["first_mismatch"][1])
+         for begin, r in zip(begins, counted, strict=True) if r["first_mismatch"]), None,
     )  # fmt: skip
-    intervals = np.diff(timed["ends"])
+
+    def total(name: str, among: Sequence[dict[str, Any]] = counted) -> Any:
+        return sum(r[name] for r in among)
+
     return Outcome(
-        images=len(pixels),
-        mismatches=sum(r["mismatches"] for r in results),
-        class_mismatches=sum(r["class_mismatches"] for r in results),
+        images=bounds[-1][1],
+        mismatches=total("mismatches", results),
+        class_mismatches=total("class_mismatches", results),
         first_mismatch=first,
         classes=np.concatenate([np.array(r["classes"], np.int64) for r in counted]),
         cycles_first_image=timed["ends"][0] - timed["first_input"],
-        cycles_per_image=int(intervals[-1]),
-        cycles=sum(r["cycles"] for r in results),
-        seconds=sum(r["seconds"] for r in results),
+        cycles_per_image=int(np.diff(timed["ends"])[-1]),
+        cycles=total("cycles", results),
+        seconds=total("seconds", results),
+        parts=len(counted),
+        source_stalls=total("source_stalls") / max(total("source_cycles"), 1),
+        sink_stalls=total("sink_stalls") / max(total("cycles"), 1),
+        stages=join_traces([(b, r["stages"]) for b, r in zip(begins, counted, strict=True) if "stages" in r]),
         cached_build=simulator.cached,
     )
+
+
+def _kind_of_waves(waves: Path | None) -> str | None:
+    if waves is None:
+        return None
+    kind = waves.suffix.lstrip(".")
+    if kind not in ("vcd", "fst"):
+        raise UserError(f"waveform file must end in .vcd or .fst, not {waves.name!r}")
+    if kind == "fst":
+        require_lz4()
+    return kind
 
 
 def require_lz4() -> None:
@@ -157,38 +261,38 @@ def require_lz4() -> None:
         raise UserError("FST waveforms need the lz4 headers (Debian package liblz4-dev); or name a .vcd file")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Job:
-    """One run of the simulator over some images."""
-
-    build: Build
-    program: Program
-    simulator: Simulator
-    pixels: NDArray[np.uint8]
-    expected: NDArray[np.int64]
-    stall: float
-    seed: int
-    waves: Path | None
-
-
-def run_job(job: _Job) -> dict[str, Any]:
-    """Run one part in a folder of its own and return what the bench found."""
+@contextlib.contextmanager
+def _session(build: Build, program: Program, pixels: NDArray[np.uint8]) -> Iterator[Path]:
+    """A folder with what all parts share, until the block ends."""
     with tempfile.TemporaryDirectory(prefix="addax-sim-") as name:
         folder = Path(name)
-        outcome = run_job_in(
-            folder, job.build, job.simulator, job.pixels, program=job.program, expected=job.expected, stall=job.stall,
-            seed=job.seed,
-        )  # fmt: skip
-        if job.waves is not None:
-            _keep_waves(folder, job.waves)
-    return outcome
+        prepare(folder, build, program, pixels)
+        np.save(folder / EXPECTED, answers(program, pixels))
+        write_bytes(folder / PROGRAM, program_bytes(program))
+        (folder / LEASH).touch()
+        yield folder
+
+
+def _job(
+    session: Path, name: str, build: Build, simulator: Simulator, begin: int, end: int, *, stall: Stall | None = None,
+    seed: int = 1, waves: bool = False, points: tuple[TracePoint, ...] = (),
+) -> Job:  # fmt: skip
+    stall = stall or Stall()
+    timing, score = build.schedule, build.program.score_format
+    return Job(
+        session=session, name=name, begin=begin, end=end, simulator=simulator, beat_bits=build.manifest["data_in"],
+        answer_bits=build.manifest["data_out"], score_bits=score.bits, score_signed=score.signed, stall=stall,
+        seed=seed, watchdog=min(timing.watchdog(stall.share), (1 << 32) - 1), waves=waves, points=points,
+        # Rows that the next stage does not read may leave a stage when the last score has been told.
+        linger=timing.latency + timing.interval if points else 0,
+    )  # fmt: skip
 
 
 def run_job_in(
     folder: Path, build: Build, simulator: Simulator, pixels: NDArray[np.uint8], *, program: Program | None = None,
-    expected: NDArray[np.int64] | None = None, stall: float = 0.0, seed: int = 1,
+    expected: NDArray[np.int64] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Run ``pixels`` in ``folder``, which keeps what the simulator writes, and return what the bench found.
+    """Run ``pixels`` without stalls and return what the bench found; ``folder / RUN`` keeps what the simulator writes.
 
     Parameters
     ----------
@@ -200,29 +304,10 @@ def run_job_in(
         when the simulation fails, hangs, or ends packets in the wrong place.
     """
     program = program or build.program
-    if expected is None:
-        expected = answers(program, pixels)
     prepare(folder, build, program, pixels)
-    np.save(folder / "expected.npy", expected)
-    job = {
-        "images": len(pixels),
-        "stall": stall,
-        "seed": seed,
-        "watchdog": min(build.schedule.watchdog(stall), (1 << 32) - 1),
-        "data_out": build.manifest["data_out"],
-        "score_bits": build.program.score_format.bits,
-        "score_signed": build.program.score_format.signed,
-    }
-    (folder / "job.json").write_text(json.dumps(job))
-    run_simulator(simulator, f"{__package__}.bench", folder, seed=seed)
-    outcome: dict[str, Any] = json.loads((folder / "outcome.json").read_text())
-    if outcome["hung"]:
-        raise UserError(
-            f"the simulation hangs: no output after {outcome['images']} of {len(pixels)} images", exit_code=3
-        )
-    if not outcome["packets_ok"]:
-        raise UserError("the RTL ends its packets in the wrong place", exit_code=3)
-    return outcome
+    np.save(folder / EXPECTED, answers(program, pixels) if expected is None else expected)
+    (folder / LEASH).touch()
+    return run_job(_job(folder, RUN, build, simulator, 0, len(pixels), waves=simulator.trace is not None))
 
 
 def answers(program: Program, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -232,13 +317,13 @@ def answers(program: Program, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def prepare(folder: Path, build: Build, program: Program, pixels: NDArray[np.uint8]) -> None:
-    """Put memory files and stimulus where the simulator will run: the build's own files, unless others are loaded."""
+    """Put images and memory files where jobs look for them: the build's own files, unless others are loaded."""
     if program is build.program:
         for entry in build.manifest["memories"]:
             shutil.copy(build.path / entry["file"], folder)
     else:
         write_memories(folder, build.images_for(program))
-    write_text(folder / "stimulus.mem", hex_lines(pack_pixels(pixels, build.plan.pixels), build.manifest["data_in"]))
+    np.save(folder / PIXELS, pixels)
 
 
 def _keep_waves(folder: Path, target: Path) -> None:

@@ -5,10 +5,11 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from cocotb_tools import runner
 
@@ -32,6 +33,8 @@ BUILD_ARGS = (
     "-j", "2",
 )  # fmt: skip
 
+_LEASH_SECONDS = 0.1
+"""Between two looks at the leash of a running simulator."""
 TRACES = {"vcd": "--trace-vcd", "fst": "--trace-fst", "saif": "--trace-saif"}
 
 
@@ -99,8 +102,11 @@ class PortsOnlyRunner(runner.Verilator):
     """cocotb's runner for Verilator, without ``--public-flat-rw``.
 
     That flag keeps every temporary of the design alive and halves the speed of the simulation; the few signals that
-    are controlled from outside are marked public in the harness.
+    are controlled from outside are marked public in the harness. A simulation ends with its ``leash``: when that file
+    is gone, the simulator is killed, whichever process started it.
     """
+
+    leash: Path | None = None
 
     def _simulator_in_path_build_only(self) -> None:
         executable = shutil.which("verilator", path=tool_environment()["PATH"])
@@ -115,9 +121,36 @@ class PortsOnlyRunner(runner.Verilator):
         # `waves` asks for VCD by the old name; the kind of trace is named among the build arguments.
         return [[argument for argument in verilate if argument != "--trace"], *rest]
 
+    def _execute_cmds(self, cmds: Sequence[list[str]], cwd: Any, stdout: TextIO | None = None) -> None:
+        if self.leash is None:
+            super()._execute_cmds(cmds, cwd, stdout)
+            return
+        for command in cmds:
+            with subprocess.Popen(
+                command, cwd=cwd, env=self.env, stdout=stdout, stderr=subprocess.STDOUT
+            ) as process:  # fmt: skip
+                try:
+                    _wait(process, self.leash)
+                except BaseException:
+                    process.kill()
+                    raise
+            if process.returncode:
+                raise RuntimeError(f"the simulator ended with status {process.returncode}")
+
     def _set_env_build(self) -> None:
         super()._set_env_build()
         self.env.update(dict(find_verilator().environment))
+
+
+def _wait(process: "subprocess.Popen[bytes]", leash: Path) -> None:
+    """Until ``process`` has ended by itself."""
+    while True:
+        try:
+            process.wait(_LEASH_SECONDS)
+            return
+        except subprocess.TimeoutExpired:
+            if not leash.exists():
+                raise RuntimeError("the simulation was stopped") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,8 +205,15 @@ def _drop_intermediates(folder: Path, top: str) -> None:
             path.unlink()
 
 
-def run_simulator(simulator: Simulator, module: str, folder: Path, *, seed: int) -> None:
+def run_simulator(
+    simulator: Simulator, module: str, folder: Path, *, seed: int, waves: bool, leash: Path
+) -> None:  # fmt: skip
     """Run the cocotb tests of ``module`` in ``folder``.
+
+    Parameters
+    ----------
+    waves : record what the simulator was built to trace
+    leash : a file; the simulator is killed when somebody removes it
 
     Raises
     ------
@@ -183,11 +223,12 @@ def run_simulator(simulator: Simulator, module: str, folder: Path, *, seed: int)
     log = folder / "simulation.log"
     results = folder / "results.xml"
     instance: Any = PortsOnlyRunner()
+    instance.leash = leash
     try:
         instance.test(
             test_module=module, hdl_toplevel=simulator.top, hdl_toplevel_lang="verilog", build_dir=simulator.folder,
             test_dir=folder, results_xml=str(results), seed=seed, log_file=log,
-            waves=simulator.trace is not None,
+            waves=waves,
         )  # fmt: skip
     except (RuntimeError, SystemExit, subprocess.CalledProcessError) as error:
         raise UserError(f"simulation failed: {_tail(log) or error}") from error

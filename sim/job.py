@@ -1,0 +1,126 @@
+"""One run of the simulator over some images of a co-simulation: what a process of the executor does.
+
+A job carries paths and small values only. Its session is a folder with the memory files, ``pixels.npy``,
+``expected.npy`` and a leash, a file; whoever removes that stops all simulators of the session.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..common.errors import UserError
+from ..common.files import write_text
+from .stage_trace import TracePoint, compare_stages
+from .stall import Stall
+from .verilator import Simulator, run_simulator
+
+__all__ = ["EXPECTED", "LEASH", "PIXELS", "PROGRAM", "Job", "images_done", "run_job", "stimulus_text"]
+
+PIXELS, EXPECTED, PROGRAM, LEASH = "pixels.npy", "expected.npy", "program.addax", "leash"
+_ENDS = "ends.mem"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A part of a co-simulation.
+
+    Attributes
+    ----------
+    session : folder with what all parts share
+    name : of the folder within, which keeps what the simulator writes
+    begin, end : images of the session's that are its part
+    beat_bits : of the input
+    answer_bits : of the output
+    score_bits, score_signed : format of the scores
+    watchdog : cycles without output after which it has hung
+    linger : cycles to simulate on after the last output
+    waves : record a waveform, or toggles, as the simulator was built for
+    points : stages whose outputs are compared; none without a recorder in the simulator
+    """
+
+    session: Path
+    name: str
+    begin: int
+    end: int
+    simulator: Simulator
+    beat_bits: int
+    answer_bits: int
+    score_bits: int
+    score_signed: bool
+    stall: Stall
+    seed: int
+    watchdog: int
+    linger: int = 0
+    waves: bool = False
+    points: tuple[TracePoint, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """Where its simulator runs."""
+        return self.session / self.name
+
+    @property
+    def images(self) -> int:
+        """How many it runs."""
+        return self.end - self.begin
+
+
+def run_job(job: Job) -> dict[str, Any]:
+    """Run a part and return what the bench found; with ``points``, what every stage's output showed as ``stages``.
+
+    Raises
+    ------
+    UserError
+        when the simulation fails, hangs, or ends packets in the wrong place.
+    """
+    folder = job.folder
+    folder.mkdir()
+    for memory in job.session.glob("*.mem"):
+        (folder / memory.name).symlink_to(memory)
+    pixels = np.load(job.session / PIXELS, mmap_mode="r")[job.begin : job.end]
+    write_text(folder / "stimulus.mem", stimulus_text(pixels, job.beat_bits))
+    np.save(folder / EXPECTED, np.load(job.session / EXPECTED, mmap_mode="r")[job.begin : job.end])
+    settings = {
+        "registers": {
+            **job.stall.registers, "images": job.images, "seed": job.seed, "watchdog": job.watchdog,
+            "linger": job.linger,
+        },
+        "answer_bits": job.answer_bits,
+        "score_bits": job.score_bits,
+        "score_signed": job.score_signed,
+    }  # fmt: skip
+    (folder / "job.json").write_text(json.dumps(settings))
+    run_simulator(
+        job.simulator, f"{__package__}.bench", folder, seed=job.seed, waves=job.waves, leash=job.session / LEASH
+    )
+    (folder / "stimulus.mem").unlink()
+    outcome: dict[str, Any] = json.loads((folder / "outcome.json").read_text())
+    if outcome["hung"]:
+        done = f"{outcome['images']} of {job.images} images"
+        raise UserError(f"the simulation hangs: no output after {done}", exit_code=3)
+    if not outcome["packets_ok"]:
+        raise UserError("the RTL ends its packets in the wrong place", exit_code=3)
+    if job.points:
+        found = compare_stages(folder, job.session / PROGRAM, np.asarray(pixels), job.points)
+        outcome["stages"] = [asdict(result) for result in found]
+    return {**outcome, "worker": os.getpid()}
+
+
+def images_done(job: Job) -> int:
+    """Images whose answers the simulator has given so far; may be asked while it runs, by any process."""
+    try:
+        return (job.folder / _ENDS).read_bytes().count(b"\n")
+    except OSError:
+        return 0
+
+
+def stimulus_text(pixels: NDArray[np.uint8], beat_bits: int) -> str:
+    """(N, C, H, W) images as a ``$readmemh`` file, one word per beat of the input stream."""
+    width = beat_bits // 8
+    beats = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)).reshape(-1, width)
+    return beats[:, ::-1].tobytes().hex("\n", width) + "\n"
