@@ -420,7 +420,7 @@ def simulate(
     differs = outcome.first_difference
     if trace_stages:
         value["stages"] = [asdict(stage) for stage in outcome.stages]
-        value["first_difference"] = differs and {"stage": differs.name, **asdict(differs.first)}
+        value["first_difference"] = None if differs is None else {"stage": differs.stage, **asdict(differs.place)}
     rows = {
         "images": outcome.images,
         "wrong scores": outcome.mismatches,
@@ -445,7 +445,7 @@ def simulate(
     if outcome.mismatches or outcome.class_mismatches:
         stderr.print(f"addax: RTL and golden model differ, first at image, class {outcome.first_mismatch}")
     if differs is not None:
-        stderr.print(f"addax: first difference: stage {differs.name}, {differs.first}", soft_wrap=True)
+        stderr.print(f"addax: first difference: stage {differs.stage}, {differs.place}", soft_wrap=True)
     return _MISMATCH
 
 

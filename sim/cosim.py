@@ -4,7 +4,7 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, BrokenExecutor, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from ..quant.archive import program_bytes
 from ..quant.program import Program
 from .cells import cell_models
 from .job import EXPECTED, LEASH, PIXELS, PROGRAM, Job, images_done, run_job
-from .stage_trace import StageTrace, TracePoint, join_traces, recorder_text, trace_points
+from .stage_trace import Difference, StageTrace, TracePoint, join_traces, recorder_text, trace_points
 from .stall import Stall
 from .verilator import Simulator, build_simulator, find_verilator
 
@@ -36,6 +36,14 @@ _PART_FILLS = 20
 _POLL_SECONDS = 0.2
 RUN = "run"
 """Folder of a single run within the folder that `run_job_in` was given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstDifference:
+    """The stage where RTL and golden model begin to differ."""
+
+    stage: str
+    place: Difference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +87,9 @@ class Outcome:
         return self.mismatches == 0 and self.class_mismatches == 0 and self.first_difference is None
 
     @property
-    def first_difference(self) -> StageTrace | None:
-        """The first stage in the pipeline whose output differs."""
-        return next((stage for stage in self.stages if stage.first is not None), None)
+    def first_difference(self) -> FirstDifference | None:
+        """The first stage in the pipeline whose output differs, and where it does first."""
+        return next((FirstDifference(stage=s.name, place=s.first) for s in self.stages if s.first is not None), None)
 
 
 def simulator_of(build: Build, *, trace: str | None = None, points: Sequence[TracePoint] = ()) -> Simulator:
@@ -142,7 +150,7 @@ def simulate(
     trace = _kind_of_waves(waves)
     points = trace_points(bind(build.program, build.plan)) if trace_stages else ()
     simulator = simulator_of(build, trace=trace, points=points)
-    bounds = _parts(build, len(pixels), 1 if executor is None else workers)
+    bounds = _parts(build, len(pixels), stalls, 1 if executor is None else workers)
     with _session(build, program, pixels) as folder:
         jobs = [
             _job(
@@ -169,11 +177,12 @@ def simulate(
     return _outcome(build, results, bounds, timed, simulator)
 
 
-def _parts(build: Build, images: int, workers: int) -> list[tuple[int, int]]:
-    """First and last image, plus one, of every part: as few as the harness can hold, as many as there are workers."""
+def _parts(build: Build, images: int, stall: Stall, workers: int) -> list[tuple[int, int]]:
+    """First image, and last plus one, of every part: as few parts as the harness can hold and keep the workers busy."""
     timing = build.schedule
-    cycles = max(_PART_CYCLES, _PART_FILLS * timing.latency)
-    least = max(_TIMED_IMAGES, -(-cycles // timing.interval))
+    running = 1 - stall.share
+    cycles = max(_PART_CYCLES * running, _PART_FILLS * timing.latency)
+    least = max(_TIMED_IMAGES, int(cycles / timing.interval) + 1)
     parts = max(-(-images // int(build.manifest["capacity"])), min(workers, images // least), 1)
     if parts > 1:
         parts = -(-parts // workers) * workers
@@ -204,10 +213,12 @@ def _run(
                     progress(done - reported)
                     reported = done
             return [future.result() for future in futures]
-        except BaseException:
+        except BaseException as error:
             for job in jobs:
                 (job.session / LEASH).unlink(missing_ok=True)
             wait([future for future in futures if not future.cancel()])
+            if isinstance(error, BrokenExecutor):
+                raise UserError("a process that ran the simulator was killed, perhaps for want of memory") from error
             raise
 
 

@@ -199,7 +199,7 @@ def _decode(point: TracePoint, rows: NDArray[np.uint32], begin: int, end: int) -
     beats = np.ascontiguousarray(rows[first : -(-end // point.count)])
     bits = np.unpackbits(beats.view(np.uint8), bitorder="little").reshape(len(beats), point.words * _WORD)
     words = bits[:, : point.beat_bits].reshape(-1, point.bits).astype(np.int64) << np.arange(point.bits)
-    values = words.sum(1)
+    values: NDArray[np.int64] = words.sum(1)
     if point.signed:
         values -= (values >> (point.bits - 1)) << point.bits
     return values[begin - first * point.count :][: end - begin]
