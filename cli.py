@@ -6,7 +6,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -295,16 +295,18 @@ def export(source: Path, fmt: str, weights: Path | None, out: Path, as_json: boo
     show_default=True,
     help="Of the lanes: generic, or device, with the device's carry cells.",
 )
+@click.option("--control", default="none", show_default=True, help="Registers behind a bus: axi-lite or wishbone.")
 @click.option("--prefix", default="addax", show_default=True, help="Of all Verilog modules.")
 @click.option("-o", "--out", type=_PATH, required=True, help="BUILD folder to write.")
 def generate(
     program: Path, arch: str, device_name: str, lanes: int | None, fps: float | None, plan_file: Path | None,
-    clock: float, fixed_weights: bool, form: str, prefix: str, out: Path, as_json: bool,
+    clock: float, fixed_weights: bool, form: str, control: str, prefix: str, out: Path,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Make Verilog, memory files and a test bench of a Program."""
     from .hdl.emit import generate, sample_vectors
     from .hdl.fold import fold
-    from .hdl.plan import FAMILIES, Plan
+    from .hdl.plan import CONTROLS, FAMILIES, Plan
     from .quant.archive import load_program
     from .reports.devices import device
 
@@ -314,6 +316,8 @@ def generate(
     target = device(device_name)
     if form not in ("generic", "device"):
         raise UserError(f"unknown form {form!r}; known: generic, device")
+    if control not in CONTROLS:
+        raise UserError(f"unknown control {control!r}; known: {', '.join(CONTROLS)}")
     if plan_file is not None:
         if lanes is not None or fps is not None:
             raise UserError("a plan already says how many lanes there are; leave --lanes and --fps out")
@@ -321,6 +325,8 @@ def generate(
         device(plan.device)
         if form != "generic":
             raise UserError("a plan already says the form of the lanes (fabric); leave --form out")
+        if control not in ("none", plan.control):
+            raise UserError("a plan already says the control; change it there, or leave --control out")
         if fixed_weights != plan.fixed_weights and fixed_weights:
             raise UserError("the plan is not for fixed weights; change it there, or leave --fixed-weights out")
     else:
@@ -328,6 +334,7 @@ def generate(
             loaded, device=target.name, clock_mhz=clock, lanes=lanes, fps=fps, fixed_weights=fixed_weights,
             fabric=target.fabric if form == "device" else "generic",
         )  # fmt: skip
+        plan = replace(plan, control=control)
     with steps("generating"):
         build = generate(loaded, plan, out, vectors=sample_vectors(loaded), prefix=prefix)
     timing = build.schedule

@@ -2,18 +2,22 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, ClockDomain, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, ClockDomain, DomainRenamer, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..quant.program import Program
+from .control import Control, front_end, pins
+from .control_map import control_map
 from .entry import Entry, entry_of
 from .lanes import FoldedArray, Reduce
 from .layout import StageImages, stage_images
 from .memory import Rom, Table
 from .packet import Packet
 from .plan import Plan, StageBuild, bind, readers_of
+from .reload import port_of
 from .requantise import Requantiser, fetch_in_turn
+from .service import Service, StageService
 from .stages import PIXELS
 from .streams import Fork, Queue, Widen, adapted, elements
 from .threshold import Thresholder
@@ -43,12 +47,17 @@ class StageComponent(wiring.Component):
     Parameters
     ----------
     prefix : of the Verilog modules that read memory files; None builds the contents in
+    service : what control needs of the stage, where there is control
     """
 
-    def __init__(self, build: StageBuild, images: StageImages, *, prefix: str | None):
+    def __init__(
+        self, build: StageBuild, images: StageImages, *, prefix: str | None, service: StageService | None = None
+    ):  # fmt: skip
         self.build = build
         self.images = images
         self.prefix = prefix
+        self.service = service
+        self.reload = None if service is None else service.reload
         residual = build.stage.residual
         super().__init__(
             {
@@ -64,7 +73,9 @@ class StageComponent(wiring.Component):
         m.submodules.window = window = Window(build.window)
         wiring.connect(m, wiring.flipped(self.i), window.i)
         if self.images.pad is not None:
-            m.submodules.pad = pad = Table(self.images.pad, prefix=self.prefix)
+            m.submodules.pad = pad = Table(
+                self.images.pad, prefix=self.prefix, write=port_of(self.reload, self.images.pad)
+            )
             m.d.comb += [pad.address.eq(window.pad_address), window.pad.eq(pad.data)]
         else:
             # Only pools pad without a memory; elsewhere the value is not read, and must not show in the Verilog.
@@ -100,6 +111,9 @@ class StageComponent(wiring.Component):
         claimed = Mux(window.begin, build.group_beats, 0)
         returned = Mux(queue.o.valid & queue.o.ready, build.gather, 0)
         m.d.sync += room.eq(room - claimed + returned)
+        if self.service is not None:
+            inputs = [self.i] if stage.residual is None else [self.i, self.r]
+            self.service.report(m, busy=window.valid, inputs=inputs, outputs=[self.o])
         return m
 
     def _sums(self, m: Module, window: Window) -> tuple[Value, Value]:
@@ -112,7 +126,9 @@ class StageComponent(wiring.Component):
             m.d.comb += [pool.x.eq(window.x), *(getattr(pool, name).eq(getattr(window, name)) for name in strobes)]
             return pool.sums, pool.done
         assert self.images.weights is not None
-        m.submodules.weights = rom = Rom(self.images.weights, prefix=self.prefix)
+        m.submodules.weights = rom = Rom(
+            self.images.weights, prefix=self.prefix, write=port_of(self.reload, self.images.weights)
+        )
         weights = fetch_in_turn(m, rom, window.valid)
         arrays = []
         blocks, own = build.plan.blocks, build.plan.simd * stage.x.bits
@@ -157,6 +173,7 @@ class StageComponent(wiring.Component):
             factors=self.images.factors, constants=self.images.constants,
             shift=stage.requantise.shift if self.images.fixed else None, prefix=self.prefix, residual=stage.residual,
             places=1 if stage.kind == "xnor" else 0,  # a binary array counts: acc = 2 * count - K
+            reload=self.reload,
         )  # fmt: skip
         return requantiser
 
@@ -165,7 +182,7 @@ class StageComponent(wiring.Component):
         assert self.images.levels is not None
         m.submodules.threshold = thresholder = Thresholder(
             pe=build.sums, total=stage.total, levels=build.levels, result=stage.y, image=self.images.levels,
-            prefix=self.prefix,
+            prefix=self.prefix, reload=self.reload,
         )  # fmt: skip
         return thresholder
 
@@ -177,6 +194,10 @@ class Pipeline(wiring.Component):
     -------
     i : In stream, the channels of a pixel as bytes, ``plan.pixels`` of them, the first lowest
     o : Out stream of ``value`` and ``last``, as `Packet` says
+
+    Attributes
+    ----------
+    service : what control needs of it; None in a Plan without control
     """
 
     def __init__(self, program: Program, plan: Plan, *, prefix: str | None = None):
@@ -184,6 +205,13 @@ class Pipeline(wiring.Component):
         self.plan = plan
         self.prefix = prefix
         self.builds = bind(program, plan)
+        self.images = tuple(
+            stage_images(build, fixed=plan.fixed_weights, prefix=prefix or "addax") for build in self.builds
+        )
+        self.service: Service | None = None
+        if plan.control != "none":
+            images = [image for stage in self.images for image in stage.all()]
+            self.service = Service(control_map(program, self.builds, plan, images))
         self.channels = program.input.shape[0] * plan.pixels
         self.packet = Packet(score=program.score_format, classes=program.classes)
         super().__init__({
@@ -201,10 +229,10 @@ class Pipeline(wiring.Component):
         readers = readers_of(self.builds)
         waiting = self._hand_on(m, PIXELS, source, readers)
         counts, widths = {PIXELS: self.channels}, {PIXELS: bits}
-        for build in self.builds:
+        for build, images in zip(self.builds, self.images, strict=True):
             name, reads = build.stage.name, build.stage.reads
-            images = stage_images(build, fixed=self.plan.fixed_weights, prefix=self.prefix or "addax")
-            m.submodules[STAGE + name] = component = StageComponent(build, images, prefix=self.prefix)
+            service = None if self.service is None else self.service.stages[name]
+            m.submodules[STAGE + name] = component = StageComponent(build, images, prefix=self.prefix, service=service)
             first = reads[0]
             source = adapted(
                 m, STAGE + name, waiting[name, 0], bits=widths[first], have=counts[first], want=build.x_count
@@ -243,10 +271,13 @@ class Accelerator(wiring.Component):
     aclk, aresetn : In; reset is synchronous and active low, two cycles or more
     s_axis_tdata, s_axis_tvalid, s_axis_tready : pixels
     m_axis_tdata, m_axis_tvalid, m_axis_tready, m_axis_tlast : scores and class
+    s_axil_*, or wb_* : with control in the Plan, see `AxiLite` and `Wishbone`
     """
 
     def __init__(self, pipeline: Pipeline):
         self.pipeline = pipeline
+        service = pipeline.service
+        added = {} if service is None else pins(pipeline.plan.control, service.map.address_bits)
         super().__init__({
             "aclk": In(1),
             "aresetn": In(1),
@@ -257,21 +288,51 @@ class Accelerator(wiring.Component):
             "m_axis_tvalid": Out(1),
             "m_axis_tready": In(1),
             "m_axis_tlast": Out(1),
+            **added,
         })  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.domains.sync = domain = ClockDomain(local=True)
-        m.submodules[PIPELINE] = inner = self.pipeline
+        inner = self.pipeline
+        valid, ready = self.s_axis_tvalid, inner.i.ready
+        if inner.service is None:
+            m.submodules[PIPELINE] = inner
+        else:
+            control = self._control(m, inner.service)
+            valid, ready = valid & control.accept, ready & control.accept
+            m.domains.work = work = ClockDomain(local=True)
+            m.d.comb += [work.clk.eq(self.aclk), work.rst.eq(~self.aresetn | control.restart)]
+            m.submodules[PIPELINE] = DomainRenamer("work")(inner)
         m.d.comb += [
             domain.clk.eq(self.aclk),
             domain.rst.eq(~self.aresetn),
             inner.i.payload.as_value().eq(self.s_axis_tdata),
-            inner.i.valid.eq(self.s_axis_tvalid),
-            self.s_axis_tready.eq(inner.i.ready),
+            inner.i.valid.eq(valid),
+            self.s_axis_tready.eq(ready),
             self.m_axis_tdata.eq(inner.o.payload.value),
             self.m_axis_tlast.eq(inner.o.payload.last),
             self.m_axis_tvalid.eq(inner.o.valid),
             inner.o.ready.eq(self.m_axis_tready),
         ]
         return m
+
+    def _control(self, m: Module, service: Service) -> Control:
+        """Registers behind their bus, watching the ports."""
+        _, height, width = self.pipeline.program.input.shape
+        bus, bits = self.pipeline.plan.control, service.map.address_bits
+        m.submodules.front = front = front_end(bus, bits)
+        m.submodules.control = control = Control(service, beats=height * width // self.pipeline.plan.pixels)
+        wiring.connect(m, front.request, control.request)
+        wiring.connect(m, front.response, control.response)
+        for name, member in pins(bus, bits).items():
+            outside, inside = getattr(self, name), getattr(front, name.removeprefix(front.PREFIX))
+            m.d.comb += inside.eq(outside) if member.flow == In else outside.eq(inside)
+        m.d.comb += [
+            control.in_valid.eq(self.s_axis_tvalid),
+            control.in_ready.eq(self.s_axis_tready),
+            control.out_valid.eq(self.m_axis_tvalid),
+            control.out_ready.eq(self.m_axis_tready),
+            control.out_last.eq(self.m_axis_tlast),
+        ]
+        return control

@@ -17,12 +17,14 @@ from ..common.templates import render
 from ..quant import golden
 from ..quant.archive import load_program, program_bytes
 from ..quant.program import Convolution, Op, Program
+from .control_map import control_map
 from .entry import entry_of
 from .layout import StageImages, stage_images, stage_tensors
 from .memory import Image
 from .packet import packet_bits
 from .plan import Plan, bind
 from .schedule import Schedule, schedule
+from .software import bus_inputs, write_software_view
 from .stages import Stage
 
 __all__ = [
@@ -73,6 +75,9 @@ def generate(program: Program, plan: Plan, out: Path, *, vectors: NDArray[np.uin
         write_text(folder / f"{prefix}.v", _verilog(program, plan, prefix))
         images = memory_images(program, plan, prefix)
         write_memories(folder, images)
+        registers = None if plan.control == "none" else control_map(program, builds, plan, images)
+        if registers is not None:
+            write_software_view(folder, registers, plan.control, prefix)
         facts: dict[str, Any] = {
             "prefix": prefix,
             "beats": program.input.shape[1] * program.input.shape[2] // plan.pixels,
@@ -83,7 +88,13 @@ def generate(program: Program, plan: Plan, out: Path, *, vectors: NDArray[np.uin
         capacity = max(LEAST_IMAGES, len(vectors), HARNESS_BEATS // facts["beats"])
         write_text(
             folder / f"{prefix}_harness.v",
-            _render("harness.v.j2", capacity=capacity, settle=builds[0].window.longest_pause, **facts),
+            _render(
+                "harness.v.j2",
+                capacity=capacity,
+                settle=builds[0].window.longest_pause,
+                tied=bus_inputs(plan.control, registers),
+                **facts,
+            ),
         )
         expected = expected_beats(program, golden.run(program, vectors).scores)
         write_text(folder / "stimulus.mem", hex_lines(pack_pixels(vectors, plan.pixels), facts["data_in"]))
@@ -214,9 +225,10 @@ def _verilog(program: Program, plan: Plan, prefix: str) -> str:
 
     from .dataflow import Accelerator, Pipeline
 
-    top = Accelerator(Pipeline(program, plan, prefix=prefix))
-    text = verilog.convert(top, name=prefix, emit_src=False, strip_internal_attrs=True)
-    return text + "\n" + _render("memory.v.j2", prefix=prefix)
+    pipeline = Pipeline(program, plan, prefix=prefix)
+    text = verilog.convert(Accelerator(pipeline), name=prefix, emit_src=False, strip_internal_attrs=True)
+    writable = pipeline.service is not None and bool(pipeline.service.map.memories)
+    return text + "\n" + _render("memory.v.j2", prefix=prefix, writable=writable)
 
 
 def _render(template: str, **values: Any) -> str:

@@ -1,14 +1,14 @@
-"""Read-only memories whose contents are files, so that other weights need no other RTL."""
+"""Memories whose contents are files, so that other weights need no other RTL; with control they can be written."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from amaranth.hdl import ClockSignal, Instance, Module
+from amaranth.hdl import ClockSignal, Instance, Module, Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-__all__ = ["Image", "Rom", "Table"]
+__all__ = ["Image", "Rom", "Table", "WritePort"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,15 +53,26 @@ class Image:
         return replace(self, words=words)
 
 
-class _ReadOnly(wiring.Component):
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WritePort:
+    """What writes a memory from outside: with ``enable``, ``data`` goes to the word that the lowest bits of ``address``
+    name, at the end of the cycle."""
+
+    enable: Value
+    address: Value
+    data: Value
+
+
+class _Memory(wiring.Component):
     """Shared by `Rom` and `Table`: in the library's simulator the words are built in, in Verilog they are a file."""
 
     _module: str
     _domain: str
 
-    def __init__(self, image: Image, *, prefix: str | None):
+    def __init__(self, image: Image, *, prefix: str | None, write: WritePort | None = None):
         self.image = image
         self.prefix = prefix
+        self.write = write
         super().__init__({"address": In(max(1, ceil_log2(image.depth))), "data": Out(image.width)})
 
     def elaborate(self, platform: Any) -> Module:
@@ -72,8 +83,19 @@ class _ReadOnly(wiring.Component):
             )
             port = inner.read_port(domain=self._domain)
             m.d.comb += [port.addr.eq(self.address), self.data.eq(port.data)]
+            if self.write is not None:
+                outside = inner.write_port()
+                m.d.comb += [
+                    outside.en.eq(self.write.enable), outside.addr.eq(self.write.address),
+                    outside.data.eq(self.write.data),
+                ]  # fmt: skip
             return m
-        clock = {"i_clk": ClockSignal()} if self._domain == "sync" else {}
+        clock = {"i_clk": ClockSignal()} if self._domain == "sync" or self.write is not None else {}
+        written = {} if self.write is None else {
+            "i_write_enable": self.write.enable,
+            "i_write_address": self.write.address[: len(self.address)],
+            "i_write_data": self.write.data,
+        }  # fmt: skip
         m.submodules.memory = Instance(
             f"{self.prefix}.{self._module}",
             p_WIDTH=self.image.width,
@@ -83,23 +105,25 @@ class _ReadOnly(wiring.Component):
             i_address=self.address,
             o_data=self.data,
             **clock,
+            **written,
         )
         return m
 
 
-class Rom(_ReadOnly):
+class Rom(_Memory):
     """A memory with a registered read: ``data`` belongs to the address of the cycle before. Latency 1.
 
     Parameters
     ----------
     prefix : of the Verilog module that reads the file; None builds the words in
+    write : what writes it from outside, if anything does
     """
 
     _module = "rom"
     _domain = "sync"
 
 
-class Table(_ReadOnly):
+class Table(_Memory):
     """A few words read in the same cycle: constants of a layer. Latency 0."""
 
     _module = "table"

@@ -23,11 +23,12 @@ from .threshold import Levels
 from .window import WindowShape, ring_rows
 
 __all__ = [
-    "FAMILIES", "Plan", "StageBuild", "StagePlan", "bind", "connected",
+    "CONTROLS", "FAMILIES", "Plan", "StageBuild", "StagePlan", "bind", "connected",
     "default_stage_plan", "queue_depth", "readers_of",
 ]  # fmt: skip
 
 FAMILIES = ("dataflow",)
+CONTROLS = ("none", "axi-lite", "wishbone")
 _STRUCTURES = {"adder": "carry", "mult": "star", "xnor": "count", "shift": "barrel"}
 _OFFSET = ("max",)
 """Structures whose sums hold a constant of the weights besides, which the requantise of a stage does not take away."""
@@ -90,6 +91,7 @@ class Plan:
     fixed_weights : accumulators and shifts are sized for the weights of the Program, not for any of the same formats
     fabric : ``generic``, or the family whose carry cells the lanes instantiate, see `fabric.FABRICS`
     pixels : per beat of the input, the first lowest; divides the pixels of an image
+    control : the bus of control and status registers beside the streams, see `CONTROLS`
     """
 
     family: str
@@ -99,9 +101,12 @@ class Plan:
     stages: tuple[StagePlan, ...]
     fabric: str = "generic"
     pixels: int = 1
+    control: str = "none"
 
     def __post_init__(self) -> None:
         fabric_named(self.fabric)
+        if self.control not in CONTROLS:
+            raise ValueError(f"control must be one of {', '.join(CONTROLS)}, not {self.control!r}")
         if not isinstance(self.pixels, int) or isinstance(self.pixels, bool) or self.pixels < 1:
             raise ValueError(f"pixels per beat must be a positive integer, not {self.pixels!r}")
         if self.family not in FAMILIES:

@@ -15,6 +15,7 @@ from ..quant.formats import Format, unsigned
 from ..quant.formats import signed as number_format
 from ..quant.program import MAX_SHIFT, MULTIPLIER_BITS, RESIDUAL_MULTIPLIER_BITS
 from .memory import Image, Rom, Table
+from .reload import Reload, port_of
 
 __all__ = ["Constants", "Factors", "Requantiser", "requantise_latency"]
 
@@ -113,11 +114,13 @@ class Requantiser(wiring.Component):
     factors, constants : contents of the memories, laid out as `Factors` and `Constants` say
     shift : S where it is fixed in the RTL, None where it is data
     places : ``acc`` is a sum times two to the power of so many
+    reload : wires that write the memories, if they can be written
     """
 
     def __init__(
         self, *, pe: int, units: int, total: Format, offset: Format, result: Format, factors: Image, constants: Image,
         shift: int | None, prefix: str | None, places: int = 0, residual: Format | None = None,
+        reload: Reload | None = None,
     ):  # fmt: skip
         if units < 1 or pe % units:
             raise ValueError(f"units must divide {pe} rows, not be {units}")
@@ -132,6 +135,7 @@ class Requantiser(wiring.Component):
         self.prefix = prefix
         self.places = places
         self.residual = residual
+        self.reload = reload
         joining = {} if residual is None else {"r": In(units * residual.bits), "taking": Out(1)}
         super().__init__(
             {
@@ -200,11 +204,12 @@ class Requantiser(wiring.Component):
 
     def _next_factors(self, m: Module, take: Value) -> Value:
         """The word of M and B for the beat that is multiplied now: fetched one cycle ahead, in a fixed round."""
-        m.submodules.factors = rom = Rom(self.factors, prefix=self.prefix)
+        m.submodules.factors = rom = Rom(self.factors, prefix=self.prefix, write=port_of(self.reload, self.factors))
         return fetch_in_turn(m, rom, take)
 
     def _constants(self, m: Module) -> tuple[Value, Value, Value, Value]:
-        m.submodules.constants = table = Table(self.constants, prefix=self.prefix)
+        write = port_of(self.reload, self.constants)
+        m.submodules.constants = table = Table(self.constants, prefix=self.prefix, write=write)
         low, bits = Constants.SHIFT_BITS, self.result.bits
         lo, hi = table.data[low : low + bits], table.data[low + bits : low + 2 * bits]
         if self.result.signed:

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..quant.formats import Format
 from .memory import Image, Rom
+from .reload import Reload, port_of
 from .requantise import fetch_in_turn, hold_in_turn
 
 __all__ = ["LATENCY", "Levels", "Thresholder"]
@@ -81,9 +82,13 @@ class Thresholder(wiring.Component):
     Parameters
     ----------
     levels : layout of ``image``
+    reload : wires that write it, if it can be written
     """
 
-    def __init__(self, *, pe: int, total: Format, levels: Levels, result: Format, image: Image, prefix: str | None):
+    def __init__(
+        self, *, pe: int, total: Format, levels: Levels, result: Format, image: Image, prefix: str | None,
+        reload: Reload | None = None,
+    ):  # fmt: skip
         if levels.units < 1 or pe % levels.units:
             raise ValueError(f"units must divide {pe} rows, not be {levels.units}")
         self.pe = pe
@@ -92,6 +97,7 @@ class Thresholder(wiring.Component):
         self.result = result
         self.image = image
         self.prefix = prefix
+        self.reload = reload
         super().__init__(
             {
                 "sums": In(pe * total.bits),
@@ -108,7 +114,7 @@ class Thresholder(wiring.Component):
             m, self.sums, self.done, beats=self.pe // units, width=units * bits, latency=LATENCY
         )
         m.d.comb += self.valid.eq(valid)
-        m.submodules.levels = rom = Rom(self.image, prefix=self.prefix)
+        m.submodules.levels = rom = Rom(self.image, prefix=self.prefix, write=port_of(self.reload, self.image))
         word = fetch_in_turn(m, rom, taking)
         for unit in range(units):
             # Levels come out of block RAM, which takes half a cycle: they get a register before the comparison.

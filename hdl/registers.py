@@ -1,0 +1,131 @@
+"""A register file that knows no bus: a request in one cycle, its response in the next."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .register_map import WORD, Register
+
+__all__ = ["RegisterFile", "Request", "Response"]
+
+BYTES = WORD // 8
+
+
+class Request(wiring.Signature):
+    """An access: ``valid`` for one cycle, which is always taken. ``address`` counts bytes, its lowest two bits are not
+    looked at; ``strobe`` says which bytes of ``data`` a write means."""
+
+    def __init__(self, address_bits: int):
+        super().__init__({
+            "valid": Out(1), "write": Out(1), "address": Out(address_bits), "data": Out(WORD), "strobe": Out(BYTES),
+        })  # fmt: skip
+
+
+class Response(wiring.Signature):
+    """What came of the request of the cycle before. ``refused``: the register does not allow that. ``absent``: there
+    is no register. Either has changed nothing and gives no data."""
+
+    def __init__(self) -> None:
+        super().__init__({"valid": Out(1), "data": Out(WORD), "refused": Out(1), "absent": Out(1)})
+
+
+def _port(register: Register) -> wiring.Signature:
+    members: dict[str, Any] = {}
+    if register.access != "wo":
+        members |= {"value": In(register.width)}
+    if register.access != "ro":
+        members |= {"written": Out(1), "data": Out(WORD)}
+    if register.access == "wo":
+        members |= {"tried": Out(1), "whole": Out(1), "refuse": In(1)}
+    return wiring.Signature(members)
+
+
+class RegisterFile(wiring.Component):
+    """The registers of a map, as seen from a bus on one side and from the logic behind them on the other.
+
+    It holds no register itself but the high words that reads of 64 bits latch. A write changes only bytes with a
+    strobe; without any it is no write.
+
+    Members
+    -------
+    request : In, see `Request`
+    response : Out, see `Response`; one cycle after the request
+    refused : Out; a request met no register, or one that allows no such access
+    ports : one per register that is no constant, under its name:
+        ``value`` : In, what a read gives
+        ``written``, ``data`` : Out; in that cycle the register shall become ``data``: what it is, with the bytes of the
+        write put in. Of ``w1c``: the ones that the write has.
+        ``tried``, ``whole``, ``refuse`` : of ``wo``: there is a write, with all strobes; ``refuse`` (In) turns it away
+    """
+
+    def __init__(self, registers: Iterable[Register], *, address_bits: int):
+        self.registers = tuple(registers)
+        ports = {r.name: Out(_port(r)) for r in self.registers if r.value is None}
+        super().__init__({
+            "request": In(Request(address_bits)),
+            "response": Out(Response()),
+            "refused": Out(1),
+            "ports": Out(wiring.Signature(ports)),
+        })  # fmt: skip
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        request = self.request
+        read = Signal(WORD)
+        forbidden, turned_away, absent = Signal(), Signal(), Signal()
+        with m.Switch(request.address[2:]):
+            for register in self.registers:
+                for word, value in enumerate(self._words(m, register)):
+                    with m.Case((register.offset >> 2) + word):
+                        m.d.comb += read.eq(value)
+                        if register.access == "ro":
+                            m.d.comb += forbidden.eq(request.write)
+                        else:
+                            self._write(m, register, forbidden, turned_away)
+            with m.Default():
+                m.d.comb += absent.eq(1)
+        m.d.comb += self.refused.eq(request.valid & (absent | forbidden))
+        m.d.sync += self.response.valid.eq(request.valid)
+        with m.If(request.valid):
+            m.d.sync += [
+                self.response.data.eq(Mux(request.write, 0, read)),
+                self.response.refused.eq(forbidden | turned_away),
+                self.response.absent.eq(absent),
+            ]
+        return m
+
+    def _words(self, m: Module, register: Register) -> list[Any]:
+        """What reads of the register's words give."""
+        if register.access == "wo":
+            return [0]
+        if register.value is not None:
+            return [register.value >> (WORD * word) & ((1 << WORD) - 1) for word in range(register.words)]
+        value = getattr(self.ports, register.name).value
+        if register.words == 1:
+            return [value]
+        high = Signal(WORD, name=f"{register.name}_high")
+        low_read = self.request.valid & ~self.request.write & (self.request.address[2:] == register.offset >> 2)
+        with m.If(low_read):
+            m.d.sync += high.eq(value[WORD:])
+        return [value[:WORD], high]
+
+    def _write(self, m: Module, register: Register, forbidden: Signal, turned_away: Signal) -> None:
+        """Give a write to the register's port."""
+        port, request = getattr(self.ports, register.name), self.request
+        mask = Cat(bit.replicate(8) for bit in request.strobe)
+        tried = request.valid & request.write & request.strobe.any()
+        kept = port.value & ~mask if register.access == "rw" else 0
+        m.d.comb += port.data.eq(request.data & mask | kept)
+        if register.access == "wo":
+            m.d.comb += [
+                port.tried.eq(tried),
+                port.whole.eq(request.strobe.all()),
+                port.written.eq(tried & ~port.refuse),
+                forbidden.eq(~request.write),
+                turned_away.eq(tried & port.refuse),
+            ]
+        else:
+            m.d.comb += port.written.eq(tried)

@@ -1,0 +1,56 @@
+"""Wishbone B4, classic cycles, in front of a register file."""
+
+from typing import Any
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .register_map import WORD
+from .registers import BYTES, Request, Response
+
+__all__ = ["Wishbone"]
+
+
+class Wishbone(wiring.Component):
+    """Standard single cycles: ``ack_o`` or ``err_o`` in the cycle after ``cyc_i & stb_i``, for one cycle.
+
+    Classic and not pipelined, since every core that speaks Wishbone speaks it, and a register file gains nothing from
+    more. ``err_o`` for what a register refuses and for an address without one. ``adr_i`` counts bytes, so that offsets
+    are those of the map; its lowest two bits are not looked at. A cycle that ends before its answer gets none, though
+    its write is done.
+
+    Members
+    -------
+    request, response : of a `RegisterFile`
+    all others : by their names in the standard
+    """
+
+    PREFIX = "wb_"
+
+    def __init__(self, address_bits: int):
+        super().__init__({
+            "request": Out(Request(address_bits)),
+            "response": In(Response()),
+            "cyc_i": In(1), "stb_i": In(1), "we_i": In(1), "adr_i": In(address_bits), "sel_i": In(BYTES),
+            "dat_i": In(WORD), "dat_o": Out(WORD), "ack_o": Out(1), "err_o": Out(1),
+        })  # fmt: skip
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        request, response = self.request, self.response
+        selected, error = Signal(), Signal()
+        m.d.comb += [
+            selected.eq(self.cyc_i & self.stb_i),
+            # In the cycle of the answer the strobe is still that of the access it answers.
+            request.valid.eq(selected & ~response.valid),
+            request.write.eq(self.we_i),
+            request.address.eq(self.adr_i),
+            request.data.eq(self.dat_i),
+            request.strobe.eq(self.sel_i),
+            error.eq(response.refused | response.absent),
+            self.dat_o.eq(response.data),
+            self.ack_o.eq(selected & response.valid & ~error),
+            self.err_o.eq(selected & response.valid & error),
+        ]
+        return m
