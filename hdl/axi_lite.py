@@ -27,15 +27,20 @@ class AxiLite(wiring.Component):
 
     PREFIX = "s_axil_"
 
-    def __init__(self, address_bits: int):
-        super().__init__({
-            "request": Out(Request(address_bits)),
-            "response": In(Response()),
+    @staticmethod
+    def pins(address_bits: int) -> dict[str, Any]:
+        """The bus itself."""
+        return {
             "awaddr": In(address_bits), "awprot": In(3), "awvalid": In(1), "awready": Out(1),
             "wdata": In(WORD), "wstrb": In(BYTES), "wvalid": In(1), "wready": Out(1),
             "bresp": Out(2), "bvalid": Out(1), "bready": In(1),
             "araddr": In(address_bits), "arprot": In(3), "arvalid": In(1), "arready": Out(1),
             "rdata": Out(WORD), "rresp": Out(2), "rvalid": Out(1), "rready": In(1),
+        }  # fmt: skip
+
+    def __init__(self, address_bits: int):
+        super().__init__({
+            "request": Out(Request(address_bits)), "response": In(Response()), **self.pins(address_bits),
         })  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:

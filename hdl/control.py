@@ -23,13 +23,10 @@ def front_end(control: str, address_bits: int) -> AxiLite | Wishbone:
     return FRONT_ENDS[control](address_bits)
 
 
-def pins(front: AxiLite | Wishbone) -> dict[str, Any]:
-    """What ``front`` adds to the ports of the top: by name there, the members, with their direction."""
-    return {
-        f"{front.PREFIX}{name}": member
-        for name, member in front.signature.members.items()
-        if name not in ("request", "response")
-    }
+def pins(control: str, address_bits: int) -> dict[str, Any]:
+    """What the bus of ``--control`` adds to the ports of the top: members by their name there."""
+    kind = FRONT_ENDS[control]
+    return {f"{kind.PREFIX}{name}": member for name, member in kind.pins(address_bits).items()}
 
 
 class Control(wiring.Component):

@@ -24,7 +24,7 @@ from .memory import Image
 from .packet import packet_bits
 from .plan import Plan, bind
 from .schedule import Schedule, schedule
-from .software import bus_inputs, write_software_view
+from .software import tied_pins, write_software_view
 from .stages import Stage
 
 __all__ = [
@@ -92,7 +92,7 @@ def generate(program: Program, plan: Plan, out: Path, *, vectors: NDArray[np.uin
                 "harness.v.j2",
                 capacity=capacity,
                 settle=builds[0].window.longest_pause,
-                tied=bus_inputs(plan.control, registers),
+                tied=tied_pins(plan.control, registers),
                 **facts,
             ),
         )

@@ -76,9 +76,10 @@ class RegisterFile(wiring.Component):
         request = self.request
         read = Signal(WORD)
         forbidden, turned_away, absent = Signal(), Signal(), Signal()
+        reads = [(register, self._words(m, register)) for register in self.registers]
         with m.Switch(request.address[2:]):
-            for register in self.registers:
-                for word, value in enumerate(self._words(m, register)):
+            for register, words in reads:
+                for word, value in enumerate(words):
                     with m.Case((register.offset >> 2) + word):
                         m.d.comb += read.eq(value)
                         if register.access == "ro":

@@ -7,10 +7,10 @@ from amaranth.lib.wiring import In
 
 from ..common.files import write_json, write_text
 from ..common.templates import render
-from .control import front_end, pins
+from .control import pins
 from .register_map import RegisterMap
 
-__all__ = ["bus_inputs", "header", "registers_json", "write_software_view"]
+__all__ = ["header", "registers_json", "tied_pins", "write_software_view"]
 
 
 def write_software_view(folder: Path, registers: RegisterMap, control: str, prefix: str) -> None:
@@ -31,14 +31,15 @@ def header(registers: RegisterMap, prefix: str) -> str:
     """The map as a C11 header: offsets, masks, and functions that stop, start and reload."""
     return render(
         Path(__file__).with_name("registers.h.j2"), map=registers, prefix=prefix, P=prefix.upper(),
-        short={memory.number: memory.name.removeprefix(f"{prefix}_").upper() for memory in registers.memories},
+        short={memory.number: memory.name.removeprefix(f"{prefix}_") for memory in registers.memories},
     )  # fmt: skip
 
 
-def bus_inputs(control: str, registers: RegisterMap | None) -> list[tuple[str, int]]:
-    """Names and widths of the inputs that the bus adds to the top."""
+def tied_pins(control: str, registers: RegisterMap | None) -> list[tuple[str, str]]:
+    """The ports that the bus adds to the top, and what they are tied to where nobody is on it."""
     if registers is None:
         return []
-    members = pins(front_end(control, registers.address_bits)).items()
-    return [(name, member.shape if isinstance(member.shape, int) else 1) for name, member in members
-            if member.flow == In]  # fmt: skip
+    return [
+        (name, f"{member.shape}'d0" if member.flow == In else "")
+        for name, member in pins(control, registers.address_bits).items()
+    ]

@@ -28,12 +28,17 @@ class Wishbone(wiring.Component):
 
     PREFIX = "wb_"
 
-    def __init__(self, address_bits: int):
-        super().__init__({
-            "request": Out(Request(address_bits)),
-            "response": In(Response()),
+    @staticmethod
+    def pins(address_bits: int) -> dict[str, Any]:
+        """The bus itself."""
+        return {
             "cyc_i": In(1), "stb_i": In(1), "we_i": In(1), "adr_i": In(address_bits), "sel_i": In(BYTES),
             "dat_i": In(WORD), "dat_o": Out(WORD), "ack_o": Out(1), "err_o": Out(1),
+        }  # fmt: skip
+
+    def __init__(self, address_bits: int):
+        super().__init__({
+            "request": Out(Request(address_bits)), "response": In(Response()), **self.pins(address_bits),
         })  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:
