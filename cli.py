@@ -295,17 +295,19 @@ def export(source: Path, fmt: str, weights: Path | None, out: Path, as_json: boo
     show_default=True,
     help="Of the lanes: generic, or device, with the device's carry cells.",
 )
+@click.option("--memory", default="auto", show_default=True, help="Of weights: auto, as synthesis likes, or block RAM.")
 @click.option("--control", default="none", show_default=True, help="Registers behind a bus: axi-lite or wishbone.")
 @click.option("--prefix", default="addax", show_default=True, help="Of all Verilog modules.")
 @click.option("-o", "--out", type=_PATH, required=True, help="BUILD folder to write.")
 def generate(
     program: Path, arch: str, device_name: str, lanes: int | None, fps: float | None, plan_file: Path | None,
-    clock: float, fixed_weights: bool, form: str, control: str, prefix: str, out: Path,
-    as_json: bool,
+    clock: float, fixed_weights: bool, form: str, memory: str, control: str, prefix: str,
+    out: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Make Verilog, memory files and a test bench of a Program."""
     from .hdl.emit import generate, sample_vectors
     from .hdl.fold import fold
+    from .hdl.memory import ROMS
     from .hdl.plan import CONTROLS, FAMILIES, Plan
     from .quant.archive import load_program
     from .reports.devices import device
@@ -318,7 +320,11 @@ def generate(
         raise UserError(f"unknown form {form!r}; known: generic, device")
     if control not in CONTROLS:
         raise UserError(f"unknown control {control!r}; known: {', '.join(CONTROLS)}")
+    if memory not in ROMS:
+        raise UserError(f"unknown memory {memory!r}; known: {', '.join(ROMS)}")
     if plan_file is not None:
+        if memory != "auto":
+            raise UserError("a plan already says the memory of each stage; leave --memory out")
         if lanes is not None or fps is not None:
             raise UserError("a plan already says how many lanes there are; leave --lanes and --fps out")
         plan = Plan.read(plan_file)
@@ -332,7 +338,7 @@ def generate(
     else:
         plan = fold(
             loaded, device=target.name, clock_mhz=clock, lanes=lanes, fps=fps, fixed_weights=fixed_weights,
-            fabric=target.fabric if form == "device" else "generic",
+            fabric=target.fabric if form == "device" else "generic", memory=memory,
         )  # fmt: skip
         plan = replace(plan, control=control)
     with steps("generating"):

@@ -127,7 +127,10 @@ class StageComponent(wiring.Component):
             return pool.sums, pool.done
         assert self.images.weights is not None
         m.submodules.weights = rom = Rom(
-            self.images.weights, prefix=self.prefix, write=port_of(self.reload, self.images.weights)
+            self.images.weights,
+            prefix=self.prefix,
+            write=port_of(self.reload, self.images.weights),
+            kind=build.plan.memory,
         )
         weights = fetch_in_turn(m, rom, window.valid)
         arrays = []

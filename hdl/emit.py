@@ -20,7 +20,7 @@ from ..quant.program import Convolution, Op, Program
 from .control_map import control_map
 from .entry import entry_of
 from .layout import StageImages, stage_images, stage_tensors
-from .memory import Image
+from .memory import ROMS, Image
 from .packet import packet_bits
 from .plan import Plan, bind
 from .schedule import Schedule, schedule
@@ -227,8 +227,10 @@ def _verilog(program: Program, plan: Plan, prefix: str) -> str:
 
     pipeline = Pipeline(program, plan, prefix=prefix)
     text = verilog.convert(Accelerator(pipeline), name=prefix, emit_src=False, strip_internal_attrs=True)
+    kinds = {"auto", *(stage.memory for stage in plan.stages)}
+    roms = [rom for kind, rom in ROMS.items() if kind in kinds]
     writable = pipeline.service is not None and bool(pipeline.service.map.memories)
-    return text + "\n" + _render("memory.v.j2", prefix=prefix, writable=writable)
+    return text + "\n" + _render("memory.v.j2", prefix=prefix, writable=writable, roms=roms)
 
 
 def _render(template: str, **values: Any) -> str:

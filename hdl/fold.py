@@ -16,6 +16,8 @@ from .stages import PIXELS, Stage, stages_of
 __all__ = ["DEFAULT_LANES", "Cost", "fold", "structural_cost"]
 
 DEFAULT_LANES = 80
+LEAST_BLOCK_WORDS = 9
+"""With fewer, a lookup table per bit of a word is cheap, and block RAM would stay nearly empty."""
 MAX_INPUT_BYTES = 64
 """Of a beat of the input: the widest bus that AXI4-Stream interconnects commonly have."""
 Cost = Callable[[StageBuild], float]
@@ -45,6 +47,7 @@ def fold(
     fps: float | None = None,
     fixed_weights: bool = False,
     fabric: str = "generic",
+    memory: str = "auto",
     cost: Cost = structural_cost,
 ) -> Plan:
     """Choose the fold of every stage, and the pixels per beat of the input.
@@ -55,6 +58,7 @@ def fold(
         the fewest
     fps : the cheapest design that reaches so many images per second at ``clock_mhz``; with neither, 80 lanes
     fabric : whose carry cells the lanes instantiate
+    memory : of the weights, see `StagePlan`; one of a few words is left to synthesis all the same
     cost : what a fold of a stage costs, to choose among those that are fast enough
 
     Raises
@@ -105,6 +109,10 @@ def fold(
             chosen = _cheapest(options, program, target, by_lanes=True)
     pixels = _pixels(program, target)
     stages = with_queues([replace(build, fabric=fabric) for build in chosen], program, pixels=pixels)
+    stages = tuple(
+        replace(plan, memory=memory) if build.lanes and build.groups * build.window.steps >= LEAST_BLOCK_WORDS else plan
+        for plan, build in zip(stages, chosen, strict=True)
+    )
     plan = Plan(
         family="dataflow", device=device, clock_mhz=clock_mhz, fixed_weights=fixed_weights, stages=stages,
         fabric=fabric, pixels=pixels,

@@ -8,7 +8,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-__all__ = ["Image", "Rom", "Table", "WritePort"]
+__all__ = ["ROMS", "Image", "Rom", "Table", "WritePort"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +61,10 @@ class WritePort:
     enable: Value
     address: Value
     data: Value
+
+
+ROMS = {"auto": ("rom", ""), "block": ("block_rom", '(* rom_style = "block", ram_style = "block" *) ')}
+"""Verilog module of each kind of `Rom`, and the attributes of its words."""
 
 
 class _Memory(wiring.Component):
@@ -117,10 +121,14 @@ class Rom(_Memory):
     ----------
     prefix : of the Verilog module that reads the file; None builds the words in
     write : what writes it from outside, if anything does
+    kind : one of `ROMS`: ``auto`` leaves it to synthesis, ``block`` asks for block RAM
     """
 
-    _module = "rom"
     _domain = "sync"
+
+    def __init__(self, image: Image, *, prefix: str | None, write: WritePort | None = None, kind: str = "auto"):
+        super().__init__(image, prefix=prefix, write=write)
+        self._module, _ = ROMS[kind]
 
 
 class Table(_Memory):

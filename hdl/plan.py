@@ -16,6 +16,7 @@ from ..quant.program import Program
 from .fabric import fabric_named
 from .kernels import STRUCTURES
 from .lanes import ArrayShape, Reduce
+from .memory import ROMS
 from .requantise import requantise_latency
 from .stages import PIXELS, Stage, stages_of
 from .threshold import LATENCY as THRESHOLD_LATENCY
@@ -49,6 +50,7 @@ class StagePlan:
     rows : of the ring in front of the array, a multiple of ``lines``
     queue : beats of the queue behind it, each of whole beats of the next stage
     structure : of its lanes, see `kernels.STRUCTURES`; empty for the default one, and for a pool
+    memory : of its weights: ``auto``, as synthesis likes, or ``block``, block RAM however few words there are
     residual : beats of the queue in which a residual waits, each as wide as those of the stage it comes from; 0
         without one
     """
@@ -64,14 +66,17 @@ class StagePlan:
     lines: int = 1
     blocks: int = 1
     residual: int = 0
+    memory: str = "auto"
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
             raise ValueError(f"name of a stage must be text, not {self.name!r}")
         if not isinstance(self.structure, str):
             raise ValueError(f"structure of stage {self.name!r} must be text, not {self.structure!r}")
+        if self.memory not in ROMS:
+            raise ValueError(f"memory of stage {self.name!r} must be one of {', '.join(ROMS)}, not {self.memory!r}")
         for key, value in asdict(self).items():
-            if key in ("name", "structure"):
+            if key in ("name", "structure", "memory"):
                 continue
             least = 0 if key == "residual" else 1
             if not isinstance(value, int) or isinstance(value, bool) or value < least:

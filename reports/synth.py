@@ -12,6 +12,7 @@ from ..common.cache import cached, digest
 from ..common.errors import UserError
 from ..hdl.dataflow import PIPELINE, STAGE
 from ..hdl.emit import Build
+from ..hdl.memory import ROMS
 from .devices import Device
 from .pairing import VERSION, paired_luts
 from .parts import Part, cut
@@ -28,7 +29,7 @@ INTERCONNECT = "between stages"
 """What joins the stages: beats that are split, and the top itself."""
 AT_ONCE = 2
 """Runs of yosys side by side: a large stage takes more than a gigabyte."""
-MEMORIES = ("rom", "table")
+MEMORIES = (*(module for module, _ in ROMS.values()), "table")
 """Modules that read memory files, which every part may instantiate."""
 
 

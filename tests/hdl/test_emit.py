@@ -707,3 +707,29 @@ def test_many_more_test_benches_pass(seed, tmp_path):
 
     for arguments in ((), ("+stall=20000",), ("+stall=50000",)):
         assert icarus(tmp_path / "out", *arguments).startswith("PASS: 5 images")
+
+
+def test_memory_kinds_are_one_module_each(tmp_path):
+    """What asks for block RAM says so in a module of its own; the rest of the text does not change."""
+    program = random_program(1)
+    plan = random_plan(program, 1)
+    weighed = next(stage.name for stage in stages_of(program) if stage.weight is not None)
+    asking = replace(plan, stages=tuple(
+        replace(stage, memory="block") if stage.name == weighed else stage for stage in plan.stages
+    ))  # fmt: skip
+    texts = []
+    for name, chosen in (("auto", plan), ("block", asking)):
+        build = generate(program, chosen, tmp_path / name, vectors=sample_vectors(program, 1))
+        texts.append(build.sources[0].read_text())
+
+    auto, block = texts
+    assert "ram_style" not in auto and "block_rom" not in auto
+    assert block.count('ram_style = "block"') == 1
+    assert re.search(rf"addax\.block_rom +#\([^;]*addax_{weighed}_weights\.mem", block, re.S)
+    assert "\nmodule \\addax.rom " in block
+
+
+def test_an_unknown_memory_is_refused():
+    program = random_program(1)
+    with pytest.raises(ValueError, match=r"memory of stage 'conv1' must be one of auto, block, not 'paper'"):
+        replace(random_plan(program, 1).stages[0], memory="paper")

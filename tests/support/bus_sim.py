@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 from addax.hdl.emit import expected_beats, generate, sample_vectors
-from addax.hdl.plan import Plan, StageBuild, default_stage_plan, with_queues
+from addax.hdl.plan import Plan, StageBuild, default_stage_plan
+from addax.hdl.queues import with_queues
 from addax.hdl.stages import stages_of
 from addax.quant import golden
 from addax.quant.formats import signed, unsigned
@@ -62,8 +63,8 @@ def plan_of(program, control, *, fixed_weights=False):
         for stage, (pe, simd, taps) in zip(stages_of(program, fixed_weights=fixed_weights), folds, strict=True)
     ]
     return Plan(
-        family="dataflow", device="ecp5-45k", clock_mhz=50.0, fixed_weights=fixed_weights, stages=with_queues(stages),
-        control=control,
+        family="dataflow", device="ecp5-45k", clock_mhz=50.0, fixed_weights=fixed_weights,
+        stages=with_queues(stages, program), control=control,
     )  # fmt: skip
 
 
