@@ -108,8 +108,8 @@ class Flow:
 def schedule(builds: tuple[StageBuild, ...], program: Program, *, pixels: int = 1) -> Schedule:
     """Predict interval and latency.
 
-    The interval is the largest of what any stage needs to read its ring, to write it, or to emit its beats, and of the
-    input and output beats.
+    The interval is the largest of what any stage needs to read its ring, to write it, or to emit its beats, of what forks
+    need to hand beats to all their readers, and of the input and output beats.
 
     Parameters
     ----------
@@ -126,7 +126,8 @@ def schedule(builds: tuple[StageBuild, ...], program: Program, *, pixels: int = 
     )  # fmt: skip
     last = builds[-1]
     scores = _split(_queued(times.emitted[last.stage.name], last.gather), last.split)
-    interval = max(input_beats, program.classes + 1, *(build.interval for build in builds))
+    forks = [_fork_cycles(edges, len(times.sent[name])) for name, edges in _edges(builds, program, pixels).items()]
+    interval = max(input_beats, program.classes + 1, *(build.interval for build in builds), *forks)
     return Schedule(interval=interval, latency=int(scores[-1]) + 1, stages=timings)
 
 
@@ -141,8 +142,7 @@ def flow(
         where residuals are left aside
     """
     beats = images * program.input.shape[1] * program.input.shape[2] // pixels
-    readers = readers_of(builds)
-    counts = {PIXELS: program.input.shape[0] * pixels}
+    edges_of = _edges(builds, program, pixels)
     begins: dict[str, Cycles] = {}
     emitted: dict[str, Cycles] = {}
     sent: dict[str, Cycles] = {}
@@ -151,17 +151,10 @@ def flow(
     stands = _main_way(builds) if fixed is not None else frozenset()
 
     def send(name: str, ready: Cycles) -> None:
-        """Hand the beats of ``name`` to all who read them; the next one is offered when all have taken the last."""
-        edges = [_Edge(build, port, counts[name]) for build, port in readers.get(name, ())]
-        offered = ready
-        while True:
-            taken = [edge.taken(offered) for edge in edges]
-            done = np.maximum.reduce(taken) if taken else offered
-            after = np.maximum(ready, np.concatenate([ready[:1], done[:-1] + 1]))
-            if len(edges) < 2 or fixed is not None or np.array_equal(after, offered):
-                break
-            offered = after
-        sent[name] = done
+        """Hand the beats of ``name`` to all who read them."""
+        edges = edges_of.get(name, [])
+        offered = ready if fixed is not None else _offered(edges, ready)
+        sent[name] = np.maximum.reduce([edge.taken(offered) for edge in edges]) if edges else offered
         for edge in edges:
             (residuals if edge.port else arrivals)[edge.build.stage.name] = edge.delivered(offered)
 
@@ -175,7 +168,6 @@ def flow(
             begins[name] = _begins(build, arrivals[name], residuals.get(name))
         beats_of_group = begins[name][:, None] + build.group_latency + np.arange(build.group_beats)
         emitted[name] = np.asarray(beats_of_group.reshape(-1))
-        counts[name] = build.gather * build.out_count
         ready = _queued(emitted[name], build.gather)
         send(name, fixed.sent[name] if fixed is not None and name in stands else ready)
     return Flow(begins=begins, emitted=emitted, sent=sent, residuals=residuals)
@@ -267,6 +259,39 @@ class _Edge:
         due = np.full((len(entries), self.widen), _NEVER, np.int64)
         due[:, -1] = entries - 1
         return _spaced_before(due.reshape(-1), 1)
+
+
+def _edges(builds: Sequence[StageBuild], program: Program, pixels: int) -> dict[str, list[_Edge]]:
+    """Who reads the beats of each stage, and of the pixels."""
+    counts = {PIXELS: program.input.shape[0] * pixels}
+    counts |= {build.stage.name: build.gather * build.out_count for build in builds}
+    return {
+        name: [_Edge(build, port, counts[name]) for build, port in readers]
+        for name, readers in readers_of(builds).items()
+    }
+
+
+def _offered(edges: Sequence[_Edge], ready: Cycles) -> Cycles:
+    """When each beat is offered that may leave when ``ready``: not before all readers have taken the last one."""
+    offered = ready
+    while len(edges) > 1:
+        done = np.maximum.reduce([edge.taken(offered) for edge in edges])
+        after = np.maximum(ready, np.concatenate([ready[:1], done[:-1] + 1]))
+        if np.array_equal(after, offered):
+            break
+        offered = after
+    return offered
+
+
+def _fork_cycles(edges: Sequence[_Edge], beats: int) -> int:
+    """Cycles per image of ``beats`` that a fork needs: its readers pause at different times, for padding or to split
+    beats, and between a fork and them nothing waits."""
+    if len(edges) < 2:
+        return 0
+    images = 3
+    offered = _offered(edges, np.arange(images * beats, dtype=np.int64))
+    done = np.maximum.reduce([edge.taken(offered) for edge in edges])
+    return int(done[-1] - done[-1 - beats])
 
 
 def _spaced(ready: Cycles, gap: int) -> Cycles:
