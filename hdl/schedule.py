@@ -108,8 +108,8 @@ class Flow:
 def schedule(builds: tuple[StageBuild, ...], program: Program, *, pixels: int = 1) -> Schedule:
     """Predict interval and latency.
 
-    The interval is the largest of what any stage needs to read its ring, to write it, or to emit its beats, of what forks
-    need to hand beats to all their readers, and of the input and output beats.
+    The interval is the largest of what any stage needs to read its ring, to write it, or to emit its beats, of what
+    forks need to hand beats to all their readers, and of the input and output beats.
 
     Parameters
     ----------

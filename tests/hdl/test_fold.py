@@ -18,7 +18,7 @@ from addax.hdl.plan import StageBuild, bind, default_stage_plan
 from addax.hdl.schedule import schedule
 from addax.hdl.stages import stages_of
 from addax.quant import golden
-from networks import Builder, random_images, random_program
+from networks import Builder, random_images, random_program, random_residual
 from streaming import transfer
 
 SEEDS = [0, 1, 4, 5, 7, 8, 13, 18, 19]
@@ -332,3 +332,17 @@ def test_a_fold_runs_at_its_interval(seed, lanes):
     assert beats == expected_beats(program, golden.run(program, images).scores)
     ends = cycles[answers - 1 :: answers]
     assert ends[-1] - ends[-2] == interval_of(program, plan)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 4, 9, 12])
+def test_networks_with_residuals_keep_the_rate_that_was_asked_for(seed):
+    """Forks take cycles that no stage has; the solver must make up for them, or say that it cannot."""
+    program = random_residual(seed)
+    slow = interval_of(program, folded(program, lanes=2 * layers(program)))
+    for cycles in (slow, slow // 2):
+        try:
+            plan = folded(program, fps=50e6 / (cycles + 0.5))
+        except UserError as error:
+            assert cycles < slow and re.search(r"no fold .*; the \w+ takes \d+ cycles", str(error))
+        else:
+            assert interval_of(program, plan) <= cycles
