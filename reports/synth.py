@@ -29,8 +29,8 @@ INTERCONNECT = "between stages"
 """What joins the stages: beats that are split, and the top itself."""
 AT_ONCE = 2
 """Runs of yosys side by side: a large stage takes more than a gigabyte."""
-MEMORIES = (*(module for module, _ in ROMS.values()), "table")
-"""Modules that read memory files, which every part may instantiate."""
+TABLE = "table"
+"""Module that reads the file of a `Table`; those of a `Rom` are named in `ROMS`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,8 @@ def parts_of(build: Build) -> list[Part]:
     """The Verilog of ``build``, cut into its stages, the packet and the rest."""
     inner = f"{build.prefix}.{PIPELINE}."
     named = [(stage.name, inner + STAGE + stage.name) for stage in build.plan.stages] + [(PACKET, inner + PACKET)]
-    shared = [f"{build.prefix}.{name}" for name in MEMORIES]
+    kinds = {"auto", *(stage.memory for stage in build.plan.stages)}
+    shared = [f"{build.prefix}.{name}" for name in (TABLE, *(ROMS[kind][0] for kind in sorted(kinds)))]
     text = build.sources[0].read_text()
     return cut(text, top=build.prefix, inner=named, rest=INTERCONNECT, shared=shared)
 
