@@ -147,7 +147,7 @@ def test_the_manifest_tells_the_packet_and_the_pixels(seed, built):
     assert (manifest["beats"], manifest["data_in"]) == (height * width, 8 * channels)
     assert (manifest["answers"], manifest["data_out"]) == (build.program.classes + 1, bits)
     assert manifest["packet"]["score"] == {"bits": bits, "signed": True}
-    assert manifest["capacity"] * manifest["beats"] <= 1 << 18 < (manifest["capacity"] + 1) * manifest["beats"]
+    assert manifest["capacity"] * manifest["beats"] <= 1 << 20 < (manifest["capacity"] + 1) * manifest["beats"]
     ports = (build.path / "addax.v").read_text()
     assert f"input [{8 * channels - 1}:0] s_axis_tdata;" in ports
     assert f"output [{bits - 1}:0] m_axis_tdata;" in ports
