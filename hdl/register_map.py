@@ -118,11 +118,15 @@ class RegisterMap:
     memories: tuple[WritableMemory, ...]
 
     def __post_init__(self) -> None:
+        names: set[str] = set()
         taken: dict[int, str] = {}
         for register in self:
+            if register.name in names:
+                raise ValueError(f"two registers are called {register.name}")
+            names.add(register.name)
             for word in range(register.words):
                 other = taken.setdefault(register.offset + 4 * word, register.name)
-                if other != register.name or (word == 0 and list(taken.values()).count(other) > 1):
+                if other != register.name:
                     raise ValueError(f"{register.name} and {other} are both at {register.offset + 4 * word:#x}")
 
     def __iter__(self) -> Iterator[Register]:

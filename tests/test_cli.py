@@ -102,6 +102,19 @@ def test_a_plan_can_be_edited_and_given_back(run, net, build, tmp_path):
     assert next(s for s in json.loads(out)["plan"]["stages"] if s["name"] == "conv2")["pe"] == conv2["pe"]
 
 
+def test_control_comes_from_the_option_or_the_plan(run, net, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert run("generate", net, "--control", "axi-lite", "-o", first)[0] == 0
+    assert run("generate", net, "--plan", first / "plan.json", "-o", second)[0] == 0
+
+    for folder in (first, second):
+        assert json.loads((folder / "plan.json").read_text())["control"] == "axi-lite"
+        assert json.loads((folder / "registers.json").read_text())["bus"] == "axi-lite"
+    assert (first / "addax.v").read_bytes() == (second / "addax.v").read_bytes()
+    status, _, err = run("generate", net, "--plan", first / "plan.json", "--control", "wishbone", "-o", tmp_path / "c")
+    assert status == 1 and "a plan already says the control" in err and not (tmp_path / "c").exists()
+
+
 def test_training_writes_a_checkpoint_that_quantises(run, tmp_path):
     status, out, _ = run(
         "train", "lenet5", "--kernel", "mult", "--epochs", "1", "-o", tmp_path / "c.safetensors", "--json"
@@ -188,6 +201,7 @@ MISTAKES = [
     (["generate", "NET", "--clock", "0", "-o", "b"], "clock must be a positive number of MHz, not 0"),
     (["generate", "NET", "--plan", "missing.json", "-o", "b"], "cannot read plan missing.json"),
     (["generate", "NET", "--plan", "wide.npz", "-o", "b"], "wide.npz is not a plan"),
+    (["generate", "NET", "--control", "apb", "-o", "b"], "unknown control 'apb'; known: none, axi-lite, wishbone"),
     (["generate", "NET", "--prefix", "1; rm", "-o", "b"], "prefix must be a Verilog identifier"),
     (["generate", "NET", "-o", "folder"], "folder is not an addax build folder; it is left alone"),
     (["generate", "NET", "-o", "wide.npz/build"], "cannot create folder"),

@@ -92,7 +92,7 @@ class Bench:
         assert await self.get("errors") == 0
 
 
-@cocotb.test
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def it_says_what_it_is(dut):
     """Identification, sizes of the memories, and every register that never changes."""
     bench = await Bench(dut, 0).start()
@@ -108,7 +108,7 @@ async def it_says_what_it_is(dut):
     assert (await bench.get("memory_width"), await bench.get("memory_depth")) == (0, 0)
 
 
-@cocotb.test
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def what_is_not_there_is_refused(dut):
     """DECERR where there is no register, SLVERR where it allows no such access, and a sticky bit for either."""
     bench = await Bench(dut, 0).start()
@@ -137,7 +137,7 @@ async def what_is_not_there_is_refused(dut):
     assert await bench.write(0x40 - 4, 1) == AxiResp.DECERR
 
 
-@cocotb.test
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def strobes_are_honoured(dut):
     """A write changes the bytes it has; half a part of a word is no part."""
     bench = await Bench(dut, 0).start()
@@ -155,7 +155,7 @@ async def strobes_are_honoured(dut):
     assert await bench.get("memory_address") == 0
 
 
-@cocotb.test
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize((("source", "sink"), [(0.0, 0.0), (0.5, 0.5), (0.0, 0.97)]))
 async def counters_count(dut, source, sink):
     """Each equals what was counted at the signals, to the cycle; busy cycles are those of the cycle model, too."""
@@ -186,7 +186,7 @@ async def counters_count(dut, source, sink):
     assert seen["stage0_starved"] and (source > 0 or seen["input_stall"])
 
 
-@cocotb.test
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(share=[0.0, 0.3, 0.8])
 async def other_weights_give_the_other_answers(dut, share):
     """Every memory, there and back, between images that went before and come after; any pauses on all seven channels.
@@ -202,7 +202,7 @@ async def other_weights_give_the_other_answers(dut, share):
         await bench.infer(ANSWERS[name])
 
 
-@cocotb.test
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def the_functions_of_the_c_header_load_the_other_weights(dut):
     bench = await Bench(dut, 0.2).start()
     await bench.infer(ANSWERS["own"])
@@ -215,7 +215,7 @@ async def the_functions_of_the_c_header_load_the_other_weights(dut):
     await bench.load(JOB["parts"]["own"])  # a reset does not, and the next test begins with these
 
 
-@cocotb.test
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def one_memory_alone_can_be_written(dut):
     """Every memory, and a single word at its address, changes what it should and nothing else."""
     bench = await Bench(dut, 0).start()
@@ -244,7 +244,7 @@ async def one_memory_alone_can_be_written(dut):
     await bench.infer(ANSWERS["own"])
 
 
-@cocotb.test
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def nothing_is_written_while_it_is_not_idle(dut):
     """Refused while it runs, and while an image is in flight after the stop; that image and its answers are whole."""
     bench = await Bench(dut, 0).start()

@@ -126,6 +126,11 @@ class OpenRunner(PortsOnlyRunner):
         commands = runner.Verilator._build_command(self)
         return [[argument for argument in commands[0] if argument != "--trace"], *commands[1:]]
 
+    def _set_env_build(self):
+        super()._set_env_build()
+        # Compiling takes far longer than running here.
+        self.env["MAKEFLAGS"] = self.env.get("MAKEFLAGS", "").replace("OPT_FAST=-O3", "OPT_FAST=-O1")
+
 
 def simulator(build, folder):
     """Compile the top of ``build``."""

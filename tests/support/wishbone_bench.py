@@ -82,7 +82,7 @@ async def infer(source, sink, answers):
     assert got == answers
 
 
-@cocotb.test
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def it_says_what_it_is_and_refuses_the_rest(dut):
     """Constants; an error for what is not there, or not this way; strobes."""
     master, _, _ = await start(dut)
@@ -103,7 +103,7 @@ async def it_says_what_it_is_and_refuses_the_rest(dut):
     assert await master.get("memory_address") == 0x11BBCC44
 
 
-@cocotb.test
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def it_loads_other_weights_and_only_while_idle(dut):
     master, source, sink = await start(dut)
     assert not await master.write("memory_data", 0)
@@ -125,7 +125,7 @@ async def it_loads_other_weights_and_only_while_idle(dut):
     assert await master.get("errors") == 0
 
 
-@cocotb.test
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def a_cycle_that_is_given_up_gets_no_answer(dut):
     master, _, _ = await start(dut)
     for port, value in (("cyc_i", 1), ("stb_i", 1), ("we_i", 0), ("sel_i", 15), ("adr_i", 0)):
