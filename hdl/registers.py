@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -76,12 +76,16 @@ class RegisterFile(wiring.Component):
         request = self.request
         read = Signal(WORD)
         forbidden, turned_away, absent = Signal(), Signal(), Signal()
-        reads = [(register, self._words(m, register)) for register in self.registers]
+        reads = {
+            (register.offset >> 2) + word: value
+            for register in self.registers
+            for word, value in enumerate(self._words(m, register))
+        }
+        m.d.comb += read.eq(_chosen(reads, request.address[2:]))
         with m.Switch(request.address[2:]):
-            for register, words in reads:
-                for word, value in enumerate(words):
+            for register in self.registers:
+                for word in range(register.words):
                     with m.Case((register.offset >> 2) + word):
-                        m.d.comb += read.eq(value)
                         if register.access == "ro":
                             m.d.comb += forbidden.eq(request.write)
                         else:
@@ -92,7 +96,7 @@ class RegisterFile(wiring.Component):
         m.d.sync += self.response.valid.eq(request.valid)
         with m.If(request.valid):
             m.d.sync += [
-                self.response.data.eq(Mux(request.write, 0, read)),
+                self.response.data.eq(Mux(request.write | absent, 0, read)),
                 self.response.refused.eq(forbidden | turned_away),
                 self.response.absent.eq(absent),
             ]
@@ -130,3 +134,16 @@ class RegisterFile(wiring.Component):
             ]
         else:
             m.d.comb += port.written.eq(tried)
+
+
+def _chosen(values: dict[int, Any], index: Value) -> Value:
+    """The value of ``index``, and anything where there is none: halves by the highest bit, so a tree of multiplexers
+    with no comparison."""
+    if len(values) <= 1 or not len(index):
+        return Value.cast(next(iter(values.values()), 0))
+    half = 1 << (len(index) - 1)
+    low = {k: value for k, value in values.items() if k < half}
+    high = {k - half: value for k, value in values.items() if k >= half}
+    if not (low and high):
+        return _chosen(low or high, index[:-1])
+    return Mux(index[-1], _chosen(high, index[:-1]), _chosen(low, index[:-1]))
