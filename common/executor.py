@@ -1,7 +1,9 @@
 """Where long work runs: an executor with the interface of ``concurrent.futures``, a pool of processes by default."""
 
+import ctypes
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -10,7 +12,9 @@ from typing import Any
 
 from .errors import UserError
 
-__all__ = ["pool", "processors"]
+__all__ = ["end_with_parent", "pool", "processors"]
+
+_PR_SET_PDEATHSIG = 1
 
 
 def processors() -> int:
@@ -18,6 +22,12 @@ def processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def end_with_parent() -> None:
+    """Have the kernel kill this process when the one that started it ends, however that happens; Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class _Pool(ProcessPoolExecutor):
@@ -48,5 +58,5 @@ def pool(processes: int) -> Iterator[Executor]:
     """
     if processes < 1:
         raise UserError(f"jobs must be a positive integer, not {processes}")
-    with _Pool(processes, mp_context=get_context("spawn")) as executor:
+    with _Pool(processes, mp_context=get_context("spawn"), initializer=end_with_parent) as executor:
         yield executor

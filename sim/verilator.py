@@ -230,7 +230,7 @@ def run_simulator(
             test_dir=folder, results_xml=str(results), seed=seed, log_file=log,
             waves=waves,
         )  # fmt: skip
-    except (RuntimeError, SystemExit, subprocess.CalledProcessError) as error:
+    except (OSError, RuntimeError, SystemExit, subprocess.CalledProcessError) as error:
         raise UserError(f"simulation failed: {_tail(log) or error}") from error
     if "<failure" in results.read_text() or "<error" in results.read_text():
         raise UserError(f"simulation failed: {_tail(log)}")

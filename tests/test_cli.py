@@ -1,5 +1,6 @@
 """The command line as scripts and people use it: keys, exit codes, one clear line for every mistake."""
 
+import contextlib
 import json
 import os
 import signal
@@ -214,6 +215,12 @@ MISTAKES = [
     (["simulate", "BUILD", "--data", "digits", "--images", "-1"], "images must be a positive integer, not -1"),
     (["simulate", "BUILD", "--data", "wide.npz"], "images of wide.npz are 1x16x18"),
     (["simulate", "BUILD", "--data", "digits", "--waves", "x.txt"], "waveform file must end in .vcd or .fst"),
+    (["simulate", "BUILD", "--data", "digits", "--jobs", "0"], "jobs must be a positive integer, not 0"),
+    (
+        ["simulate", "BUILD", "--data", "digits", "--stall", "30", "--stall-pattern", "wave"],
+        "unknown stall pattern 'wave'; known: both, source, sink, burst",
+    ),
+    (["simulate", "BUILD", "--data", "digits", "--stall", "nan"], "stall must be a share in 0..0.99, not nan"),
     (["report", "missing"], "missing is not a BUILD folder"),
     (["report", "BUILD", "--place", "--seeds", "0"], "seeds must be a positive integer, not 0"),
     (["export", "NET", "--format", "pdf", "-o", "e"], "unknown export format 'pdf'; known: qonnx, qcdq, npz, c"),
@@ -427,6 +434,92 @@ def test_a_mismatch_ends_with_3(run, build, tmp_path):
     value = json.loads(out)
     assert not value["bit_exact"] and value["mismatches"] > 0 and value["first_mismatch"]
     assert "RTL and golden model differ" in err
+
+
+def test_stages_of_a_simulation_beside_the_golden_model(run, build, tmp_path):
+    """The keys and the table of an intact build, then of one whose first weight of conv2 is another: exit 3."""
+    from addax.sim import cosim
+
+    arguments = ["simulate", build, "--data", "digits", "--images", "12", "--trace-stages"]
+    names = ["conv1", "pool1", "conv2", "pool2", "fc1", "fc2", "fc3"]
+
+    status, out, _ = run(*arguments, "--stall", "30", "--stall-pattern", "burst", "--json")
+
+    value = json.loads(out)
+    assert (status, value["first_difference"], value["bit_exact"]) == (0, None, True)
+    assert [stage["name"] for stage in value["stages"]] == names
+    assert all(stage["mismatches"] == 0 and stage["first"] is None for stage in value["stages"])
+    assert value["stages"][0]["values"] > 12 * 100 and value["stages"][-1]["values"] == 12 * 10
+    assert 0.2 < value["source_stalls"] < 0.4 and 0.2 < value["sink_stalls"] < 0.4
+
+    original = cosim.prepare
+
+    def tampering(target, *arguments):
+        original(target, *arguments)
+        words = (target / "addax_conv2_weights.mem").read_text().splitlines()
+        inverse = f"{int(words[0], 16) ^ (1 << 4 * len(words[0])) - 1:0{len(words[0])}x}"
+        (target / "addax_conv2_weights.mem").write_text("\n".join([inverse, *words[1:]]) + "\n")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cosim, "prepare", tampering)
+        status, out, err = run(*arguments, "--json")
+        again, table, _ = run(*arguments)
+
+    value = json.loads(out)
+    assert (status, again, value["bit_exact"]) == (3, 3, False)
+    found = {stage["name"]: stage["mismatches"] for stage in value["stages"]}
+    assert (found["conv1"], found["pool1"]) == (0, 0) and found["conv2"] > 0
+    first = value["first_difference"]
+    assert set(first) == {"stage", "image", "y", "x", "channel", "expected", "found"}
+    assert first == {"stage": "conv2", **value["stages"][2]["first"]}
+    place = f"image {first['image']}, pixel ({first['y']}, {first['x']}), channel {first['channel']}"
+    line = f"addax: first difference: stage conv2, {place}: expected {first['expected']}, found {first['found']}"
+    assert line in err.splitlines()
+    assert all(name in table for name in (*names, "different"))
+
+
+@pytest.mark.parametrize("whom", ["group", "main", "killed"])
+def test_no_simulator_outlives_an_interrupt(run, build, tmp_path, whom):
+    """Two simulators at work; Ctrl-C in the terminal, a signal to addax alone, and its sudden death."""
+    assert run("simulate", build, "--data", "digits", "--images", "1")[0] == 0  # compiled, so that simulators start
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    process = subprocess.Popen(
+        [*ADDAX, "simulate", str(build), "--data", "digits", "--stall", "99", "--jobs", "2"],
+        env={**os.environ, "TMPDIR": str(scratch)}, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True, text=True,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 120
+        while len(list(scratch.glob("*/*/ends.mem"))) < 2:
+            assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+            time.sleep(0.1)
+        if whom == "group":
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.send_signal(signal.SIGINT if whom == "main" else signal.SIGKILL)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == (-signal.SIGKILL if whom == "killed" else 130), err
+        if whom != "killed":
+            assert err.strip() == "addax: interrupted"
+            assert list(scratch.iterdir()) == []
+        deadline = time.monotonic() + 20
+        while left := _working_in(scratch):
+            assert time.monotonic() < deadline, left
+            time.sleep(0.1)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _working_in(folder):
+    """Processes whose folder is below ``folder``, or was before it vanished."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cwd"):
+        with contextlib.suppress(OSError):
+            if str(entry.readlink()).startswith(str(folder)):
+                found.append(entry.parent.name)
+    return found
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """Whole networks through Verilator: every score of every test image, stalls, other weights, faults that must show."""
 
 import shutil
+import time
 
 import numpy as np
 import pytest
 from addax.common.errors import UserError
+from addax.common.executor import pool
 from addax.hdl.emit import export_memories, generate, open_build
 from addax.hdl.fold import fold
 from addax.sim.cosim import simulate, simulator_of
@@ -166,6 +168,79 @@ def test_what_cannot_be_simulated_is_said_in_one_line(build_of, digits, lenet, t
         simulate(build, digits.x[:1], waves=tmp_path / "waves.txt")
     with pytest.raises(UserError, match="another input or other scores than the build"):
         simulate(build, digits.x[:1], program=lenet("adder", 16))
+
+
+def test_parts_side_by_side_give_what_one_run_gives(build_of, digits):
+    """Parts of several processes join to the same scores and classes in order; what is timed stays exact."""
+    build = build_of()
+    heard = []
+
+    alone = simulate(build, digits.x, stall=0.9, seed=3)
+    with pool(2) as executor:
+        outcome = simulate(
+            build, digits.x, stall=0.9, seed=3, executor=executor, workers=2, progress=heard.append
+        )  # fmt: skip
+
+    assert (alone.parts, outcome.parts) == (1, 2)
+    assert outcome.bit_exact and outcome.images == 360
+    assert np.array_equal(outcome.classes, alone.classes)
+    assert outcome.cycles_per_image == alone.cycles_per_image == build.schedule.interval
+    assert outcome.cycles_first_image == alone.cycles_first_image == build.schedule.latency
+    assert sum(heard) == 360 and len(heard) > 2, "progress is told of while parts run"
+
+
+def test_an_unstalled_part_times_as_exactly_as_the_whole(build_of, digits):
+    build = build_of()
+    with pool(2) as executor:
+        outcome = simulate(build, np.tile(digits.x, (6, 1, 1, 1)), executor=executor, workers=2)
+
+    assert outcome.parts == 2 and outcome.bit_exact
+    assert (outcome.cycles_first_image, outcome.cycles_per_image) == (build.schedule.latency, build.schedule.interval)
+    assert np.array_equal(outcome.classes, np.tile(outcome.classes[:360], 6))
+
+
+def test_a_difference_in_a_later_part_has_its_own_image(build_of, digits, monkeypatch):
+    """Image numbers of all parts count from the first part on."""
+    from addax.sim import cosim
+
+    build = build_of()
+    original = cosim.answers
+
+    def one_wrong(program, pixels):
+        expected = original(program, pixels)
+        expected[len(expected) - 1, 4] += 1
+        return expected
+
+    monkeypatch.setattr(cosim, "answers", one_wrong)
+    monkeypatch.setitem(build.manifest, "capacity", 8)
+
+    outcome = simulate(build, digits.x[:30])
+
+    assert (outcome.parts, outcome.mismatches, outcome.first_mismatch) == (4, 1, (29, 4))
+
+
+def test_one_failing_part_stops_the_others(build_of, digits, monkeypatch):
+    """A simulator would run for minutes; the other is not there. The error comes at once, and nobody runs on."""
+    from dataclasses import replace
+
+    from addax.sim import cosim
+
+    build = build_of()
+    original = cosim._job
+
+    def breaking(session, name, *arguments, **settings):
+        job = original(session, name, *arguments, **settings)
+        return replace(job, simulator=replace(job.simulator, top="missing")) if name == "part1" else job
+
+    monkeypatch.setattr(cosim, "_job", breaking)
+    begin = time.monotonic()
+    with pool(2) as executor, pytest.raises(UserError, match="missing"):
+        simulate(build, np.tile(digits.x, (4, 1, 1, 1)), stall=0.99, executor=executor, workers=2)
+    assert time.monotonic() - begin < LONG
+
+
+LONG = 60
+"""Seconds; the run that is stopped takes several minutes at a share of 0.99."""
 
 
 def test_the_harness_can_tell_a_hang(build_of, digits, monkeypatch):
