@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from addax.common.errors import UserError
 from addax.hdl.emit import (
+    HARNESS_BEATS,
     expected_beats,
     export_memories,
     generate,
@@ -147,7 +148,7 @@ def test_the_manifest_tells_the_packet_and_the_pixels(seed, built):
     assert (manifest["beats"], manifest["data_in"]) == (height * width, 8 * channels)
     assert (manifest["answers"], manifest["data_out"]) == (build.program.classes + 1, bits)
     assert manifest["packet"]["score"] == {"bits": bits, "signed": True}
-    assert manifest["capacity"] * manifest["beats"] <= 1 << 20 < (manifest["capacity"] + 1) * manifest["beats"]
+    assert manifest["capacity"] * manifest["beats"] <= HARNESS_BEATS < (manifest["capacity"] + 1) * manifest["beats"]
     ports = (build.path / "addax.v").read_text()
     assert f"input [{8 * channels - 1}:0] s_axis_tdata;" in ports
     assert f"output [{bits - 1}:0] m_axis_tdata;" in ports
@@ -685,7 +686,7 @@ def test_more_images_than_the_harness_holds_are_refused_or_fit(tmp_path):
     b.emit(MaxPool(name="pool", source=b.last, size=16, stride=1))
     b.convolution("mult", 2)
     b.requantise(None, scores=True)
-    program, count = b.program(), (1 << 18) // 64**2 + 1
+    program, count = b.program(), HARNESS_BEATS // 64**2 + 1
     stages = tuple(default_stage_plan(stage, pe=1, simd=1, taps=1) for stage in stages_of(program))
     plan = Plan(family="dataflow", device="ecp5-45k", clock_mhz=50.0, fixed_weights=False, stages=stages)
 
