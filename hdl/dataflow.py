@@ -176,7 +176,7 @@ class StageComponent(wiring.Component):
             factors=self.images.factors, constants=self.images.constants,
             shift=stage.requantise.shift if self.images.fixed else None, prefix=self.prefix, residual=stage.residual,
             places=1 if stage.kind == "xnor" else 0,  # a binary array counts: acc = 2 * count - K
-            reload=self.reload,
+            reload=self.reload, scale=build.scale,
         )  # fmt: skip
         return requantiser
 

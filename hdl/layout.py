@@ -68,7 +68,7 @@ def stage_images(build: StageBuild, *, fixed: bool, prefix: str = "addax") -> St
         op = stage.requantise
         multiplier = _array_sign(stage.kind) * op.multiplier
         offset = op.offset - _taps(build) * op.multiplier
-        layout = Factors(offset=stage.offset, units=build.plan.requantisers)
+        layout = Factors(offset=stage.offset, units=build.plan.requantisers, scale=build.scale)
         beats = zip(
             multiplier.reshape(-1, layout.units).tolist(), offset.reshape(-1, layout.units).tolist(), strict=True
         )
@@ -118,7 +118,7 @@ def stage_tensors(build: StageBuild, images: StageImages) -> StageTensors:
     if images.pad is not None:
         pad = _unpacked(images.pad.words, stage.x, build.x_count).reshape(-1)
     if images.factors is not None and stage.offset is not None:
-        layout = Factors(offset=stage.offset, units=build.plan.requantisers)
+        layout = Factors(offset=stage.offset, units=build.plan.requantisers, scale=build.scale)
         beats = [layout.unpack(word) for word in images.factors.words]
         multiplier, offset = (np.array([beat[k] for beat in beats], np.int64).reshape(-1) for k in (0, 1))
         multiplier = _array_sign(stage.kind) * multiplier
@@ -138,7 +138,8 @@ def stage_tensors(build: StageBuild, images: StageImages) -> StageTensors:
 
 
 def _constants(build: StageBuild) -> Constants:
-    return Constants(result=build.stage.y, residual=build.stage.residual is not None)
+    joined = build.stage.residual is not None
+    return Constants(result=build.stage.y, residual=build.scale.residual if joined else None)
 
 
 def _taps(build: StageBuild) -> int:

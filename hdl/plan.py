@@ -17,7 +17,8 @@ from .fabric import fabric_named
 from .kernels import STRUCTURES
 from .lanes import ArrayShape, Reduce
 from .memory import ROMS
-from .requantise import requantise_latency
+from .requantise import Scale
+from .scale import SCALES
 from .stages import PIXELS, Stage, stages_of
 from .threshold import LATENCY as THRESHOLD_LATENCY
 from .threshold import Levels
@@ -53,6 +54,7 @@ class StagePlan:
     memory : of its weights: ``auto``, as synthesis likes, or ``block``, block RAM however few words there are
     residual : beats of the queue in which a residual waits, each as wide as those of the stage it comes from; 0
         without one
+    scale : how its requantisers multiply, see `scale.SCALES`; ``dsp`` where there are none
     """
 
     name: str
@@ -67,6 +69,7 @@ class StagePlan:
     blocks: int = 1
     residual: int = 0
     memory: str = "auto"
+    scale: str = "dsp"
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
@@ -75,8 +78,10 @@ class StagePlan:
             raise ValueError(f"structure of stage {self.name!r} must be text, not {self.structure!r}")
         if self.memory not in ROMS:
             raise ValueError(f"memory of stage {self.name!r} must be one of {', '.join(ROMS)}, not {self.memory!r}")
+        if self.scale not in SCALES:
+            raise ValueError(f"scale of stage {self.name!r} must be one of {', '.join(SCALES)}, not {self.scale!r}")
         for key, value in asdict(self).items():
-            if key in ("name", "structure", "memory"):
+            if key in ("name", "structure", "memory", "scale"):
                 continue
             least = 0 if key == "residual" else 1
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
@@ -256,7 +261,12 @@ class StageBuild:
             return latency + THRESHOLD_LATENCY
         if self.stage.requantise is None:
             return latency
-        return latency + requantise_latency(residual=self.stage.residual is not None)
+        return latency + self.scale.latency(residual=self.stage.residual is not None)
+
+    @property
+    def scale(self) -> Scale:
+        """How its requantisers multiply."""
+        return Scale(how=self.plan.scale, terms=self.stage.terms)
 
     @property
     def residual_gather(self) -> int:
@@ -304,6 +314,12 @@ class StageBuild:
         least = -(-(self.group_beats + self.gather - 1) // self.gather)
         if plan.queue < least:
             raise ValueError(f"queue of {name!r} must hold a group, {least} beats, not {plan.queue}")
+        if plan.scale != "dsp" and stage.requantise is None:
+            raise ValueError(f"stage {name!r} does not requantise, so it has no scale {plan.scale!r}")
+        if plan.scale == "pow2" and not stage.terms:
+            raise ValueError(
+                f"scale pow2 of {name!r} needs factors of few powers of two; quantise with --terms for that"
+            )
         if (stage.residual is not None) != (plan.residual > 0):
             wanted = "at least 1 beat" if stage.residual is not None else "0 beats, it has none"
             raise ValueError(f"residual of {name!r} must be {wanted}, not {plan.residual}")
@@ -366,7 +382,7 @@ def default_stage_plan(stage: Stage, *, pe: int, simd: int, taps: int, lines: in
     draft = StagePlan(
         name=stage.name, pe=pe, simd=simd, taps=taps, lines=lines, blocks=blocks, requantisers=units,
         rows=ring_rows(stage.window[0], stage.stride, row_cycles, lines), queue=1,
-        residual=0 if stage.residual is None else 1,
+        residual=0 if stage.residual is None else 1, scale="pow2" if stage.terms else "dsp",
     )  # fmt: skip
     return replace(draft, queue=queue_depth(StageBuild(stage=stage, plan=draft), pause=0))
 

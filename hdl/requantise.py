@@ -12,18 +12,41 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..quant.formats import Format, unsigned
-from ..quant.formats import signed as number_format
 from ..quant.program import MAX_SHIFT, MULTIPLIER_BITS, RESIDUAL_MULTIPLIER_BITS
 from .memory import Image, Rom, Table
 from .reload import Reload, port_of
+from .scale import Factor
 
-__all__ = ["Constants", "Factors", "Requantiser", "requantise_latency"]
+__all__ = ["Constants", "Factors", "Requantiser", "Scale"]
 
 
-def requantise_latency(*, residual: bool) -> int:
-    """Cycles from ``done`` of the array to the first ``valid``: capture, operands, product, offset, shift, clamp; a
-    residual takes one more, to be added."""
-    return 7 if residual else 6
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How requantisers multiply.
+
+    Attributes
+    ----------
+    how : one of `scale.SCALES`
+    terms : of factors of ``pow2``
+    """
+
+    how: str = "dsp"
+    terms: int = 0
+
+    @property
+    def multiplier(self) -> Factor:
+        """M."""
+        return Factor(scale=self.how, bits=MULTIPLIER_BITS, terms=self.terms)
+
+    @property
+    def residual(self) -> Factor:
+        """R."""
+        return Factor(scale=self.how, bits=RESIDUAL_MULTIPLIER_BITS, terms=self.terms)
+
+    def latency(self, *, residual: bool) -> int:
+        """Cycles from ``done`` of the array to the first ``valid``: capture, operands, ranks of the product, offset, shift,
+        clamp; a residual takes one more, to be added."""
+        return 5 + self.multiplier.latency + residual
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,26 +55,28 @@ class Factors:
 
     offset: Format
     units: int
+    scale: Scale = Scale()
 
     @property
     def width(self) -> int:
         """Bits of a word."""
-        return self.units * (MULTIPLIER_BITS + self.offset.bits)
+        return self.units * (self.scale.multiplier.width + self.offset.bits)
 
     def pack(self, multipliers: list[int], offsets: list[int]) -> int:
         """One word."""
         word = 0
         for m, b in zip(reversed(multipliers), reversed(offsets), strict=True):
             word = word << self.offset.bits | self.offset.encode(b)
-            word = word << MULTIPLIER_BITS | number_format(MULTIPLIER_BITS).encode(m)
+            word = word << self.scale.multiplier.width | self.scale.multiplier.encode(m)
         return word
 
     def unpack(self, word: int) -> tuple[list[int], list[int]]:
         """M and B of all units."""
         multipliers, offsets = [], []
+        factor = self.scale.multiplier
         for _ in range(self.units):
-            multipliers.append(number_format(MULTIPLIER_BITS).decode(word & ((1 << MULTIPLIER_BITS) - 1)))
-            word >>= MULTIPLIER_BITS
+            multipliers.append(factor.decode(word & ((1 << factor.width) - 1)))
+            word >>= factor.width
             offsets.append(self.offset.decode(word & ((1 << self.offset.bits) - 1)))
             word >>= self.offset.bits
         return multipliers, offsets
@@ -59,17 +84,22 @@ class Factors:
 
 @dataclass(frozen=True, kw_only=True)
 class Constants:
-    """Layout of the word of S, lo, hi and, where a residual joins, R, S lowest."""
+    """Layout of the word of S, lo, hi and, where a residual joins, R, S lowest.
+
+    Attributes
+    ----------
+    residual : how R is stored, None where none joins
+    """
 
     result: Format
-    residual: bool = False
+    residual: Factor | None = None
 
     SHIFT_BITS = MAX_SHIFT.bit_length()
 
     @property
     def width(self) -> int:
         """Bits of the word."""
-        return self._factor_at + (RESIDUAL_MULTIPLIER_BITS if self.residual else 0)
+        return self._factor_at + (self.residual.width if self.residual else 0)
 
     @property
     def _factor_at(self) -> int:
@@ -82,14 +112,12 @@ class Constants:
             | self.result.encode(lo) << self.SHIFT_BITS
             | (self.result.encode(hi) << (self.SHIFT_BITS + self.result.bits))
         )
-        return (
-            word | number_format(RESIDUAL_MULTIPLIER_BITS).encode(factor) << self._factor_at if self.residual else word
-        )
+        return word | self.residual.encode(factor) << self._factor_at if self.residual else word
 
     def unpack(self, word: int) -> tuple[int, int, int, int]:
         """S, lo, hi and R; 0 for R where no residual joins."""
         bits, places = self.result.bits, word & ((1 << self.SHIFT_BITS) - 1)
-        factor = number_format(RESIDUAL_MULTIPLIER_BITS).decode(word >> self._factor_at) if self.residual else 0
+        factor = self.residual.decode(word >> self._factor_at) if self.residual else 0
         word >>= self.SHIFT_BITS
         lo, hi = word & ((1 << bits) - 1), word >> bits & ((1 << bits) - 1)
         return places, self.result.decode(lo), self.result.decode(hi), factor
@@ -111,6 +139,7 @@ class Requantiser(wiring.Component):
     Parameters
     ----------
     residual : format of the residual, or None
+    scale : how it multiplies
     factors, constants : contents of the memories, laid out as `Factors` and `Constants` say
     shift : S where it is fixed in the RTL, None where it is data
     places : ``acc`` is a sum times two to the power of so many
@@ -120,7 +149,7 @@ class Requantiser(wiring.Component):
     def __init__(
         self, *, pe: int, units: int, total: Format, offset: Format, result: Format, factors: Image, constants: Image,
         shift: int | None, prefix: str | None, places: int = 0, residual: Format | None = None,
-        reload: Reload | None = None,
+        reload: Reload | None = None, scale: Scale = Scale(),
     ):  # fmt: skip
         if units < 1 or pe % units:
             raise ValueError(f"units must divide {pe} rows, not be {units}")
@@ -136,6 +165,7 @@ class Requantiser(wiring.Component):
         self.places = places
         self.residual = residual
         self.reload = reload
+        self.scale = scale
         joining = {} if residual is None else {"r": In(units * residual.bits), "taking": Out(1)}
         super().__init__(
             {
@@ -151,36 +181,35 @@ class Requantiser(wiring.Component):
         m = Module()
         held, taking, valid = hold_in_turn(
             m, self.sums, self.done, beats=self.pe // self.units, width=self.units * self.total.bits,
-            latency=requantise_latency(residual=self.residual is not None),
+            latency=self.scale.latency(residual=self.residual is not None),
         )  # fmt: skip
         m.d.comb += self.valid.eq(valid)
         if self.residual is not None:
             m.d.comb += self.taking.eq(taking)
         word = self._next_factors(m, taking)
         shift, lo, hi, residual_factor = self._constants(m)
-        layout = Factors(offset=self.offset, units=self.units)
+        layout = Factors(offset=self.offset, units=self.units, scale=self.scale)
+        multiplier = self.scale.multiplier
         pair = layout.width // self.units
         for unit in range(self.units):
             acc = held.word_select(unit, self.total.bits)
             acc = Cat(Const(0, self.places), acc) if self.places else acc
             acc = acc.as_signed() if self.total.signed else acc
             # M and B come out of block RAM, which takes half a cycle: they get a register before the multiplier.
-            factor = Signal(signed(MULTIPLIER_BITS), name=f"factor{unit}")
+            factor = Signal(multiplier.width, name=f"factor{unit}")
             operand = Signal(acc.shape(), name=f"operand{unit}")
             early_offset = Signal(signed(self.offset.bits), name=f"early_offset{unit}")
             mine = word.word_select(unit, pair)
-            product = Signal(signed(len(acc) + MULTIPLIER_BITS + 1), name=f"product{unit}")
-            offset = Signal(signed(self.offset.bits), name=f"offset{unit}")
+            m.d.sync += [
+                factor.eq(mine[: multiplier.width]), operand.eq(acc), early_offset.eq(mine[multiplier.width :]),
+            ]  # fmt: skip
+            product = multiplier.product(m, operand, factor, name=f"product{unit}")
+            offset = _later(m, early_offset, multiplier.latency, name=f"offset{unit}")
             wide = Signal(signed(self.offset.bits + 1), name=f"wide{unit}")
             joined = wide if self.residual is None else self._joined(m, unit, wide, residual_factor)
             shifted = Signal(signed(len(joined)), name=f"shifted{unit}")
             y = Signal(self.result.bits, name=f"y{unit}")
             m.d.sync += [
-                factor.eq(mine[:MULTIPLIER_BITS]),
-                operand.eq(acc),
-                early_offset.eq(mine[MULTIPLIER_BITS:]),
-                product.eq(operand * factor),
-                offset.eq(early_offset),
                 wide.eq(product + offset),
                 shifted.eq(joined >> shift),
                 y.eq(Mux(shifted < lo, lo, Mux(shifted > hi, hi, shifted))),
@@ -189,17 +218,17 @@ class Requantiser(wiring.Component):
         return m
 
     def _joined(self, m: Module, unit: int, wide: Value, factor: Value) -> Value:
-        """``wide`` with the residual's part, which took the same way: operand, product, one rank to wait, sum."""
+        """``wide`` with the residual's part, which took the same way: operand, product, ranks to wait, sum."""
         assert self.residual is not None
-        fmt = self.residual
+        fmt, residual = self.residual, self.scale.residual
         raw = self.r.word_select(unit, fmt.bits)
         operand = Signal(signed(fmt.bits) if fmt.signed else fmt.bits, name=f"residual{unit}")
-        product = Signal(signed(fmt.bits + RESIDUAL_MULTIPLIER_BITS + 1), name=f"residual_product{unit}")
-        waiting = Signal.like(product, name=f"residual_waiting{unit}")
+        m.d.sync += operand.eq(raw)
+        product = residual.product(m, operand, factor, name=f"residual_product{unit}")
+        ranks = self.scale.multiplier.latency + 1 - residual.latency
+        waiting = _later(m, product, ranks, name=f"residual_waiting{unit}")
         joined = Signal(signed(max(len(product), len(wide)) + 1), name=f"joined{unit}")
-        m.d.sync += [
-            operand.eq(raw), product.eq(operand * factor), waiting.eq(product), joined.eq(wide + waiting),
-        ]  # fmt: skip
+        m.d.sync += joined.eq(wide + waiting)
         return joined
 
     def _next_factors(self, m: Module, take: Value) -> Value:
@@ -215,8 +244,17 @@ class Requantiser(wiring.Component):
         if self.result.signed:
             lo, hi = lo.as_signed(), hi.as_signed()
         shift = table.data[:low] if self.shift is None else Const(self.shift, low)
-        factor = Const(0) if self.residual is None else table.data[low + 2 * bits :].as_signed()
+        factor = Const(0) if self.residual is None else table.data[low + 2 * bits :]
         return shift, lo, hi, factor
+
+
+def _later(m: Module, value: Value, ranks: int, *, name: str) -> Value:
+    """``value`` so many cycles later."""
+    for rank in range(ranks):
+        kept = Signal(value.shape(), name=f"{name}_{rank}" if ranks > 1 else name)
+        m.d.sync += kept.eq(value)
+        value = kept
+    return value
 
 
 def hold_in_turn(

@@ -54,7 +54,7 @@ class Stage:
 
     SHAPE = (
         "name", "kind", "reads", "x", "source", "result", "groups", "window", "stride", "padding", "weight_format",
-        "total", "residual", "offset", "levels", "y",
+        "total", "residual", "offset", "terms", "levels", "y",
     )  # fmt: skip
     """What the RTL of a reloadable build depends on; the rest is data."""
 
@@ -80,6 +80,11 @@ class Stage:
     offset: Format | None
     levels: int
     y: Format
+
+    @property
+    def terms(self) -> int:
+        """Most powers of two in a factor of its requantise; 0: any."""
+        return 0 if self.requantise is None else self.requantise.terms
 
     @property
     def macs(self) -> int:

@@ -5,7 +5,8 @@ import random
 
 import pytest
 from addax.hdl.memory import Image
-from addax.hdl.requantise import Constants, Factors, Requantiser, requantise_latency
+from addax.hdl.requantise import Constants, Factors, Requantiser, Scale
+from addax.hdl.scale import Factor
 from addax.quant.formats import Format, signed, unsigned
 from amaranth.sim import Simulator
 from hypothesis import given
@@ -16,7 +17,8 @@ BOUND = 32767
 TOTALS = st.builds(Format, bits=st.integers(2, 40), signed=st.booleans())
 RESULTS = st.builds(Format, bits=st.integers(1, 32), signed=st.booleans()).filter(lambda f: f.bits > f.signed)
 
-LATENCY = requantise_latency(residual=False)
+SCALES = [Scale(), Scale(how="lut"), *(Scale(how="pow2", terms=terms) for terms in (1, 2, 3, 5))]
+"""A product in one rank, rows in two; shifted operands in one rank, and one more where four do not suffice."""
 
 
 def invent(rng, lo, hi, count, style):
@@ -39,17 +41,25 @@ def unpacked(word, fmt, count):
     return [v - (1 << fmt.bits) if fmt.signed and v >> (fmt.bits - 1) else v for v in values]
 
 
-def requantiser(total, result, *, pe, units, multipliers, offsets, shift, lo, hi, fixed=False):
+def few_powers(rng, terms, bits=16):
+    """A sum of at most so many signed powers of two that a factor of so many bits can be."""
+    bound = (1 << (bits - 1)) - 1
+    while abs(value := sum(rng.choice([1, -1]) << rng.randrange(bits) for _ in range(rng.randint(0, terms)))) > bound:
+        pass
+    return value
+
+
+def requantiser(total, result, *, pe, units, multipliers, offsets, shift, lo, hi, fixed=False, scale=SCALES[0]):
     """A Requantiser whose memories hold a factor per channel, and the same offset format as a Program would give."""
     offset = signed(min(total.bits + 16, 63))
-    layout = Factors(offset=offset, units=units)
+    layout = Factors(offset=offset, units=units, scale=scale)
     words = [layout.pack(multipliers[k : k + units], offsets[k : k + units]) for k in range(0, len(multipliers), units)]
     constants = Constants(result=result)
     return Requantiser(
         pe=pe, units=units, total=total, offset=offset, result=result,
         factors=Image(name="f", width=layout.width, words=tuple(words)),
         constants=Image(name="c", width=constants.width, words=(constants.pack(0 if fixed else shift, lo, hi),)),
-        shift=shift if fixed else None, prefix=None,
+        shift=shift if fixed else None, prefix=None, scale=scale,
     )  # fmt: skip
 
 
@@ -72,7 +82,7 @@ def run_requantiser(dut, groups, gaps, rng):
                 await step(0, rng.getrandbits(len(dut.sums)))
             given.append(cycle)
             await step(1, sums)
-        for _ in range(dut.pe // dut.units + LATENCY + 4):
+        for _ in range(dut.pe // dut.units + dut.scale.latency(residual=False) + 4):
             await step(0, rng.getrandbits(len(dut.sums)))
 
     sim = Simulator(dut)
@@ -82,17 +92,20 @@ def run_requantiser(dut, groups, gaps, rng):
     return given, beats
 
 
-def check(total, result, *, pe, units, rounds, shift, lo, hi, fixed, styles, slack, seed):
+def check(total, result, *, pe, units, rounds, shift, lo, hi, fixed, styles, slack, seed, scale):
     """``rounds`` times all channels, in groups of ``pe`` that come ``pe / units`` cycles apart or a little more."""
     rng = random.Random(seed)
     channels = pe * rng.randint(1, 3)
     offset = signed(min(total.bits + 16, 63))
     multipliers = invent(rng, -BOUND, BOUND, channels, styles[0])
+    if scale.terms:
+        multipliers = [few_powers(rng, scale.terms) for _ in range(channels)]
     offsets = invent(rng, offset.lo, offset.hi, channels, styles[1])
     dut = requantiser(
         total, result, pe=pe, units=units, multipliers=multipliers, offsets=offsets, shift=shift, lo=lo, hi=hi,
-        fixed=fixed,
+        fixed=fixed, scale=scale,
     )  # fmt: skip
+    latency = scale.latency(residual=False)
     groups, expected, gaps = [], [], []
     for _ in range(rounds):
         for first in range(0, channels, pe):
@@ -107,7 +120,7 @@ def check(total, result, *, pe, units, rounds, shift, lo, hi, fixed, styles, sla
     done, beats = run_requantiser(dut, groups, gaps, rng)
 
     assert [value for _, y in beats for value in unpacked(y, result, units)] == expected
-    assert [cycle for cycle, _ in beats] == [d + LATENCY + k for d in done for k in range(pe // units)]
+    assert [cycle for cycle, _ in beats] == [d + latency + k for d in done for k in range(pe // units)]
 
 
 @st.composite
@@ -120,6 +133,7 @@ def cases(draw):
         "shift": draw(st.sampled_from([0, 31]) | st.integers(0, 31)), "lo": min(ends), "hi": max(ends),
         "styles": draw(st.tuples(*[st.sampled_from(["lo", "hi", "ends", "any"])] * 3)),
         "slack": draw(st.sampled_from([0, 0, 3])), "seed": draw(st.integers(0, 999)),
+        "scale": draw(st.sampled_from(SCALES)),
     }  # fmt: skip
 
 
@@ -145,6 +159,7 @@ def test_many_more_requantisers(seed):
         Format(bits=rng.randint(2, 46), signed=rng.random() < 0.5), result, pe=units * rng.randint(1, 6), units=units,
         rounds=rng.randint(1, 5), shift=rng.randint(0, 31), lo=ends[0], hi=ends[1], fixed=rng.random() < 0.5,
         styles=[rng.choice(["lo", "hi", "ends", "any"]) for _ in range(3)], slack=rng.choice([0, 0, 4]), seed=seed,
+        scale=rng.choice(SCALES),
     )  # fmt: skip
 
 
@@ -237,3 +252,31 @@ def test_a_shift_outside_its_bits_is_refused(shift):
 def test_unequal_numbers_of_factors_are_refused():
     with pytest.raises(ValueError, match="is shorter than"):
         Factors(offset=signed(24), units=2).pack([1, 2], [0])
+
+
+@pytest.mark.parametrize("bits", [16, 32])
+@pytest.mark.parametrize("terms", [1, 2, 4])
+def test_factors_of_few_powers_of_two_can_be_read_back(bits, terms):
+    """Zero and the ends among them: these have fewer digits than the word has room for."""
+    factor, rng = Factor(scale="pow2", bits=bits, terms=terms), random.Random(terms)
+    values = [0, 1, -1, 1 << (bits - 2), *(few_powers(rng, terms, bits) for _ in range(200))]
+
+    words = [factor.encode(value) for value in values]
+
+    assert max(words) < 1 << factor.width
+    assert [factor.decode(word) for word in words] == values
+
+
+def test_a_factor_of_more_powers_of_two_is_refused():
+    """It would lose its lowest digits."""
+    with pytest.raises(ValueError, match="factor 5 is no sum of 1 signed powers of two"):
+        Factor(scale="pow2", bits=16, terms=1).encode(5)
+
+
+@pytest.mark.parametrize("scale, terms, want", [
+    ("other", 0, "scale must be one of dsp, lut, pow2, not 'other'"),
+    ("pow2", 0, "scale pow2 is for factors that are sums of a given number of powers of two"),
+])  # fmt: skip
+def test_ways_to_multiply_that_there_are_not(scale, terms, want):
+    with pytest.raises(ValueError, match=want):
+        Factor(scale=scale, bits=16, terms=terms)

@@ -344,7 +344,7 @@ def random_residual(seed):
         channels = b.shape()[0]
         groups = choose(*(g for g in range(1, channels + 1) if channels % g == outputs % g == 0))
         b.convolution(kernel, outputs, size, stride, size // 2, int(rng.integers(1, 5)), groups)
-        b.rescale(result, residual=join)
+        b.rescale(result, residual=join, terms=(0, 0, 1, 2)[seed % 4])
         return b.last
 
     if rng.random() < 0.5:
@@ -372,7 +372,7 @@ LANES = {"adder": ["2a", "1c1a", "carry"], "mult": ["booth", "rows", "star"], "x
 
 def random_plan(program, seed, *, fixed_weights=False, fabric="generic", structures=False):
     """Any legal fold of every stage, not a good one; with ``structures``, any lanes, too."""
-    rng = np.random.default_rng(seed)
+    rng, scales = np.random.default_rng(seed), np.random.default_rng([seed, 1])
 
     def divisor(n):
         return int(rng.choice([k for k in range(1, n + 1) if n % k == 0]))
@@ -392,6 +392,8 @@ def random_plan(program, seed, *, fixed_weights=False, fabric="generic", structu
         plan = default_stage_plan(stage, **fold)
         if structures and stage.weight is not None:
             plan = replace(plan, structure=str(rng.choice(LANES[stage.kind])))
+        if stage.requantise is not None and scales.random() < 0.3:
+            plan = replace(plan, scale=str(scales.choice(["dsp", "lut"])))
         stages.append(StageBuild(stage=stage, plan=plan, fabric=fabric))
     image = program.input.shape[1] * program.input.shape[2]
     pixels = divisor(image) if rng.random() < 0.4 else 1
