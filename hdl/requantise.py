@@ -44,8 +44,8 @@ class Scale:
         return Factor(scale=self.how, bits=RESIDUAL_MULTIPLIER_BITS, terms=self.terms)
 
     def latency(self, *, residual: bool) -> int:
-        """Cycles from ``done`` of the array to the first ``valid``: capture, operands, ranks of the product, offset, shift,
-        clamp; a residual takes one more, to be added."""
+        """Cycles from ``done`` of the array to the first ``valid``: capture, operands, ranks of the product, offset,
+        shift, clamp; a residual takes one more, to be added."""
         return 5 + self.multiplier.latency + residual
 
 

@@ -38,6 +38,7 @@ from .program import (
     Threshold,
     Upsample,
 )  # fmt: skip
+from .regrid import requantised_once
 from .scheme import Scheme
 from .torch_moves import interpolate_factor, shuffle_factor, upsample_factor
 
@@ -212,6 +213,9 @@ class _Lowering(Assembly):
                 case _:
                     raise UserError(f"unsupported {node.op} {node.target!r} in the network")
         try:
+            formats = {name: fmt for name, (_, fmt) in self.inferred.items()}
+            ordered = requantised_once(list(self.ops.values()), self.steps, formats, terms=self.terms)
+            self.ops = {op.name: op for op in ordered}
             return self.assembled({**metadata, ORIGINS: json.dumps(self.origins, sort_keys=True)})
         except ValueError as error:
             raise UserError(f"the network does not make a program: {error}") from error

@@ -11,9 +11,10 @@ from math import lcm
 import numpy as np
 import pytest
 from addax.common.errors import UserError
+from addax.hdl.choices import structural_cost
 from addax.hdl.dataflow import Pipeline
 from addax.hdl.emit import expected_beats, pack_pixels
-from addax.hdl.fold import DEFAULT_LANES, fold, structural_cost
+from addax.hdl.fold import DEFAULT_LANES, fold
 from addax.hdl.plan import StageBuild, bind, default_stage_plan
 from addax.hdl.schedule import schedule
 from addax.hdl.stages import stages_of
