@@ -5,7 +5,7 @@ import json
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -296,19 +296,28 @@ def export(source: Path, fmt: str, weights: Path | None, out: Path, as_json: boo
     help="Of the lanes: generic, or device, with the device's carry cells.",
 )
 @click.option("--memory", default="auto", show_default=True, help="Of weights: auto, as synthesis likes, or block RAM.")
+@click.option(
+    "--requantise",
+    "scale",
+    default="auto",
+    show_default=True,
+    help="dsp: multipliers as synthesis likes; lut: in lookup tables; pow2: by shifting, after quantize --terms.",
+)
 @click.option("--control", default="none", show_default=True, help="Registers behind a bus: axi-lite or wishbone.")
 @click.option("--prefix", default="addax", show_default=True, help="Of all Verilog modules.")
 @click.option("-o", "--out", type=_PATH, required=True, help="BUILD folder to write.")
 def generate(
     program: Path, arch: str, device_name: str, lanes: int | None, fps: float | None, plan_file: Path | None,
-    clock: float, fixed_weights: bool, form: str, memory: str, control: str, prefix: str,
+    clock: float, fixed_weights: bool, form: str, memory: str, scale: str, control: str, prefix: str,
     out: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Make Verilog, memory files and a test bench of a Program."""
+    from .hdl.choices import alternatives
     from .hdl.emit import generate, sample_vectors
     from .hdl.fold import fold
     from .hdl.memory import ROMS
-    from .hdl.plan import CONTROLS, FAMILIES, Plan
+    from .hdl.plan import CONTROLS, FAMILIES, Plan, bind
+    from .hdl.scale import SCALES
     from .quant.archive import load_program
     from .reports.devices import device
 
@@ -322,7 +331,11 @@ def generate(
         raise UserError(f"unknown control {control!r}; known: {', '.join(CONTROLS)}")
     if memory not in ROMS:
         raise UserError(f"unknown memory {memory!r}; known: {', '.join(ROMS)}")
+    if scale not in ("auto", *SCALES):
+        raise UserError(f"unknown requantise {scale!r}; known: auto, {', '.join(SCALES)}")
     if plan_file is not None:
+        if scale != "auto":
+            raise UserError("a plan already says how each stage multiplies (scale); leave --requantise out")
         if memory != "auto":
             raise UserError("a plan already says the memory of each stage; leave --memory out")
         if lanes is not None or fps is not None:
@@ -339,11 +352,18 @@ def generate(
         plan = fold(
             loaded, device=target.name, clock_mhz=clock, lanes=lanes, fps=fps, fixed_weights=fixed_weights,
             fabric=target.fabric if form == "device" else "generic", memory=memory,
+            scale=scale,
         )  # fmt: skip
         plan = replace(plan, control=control)
     with steps("generating"):
         build = generate(loaded, plan, out, vectors=sample_vectors(loaded), prefix=prefix)
     timing = build.schedule
+    choices = {
+        stage.stage.name: {
+            name: None if found is None else found.to_json() for name, found in alternatives(stage).items()
+        }
+        for stage in bind(loaded, plan)
+    }
     value = {
         "build": str(out),
         "device": plan.device,
@@ -353,6 +373,7 @@ def generate(
         "images_per_second": plan.clock_mhz * 1e6 / timing.interval,
         "bottleneck": timing.bottleneck.name,
         "plan": plan.to_json(),
+        "alternatives": choices,
     }
 
     def text(console: Console) -> None:
@@ -366,6 +387,7 @@ def generate(
             cells = (*(getattr(stage, key) for key in shown), times.lanes, times.interval)
             table.add_row(stage.name, *(f"{cell:,}" for cell in cells))
         console.print(table)
+        console.print(_choices_table(choices))
         if plan.pixels > 1:
             console.print(f"{plan.pixels} pixels per beat of the input")
 
@@ -575,6 +597,17 @@ def kernels(
             console.print("cells are not counted: add --synth")
 
     _show(rows, as_json, text)
+
+
+def _choices_table(choices: Mapping[str, Mapping[str, dict[str, int] | None]]) -> Table:
+    """Cycles and cost of every stage as it is, and of the next folds that are slower or faster."""
+    table = Table(title="Folds: cycles per image, lookup tables (roughly)")
+    for column in ("stage", "chosen", "a slower one", "a faster one"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    for name, found in choices.items():
+        offers = (found[key] for key in ("chosen", "slower", "faster"))
+        table.add_row(name, *("" if o is None else f"{o['cycles']:,}  {o['cost']:>6,}" for o in offers))
+    return table
 
 
 _FOLD_COLUMNS = {

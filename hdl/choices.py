@@ -132,11 +132,15 @@ class Alternative:
     lanes: int
     cost: float
 
+    def to_json(self) -> dict[str, int]:
+        """Plain values: what of the plan is fold, then the rest."""
+        fold = {key: getattr(self.plan, key) for key in ("pe", "simd", "taps", "lines", "blocks")}
+        return {**fold, "lanes": self.lanes, "cycles": self.cycles, "cost": round(self.cost)}
 
-def alternatives(
-    build: StageBuild, cost: Cost = structural_cost
-) -> tuple[Alternative, Alternative | None, Alternative | None]:
-    """The fold of ``build``, the next slower one that costs less, and the next faster one; None where there is none."""
+
+def alternatives(build: StageBuild, cost: Cost = structural_cost) -> dict[str, Alternative | None]:
+    """The fold of ``build`` (``chosen``), the next ``slower`` one that costs less, and the next ``faster`` one; None
+    where there is none."""
     own = Alternative(plan=build.plan, cycles=build.interval, lanes=build.lanes, cost=cost(build))
     slower = faster = None
     for option, price in sorted(options_of(build.stage, cost), key=lambda o: o.build.interval):
@@ -145,7 +149,7 @@ def alternatives(
             faster = found
         if found.cycles > own.cycles and found.cost < own.cost and slower is None:
             slower = found
-    return own, slower, faster
+    return {"chosen": own, "slower": slower, "faster": faster}
 
 
 def divisors(n: int) -> list[int]:

@@ -178,6 +178,10 @@ class _Space:
             plan = replace(plan, memory=self.memory)
         if self.scale != "auto" and build.stage.requantise is not None:
             plan = replace(plan, scale=self.scale)
+            try:
+                replace(build, plan=plan).check_scale()
+            except ValueError as error:
+                raise UserError(str(error)) from error
         return plan
 
     def _fewest(self, interval: int) -> int:

@@ -314,15 +314,20 @@ class StageBuild:
         least = -(-(self.group_beats + self.gather - 1) // self.gather)
         if plan.queue < least:
             raise ValueError(f"queue of {name!r} must hold a group, {least} beats, not {plan.queue}")
-        if plan.scale != "dsp" and stage.requantise is None:
-            raise ValueError(f"stage {name!r} does not requantise, so it has no scale {plan.scale!r}")
-        if plan.scale == "pow2" and not stage.terms:
-            raise ValueError(
-                f"scale pow2 of {name!r} needs factors of few powers of two; quantise with --terms for that"
-            )
+        self.check_scale()
         if (stage.residual is not None) != (plan.residual > 0):
             wanted = "at least 1 beat" if stage.residual is not None else "0 beats, it has none"
             raise ValueError(f"residual of {name!r} must be {wanted}, not {plan.residual}")
+
+    def check_scale(self) -> None:
+        """Raise ``ValueError`` when its requantisers cannot multiply as the plan says."""
+        name, how = self.stage.name, self.plan.scale
+        if how != "dsp" and self.stage.requantise is None:
+            raise ValueError(f"stage {name!r} does not requantise, so it has no scale {how!r}")
+        if how == "pow2" and not self.stage.terms:
+            raise ValueError(
+                f"scale pow2 of {name!r} needs factors of few powers of two; quantise with --terms for that"
+            )
 
     def _check_lanes(self) -> None:
         name, stage, plan = self.stage.name, self.stage, self.plan

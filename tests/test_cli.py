@@ -203,6 +203,8 @@ MISTAKES = [
     (["generate", "NET", "--plan", "missing.json", "-o", "b"], "cannot read plan missing.json"),
     (["generate", "NET", "--plan", "wide.npz", "-o", "b"], "wide.npz is not a plan"),
     (["generate", "NET", "--control", "apb", "-o", "b"], "unknown control 'apb'; known: none, axi-lite, wishbone"),
+    (["generate", "NET", "--requantise", "csd", "-o", "b"], "unknown requantise 'csd'; known: auto, dsp, lut, pow2"),
+    (["generate", "NET", "--requantise", "pow2", "-o", "b"], "quantise with --terms for that"),
     (["generate", "NET", "--prefix", "1; rm", "-o", "b"], "prefix must be a Verilog identifier"),
     (["generate", "NET", "-o", "folder"], "folder is not an addax build folder; it is left alone"),
     (["generate", "NET", "-o", "wide.npz/build"], "cannot create folder"),

@@ -11,7 +11,8 @@ from math import lcm
 import numpy as np
 import pytest
 from addax.common.errors import UserError
-from addax.hdl.choices import structural_cost
+from addax.hdl.capacity import Capacity
+from addax.hdl.choices import alternatives, structural_cost
 from addax.hdl.dataflow import Pipeline
 from addax.hdl.emit import expected_beats, pack_pixels
 from addax.hdl.fold import DEFAULT_LANES, fold
@@ -263,6 +264,93 @@ def test_without_a_target_there_are_80_lanes():
 
     assert DEFAULT_LANES == 80
     assert folded(program) == folded(program, lanes=80)
+
+
+def room(limit, share=0.75, extra=None):
+    """A device with so many lookup tables, which cost what the solver thinks they cost."""
+    return Capacity(
+        device="toy", limits={"lookup tables": limit, **(extra or {})}, share=share,
+        needs=lambda builds: {"lookup tables": sum(map(structural_cost, builds)), **dict.fromkeys(extra or {}, 7)},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", [0, 5, 7, 8, 11, 13])
+def test_without_a_target_a_device_is_filled(seed):
+    """Within its share; and what would be faster, the cheapest of each speed, would not be."""
+    program = random_program(seed)
+    small, large = (folded(program, fps=50e6 / cycles) for cycles in (20_000, least_interval(program)[0]))
+    needs = [sum(map(structural_cost, bind(program, plan))) for plan in (small, large)]
+    for part in (0.1, 0.5, 0.9):
+        capacity = room((needs[0] + part * (needs[1] - needs[0])) / 0.75)
+
+        plan = folded(program, capacity=capacity)
+
+        assert capacity.fills(bind(program, plan))
+        faster = {b.interval for stage in stages_of(program) for b in all_builds(stage)}
+        floor, reached = least_interval(program)[0], max(b.interval for b in bind(program, plan))
+        for cycles in sorted(c for c in faster if floor <= c < reached)[-1:]:
+            assert not capacity.fills(bind(program, folded(program, fps=50e6 / (cycles + 0.5))))
+
+
+@pytest.mark.parametrize("target", [{}, {"lanes": 30}, {"fps": 2_000}])
+def test_a_device_that_is_too_small_is_refused_with_what_is_missing(target):
+    """All that is missing, in one line, whatever was asked for; what there is enough of is not told."""
+    program = random_program(5)
+
+    with pytest.raises(UserError) as error:
+        folded(program, capacity=room(100, extra={"block RAMs": 5, "DSP blocks": 8}), **target)
+
+    pattern = (
+        r"toy is too small for this design, by estimate: lookup tables: ([\d,]+) needed, 100 there, ([\d,]+) missing; "
+        "block RAMs: 7 needed, 5 there, 2 missing"
+    )
+    found = re.fullmatch(pattern, str(error.value))
+    needed, missing = (int(text.replace(",", "")) for text in found.groups())
+    assert needed - missing == 100
+
+
+@pytest.mark.parametrize("share", [0, -1, 1.01])
+def test_a_share_that_cannot_be(share):
+    with pytest.raises(ValueError, match="share must be above 0 and at most 1"):
+        room(100, share=share)
+
+
+@pytest.mark.parametrize("seed", [0, 5, 8, 13])
+def test_alternatives_are_the_neighbours_among_all_folds(seed):
+    """By cycles; a slower one that costs no less is no alternative."""
+    program = random_program(seed)
+    for build in bind(program, folded(program, lanes=2 * layers(program))):
+        found = alternatives(build)
+
+        others = [(b.interval, structural_cost(b)) for b in all_builds(build.stage)]
+        own = build.interval, structural_cost(build)
+        assert (found["chosen"].cycles, found["chosen"].cost, found["chosen"].plan) == (*own, build.plan)
+        faster = max((cycles for cycles, _ in others if cycles < own[0]), default=None)
+        assert (found["faster"].cycles if found["faster"] else None) == faster
+        slower = min((cycles for cycles, cost in others if cycles > own[0] and cost < own[1]), default=None)
+        assert (found["slower"].cycles if found["slower"] else None) == slower
+
+
+@pytest.mark.parametrize("scale, seed", [("lut", 5), ("dsp", 5)])
+def test_requantisers_multiply_as_asked(scale, seed):
+    program = random_program(seed)
+
+    plan = folded(program, scale=scale)
+
+    kept = {stage.name: stage.requantise is not None for stage in stages_of(program)}
+    assert {s.scale for s in plan.stages if kept[s.name]} == {scale}
+    assert {s.scale for s in plan.stages if not kept[s.name]} <= {"dsp"}
+
+
+def test_shifting_needs_factors_that_are_few_powers_of_two():
+    """Before anything is built, and by the name of the stage; where there are any it is the default."""
+    with pytest.raises(UserError, match="scale pow2 of 'conv1' needs factors of few powers of two"):
+        folded(random_program(5), scale="pow2")
+    program = random_residual(2)
+    assert {s.terms for s in stages_of(program)} >= {1}
+    plan = folded(program, lanes=100)
+    for stage, own in zip(plan.stages, stages_of(program), strict=True):
+        assert stage.scale == ("pow2" if own.terms else "dsp")
 
 
 def test_the_plan_keeps_what_it_was_asked_for():
