@@ -534,6 +534,66 @@ def report(
 
 
 @verb
+@click.argument("network", metavar="NET")
+@click.option("--kernels", default="adder,mult,xnor,shift", show_default=True, help="Separated by commas.")
+@click.option("--device", "name", required=True, help="ecp5-85k, xc7z020, ..")
+@click.option("--bits", default=_DEFAULT_BITS, show_default=True, help="2..16, of weights and features.")
+@click.option("--data", "data_source", default="digits", show_default=True)
+@click.option("--lanes", type=int, help="Of the first kernel; its folds are everyone's.  [default: 80]")
+@click.option("--fps", type=float, help="The cheapest folds of the first kernel with so many images per second.")
+@click.option("--clock", "clock_mhz", default=50.0, show_default=True, help="MHz.")
+@click.option("--multipliers", default="lut", show_default=True, help="lut, or dsp: wherever synthesis likes.")
+@click.option("--images", default=20, show_default=True, help="Of the test split, that are simulated.")
+@click.option("--place", "placed", is_flag=True, help="Place and route as well (ECP5): Fmax.")
+@click.option("--power", is_flag=True, help="Model power from simulated activity.")
+@click.option("-o", "--out", type=_PATH, default=Path("out/compare"), show_default=True, help="Folder of the builds.")
+def compare(network: str, kernels: str, name: str, out: Path, as_json: bool, **terms: Any) -> None:
+    """One network with each kernel, as whole accelerators like for like."""
+    from .reports.compare import BASELINE, Contest, compare
+    from .reports.devices import device
+
+    try:
+        contest = Contest(network=network, device=device(name), **terms)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    with steps("compare") as step:
+        rows = compare(contest, [kernel.strip() for kernel in kernels.split(",")], out, step=step)
+
+    def text(console: Console) -> None:
+        base = next((row for row in rows if row["kernel"] == BASELINE), None)
+        table = Table(title=f"{network} on {name}, {rows[0]['cycles_per_image']:,} cycles per image")
+        for column in ("", *(row["kernel"] for row in rows)):
+            table.add_column(column, justify="left" if column == "" else "right")
+        for label, (key, form) in _COMPARED.items():
+            values = [row[key] for row in rows]
+            if any(value is not None for value in values):
+                own = base[key] if base is not None and key in _AGAINST_BASE else None
+                table.add_row(label, *(_against(value, own, form) for value in values))
+        console.print(table)
+        if base is not None:
+            console.print(f"in brackets: against {BASELINE}")
+
+    _show(rows, as_json, text)
+
+
+def _against(value: float | None, base: float | None, form: str) -> str:
+    """A value, and by how much it differs from ``base``."""
+    if value is None:
+        return ""
+    shown = format(value, form)
+    return shown if not base or value == base else f"{shown} ({100 * (value / base - 1):+.0f} %)"
+
+
+_COMPARED = {
+    "accuracy": ("accuracy", ".2%"), "images/s": ("images_per_second", ",.0f"), "lanes": ("lanes", ","),
+    "LUT": ("lut", ","), "LUT, paired": ("lut_paired", ","), "FF": ("ff", ","), "carry": ("carry", ","),
+    "block RAM": ("bram", ",g"), "DSP": ("dsp", ","), "Fmax, MHz": ("fmax_mhz", ".1f"),
+    "uJ per image": ("energy_per_image_uj", ".2f"),
+}  # fmt: skip
+_AGAINST_BASE = ("lut", "lut_paired", "ff", "carry", "fmax_mhz", "energy_per_image_uj")
+
+
+@verb
 @click.option("--device", "name", required=True, help="ecp5-85k, xc7z020, xczu7ev, ice40-up5k, ..")
 @click.option("--lanes", type=int, help="Split into Pin x Pout as square as possible.  [default: 256]")
 @click.option("--pin", type=int, help="Terms per row.")

@@ -25,6 +25,7 @@ from addax.models.published import addernet_resnet20
 from addax.models.train import predict
 from addax.quant import golden
 from addax.quant.archive import save_program
+from addax.quant.formats import unsigned
 from addax.quant.loops import NumpyLoops, native_loops
 from addax.quant.lower import calibrate, lower
 from addax.quant.published import cnv_w1a1, lfc_w1a1
@@ -33,6 +34,8 @@ from addax.quant.scheme import Scheme
 from addax.sim import verilator
 from addax.sim.cosim import answers, simulate, simulator_of
 from addax.sim.verilator import BUILD_ARGS, find_verilator, tool_environment
+
+from ..support.networks import Builder
 
 REPEATS = 9
 SHARED = Path("../shared/data")
@@ -226,6 +229,35 @@ def generation():
     with tempfile.TemporaryDirectory() as name:
         seconds, _ = best(lambda: save_program(Path(name, "net.addax"), program))
     row("write .addax", 1000 * seconds, "ms")
+    _grows("layers of 32 lanes", (5, 10, 20, 40), lambda layers: (_chain(layers), 32 * layers))
+    _grows("lanes per layer, 5 layers", (32, 64, 128, 256), lambda lanes: (_chain(5), 5 * lanes))
+
+
+def _chain(layers):
+    """Adder layers of 16 channels, 3 x 3, on a map of 8 x 8."""
+    b = Builder(np.random.default_rng(0), (16, 8, 8))
+    for _ in range(layers - 1):
+        b.convolution("adder", 16, 3, 1, 1, 8)
+        b.requantise(unsigned(8))
+    b.convolution("adder", 10, 8, 1, 0, 8)
+    b.requantise(None, scores=True)
+    return b.program()
+
+
+def _grows(what, sizes, make):
+    """Seconds to generate at each size, and the exponent with which they grow from the first to the last."""
+    seconds = []
+    for size in sizes:
+        program, lanes = make(size)
+        vectors = np.zeros((1, *program.input.shape), np.uint8)
+        with tempfile.TemporaryDirectory() as name:
+            begin = time.perf_counter()
+            plan = fold(program, device="ecp5-85k", clock_mhz=50.0, lanes=lanes)
+            build = generate(program, plan, Path(name, "build"), vectors=vectors)
+            seconds.append(time.perf_counter() - begin)
+        row(f"fold and generate, {size} {what}", seconds[-1], "s", f"{build.schedule.lanes} lanes")
+    exponent = np.log(seconds[-1] / seconds[0]) / np.log(sizes[-1] / sizes[0])
+    row("exponent of the growth", exponent, "", "1 is linear")
 
 
 def training():

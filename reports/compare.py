@@ -1,0 +1,142 @@
+"""One network with each kernel, as whole accelerators like for like: the same folds, images and tools."""
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..common.errors import UserError
+from ..hdl.emit import Build, generate, sample_vectors
+from ..hdl.fold import fold
+from ..hdl.lanes import default_structure
+from ..hdl.plan import Plan, StageBuild, bind, default_stage_plan
+from ..hdl.queues import with_queues
+from ..hdl.schedule import schedule
+from ..hdl.stages import Stage, stages_of
+from ..models import data
+from ..models.layers import KERNELS
+from ..quant.program import Program
+from ..quant.quantise import evaluate, quantise
+from ..sim.cosim import simulate
+from .devices import Device
+from .report import make_report
+
+__all__ = ["BASELINE", "MULTIPLIERS", "Contest", "compare"]
+
+BASELINE = "mult"
+"""The kernel that the others are set against."""
+MULTIPLIERS = ("lut", "dsp")
+"""Where the products of lanes are made: in lookup tables, so that logic is compared with logic, or wherever synthesis
+likes, which is DSP blocks."""
+FOLD = ("pe", "simd", "taps", "lines", "blocks")
+POWER_IMAGES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contest:
+    """What is compared, and under which terms.
+
+    Attributes
+    ----------
+    network, bits, data_source : as `quant.quantise.quantise` takes them
+    device, clock_mhz, lanes, fps : as `hdl.fold.fold` takes them; the first kernel's folds are everyone's
+    multipliers : one of `MULTIPLIERS`
+    images : of the test split, that are simulated
+    placed, power : whether to place and route, and to model power
+    """
+
+    network: str
+    device: Device
+    bits: int = 8
+    data_source: str = "digits"
+    clock_mhz: float = 50.0
+    lanes: int | None = None
+    fps: float | None = None
+    multipliers: str = "lut"
+    images: int = 20
+    placed: bool = False
+    power: bool = False
+
+    def __post_init__(self) -> None:
+        if self.multipliers not in MULTIPLIERS:
+            raise ValueError(f"multipliers must be one of {', '.join(MULTIPLIERS)}, not {self.multipliers!r}")
+        if self.images < 1:
+            raise ValueError(f"images must be a positive integer, not {self.images}")
+        if self.power and self.device.power is None:
+            raise ValueError(f"there are no power coefficients for {self.device.name}")
+
+
+def compare(
+    contest: Contest, kernels: Sequence[str], out: Path, *, step: Callable[[str], None] = lambda text: None
+) -> list[dict[str, Any]]:
+    """A row per kernel: accuracy, rate and the keys of its report. BUILDs and reports are left under ``out``.
+
+    Raises
+    ------
+    UserError
+        for a kernel that the network does not come with, and when RTL and golden model differ.
+    """
+    if unknown := [kernel for kernel in kernels if kernel not in KERNELS]:
+        raise UserError(f"unknown kernel {unknown[0]!r}; known: {', '.join(KERNELS)}")
+    programs = {}
+    for kernel in kernels:
+        step(f"{kernel}: quantising")
+        programs[kernel] = quantise(
+            contest.network, kernel=kernel, weights=None, bits=contest.bits, data_source=contest.data_source
+        )
+    first = programs[kernels[0]]
+    model = fold(
+        first, device=contest.device.name, clock_mhz=contest.clock_mhz, lanes=contest.lanes, fps=contest.fps,
+        fabric=contest.device.fabric,
+    )  # fmt: skip
+    rows = []
+    for kernel, program in programs.items():
+        step(f"{kernel}: generating")
+        plan = _alike(program, first, model, contest)
+        build = generate(program, plan, out / kernel / "build", vectors=sample_vectors(program))
+        rows.append(_row(kernel, build, contest, out / kernel / "report", lambda text, k=kernel: step(f"{k}: {text}")))
+    return rows
+
+
+def _row(kernel: str, build: Build, contest: Contest, out: Path, step: Callable[[str], None]) -> dict[str, Any]:
+    """Simulated, measured and evaluated."""
+    images = data.load(contest.data_source, "test", shape=build.program.input.shape)
+    step("simulating")
+    outcome = simulate(build, images.head(contest.images).x)
+    if not outcome.bit_exact or outcome.cycles_per_image not in (None, build.schedule.interval):
+        raise UserError(f"{kernel}: RTL and golden model differ; run 'addax simulate {shlex.quote(str(build.path))}'")
+    made = make_report(
+        build, out, synth=True, placed=contest.placed, step=step, command="addax compare",
+        power_images=images.head(POWER_IMAGES).x if contest.power else None,
+    )  # fmt: skip
+    return {
+        "kernel": kernel,
+        "accuracy": evaluate(build.program, images).accuracy,
+        "simulated_images": outcome.images,
+        "mismatches": outcome.mismatches,
+        **made.keys,
+    }
+
+
+def _alike(program: Program, first: Program, model: Plan, contest: Contest) -> Plan:
+    """``program`` with the folds that ``model`` gives ``first``; where the networks differ in more than their kernel,
+    with folds of the same rate."""
+    stages, others = stages_of(program), stages_of(first)
+    if [_geometry(s) for s in stages] != [_geometry(s) for s in others]:
+        interval = schedule(bind(first, model), first, pixels=model.pixels).interval
+        model = fold(
+            program, device=model.device, clock_mhz=model.clock_mhz, fps=model.clock_mhz * 1e6 / interval,
+            fabric=model.fabric,
+        )  # fmt: skip
+    builds = []
+    for stage, own in zip(stages, model.stages, strict=True):
+        plan = default_stage_plan(stage, **{key: getattr(own, key) for key in FOLD})
+        if stage.kind == "mult" and contest.multipliers == "lut":
+            plan = replace(plan, structure=default_structure(stage.kind, contest.device.family))
+        builds.append(StageBuild(stage=stage, plan=plan, fabric=model.fabric))
+    return replace(model, stages=with_queues(builds, program, pixels=model.pixels))
+
+
+def _geometry(stage: Stage) -> tuple[Any, ...]:
+    return stage.source, stage.result, stage.window, stage.stride, stage.groups, stage.weight is None
