@@ -95,19 +95,20 @@ def compare(
         step(f"{kernel}: generating")
         plan = _alike(program, first, model, contest)
         build = generate(program, plan, out / kernel / "build", vectors=sample_vectors(program))
-        rows.append(_row(kernel, build, contest, out / kernel / "report", lambda text, k=kernel: step(f"{k}: {text}")))
+        rows.append(_row(kernel, build, contest, out / kernel / "report", step))
     return rows
 
 
 def _row(kernel: str, build: Build, contest: Contest, out: Path, step: Callable[[str], None]) -> dict[str, Any]:
     """Simulated, measured and evaluated."""
     images = data.load(contest.data_source, "test", shape=build.program.input.shape)
-    step("simulating")
+    step(f"{kernel}: simulating")
     outcome = simulate(build, images.head(contest.images).x)
     if not outcome.bit_exact or outcome.cycles_per_image not in (None, build.schedule.interval):
         raise UserError(f"{kernel}: RTL and golden model differ; run 'addax simulate {shlex.quote(str(build.path))}'")
     made = make_report(
-        build, out, synth=True, placed=contest.placed, step=step, command="addax compare",
+        build, out, synth=True, placed=contest.placed, step=lambda text: step(f"{kernel}: {text}"),
+        command="addax compare",
         power_images=images.head(POWER_IMAGES).x if contest.power else None,
     )  # fmt: skip
     return {
