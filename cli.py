@@ -594,6 +594,40 @@ _AGAINST_BASE = ("lut", "lut_paired", "ff", "carry", "fmax_mhz", "energy_per_ima
 
 
 @verb
+@click.argument("build", metavar="BUILD", type=_PATH)
+@click.option("--board", "board_name", default="ulx3s-85f", show_default=True, help="ulx3s-85f, ulx3s-45f, ulx3s-25f.")
+@click.option("--baud", type=int, help="Of the serial line.  [default: 1000000]")
+@click.option("--seed", default=1, show_default=True, help="Of place and route.")
+@click.option("-o", "--out", type=_PATH, help="Folder of the bitstream.  [default: BUILD/BOARD]")
+def bitstream(
+    build: Path, board_name: str, baud: int | None, seed: int, out: Path | None, as_json: bool
+) -> None:  # fmt: skip
+    """A bitstream of a BUILD for a board, where a serial line brings images and takes scores."""
+    from .hdl.board import board
+    from .hdl.emit import open_build
+    from .reports.bitstream import DEFAULT_BAUD, make_bitstream
+
+    target = board(board_name)
+    with steps("bitstream") as step:
+        made = make_bitstream(
+            open_build(build), target, out or build / target.name, baud=DEFAULT_BAUD if baud is None else baud,
+            seed=seed, step=step,
+        )  # fmt: skip
+    k = made.keys
+    serial = k["serial"]
+    rows = {
+        "board": f"{k['board']}, {k['device']}",
+        "LUT / FF / block RAM / DSP": f"{k['lut']:,} / {k['ff']:,} / {k['bram']} / {k['dsp']}",
+        "Fmax": f"{k['fmax_mhz']:.1f} MHz, the board's clock is {k['clock_mhz']:g} MHz",
+        "serial line": f"{k['baud']:,} baud; {serial['image_bytes']:,} bytes per image, {serial['answer_bytes']} back, "
+        f"at most {serial['in_flight']} images unanswered",
+        "images/s": f"{k['images_per_second']:,.0f}",
+        "bitstream": f"{k['bitstream']}, {k['bytes']:,} bytes",
+    }
+    _show(k, as_json, _rows(f"{build} on {k['board']}", rows))
+
+
+@verb
 @click.option("--device", "name", required=True, help="ecp5-85k, xc7z020, xczu7ev, ice40-up5k, ..")
 @click.option("--lanes", type=int, help="Split into Pin x Pout as square as possible.  [default: 256]")
 @click.option("--pin", type=int, help="Terms per row.")

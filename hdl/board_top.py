@@ -13,7 +13,7 @@ from .board import Board
 from .control import pins
 from .serial import SerialFormat
 from .streams import Narrow, Widen
-from .uart import UartReceiver, UartTransmitter
+from .uart import UartReceiver, UartTransmitter, cycles_per_bit
 
 if TYPE_CHECKING:
     from .emit import Build
@@ -131,7 +131,7 @@ class BoardTop(wiring.Component):
         m.domains.sync = sync = ClockDomain(local=True)
         pressed = Signal()
         m.submodules.button = cdc.FFSynchronizer(~self.button_n, pressed, o_domain="line")
-        # Zero after configuration: the reset is longer than a button's bounce can cut it, and than a break's end.
+        # A reset of some cycles even where a break ends at once. A button that bounces resets more than once.
         left = Signal(range(RESET_CYCLES), init=RESET_CYCLES - 1)
         m.d.line += left.eq(Mux(pressed | self.receiver.broken, RESET_CYCLES - 1, Mux(left == 0, 0, left - 1)))
         reset = Signal(init=1)
@@ -168,6 +168,7 @@ def top_verilog(build: "Build", board: Board, *, baud: int) -> str:
     os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
     from amaranth.back import verilog
 
+    cycles_per_bit(board.clock_hz, baud)  # first, since Amaranth complains of components that are not used
     top = BoardTop(SerialFormat.of(build), board, baud=baud, accelerator=build.prefix, bus=_bus(build))
     text: str = verilog.convert(top, name=top_name(build), emit_src=False, strip_internal_attrs=True)
     return f"// {build.prefix} on {board.name}, {baud} baud: see {Path(__file__).name}.\n{text}"
