@@ -15,7 +15,7 @@ from addax.quant.formats import signed
 from board_sim import compiled, run, stub_top
 
 STUB = """
-// Takes the 3 beats of an image, waits, gives its sum, minus its first byte, and its last three bytes.
+// Waits long, takes the 3 beats of an image, waits, gives its sum, minus its first byte, and its last three bytes.
 module stub (
     input aclk, input aresetn,
     input [31:0] s_axis_tdata, input s_axis_tvalid, output s_axis_tready,
@@ -24,24 +24,24 @@ module stub (
     reg [1:0] beats, words;
     reg [15:0] idle;
     reg [23:0] sum, first, last;
-    assign s_axis_tready = beats != 3;
+    assign s_axis_tready = beats != 3 && idle == 0;
     assign m_axis_tvalid = beats == 3 && idle == 0;
     assign m_axis_tlast = words == 2;
     assign m_axis_tdata = words == 0 ? sum : words == 1 ? -first : last;
     always @(posedge aclk) if (!aresetn) begin
-        beats <= 0; words <= 0; sum <= 0;
+        beats <= 0; words <= 0; sum <= 0; idle <= 40000;
     end else begin
+        if (idle != 0) idle <= idle - 1;
         if (s_axis_tready && s_axis_tvalid) begin
             if (beats == 0) first <= s_axis_tdata[7:0];
             sum <= sum + s_axis_tdata[7:0] + s_axis_tdata[15:8] + s_axis_tdata[23:16] + s_axis_tdata[31:24];
             last <= s_axis_tdata[31:8];
             beats <= beats + 1;
-            idle <= 40000;
+            if (beats == 2) idle <= 5000;
         end
-        if (beats == 3 && idle != 0) idle <= idle - 1;
         if (m_axis_tvalid && m_axis_tready) begin
             words <= words + 1;
-            if (words == 2) begin beats <= 0; words <= 0; sum <= 0; end
+            if (words == 2) begin beats <= 0; words <= 0; sum <= 0; idle <= 40000; end
         end
     end
 endmodule
