@@ -20,7 +20,8 @@ def requantised_once(
 ) -> list[Op]:
     """``ops`` with one requantise for all that read the same sums and the same residual.
 
-    The others read its result, where its range covers theirs; else all stay.
+    The others read its result, where they have fewer bits and its range covers theirs; else all stay: between grids of
+    equal bits a second rounding would cost as much as the first.
 
     Parameters
     ----------
@@ -49,8 +50,10 @@ def requantised_once(
 
 
 def _covers(finest: Requantise, other: Requantise, steps: Mapping[str, float]) -> bool:
-    """Whether every value of ``other`` is nearest to one of ``finest``."""
+    """Whether ``finest`` has more bits, and every value of ``other`` is near one of its."""
     fine, coarse = steps[finest.name], steps[other.name]
+    if finest.format.bits <= other.format.bits:
+        return False
     return finest.lo * fine < (other.lo + 0.5) * coarse and (other.hi - 0.5) * coarse < finest.hi * fine
 
 
