@@ -21,7 +21,7 @@ from .resources import Resources
 from .synth import joined, map_parts, parts_of, placer
 from .tools import find_tool, run_tool, tool_version
 
-__all__ = ["DEFAULT_BAUD", "Bitstream", "make_bitstream"]
+__all__ = ["BOARD", "DEFAULT_BAUD", "Bitstream", "board_part", "make_bitstream", "shortage"]
 
 KIND = "bitstream"
 DEFAULT_BAUD = 1_000_000
@@ -82,7 +82,7 @@ def make_bitstream(
         raise UserError(f"{board.name}: {error}") from error
     target, pins = device(board.device), constraints(board)
     step("synthesis")
-    synthesis = map_parts([*parts_of(build), _around(build, top)], build.path, target)
+    synthesis = map_parts([*parts_of(build), board_part(build, top)], build.path, target)
     if missing := shortage(synthesis.total, target):
         raise UserError(f"{build.path.name} does not fit {board.name}: {missing}")
     step("place and route")
@@ -127,8 +127,8 @@ def make_bitstream(
     return Bitstream(keys=keys, file=file)
 
 
-def _around(build: Build, top: str) -> Part:
-    """The top without the accelerator, which is synthesised in parts of its own."""
+def board_part(build: Build, top: str) -> Part:
+    """``top``, Verilog of `top_verilog`, without the accelerator, which is synthesised in parts of its own."""
     text = top + build.sources[0].read_text()
     *_, rest = cut(text, top=top_name(build), inner=[("accelerator", build.prefix)], rest=BOARD)
     return rest

@@ -10,7 +10,7 @@ from addax.common.errors import UserError
 from addax.hdl.board import board
 from addax.hdl.emit import generate
 from addax.reports import bitstream
-from addax.reports.bitstream import BOARD, make_bitstream, shortage
+from addax.reports.bitstream import BOARD, board_part, make_bitstream, shortage
 from addax.reports.devices import device
 from addax.reports.resources import Resources
 from addax.reports.synth import synthesise
@@ -137,7 +137,7 @@ def test_mistakes_end_in_one_line(build, monkeypatch, capsys, arguments, message
 
 def test_what_the_board_adds_is_a_part_of_its_own(build):
     """So that the accelerator's parts are those of `addax report`, and found in its cache."""
-    part = bitstream._around(build, bitstream.top_verilog(build, ULX3S, baud=1_000_000))
+    part = board_part(build, bitstream.top_verilog(build, ULX3S, baud=1_000_000))
 
     assert part.name == BOARD and part.top == "addax_top" and part.files == ()
     assert "(* blackbox *)\nmodule addax(" in part.text and "pipeline" not in part.text
