@@ -1,7 +1,6 @@
 """The top of a board: an accelerator between the two directions of a serial line."""
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amaranth.hdl import Cat, ClockDomain, Const, DomainRenamer, Instance, Module, Mux, Signal
@@ -22,8 +21,9 @@ __all__ = ["BoardTop", "top_name", "top_verilog"]
 
 RESET_CYCLES = 16
 HEARTBEAT_BITS = 24
+"""The heartbeat takes as many clock cycles as a counter of this width: 0.7 s at 25 MHz."""
 SHOWN_BITS = 20
-"""A byte shows for so many bits' worth of clock cycles: 42 ms at 25 MHz."""
+"""A byte shows for as many clock cycles as a counter of this width: 42 ms at 25 MHz."""
 
 
 class BoardTop(wiring.Component):
@@ -171,7 +171,7 @@ def top_verilog(build: "Build", board: Board, *, baud: int) -> str:
     cycles_per_bit(board.clock_hz, baud)  # first, since Amaranth complains of components that are not used
     top = BoardTop(SerialFormat.of(build), board, baud=baud, accelerator=build.prefix, bus=_bus(build))
     text: str = verilog.convert(top, name=top_name(build), emit_src=False, strip_internal_attrs=True)
-    return f"// {build.prefix} on {board.name}, {baud} baud: see {Path(__file__).name}.\n{text}"
+    return f"// {build.prefix} on {board.name}, {baud} baud: see docs/board.md.\n{text}"
 
 
 def _bus(build: "Build") -> dict[str, Any]:
