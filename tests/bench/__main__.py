@@ -1,6 +1,6 @@
 """What ``make bench`` runs: speeds of the tool and of its simulations, as ratios measured in one run.
 
-python -m tests.bench [simulation] [building] [golden] [generation] [training]
+python -m tests.bench [simulation] [building] [golden] [generation] [training] [stalls]
 """
 
 import os
@@ -36,6 +36,7 @@ from addax.sim.cosim import answers, simulate, simulator_of
 from addax.sim.verilator import BUILD_ARGS, find_verilator, tool_environment
 
 from ..support.networks import Builder
+from .stalls import campaign
 
 REPEATS = 9
 SHARED = Path("../shared/data")
@@ -260,6 +261,11 @@ def _grows(what, sizes, make):
     row("exponent of the growth", exponent, "", "1 is linear")
 
 
+def stalls():
+    """Random stalls over the networks of the zoo, every score compared with the golden model."""
+    campaign(row)
+
+
 def training():
     """A training step of an adder layer against the multiplying one, 1024 x 64 x 576."""
     torch.manual_seed(0)
@@ -281,6 +287,7 @@ BENCHES = {
     "golden": golden_model,
     "generation": generation,
     "training": training,
+    "stalls": stalls,
 }
 
 

@@ -102,8 +102,8 @@ def test_a_value_moves_by_no_more_than_one(bits, more, step, ratio, flip):
 
 @pytest.mark.parametrize("change", ["residual", "step", "bits"])
 def test_what_is_not_the_same_tensor_stays(change):
-    """Sums with a residual are other values; a grid without a step stands for nothing known; one of as many bits would be
-    rounded twice as much."""
+    """Sums with a residual are other values; a grid without a step stands for nothing known; another of as many bits
+    would round once more by as much."""
     ops, steps = on_two_grids(unsigned(8 if change == "bits" else 4), unsigned(8), 8, 2.0, flip=False)
     if change == "residual":
         ops[-2] = replace(ops[-2], residual="pixels", residual_multiplier=1)
