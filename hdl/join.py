@@ -1,5 +1,6 @@
 """Concatenation: streams side by side become one, pixel by pixel, channels of the first stream first."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +73,20 @@ class JoinShape:
         """Where the beats of a stream stand among all, for so many images."""
         pixels = np.arange(images * self.height * self.width)[:, None] * sum(self.beats)
         return np.asarray((pixels + sum(self.beats[:port]) + np.arange(self.beats[port])).reshape(-1))
+
+    def in_order(self, came: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+        """One value for each beat of each stream, in the order of the beats that leave."""
+        images = len(came[0]) // (self.height * self.width * self.beats[0])
+        result = np.empty(sum(map(len, came)), np.int64)
+        for port, values in enumerate(came):
+            result[self.places(port, images)] = values
+        return result
+
+    def latest(self, came: Sequence[NDArray[np.int64]]) -> int:
+        """The stream that the join waits for longest, given when beats come."""
+        images = len(came[0]) // (self.height * self.width * self.beats[0])
+        delays = [int((values - self.places(port, images)).max()) for port, values in enumerate(came)]
+        return delays.index(max(delays))
 
 
 class Join(wiring.Component):

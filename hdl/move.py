@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from .counters import Counter, Pointer
 from .streams import elements
 
-__all__ = ["MOVES", "Bank", "Move", "MoveShape", "move_folds", "move_rows"]
+__all__ = ["MOVES", "Bank", "Move", "MoveShape", "move_folds", "move_rows", "moved_at_once"]
 
 MOVES = ("spatial_shift", "pixel_shuffle", "upsample")
 """Kinds of moves, one for each operation of `quant.moves`."""
@@ -38,6 +38,11 @@ def move_folds(kind: str, channels: int, factor: int) -> list[int]:
     own = factor**2
     whole = channels // own
     return sorted({1, factor} | {own * n for n in range(1, whole + 1) if whole % n == 0})
+
+
+def moved_at_once(kind: str, simd: int, factor: int) -> int:
+    """Elements of the beats that leave when ``simd`` channels are read at once."""
+    return max(1, simd // factor**2) if kind == "pixel_shuffle" else simd
 
 
 def move_rows(offsets: Sequence[tuple[int, int]], row_words: int) -> int:
@@ -164,7 +169,7 @@ class MoveShape:
     @property
     def out_count(self) -> int:
         """Elements of an output beat."""
-        return max(1, self.simd // self.factor**2) if self.kind == "pixel_shuffle" else self.simd
+        return moved_at_once(self.kind, self.simd, self.factor)
 
     @property
     def out_beats(self) -> int:

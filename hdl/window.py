@@ -7,9 +7,11 @@ row can be written when one is free, an output row can be read when all rows it 
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
+from numpy.typing import NDArray
 
 from .counters import Counter, Pointer
 from .streams import elements
@@ -103,6 +105,18 @@ class WindowShape:
     def out_width(self) -> int:
         """Output pixels per row."""
         return (self.padded_width - self.kernel[1]) // self.stride + 1
+
+    @property
+    def needed_rows(self) -> NDArray[np.int64]:
+        """For each row of output pixels how many rows of the padded image must be complete before it is read."""
+        rows = np.arange(self.out_height) * self.stride + max(self.kernel[0], self.stride)
+        rows[-1] = self.used_height
+        return rows
+
+    @property
+    def row_reads(self) -> int:
+        """Groups that are read for each row of output pixels."""
+        return self.out_width * self.groups
 
     @property
     def chunks(self) -> int:
