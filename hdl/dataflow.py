@@ -230,11 +230,12 @@ class Pipeline(wiring.Component):
             kind = JoinComponent if build.stage.joins else MoveComponent if build.stage.moves else StageComponent
             m.submodules[STAGE + name] = component = kind(build, images, prefix=self.prefix, service=service)
             for port, made in enumerate(reads):
-                source, inlet = waiting[name, port], component.inlets[port]
-                if inlet != "r":  # a residual is gathered where it waits
-                    into = STAGE + name + (f"_{port}" if port else "")
-                    source = adapted(m, into, source, bits=widths[made], have=counts[made], want=build.x_count)
-                wiring.connect(m, source, getattr(component, inlet))
+                source = waiting[name, port]
+                if not port and not build.stage.joins:  # what waits is gathered and split where it does
+                    source = adapted(
+                        m, STAGE + name, source, bits=widths[made], have=counts[made], want=build.x_count
+                    )  # fmt: skip
+                wiring.connect(m, source, getattr(component, component.inlets[port]))
             counts[name], widths[name] = build.gather * build.out_count, build.stage.y.bits
             waiting |= self._hand_on(m, name, component.o, readers)
         last = self.builds[-1].stage.name

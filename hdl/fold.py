@@ -8,9 +8,12 @@ from typing import NamedTuple
 
 from ..common.errors import UserError
 from ..quant.program import Program
+from .join import join_folds
+from .move import move_folds
+from .packet import element_bits
 from .plan import Plan, StageBuild, StagePlan, bind, default_stage_plan
 from .queues import with_queues
-from .schedule import schedule
+from .schedule import answer_beats, schedule
 from .stages import PIXELS, Stage, stages_of
 
 __all__ = ["DEFAULT_LANES", "Cost", "fold", "structural_cost"]
@@ -18,8 +21,8 @@ __all__ = ["DEFAULT_LANES", "Cost", "fold", "structural_cost"]
 DEFAULT_LANES = 80
 LEAST_BLOCK_WORDS = 9
 """With fewer, a lookup table per bit of a word is cheap, and block RAM would stay nearly empty."""
-MAX_INPUT_BYTES = 64
-"""Of a beat of the input: the widest bus that AXI4-Stream interconnects commonly have."""
+MAX_PORT_BYTES = 64
+"""Of a beat at either end: the widest bus that AXI4-Stream interconnects commonly have."""
 Cost = Callable[[StageBuild], float]
 
 
@@ -76,9 +79,9 @@ def fold(
         raise UserError(f"frames per second must be a positive number, not {fps}")
     options = [_options(stage, cost) for stage in stages_of(program, fixed_weights=fixed_weights)]
     floors = {choices[0].build.stage.name: min(o.build.interval for o in choices) for choices in options}
-    # Whatever the stages do, scores leave one per cycle, and pixels come so many at a time.
+    # Whatever the stages do, scores leave one per cycle, and pixels come, or a raw result leaves, so many at a time.
     image = prod(program.input.shape[1:])
-    ports = max(-(-image // _pixels(program, 0)), program.classes + 1)
+    ports = max(-(-image // _pixels(program, 0)), answer_beats(program, _outputs(program, 0)))
     fastest = max(ports, *floors.values())
     if fps is not None:
         target = int(clock_mhz * 1e6 / fps * (1 + 1e-9))
@@ -129,15 +132,15 @@ def _planned(
     fabric: str, memory: str,
 ) -> Plan:  # fmt: skip
     """The Plan of the folds that were chosen for ``target`` cycles."""
-    pixels = _pixels(program, target)
-    stages = with_queues([replace(build, fabric=fabric) for build in chosen], program, pixels=pixels)
+    pixels, outputs = _pixels(program, target), _outputs(program, target)
+    stages = with_queues([replace(build, fabric=fabric) for build in chosen], program, pixels=pixels, outputs=outputs)
     stages = tuple(
         replace(plan, memory=memory) if build.lanes and build.groups * build.window.steps >= LEAST_BLOCK_WORDS else plan
         for plan, build in zip(stages, chosen, strict=True)
     )
     return Plan(
         family="dataflow", device=device, clock_mhz=clock_mhz, fixed_weights=fixed_weights, stages=stages,
-        fabric=fabric, pixels=pixels,
+        fabric=fabric, pixels=pixels, outputs=outputs,
     )  # fmt: skip
 
 
@@ -145,8 +148,20 @@ def _pixels(program: Program, interval: int) -> int:
     """The fewest pixels per beat that bring an image in ``interval`` cycles; as many as may be when none do."""
     channels, height, width = program.input.shape
     image = height * width
-    counts = [n for n in _divisors(image) if n == 1 or n * channels <= MAX_INPUT_BYTES]
+    counts = [n for n in _divisors(image) if n == 1 or n * channels <= MAX_PORT_BYTES]
     return next((n for n in counts if image // n <= interval), counts[-1])
+
+
+def _outputs(program: Program, interval: int) -> int:
+    """The fewest elements per beat of a raw result that leave within ``interval`` cycles, a part of a pixel or whole
+    ones; as many as may be when none do. A classifier gives one score at a time."""
+    if program.classifies:
+        return 1
+    channels, _, width = program.shape(program.output)
+    each = element_bits(program.format(program.output)) // 8
+    counts = [*_divisors(channels), *(channels * n for n in _divisors(width)[1:])]
+    counts = [n for n in counts if n == 1 or n * each <= MAX_PORT_BYTES]
+    return next((n for n in counts if answer_beats(program, n) <= interval), counts[-1])
 
 
 def _divisors(n: int) -> list[int]:
@@ -183,6 +198,9 @@ def _options(stage: Stage, cost: Cost) -> list[_Option]:
 
 
 def _folds(stage: Stage) -> list[StagePlan]:
+    if stage.moves or stage.joins:
+        simds = join_folds(stage.parts) if stage.joins else move_folds(stage.kind, stage.source[0], stage.factor)
+        return [default_stage_plan(stage, pe=1, simd=simd, taps=1) for simd in simds]
     if stage.weight is None:
         return [default_stage_plan(stage, pe=1, simd=simd, taps=1) for simd in _divisors(stage.source[0])]
     inputs, filters = (n // stage.groups for n in (stage.source[0], stage.result[0]))

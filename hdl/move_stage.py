@@ -14,7 +14,7 @@ from .outlet import outlet, room_for
 from .plan import StageBuild
 from .reload import port_of
 from .service import StageService
-from .streams import Queue, elements
+from .streams import Queue, adapted, elements
 
 __all__ = ["JoinComponent", "MoveComponent"]
 
@@ -75,7 +75,7 @@ class JoinComponent(wiring.Component):
 
     Members
     -------
-    i, i1, .. : In streams, ``build.x_count`` elements
+    i, i1, .. : In streams, ``build.join_counts`` elements
     o : Out stream, ``build.gather * build.out_count`` elements
 
     Parameters
@@ -91,7 +91,10 @@ class JoinComponent(wiring.Component):
         self.inlets = tuple(f"i{k}" if k else "i" for k in range(len(build.stage.parts)))
         bits = build.stage.x.bits
         super().__init__({
-            **{name: In(stream.Signature(elements(bits, build.x_count))) for name in self.inlets},
+            **{
+                name: In(stream.Signature(elements(bits, count)))
+                for name, count in zip(self.inlets, build.join_counts, strict=True)
+            },
             "o": Out(stream.Signature(elements(bits, build.gather * build.out_count))),
         })  # fmt: skip
 
@@ -99,13 +102,20 @@ class JoinComponent(wiring.Component):
         m = Module()
         build = self.build
         assert isinstance(build.window, JoinShape)
+        # First, so that in the Verilog it is this stage's `o` that has the plain names, which a trace binds to.
+        _, entry = outlet(m, build, self.o)
         m.submodules.join = join = Join(build.window)
         inputs = [getattr(self, name) for name in self.inlets]
+        bits = build.stage.x.bits
         for k, (port, depth) in enumerate(zip(inputs, build.plan.joins, strict=True)):
-            m.submodules[f"wait{k}"] = queue = Queue(port.payload.shape(), depth=depth)
-            wiring.connect(m, wiring.flipped(port), queue.i)
-            wiring.connect(m, queue.o, getattr(join, f"i{k}"))
-        _, entry = outlet(m, build, self.o)
+            # What a fork hands on is taken at once; it is split behind the queue, when its turn has come.
+            have = build.join_counts[k]
+            wide = build.wants(k, have)
+            m.submodules[f"wait{k}"] = queue = Queue(elements(bits, wide), depth=depth)
+            whole = adapted(m, f"{k}", wiring.flipped(port), bits=bits, have=have, want=wide)
+            wiring.connect(m, whole, queue.i)
+            parts = adapted(m, f"{k}", queue.o, bits=bits, have=wide, want=build.takes(k))
+            wiring.connect(m, parts, getattr(join, f"i{k}"))
         wiring.connect(m, join.o, entry)
         if self.service is not None:
             self.service.report(m, busy=join.o.valid & join.o.ready, inputs=inputs, outputs=[self.o])

@@ -135,7 +135,7 @@ class RawPacket(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         beat = Counter(m, self.beats, "beat")
-        words = []
+        words: list[Signal] = []
         for element in self.i.payload:
             word = Signal(element_bits(self.element), name=f"word{len(words)}")
             m.d.comb += word.eq(element.as_signed() if self.element.signed else element)

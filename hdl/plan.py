@@ -14,7 +14,7 @@ from ..common.files import read_json
 from ..quant.formats import format_for
 from ..quant.program import Program
 from .fabric import fabric_named
-from .join import JoinShape
+from .join import JoinShape, join_takes
 from .kernels import STRUCTURES
 from .lanes import ArrayShape, Reduce
 from .memory import ROMS
@@ -47,7 +47,7 @@ class StagePlan:
     ----------
     pe : output channels computed at once; divides the number of output channels (1 for what has no lanes)
     simd : input channels of a tap at once; divides the number of input channels, those of a group where there are any;
-        of a move see `move.move_folds`, of a join it divides the channels of every stream
+        of a move see `move.move_folds`, of a join `join.join_folds`
     taps : taps of a window row at once: 1, or the width of the window
     lines : rows of a window at once: 1, or the height of the window
     blocks : groups of a grouped convolution at once, each of ``simd`` x ``pe`` channels, which then are all it has
@@ -58,7 +58,7 @@ class StagePlan:
     memory : of its weights: ``auto``, as synthesis likes, or ``block``, block RAM however few words there are
     residual : beats of the queue in which a residual waits, each as wide as those of the stage it comes from; 0
         without one
-    joins : beats of the queue in which each stream of a join waits
+    joins : beats of the queue in which each stream of a join waits, each of whole beats of the stream and of the join
     """
 
     name: str
@@ -171,6 +171,7 @@ class StageBuild:
     ----------
     next_simd : elements per beat that the next stage (or the packet) takes; where several read, the first of them
     residual_count : elements per beat of the stage that the residual comes from
+    join_counts : elements per beat of the streams that a join reads
     fabric : of the lanes
     """
 
@@ -178,6 +179,7 @@ class StageBuild:
     plan: StagePlan
     next_simd: int = 1
     residual_count: int = 1
+    join_counts: tuple[int, ...] = ()
     fabric: str = "generic"
 
     @cached_property
@@ -284,9 +286,20 @@ class StageBuild:
         return latency + requantise_latency(residual=self.stage.residual is not None)
 
     def wants(self, port: int, have: int) -> int:
-        """Elements per beat in which it takes in what comes in beats of ``have``: for its window or as a stream of a
-        join, or for the queue of its residual, which holds whole beats of both sides."""
-        return lcm(have, self.out_count) if port and self.stage.residual is not None else self.x_count
+        """Elements per beat in which it takes in what comes in beats of ``have``: those of its window, or whole beats
+        of both sides for the queue of a residual or of a stream that is joined."""
+        waits = port > 0 or self.stage.joins
+        return lcm(have, self.takes(port)) if waits else self.x_count
+
+    def takes(self, port: int) -> int:
+        """Elements per beat of what it computes with, by which of its ``reads`` it is."""
+        if self.stage.joins:
+            return join_takes(self.stage.parts, self.plan.simd)[port]
+        return self.out_count if port else self.x_count
+
+    def join_split(self, port: int) -> int:
+        """Beats of a join in one beat of the queue of a stream."""
+        return self.wants(port, self.join_counts[port]) // self.takes(port)
 
     @property
     def residual_gather(self) -> int:
@@ -460,8 +473,9 @@ def connected(
         width = outputs
         if taken:
             reader, port = taken[0]
-            width = reader.out_count if port and reader.stage.residual is not None else reader.x_count
+            width = reader.takes(port)
         joined = counts[build.stage.reads[1]] if build.stage.residual is not None else 1
-        result.append(replace(build, next_simd=width, residual_count=joined))
+        streams = tuple(counts[name] for name in build.stage.reads) if build.stage.joins else ()
+        result.append(replace(build, next_simd=width, residual_count=joined, join_counts=streams))
         counts[build.stage.name] = result[-1].gather * result[-1].out_count
     return tuple(result)

@@ -14,9 +14,8 @@ from dataclasses import replace
 import numpy as np
 
 from ..quant.program import Program
-from .join import JoinShape
 from .plan import StageBuild, StagePlan, connected, queue_depth, readers_of
-from .schedule import Cycles, Flow, flow, latest, main_way
+from .schedule import Cycles, Flow, flow, join_taken, latest, main_way
 
 __all__ = ["with_queues"]
 
@@ -71,12 +70,9 @@ def _meeting(builds: tuple[StageBuild, ...], program: Program, pixels: int) -> F
 def _depth(build: StageBuild, times: Flow, port: int) -> int:
     """The most beats that wait at once: a beat can enter one cycle after the one whose place it takes has left."""
     entered, begins = times.came[build.stage.name, port], times.begins[build.stage.name]
-    if isinstance(build.window, JoinShape):
-        left = begins[build.window.places(port, IMAGES)]
-    else:
-        left = residual_taken(build, begins)
-    # entry n needs left[n - depth] < entered[n]
-    gone = np.searchsorted(left, entered, side="left")
+    taken = join_taken(build, port, entered, begins) if build.stage.joins else residual_taken(build, begins)
+    # entry n needs taken[n - depth] < entered[n]
+    gone = np.searchsorted(taken, entered, side="left")
     return max(int((np.arange(len(entered)) + 1 - gone).max()), 1)
 
 

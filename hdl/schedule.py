@@ -19,7 +19,18 @@ from .join import JoinShape
 from .plan import StageBuild, readers_of
 from .stages import PIXELS
 
-__all__ = ["Cycles", "Flow", "Schedule", "StageTiming", "answer_beats", "flow", "latest", "main_way", "schedule"]
+__all__ = [
+    "Cycles",
+    "Flow",
+    "Schedule",
+    "StageTiming",
+    "answer_beats",
+    "flow",
+    "join_taken",
+    "latest",
+    "main_way",
+    "schedule",
+]
 
 Cycles = NDArray[np.int64]
 _NEVER = 1 << 60
@@ -209,7 +220,8 @@ def main_way(builds: Sequence[StageBuild], times: Flow) -> frozenset[str]:
         build = by_name[name]
         port = 0
         if isinstance(build.window, JoinShape):
-            came = [times.came[name, port] for port in range(len(build.stage.parts))]
+            ports = range(len(build.stage.parts))
+            came = [np.repeat(times.came[name, port], build.join_split(port)) for port in ports]
             port = build.window.latest(came)
         name = build.stage.reads[port]
     return frozenset(way)
@@ -227,7 +239,7 @@ class _Edge:
     def __init__(self, build: StageBuild, port: int, have: int):
         self.build = build
         self.port = port
-        self.residual = port > 0 and build.stage.residual is not None
+        self.waits = port > 0 or build.stage.joins  # in a queue of its own
         want = build.wants(port, have)
         self.widen = lcm(have, want) // have
         self.narrow = lcm(have, want) // want
@@ -240,12 +252,11 @@ class _Edge:
     def delivered(self, offered: Cycles) -> Cycles:
         """When what is behind takes them."""
         parts = self._offered(offered)
-        waits = self.residual or self.build.stage.joins
-        return parts if waits else _written(self.build, parts)[0]
+        return parts if self.waits else _written(self.build, parts)[0]
 
     def taken(self, offered: Cycles) -> Cycles:
         """When the beats themselves are taken."""
-        if self.residual:
+        if self.waits:
             return offered
         left = self.delivered(offered).reshape(-1, self.narrow)[:, -1]
         if self.narrow == self.widen == 1:
@@ -260,12 +271,15 @@ class _Edge:
     def due(self, begins: Cycles, count: int) -> Cycles:
         """Until when ``count`` beats must be taken, for groups to begin in time."""
         build = self.build
-        if self.residual:
+        if build.stage.joins:
+            split = build.join_split(self.port)
+            entries = _joined(build, self.port, begins)[::split] - _join_latency(split)
+        elif self.port:
             entries = np.full(count // self.widen, _NEVER, np.int64)
             groups = np.arange(1, len(begins) + 1)
             np.minimum.at(entries, -(-groups * build.group_beats // build.residual_split) - 1, begins - 1)
         else:
-            parts = _due(build, self.port, begins).reshape(-1, self.narrow)
+            parts = _due_rows(build, begins).reshape(-1, self.narrow)
             entries = (parts - np.arange(self.narrow)).min(1) - (1 if self.narrow > 1 else 0)
             entries = _spaced_before(entries, self.narrow)
         if self.widen == 1:
@@ -348,7 +362,8 @@ def _begins(build: StageBuild, came: Sequence[Cycles]) -> Cycles:
     """When groups begin, given for all that it reads when beats have come."""
     w = build.window
     if isinstance(w, JoinShape):
-        return _spaced(w.in_order(came) + 1, 1)
+        splits = [build.join_split(port) for port in range(len(came))]
+        return _spaced(w.in_order([np.repeat(c + _join_latency(n), n) for c, n in zip(came, splits, strict=True)]), 1)
     _, complete = _written(build, came[0])
     ready = np.repeat(complete[:, w.needed_rows - 1].reshape(-1), w.row_reads)
     for residual in came[1:]:
@@ -357,11 +372,31 @@ def _begins(build: StageBuild, came: Sequence[Cycles]) -> Cycles:
     return _spaced(ready, w.steps)
 
 
-def _due(build: StageBuild, port: int, begins: Cycles) -> Cycles:
-    """Until when beats must be written into the ring, or wait to be joined, for groups to begin in time."""
+def _join_latency(split: int) -> int:
+    """Cycles from when a beat enters the queue of a stream that is joined to when its first part can pass."""
+    return 1 if split == 1 else 2
+
+
+def _joined(build: StageBuild, port: int, begins: Cycles) -> Cycles:
+    """Those of ``begins``, of a join, at which the beats of one stream pass."""
     w = build.window
-    if isinstance(w, JoinShape):
-        return begins[w.places(port, len(begins) // w.read_cycles)] - 1
+    assert isinstance(w, JoinShape)
+    return np.asarray(begins[w.places(port, len(begins) // w.read_cycles)])
+
+
+def join_taken(build: StageBuild, port: int, came: Cycles, begins: Cycles) -> Cycles:
+    """When beats leave the queue of a stream that is joined: into `Narrow`, where there is one, which takes the next
+    with the last part of the one before."""
+    split, passed = build.join_split(port), _joined(build, port, begins)
+    if split == 1:
+        return passed
+    return np.maximum(came + 1, np.concatenate([came[:1], passed[split - 1 :: split][:-1]]))
+
+
+def _due_rows(build: StageBuild, begins: Cycles) -> Cycles:
+    """Until when beats must be written into the ring for groups to begin in time."""
+    w = build.window
+    assert not isinstance(w, JoinShape)
     p = w.padding
     firsts = begins.reshape(-1, len(w.needed_rows), w.row_reads)[:, :, 0]
     due = np.full((len(firsts), w.padded_height, w.padded_width, w.chunks), _NEVER, np.int64)
