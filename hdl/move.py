@@ -162,6 +162,11 @@ class MoveShape:
         return self.height
 
     @property
+    def used_height(self) -> int:
+        """The same: all are needed."""
+        return self.height
+
+    @property
     def padded_width(self) -> int:
         """Pixels per row."""
         return self.width

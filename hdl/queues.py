@@ -15,7 +15,7 @@ import numpy as np
 
 from ..quant.program import Program
 from .plan import StageBuild, StagePlan, connected, queue_depth, readers_of
-from .schedule import Cycles, Flow, flow, join_taken, latest, main_way
+from .schedule import Cycles, Flow, flow, join_taken, latest, main_way, rows_held
 
 __all__ = ["with_queues"]
 
@@ -50,6 +50,7 @@ def with_queues(
             plan,
             residual=0 if build.stage.residual is None else _depth(build, times, 1),
             joins=tuple(_depth(build, times, port) for port in range(len(build.stage.parts))),
+            rows=plan.rows if build.stage.joins else max(plan.rows, _rows(build, times)),
         )
         for plan, build in zip(plans, builds, strict=True)
     )
@@ -65,6 +66,11 @@ def _meeting(builds: tuple[StageBuild, ...], program: Program, pixels: int) -> F
     late = latest(builds, program, times, pixels=pixels)
     way = main_way(builds, times)
     return flow(builds, program, pixels=pixels, images=IMAGES, fixed=late, stands=way)
+
+
+def _rows(build: StageBuild, times: Flow) -> int:
+    """Rows of the ring: what a fork hands on early, since another reader needs it, waits there."""
+    return -(-rows_held(build, times) // build.plan.lines) * build.plan.lines
 
 
 def _depth(build: StageBuild, times: Flow, port: int) -> int:

@@ -20,17 +20,9 @@ from .plan import StageBuild, readers_of
 from .stages import PIXELS
 
 __all__ = [
-    "Cycles",
-    "Flow",
-    "Schedule",
-    "StageTiming",
-    "answer_beats",
-    "flow",
-    "join_taken",
-    "latest",
-    "main_way",
-    "schedule",
-]
+    "Cycles", "Flow", "Schedule", "StageTiming", "answer_beats", "flow", "join_taken", "latest", "main_way",
+    "rows_held", "schedule",
+]  # fmt: skip
 
 Cycles = NDArray[np.int64]
 _NEVER = 1 << 60
@@ -398,12 +390,36 @@ def _due_rows(build: StageBuild, begins: Cycles) -> Cycles:
     w = build.window
     assert not isinstance(w, JoinShape)
     p = w.padding
+    return _latest_writes(build, begins)[:, p : p + w.height, p : p + w.width].reshape(-1)
+
+
+def _latest_writes(build: StageBuild, begins: Cycles, came: Cycles | None = None) -> Cycles:
+    """When beats, padding among them, are written into the ring at the latest for groups to begin in time; those that
+    have been written before, when they ``came``."""
+    w = build.window
+    assert not isinstance(w, JoinShape)
+    p = w.padding
     firsts = begins.reshape(-1, len(w.needed_rows), w.row_reads)[:, :, 0]
     due = np.full((len(firsts), w.padded_height, w.padded_width, w.chunks), _NEVER, np.int64)
+    if came is not None:
+        due[:, p : p + w.height, p : p + w.width] = came.reshape(-1, w.height, w.width, w.chunks)
     for number, row in enumerate(w.needed_rows):
         due[:, row - 1, -1, -1] = np.minimum(due[:, row - 1, -1, -1], firsts[:, number] - 1)
-    due = _spaced_before(due.reshape(-1), 1).reshape(due.shape)
-    return due[:, p : p + w.height, p : p + w.width].reshape(-1)
+    return _spaced_before(due.reshape(-1), 1).reshape(due.shape)
+
+
+def rows_held(build: StageBuild, times: Flow) -> int:
+    """The most rows that are in a ring at once under ``times``, those that are being written among them."""
+    w = build.window
+    assert not isinstance(w, JoinShape)
+    begins = times.begins[build.stage.name]
+    written = _latest_writes(build, begins, times.came[build.stage.name, 0])
+    starts = written[:, : w.used_height, 0, 0].reshape(-1)
+    lasts = begins.reshape(-1, w.row_reads)[:, -1] + w.steps - 1
+    freed = np.repeat(lasts, np.tile(w.freed_rows, len(written)))
+    # row n needs freed[n - rows] < starts[n]
+    gone = np.searchsorted(freed, starts, side="left")
+    return int((np.arange(len(starts)) + 1 - gone).max())
 
 
 def _latest_begins(build: StageBuild, due: Cycles) -> tuple[Cycles, Cycles]:

@@ -114,6 +114,13 @@ class WindowShape:
         return rows
 
     @property
+    def freed_rows(self) -> NDArray[np.int64]:
+        """For each row of output pixels how many rows are no longer needed when it has been read."""
+        rows = np.full(self.out_height, self.stride)
+        rows[-1] = self.kernel[0]
+        return rows
+
+    @property
     def row_reads(self) -> int:
         """Groups that are read for each row of output pixels."""
         return self.out_width * self.groups
