@@ -412,7 +412,7 @@ def simulate(
     build: Path, source: str, split: str, images: int | None, stall: float, stall_pattern: str, seed: int,
     waves: Path | None, weights: Path | None, trace_stages: bool, jobs: int | None, as_json: bool,
 ) -> int:  # fmt: skip
-    """Run images through the RTL and compare every score with the golden model."""
+    """Run images through the RTL and compare every score, or element of a raw result, with the golden model."""
     from .common.executor import pool, processors
     from .hdl.emit import open_build
     from .models import data
@@ -434,7 +434,7 @@ def simulate(
         "images": outcome.images,
         "mismatches": outcome.mismatches,
         "bit_exact": outcome.bit_exact,
-        "accuracy": float((outcome.classes == chosen.y).mean()),
+        "accuracy": float((outcome.classes == chosen.y).mean()) if program.classifies else None,
         "cycles_first_image": outcome.cycles_first_image,
         "predicted_cycles_first_image": timing.latency,
         "cycles_per_image": outcome.cycles_per_image,
@@ -458,8 +458,8 @@ def simulate(
         value["first_difference"] = None if differs is None else {"stage": differs.stage, **asdict(differs.place)}
     rows = {
         "images": outcome.images,
-        "wrong scores": outcome.mismatches,
-        "accuracy": _percent(value["accuracy"]),
+        "wrong scores" if program.classifies else "wrong elements": outcome.mismatches,
+        **({"accuracy": _percent(value["accuracy"])} if program.classifies else {}),
         "cycles, first image": f"{outcome.cycles_first_image:,} (predicted {timing.latency:,})",
         "cycles per image": f"{outcome.cycles_per_image:,} (predicted {timing.interval:,})",
         "lanes": f"{timing.lanes}, those of {timing.bottleneck.name} busy {_percent(value['lane_utilization'])}",
@@ -478,7 +478,10 @@ def simulate(
     if outcome.bit_exact:
         return 0
     if outcome.mismatches or outcome.class_mismatches:
-        stderr.print(f"addax: RTL and golden model differ, first at image, class {outcome.first_mismatch}")
+        what = "class" if program.classifies else "row, column, channel"
+        stderr.print(
+            f"addax: RTL and golden model differ, first at image, {what} {outcome.first_mismatch}", soft_wrap=True
+        )
     if differs is not None:
         stderr.print(f"addax: first difference: stage {differs.stage}, {differs.place}", soft_wrap=True)
     return _MISMATCH

@@ -6,6 +6,8 @@ from math import lcm
 from typing import NamedTuple
 
 from ..quant.program import Program
+from .join import join_folds
+from .move import move_folds
 from .plan import StageBuild, StagePlan, default_stage_plan
 from .stages import PIXELS, Stage
 
@@ -59,6 +61,9 @@ def options_of(stage: Stage, cost: Cost) -> list[Option]:
 
 
 def _folds(stage: Stage) -> list[StagePlan]:
+    if stage.moves or stage.joins:
+        simds = join_folds(stage.parts) if stage.joins else move_folds(stage.kind, stage.source[0], stage.factor)
+        return [default_stage_plan(stage, pe=1, simd=simd, taps=1) for simd in simds]
     if stage.weight is None:
         return [default_stage_plan(stage, pe=1, simd=simd, taps=1) for simd in divisors(stage.source[0])]
     inputs, filters = (n // stage.groups for n in (stage.source[0], stage.result[0]))

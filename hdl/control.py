@@ -89,7 +89,7 @@ class Control(wiring.Component):
         with m.If(taken):
             m.d.sync += beat.eq(Mux(image_taken, 0, beat + 1))
         m.d.sync += in_flight.eq(in_flight + (taken & ~inside) - given)
-        # A stride may leave rows over: then an image's class is given before its last pixel has come.
+        # A stride may leave rows over: then an image's answer is given before its last pixel has come.
         busy, idle = Signal(), Signal()
         m.d.comb += [busy.eq((in_flight != 0) | inside), idle.eq(~busy & ~run)]
         status = self.service.map["status"]

@@ -64,7 +64,7 @@ def build_identity(program: Program, builds: Sequence[StageBuild], plan: Plan, i
         "entry": None if entry is None else _plain(entry),
         "stages": [{aspect: str(getattr(b.stage, aspect)) for aspect in Stage.SHAPE} for b in builds],
         "shifts": [_fixed_shift(b) for b in builds] if plan.fixed_weights else None,
-        "scores": [str(program.score_format), program.classes],
+        "answer": [program.classifies, str(program.format(program.output)), *program.shape(program.output)],
         "memories": [[image.name, image.width, image.depth] for image in images],
     }
     return int(sha256_of(json.dumps(value, sort_keys=True).encode())[:16], 16)
@@ -96,7 +96,7 @@ def _registers(*, identity: int, stages: int, memories: int) -> tuple[Register, 
             name="status", offset=0x18, width=32, access="ro", meaning="what it does",
             fields=(
                 Field(name="running", bit=0, meaning="new images are taken"),
-                Field(name="busy", bit=1, meaning="an image is in flight: begun, or its class not yet given"),
+                Field(name="busy", bit=1, meaning="an image is in flight: begun, or its answer not yet given"),
                 Field(name="idle", bit=2, meaning="neither: memories can be written"),
                 Field(name="in_flight", bit=16, width=IN_FLIGHT_BITS, meaning="images in flight"),
             ),
@@ -135,5 +135,5 @@ def _registers(*, identity: int, stages: int, memories: int) -> tuple[Register, 
         ro("input_stall", 0x48, "cycles with `s_axis_tvalid` and not `s_axis_tready`", width=64),
         ro("output_stall", 0x50, "cycles with `m_axis_tvalid` and not `m_axis_tready`", width=64),
         ro("images_in", 0x58, "images whose last pixel was taken"),
-        ro("images_out", 0x5C, "images whose class was given"),
+        ro("images_out", 0x5C, "images whose answer was given"),
     )  # fmt: skip

@@ -13,15 +13,17 @@ from .entry import Entry, entry_of
 from .lanes import FoldedArray, Reduce
 from .layout import StageImages, stage_images
 from .memory import Rom, Table
-from .packet import Packet
+from .move_stage import JoinComponent, MoveComponent
+from .outlet import outlet, room_for
+from .packet import packet_of
 from .plan import Plan, StageBuild, bind, readers_of
 from .reload import port_of
 from .requantise import Requantiser, fetch_in_turn
 from .service import Service, StageService
 from .stages import PIXELS
-from .streams import Fork, Queue, Widen, adapted, elements
+from .streams import Fork, Queue, adapted, elements
 from .threshold import Thresholder
-from .window import Window
+from .window import Window, WindowShape
 
 __all__ = ["PIPELINE", "STAGE", "Accelerator", "Pipeline", "StageComponent"]
 
@@ -58,6 +60,7 @@ class StageComponent(wiring.Component):
         self.prefix = prefix
         self.service = service
         self.reload = None if service is None else service.reload
+        self.inlets = ("i", "r")
         residual = build.stage.residual
         super().__init__(
             {
@@ -70,6 +73,7 @@ class StageComponent(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         build, stage = self.build, self.build.stage
+        assert isinstance(build.window, WindowShape)
         m.submodules.window = window = Window(build.window)
         wiring.connect(m, wiring.flipped(self.i), window.i)
         if self.images.pad is not None:
@@ -84,13 +88,7 @@ class StageComponent(wiring.Component):
             m.d.comb += window.pad.eq(word)
 
         sums, done = self._sums(m, window)
-        m.submodules.queue = queue = Queue(self.o.payload.shape(), depth=build.plan.queue)
-        wiring.connect(m, queue.o, wiring.flipped(self.o))
-        entry = queue.i
-        if build.gather > 1:
-            m.submodules.gather = gather = Widen(bits=stage.y.bits, count=build.out_count, factor=build.gather)
-            wiring.connect(m, gather.o, queue.i)
-            entry = gather.i
+        queue, entry = outlet(m, build, self.o)
         activation: Requantiser | Thresholder | None = None
         if not build.activates:
             m.d.comb += [entry.payload.as_value().eq(sums), entry.valid.eq(done)]
@@ -103,14 +101,8 @@ class StageComponent(wiring.Component):
                 entry.valid.eq(activation.valid),
             ]
 
-        # Room for beats of the array: claimed when a group begins, given back when a beat of the queue has left.
-        capacity = build.plan.queue * build.gather
-        room = Signal(range(capacity + 1), init=capacity)
         arrived = self._residual(m, window, activation) if stage.residual is not None else 1
-        m.d.comb += window.go.eq((room >= build.group_beats) & arrived)
-        claimed = Mux(window.begin, build.group_beats, 0)
-        returned = Mux(queue.o.valid & queue.o.ready, build.gather, 0)
-        m.d.sync += room.eq(room - claimed + returned)
+        m.d.comb += window.go.eq(room_for(m, build, queue, window.begin) & arrived)
         if self.service is not None:
             inputs = [self.i] if stage.residual is None else [self.i, self.r]
             self.service.report(m, busy=window.valid, inputs=inputs, outputs=[self.o])
@@ -191,12 +183,12 @@ class StageComponent(wiring.Component):
 
 
 class Pipeline(wiring.Component):
-    """A whole network: pixels in, packets of scores and class out.
+    """A whole network: pixels in, packets of scores and class, or of the raw result, out.
 
     Members
     -------
     i : In stream, the channels of a pixel as bytes, ``plan.pixels`` of them, the first lowest
-    o : Out stream of ``value`` and ``last``, as `Packet` says
+    o : Out stream of ``value`` and ``last``, as `Packet` or `RawPacket` says
 
     Attributes
     ----------
@@ -216,7 +208,7 @@ class Pipeline(wiring.Component):
             images = [image for stage in self.images for image in stage.all()]
             self.service = Service(control_map(program, self.builds, plan, images))
         self.channels = program.input.shape[0] * plan.pixels
-        self.packet = Packet(score=program.score_format, classes=program.classes)
+        self.packet = packet_of(program, plan.outputs)
         super().__init__({
             "i": In(stream.Signature(elements(8, self.channels))),
             "o": Out(self.packet.o.signature),
@@ -235,18 +227,20 @@ class Pipeline(wiring.Component):
         for build, images in zip(self.builds, self.images, strict=True):
             name, reads = build.stage.name, build.stage.reads
             service = None if self.service is None else self.service.stages[name]
-            m.submodules[STAGE + name] = component = StageComponent(build, images, prefix=self.prefix, service=service)
-            first = reads[0]
-            source = adapted(
-                m, STAGE + name, waiting[name, 0], bits=widths[first], have=counts[first], want=build.x_count
-            )
-            wiring.connect(m, source, component.i)
-            if build.stage.residual is not None:
-                wiring.connect(m, waiting[name, 1], component.r)
+            kind = JoinComponent if build.stage.joins else MoveComponent if build.stage.moves else StageComponent
+            m.submodules[STAGE + name] = component = kind(build, images, prefix=self.prefix, service=service)
+            for port, made in enumerate(reads):
+                source = waiting[name, port]
+                if not port and not build.stage.joins:  # what waits is gathered and split where it does
+                    source = adapted(
+                        m, STAGE + name, source, bits=widths[made], have=counts[made], want=build.x_count
+                    )  # fmt: skip
+                wiring.connect(m, source, getattr(component, component.inlets[port]))
             counts[name], widths[name] = build.gather * build.out_count, build.stage.y.bits
             waiting |= self._hand_on(m, name, component.o, readers)
         last = self.builds[-1].stage.name
-        source = adapted(m, "packet", waiting["packet", 0], bits=widths[last], have=counts[last], want=1)
+        want = self.plan.outputs
+        source = adapted(m, "packet", waiting["packet", 0], bits=widths[last], have=counts[last], want=want)
         m.submodules.packet = self.packet
         wiring.connect(m, source, self.packet.i)
         wiring.connect(m, self.packet.o, wiring.flipped(self.o))
@@ -266,14 +260,14 @@ class Accelerator(wiring.Component):
     """A `Pipeline` behind AXI4-Stream.
 
     Takes pixels row by row, one per beat, channel 0 in the lowest byte. Gives one packet per image: a beat per class
-    score, then the class, with ``m_axis_tlast`` on it. Stops for ``m_axis_tready`` and stops its source with
-    ``s_axis_tready``, at any time, without losing a beat.
+    score, then the class, or the raw result, with ``m_axis_tlast`` on the last beat. Stops for ``m_axis_tready`` and
+    stops its source with ``s_axis_tready``, at any time, without losing a beat.
 
     Members
     -------
     aclk, aresetn : In; reset is synchronous and active low, two cycles or more
     s_axis_tdata, s_axis_tvalid, s_axis_tready : pixels
-    m_axis_tdata, m_axis_tvalid, m_axis_tready, m_axis_tlast : scores and class
+    m_axis_tdata, m_axis_tvalid, m_axis_tready, m_axis_tlast : scores and class, or the raw result
     s_axil_*, or wb_* : with control in the Plan, see `AxiLite` and `Wishbone`
     """
 

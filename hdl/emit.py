@@ -16,14 +16,14 @@ from ..common.files import atomic_directory, kind_of, read_json, sha256_of, writ
 from ..common.templates import render
 from ..quant import golden
 from ..quant.archive import load_program, program_bytes
-from ..quant.program import Convolution, Op, Program
+from ..quant.program import Convolution, Op, Program, SpatialShift
 from .control_map import control_map
 from .entry import entry_of
 from .layout import StageImages, stage_images, stage_tensors
 from .memory import ROMS, Image
-from .packet import packet_bits
+from .packet import beat_bits, packet_layout
 from .plan import Plan, bind
-from .schedule import Schedule, schedule
+from .schedule import Schedule, answer_beats, schedule
 from .software import tied_pins, write_software_view
 from .stages import Stage
 
@@ -81,22 +81,23 @@ def generate(program: Program, plan: Plan, out: Path, *, vectors: NDArray[np.uin
         facts: dict[str, Any] = {
             "prefix": prefix,
             "beats": program.input.shape[1] * program.input.shape[2] // plan.pixels,
-            "answers": program.classes + 1,
+            "answers": answer_beats(program, plan.outputs),
             "data_in": 8 * program.input.shape[0] * plan.pixels,
-            "data_out": packet_bits(program.score_format, program.classes),
+            "data_out": beat_bits(program, plan.outputs),
         }
-        capacity = max(LEAST_IMAGES, len(vectors), HARNESS_BEATS // facts["beats"])
+        most = facts["beats"] if program.classifies else max(facts["beats"], facts["answers"])
+        capacity = max(LEAST_IMAGES, len(vectors), HARNESS_BEATS // most)
         write_text(
             folder / f"{prefix}_harness.v",
             _render(
                 "harness.v.j2",
                 capacity=capacity,
-                settle=builds[0].window.longest_pause,
+                settle=max(build.window.longest_pause for build in builds),
                 tied=tied_pins(plan.control, registers),
                 **facts,
             ),
         )
-        expected = expected_beats(program, golden.run(program, vectors).scores)
+        expected = expected_beats(program, golden.run(program, vectors).output, plan.outputs)
         write_text(folder / "stimulus.mem", hex_lines(pack_pixels(vectors, plan.pixels), facts["data_in"]))
         write_text(folder / "expected.mem", hex_lines(expected, facts["data_out"] + 1))
         write_text(
@@ -107,11 +108,7 @@ def generate(program: Program, plan: Plan, out: Path, *, vectors: NDArray[np.uin
             **facts,
             "capacity": capacity,
             "top": prefix,
-            "packet": {
-                "order": "scores, class 0 first, then the class; tlast on the last beat",
-                "score": {"bits": program.score_format.bits, "signed": program.score_format.signed},
-                "beat_bits": facts["data_out"],
-            },
+            "packet": packet_layout(program, plan.outputs),
             "pixels": {
                 "order": "row by row, the first of a beat lowest, channel 0 in the lowest byte",
                 "bits": 8,
@@ -202,6 +199,8 @@ def read_memories(build: "Build", folder: Path | None = None) -> Program:
         if isinstance(op, Convolution) and tensors.weight is not None:
             pad = op.pad if tensors.pad is None else tensors.pad
             changed[op.name] = replace(op, weight=stage.stage.filters(tensors.weight), pad=pad)
+        elif isinstance(op, SpatialShift) and tensors.pad is not None:
+            changed[op.name] = replace(op, pad=tensors.pad)
         for activation in (stage.stage.requantise, stage.stage.threshold):
             if activation is not None:
                 changed[activation.name] = replace(activation, **tensors.activation)
@@ -247,12 +246,21 @@ def pack_pixels(images: NDArray[np.uint8], per_beat: int = 1) -> NDArray[np.obje
     return words
 
 
-def expected_beats(program: Program, scores: NDArray[np.int64]) -> list[int]:
-    """Output beats as ``{last, data}`` words: scores sign-extended to whole bytes, then the class with last."""
-    bits = packet_bits(program.score_format, program.classes)
+def expected_beats(program: Program, output: NDArray[np.int64], outputs: int = 1) -> list[int]:
+    """Output beats as ``{last, data}`` words for the results of images: scores sign-extended to whole bytes, then the
+    class with last; or ``outputs`` elements of a raw result per beat, with last on the last one."""
+    bits = beat_bits(program, outputs)
+    if not program.classifies:
+        each = bits // outputs
+        rows = output.transpose(0, 2, 3, 1).reshape(len(output), -1, outputs) & ((1 << each) - 1)
+        last = len(rows[0]) - 1
+        return [
+            sum(value << (k * each) for k, value in enumerate(beat)) | (number == last) << bits
+            for row in rows.tolist() for number, beat in enumerate(row)
+        ]  # fmt: skip
     mask = (1 << bits) - 1
     beats: list[int] = []
-    for row in scores.tolist():
+    for row in output.reshape(len(output), -1).tolist():
         beats.extend(value & mask for value in row)
         beats.append((1 << bits) | max(range(len(row)), key=lambda k: (row[k], -k)))
     return beats
@@ -262,6 +270,10 @@ def hex_lines(words: Iterable[int], bits: int) -> str:
     """Words as a ``$readmemh`` file."""
     digits = -(-bits // 4)
     return "".join(f"{int(word):0{digits}x}\n" for word in words)
+
+
+def _ends(program: Program) -> tuple[Any, ...]:
+    return program.input.shape, program.classifies, program.shape(program.output), program.format(program.output)
 
 
 def _same_entry(one: Op | None, other: Op | None) -> bool:
@@ -306,7 +318,7 @@ class Build:
     def _check_fits(self, program: Program) -> None:
         if self.plan.fixed_weights:
             raise UserError("this build is sized for its own weights; generate it without --fixed-weights")
-        if program.input.shape != self.program.input.shape or program.score_format != self.program.score_format:
+        if _ends(program) != _ends(self.program):
             raise UserError("the program does not fit the build: it has another input or other scores than the build")
         if not _same_entry(entry_of(program), entry_of(self.program)):
             raise UserError("the program does not fit the build: its input operation, a part of the RTL, is another")

@@ -10,9 +10,10 @@ from ..common.errors import UserError
 from ..quant.program import Program
 from .capacity import Capacity
 from .choices import Cost, Option, cheapest, divisors, options_of, structural_cost
+from .packet import element_bits
 from .plan import Plan, StageBuild, StagePlan, bind
 from .queues import with_queues
-from .schedule import schedule
+from .schedule import answer_beats, schedule
 from .stages import stages_of
 
 __all__ = ["DEFAULT_LANES", "fold"]
@@ -20,8 +21,8 @@ __all__ = ["DEFAULT_LANES", "fold"]
 DEFAULT_LANES = 80
 LEAST_BLOCK_WORDS = 9
 """With fewer, a lookup table per bit of a word is cheap, and block RAM would stay nearly empty."""
-MAX_INPUT_BYTES = 64
-"""Of a beat of the input: the widest bus that AXI4-Stream interconnects commonly have."""
+MAX_PORT_BYTES = 64
+"""Of a beat at either end: the widest bus that AXI4-Stream interconnects commonly have."""
 
 
 def fold(
@@ -106,10 +107,10 @@ class _Space:
 
     @cached_property
     def fastest(self) -> int:
-        """The fewest cycles per image: whatever the stages do, scores leave one per cycle, and pixels come so many at a
-        time."""
+        """The fewest cycles per image: whatever the stages do, scores leave one per cycle, and pixels come, or a raw
+        result leaves, so many at a time."""
         image = prod(self.program.input.shape[1:])
-        ports = max(-(-image // _pixels(self.program, 0)), self.program.classes + 1)
+        ports = max(-(-image // _pixels(self.program, 0)), answer_beats(self.program, _outputs(self.program, 0)))
         return max(ports, *self.floors.values())
 
     @cached_property
@@ -164,12 +165,12 @@ class _Space:
 
     def plan(self, chosen: Sequence[StageBuild], target: int) -> Plan:
         """The Plan of the folds that were chosen for ``target`` cycles."""
-        pixels = _pixels(self.program, target)
+        pixels, outputs = _pixels(self.program, target), _outputs(self.program, target)
         builds = [replace(b, plan=self._stage_plan(b), fabric=self.fabric) for b in chosen]
-        stages = with_queues(builds, self.program, pixels=pixels)
+        stages = with_queues(builds, self.program, pixels=pixels, outputs=outputs)
         return Plan(
             family="dataflow", device=self.device, clock_mhz=self.clock_mhz, fixed_weights=self.fixed_weights,
-            stages=stages, fabric=self.fabric, pixels=pixels,
+            stages=stages, fabric=self.fabric, pixels=pixels, outputs=outputs,
         )  # fmt: skip
 
     def _stage_plan(self, build: StageBuild) -> StagePlan:
@@ -199,5 +200,17 @@ def _pixels(program: Program, interval: int) -> int:
     """The fewest pixels per beat that bring an image in ``interval`` cycles; as many as may be when none do."""
     channels, height, width = program.input.shape
     image = height * width
-    counts = [n for n in divisors(image) if n == 1 or n * channels <= MAX_INPUT_BYTES]
+    counts = [n for n in divisors(image) if n == 1 or n * channels <= MAX_PORT_BYTES]
     return next((n for n in counts if image // n <= interval), counts[-1])
+
+
+def _outputs(program: Program, interval: int) -> int:
+    """The fewest elements per beat of a raw result that leave within ``interval`` cycles, a part of a pixel or whole
+    ones; as many as may be when none do. A classifier gives one score at a time."""
+    if program.classifies:
+        return 1
+    channels, _, width = program.shape(program.output)
+    each = element_bits(program.format(program.output)) // 8
+    counts = [*divisors(channels), *(channels * n for n in divisors(width)[1:])]
+    counts = [n for n in counts if n == 1 or n * each <= MAX_PORT_BYTES]
+    return next((n for n in counts if answer_beats(program, n) <= interval), counts[-1])

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..quant.formats import Format
 from .memory import Image
+from .move import MoveShape
 from .plan import StageBuild
 from .requantise import Constants, Factors
 
@@ -29,7 +30,7 @@ class StageImages:
     factors : M and B, a word per output beat of a pixel
     constants : S, lo, hi, and R where a residual joins
     levels : thresholds and directions, a word per output beat of a pixel
-    pad : a word per beat of a padding pixel
+    pad : a word per beat of a padding pixel, or of what a spatial shift brings in from outside the map
     fixed : S is built into the RTL
     """
 
@@ -51,19 +52,22 @@ def stage_images(build: StageBuild, *, fixed: bool, prefix: str = "addax") -> St
     """The memory contents of ``build``. Names begin with ``prefix``, so that two accelerators can share a folder."""
     stage = build.stage
     weights = factors = constants = levels = pad = None
+    padded = bool(stage.weight is not None and stage.padding) or (
+        isinstance(build.window, MoveShape) and build.window.pads
+    )
+    if padded:
+        rows = stage.pad.reshape(-1, build.x_count)
+        pad = Image(
+            name=f"{prefix}_{stage.name}_pad",
+            width=build.x_count * stage.x.bits,
+            words=tuple(_pack(row, stage.x) for row in rows),
+        )
     if stage.weight is not None and stage.weight_format is not None:
         weights = Image(
             name=f"{prefix}_{stage.name}_weights",
             width=build.lanes * stage.weight_format.bits,
             words=_weight_words(build, stage.weight, stage.weight_format),
         )
-        if stage.padding:
-            rows = stage.pad.reshape(-1, build.x_count)
-            pad = Image(
-                name=f"{prefix}_{stage.name}_pad",
-                width=build.x_count * stage.x.bits,
-                words=tuple(_pack(row, stage.x) for row in rows),
-            )
     if stage.requantise is not None and stage.offset is not None:
         op = stage.requantise
         multiplier = _array_sign(stage.kind) * op.multiplier

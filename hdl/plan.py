@@ -14,9 +14,11 @@ from ..common.files import read_json
 from ..quant.formats import format_for
 from ..quant.program import Program
 from .fabric import fabric_named
+from .join import JoinShape, join_takes
 from .kernels import STRUCTURES
 from .lanes import ArrayShape, Reduce
 from .memory import ROMS
+from .move import MoveShape, move_rows, moved_at_once
 from .requantise import Scale
 from .scale import SCALES
 from .stages import PIXELS, Stage, stages_of
@@ -25,10 +27,12 @@ from .threshold import Levels
 from .window import WindowShape, ring_rows
 
 __all__ = [
-    "CONTROLS", "FAMILIES", "Plan", "StageBuild", "StagePlan", "bind", "connected",
+    "CONTROLS", "FAMILIES", "Plan", "Shape", "StageBuild", "StagePlan", "bind", "connected",
     "default_stage_plan", "queue_depth", "readers_of",
 ]  # fmt: skip
 
+Shape = WindowShape | MoveShape | JoinShape
+"""What takes the beats of a stage in, and in which rhythm."""
 FAMILIES = ("dataflow",)
 CONTROLS = ("none", "axi-lite", "wishbone")
 _STRUCTURES = {"adder": "carry", "mult": "star", "xnor": "count", "shift": "barrel"}
@@ -42,19 +46,21 @@ class StagePlan:
 
     Attributes
     ----------
-    pe : output channels computed at once; divides the number of output channels (1 for a pool)
-    simd : input channels of a tap at once; divides the number of input channels, those of a group where there are any
+    pe : output channels computed at once; divides the number of output channels (1 for what has no lanes)
+    simd : input channels of a tap at once; divides the number of input channels, those of a group where there are any;
+        of a move see `move.move_folds`, of a join `join.join_folds`
     taps : taps of a window row at once: 1, or the width of the window
     lines : rows of a window at once: 1, or the height of the window
     blocks : groups of a grouped convolution at once, each of ``simd`` x ``pe`` channels, which then are all it has
     requantisers : units behind the array; divides ``pe * blocks`` (of a pool: ``simd``)
-    rows : of the ring in front of the array, a multiple of ``lines``
+    rows : of the ring in front of the array, a multiple of ``lines``; 1 for a join, which has none
     queue : beats of the queue behind it, each of whole beats of the next stage
     structure : of its lanes, see `kernels.STRUCTURES`; empty for the default one, and for a pool
     memory : of its weights: ``auto``, as synthesis likes, or ``block``, block RAM however few words there are
     residual : beats of the queue in which a residual waits, each as wide as those of the stage it comes from; 0
         without one
     scale : how its requantisers multiply, see `scale.SCALES`; ``dsp`` where there are none
+    joins : beats of the queue in which each stream of a join waits, each of whole beats of the stream and of the join
     """
 
     name: str
@@ -70,8 +76,13 @@ class StagePlan:
     residual: int = 0
     memory: str = "auto"
     scale: str = "dsp"
+    joins: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.joins, list):
+            object.__setattr__(self, "joins", tuple(self.joins))
+        if not isinstance(self.joins, tuple) or not all(type(n) is int and n > 0 for n in self.joins):
+            raise ValueError(f"joins of stage {self.name!r} must be positive integers, not {self.joins!r}")
         if not isinstance(self.name, str):
             raise ValueError(f"name of a stage must be text, not {self.name!r}")
         if not isinstance(self.structure, str):
@@ -81,7 +92,7 @@ class StagePlan:
         if self.scale not in SCALES:
             raise ValueError(f"scale of stage {self.name!r} must be one of {', '.join(SCALES)}, not {self.scale!r}")
         for key, value in asdict(self).items():
-            if key in ("name", "structure", "memory", "scale"):
+            if key in ("name", "structure", "memory", "scale", "joins"):
                 continue
             least = 0 if key == "residual" else 1
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
@@ -101,6 +112,7 @@ class Plan:
     fixed_weights : accumulators and shifts are sized for the weights of the Program, not for any of the same formats
     fabric : ``generic``, or the family whose carry cells the lanes instantiate, see `fabric.FABRICS`
     pixels : per beat of the input, the first lowest; divides the pixels of an image
+    outputs : elements per beat of a raw output, the first lowest; divides the elements of an image; 1 for a classifier
     control : the bus of control and status registers beside the streams, see `CONTROLS`
     """
 
@@ -112,13 +124,15 @@ class Plan:
     fabric: str = "generic"
     pixels: int = 1
     control: str = "none"
+    outputs: int = 1
 
     def __post_init__(self) -> None:
         fabric_named(self.fabric)
         if self.control not in CONTROLS:
             raise ValueError(f"control must be one of {', '.join(CONTROLS)}, not {self.control!r}")
-        if not isinstance(self.pixels, int) or isinstance(self.pixels, bool) or self.pixels < 1:
-            raise ValueError(f"pixels per beat must be a positive integer, not {self.pixels!r}")
+        for what, count in (("pixels", self.pixels), ("outputs", self.outputs)):
+            if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+                raise ValueError(f"{what} per beat must be a positive integer, not {count!r}")
         if self.family not in FAMILIES:
             raise ValueError(f"architecture must be one of {', '.join(FAMILIES)}, not {self.family!r}")
         if not isinstance(self.fixed_weights, bool):
@@ -162,6 +176,7 @@ class StageBuild:
     ----------
     next_simd : elements per beat that the next stage (or the packet) takes; where several read, the first of them
     residual_count : elements per beat of the stage that the residual comes from
+    join_counts : elements per beat of the streams that a join reads
     fabric : of the lanes
     """
 
@@ -169,6 +184,7 @@ class StageBuild:
     plan: StagePlan
     next_simd: int = 1
     residual_count: int = 1
+    join_counts: tuple[int, ...] = ()
     fabric: str = "generic"
 
     @cached_property
@@ -194,13 +210,20 @@ class StageBuild:
         return (self.stage.source[0] if self.stage.weight is None else self.stage.result[0]) // self.sums
 
     @cached_property
-    def window(self) -> WindowShape:
-        """Geometry of the window."""
+    def window(self) -> Shape:
+        """Geometry of the window, or of the ring of a move, or of a join."""
         channels, height, width = self.stage.source
-        pool = self.stage.weight is None
+        pool, bits = self.stage.weight is None, self.stage.x.bits
+        if self.stage.joins:
+            return JoinShape(parts=self.stage.parts, height=height, width=width, bits=bits, simd=self.plan.simd)
+        if self.stage.moves:
+            return MoveShape(
+                kind=self.stage.kind, channels=channels, height=height, width=width, bits=bits, simd=self.plan.simd,
+                factor=self.stage.factor, offsets=self.stage.offsets, rows=self.plan.rows,
+            )  # fmt: skip
         return WindowShape(
             channels=channels, height=height, width=width, kernel=self.stage.window, stride=self.stage.stride,
-            padding=self.stage.padding, bits=self.stage.x.bits, simd=self.x_count, taps=self.plan.taps,
+            padding=self.stage.padding, bits=bits, simd=self.x_count, taps=self.plan.taps,
             lines=self.plan.lines, groups=self.groups,
             segments=channels // self.plan.simd if pool else self.stage.groups // self.plan.blocks,
             rows=self.plan.rows,
@@ -220,6 +243,8 @@ class StageBuild:
     @property
     def out_count(self) -> int:
         """Elements that leave the array at once."""
+        if self.stage.moves:
+            return moved_at_once(self.stage.kind, self.plan.simd, self.stage.factor)
         return self.plan.requantisers if self.activates else self.plan.simd
 
     @property
@@ -246,11 +271,13 @@ class StageBuild:
     @property
     def group_beats(self) -> int:
         """Beats of the array per group."""
-        return self.sums // self.out_count
+        return 1 if self.stage.moves else self.sums // self.out_count
 
     @property
     def array_latency(self) -> int:
         """Cycles from operands to ``done``."""
+        if self.stage.moves or self.stage.joins:
+            return 0
         return Reduce.latency if self.stage.weight is None else self.array.latency
 
     @property
@@ -267,6 +294,22 @@ class StageBuild:
     def scale(self) -> Scale:
         """How its requantisers multiply."""
         return Scale(how=self.plan.scale, terms=self.stage.terms)
+
+    def wants(self, port: int, have: int) -> int:
+        """Elements per beat in which it takes in what comes in beats of ``have``: those of its window, or whole beats
+        of both sides for the queue of a residual or of a stream that is joined."""
+        waits = port > 0 or self.stage.joins
+        return lcm(have, self.takes(port)) if waits else self.x_count
+
+    def takes(self, port: int) -> int:
+        """Elements per beat of what it computes with, by which of its ``reads`` it is."""
+        if self.stage.joins:
+            return join_takes(self.stage.parts, self.plan.simd)[port]
+        return self.out_count if port else self.x_count
+
+    def join_split(self, port: int) -> int:
+        """Beats of a join in one beat of the queue of a stream."""
+        return self.wants(port, self.join_counts[port]) // self.takes(port)
 
     @property
     def residual_gather(self) -> int:
@@ -293,11 +336,14 @@ class StageBuild:
         """Raise ``ValueError`` when the fold does not fit the stage."""
         name, stage, plan = self.stage.name, self.stage, self.plan
         if stage.weight is None:
-            for key in ("pe", "taps", "lines", "blocks"):
+            what = "move" if stage.moves else "join" if stage.joins else "pool"
+            ones = ("pe", "taps", "lines", "blocks", *(("rows",) if stage.joins else ()))
+            ones += ("requantisers",) if what != "pool" else ()
+            for key in ones:
                 if getattr(plan, key) != 1:
-                    raise ValueError(f"{key} of pool {name!r} must be 1, not {getattr(plan, key)}")
+                    raise ValueError(f"{key} of {what} {name!r} must be 1, not {getattr(plan, key)}")
             if plan.structure:
-                raise ValueError(f"pool {name!r} has no lanes, so no structure {plan.structure!r}")
+                raise ValueError(f"{what} {name!r} has no lanes, so no structure {plan.structure!r}")
         else:
             self._check_lanes()
         try:
@@ -318,6 +364,8 @@ class StageBuild:
         if (stage.residual is not None) != (plan.residual > 0):
             wanted = "at least 1 beat" if stage.residual is not None else "0 beats, it has none"
             raise ValueError(f"residual of {name!r} must be {wanted}, not {plan.residual}")
+        if len(plan.joins) != len(stage.parts):
+            raise ValueError(f"joins of {name!r} must be {len(stage.parts)} depths, not {len(plan.joins)}")
 
     def check_scale(self) -> None:
         """Raise ``ValueError`` when its requantisers cannot multiply as the plan says."""
@@ -360,8 +408,14 @@ def bind(program: Program, plan: Plan) -> tuple[StageBuild, ...]:
     pixels = int(np.prod(program.input.shape[1:]))
     if pixels % plan.pixels:
         raise UserError(f"the plan does not fit the program: {plan.pixels} pixels per beat do not divide {pixels}")
+    elements = int(np.prod(program.shape(program.output)))
+    if plan.outputs > 1 and (program.classifies or elements % plan.outputs):
+        limit = "a classifier gives one score" if program.classifies else f"they do not divide {elements}"
+        raise UserError(f"the plan does not fit the program: {plan.outputs} outputs per beat, but {limit}")
     channels = program.input.shape[0] * plan.pixels
-    builds = connected(zip(stages, plan.stages, strict=True), channels=channels, fabric=plan.fabric)
+    builds = connected(
+        zip(stages, plan.stages, strict=True), channels=channels, outputs=plan.outputs, fabric=plan.fabric
+    )
     for build in builds:
         try:
             build.check()
@@ -380,6 +434,13 @@ def default_stage_plan(stage: Stage, *, pe: int, simd: int, taps: int, lines: in
     pool = stage.weight is None
     sums = simd if pool else pe * blocks
     channels = stage.source[0] // stage.groups
+    if stage.moves or stage.joins:
+        rows = move_rows(stage.offsets, stage.source[0] * stage.source[2] // simd) if stage.moves else 1
+        draft = StagePlan(
+            name=stage.name, pe=pe, simd=simd, taps=taps, lines=lines, blocks=blocks, requantisers=1, rows=rows,
+            queue=1, joins=(1,) * len(stage.parts),
+        )  # fmt: skip
+        return replace(draft, queue=queue_depth(StageBuild(stage=stage, plan=draft), pause=0))
     row = stage.window[1] // taps * (1 if pool else channels // simd)
     steps = stage.window[0] // lines * row
     units = next(u for u in range(1, sums + 1) if sums % u == 0 and sums // u <= steps)
@@ -415,13 +476,14 @@ def readers_of(builds: Iterable[StageBuild]) -> dict[str, list[tuple[StageBuild,
 
 
 def connected(
-    stages: Iterable[tuple[Stage, StagePlan]], *, channels: int, fabric: str = "generic"
+    stages: Iterable[tuple[Stage, StagePlan]], *, channels: int, outputs: int = 1, fabric: str = "generic"
 ) -> tuple[StageBuild, ...]:
     """Builds that know the beats of those behind them, and of those that their residuals come from.
 
     Parameters
     ----------
     channels : elements per beat of the input
+    outputs : elements per beat of the packet
     """
     builds = [StageBuild(stage=stage, plan=plan, fabric=fabric) for stage, plan in stages]
     readers = readers_of(builds)
@@ -429,11 +491,12 @@ def connected(
     result = []
     for build in builds:
         taken = sorted(readers.get(build.stage.name, ()), key=lambda reader: reader[1])
-        width = 1  # of the packet
+        width = outputs
         if taken:
             reader, port = taken[0]
-            width = reader.x_count if port == 0 else reader.out_count
+            width = reader.takes(port)
         joined = counts[build.stage.reads[1]] if build.stage.residual is not None else 1
-        result.append(replace(build, next_simd=width, residual_count=joined))
+        streams = tuple(counts[name] for name in build.stage.reads) if build.stage.joins else ()
+        result.append(replace(build, next_simd=width, residual_count=joined, join_counts=streams))
         counts[build.stage.name] = result[-1].gather * result[-1].out_count
     return tuple(result)

@@ -15,10 +15,14 @@ from numpy.typing import NDArray
 
 from ..quant.program import Program
 from .entry import entry_latency, entry_of
+from .join import JoinShape
 from .plan import StageBuild, readers_of
 from .stages import PIXELS
 
-__all__ = ["Cycles", "Flow", "Schedule", "StageTiming", "flow", "latest", "schedule"]
+__all__ = [
+    "Cycles", "Flow", "Schedule", "StageTiming", "answer_beats", "flow", "join_taken", "latest", "main_way",
+    "rows_held", "schedule",
+]  # fmt: skip
 
 Cycles = NDArray[np.int64]
 _NEVER = 1 << 60
@@ -96,13 +100,19 @@ class Flow:
     begins : of a stage, when each of its groups begins
     emitted : of a stage, when each beat leaves its array
     sent : of a stage or the pixels, when each beat of its queue has been taken by all who read it
-    residuals : of a stage, when beats of its residual enter their queue
+    came : of a stage and which of its ``reads``, when beats have been written into the ring, or enter the queue of a
+        residual or of a stream that is joined
     """
 
     begins: Mapping[str, Cycles]
     emitted: Mapping[str, Cycles]
     sent: Mapping[str, Cycles]
-    residuals: Mapping[str, Cycles]
+    came: Mapping[tuple[str, int], Cycles]
+
+
+def answer_beats(program: Program, outputs: int) -> int:
+    """Output beats per image: scores and class, or a raw result of ``outputs`` elements per beat."""
+    return program.classes + 1 if program.classifies else int(np.prod(program.shape(program.output))) // outputs
 
 
 def schedule(builds: tuple[StageBuild, ...], program: Program, *, pixels: int = 1) -> Schedule:
@@ -125,30 +135,29 @@ def schedule(builds: tuple[StageBuild, ...], program: Program, *, pixels: int = 
         for build in builds
     )  # fmt: skip
     last = builds[-1]
-    scores = _split(_queued(times.emitted[last.stage.name], last.gather), last.split)
+    results = _split(_queued(times.emitted[last.stage.name], last.gather), last.split)
     forks = [_fork_cycles(edges, len(times.sent[name])) for name, edges in _edges(builds, program, pixels).items()]
-    interval = max(input_beats, program.classes + 1, *(build.interval for build in builds), *forks)
-    return Schedule(interval=interval, latency=int(scores[-1]) + 1, stages=timings)
+    answers = answer_beats(program, last.next_simd)
+    interval = max(input_beats, answers, *(build.interval for build in builds), *forks)
+    return Schedule(interval=interval, latency=int(results[-1]) + (1 if program.classifies else 0), stages=timings)
 
 
 def flow(
-    builds: Sequence[StageBuild], program: Program, *, pixels: int, images: int, fixed: Flow | None = None
-) -> Flow:
+    builds: Sequence[StageBuild], program: Program, *, pixels: int, images: int, fixed: Flow | None = None,
+    stands: frozenset[str] = frozenset(),
+) -> Flow:  # fmt: skip
     """Everything as early as possible, with room for everything.
 
     Parameters
     ----------
-    fixed : times that stand: of what leaves the pixels and the stages on the way from the scores back to the pixels,
-        where residuals are left aside
+    fixed : times that stand, of what leaves the pixels and the stages called ``stands``
     """
     beats = images * program.input.shape[1] * program.input.shape[2] // pixels
     edges_of = _edges(builds, program, pixels)
     begins: dict[str, Cycles] = {}
     emitted: dict[str, Cycles] = {}
     sent: dict[str, Cycles] = {}
-    residuals: dict[str, Cycles] = {}
-    arrivals: dict[str, Cycles] = {}
-    stands = _main_way(builds) if fixed is not None else frozenset()
+    came: dict[tuple[str, int], Cycles] = {}
 
     def send(name: str, ready: Cycles) -> None:
         """Hand the beats of ``name`` to all who read them."""
@@ -156,7 +165,7 @@ def flow(
         offered = ready if fixed is not None else _offered(edges, ready)
         sent[name] = np.maximum.reduce([edge.taken(offered) for edge in edges]) if edges else offered
         for edge in edges:
-            (residuals if edge.port else arrivals)[edge.build.stage.name] = edge.delivered(offered)
+            came[edge.build.stage.name, edge.port] = edge.delivered(offered)
 
     first = np.arange(beats, dtype=np.int64) + entry_latency(entry_of(program))
     send(PIXELS, first if fixed is None else fixed.sent[PIXELS])
@@ -165,12 +174,12 @@ def flow(
         if fixed is not None and name in stands:
             begins[name] = fixed.begins[name]
         else:
-            begins[name] = _begins(build, arrivals[name], residuals.get(name))
+            begins[name] = _begins(build, [came[name, port] for port in range(len(build.stage.reads))])
         beats_of_group = begins[name][:, None] + build.group_latency + np.arange(build.group_beats)
         emitted[name] = np.asarray(beats_of_group.reshape(-1))
         ready = _queued(emitted[name], build.gather)
         send(name, fixed.sent[name] if fixed is not None and name in stands else ready)
-    return Flow(begins=begins, emitted=emitted, sent=sent, residuals=residuals)
+    return Flow(begins=begins, emitted=emitted, sent=sent, came=came)
 
 
 def latest(builds: Sequence[StageBuild], program: Program, times: Flow, *, pixels: int) -> Flow:
@@ -190,16 +199,23 @@ def latest(builds: Sequence[StageBuild], program: Program, times: Flow, *, pixel
             edge = _Edge(build, port, counts[source])
             due[source] = np.minimum(due[source], edge.due(begins[name], len(due[source])))
     sent[PIXELS] = _spaced_before(due[PIXELS], 1)
-    return Flow(begins=begins, emitted={}, sent=sent, residuals={})
+    return Flow(begins=begins, emitted={}, sent=sent, came={})
 
 
-def _main_way(builds: Sequence[StageBuild]) -> frozenset[str]:
-    """Stages on the way from the scores back to the pixels, through layers."""
+def main_way(builds: Sequence[StageBuild], times: Flow) -> frozenset[str]:
+    """Stages on the way from the result back to the pixels: through layers, and from a join along the stream that it
+    waits for under ``times``."""
     by_name = {build.stage.name: build for build in builds}
     way, name = set(), builds[-1].stage.name
     while name != PIXELS:
         way.add(name)
-        name = by_name[name].stage.reads[0]
+        build = by_name[name]
+        port = 0
+        if isinstance(build.window, JoinShape):
+            ports = range(len(build.stage.parts))
+            came = [np.repeat(times.came[name, port], build.join_split(port)) for port in ports]
+            port = build.window.latest(came)
+        name = build.stage.reads[port]
     return frozenset(way)
 
 
@@ -208,14 +224,15 @@ class _Edge:
 
     Parameters
     ----------
-    port : 0 for the window, 1 for the residual
+    port : which of its ``reads`` it is: 0 for a window, 1 for a residual, any for a join
     have : elements per beat that leave
     """
 
     def __init__(self, build: StageBuild, port: int, have: int):
         self.build = build
         self.port = port
-        want = build.residual_gather * have if port else build.x_count
+        self.waits = port > 0 or build.stage.joins  # in a queue of its own
+        want = build.wants(port, have)
         self.widen = lcm(have, want) // have
         self.narrow = lcm(have, want) // want
 
@@ -227,11 +244,11 @@ class _Edge:
     def delivered(self, offered: Cycles) -> Cycles:
         """When what is behind takes them."""
         parts = self._offered(offered)
-        return parts if self.port else _written(self.build, parts)[0]
+        return parts if self.waits else _written(self.build, parts)[0]
 
     def taken(self, offered: Cycles) -> Cycles:
         """When the beats themselves are taken."""
-        if self.port:
+        if self.waits:
             return offered
         left = self.delivered(offered).reshape(-1, self.narrow)[:, -1]
         if self.narrow == self.widen == 1:
@@ -246,7 +263,10 @@ class _Edge:
     def due(self, begins: Cycles, count: int) -> Cycles:
         """Until when ``count`` beats must be taken, for groups to begin in time."""
         build = self.build
-        if self.port:
+        if build.stage.joins:
+            split = build.join_split(self.port)
+            entries = _joined(build, self.port, begins)[::split] - _join_latency(split)
+        elif self.port:
             entries = np.full(count // self.widen, _NEVER, np.int64)
             groups = np.arange(1, len(begins) + 1)
             np.minimum.at(entries, -(-groups * build.group_beats // build.residual_split) - 1, begins - 1)
@@ -320,42 +340,86 @@ def _split(beats: Cycles, parts: int) -> Cycles:
 
 def _written(build: StageBuild, arrivals: Cycles) -> tuple[Cycles, Cycles]:
     """When beats are written into the ring, given when they come, and when each row of each image is complete."""
-    w, p = build.window, build.window.padding
-    inside = arrivals.reshape(-1, w.height, w.width, w.chunks)
+    w = build.window
+    assert not isinstance(w, JoinShape)
+    p, height, width = w.padding, w.height, w.width
+    inside = arrivals.reshape(-1, height, width, w.chunks)
     ready = np.full((len(inside), w.padded_height, w.padded_width, w.chunks), -(1 << 40), np.int64)
-    ready[:, p : p + w.height, p : p + w.width] = inside
+    ready[:, p : p + height, p : p + width] = inside
     written = _spaced(ready.reshape(-1), 1).reshape(ready.shape)
-    return written[:, p : p + w.height, p : p + w.width].reshape(-1), written[:, :, -1, -1] + 1
+    return written[:, p : p + height, p : p + width].reshape(-1), written[:, :, -1, -1] + 1
 
 
-def _needed_rows(build: StageBuild) -> Cycles:
-    """For each row of output pixels how many rows of the padded image must be complete."""
+def _begins(build: StageBuild, came: Sequence[Cycles]) -> Cycles:
+    """When groups begin, given for all that it reads when beats have come."""
     w = build.window
-    rows = np.arange(w.out_height) * w.stride + max(w.kernel[0], w.stride)
-    rows[-1] = w.used_height
-    return rows
-
-
-def _begins(build: StageBuild, arrivals: Cycles, residual: Cycles | None) -> Cycles:
-    """When groups begin, given when pixels come, and when beats of the residual enter its queue."""
-    w = build.window
-    _, complete = _written(build, arrivals)
-    ready = np.repeat(complete[:, _needed_rows(build) - 1].reshape(-1), w.out_width * w.groups)
-    if residual is not None:
+    if isinstance(w, JoinShape):
+        splits = [build.join_split(port) for port in range(len(came))]
+        return _spaced(w.in_order([np.repeat(c + _join_latency(n), n) for c, n in zip(came, splits, strict=True)]), 1)
+    _, complete = _written(build, came[0])
+    ready = np.repeat(complete[:, w.needed_rows - 1].reshape(-1), w.row_reads)
+    for residual in came[1:]:
         groups = np.arange(1, len(ready) + 1)
         ready = np.maximum(ready, residual[-(-groups * build.group_beats // build.residual_split) - 1] + 1)
     return _spaced(ready, w.steps)
 
 
+def _join_latency(split: int) -> int:
+    """Cycles from when a beat enters the queue of a stream that is joined to when its first part can pass."""
+    return 1 if split == 1 else 2
+
+
+def _joined(build: StageBuild, port: int, begins: Cycles) -> Cycles:
+    """Those of ``begins``, of a join, at which the beats of one stream pass."""
+    w = build.window
+    assert isinstance(w, JoinShape)
+    return np.asarray(begins[w.places(port, len(begins) // w.read_cycles)])
+
+
+def join_taken(build: StageBuild, port: int, came: Cycles, begins: Cycles) -> Cycles:
+    """When beats leave the queue of a stream that is joined: into `Narrow`, where there is one, which takes the next
+    with the last part of the one before."""
+    split, passed = build.join_split(port), _joined(build, port, begins)
+    if split == 1:
+        return passed
+    return np.maximum(came + 1, np.concatenate([came[:1], passed[split - 1 :: split][:-1]]))
+
+
 def _due_rows(build: StageBuild, begins: Cycles) -> Cycles:
     """Until when beats must be written into the ring for groups to begin in time."""
-    w, p = build.window, build.window.padding
-    firsts = begins.reshape(-1, w.out_height, w.out_width * w.groups)[:, :, 0]
+    w = build.window
+    assert not isinstance(w, JoinShape)
+    p = w.padding
+    return _latest_writes(build, begins)[:, p : p + w.height, p : p + w.width].reshape(-1)
+
+
+def _latest_writes(build: StageBuild, begins: Cycles, came: Cycles | None = None) -> Cycles:
+    """When beats, padding among them, are written into the ring at the latest for groups to begin in time; those that
+    have been written before, when they ``came``."""
+    w = build.window
+    assert not isinstance(w, JoinShape)
+    p = w.padding
+    firsts = begins.reshape(-1, len(w.needed_rows), w.row_reads)[:, :, 0]
     due = np.full((len(firsts), w.padded_height, w.padded_width, w.chunks), _NEVER, np.int64)
-    for number, row in enumerate(_needed_rows(build)):
+    if came is not None:
+        due[:, p : p + w.height, p : p + w.width] = came.reshape(-1, w.height, w.width, w.chunks)
+    for number, row in enumerate(w.needed_rows):
         due[:, row - 1, -1, -1] = np.minimum(due[:, row - 1, -1, -1], firsts[:, number] - 1)
-    due = _spaced_before(due.reshape(-1), 1).reshape(due.shape)
-    return due[:, p : p + w.height, p : p + w.width].reshape(-1)
+    return _spaced_before(due.reshape(-1), 1).reshape(due.shape)
+
+
+def rows_held(build: StageBuild, times: Flow) -> int:
+    """The most rows that are in a ring at once under ``times``, those that are being written among them."""
+    w = build.window
+    assert not isinstance(w, JoinShape)
+    begins = times.begins[build.stage.name]
+    written = _latest_writes(build, begins, times.came[build.stage.name, 0])
+    starts = written[:, : w.used_height, 0, 0].reshape(-1)
+    lasts = begins.reshape(-1, w.row_reads)[:, -1] + w.steps - 1
+    freed = np.repeat(lasts, np.tile(w.freed_rows, len(written)))
+    # row n needs freed[n - rows] < starts[n]
+    gone = np.searchsorted(freed, starts, side="left")
+    return int((np.arange(len(starts)) + 1 - gone).max())
 
 
 def _latest_begins(build: StageBuild, due: Cycles) -> tuple[Cycles, Cycles]:

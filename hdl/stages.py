@@ -7,38 +7,52 @@ from numpy.typing import NDArray
 
 from ..common.errors import UserError
 from ..quant.formats import Format
+from ..quant.moves import Move
 from ..quant.program import (
     ArgMax,
     AveragePool,
+    Concat,
     Convolution,
     Flatten,
     Input,
     MaxPool,
     Op,
+    PixelShuffle,
     Program,
     Requantise,
     Shape,
+    SpatialShift,
     Threshold,
+    Upsample,
     weight_values,
 )  # fmt: skip
+from .join import CONCAT
 from .lanes import sum_format
+from .move import MOVES
 
 __all__ = ["PIXELS", "Stage", "stages_of"]
 
 PIXELS = ""
 """What stands for the input where the name of a stage is asked for."""
 Activation = Requantise | Threshold
+_BUILT = (
+    ArgMax, AveragePool, Concat, Convolution, Flatten, Input, MaxPool, PixelShuffle, Requantise, SpatialShift,
+    Threshold, Upsample,
+)  # fmt: skip
+_KINDS = dict(zip((SpatialShift, PixelShuffle, Upsample), MOVES, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stage:
-    """One stage: a window, an array or a pool behind it, and a requantise behind that where sums need one.
+    """One stage: a window, an array or a pool behind it, and a requantise behind that where sums need one; or a move
+    of pixels, or a join of streams.
 
     Attributes
     ----------
     name : of its first operation
     tensor : operation whose result leaves the stage
-    reads : stages whose results it reads, `PIXELS` for the input: what its window slides over, then a residual
+    reads : stages whose results it reads, `PIXELS` for the input: what its window slides over, then a residual; of a
+        join the streams in their order
     x : format of the features it reads
     source, result : shape it reads and shape it makes
     weight : (O, I / groups, Kh, Kw) in the order of the pixel stream, None for a pool
@@ -50,11 +64,14 @@ class Stage:
     residual : format of the residual that the requantise adds, or None
     offset : format of B in the array's terms
     levels : thresholds per channel
+    offsets : of a spatial shift, rows and columns by which each channel moves
+    factor : of a pixel shuffle or an upsampling
+    parts : of a join, the channels of each stream
     """
 
     SHAPE = (
         "name", "kind", "reads", "x", "source", "result", "groups", "window", "stride", "padding", "weight_format",
-        "total", "residual", "offset", "terms", "levels", "y",
+        "total", "residual", "offset", "terms", "levels", "y", "offsets", "factor", "parts",
     )  # fmt: skip
     """What the RTL of a reloadable build depends on; the rest is data."""
 
@@ -80,6 +97,19 @@ class Stage:
     offset: Format | None
     levels: int
     y: Format
+    offsets: tuple[tuple[int, int], ...] = ()
+    factor: int = 1
+    parts: tuple[int, ...] = ()
+
+    @property
+    def moves(self) -> bool:
+        """Whether it moves pixels and computes nothing."""
+        return self.kind in MOVES
+
+    @property
+    def joins(self) -> bool:
+        """Whether it puts streams side by side."""
+        return self.kind == CONCAT
 
     @property
     def terms(self) -> int:
@@ -113,8 +143,6 @@ def stages_of(program: Program, *, fixed_weights: bool = False) -> tuple[Stage, 
     UserError
         for what the dataflow family cannot build, by name.
     """
-    if not program.classifies:
-        raise UserError(f"the dataflow family ends in an arg-max; the program gives the raw result of {program.output}")
     return _Grouping(program, fixed_weights).stages()
 
 
@@ -133,18 +161,19 @@ class _Grouping:
     def stages(self) -> tuple[Stage, ...]:
         found = []
         for op in self.program.ops:
-            if not self.readers[op.name] and not isinstance(op, ArgMax):
+            if not self.readers[op.name] and op is not self.program.ops[-1]:
                 raise UserError(f"{op.name} is read by no operation; leave it out")
             if (stage := self._stage(op)) is not None:
                 found.append(stage)
                 self.maker[op.name] = stage.name
-        if not found:
+        if self._made(self.program.output) == PIXELS:
             raise UserError("the program has nothing to compute")
         return tuple(found)
 
     def _stage(self, op: Op) -> Stage | None:
         """The stage that ends with ``op``, if one does."""
         program = self.program
+        self._check_order(op)
         match op:
             case Input():
                 self.maker[op.name] = PIXELS
@@ -160,6 +189,13 @@ class _Grouping:
                 if op.source not in self.maker:
                     raise UserError(f"{op.name} pools sums; the dataflow family pools features, behind a requantise")
                 return replace(_pooling(program, op), reads=(self._made(op.source),))
+            case SpatialShift() | PixelShuffle() | Upsample():
+                if op.source not in self.maker:
+                    raise UserError(f"{op.name} moves sums; the dataflow family moves features, behind a requantise")
+                return replace(_moving(program, op), reads=(self._made(op.source),))
+            case Concat():
+                sources = program.sources(op)
+                return replace(_joining(program, op), reads=tuple(self._made(name) for name in sources))
             case Requantise() | Threshold():
                 layer = program.by_name[op.source]
                 made = _sums(program, layer if isinstance(layer, Convolution | AveragePool) else None, op, self.fixed)
@@ -167,17 +203,25 @@ class _Grouping:
                 joined = (op.residual,) if isinstance(op, Requantise) and op.residual is not None else ()
                 return replace(made, reads=tuple(self._made(name) for name in (main, *joined)))
             case ArgMax():
-                source = program.by_name[op.source]
-                if isinstance(source, Flatten) and program.shape(source.source)[1:] != (1, 1):
-                    raise UserError(f"{op.name} reads a flattened map; the dataflow family needs a dense layer before")
-                if self._made(op.source) == PIXELS:
-                    raise UserError("the program has nothing to compute")
+                self._made(op.source)
             case _:
-                raise UserError(f"{op.name}: the dataflow family cannot build {type(op).__name__}")
+                known = ", ".join(sorted(kind.__name__ for kind in _BUILT))
+                raise UserError(f"{op.name}: the dataflow family cannot build {type(op).__name__}; it builds {known}")
         return None
+
+    def _check_order(self, op: Op) -> None:
+        """A stream brings a flattened map pixel by pixel, not channel by channel: only a dense layer's weights can
+        follow."""
+        flattened = any(_flattened_map(self.program, name) for name in self.program.sources(op))
+        if flattened and not isinstance(op, Convolution | Flatten):
+            raise UserError(f"{op.name} reads a flattened map; the dataflow family needs a dense layer before")
+        if op is self.program.ops[-1] and _flattened_map(self.program, op.name):
+            raise UserError(f"{op.name} gives a flattened map; the dataflow family gives the map, leave {op.name} out")
 
     def _check_sums(self, op: Convolution | AveragePool) -> None:
         readers = self.readers[op.name]
+        if not readers:
+            raise UserError(f"{op.name} gives sums; the dataflow family needs a requantise or thresholds behind it")
         if len(readers) > 1:
             raise UserError(
                 f"{op.name} is read by {len(readers)} operations; sums go into one requantise or thresholds"
@@ -206,9 +250,8 @@ def _sums(program: Program, op: Convolution | AveragePool | None, activation: Ac
     elif op is not None:
         kind, stride, padding, pad, groups = op.kernel, op.stride, op.padding, op.pad, op.groups
         weight, weight_format = op.weight, op.weight_format
-        before = program.by_name[op.source]
-        if isinstance(before, Flatten) and program.shape(before.source)[1:] != (1, 1):
-            flattened = program.shape(before.source)
+        flattened = _flattened_map(program, op.source)
+        if flattened is not None:
             if weight.shape[2:] != (1, 1) or padding or stride != 1 or groups != 1:
                 raise UserError(f"{op.name} reads a flattened map; there it must be a dense layer, without padding")
             # The stream brings the map pixel by pixel: its elements in their order are one pixel of many channels.
@@ -248,12 +291,47 @@ def _actual_range(op: Convolution, x: Format) -> tuple[int, int]:
     return min(0, int(ends.min(0).sum(1).min())), max(0, int(ends.max(0).sum(1).max()))
 
 
+def _flattened_map(program: Program, name: str) -> Shape | None:
+    """Shape of the map, of several pixels, that the operation ``name`` flattens; None where it does not."""
+    op = program.by_name[name]
+    if not isinstance(op, Flatten):
+        return None
+    shape = program.shape(op.source)
+    return _flattened_map(program, op.source) if shape[1:] == (1, 1) else shape
+
+
 def _pooling(program: Program, op: MaxPool) -> Stage:
     fmt = program.format(op.source)
     source = program.shape(op.source)
+    return replace(
+        _plain(op.name, fmt, source, program.shape(op.name)), kind="max", window=(op.size, op.size), stride=op.stride,
+        padding=op.padding, pad=np.full(source[0], fmt.lo, np.int64),
+    )  # fmt: skip
+
+
+def _moving(program: Program, op: Move) -> Stage:
+    fmt = program.format(op.source)
+    source = program.shape(op.source)
+    offsets = [(int(down), int(right)) for down, right in op.offsets] if isinstance(op, SpatialShift) else ()
+    return replace(
+        _plain(op.name, fmt, source, program.shape(op.name)), kind=_KINDS[type(op)], offsets=tuple(offsets),
+        pad=op.pad if isinstance(op, SpatialShift) else np.zeros(source[0], np.int64),
+        factor=1 if isinstance(op, SpatialShift) else op.factor,
+    )  # fmt: skip
+
+
+def _joining(program: Program, op: Concat) -> Stage:
+    parts = tuple(program.shape(name)[0] for name in program.sources(op))
+    return replace(
+        _plain(op.name, program.format(op.source), program.shape(op.source), program.shape(op.name)), kind=CONCAT,
+        parts=parts,
+    )  # fmt: skip
+
+
+def _plain(name: str, fmt: Format, source: Shape, result: Shape) -> Stage:
+    """A stage that hands on what it reads."""
     return Stage(
-        name=op.name, tensor=op.name, reads=(), kind="max", x=fmt, source=source, result=program.shape(op.name),
-        window=(op.size, op.size), stride=op.stride, padding=op.padding, pad=np.full(source[0], fmt.lo, np.int64),
-        weight=None, weight_format=None, flattened=None, groups=1, total=fmt, requantise=None, threshold=None,
-        residual=None, offset=None, levels=0, y=fmt,
+        name=name, tensor=name, reads=(), kind="", x=fmt, source=source, result=result, window=(1, 1), stride=1,
+        padding=0, pad=np.zeros(source[0], np.int64), weight=None, weight_format=None, flattened=None, groups=1,
+        total=fmt, requantise=None, threshold=None, residual=None, offset=None, levels=0, y=fmt,
     )  # fmt: skip

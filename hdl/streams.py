@@ -37,6 +37,15 @@ class Queue(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
+        if self.depth == 1:
+            # A memory of one word has an address of no bits, which Verilog cannot say.
+            held, full = Signal(Shape.cast(self.shape).width), Signal()
+            m.d.comb += [self.o.payload.eq(held), self.o.valid.eq(full), self.i.ready.eq(~full)]
+            with m.If(full):
+                m.d.sync += full.eq(~self.o.ready)
+            with m.Elif(self.i.valid):
+                m.d.sync += [held.eq(self.i.payload), full.eq(1)]
+            return m
         m.submodules.fifo = inner = fifo.SyncFIFO(width=Shape.cast(self.shape).width, depth=self.depth)
         m.d.comb += [
             inner.w_data.eq(self.i.payload),

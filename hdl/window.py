@@ -7,10 +7,13 @@ row can be written when one is free, an output row can be read when all rows it 
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
+from numpy.typing import NDArray
 
+from .counters import Counter, Pointer
 from .streams import elements
 
 __all__ = ["Window", "WindowShape", "ring_rows"]
@@ -102,6 +105,25 @@ class WindowShape:
     def out_width(self) -> int:
         """Output pixels per row."""
         return (self.padded_width - self.kernel[1]) // self.stride + 1
+
+    @property
+    def needed_rows(self) -> NDArray[np.int64]:
+        """For each row of output pixels how many rows of the padded image must be complete before it is read."""
+        rows = np.arange(self.out_height) * self.stride + max(self.kernel[0], self.stride)
+        rows[-1] = self.used_height
+        return rows
+
+    @property
+    def freed_rows(self) -> NDArray[np.int64]:
+        """For each row of output pixels how many rows are no longer needed when it has been read."""
+        rows = np.full(self.out_height, self.stride)
+        rows[-1] = self.kernel[0]
+        return rows
+
+    @property
+    def row_reads(self) -> int:
+        """Groups that are read for each row of output pixels."""
+        return self.out_width * self.groups
 
     @property
     def chunks(self) -> int:
@@ -204,11 +226,11 @@ class Window(wiring.Component):
 
     def _write_side(self, m: Module, ports: list[list[Any]], level: Signal, row_done: Signal) -> None:
         s = self.shape
-        column, row, chunk, bank, line = (_Counter(m, n, name) for n, name in (
+        column, row, chunk, bank, line = (Counter(m, n, name) for n, name in (
             (s.padded_width, "write_column"), (s.padded_height, "write_row"), (s.chunks, "write_chunk"),
             (s.taps, "write_bank"), (s.lines, "write_line"),
         ))  # fmt: skip
-        row_start = _Pointer(m, s.rows // s.lines * s.bank_row, "write_row_start")
+        row_start = Pointer(m, s.rows // s.lines * s.bank_row, "write_row_start")
         base = Signal.like(row_start.value, name="write_base")
 
         inside = Signal()
@@ -253,14 +275,14 @@ class Window(wiring.Component):
 
     def _read_side(self, m: Module, ports: list[list[Any]], level: Signal, rows_freed: Signal) -> None:
         s = self.shape
-        chunk, tap, line, group, out_x, out_y = (_Counter(m, n, name) for n, name in (
+        chunk, tap, line, group, out_x, out_y = (Counter(m, n, name) for n, name in (
             (s.segment_chunks, "read_chunk"), (s.kernel[1] // s.taps, "read_tap"),
             (s.kernel[0] // s.lines, "read_line"), (s.groups, "read_group"), (s.out_width, "read_x"),
             (s.out_height, "read_y"),
         ))  # fmt: skip
         turn_row = _Turn(m, s.lines, "turn_row")  # bank of the window's first row
-        window_row = _Pointer(m, s.rows // s.lines * s.bank_row, "window_row")  # first row of the window in that bank
-        line_row = _Pointer(m, s.rows // s.lines * s.bank_row, "line_row")  # row of the window that is read now
+        window_row = Pointer(m, s.rows // s.lines * s.bank_row, "window_row")  # first row of the window in that bank
+        line_row = Pointer(m, s.rows // s.lines * s.bank_row, "line_row")  # row of the window that is read now
         pixel = Signal(range(max(2, s.bank_row)), name="pixel")  # offset of the window's first column in its row
         offset = Signal(range(max(2, s.bank_row)), name="offset")  # from there to what is read now
         turn = _Turn(m, s.taps, "turn")  # bank of the window's first column
@@ -331,7 +353,7 @@ class Window(wiring.Component):
         m.d.sync += Cat(self.valid, self.first, self.last).eq(strobes)
         m.d.comb += self.x.eq(operands)
 
-    def _next_rows(self, m: Module, first: "_Pointer", turn: "_Turn", at_end: Value) -> Value:
+    def _next_rows(self, m: Module, first: Pointer, turn: "_Turn", at_end: Value) -> Value:
         """Where the next window's first row stands: ``stride`` rows further, behind all its rows after the last one."""
         s = self.shape
         if s.lines == 1:
@@ -359,44 +381,6 @@ def _rotated(m: Module, parts: Value, width: int, count: int, first: Value) -> S
             with m.Case(k):
                 m.d.sync += result.eq(parts.rotate_right(k * width))
     return result
-
-
-class _Counter:
-    """Counts 0..n-1 and around; a counter to 1 is no register."""
-
-    def __init__(self, m: Module, n: int, name: str):
-        self.m = m
-        self.n = n
-        self.value = Signal(range(max(2, n)), name=name) if n > 1 else Const(0, 1)
-        self.at_end = self.value == n - 1
-
-    def step(self) -> None:
-        if self.n > 1:
-            self.m.d.sync += self.value.eq(Mux(self.at_end, 0, self.value + 1))
-
-    def clear(self) -> None:
-        if self.n > 1:
-            self.m.d.sync += self.value.eq(0)
-
-
-class _Pointer:
-    """An address that runs around a ring of ``depth`` words."""
-
-    def __init__(self, m: Module, depth: int, name: str):
-        self.m = m
-        self.depth = depth
-        self.value = Signal(range(depth), name=name)
-
-    def after(self, distance: int) -> Value:
-        assert distance <= self.depth
-        further = self.value + distance
-        return Mux(further >= self.depth, further - self.depth, further)
-
-    def advance(self, distance: int) -> None:
-        self.m.d.sync += self.value.eq(self.after(distance))
-
-    def set(self, value: Value) -> None:
-        self.m.d.sync += self.value.eq(value)
 
 
 class _Turn:
@@ -431,15 +415,15 @@ class _Segment:
         self.base: Value = Const(0)
         if shape.segments > 1:
             self.base = Signal(range(shape.chunks), name="segment_base")
-            self.turn = _Counter(m, shape.groups // shape.segments, "segment_group")
+            self.turn = Counter(m, shape.groups // shape.segments, "segment_group")
 
-    def following(self, group: _Counter) -> Value:
+    def following(self, group: Counter) -> Value:
         """The same of the group after ``group``."""
         if isinstance(self.base, Const):
             return self.base
         return Mux(self.turn.at_end, Mux(group.at_end, 0, self.base + self.words), self.base)
 
-    def step(self, group: _Counter) -> None:
+    def step(self, group: Counter) -> None:
         if not isinstance(self.base, Const):
             self.m.d.sync += self.base.eq(self.following(group))
             self.turn.step()

@@ -14,7 +14,7 @@ from cocotb.triggers import RisingEdge
 
 from ..common.executor import end_with_parent
 
-__all__ = ["images_through_rtl"]
+__all__ = ["images_through_rtl", "read_beats"]
 
 
 @cocotb.test
@@ -28,27 +28,29 @@ async def images_through_rtl(dut: cocotb.handle.HierarchyObject) -> None:
     dut.start.value = 1
     await RisingEdge(dut.done)
     seconds = time.perf_counter() - begin
-    expected = np.load("expected.npy")  # (images, classes + 1): scores, then the class
-    received, last = _read_beats(Path("results.mem"), job["answer_bits"])
-    complete = received[: len(received) // expected.shape[1] * expected.shape[1]].reshape(-1, expected.shape[1])
-    if job["score_signed"]:
-        sign = 1 << (job["score_bits"] - 1)
-        scores = complete[:, :-1] & (2 * sign - 1)
-        complete[:, :-1] = (scores ^ sign) - sign
+    # (images, elements): scores, then the class; or the raw result in the order of the stream
+    expected = np.load("expected.npy")
+    received, last = read_beats(Path("results.mem"), job["answer_bits"], job["elements"])
+    beats, classifies = expected.shape[1] // job["elements"], job["classifies"]
+    complete = received[: len(received) // beats * beats].reshape(-1, expected.shape[1])
+    if job["signed"]:
+        numbers = complete[:, :-1] if classifies else complete
+        sign = 1 << (job["answer_bits"] // job["elements"] - 1)
+        numbers[:] = (numbers ^ sign) - sign
     count = len(complete)
     wrong = complete != expected[:count]
     first_wrong = np.argwhere(wrong)[:1].tolist()
-    packets_ok = bool((last == (np.arange(len(last)) % expected.shape[1] == expected.shape[1] - 1)).all())
+    packets_ok = bool((last == (np.arange(len(last)) % beats == beats - 1)).all())
     counters = ("first_input", "source_cycles", "source_stalls", "sink_stalls")
     Path("outcome.json").write_text(
         json.dumps({
             "hung": bool(int(dut.hung.value)),
             "images": count,
-            "mismatches": int(wrong[:, :-1].sum()),
-            "class_mismatches": int(wrong[:, -1].sum()),
+            "mismatches": int((wrong[:, :-1] if classifies else wrong).sum()),
+            "class_mismatches": int(wrong[:, -1].sum()) if classifies else 0,
             "first_mismatch": first_wrong[0] if first_wrong else None,
             "packets_ok": packets_ok,
-            "classes": complete[:, -1].tolist(),
+            "classes": complete[:, -1].tolist() if classifies else [],
             **{name: int(getattr(dut, name).value) for name in counters},
             "ends": [int(line, 16) for line in _words(Path("ends.mem"))],
             "cycles": int(dut.cycle.value),
@@ -64,8 +66,13 @@ def _words(path: Path) -> list[str]:
     return [line for line in path.read_text().split() if not line.startswith(("//", "@"))]
 
 
-def _read_beats(path: Path, answer_bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """Words without sign, and the last flags."""
-    words = [int(word, 16) for word in _words(path)]
-    last = np.array([word >> answer_bits for word in words], np.int64)
-    return np.array([word & ((1 << answer_bits) - 1) for word in words], np.int64), last
+def read_beats(path: Path, answer_bits: int, elements: int) -> tuple[np.ndarray, np.ndarray]:
+    """(beats, elements) of whole bytes without sign, the lowest first, and the last flags."""
+    digits = answer_bits // 4
+    words = [word.zfill(digits + 1) for word in _words(path)]
+    raw = np.frombuffer(bytes.fromhex("".join(word[1:] for word in words)), np.uint8)
+    parts = raw.reshape(len(words), elements, answer_bits // 8 // elements)[:, ::-1].astype(np.int64)
+    values = np.zeros(parts.shape[:2], np.int64)
+    for byte in range(parts.shape[2]):
+        values = values << 8 | parts[:, :, byte]
+    return values, np.array([int(word[0], 16) for word in words], np.int64)

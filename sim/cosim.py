@@ -1,4 +1,4 @@
-"""Co-simulation of a BUILD: images through the RTL, every score compared with the golden model."""
+"""Co-simulation of a BUILD: images through the RTL, every word of every answer compared with the golden model."""
 
 import contextlib
 import shutil
@@ -52,10 +52,11 @@ class Outcome:
 
     Attributes
     ----------
-    mismatches : score words that differ from the golden model
+    mismatches : score words, or elements of a raw result, that differ from the golden model
     class_mismatches : classes that differ from the golden model
-    first_mismatch : image and class index of the first difference, or None
-    classes : class of every image as the RTL says
+    first_mismatch : image and class index of the first difference, of a raw result image, row, column and channel;
+        or None
+    classes : class of every image as the RTL says; empty where the Program does not classify
     cycles_first_image : from the first input beat to the first TLAST, without stalls
     cycles_per_image : steady interval between TLASTs, without stalls
     cycles : clock cycles of all runs together
@@ -69,7 +70,7 @@ class Outcome:
     images: int
     mismatches: int
     class_mismatches: int
-    first_mismatch: tuple[int, int] | None
+    first_mismatch: tuple[int, ...] | None
     classes: NDArray[np.int64]
     cycles_first_image: int
     cycles_per_image: int
@@ -230,7 +231,7 @@ def _outcome(
     counted = results[: len(bounds)]
     begins = [begin for begin, _ in bounds]
     first = next(
-        ((begin + r["first_mismatch"][0], r["first_mismatch"][1])
+        ((begin + r["first_mismatch"][0], *_element(build.program, r["first_mismatch"][1]))
          for begin, r in zip(begins, counted, strict=True) if r["first_mismatch"]), None,
     )  # fmt: skip
 
@@ -289,10 +290,11 @@ def _job(
     seed: int = 1, waves: bool = False, points: tuple[TracePoint, ...] = (),
 ) -> Job:  # fmt: skip
     stall = stall or Stall()
-    timing, score = build.schedule, build.program.score_format
+    timing, program = build.schedule, build.program
     return Job(
         session=session, name=name, begin=begin, end=end, simulator=simulator, beat_bits=build.manifest["data_in"],
-        answer_bits=build.manifest["data_out"], score_bits=score.bits, score_signed=score.signed, stall=stall,
+        answer_bits=build.manifest["data_out"], elements=build.plan.outputs,
+        signed=program.format(program.output).signed, classifies=program.classifies, stall=stall,
         seed=seed, watchdog=min(timing.watchdog(stall.share), (1 << 32) - 1), waves=waves, points=points,
         # Rows that the next stage does not read may leave a stage when the last score has been told.
         linger=timing.latency + timing.interval if points else 0,
@@ -307,7 +309,7 @@ def run_job_in(
 
     Parameters
     ----------
-    expected : (N, classes + 1) scores and class; from the golden model when None
+    expected : what `answers` gives; from the golden model when None
 
     Raises
     ------
@@ -322,9 +324,20 @@ def run_job_in(
 
 
 def answers(program: Program, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """What the golden model expects of every image: scores, then the class, (N, classes + 1)."""
+    """What the golden model expects of every image: scores, then the class, (N, classes + 1); or the elements of a raw
+    result in the order of the stream, (N, H * W * C)."""
     result = golden.run(program, pixels)
+    if not program.classifies:
+        return result.output.transpose(0, 2, 3, 1).reshape(len(pixels), -1)
     return np.concatenate([result.scores, result.classes[:, None]], axis=1)
+
+
+def _element(program: Program, number: int) -> tuple[int, ...]:
+    """What a word of an answer is: the index of a class, or row, column and channel."""
+    if program.classifies:
+        return (number,)
+    channels, height, width = program.shape(program.output)
+    return tuple(int(k) for k in np.unravel_index(number, (height, width, channels)))
 
 
 def prepare(folder: Path, build: Build, program: Program, pixels: NDArray[np.uint8]) -> None:

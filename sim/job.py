@@ -35,8 +35,10 @@ class Job:
     name : of the folder within, which keeps what the simulator writes
     begin, end : images of the session's that are its part
     beat_bits : of the input
-    answer_bits : of the output
-    score_bits, score_signed : format of the scores
+    answer_bits : of a beat of the output
+    elements : of which so many stand in a beat
+    signed : whether they have a sign; a class has none
+    classifies : whether a packet ends in a class
     watchdog : cycles without output after which it has hung
     linger : cycles to simulate on after the last output
     waves : record a waveform, or toggles, as the simulator was built for
@@ -50,8 +52,9 @@ class Job:
     simulator: Simulator
     beat_bits: int
     answer_bits: int
-    score_bits: int
-    score_signed: bool
+    elements: int
+    signed: bool
+    classifies: bool
     stall: Stall
     seed: int
     watchdog: int
@@ -91,8 +94,9 @@ def run_job(job: Job) -> dict[str, Any]:
             "linger": job.linger,
         },
         "answer_bits": job.answer_bits,
-        "score_bits": job.score_bits,
-        "score_signed": job.score_signed,
+        "elements": job.elements,
+        "signed": job.signed,
+        "classifies": job.classifies,
     }  # fmt: skip
     (folder / "job.json").write_text(json.dumps(settings))
     run_simulator(

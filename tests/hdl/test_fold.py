@@ -17,10 +17,11 @@ from addax.hdl.dataflow import Pipeline
 from addax.hdl.emit import expected_beats, pack_pixels
 from addax.hdl.fold import DEFAULT_LANES, fold
 from addax.hdl.plan import StageBuild, bind, default_stage_plan
-from addax.hdl.schedule import schedule
+from addax.hdl.schedule import answer_beats, schedule
 from addax.hdl.stages import stages_of
 from addax.quant import golden
-from networks import Builder, random_images, random_program, random_residual
+from addax.quant.formats import unsigned
+from networks import Builder, random_images, random_moving, random_program, random_residual
 from streaming import transfer
 
 SEEDS = [0, 1, 4, 5, 7, 8, 13, 18, 19]
@@ -41,6 +42,46 @@ def lanes_of(program, plan):
 
 def divisors(n):
     return [k for k in range(1, n + 1) if n % k == 0]
+
+
+def result_of_four_channels(height=6, width=8):
+    """A layer whose raw result has more elements than the image pixels."""
+    b = Builder(np.random.default_rng(3), (1, height, width))
+    b.convolution("mult", 4, 1)
+    b.rescale(unsigned(6))
+    return b.raw()
+
+
+@pytest.mark.parametrize("cycles, outputs", [(192, 1), (96, 2), (48, 4)])
+def test_a_raw_result_leaves_in_beats_as_wide_as_the_rate_asks_for(cycles, outputs):
+    program = result_of_four_channels()
+    plan = folded(program, fps=50e6 / cycles)
+
+    assert plan.outputs == outputs
+    assert interval_of(program, plan) == cycles
+
+
+def test_a_rate_beyond_a_pixel_of_the_result_per_cycle_is_refused():
+    with pytest.raises(UserError, match=r"no fold reaches .* the fastest takes 48 cycles per image"):
+        folded(result_of_four_channels(), fps=50e6 / 24)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_networks_with_moves_and_joins_keep_the_pace_they_are_folded_for(seed):
+    """The fastest fold, as simulated: what `fold` chooses for moves and joins is legal, and as fast as it says."""
+    program = random_moving(seed)
+    plan = folded(program, lanes=100_000)
+    images = random_images(program, 4, seed)
+    answers = answer_beats(program, plan.outputs)
+
+    beats, cycles = transfer(
+        Pipeline(program, plan), [int(word) for word in pack_pixels(images, plan.pixels)],
+        count=len(images) * answers, settle=200,
+    )  # fmt: skip
+
+    assert beats == expected_beats(program, golden.run(program, images).output, plan.outputs)
+    ends = cycles[answers - 1 :: answers]
+    assert ends[-1] - ends[-2] == interval_of(program, plan)
 
 
 def naive_folds(stage):

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import streaming
-from addax.hdl.packet import Packet
+from addax.hdl.packet import Packet, RawPacket
 from addax.quant.formats import Format, signed, unsigned
 from hypothesis import given
 from hypothesis import strategies as st
@@ -116,3 +116,32 @@ def test_a_class_has_room_in_its_beat():
     dut, beats, _ = run_packet(signed(8), [scores])
 
     assert beats[-1] & ((1 << dut.width) - 1) == 299
+
+
+@given(
+    fmt=st.builds(Format, bits=st.integers(1, 33), signed=st.booleans()), count=st.integers(1, 5),
+    beats=st.integers(2, 7), images=st.integers(1, 4), pause_in=st.sampled_from([0.0, 0.4]),
+    pause_out=st.sampled_from([0.0, 0.4, 0.8]), seed=st.integers(0, 999),
+)  # fmt: skip
+def test_raw_packets_hold_every_element_in_whole_bytes(
+    fmt, count, beats, images, pause_in, pause_out, seed
+):  # fmt: skip
+    """Signs, extremes, several elements per beat, last with the last beat of every image, any pauses."""
+    rng = random.Random(seed)
+    each = -(-fmt.bits // 8) * 8
+    values = [rng.choice([fmt.lo, fmt.hi, rng.randint(fmt.lo, fmt.hi)]) for _ in range(images * beats * count)]
+
+    def words(bits):
+        masked = [value & ((1 << bits) - 1) for value in values]
+        return [
+            sum(v << (k * bits) for k, v in enumerate(masked[at : at + count])) for at in range(0, len(masked), count)
+        ]
+
+    dut = RawPacket(element=fmt, count=count, beats=beats)
+    received, _ = transfer(
+        dut, words(fmt.bits), count=images * beats, pause_in=pause_in, pause_out=pause_out, seed=seed
+    )  # fmt: skip
+
+    assert dut.width == count * each
+    expected = [word | (number % beats == beats - 1) << dut.width for number, word in enumerate(words(each))]
+    assert received == expected

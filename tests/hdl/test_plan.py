@@ -17,7 +17,7 @@ from addax.hdl.schedule import schedule
 from addax.hdl.stages import stages_of
 from addax.quant import golden
 from addax.quant.formats import unsigned
-from addax.quant.program import Flatten, MaxPool, Program
+from addax.quant.program import Concat, Flatten, MaxPool, PixelShuffle, Program, SpatialShift, Upsample
 from networks import Builder, random_images, random_plan, random_program
 from streaming import transfer
 
@@ -177,6 +177,68 @@ def test_every_impossible_fold_is_refused_by_name(change, message, small):
 
     with pytest.raises(UserError, match=f"^the plan does not fit the program: {message}"):
         bind(program, plan_for(program, change))
+
+
+def moving_program():
+    """conv1: 1 to 4 channels; move3: shift; cat4: both, 8 channels; shuffle: by 2; cat6: 2 and 4 channels."""
+    b = Builder(np.random.default_rng(5), (1, 4, 4))
+    b.convolution("adder", 4)
+    b.requantise(unsigned(4))
+    made = b.last
+    b.emit(SpatialShift(name="move3", source=made, offsets=np.array([[0, 1], [1, 0], [0, 0], [2, -2]])))
+    b.emit(Concat(name="cat4", source="move3", others=(made,)))
+    b.emit(PixelShuffle(name="shuffle", source="cat4", factor=2))
+    b.emit(Upsample(name="larger", source=made, factor=2))
+    b.emit(Concat(name="cat7", source="shuffle", others=("larger", "shuffle", "shuffle")))
+    b.rescale(unsigned(6))
+    b.emit(MaxPool(name="pool9", source=b.last, size=2, stride=2))
+    return b.raw()
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"move3": {"simd": 3}},
+         "stage 'move3': simd must be one of 1, 2, 4 for the spatial shift of 4 channels, not 3"),
+        ({"move3": {"rows": 2}}, "stage 'move3': rows must be at least 3, not 2"),
+        ({"move3": {"pe": 2}}, "pe of move 'move3' must be 1, not 2"),
+        ({"move3": {"requantisers": 4, "simd": 4}}, "requantisers of move 'move3' must be 1, not 4"),
+        ({"move3": {"structure": "carry"}}, "move 'move3' has no lanes, so no structure 'carry'"),
+        ({"move3": {"joins": (3,)}}, "joins of 'move3' must be 0 depths, not 1"),
+        ({"shuffle": {"simd": 3}},
+         "stage 'shuffle': simd must be one of 1, 2, 4, 8 for the pixel shuffle of 8 channels by 2, not 3"),
+        ({"cat4": {"simd": 3}}, "stage 'cat4': simd must be one of 1, 2, 4, 8 to join 4 and 4 channels, not 3"),
+        ({"cat7": {"simd": 4}}, "stage 'cat7': simd must be one of 1, 2, 10 to join 2 and 4 and 2 and 2 channels"),
+        ({"cat4": {"rows": 2}}, "rows of join 'cat4' must be 1, not 2"),
+        ({"cat4": {"joins": (3,)}}, "joins of 'cat4' must be 2 depths, not 1"),
+        ({"cat4": {"residual": 2}}, "residual of 'cat4' must be 0 beats, it has none, not 2"),
+    ],
+)  # fmt: skip
+def test_every_impossible_fold_of_a_move_or_join_is_refused_by_name(change, message):
+    program = moving_program()
+
+    with pytest.raises(UserError, match=f"^the plan does not fit the program: {message}"):
+        bind(program, plan_for(program, change))
+
+
+@pytest.mark.parametrize(
+    "make, outputs, message",
+    [
+        (moving_program, 7, r"7 outputs per beat, but they do not divide 160$"),
+        (small_program, 2, r"2 outputs per beat, but a classifier gives one score$"),
+    ],
+)
+def test_impossible_widths_of_the_output_are_refused(make, outputs, message):
+    program = make()
+
+    with pytest.raises(UserError, match=f"^the plan does not fit the program: {message}"):
+        bind(program, replace(plan_for(program), outputs=outputs))
+
+
+@pytest.mark.parametrize("joins", [(0,), (1.5,), ("2",), (True,), 3, "23"])
+def test_depths_of_a_join_are_positive_integers(joins):
+    with pytest.raises(ValueError, match="joins of stage 'conv1' must be positive integers, not "):
+        replace(STAGE, joins=joins)
 
 
 def test_the_least_fold_is_accepted(small):

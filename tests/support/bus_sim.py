@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 from addax.hdl.emit import expected_beats, generate, sample_vectors
+from addax.hdl.fold import fold
 from addax.hdl.plan import Plan, StageBuild, default_stage_plan
 from addax.hdl.queues import with_queues
 from addax.hdl.stages import stages_of
 from addax.quant import golden
 from addax.quant.formats import signed, unsigned
-from addax.quant.program import Convolution, Program, Requantise, Threshold
+from addax.quant.program import Convolution, PixelShuffle, Program, Requantise, SpatialShift, Threshold
 from addax.sim.verilator import BUILD_ARGS, PortsOnlyRunner
 from cocotb_tools import runner
 from networks import Builder, random_images
@@ -36,17 +37,30 @@ def program_of(seed):
     return b.program()
 
 
+def raw_program(seed):
+    """A layer, a shift with values of its own from outside, a shuffle: a raw result. One shape for all seeds."""
+    b = Builder(np.random.default_rng(seed), (2, 4, 5))
+    b.convolution("adder", 4, 3, padding=1)
+    b.rescale(signed(6))
+    offsets = np.array([[1, 0], [0, -1], [-2, 1], [0, 0]])
+    b.emit(SpatialShift(name="moved", source=b.last, offsets=offsets, pad=b.integers(signed(6), 4)))
+    b.emit(PixelShuffle(name="larger", source=b.last, factor=2))
+    return b.raw()
+
+
 def other_program(program, seed):
     """``program`` with every number made anew that a reload can change."""
     rng = np.random.default_rng(seed)
-    fresh = program_of(seed).by_name
+    fresh = (program_of if program.classifies else raw_program)(seed).by_name
     ops = []
     for op in program.ops:
         new = fresh[op.name]
         if isinstance(op, Convolution):
             x = program.format(op.source)
             op = replace(op, weight=new.weight, pad=rng.integers(x.lo, x.hi, op.pad.shape, endpoint=True))
-        elif isinstance(op, Requantise) and op.name == program.ops[-1].source:
+        elif isinstance(op, SpatialShift):
+            op = replace(op, pad=new.pad)
+        elif isinstance(op, Requantise) and program.classifies and op.name == program.ops[-1].source:
             op = replace(op, multiplier=-op.multiplier[::-1].copy(), offset=op.offset[::-1].copy(), shift=op.shift + 1)
         elif isinstance(op, Requantise):
             op = replace(op, multiplier=new.multiplier, offset=new.offset, shift=new.shift, lo=op.lo + 1, hi=op.hi - 2)
@@ -68,6 +82,14 @@ def plan_of(program, control, *, fixed_weights=False):
     )  # fmt: skip
 
 
+def raw_build(folder, control, seed=1):
+    program = raw_program(seed)
+    plan = fold(program, device="ecp5-45k", clock_mhz=50.0, lanes=40)
+    return generate(
+        program, replace(plan, control=control), folder, vectors=sample_vectors(program, 2, seed)
+    )  # fmt: skip
+
+
 def build_of(folder, control, seed=1):
     program = program_of(seed)
     return generate(program, plan_of(program, control), folder, vectors=sample_vectors(program, 2, seed))
@@ -85,8 +107,8 @@ def answers_of(build, program, pixels):
     """The packets, as bytes."""
     size = build.manifest["data_out"] // 8
     mask = (1 << 8 * size) - 1
-    beats = [beat & mask for beat in expected_beats(program, golden.run(program, pixels).scores)]
-    per = program.classes + 1
+    found = expected_beats(program, golden.run(program, pixels).output, build.plan.outputs)
+    beats, per = [beat & mask for beat in found], build.manifest["answers"]
     return [
         b"".join(beat.to_bytes(size, "little") for beat in beats[k : k + per]).hex() for k in range(0, len(beats), per)
     ]
@@ -157,6 +179,7 @@ def run_bench(build, compiled, module, folder, *, seed=1):
         "parts": parts,
         "answers": {name: answers_of(build, program, pixels) for name, program in programs.items()},
         "busy": [stage.busy for stage in build.schedule.stages],
+        "works": ["move" if stage.moves else "window" for stage in stages_of(build.program)],
         "c_writes": loads_in_c(build, parts["other"], folder),
     }
     assert not set(job["answers"]["own"]) & set(job["answers"]["other"]), "other weights must matter for every image"

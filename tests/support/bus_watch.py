@@ -51,7 +51,7 @@ class Watch:
             stage = d.pipeline[f"stage_{name}"]
             found[f"stage{k}_starved"] = bool(stage.i__ready.value) and not stage.i__valid.value
             found[f"stage{k}_stalled"] = bool(stage.o__valid.value) and not stage.o__ready.value
-            found[f"stage{k}_busy"] = bool(stage.window.valid.value)
+            found[f"stage{k}_busy"] = bool(getattr(stage, JOB["works"][k]).valid.value)
         return found
 
     async def run(self):

@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import numpy as np
+from addax.hdl.join import join_folds
+from addax.hdl.move import move_folds
 from addax.hdl.plan import Plan, StageBuild, default_stage_plan
 from addax.hdl.queues import with_queues
 from addax.hdl.stages import stages_of
@@ -366,6 +368,72 @@ def random_residual(seed):
     return b.program()
 
 
+def random_moving(seed, raw=None):
+    """Moves of features, of pixels too, and concatenations of what branches made, some within residual blocks.
+
+    With ``raw`` the Program ends in a map, else in class scores if the map is small; without a choice, in either.
+    """
+    rng = np.random.default_rng(seed)
+    b = Builder(rng, (int(rng.integers(1, 4)), int(rng.integers(2, 6)), int(rng.integers(2, 6))))
+    raw = bool(rng.random() < 0.5) if raw is None else raw
+
+    def choose(*what):
+        return what[int(rng.integers(len(what)))]
+
+    def layer(source, outputs, result, join=None):
+        b.last = source
+        kernel = "xnor" if b.format() == unsigned(1) else choose("adder", "mult", "shift")
+        size = choose(1, 3)
+        b.convolution(kernel, outputs, size, padding=size // 2, weight_bits=int(rng.integers(1, 5)))
+        b.rescale(result, residual=join)
+        return b.last
+
+    def move(source):
+        b.last = source
+        channels, height, width = b.shape()
+        factor = choose(2, 2, 3)
+        if channels % factor**2 == 0 and rng.random() < 0.6:
+            b.enlarge(PixelShuffle, factor)
+        elif height * width <= 20 and rng.random() < 0.3:
+            b.enlarge(Upsample, factor)
+        else:
+            b.shift()
+        return b.last
+
+    if rng.random() < 0.3:
+        b.rescale(choose(unsigned(4), signed(6)))
+    if rng.random() < 0.3:
+        move(b.last)
+    for _ in range(int(rng.integers(1, 3))):
+        source, result = b.last, choose(unsigned(2), unsigned(7), signed(5))
+        outputs = choose(2, 3, 4, 4, 8)
+        made = [layer(source, outputs, result)]
+        if rng.random() < 0.5:
+            made.append(layer(choose(source, made[0]), choose(2, outputs), result))
+        if rng.random() < 0.5:
+            b.last = made[0]
+            b.shift()
+            made.append(b.last)
+        if rng.random() < 0.3:
+            made.append(choose(*made))
+        rng.shuffle(made)
+        if len(made) > 1:
+            b.emit(Concat(name=f"cat{len(b.ops)}", source=str(made[0]), others=tuple(map(str, made[1:]))))
+        else:
+            b.last = made[0]
+        if rng.random() < 0.3:
+            whole, channels = b.last, b.shape()[0]
+            layer(layer(whole, 3, result), channels, result, whole)
+        if rng.random() < 0.6:
+            move(b.last)
+    if raw or np.prod(b.shape()) > 200:  # a dense layer of so many inputs takes long to simulate
+        return b.raw()
+    b.emit(Flatten(name="flatten", source=b.last))
+    b.convolution("xnor" if b.format() == unsigned(1) else choose("adder", "mult", "shift"), int(rng.integers(1, 6)))
+    b.requantise(None, scores=True)
+    return b.program()
+
+
 LANES = {"adder": ["2a", "1c1a", "carry"], "mult": ["booth", "rows", "star"], "xnor": ["count"], "shift": ["barrel"]}
 """Structures that a stage may have."""
 
@@ -380,7 +448,11 @@ def random_plan(program, seed, *, fixed_weights=False, fabric="generic", structu
     stages = []
     for stage in stages_of(program, fixed_weights=fixed_weights):
         high, wide = stage.window
-        if stage.weight is None:
+        if stage.joins:
+            fold = {"simd": int(rng.choice(join_folds(stage.parts))), "pe": 1, "taps": 1}
+        elif stage.moves:
+            fold = {"simd": int(rng.choice(move_folds(stage.kind, stage.source[0], stage.factor))), "pe": 1, "taps": 1}
+        elif stage.weight is None:
             fold = {"simd": divisor(stage.source[0]), "pe": 1, "taps": 1}
         else:
             inputs, filters = (n // stage.groups for n in (stage.source[0], stage.result[0]))
@@ -397,9 +469,11 @@ def random_plan(program, seed, *, fixed_weights=False, fabric="generic", structu
         stages.append(StageBuild(stage=stage, plan=plan, fabric=fabric))
     image = program.input.shape[1] * program.input.shape[2]
     pixels = divisor(image) if rng.random() < 0.4 else 1
+    outputs = 1 if program.classifies or rng.random() < 0.4 else divisor(int(np.prod(program.shape(program.output))))
     return Plan(
         family="dataflow", device="ecp5-45k", clock_mhz=50.0, fixed_weights=fixed_weights,
-        stages=with_queues(stages, program, pixels=pixels), fabric=fabric, pixels=pixels,
+        stages=with_queues(stages, program, pixels=pixels, outputs=outputs), fabric=fabric, pixels=pixels,
+        outputs=outputs,
     )  # fmt: skip
 
 
