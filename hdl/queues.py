@@ -15,7 +15,7 @@ import numpy as np
 
 from ..quant.program import Program
 from .plan import StageBuild, StagePlan, connected, queue_depth, readers_of
-from .schedule import Cycles, Flow, flow, join_taken, latest, main_way, rows_held
+from .schedule import Cycles, Flow, flow, join_taken, latest, main_way, residual_due, rows_held
 
 __all__ = ["with_queues"]
 
@@ -74,8 +74,15 @@ def _rows(build: StageBuild, times: Flow) -> int:
 
 
 def _depth(build: StageBuild, times: Flow, port: int) -> int:
-    """The most beats that wait at once: a beat can enter one cycle after the one whose place it takes has left."""
-    entered, begins = times.came[build.stage.name, port], times.begins[build.stage.name]
+    """The most beats that wait at once: a beat can enter one cycle after the one whose place it takes has left.
+
+    One for a residual need not enter before a group needs it while a fork keeps it.
+    """
+    key = build.stage.name, port
+    entered, begins = times.came[key], times.begins[build.stage.name]
+    if key in times.held and not build.stage.joins:
+        due = residual_due(build, begins, len(entered))
+        entered = np.maximum(entered, np.minimum(times.held[key], due))
     taken = join_taken(build, port, entered, begins) if build.stage.joins else residual_taken(build, begins)
     # entry n needs taken[n - depth] < entered[n]
     gone = np.searchsorted(taken, entered, side="left")

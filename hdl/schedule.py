@@ -6,7 +6,7 @@ by stage: rows complete, groups begin, beats leave; nothing waits for what comes
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import lcm
 from typing import Any
 
@@ -21,7 +21,7 @@ from .stages import PIXELS
 
 __all__ = [
     "Cycles", "Flow", "Schedule", "StageTiming", "answer_beats", "flow", "join_taken", "latest", "main_way",
-    "rows_held", "schedule",
+    "residual_due", "rows_held", "schedule",
 ]  # fmt: skip
 
 Cycles = NDArray[np.int64]
@@ -102,12 +102,15 @@ class Flow:
     sent : of a stage or the pixels, when each beat of its queue has been taken by all who read it
     came : of a stage and which of its ``reads``, when beats have been written into the ring, or enter the queue of a
         residual or of a stream that is joined
+    held : of those that are one of several readers, until when a beat may stay in front of their queue: the fork, and
+        what gathers beats, keep it there while the others need no further one
     """
 
     begins: Mapping[str, Cycles]
     emitted: Mapping[str, Cycles]
     sent: Mapping[str, Cycles]
     came: Mapping[tuple[str, int], Cycles]
+    held: Mapping[tuple[str, int], Cycles] = field(default_factory=dict)
 
 
 def answer_beats(program: Program, outputs: int) -> int:
@@ -158,6 +161,7 @@ def flow(
     emitted: dict[str, Cycles] = {}
     sent: dict[str, Cycles] = {}
     came: dict[tuple[str, int], Cycles] = {}
+    held: dict[tuple[str, int], Cycles] = {}
 
     def send(name: str, ready: Cycles) -> None:
         """Hand the beats of ``name`` to all who read them."""
@@ -166,6 +170,8 @@ def flow(
         sent[name] = np.maximum.reduce([edge.taken(offered) for edge in edges]) if edges else offered
         for edge in edges:
             came[edge.build.stage.name, edge.port] = edge.delivered(offered)
+            if edge.waits and len(edges) > 1:
+                held[edge.build.stage.name, edge.port] = edge.held(offered)
 
     first = np.arange(beats, dtype=np.int64) + entry_latency(entry_of(program))
     send(PIXELS, first if fixed is None else fixed.sent[PIXELS])
@@ -179,7 +185,7 @@ def flow(
         emitted[name] = np.asarray(beats_of_group.reshape(-1))
         ready = _queued(emitted[name], build.gather)
         send(name, fixed.sent[name] if fixed is not None and name in stands else ready)
-    return Flow(begins=begins, emitted=emitted, sent=sent, came=came)
+    return Flow(begins=begins, emitted=emitted, sent=sent, came=came, held=held)
 
 
 def latest(builds: Sequence[StageBuild], program: Program, times: Flow, *, pixels: int) -> Flow:
@@ -246,6 +252,15 @@ class _Edge:
         parts = self._offered(offered)
         return parts if self.waits else _written(self.build, parts)[0]
 
+    def held(self, offered: Cycles) -> Cycles:
+        """Until when an entry may stay in front of the queue without the next beat being offered later.
+
+        A fork keeps a beat for one reader until the next is due. Gathered beats stay where they were gathered, while
+        the fork keeps the first part of the next.
+        """
+        nexts = offered[self.widen :: self.widen] if self.widen == 1 else offered[self.widen + 1 :: self.widen]
+        return np.append(nexts - 1, _NEVER)
+
     def taken(self, offered: Cycles) -> Cycles:
         """When the beats themselves are taken."""
         if self.waits:
@@ -267,9 +282,7 @@ class _Edge:
             split = build.join_split(self.port)
             entries = _joined(build, self.port, begins)[::split] - _join_latency(split)
         elif self.port:
-            entries = np.full(count // self.widen, _NEVER, np.int64)
-            groups = np.arange(1, len(begins) + 1)
-            np.minimum.at(entries, -(-groups * build.group_beats // build.residual_split) - 1, begins - 1)
+            entries = residual_due(build, begins, count // self.widen)
         else:
             parts = _due_rows(build, begins).reshape(-1, self.narrow)
             entries = (parts - np.arange(self.narrow)).min(1) - (1 if self.narrow > 1 else 0)
@@ -279,6 +292,14 @@ class _Edge:
         due = np.full((len(entries), self.widen), _NEVER, np.int64)
         due[:, -1] = entries - 1
         return _spaced_before(due.reshape(-1), 1)
+
+
+def residual_due(build: StageBuild, begins: Cycles, count: int) -> Cycles:
+    """Until when ``count`` beats must have entered the queue of a residual, for groups to begin in time."""
+    entries = np.full(count, _NEVER, np.int64)
+    groups = np.arange(1, len(begins) + 1)
+    np.minimum.at(entries, -(-groups * build.group_beats // build.residual_split) - 1, begins - 1)
+    return entries
 
 
 def _edges(builds: Sequence[StageBuild], program: Program, pixels: int) -> dict[str, list[_Edge]]:

@@ -4,26 +4,14 @@
 import numpy as np
 import pytest
 from addax.common.errors import UserError
-from addax.hdl.dataflow import Pipeline
-from addax.hdl.emit import expected_beats, pack_pixels
+from addax.hdl.emit import expected_beats
 from addax.hdl.plan import bind
-from addax.hdl.schedule import answer_beats, schedule
+from addax.hdl.schedule import schedule
 from addax.quant import golden
 from networks import random_chain, random_images, random_moving, random_plan, random_program, random_residual
-from streaming import transfer
+from pipelines import run_pipeline
 
 MAKERS = pytest.mark.parametrize("make", [random_program, random_chain, random_residual, random_moving])
-
-
-def run_pipeline(program, plan, images, *, stall=0.0, seed=0):
-    """Output beats, and the cycles after the first input beat at which packets end."""
-    answers = answer_beats(program, plan.outputs)
-    words = [int(word) for word in pack_pixels(images, plan.pixels)]
-    pipeline = Pipeline(program, plan)
-    beats, cycles = transfer(
-        pipeline, words, count=len(images) * answers, pause_in=stall, pause_out=stall, seed=seed, settle=200
-    )
-    return beats, cycles[answers - 1 :: answers]
 
 
 def right_beats(program, plan, images):

@@ -1,0 +1,79 @@
+# amaranth: UnusedElaboratable=no
+"""Depths of the queues in front of joins: enough, and not one more than that."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from addax.hdl.plan import Plan, StageBuild, bind, default_stage_plan
+from addax.hdl.queues import with_queues
+from addax.hdl.schedule import schedule
+from addax.hdl.stages import stages_of
+from addax.quant.formats import unsigned
+from addax.quant.program import Flatten
+from networks import Builder, random_images
+from pipelines import run_pipeline
+
+IMAGES = 4
+
+
+def residual_blocks(blocks):
+    """Blocks of two 3 x 3 layers with an identity around them, as a ResNet has, on a map of 4 x 4."""
+    b = Builder(np.random.default_rng(1), (2, 4, 4))
+
+    def layer(source, join=None):
+        b.last = source
+        b.convolution("adder", 2, 3, 1, 1, 4)
+        b.rescale(unsigned(8), residual=join)
+        return b.last
+
+    last = layer(b.last)
+    for _ in range(blocks):
+        last = layer(layer(last), join=last)
+    b.emit(Flatten(name="flatten", source=last))
+    b.convolution("adder", 3)
+    b.requantise(None, scores=True)
+    return b.program()
+
+
+def plan_of(program, **fold):
+    """All layers of the blocks in the same fold: none has a cycle to spare, as in a balanced pipeline."""
+    folds = [fold if stage.window == (3, 3) else {"pe": 1, "simd": 1, "taps": 1} for stage in stages_of(program)]
+    builds = [
+        StageBuild(stage=stage, plan=default_stage_plan(stage, **own))
+        for stage, own in zip(stages_of(program), folds, strict=True)
+    ]
+    return Plan(
+        family="dataflow", device="ecp5-45k", clock_mhz=50.0, fixed_weights=False, stages=with_queues(builds, program)
+    )
+
+
+def pace(program, plan):
+    """Cycles between the last two images through the RTL; None when it deadlocks."""
+    try:
+        _, ends = run_pipeline(program, plan, random_images(program, IMAGES, 1))
+    except AssertionError:
+        return None
+    return ends[-1] - ends[-2]
+
+
+@pytest.mark.parametrize("blocks, fold", [
+    (1, {"pe": 1, "simd": 2, "taps": 3}),
+    (1, {"pe": 2, "simd": 2, "taps": 1}),
+    pytest.param(1, {"pe": 1, "simd": 1, "taps": 1}, marks=pytest.mark.slow),
+    pytest.param(2, {"pe": 1, "simd": 2, "taps": 1}, marks=pytest.mark.slow),
+    pytest.param(2, {"pe": 2, "simd": 1, "taps": 3, "lines": 3}, marks=pytest.mark.slow),
+])  # fmt: skip
+def test_a_join_has_the_least_queue_that_keeps_the_pace(blocks, fold):
+    """In a balanced pipeline the deepest queue is as deep as it must be: with one beat less images come slower, or none
+    come."""
+    program = residual_blocks(blocks)
+    plan = plan_of(program, **fold)
+    interval = schedule(bind(program, plan), program).interval
+    deepest = max(plan.stages, key=lambda stage: stage.residual)
+    assert deepest.residual > 3
+    less = [replace(s, residual=s.residual - 1) if s is deepest else s for s in plan.stages]
+
+    assert pace(program, plan) == interval
+    slower = pace(program, replace(plan, stages=tuple(less)))
+    assert slower is None or slower > interval
