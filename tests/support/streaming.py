@@ -15,7 +15,7 @@ def transfer(dut, beats, *, count, pause_in=0.0, pause_out=0.0, seed=0, settle=0
     i, o = (getattr(dut, name) for name in names)
     received, cycles, start = [], [], []
 
-    fed = []
+    fed, hangs = [], []
 
     async def feed(ctx):
         if settle:
@@ -25,7 +25,11 @@ def transfer(dut, beats, *, count, pause_in=0.0, pause_out=0.0, seed=0, settle=0
                 await ctx.tick()
             ctx.set(i.payload.as_value() if hasattr(i.payload, "as_value") else i.payload, beat)
             ctx.set(i.valid, 1)
-            await ctx.tick().until(i.ready)
+            taken = False
+            while not taken:
+                *_, taken = await ctx.tick().sample(i.ready)
+                if hangs:
+                    return
             ctx.set(i.valid, 0)
         fed.append(True)
 
@@ -47,11 +51,13 @@ def transfer(dut, beats, *, count, pause_in=0.0, pause_out=0.0, seed=0, settle=0
                 cycles.append(cycle - start[0])
             if len(received) == count and fed:
                 return
-        raise AssertionError(f"{len(received)} of {count} beats after {limit} cycles")
+        hangs.append(f"{len(received)} of {count} beats after {limit} cycles")
+        await ctx.tick()  # so that `feed` sees it
 
     sim = Simulator(dut)
     sim.add_clock(1e-6)
     sim.add_testbench(feed, background=True)
     sim.add_testbench(drain)
     sim.run()
+    assert not hangs, hangs[0]
     return received, cycles
