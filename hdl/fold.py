@@ -10,6 +10,7 @@ from ..common.errors import UserError
 from ..quant.program import Program
 from .capacity import Capacity
 from .choices import Cost, Option, cheapest, divisors, options_of, structural_cost
+from .memory import ROMS
 from .packet import element_bits
 from .plan import Plan, StageBuild, StagePlan, bind
 from .queues import with_queues
@@ -48,7 +49,7 @@ def fold(
     fps : the cheapest design that reaches so many images per second at ``clock_mhz``; with neither, the fastest that
         fills the device, or 80 lanes where its capacity is not given
     fabric : whose carry cells the lanes instantiate
-    memory : of the weights, see `StagePlan`; one of a few words is left to synthesis all the same
+    memory : of the weights, see `StagePlan`; ``auto`` takes what costs less; one of a few words is left to synthesis
     scale : how requantisers multiply, see `scale.SCALES`; ``auto`` shifts where factors are few powers of two
     cost : what a fold of a stage costs, to choose among those that are fast enough
     capacity : of the device, which the design has to fit
@@ -68,7 +69,8 @@ def fold(
     if fps is not None and not 0 < fps < float("inf"):
         raise UserError(f"frames per second must be a positive number, not {fps}")
     space = _Space(
-        program=program, options=[options_of(s, cost) for s in stages_of(program, fixed_weights=fixed_weights)],
+        program=program, cost=cost,
+        options=[options_of(stage, cost) for stage in stages_of(program, fixed_weights=fixed_weights)],
         device=device, clock_mhz=clock_mhz, fixed_weights=fixed_weights, fabric=fabric, memory=memory, scale=scale,
     )  # fmt: skip
     if fps is not None:
@@ -89,10 +91,12 @@ class _Space:
     Attributes
     ----------
     options : folds of each stage
+    cost : what a fold of a stage costs
     """
 
     program: Program
     options: list[list[Option]]
+    cost: Cost
     device: str
     clock_mhz: float
     fixed_weights: bool
@@ -176,7 +180,8 @@ class _Space:
     def _stage_plan(self, build: StageBuild) -> StagePlan:
         plan = build.plan
         if build.lanes and build.groups * build.window.steps >= LEAST_BLOCK_WORDS:
-            plan = replace(plan, memory=self.memory)
+            kinds = ROMS if self.memory == "auto" else (self.memory,)
+            plan = min((replace(plan, memory=kind) for kind in kinds), key=lambda p: self.cost(replace(build, plan=p)))
         if self.scale != "auto" and build.stage.requantise is not None:
             plan = replace(plan, scale=self.scale)
             try:

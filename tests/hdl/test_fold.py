@@ -372,6 +372,24 @@ def test_alternatives_are_the_neighbours_among_all_folds(seed):
         assert (found["slower"].cycles if found["slower"] else None) == slower
 
 
+def test_memories_are_of_the_kind_that_costs_less():
+    """Stage by stage, as the cost function has it; a memory of a few words is left to synthesis, and so is all where the
+    cost is the same."""
+    program = random_program(5)
+
+    def dear(build):
+        """As if block RAM were worth it from 40 words on."""
+        words = build.groups * build.window.steps
+        return structural_cost(build) - (5 if build.plan.memory == "block" and words >= 40 else -5)
+
+    chosen = folded(program, cost=dear)
+
+    words = {b.stage.name: b.groups * b.window.steps if b.lanes else 0 for b in bind(program, chosen)}
+    assert {s.name: s.memory for s in chosen.stages} == {n: "block" if w >= 40 else "auto" for n, w in words.items()}
+    assert len({s.memory for s in chosen.stages}) == 2
+    assert {s.memory for s in folded(program).stages} == {"auto"}
+
+
 @pytest.mark.parametrize("scale, seed", [("lut", 5), ("dsp", 5)])
 def test_requantisers_multiply_as_asked(scale, seed):
     program = random_program(seed)
