@@ -378,14 +378,14 @@ def test_memories_are_of_the_kind_that_costs_less():
     program = random_program(5)
 
     def dear(build):
-        """As if block RAM were worth it from 40 words on."""
+        """As if block RAM were worth it from 20 words on."""
         words = build.groups * build.window.steps
-        return structural_cost(build) - (5 if build.plan.memory == "block" and words >= 40 else -5)
+        return structural_cost(build) - (5 if build.plan.memory == "block" and words >= 20 else -5)
 
-    chosen = folded(program, cost=dear)
+    chosen = folded(program, cost=dear, lanes=12)
 
     words = {b.stage.name: b.groups * b.window.steps if b.lanes else 0 for b in bind(program, chosen)}
-    assert {s.name: s.memory for s in chosen.stages} == {n: "block" if w >= 40 else "auto" for n, w in words.items()}
+    assert {s.name: s.memory for s in chosen.stages} == {n: "block" if w >= 20 else "auto" for n, w in words.items()}
     assert len({s.memory for s in chosen.stages}) == 2
     assert {s.memory for s in folded(program).stages} == {"auto"}
 
