@@ -1,0 +1,374 @@
+"""What a stage is made of, before any synthesis: registers, adders, selections and memories, by block.
+
+Every count is read off the blocks in ``hdl``: the widths of their signals, the circuits of their lanes, the shapes of
+their memories. What a count costs on a family of devices is fitted, see `fit`.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..hdl.counts import array_counts
+from ..hdl.layout import factor_values, level_values, weight_lanes
+from ..hdl.plan import StageBuild
+from ..hdl.requantise import requantise_latency
+from ..hdl.threshold import LATENCY as THRESHOLD_LATENCY
+from ..quant.formats import Format
+from ..quant.formats import signed as signed_format
+from ..quant.program import MULTIPLIER_BITS, RESIDUAL_MULTIPLIER_BITS
+from .memories import MemoryShape
+
+__all__ = ["Product", "Rom", "Structure", "structure"]
+
+MERGED = 1 << 16
+"""Bits of a memory up to which it is worth a look which of its columns are the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rom:
+    """A memory of constants.
+
+    Attributes
+    ----------
+    name : ``weights``, ``factors`` or ``levels``
+    shape : of what is left of it once bits that never change are gone
+    distinct : columns of bits that differ from each other
+    behind : flip-flops that hold what was read, where every column has its own
+    merged : the same where equal columns share one
+    kept : what is left of them where multiplier blocks take in registers
+    """
+
+    name: str
+    shape: MemoryShape
+    distinct: int
+    behind: int
+    merged: int
+    kept: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product:
+    """Multiplications of ``count`` pairs of words.
+
+    Attributes
+    ----------
+    where : ``lane``, ``requantise`` or ``residual``
+    alone : of lanes, whether a row has only one
+    """
+
+    where: str
+    count: int
+    alone: bool = False
+    a: int
+    b: int
+    a_signed: bool
+    b_signed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Structure:
+    """Counts of a stage.
+
+    Attributes
+    ----------
+    counts : by name
+    roms : memories of constants that are read by a clock
+    rings : banks of the window's ring
+    queues : memories that are read without a clock
+    products : multiplications that may become DSP blocks: in lanes, in requantisers
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    roms: dict[str, Rom] = field(default_factory=dict)
+    rings: list[MemoryShape] = field(default_factory=list)
+    queues: list[MemoryShape] = field(default_factory=list)
+    products: list[Product] = field(default_factory=list)
+
+
+def structure(build: StageBuild) -> Structure:
+    """The counts of ``build``."""
+    found = Structure()
+    _window(found, build)
+    _array(found, build)
+    if build.stage.requantise is not None:
+        _requantise(found, build)
+    elif build.stage.threshold is not None:
+        _threshold(found, build)
+    _queue(found, build)
+    if build.stage.residual is not None:
+        _residual(found, build)
+    return found
+
+
+def bits_of(values: int) -> int:
+    """Bits of a register that holds 0 .. values - 1."""
+    return (values - 1).bit_length()
+
+
+def _counter(found: Structure, block: str, *ends: int) -> None:
+    """Counters that run around: a register, an increment and a comparison each."""
+    for end in ends:
+        if end > 1:
+            found.counts[f"{block}.ff"] += bits_of(end)
+            found.counts["counter"] += bits_of(end)
+            found.counts["counters"] += 1
+
+
+def _window(found: Structure, build: StageBuild) -> None:
+    w, counts = build.window, found.counts
+    word = w.simd * w.bits
+    depth = w.rows // w.lines * w.bank_row
+    cropped = w.used_height < w.padded_height
+    _counter(found, "window", w.padded_width, w.chunks, w.taps, w.lines)
+    if w.padding or cropped:
+        _counter(found, "window", w.padded_height)
+    _counter(found, "window", w.segment_chunks, w.kernel[1] // w.taps, w.kernel[0] // w.lines, w.groups, w.out_width)
+    if w.kernel[0] != w.stride or w.lines > 1:
+        _counter(found, "window", w.out_height)
+    _pointers(found, build, depth)
+    counts["window.ff"] += bits_of(w.rows + 1)
+    counts["level"] += bits_of(w.rows + 1)
+    if w.segments > 1:
+        counts["window.ff"] += bits_of(w.chunks)
+        counts["segment"] += bits_of(w.chunks)
+        _counter(found, "window", w.groups // w.segments)
+    _operands(found, build, word, bits_of(depth))
+    if w.padding:
+        counts["paddings"] += 1
+        counts["padded"] += word
+        counts["padded_address"] += bits_of(w.padded_width) + bits_of(w.padded_height)
+        if w.chunks > 1 and build.stage.weight is not None:
+            rows = build.stage.pad.reshape(-1, build.x_count)
+            counts["pad_table"] += _columns((rows, build.stage.x)).distinct * w.chunks
+    counts["window"] += 1
+    ring = MemoryShape(width=word, depth=depth, clocked=True, written=True)
+    found.rings.extend([ring] * (w.taps * w.lines))
+
+
+def _pointers(found: Structure, build: StageBuild, depth: int) -> None:
+    """Addresses; bits below what they step by are zero, and some follow others."""
+    w, counts = build.window, found.counts
+    address = bits_of(depth)
+    row = max(address - _zeros(w.bank_row), 0)
+    rows = 1 + 1 + (w.kernel[0] > w.lines)  # the row that is written; the window's first row, and the one that is read
+    base = 0 if w.padded_width == 1 and w.lines == 1 else max(address - _zeros(w.chunks), 0)
+    pixel = 0
+    if w.out_width > 1:
+        step = w.chunks if w.taps > 1 else w.stride * w.chunks
+        pixel = max(bits_of(max(2, w.bank_row)) - _zeros(step), 0)
+    offset = bits_of(max(2, w.bank_row)) if w.row_steps > 1 else 0
+    counts["window.ff"] += rows * row + base + pixel + offset
+    counts["pointer"] += rows * row
+    counts["base"] += base
+    counts["offset"] += offset + pixel
+    counts["address"] += w.taps * w.lines * address
+
+
+def _zeros(value: int) -> int:
+    """How many of the lowest bits are zero in all multiples of ``value``."""
+    return (value & -value).bit_length() - 1
+
+
+def _operands(found: Structure, build: StageBuild, word: int, address: int) -> None:
+    """From the banks to the array: rotations, and strobes that keep step."""
+    w, counts = build.window, found.counts
+    banks = w.taps * w.lines
+    strobes = 3 if w.steps > 1 else 1
+    counts["window.ff"] += strobes * w.latency
+    row_turns = w.lines > 1 and w.stride % w.lines != 0
+    if w.taps > 1:
+        turns = w.stride % w.taps != 0 and w.out_width > 1
+        counts["rotated.ff"] += banks * word
+        if turns:
+            counts["window.ff"] += 2 * bits_of(w.taps)
+            counts[f"rotate{w.taps}"] += banks * word
+            counts["beyond"] += banks * address
+    if w.lines > 1:
+        counts["rotated.ff"] += banks * word
+        if row_turns:
+            counts["window.ff"] += bits_of(w.lines) * (2 + (w.taps > 1))
+            counts[f"rotate{w.lines}"] += banks * word
+            counts["after"] += (w.lines - 1) * address
+
+
+def _array(found: Structure, build: StageBuild) -> None:
+    stage, plan, counts = build.stage, build.plan, found.counts
+    if stage.weight is None or stage.weight_format is None:
+        strobes = 3 if build.window.steps > 1 else 1
+        counts["pool.ff"] += plan.simd * (stage.x.bits + stage.total.bits) + strobes + 1
+        counts[f"pool_{stage.kind}"] += plan.simd * stage.total.bits
+        counts[f"pool_{stage.kind}_in"] += plan.simd * stage.x.bits
+        return
+    values = weight_lanes(build)
+    _rom(found, "weights", len(values), _columns((values, stage.weight_format)), block=plan.memory == "block")
+    shape = build.array
+    for key, count in array_counts(shape, stage.total.bits).items():
+        if key != "ff_w":  # counted with their memory
+            counts[f"{key.removeprefix('ff_')}.ff" if key.startswith("ff_") else key] += plan.blocks * count
+    if stage.kind == "shift":
+        counts["signs"] += build.lanes
+    counts["strobe.ff"] += (3 if build.window.steps > 1 else 1) * (shape.latency - 1) + 1
+    if stage.kind == "mult" and shape.structure == "star" and stage.weight_format.bits > 1:
+        found.products.append(
+            Product(
+                where="lane", count=build.lanes, alone=shape.pin == 1, a=stage.x.bits, b=stage.weight_format.bits, a_signed=stage.x.signed,
+                b_signed=stage.weight_format.signed,
+            )
+        )  # fmt: skip
+
+
+def _rom(
+    found: Structure, name: str, words: int, columns: "_Columns", *, behind: int = 0, merged: int = 0,
+    kept: int = 0, block: bool = False,
+) -> None:  # fmt: skip
+    """A memory that is read in turn, with its address; what is read is held in a register.
+
+    Parameters
+    ----------
+    behind, merged : of further registers
+    kept : see `Rom`
+    """
+    shape = MemoryShape(width=max(columns.varying, 1), depth=words, clocked=True, written=False, block=block)
+    found.roms[name] = Rom(
+        name=name, shape=shape, distinct=columns.distinct, behind=columns.varying + behind, merged=columns.distinct + merged,
+        kept=kept,
+    )  # fmt: skip
+    if words > 1:
+        _counter(found, "rom", words)
+
+
+def _held(found: Structure, build: StageBuild, latency: int) -> None:
+    counts = found.counts
+    sums = build.sums * build.stage.total.bits
+    beats = build.group_beats
+    counts["held.ff"] += sums + bits_of(beats + 1) + latency - 1
+    if beats > 1:
+        counts["held"] += sums
+        counts["counter"] += bits_of(beats + 1)
+        counts["counters"] += 1
+
+
+def _requantise(found: Structure, build: StageBuild) -> None:
+    stage, counts = build.stage, found.counts
+    assert stage.offset is not None and stage.requantise is not None
+    residual = stage.residual
+    _held(found, build, requantise_latency(residual=residual is not None))
+    multiplier, offset = factor_values(build)
+    factor = signed_format(MULTIPLIER_BITS)
+    b = _columns((offset, stage.offset))
+    both = _columns((multiplier, factor), (offset, stage.offset))
+    _rom(found, "factors", len(multiplier), both, behind=b.varying, merged=b.distinct, kept=b.distinct)
+    units, acc = build.plan.requantisers, stage.total.bits
+    places = 1 if stage.kind == "xnor" else 0
+    operand = acc + places + (0 if stage.total.signed else 1)
+    product = operand + MULTIPLIER_BITS
+    wide = stage.offset.bits + 1
+    joined = wide
+    counts["m_operand.ff"] += units * acc
+    counts["product.ff"] += units * (product - places)
+    counts["wide"] += units * min(wide, product + 1)
+    found.products.append(
+        Product(where="requantise", count=units, a=operand - places, b=MULTIPLIER_BITS, a_signed=True, b_signed=True)
+    )
+    if residual is not None:
+        r = residual.bits + (0 if residual.signed else 1)
+        r_product = r + RESIDUAL_MULTIPLIER_BITS
+        joined = max(r_product, wide) + 1
+        counts["wide.ff"] += units * min(wide, product + 1)
+        counts["joined.ff"] += units * max(joined - stage.requantise.shift, 1)
+        counts["r_operand.ff"] += units * residual.bits
+        counts["r_product.ff"] += units * r_product
+        counts["r_waiting.ff"] += units * r_product
+        counts["joined"] += units * joined
+        found.products.append(
+            Product(where="residual", count=units, a=RESIDUAL_MULTIPLIER_BITS, b=r, a_signed=True, b_signed=True)
+        )
+    left = max(joined - stage.requantise.shift, 1)
+    # What is shifted out is not kept: neither behind the shift nor of the sum in front of it.
+    counts["shifted.ff"] += units * left
+    if residual is None:
+        counts["wide.ff"] += units * left
+    counts["clamp"] += units * left
+    counts["y.ff"] += units * min(stage.y.bits, left)
+    counts["y"] += units * min(stage.y.bits, left)
+    counts["requantisers"] += units
+
+
+def _threshold(found: Structure, build: StageBuild) -> None:
+    stage, counts, layout = build.stage, found.counts, build.levels
+    _held(found, build, THRESHOLD_LATENCY)
+    levels, falling = level_values(build)
+    words, units = falling.shape
+    directions = (falling, Format(bits=1, signed=False))
+    down = _columns(directions)
+    columns = _columns((levels.reshape(words, -1), layout.level), directions)
+    _rom(found, "levels", words, columns, behind=down.varying, merged=down.distinct)
+    counts["operand.ff"] += units * stage.total.bits
+    counts["reached.ff"] += units * layout.count
+    counts["reached"] += units * layout.count * stage.total.bits
+    counts["y.ff"] += units * stage.y.bits
+    counts["count"] += units * layout.count * stage.y.bits
+    counts["thresholders"] += units
+
+
+def _queue(found: Structure, build: StageBuild) -> None:
+    counts, plan = found.counts, build.plan
+    beat = build.out_count * build.stage.y.bits
+    if build.gather > 1:
+        counts["gather.ff"] += build.gather * beat + bits_of(build.gather + 1)
+        counts["gather"] += bits_of(build.gather + 1)
+    _fifo(found, build.gather * beat, plan.queue)
+    capacity = plan.queue * build.gather
+    counts["room.ff"] += bits_of(capacity + 1)
+    counts["room"] += bits_of(capacity + 1)
+
+
+def _fifo(found: Structure, width: int, depth: int) -> None:
+    counts = found.counts
+    counts["fifo.ff"] += 2 * bits_of(depth) + bits_of(depth + 1)
+    counts["fifo"] += 2 * bits_of(depth) + bits_of(depth + 1)
+    counts["fifos"] += 1
+    found.queues.append(MemoryShape(width=width, depth=depth, clocked=False, written=True))
+
+
+def _residual(found: Structure, build: StageBuild) -> None:
+    counts, stage = found.counts, build.stage
+    assert stage.residual is not None
+    bits = stage.residual.bits
+    wide = build.residual_gather * build.residual_count * bits
+    if build.residual_gather > 1:
+        counts["gather.ff"] += wide + bits_of(build.residual_gather + 1)
+        counts["gather"] += bits_of(build.residual_gather + 1)
+    _fifo(found, wide, build.plan.residual)
+    if build.residual_split > 1:
+        counts["gather.ff"] += wide + bits_of(build.residual_split + 1)
+        counts["narrow"] += wide
+    there = bits_of((build.plan.residual + 2) * build.residual_split + 1)
+    counts["room.ff"] += there
+    counts["room"] += there
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Of the bits of a memory's word: how many change at all, and how many of those differ from each other."""
+
+    varying: int
+    distinct: int
+
+
+def _columns(*parts: tuple[NDArray[np.int64], Format]) -> _Columns:
+    """The columns of a memory whose words hold ``parts``: numbers (words, count) and their format."""
+    varying = 0
+    seen: set[bytes] = set()
+    small = sum(values.size * fmt.bits for values, fmt in parts) <= MERGED
+    for values, fmt in parts:
+        words = values & ((1 << fmt.bits) - 1)
+        changing = np.bitwise_or.reduce(words, axis=0) & ~np.bitwise_and.reduce(words, axis=0)
+        number, place = np.nonzero((changing[:, None] >> np.arange(fmt.bits)) & 1)
+        varying += len(number)
+        if small:
+            columns = np.packbits(((words[:, number] >> place) & 1).astype(np.uint8), axis=0)
+            seen.update(column.tobytes() for column in columns.T)
+    return _Columns(varying, len(seen) if small else varying)
