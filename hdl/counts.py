@@ -14,15 +14,13 @@ from typing import Any
 from amaranth.hdl import Const, Fragment, Instance, Module, Signal, Value
 from amaranth.hdl._ast import Slice  # private; the only way to see what a slice is of
 
-from .fabric import FABRICS, Fabric, Word
+from .fabric import FABRICS, Fabric, Word, plain
 from .kernels import Masked, accumulate
 from .lanes import ArrayShape, alive, run_circuit, settled
 
 __all__ = ["array_counts"]
 
 Counts = Mapping[str, float]
-_ROWS = 2
-"""Rows are alike: what a second row adds, every further one adds."""
 
 
 def array_counts(shape: ArrayShape, total_bits: int) -> dict[str, float]:
@@ -34,23 +32,23 @@ def array_counts(shape: ArrayShape, total_bits: int) -> dict[str, float]:
     elsewhere; of ``subtract`` and ``less``; ``word`` of functions in front of an adder that are more than a signal;
     ``select<n>`` of tables of n inputs; ``count3`` and ``count7``. In a device form every cell, by its type.
     """
-    narrow = replace(shape, pout=1)
-    one, two = (_rows(narrow, total_bits, rows) for rows in (1, _ROWS))
-    more = shape.pout - 1
-    return {key: one.get(key, 0) + more * (two[key] - one.get(key, 0)) for key in two}
+    row, shared = _row(replace(shape, pout=1), total_bits)
+    return {key: shape.pout * row.get(key, 0) + shared.get(key, 0) for key in {*row, *shared}}
 
 
 @cache
-def _rows(shape: ArrayShape, total_bits: int, rows: int) -> Counts:
+def _row(shape: ArrayShape, total_bits: int) -> tuple[Counts, Counts]:
+    """What a row takes, and what all rows share: the features."""
     counts: Counter[str] = Counter()
+    shared: Counter[str] = Counter()
     fabric = _Counting(FABRICS[shape.fabric], counts)
     m = Module()
     xs = [Signal(shape.x.bits) for _ in range(shape.pin)]
-    ws = [[Signal(shape.w.bits) for _ in range(shape.pin)] for _ in range(rows)]
-    counts["ff_x"] += shape.pin * shape.x.bits
-    counts["ff_w"] += rows * shape.pin * shape.w.bits
+    ws = [[Signal(shape.w.bits) for _ in range(shape.pin)]]
+    shared["ff_x"] += shape.pin * shape.x.bits
+    counts["ff_w"] += shape.pin * shape.w.bits
     features = {id(signal) for signal in xs}
-    held = {id(signal) for signal in (*xs, *(w for row in ws for w in row))}
+    held = {*features, *(id(signal) for signal in ws[0])}
     kept: list[Any] = []  # so that no other object can get the identity of one that is gone
 
     def pass_on(level: int, state: Any) -> Any:
@@ -64,30 +62,29 @@ def _rows(shape: ArrayShape, total_bits: int, rows: int) -> Counts:
                 return value
             if id(value) not in registers:
                 source = value.value if isinstance(value, Masked) else value
-                width = len(source)
-                if _of(source) in held:
-                    if shape.structure == "booth" and width == shape.w.bits and _of(source) not in features:
+                width, origin = len(source), _of(source)
+                register = registers[id(value)] = Signal(width)
+                own = shared if origin in features else counts
+                if origin in held:
+                    if shape.structure == "booth" and width == shape.w.bits and origin not in features:
                         width = _digits_left(shape, level)
-                    counts["passed"] += width
-                counts[("ff_lane", "ff_first")[level] if level < 2 else "ff_tree"] += width
-                registers[id(value)] = Signal(len(source))
-                held.add(id(registers[id(value)]))
-                if _of(source) in features:
-                    features.add(id(registers[id(value)]))
-                kept.append((value, registers[id(value)]))
+                    own["passed"] += width
+                own[("ff_lane", "ff_first")[level] if level < 2 else "ff_tree"] += width
+                held.add(id(register))
+                if origin in features:
+                    features.add(id(register))
+                kept.append((value, register))
             return registers[id(value)]
 
         return alive(state, register)
 
     sums = run_circuit(m, fabric, shape, xs, ws, Const(1, 1), pass_on)
-    first = Signal()
-    for row in range(rows):
-        fabric.level = -1
-        accumulate(m, fabric, Signal(total_bits), first, sums, row)
-    counts["ff_sums"] += rows * total_bits
+    fabric.level = -1
+    accumulate(m, fabric, Signal(total_bits), Signal(), sums, 0)
+    counts["ff_sums"] += total_bits
     for cell in _cells(Fragment.get(m, None)):
         counts[cell] += 1
-    return MappingProxyType(counts)
+    return MappingProxyType(counts), MappingProxyType(shared)
 
 
 def _digits_left(shape: ArrayShape, level: int) -> int:
@@ -112,7 +109,8 @@ def _cells(fragment: Fragment) -> Iterator[str]:
 
 
 class _Counting(Fabric):
-    """A fabric that keeps account of what it is asked for."""
+    """A fabric that keeps account of what it is asked for. The generic one makes nothing: its cells are counted by what
+    was asked, those of a device by their kind."""
 
     def __init__(self, inner: Fabric, counts: Counter[str]):
         self.inner = inner
@@ -126,35 +124,40 @@ class _Counting(Fabric):
         return self.inner.group(words)
 
     def add(self, m: Module, words: Sequence[Word], carries: Sequence[Value], bits: int, name: str) -> Value:
-        if self.generic:
-            kind = "after" if self.level < 0 else "add1" if self.level == 1 else "add"
-            self.counts[kind] += bits
-            self.counts["adders"] += 1
-            self.counts["word"] += sum(min(w.width, bits) for w in words if not w.is_plain and len(w.inputs) > 1)
-        return self.inner.add(m, words, carries, bits, name)
+        if not self.generic:
+            return self.inner.add(m, words, carries, bits, name)
+        self.counts["after" if self.level < 0 else "add1" if self.level == 1 else "add"] += bits
+        self.counts["adders"] += 1
+        self.counts["word"] += sum(min(w.width, bits) for w in words if not w.is_plain and len(w.inputs) > 1)
+        return Signal(bits)
 
     def less(self, m: Module, a: Word, b: Word, name: str, enable: Value | None = None) -> Value:
-        if self.generic:
-            self.counts["less"] += a.width
-        return self.inner.less(m, a, b, name, enable)
+        if not self.generic:
+            return self.inner.less(m, a, b, name, enable)
+        self.counts["less"] += a.width
+        return Signal()
 
     def subtract(self, m: Module, a: Word, b: Word, name: str) -> tuple[Word, Value]:
-        if self.generic:
-            self.counts["subtract"] += a.width
-            self.counts["adders"] += 1
-        return self.inner.subtract(m, a, b, name)
+        if not self.generic:
+            return self.inner.subtract(m, a, b, name)
+        self.counts["subtract"] += a.width
+        self.counts["adders"] += 1
+        return plain(Signal(a.width)), Signal()
 
     def count7(self, m: Module, bits: Sequence[Value], name: str) -> Value:
-        if self.generic:
-            self.counts["count7"] += 1
-        return self.inner.count7(m, bits, name)
+        if not self.generic:
+            return self.inner.count7(m, bits, name)
+        self.counts["count7"] += 1
+        return Signal(3)
 
     def count3(self, m: Module, bits: Sequence[Value], name: str) -> Value:
-        if self.generic:
-            self.counts["count3"] += 1
-        return self.inner.count3(m, bits, name)
+        if not self.generic:
+            return self.inner.count3(m, bits, name)
+        self.counts["count3"] += 1
+        return Signal(2)
 
     def select(self, m: Module, word: Word, name: str) -> Value:
-        if self.generic:
-            self.counts[f"select{len(word.inputs)}"] += word.width
-        return self.inner.select(m, word, name)
+        if not self.generic:
+            return self.inner.select(m, word, name)
+        self.counts[f"select{len(word.inputs)}"] += word.width
+        return Signal(word.width)

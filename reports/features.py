@@ -10,10 +10,11 @@ from .memories import MemoryShape, mapped
 from .multipliers import DSP, blocks
 from .structure import Rom, Structure
 
-__all__ = ["Features", "LUT_INPUTS", "features"]
+__all__ = ["Features", "features"]
 
-LUT_INPUTS = {"ecp5": 4, "ice40": 4, "xc7": 6, "xcup": 6}
 _CARRY = {"ecp5": "CCU2C", "xc7": "CARRY4", "xcup": "CARRY8", "ice40": "SB_CARRY"}
+_DEEPEST = 9
+"""Address bits of memories in tables; deeper ones are as many of those."""
 _SHIFT_REGISTERS = ("xc7", "xcup")
 """Families whose tables can be shift registers."""
 _ABSORBED = ("m_operand.ff", "product.ff", "wide.ff", "wide")
@@ -149,23 +150,18 @@ def _rom(rom: Rom, family: str, counts: Counter[str], absorbs: frozenset[str]) -
         counts["rom.ff"] += rom.merged if logic else rom.behind
     if logic:
         counts["rom.ff"] += rom.distinct
-        _tables(rom.shape, rom.distinct, family, counts)
+        _tables(rom.shape, rom.distinct, counts)
     elif place.below > 1:
         counts["below"] += (place.below - 1) * rom.shape.width
         counts["read.ff"] += (place.below - 1).bit_length()
     return place.bram
 
 
-def _tables(shape: MemoryShape, columns: int, family: str, counts: Counter[str]) -> None:
-    """A memory of constants in lookup tables: one for every column while they read the whole address."""
-    inputs = LUT_INPUTS[family]
-    address = (shape.depth - 1).bit_length()
-    if shape.depth <= 2:
-        counts["rom_wires"] += columns
-    elif address <= inputs:
-        counts["rom_tables"] += columns
-    else:
-        counts["rom_deep"] += columns * shape.depth / (1 << inputs)
+def _tables(shape: MemoryShape, columns: int, counts: Counter[str]) -> None:
+    """A memory of constants in lookup tables: for every column as many as its address asks for."""
+    if shape.depth > 1:
+        address = (shape.depth - 1).bit_length()
+        counts[f"rom{min(max(address, 2), _DEEPEST)}"] += columns * shape.depth / (1 << min(address, _DEEPEST))
 
 
 def _delays(found: Structure, family: str, counts: Counter[str]) -> None:

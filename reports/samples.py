@@ -14,6 +14,7 @@ import numpy as np
 from ..hdl.emit import stage_verilog, write_memories
 from ..hdl.kernels import STRUCTURES
 from ..hdl.layout import stage_images
+from ..hdl.memory import ROMS
 from ..hdl.plan import StageBuild, StagePlan, default_stage_plan, queue_depth
 from ..hdl.stages import Stage, stages_of
 from ..quant.formats import Format, signed, unsigned
@@ -35,11 +36,10 @@ from ..quant.program import (
     threshold_format,
 )
 from .devices import Device
-from .parts import Part, cut
-from .resources import Resources
-from .synth import TABLE, map_parts
+from .parts import cut
+from .synth import TABLE, map_part
 
-__all__ = ["Sample", "measure", "sample"]
+__all__ = ["Sample", "cells_of", "sample"]
 
 TOP = "sample"
 KINDS = {"adder": 0.3, "mult": 0.2, "xnor": 0.2, "shift": 0.1, "max": 0.1, "average": 0.06, "none": 0.04}
@@ -82,14 +82,15 @@ def sample(number: int, fabric: str) -> Sample:
     raise AssertionError(f"no stage found for sample {number}")
 
 
-def measure(made: Sample, target: Device, folder: Path) -> Resources:
-    """Cells of a sample on ``target`` by synthesis; its memory files are written into ``folder``. Cached."""
+def cells_of(made: Sample, target: Device, folder: Path) -> dict[str, int]:
+    """Cells of a sample on ``target``, by type; its memory files are written into ``folder``. Cached."""
     images = stage_images(made.build, fixed=False, prefix=TOP)
     write_memories(folder, images.all())
     text = stage_verilog(made.build, images, prefix=TOP)
-    roms = [f"{TOP}.{name}" for name in (TABLE, "rom", "block_rom") if f"module \\{TOP}.{name} " in text]
-    parts: list[Part] = cut(text, top=TOP, inner=[], rest=TOP, shared=roms)
-    return map_parts(parts, folder, target).total
+    roms = [f"{TOP}.{name}" for name in (TABLE, *(name for name, _ in ROMS.values()))]
+    shared = [name for name in roms if f"module \\{name} " in text]
+    (part,) = cut(text, top=TOP, inner=[], rest=TOP, shared=shared)
+    return map_part(part, folder, target)
 
 
 def _size(build: StageBuild) -> float:

@@ -5,7 +5,12 @@ their memories. What a count costs on a family of devices is fitted, see `fit`.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
+from math import lcm
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +18,15 @@ from numpy.typing import NDArray
 from ..hdl.counts import array_counts
 from ..hdl.layout import factor_values, level_values, weight_lanes
 from ..hdl.plan import StageBuild
-from ..hdl.requantise import requantise_latency
+from ..hdl.stages import Stage
 from ..hdl.threshold import LATENCY as THRESHOLD_LATENCY
 from ..quant.formats import Format
 from ..quant.formats import signed as signed_format
 from ..quant.program import MULTIPLIER_BITS, RESIDUAL_MULTIPLIER_BITS
 from .memories import MemoryShape
 
-__all__ = ["Product", "Rom", "Structure", "structure"]
+Found = TypeVar("Found")
+__all__ = ["Product", "Rom", "Structure", "joint_structure", "packet_structure", "structure"]
 
 MERGED = 1 << 16
 """Bits of a memory up to which it is worth a look which of its columns are the same."""
@@ -99,6 +105,34 @@ def structure(build: StageBuild) -> Structure:
     _queue(found, build)
     if build.stage.residual is not None:
         _residual(found, build)
+    return found
+
+
+def packet_structure(score: Format, classes: int) -> Structure:
+    """The counts of the packet that ends a classifier: the best score so far, its class, and which one is coming."""
+    found = Structure()
+    counts = found.counts
+    counts["packet.ff"] += score.bits + bits_of(max(2, classes))
+    counts["pool_max"] += score.bits
+    counts["pool_max_in"] += score.bits
+    _counter(found, "packet", classes + 1)
+    return found
+
+
+def joint_structure(*, bits: int, have: int, want: int, readers: int = 1) -> Structure:
+    """The counts of what stands between a stage that gives beats of ``have`` elements and one that takes ``want``."""
+    found = Structure()
+    counts = found.counts
+    whole = lcm(have, want)
+    if whole > have:
+        counts["gather.ff"] += whole * bits + bits_of(whole // have + 1)
+        counts["gather"] += bits_of(whole // have + 1)
+    if whole > want:
+        counts["gather.ff"] += whole * bits + bits_of(whole // want + 1)
+        counts["narrow"] += whole * bits
+    if readers > 1:
+        counts["gather.ff"] += readers
+        counts["gather"] += readers
     return found
 
 
@@ -201,8 +235,10 @@ def _array(found: Structure, build: StageBuild) -> None:
         counts[f"pool_{stage.kind}"] += plan.simd * stage.total.bits
         counts[f"pool_{stage.kind}_in"] += plan.simd * stage.x.bits
         return
-    values = weight_lanes(build)
-    _rom(found, "weights", len(values), _columns((values, stage.weight_format)), block=plan.memory == "block")
+    fmt = stage.weight_format
+    fold = ("weights", plan.pe, plan.simd, plan.taps, plan.lines, plan.blocks)
+    columns = _kept(build, fold, lambda: _columns((weight_lanes(build), fmt)))
+    _rom(found, "weights", build.groups * build.window.steps, columns, block=plan.memory == "block")
     shape = build.array
     for key, count in array_counts(shape, stage.total.bits).items():
         if key != "ff_w":  # counted with their memory
@@ -254,12 +290,10 @@ def _requantise(found: Structure, build: StageBuild) -> None:
     stage, counts = build.stage, found.counts
     assert stage.offset is not None and stage.requantise is not None
     residual = stage.residual
-    _held(found, build, requantise_latency(residual=residual is not None))
-    multiplier, offset = factor_values(build)
-    factor = signed_format(MULTIPLIER_BITS)
-    b = _columns((offset, stage.offset))
-    both = _columns((multiplier, factor), (offset, stage.offset))
-    _rom(found, "factors", len(multiplier), both, behind=b.varying, merged=b.distinct, kept=b.distinct)
+    _held(found, build, build.scale.latency(residual=residual is not None))
+    both, b = _kept(build, ("factors", build.plan.requantisers), lambda: _factor_columns(build))
+    words = stage.result[0] // build.plan.requantisers
+    _rom(found, "factors", words, both, behind=b.varying, merged=b.distinct, kept=b.distinct)
     units, acc = build.plan.requantisers, stage.total.bits
     places = 1 if stage.kind == "xnor" else 0
     operand = acc + places + (0 if stage.total.signed else 1)
@@ -299,12 +333,9 @@ def _requantise(found: Structure, build: StageBuild) -> None:
 def _threshold(found: Structure, build: StageBuild) -> None:
     stage, counts, layout = build.stage, found.counts, build.levels
     _held(found, build, THRESHOLD_LATENCY)
-    levels, falling = level_values(build)
-    words, units = falling.shape
-    directions = (falling, Format(bits=1, signed=False))
-    down = _columns(directions)
-    columns = _columns((levels.reshape(words, -1), layout.level), directions)
-    _rom(found, "levels", words, columns, behind=down.varying, merged=down.distinct)
+    units = build.plan.requantisers
+    columns, down = _kept(build, ("levels", units), lambda: _level_columns(build))
+    _rom(found, "levels", stage.result[0] // units, columns, behind=down.varying, merged=down.distinct)
     counts["operand.ff"] += units * stage.total.bits
     counts["reached.ff"] += units * layout.count
     counts["reached"] += units * layout.count * stage.total.bits
@@ -350,6 +381,18 @@ def _residual(found: Structure, build: StageBuild) -> None:
     counts["room"] += there
 
 
+_KEPT: WeakKeyDictionary[Stage, dict[Any, Any]] = WeakKeyDictionary()
+
+
+def _kept(build: StageBuild, key: tuple[Any, ...], make: Callable[[], Found]) -> Found:
+    """What ``make`` gives, made once for every stage and ``key``: contents do not change with the rest of a fold."""
+    known = _KEPT.setdefault(build.stage, {})
+    if key not in known:
+        known[key] = make()
+    found: Found = known[key]
+    return found
+
+
 @dataclass(frozen=True)
 class _Columns:
     """Of the bits of a memory's word: how many change at all, and how many of those differ from each other."""
@@ -361,7 +404,7 @@ class _Columns:
 def _columns(*parts: tuple[NDArray[np.int64], Format]) -> _Columns:
     """The columns of a memory whose words hold ``parts``: numbers (words, count) and their format."""
     varying = 0
-    seen: set[bytes] = set()
+    marks: list[NDArray[np.uint64]] = []
     small = sum(values.size * fmt.bits for values, fmt in parts) <= MERGED
     for values, fmt in parts:
         words = values & ((1 << fmt.bits) - 1)
@@ -369,6 +412,27 @@ def _columns(*parts: tuple[NDArray[np.int64], Format]) -> _Columns:
         number, place = np.nonzero((changing[:, None] >> np.arange(fmt.bits)) & 1)
         varying += len(number)
         if small:
-            columns = np.packbits(((words[:, number] >> place) & 1).astype(np.uint8), axis=0)
-            seen.update(column.tobytes() for column in columns.T)
-    return _Columns(varying, len(seen) if small else varying)
+            columns = ((words[:, number] >> place) & 1).astype(np.uint64)
+            marks.append(_marks(len(words)) @ columns)
+    return _Columns(varying, len(np.unique(np.concatenate(marks))) if small else varying)
+
+
+def _factor_columns(build: StageBuild) -> tuple[_Columns, _Columns]:
+    """Of M and B together, and of B."""
+    assert build.stage.offset is not None
+    multiplier, offset = factor_values(build)
+    b = (offset, build.stage.offset)
+    return _columns((multiplier, signed_format(MULTIPLIER_BITS)), b), _columns(b)
+
+
+def _level_columns(build: StageBuild) -> tuple[_Columns, _Columns]:
+    """Of levels and directions together, and of directions."""
+    levels, falling = level_values(build)
+    down = (falling, Format(bits=1, signed=False))
+    return _columns((levels.reshape(len(levels), -1), build.levels.level), down), _columns(down)
+
+
+@cache
+def _marks(words: int) -> NDArray[np.uint64]:
+    """A random number for each word: columns are the same where the sums of those that they select are."""
+    return np.random.default_rng(0).integers(1, 1 << 63, words, dtype=np.uint64)
