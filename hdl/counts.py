@@ -28,8 +28,8 @@ def array_counts(shape: ArrayShape, total_bits: int) -> dict[str, float]:
 
     Registers in both forms: ``ff_x`` and ``ff_w`` of operands, ``ff_lane`` and ``ff_first`` behind the first two levels,
     ``ff_tree`` behind the others, ``ff_sums``; ``passed`` of them only pass on what another register holds. In the generic form
-    bits of adders, ``add1`` in the first level behind the lanes, ``after`` in front of the accumulators, ``add``
-    elsewhere; of ``subtract`` and ``less``; ``word`` of functions in front of an adder that are more than a signal;
+    adders of n bits: ``add1/n`` in the first level behind the lanes, ``after/n`` in front of the accumulators,
+    ``add/n`` elsewhere; ``subtract/n`` and ``less/n``; ``word`` bits of functions in front of an adder that are more than a signal;
     ``select<n>`` of tables of n inputs; ``count3`` and ``count7``. In a device form every cell, by its type.
     """
     row, shared = _row(replace(shape, pout=1), total_bits)
@@ -126,22 +126,21 @@ class _Counting(Fabric):
     def add(self, m: Module, words: Sequence[Word], carries: Sequence[Value], bits: int, name: str) -> Value:
         if not self.generic:
             return self.inner.add(m, words, carries, bits, name)
-        self.counts["after" if self.level < 0 else "add1" if self.level == 1 else "add"] += bits
-        self.counts["adders"] += 1
+        kind = "after" if self.level < 0 else "add1" if self.level == 1 else "add"
+        self.counts[f"{kind}/{bits}"] += 1
         self.counts["word"] += sum(min(w.width, bits) for w in words if not w.is_plain and len(w.inputs) > 1)
         return Signal(bits)
 
     def less(self, m: Module, a: Word, b: Word, name: str, enable: Value | None = None) -> Value:
         if not self.generic:
             return self.inner.less(m, a, b, name, enable)
-        self.counts["less"] += a.width
+        self.counts[f"less/{a.width}"] += 1
         return Signal()
 
     def subtract(self, m: Module, a: Word, b: Word, name: str) -> tuple[Word, Value]:
         if not self.generic:
             return self.inner.subtract(m, a, b, name)
-        self.counts["subtract"] += a.width
-        self.counts["adders"] += 1
+        self.counts[f"subtract/{a.width}"] += 1
         return plain(Signal(a.width)), Signal()
 
     def count7(self, m: Module, bits: Sequence[Value], name: str) -> Value:

@@ -81,9 +81,7 @@ def stage_images(build: StageBuild, *, fixed: bool, prefix: str = "addax") -> St
         constants = Image(name=f"{prefix}_{stage.name}_constants", width=shared.width, words=(word,))
     if stage.threshold is not None:
         thresholds, falling = level_values(build)
-        words = [
-            build.levels.pack(own.tolist(), down.tolist()) for own, down in zip(thresholds, falling, strict=True)
-        ]
+        words = [build.levels.pack(own.tolist(), down.tolist()) for own, down in zip(thresholds, falling, strict=True)]
         levels = Image(name=f"{prefix}_{stage.name}_levels", width=build.levels.width, words=tuple(words))
     return StageImages(weights=weights, factors=factors, constants=constants, levels=levels, pad=pad, fixed=fixed)
 

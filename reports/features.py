@@ -6,18 +6,32 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from .memories import MemoryShape, mapped
 from .multipliers import DSP, blocks
 from .structure import Rom, Structure
 
 __all__ = ["Features", "features"]
 
+_NARROW = {"ecp5": 4, "xc7": 2, "xcup": 2, "ice40": 2}
+"""Bits of an adder that is put into tables."""
 _CARRY = {"ecp5": "CCU2C", "xc7": "CARRY4", "xcup": "CARRY8", "ice40": "SB_CARRY"}
-_DEEPEST = 9
-"""Address bits of memories in tables; deeper ones are as many of those."""
+_DEEP_ROM: dict[str, tuple[tuple[int, float], ...]] = {
+    "ecp5": ((16, 1.1), (32, 1.3), (50, 4.3), (64, 3.9), (90, 6.8), (128, 9.6), (200, 16.9), (256, 23.6), (400, 37.2)),
+    "xc7": ((16, 0.5), (50, 0.6), (64, 1.6), (90, 3.3), (128, 6.5), (150, 5.5), (200, 17), (256, 23), (400, 37)),
+    "ice40": (
+        (16, 1), (24, 4.1), (32, 2.2), (50, 7.9), (64, 6.8), (90, 10.8), (128, 15.3), (200, 26.6), (256, 31.8), (400, 50),
+    ),
+}  # fmt: skip
+_DEEP_ROM["xcup"] = _DEEP_ROM["xc7"]
+"""Lookup tables of a column of random bits by its words, as synthesis maps it behind a counter of its address: more
+than the contents need, since it puts the counter's own logic into the tables as well."""
+_SMALL = 16
+"""Words of a memory that a table of four inputs holds."""
 _SHIFT_REGISTERS = ("xc7", "xcup")
 """Families whose tables can be shift registers."""
-_ABSORBED = ("m_operand.ff", "product.ff", "wide.ff", "wide")
+_ABSORBED = ("m_operand.ff", "product.ff", "wide.ff", "wide", "wide chains")
 """Registers and the sum around a product of a requantise, which a multiplier block may take in."""
 
 
@@ -43,7 +57,7 @@ class Features:
 
 def features(found: Structure, family: str) -> Features:
     """What ``found`` is on a device of ``family``."""
-    counts: Counter[str] = Counter(found.counts)
+    counts = _chains(found.counts, family)
     luts = sum(counts.pop(cell, 0) for cell in [*counts] if cell.startswith("LUT"))
     carries = counts.pop(_CARRY[family], 0)
     bram = 0.0
@@ -87,6 +101,21 @@ def features(found: Structure, family: str) -> Features:
     )  # fmt: skip
 
 
+def _chains(raw: Mapping[str, float], family: str) -> Counter[str]:
+    """``raw`` with adders by whether synthesis makes a carry chain of them: narrow ones it puts into tables."""
+    counts: Counter[str] = Counter()
+    for name, count in raw.items():
+        kind, _, width = name.partition("/")
+        if not width:
+            counts[name] += count
+        elif int(width) > _NARROW[family]:
+            counts[kind] += count * int(width)
+            counts[f"{kind} chains"] += count
+        else:
+            counts[f"{kind} narrow"] += count * int(width)
+    return counts
+
+
 def _products(found: Structure, family: str, counts: Counter[str]) -> list[tuple[int, int]]:
     """Blocks of every product, and how many such products; what the blocks take in is moved to counts of its own."""
     taken = []
@@ -118,10 +147,11 @@ def _into_lanes(counts: Counter[str], *, single: bool) -> None:
     """Operands, products and the sum behind them are inside the block; with one lane to a row, that is the whole row."""
     del counts["x.ff"], counts["lane.ff"]
     if single:
-        del counts["after"], counts["sums.ff"]
+        del counts["after"], counts["after chains"], counts["sums.ff"]
     else:
         del counts["first.ff"]
         counts["dsp add1"] += counts.pop("add1", 0)
+        del counts["add1 chains"]
 
 
 def _absorbs(found: Structure, family: str) -> frozenset[str]:
@@ -150,18 +180,22 @@ def _rom(rom: Rom, family: str, counts: Counter[str], absorbs: frozenset[str]) -
         counts["rom.ff"] += rom.merged if logic else rom.behind
     if logic:
         counts["rom.ff"] += rom.distinct
-        _tables(rom.shape, rom.distinct, counts)
+        _tables(rom.shape, rom.distinct, family, counts)
     elif place.below > 1:
         counts["below"] += (place.below - 1) * rom.shape.width
         counts["read.ff"] += (place.below - 1).bit_length()
     return place.bram
 
 
-def _tables(shape: MemoryShape, columns: int, counts: Counter[str]) -> None:
+def _tables(shape: MemoryShape, columns: int, family: str, counts: Counter[str]) -> None:
     """A memory of constants in lookup tables: for every column as many as its address asks for."""
-    if shape.depth > 1:
-        address = (shape.depth - 1).bit_length()
-        counts[f"rom{min(max(address, 2), _DEEPEST)}"] += columns * shape.depth / (1 << min(address, _DEEPEST))
+    if shape.depth <= _SMALL:
+        counts[f"rom{(shape.depth - 1).bit_length()}"] += columns
+        return
+    known = _DEEP_ROM[family]
+    depths, tables = zip(*known, strict=True)
+    inside = float(np.interp(shape.depth, depths, tables))
+    counts["rom"] += columns * inside * max(1.0, shape.depth / depths[-1])
 
 
 def _delays(found: Structure, family: str, counts: Counter[str]) -> None:
@@ -174,3 +208,4 @@ def _delays(found: Structure, family: str, counts: Counter[str]) -> None:
         counts["delay.ff"] += 2 * one.width + address + 2 * len(delayed)
         counts["bypass"] += len(delayed) * one.width
         counts["compare"] += len(delayed) * address
+        counts["compares"] += len(delayed)

@@ -35,33 +35,37 @@ DEVICES = {"ecp5": "ecp5-85k", "xc7": "xc7z020", "xcup": "xczu7ev", "ice40": "ic
 """On which device the samples of a family are synthesised."""
 SAMPLES = 100
 FOLDS = 10
-HOLD = 3e-4
-"""How strongly coefficients are held, for every sample: the square of a coefficient's relative change weighs as much as
-the square of a relative error this many times as large."""
+HOLD = {"ff": 3e-4, "logic": 5e-5, "carry": 3e-3}
+"""How strongly coefficients are held: the square of a coefficient's relative change weighs, for every sample, so much
+of the square of a relative error."""
 LEAST = 20.0
 """Cells below which an error counts as if there were so many."""
+ROUNDS, FAR = 8, 0.05
+"""Errors above ``FAR`` weigh as themselves, not as their squares, so that a few odd stages do not bend the rest; found
+by so many rounds."""
 AFTER = {"xcup": "xc7"}
 """A family whose coefficients are held near those of another, instead of those in `_LUTS` and `_CARRIES`."""
 Floats = NDArray[np.float64]
 
 _LUTS = {
-    "window": 10, "counters": 2, "paddings": 5, "fifos": 3, "requantisers": 0, "adders": 0, "lane_soft": 1.2,
-    "requantise_soft": 1.2, "residual_soft": 0.6,
+    "window": 10, "paddings": 5, "requantisers": 0, "lane_soft": 1.2,
+    "requantise_soft": 1.2, "residual_soft": 0.6, "dsp wide": 0, "dsp wide chains": 0, "dsp add1": 0.5, "clamped": 0.5,
+    "held": 0.7, "rom0": 0, "rom1": 0, "rom2": 0.3, "rom3": 0.8, "after": 1, "requantise_split": 0.5, "residual_split": 0.5,
 }  # fmt: skip
 """Lookup tables of a count; 1 where nothing stands."""
-_ROM_LUTS = {
-    4: {2: 0.3, 3: 0.9, 4: 1.2, 5: 2, 6: 4.5, 7: 9, 8: 20, 9: 40},
-    6: {2: 0.2, 3: 0.4, 4: 0.6, 5: 0.6, 6: 1.3, 7: 6, 8: 18, 9: 34},
-}
-"""The same of a column of a memory of constants, by the inputs of a table and the bits of the address: more than the
-contents need, since tables take the address's own logic in."""
-_CARRIES = dict.fromkeys(
-    (
-        "counter", "base", "offset", "add", "add1", "after", "subtract", "less", "wide", "joined", "reached", "fifo",
-        "segment", "beyond", "pool_max", "pool_average",
-    ), 0.5,
-) | {"pointer": 1.0, "address": 1.0, "room": 1.0, "level": 1.0}  # fmt: skip
-"""Carry cells of a count on ECP5, whose cells hold two bits; 0 where nothing stands."""
+_BESIDE = dict.fromkeys(("add", "add1", "wide", "wide constant", "joined", "subtract", "less", "reached", "clamp"), 0.1)
+"""The same where carry cells hold the tables of a sum, and are counted apart."""
+_CARRIES = {
+    **dict.fromkeys(
+        (
+            "counter", "base", "offset", "pixel", "add", "add1", "after", "subtract", "less", "wide", "joined",
+            "reached", "fifo", "segment", "beyond", "pool_max", "pool_average", "turned", "address", "room", "level",
+            "fifo_level", "side", "gather", "clamp",
+        ), 0.5,
+    ),
+    "pointer": 1.0, "requantise_split": 0.25, "residual_split": 0.25,
+}  # fmt: skip
+"""Carry cells of a bit of a chain on ECP5, whose cells hold two; a quarter of one for every chain, and 0 elsewhere."""
 _CARRY_SCALE = {"ecp5": 1.0, "xc7": 0.5, "xcup": 0.25, "ice40": 2.0}
 
 
@@ -139,11 +143,15 @@ def _solve(family: str, target: str, samples: Sequence[Measured], near: Model | 
     counts: Floats = np.array([[m.known.counts.get(name, 0.0) for name in names] for m in samples])
     wanted: Floats = np.array([m.target(target, family) for m in samples])
     whole: Floats = np.array([m.cells.ff if target == "ff" else m.cells.lut for m in samples], np.float64)
-    weight = 1 / np.maximum(whole if target != "carry" else wanted, LEAST)
+    whole = np.maximum(whole if target != "carry" else wanted, LEAST)
+    weight = base = 1 / whole
     expected = np.array([_expected(family, target, name, near) for name in names])
-    hold = np.sqrt(HOLD * len(samples)) / np.maximum(expected, 0.3)
-    rows = np.vstack([counts * weight[:, None], np.diag(hold)])
-    found, _ = nnls(rows, np.concatenate([wanted * weight, hold * expected]))
+    hold = np.sqrt(HOLD[target] * len(samples)) / np.maximum(expected, 0.3)
+    for _ in range(ROUNDS):
+        rows = np.vstack([counts * weight[:, None], np.diag(hold)])
+        found, _ = nnls(rows, np.concatenate([wanted * weight, hold * expected]))
+        share = np.abs(counts @ found - wanted) / whole
+        weight = base / np.sqrt(np.maximum(share / FAR, 1))
     return {name: round(float(value), 4) for name, value in zip(names, found, strict=True) if value > 1e-4}
 
 
@@ -156,12 +164,13 @@ def _expected(family: str, target: str, name: str, near: Model | None) -> float:
         scale = _CARRY_SCALE[family] / _CARRY_SCALE[near.family] if target == "carry" else 1.0
         return scale * near.coefficients[target][name]
     if target == "carry":
-        return _CARRIES.get(name, 0.0) * _CARRY_SCALE[family]
+        chain = name.removesuffix(" chains")
+        return _CARRIES.get(chain, 0.0) * _CARRY_SCALE[family] * (1.0 if chain == name else 0.5)
     if target == "ff":
         return 2.0 if name == "window" else 0.5 if name.startswith("dsp") else 1.0
-    if name.startswith("rom"):
-        return _ROM_LUTS[6 if family in ("xc7", "xcup") else 4][int(name[3:])]
-    return _LUTS.get(name, 1.0)
+    if family == "ecp5" and name in _BESIDE:
+        return _BESIDE[name]
+    return 0.5 if name.endswith(" chains") and name not in _LUTS else _LUTS.get(name, 1.0)
 
 
 def measure(family: str, numbers: Sequence[int], results: Path) -> dict[str, Any]:

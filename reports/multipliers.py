@@ -18,7 +18,7 @@ class Dsp:
     part : of ``a``, when one is split
     least : bits of a result that is worth a block
     signed : whether it only multiplies signed numbers
-    registers : whether it takes in the registers around it, and the sum behind it
+    registers : whether synthesis puts the registers around it, and the sum behind it, into the block
     """
 
     a: int
@@ -32,7 +32,7 @@ class Dsp:
 DSP: dict[str, Dsp | None] = {
     "ecp5": Dsp(a=18, b=18, part=18, least=0, signed=False, registers=False),
     "xc7": Dsp(a=25, b=18, part=18, least=9, signed=True, registers=True),
-    "xcup": Dsp(a=27, b=18, part=18, least=9, signed=True, registers=True),
+    "xcup": Dsp(a=27, b=18, part=18, least=9, signed=True, registers=False),
     "ice40": None,
 }
 """What each family has; None where synthesis is not asked to use any."""

@@ -113,8 +113,8 @@ def packet_structure(score: Format, classes: int) -> Structure:
     found = Structure()
     counts = found.counts
     counts["packet.ff"] += score.bits + bits_of(max(2, classes))
-    counts["pool_max"] += score.bits
-    counts["pool_max_in"] += score.bits
+    counts[f"pool_max/{score.bits}"] += 1
+    counts["pool_out"] += score.bits
     _counter(found, "packet", classes + 1)
     return found
 
@@ -126,13 +126,13 @@ def joint_structure(*, bits: int, have: int, want: int, readers: int = 1) -> Str
     whole = lcm(have, want)
     if whole > have:
         counts["gather.ff"] += whole * bits + bits_of(whole // have + 1)
-        counts["gather"] += bits_of(whole // have + 1)
+        counts[f"gather/{bits_of(whole // have + 1)}"] += 1
     if whole > want:
         counts["gather.ff"] += whole * bits + bits_of(whole // want + 1)
         counts["narrow"] += whole * bits
     if readers > 1:
         counts["gather.ff"] += readers
-        counts["gather"] += readers
+        counts["forks"] += readers
     return found
 
 
@@ -146,8 +146,7 @@ def _counter(found: Structure, block: str, *ends: int) -> None:
     for end in ends:
         if end > 1:
             found.counts[f"{block}.ff"] += bits_of(end)
-            found.counts["counter"] += bits_of(end)
-            found.counts["counters"] += 1
+            found.counts[f"counter/{bits_of(end)}"] += 1
 
 
 def _window(found: Structure, build: StageBuild) -> None:
@@ -163,16 +162,17 @@ def _window(found: Structure, build: StageBuild) -> None:
         _counter(found, "window", w.out_height)
     _pointers(found, build, depth)
     counts["window.ff"] += bits_of(w.rows + 1)
-    counts["level"] += bits_of(w.rows + 1)
+    counts[f"level/{bits_of(w.rows + 1)}"] += 1
     if w.segments > 1:
         counts["window.ff"] += bits_of(w.chunks)
-        counts["segment"] += bits_of(w.chunks)
+        counts[f"segment/{bits_of(w.chunks)}"] += 1
         _counter(found, "window", w.groups // w.segments)
     _operands(found, build, word, bits_of(depth))
     if w.padding:
         counts["paddings"] += 1
         counts["padded"] += word
-        counts["padded_address"] += bits_of(w.padded_width) + bits_of(w.padded_height)
+        for side in (w.padded_width, w.padded_height):
+            counts[f"side/{bits_of(side)}"] += 1
         if w.chunks > 1 and build.stage.weight is not None:
             rows = build.stage.pad.reshape(-1, build.x_count)
             counts["pad_table"] += _columns((rows, build.stage.x)).distinct * w.chunks
@@ -194,10 +194,15 @@ def _pointers(found: Structure, build: StageBuild, depth: int) -> None:
         pixel = max(bits_of(max(2, w.bank_row)) - _zeros(step), 0)
     offset = bits_of(max(2, w.bank_row)) if w.row_steps > 1 else 0
     counts["window.ff"] += rows * row + base + pixel + offset
-    counts["pointer"] += rows * row
-    counts["base"] += base
-    counts["offset"] += offset + pixel
-    counts["address"] += w.taps * w.lines * address
+    # Where a pointer stands next: a sum, and around the end of the ring.
+    steps = 1 if w.kernel[0] == w.stride or w.lines > 1 else 2
+    counts[f"pointer/{row}"] += 1 + (w.kernel[0] > w.lines) + steps
+    counts[f"base/{base}"] += w.chunks > 1 or w.padded_width > 1
+    counts[f"offset/{offset}"] += offset > 0
+    counts[f"pixel/{pixel}"] += pixel > 0
+    counts[f"address/{address}"] += w.lines * (pixel > 0 or offset > 0) + (w.chunks > 1)
+    if pixel and offset:
+        counts["three"] += w.lines * address
 
 
 def _zeros(value: int) -> int:
@@ -218,13 +223,13 @@ def _operands(found: Structure, build: StageBuild, word: int, address: int) -> N
         if turns:
             counts["window.ff"] += 2 * bits_of(w.taps)
             counts[f"rotate{w.taps}"] += banks * word
-            counts["beyond"] += banks * address
+            counts[f"beyond/{address}"] += banks
     if w.lines > 1:
         counts["rotated.ff"] += banks * word
         if row_turns:
             counts["window.ff"] += bits_of(w.lines) * (2 + (w.taps > 1))
             counts[f"rotate{w.lines}"] += banks * word
-            counts["after"] += (w.lines - 1) * address
+            counts[f"turned/{address}"] += w.lines - 1
 
 
 def _array(found: Structure, build: StageBuild) -> None:
@@ -232,8 +237,9 @@ def _array(found: Structure, build: StageBuild) -> None:
     if stage.weight is None or stage.weight_format is None:
         strobes = 3 if build.window.steps > 1 else 1
         counts["pool.ff"] += plan.simd * (stage.x.bits + stage.total.bits) + strobes + 1
-        counts[f"pool_{stage.kind}"] += plan.simd * stage.total.bits
-        counts[f"pool_{stage.kind}_in"] += plan.simd * stage.x.bits
+        counts["pool_out"] += plan.simd * stage.total.bits
+        if build.window.steps > 1:  # else there is nothing to compare with, or to add to
+            counts[f"pool_{stage.kind}/{stage.total.bits}"] += plan.simd
         return
     fmt = stage.weight_format
     fold = ("weights", plan.pe, plan.simd, plan.taps, plan.lines, plan.blocks)
@@ -282,8 +288,7 @@ def _held(found: Structure, build: StageBuild, latency: int) -> None:
     counts["held.ff"] += sums + bits_of(beats + 1) + latency - 1
     if beats > 1:
         counts["held"] += sums
-        counts["counter"] += bits_of(beats + 1)
-        counts["counters"] += 1
+        counts[f"counter/{bits_of(beats + 1)}"] += 1
 
 
 def _requantise(found: Structure, build: StageBuild) -> None:
@@ -302,7 +307,8 @@ def _requantise(found: Structure, build: StageBuild) -> None:
     joined = wide
     counts["m_operand.ff"] += units * acc
     counts["product.ff"] += units * (product - places)
-    counts["wide"] += units * min(wide, product + 1)
+    constant = " constant" if stage.result[0] == units else ""
+    counts[f"wide{constant}/{min(wide, product + 1)}"] += units
     found.products.append(
         Product(where="requantise", count=units, a=operand - places, b=MULTIPLIER_BITS, a_signed=True, b_signed=True)
     )
@@ -315,7 +321,7 @@ def _requantise(found: Structure, build: StageBuild) -> None:
         counts["r_operand.ff"] += units * residual.bits
         counts["r_product.ff"] += units * r_product
         counts["r_waiting.ff"] += units * r_product
-        counts["joined"] += units * joined
+        counts[f"joined/{joined}"] += units
         found.products.append(
             Product(where="residual", count=units, a=RESIDUAL_MULTIPLIER_BITS, b=r, a_signed=True, b_signed=True)
         )
@@ -324,9 +330,10 @@ def _requantise(found: Structure, build: StageBuild) -> None:
     counts["shifted.ff"] += units * left
     if residual is None:
         counts["wide.ff"] += units * left
-    counts["clamp"] += units * left
+    # All bits of the sum are compared, also those that are the sign; for the lower end 0 the sign is enough.
+    counts[f"clamp/{joined}"] += units * (1 + (stage.requantise.lo != 0))
+    counts["clamped"] += units * min(stage.y.bits, left)
     counts["y.ff"] += units * min(stage.y.bits, left)
-    counts["y"] += units * min(stage.y.bits, left)
     counts["requantisers"] += units
 
 
@@ -338,7 +345,7 @@ def _threshold(found: Structure, build: StageBuild) -> None:
     _rom(found, "levels", stage.result[0] // units, columns, behind=down.varying, merged=down.distinct)
     counts["operand.ff"] += units * stage.total.bits
     counts["reached.ff"] += units * layout.count
-    counts["reached"] += units * layout.count * stage.total.bits
+    counts[f"reached/{stage.total.bits}"] += units * layout.count
     counts["y.ff"] += units * stage.y.bits
     counts["count"] += units * layout.count * stage.y.bits
     counts["thresholders"] += units
@@ -349,18 +356,18 @@ def _queue(found: Structure, build: StageBuild) -> None:
     beat = build.out_count * build.stage.y.bits
     if build.gather > 1:
         counts["gather.ff"] += build.gather * beat + bits_of(build.gather + 1)
-        counts["gather"] += bits_of(build.gather + 1)
+        counts[f"gather/{bits_of(build.gather + 1)}"] += 1
     _fifo(found, build.gather * beat, plan.queue)
     capacity = plan.queue * build.gather
     counts["room.ff"] += bits_of(capacity + 1)
-    counts["room"] += bits_of(capacity + 1)
+    counts[f"room/{bits_of(capacity + 1)}"] += 1
 
 
 def _fifo(found: Structure, width: int, depth: int) -> None:
     counts = found.counts
     counts["fifo.ff"] += 2 * bits_of(depth) + bits_of(depth + 1)
-    counts["fifo"] += 2 * bits_of(depth) + bits_of(depth + 1)
-    counts["fifos"] += 1
+    counts[f"fifo/{bits_of(depth)}"] += 2
+    counts[f"fifo_level/{bits_of(depth + 1)}"] += 1
     found.queues.append(MemoryShape(width=width, depth=depth, clocked=False, written=True))
 
 
@@ -371,14 +378,14 @@ def _residual(found: Structure, build: StageBuild) -> None:
     wide = build.residual_gather * build.residual_count * bits
     if build.residual_gather > 1:
         counts["gather.ff"] += wide + bits_of(build.residual_gather + 1)
-        counts["gather"] += bits_of(build.residual_gather + 1)
+        counts[f"gather/{bits_of(build.residual_gather + 1)}"] += 1
     _fifo(found, wide, build.plan.residual)
     if build.residual_split > 1:
         counts["gather.ff"] += wide + bits_of(build.residual_split + 1)
         counts["narrow"] += wide
     there = bits_of((build.plan.residual + 2) * build.residual_split + 1)
     counts["room.ff"] += there
-    counts["room"] += there
+    counts[f"room/{there}"] += 1
 
 
 _KEPT: WeakKeyDictionary[Stage, dict[Any, Any]] = WeakKeyDictionary()
