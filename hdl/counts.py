@@ -20,16 +20,18 @@ from .lanes import ArrayShape, alive, run_circuit, settled
 
 __all__ = ["array_counts"]
 
-Counts = Mapping[str, float]
+Counts = Mapping[str, int]
 
 
-def array_counts(shape: ArrayShape, total_bits: int) -> dict[str, float]:
+def array_counts(shape: ArrayShape, total_bits: int) -> dict[str, int]:
     """What an array with accumulators of ``total_bits`` takes.
 
-    Registers in both forms: ``ff_x`` and ``ff_w`` of operands, ``ff_lane`` and ``ff_first`` behind the first two levels,
-    ``ff_tree`` behind the others, ``ff_sums``; ``passed`` of them only pass on what another register holds. In the generic form
+    Registers in both forms: ``ff_x`` and ``ff_w`` of operands, ``ff_lane`` and ``ff_first`` behind the first two
+    levels, ``ff_tree`` behind the others, ``ff_sums``; ``passed`` of them only pass on what another register holds. In
+    the generic form
     adders of n bits: ``add1/n`` in the first level behind the lanes, ``after/n`` in front of the accumulators,
-    ``add/n`` elsewhere; ``subtract/n`` and ``less/n``; ``word`` bits of functions in front of an adder that are more than a signal;
+    ``add/n`` elsewhere; ``subtract/n`` and ``less/n``; ``word`` bits of functions in front of an adder that are more
+    than a signal;
     ``select<n>`` of tables of n inputs; ``count3`` and ``count7``. In a device form every cell, by its type.
     """
     row, shared = _row(replace(shape, pout=1), total_bits)

@@ -12,16 +12,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-
 from ..common.errors import UserError
 from ..hdl.plan import Plan, StageBuild, bind, readers_of
 from ..hdl.stages import PIXELS
 from ..quant.program import Program
 from .devices import Device
 from .features import Features, features
-from .synth import INTERCONNECT, PACKET
 from .resources import LUTS_PER_CARRY, Resources
 from .structure import Structure, joint_structure, packet_structure, structure
+from .synth import INTERCONNECT, PACKET
 
 __all__ = ["TARGETS", "Estimate", "Model", "design", "families", "model", "needs_of", "stage_cost", "stage_resources"]
 
@@ -105,7 +104,7 @@ def stage_resources(build: StageBuild, family: str) -> Resources:
 
 
 def stage_cost(family: str) -> Callable[[StageBuild], float]:
-    """What `hdl.fold` minimises: lookup tables, and block RAMs and multipliers as `BRAM_LUTS` and `DSP_LUTS` of them."""
+    """What `hdl.fold` minimises: lookup tables, and block RAMs and multipliers for as many as they are worth."""
     model(family)
 
     def cost(build: StageBuild) -> float:

@@ -21,7 +21,8 @@ _DEEP_ROM: dict[str, tuple[tuple[int, float], ...]] = {
     "ecp5": ((16, 1.1), (32, 1.3), (50, 4.3), (64, 3.9), (90, 6.8), (128, 9.6), (200, 16.9), (256, 23.6), (400, 37.2)),
     "xc7": ((16, 0.5), (50, 0.6), (64, 1.6), (90, 3.3), (128, 6.5), (150, 5.5), (200, 17), (256, 23), (400, 37)),
     "ice40": (
-        (16, 1), (24, 4.1), (32, 2.2), (50, 7.9), (64, 6.8), (90, 10.8), (128, 15.3), (200, 26.6), (256, 31.8), (400, 50),
+        (16, 1), (24, 4.1), (32, 2.2), (50, 7.9), (64, 6.8), (90, 10.8), (128, 15.3), (200, 26.6), (256, 31.8),
+        (400, 50),
     ),
 }  # fmt: skip
 _DEEP_ROM["xcup"] = _DEEP_ROM["xc7"]
@@ -58,8 +59,8 @@ class Features:
 def features(found: Structure, family: str) -> Features:
     """What ``found`` is on a device of ``family``."""
     counts = _chains(found.counts, family)
-    luts = sum(counts.pop(cell, 0) for cell in [*counts] if cell.startswith("LUT"))
-    carries = counts.pop(_CARRY[family], 0)
+    luts = int(sum(counts.pop(cell, 0) for cell in [*counts] if cell.startswith("LUT")))
+    carries = int(counts.pop(_CARRY[family], 0))
     bram = 0.0
     dsp = lutram = ram_luts = 0
     taken = _products(found, family, counts)
@@ -101,7 +102,7 @@ def features(found: Structure, family: str) -> Features:
     )  # fmt: skip
 
 
-def _chains(raw: Mapping[str, float], family: str) -> Counter[str]:
+def _chains(raw: Mapping[str, int], family: str) -> Counter[str]:
     """``raw`` with adders by whether synthesis makes a carry chain of them: narrow ones it puts into tables."""
     counts: Counter[str] = Counter()
     for name, count in raw.items():
@@ -144,7 +145,7 @@ def _products(found: Structure, family: str, counts: Counter[str]) -> list[tuple
 
 
 def _into_lanes(counts: Counter[str], *, single: bool) -> None:
-    """Operands, products and the sum behind them are inside the block; with one lane to a row, that is the whole row."""
+    """Operands, products and the sum behind them are in the block; with one lane to a row, that is the whole row."""
     del counts["x.ff"], counts["lane.ff"]
     if single:
         del counts["after"], counts["after chains"], counts["sums.ff"]
@@ -195,7 +196,7 @@ def _tables(shape: MemoryShape, columns: int, family: str, counts: Counter[str])
     known = _DEEP_ROM[family]
     depths, tables = zip(*known, strict=True)
     inside = float(np.interp(shape.depth, depths, tables))
-    counts["rom"] += columns * inside * max(1.0, shape.depth / depths[-1])
+    counts["rom"] += round(columns * inside * max(1.0, shape.depth / depths[-1]))
 
 
 def _delays(found: Structure, family: str, counts: Counter[str]) -> None:

@@ -50,7 +50,8 @@ Floats = NDArray[np.float64]
 _LUTS = {
     "window": 10, "paddings": 5, "requantisers": 0, "lane_soft": 1.2,
     "requantise_soft": 1.2, "residual_soft": 0.6, "dsp wide": 0, "dsp wide chains": 0, "dsp add1": 0.5, "clamped": 0.5,
-    "held": 0.7, "rom0": 0, "rom1": 0, "rom2": 0.3, "rom3": 0.8, "after": 1, "requantise_split": 0.5, "residual_split": 0.5,
+    "held": 0.7, "rom0": 0, "rom1": 0, "rom2": 0.3, "rom3": 0.8, "after": 1, "requantise_split": 0.5,
+    "residual_split": 0.5,
 }  # fmt: skip
 """Lookup tables of a count; 1 where nothing stands."""
 _BESIDE = dict.fromkeys(("add", "add1", "wide", "wide constant", "joined", "subtract", "less", "reached", "clamp"), 0.1)

@@ -145,9 +145,8 @@ class _Draw:
             joined = self.choose(unsigned(8), unsigned(4), signed(9), signed(12))
         main = self._layer(kind, last, dense)
         shape = self.inferred[main][0]
-        if kind == "max":
-            made = main
-        else:
+        made = main
+        if kind != "max":
             made = self._activated(main, kind, joined and self._shortcut(last, shape, joined))
         flat = self.emit(Flatten(name="flatten", source=made))
         inputs = self.inferred[flat][0][0]
@@ -206,7 +205,7 @@ class _Draw:
 
     def _shortcut(self, source: str, shape: Shape, fmt: Format) -> str:
         """A residual of ``shape``: a layer of its own, of which only the format matters."""
-        channels, height, width = self.inferred[source][0]
+        channels, height, _ = self.inferred[source][0]
         stride = -(-height // shape[1])
         size = max(height - (shape[1] - 1) * stride, 1)
         op = Convolution(

@@ -255,7 +255,8 @@ def _array(found: Structure, build: StageBuild) -> None:
     if stage.kind == "mult" and shape.structure == "star" and stage.weight_format.bits > 1:
         found.products.append(
             Product(
-                where="lane", count=build.lanes, alone=shape.pin == 1, a=stage.x.bits, b=stage.weight_format.bits, a_signed=stage.x.signed,
+                where="lane", count=build.lanes, alone=shape.pin == 1, a=stage.x.bits,
+                b=stage.weight_format.bits, a_signed=stage.x.signed,
                 b_signed=stage.weight_format.signed,
             )
         )  # fmt: skip
@@ -274,7 +275,8 @@ def _rom(
     """
     shape = MemoryShape(width=max(columns.varying, 1), depth=words, clocked=True, written=False, block=block)
     found.roms[name] = Rom(
-        name=name, shape=shape, distinct=columns.distinct, behind=columns.varying + behind, merged=columns.distinct + merged,
+        name=name, shape=shape, distinct=columns.distinct, behind=columns.varying + behind,
+        merged=columns.distinct + merged,
         kept=kept,
     )  # fmt: skip
     if words > 1:

@@ -5,6 +5,7 @@ import json
 import time
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -120,8 +121,8 @@ def test_more_lanes_cost_more():
             plan = replace(build.plan, pe=lanes, simd=inputs, taps=1, lines=1, requantisers=1, queue=64)
             seen.append(stage_resources(replace(build, plan=plan), family))
         assert len(seen) > 1
-        assert all(a.ff < b.ff for a, b in zip(seen, seen[1:], strict=False)), family
-        assert all(a.lut + 40 * a.dsp < b.lut + 40 * b.dsp for a, b in zip(seen, seen[1:], strict=False)), family
+        assert all(a.ff < b.ff for a, b in pairwise(seen)), family
+        assert all(a.lut + 40 * a.dsp < b.lut + 40 * b.dsp for a, b in pairwise(seen)), family
 
 
 def test_a_design_is_the_sum_of_its_parts():
