@@ -311,9 +311,14 @@ def _requantise(found: Structure, build: StageBuild) -> None:
     counts["product.ff"] += units * (product - places)
     constant = " constant" if stage.result[0] == units else ""
     counts[f"wide{constant}/{min(wide, product + 1)}"] += units
-    found.products.append(
-        Product(where="requantise", count=units, a=operand - places, b=MULTIPLIER_BITS, a_signed=True, b_signed=True)
-    )
+    if build.scale.how == "dsp":
+        found.products.append(
+            Product(
+                where="requantise", count=units, a=operand - places, b=MULTIPLIER_BITS, a_signed=True, b_signed=True
+            )
+        )
+    else:
+        _soft_product(counts, build, operand, units)
     if residual is not None:
         r = residual.bits + (0 if residual.signed else 1)
         r_product = r + RESIDUAL_MULTIPLIER_BITS
@@ -324,9 +329,12 @@ def _requantise(found: Structure, build: StageBuild) -> None:
         counts["r_product.ff"] += units * r_product
         counts["r_waiting.ff"] += units * r_product
         counts[f"joined/{joined}"] += units
-        found.products.append(
-            Product(where="residual", count=units, a=RESIDUAL_MULTIPLIER_BITS, b=r, a_signed=True, b_signed=True)
-        )
+        if build.scale.how == "dsp":
+            found.products.append(
+                Product(where="residual", count=units, a=RESIDUAL_MULTIPLIER_BITS, b=r, a_signed=True, b_signed=True)
+            )
+        else:
+            _soft_product(counts, build, r, 2 * units)  # of twice the bits
     left = max(joined - stage.requantise.shift, 1)
     # What is shifted out is not kept: neither behind the shift nor of the sum in front of it.
     counts["shifted.ff"] += units * left
@@ -337,6 +345,21 @@ def _requantise(found: Structure, build: StageBuild) -> None:
     counts["clamped"] += units * min(stage.y.bits, left)
     counts["y.ff"] += units * min(stage.y.bits, left)
     counts["requantisers"] += units
+
+
+def _soft_product(counts: Counter[str], build: StageBuild, operand: int, units: int) -> None:
+    """Products of requantisers without multiplier blocks, roughly: no stage like that took part in the fit."""
+    scale = build.scale.multiplier
+    if scale.scale == "pow2":
+        counts[f"add/{operand + MULTIPLIER_BITS}"] += units * (2 * scale.terms - 1)
+        counts["held"] += units * scale.terms * (operand + MULTIPLIER_BITS) * (MULTIPLIER_BITS - 1).bit_length() // 2
+        counts["product.ff"] += units * (scale.terms - 1) * (operand + MULTIPLIER_BITS)
+        return
+    rows = MULTIPLIER_BITS // 2
+    while rows:
+        counts[f"add/{operand + MULTIPLIER_BITS // rows}"] += units * rows
+        rows //= 2
+    counts["product.ff"] += units * (MULTIPLIER_BITS // 4) * (operand + 4)
 
 
 def _threshold(found: Structure, build: StageBuild) -> None:
