@@ -526,6 +526,7 @@ def report(
     rows = {
         "device": k["device"],
         "resources": k["source"] if k["lut"] is not None else "not counted: add --synth",
+        **({"estimate": k["estimate_note"]} if k["estimate_note"] else {}),
         **{name: f"{k[name]:,}" for name in ("lut", "lut_paired", "ff", "bram", "dsp", "carry") if k[name] is not None},
         **({"Fmax": f"{k['fmax_mhz']:.1f} MHz"} if k["fmax_mhz"] else {}),
         "cycles per image": f"{k['cycles_per_image']:,}",

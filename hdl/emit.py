@@ -22,14 +22,14 @@ from .entry import entry_of
 from .layout import StageImages, stage_images, stage_tensors
 from .memory import ROMS, Image
 from .packet import beat_bits, packet_layout
-from .plan import Plan, bind
+from .plan import Plan, StageBuild, bind
 from .schedule import Schedule, answer_beats, schedule
 from .software import tied_pins, write_software_view
 from .stages import Stage
 
 __all__ = [
     "Build", "export_memories", "generate", "hex_lines", "open_build", "pack_pixels", "read_memories",
-    "sample_vectors", "write_memories",
+    "sample_vectors", "stage_verilog", "write_memories",
 ]  # fmt: skip
 
 KIND = "build"
@@ -230,6 +230,19 @@ def _verilog(program: Program, plan: Plan, prefix: str) -> str:
     roms = [rom for kind, rom in ROMS.items() if kind in kinds]
     writable = pipeline.service is not None and bool(pipeline.service.map.memories)
     return text + "\n" + _render("memory.v.j2", prefix=prefix, writable=writable, roms=roms)
+
+
+def stage_verilog(build: StageBuild, images: StageImages, *, prefix: str) -> str:
+    """One stage by itself, as a top module called ``prefix``, with the modules of its memories."""
+    os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
+    from amaranth.back import verilog
+
+    from .dataflow import StageComponent
+
+    stage = StageComponent(build, images, prefix=prefix)
+    text = verilog.convert(stage, name=prefix, emit_src=False, strip_internal_attrs=True)
+    roms = [rom for kind, rom in ROMS.items() if kind in ("auto", build.plan.memory)]
+    return text + "\n" + _render("memory.v.j2", prefix=prefix, writable=False, roms=roms)
 
 
 def _render(template: str, **values: Any) -> str:

@@ -12,10 +12,13 @@ from amaranth.lib.wiring import In, Out
 
 from ..quant.formats import Format, format_for
 from ..quant.program import check_operands, term_range
-from .fabric import FABRICS, fabric_named
+from .fabric import FABRICS, Fabric, fabric_named
 from .kernels import STRUCTURES, Masked, Sums, accumulate, circuit, common_format
 
-__all__ = ["ArrayShape", "FoldedArray", "KernelArray", "Reduce", "Step", "default_structure", "sum_format"]
+__all__ = [
+    "ArrayShape", "FoldedArray", "KernelArray", "Reduce", "Step", "alive", "default_structure", "run_circuit",
+    "settled", "sum_format",
+]  # fmt: skip
 
 _BEST = {
     "ice40": {"adder": "max", "mult": "booth", "xnor": "count", "shift": "barrel"},
@@ -140,21 +143,21 @@ def _levels(shape: ArrayShape) -> int:
     def count(level: int, state: Any) -> Any:
         nonlocal levels
         levels = level + 1
-        return _settled(state)
+        return settled(state)
 
     m = Module()
-    _run(m, shape, xs, ws, Const(1, 1), count)
+    run_circuit(m, FABRICS[shape.fabric], shape, xs, ws, Const(1, 1), count)
     Fragment.get(m, None)  # else Amaranth warns that the module was described for nothing
     return levels
 
 
-def _run(
-    m: Module, shape: ArrayShape, xs: list[Signal], ws: list[list[Signal]], enable: Value,
+def run_circuit(
+    m: Module, fabric: Fabric, shape: ArrayShape, xs: list[Signal], ws: list[list[Signal]], enable: Value,
     pass_on: Callable[[int, Any], Any],
 ) -> Sums:  # fmt: skip
     """Describe the circuit, handing what is alive behind each level to ``pass_on(level, state)``."""
     steps = circuit(
-        m, FABRICS[shape.fabric], kernel=shape.kernel, structure=shape.structure, x=shape.x, w=shape.w, xs=xs, ws=ws,
+        m, fabric, kernel=shape.kernel, structure=shape.structure, x=shape.x, w=shape.w, xs=xs, ws=ws,
         enable=enable,
     )  # fmt: skip
     state, level = next(steps), 0
@@ -183,27 +186,27 @@ def _cuts(levels: int, ranks: int) -> frozenset[int]:
     return frozenset(min(combinations(range(levels), ranks), key=ways))
 
 
-def _alive(value: Any, register: Any) -> Any:
+def alive(value: Any, register: Any) -> Any:
     """``value``, a nest of containers, with every signal in it replaced by ``register(signal)``."""
     if isinstance(value, Masked | Value):
         return register(value)
     if isinstance(value, list | tuple):
-        return type(value)(_alive(item, register) for item in value)
+        return type(value)(alive(item, register) for item in value)
     if is_dataclass(value) and not isinstance(value, type):
         changes = {
-            field.name: _alive(getattr(value, field.name), register)
+            field.name: alive(getattr(value, field.name), register)
             for field in fields(value)
             if isinstance(getattr(value, field.name), list | tuple) or is_dataclass(getattr(value, field.name))
         }
         return replace(value, **changes)
     if isinstance(value, dict):
-        return {key: _alive(item, register) for key, item in value.items()}
+        return {key: alive(item, register) for key, item in value.items()}
     return value
 
 
-def _settled(state: Any) -> Any:
+def settled(state: Any) -> Any:
     """``state`` without a rank: masks become gates."""
-    return _alive(state, lambda v: Mux(v.mask, v.fill, v.value) if isinstance(v, Masked) else v)
+    return alive(state, lambda v: Mux(v.mask, v.fill, v.value) if isinstance(v, Masked) else v)
 
 
 class _Rank:
@@ -216,7 +219,7 @@ class _Rank:
         self._made: dict[int, tuple[Any, Value]] = {}
 
     def __call__(self, state: Any) -> Any:
-        return _alive(state, self._register)
+        return alive(state, self._register)
 
     def _register(self, value: Any) -> Value:
         if isinstance(value, Const) or (isinstance(value, Value) and len(value) == 0):
@@ -277,10 +280,11 @@ class Step(wiring.Component):
             [element(self.w, row * shape.pin + k, shape.w.bits, f"w{row}_{k}") for k in range(shape.pin)]
             for row in range(shape.pout)
         ]
-        sums = _run(m, shape, xs, ws, Const(1, 1), lambda level, state: _settled(state))
+        fabric = FABRICS[shape.fabric]
+        sums = run_circuit(m, fabric, shape, xs, ws, Const(1, 1), lambda level, state: settled(state))
         for row in range(shape.pout):
             total = element(self.total, row, bits, f"total{row}")
-            after = accumulate(m, FABRICS[shape.fabric], total, self.first, sums, row)
+            after = accumulate(m, fabric, total, self.first, sums, row)
             m.d.comb += self.after.word_select(row, bits).eq(after)
         return m
 
@@ -334,9 +338,9 @@ class FoldedArray(wiring.Component):
             for row in range(shape.pout)
         ]
         cuts = shape.cuts
-        sums = _run(
-            m, shape, xs, ws, self.enable,
-            lambda level, state: _Rank(m, self.enable, f"rank{level}")(state) if level in cuts else _settled(state),
+        sums = run_circuit(
+            m, fabric, shape, xs, ws, self.enable,
+            lambda level, state: _Rank(m, self.enable, f"rank{level}")(state) if level in cuts else settled(state),
         )  # fmt: skip
 
         delay = self.latency - 1

@@ -13,7 +13,9 @@ from .move import MoveShape
 from .plan import StageBuild
 from .requantise import Constants, Factors
 
-__all__ = ["StageImages", "StageTensors", "stage_images", "stage_tensors"]
+__all__ = [
+    "StageImages", "StageTensors", "factor_values", "level_values", "stage_images", "stage_tensors", "weight_lanes",
+]  # fmt: skip
 
 _LANES = (0, 5, 7, 3, 1, 2, 6, 8, 4)
 """From (O / sums, block, pe, I / simd, simd, line step, line, tap step, tap) to words of (group, line step, tap step,
@@ -66,16 +68,13 @@ def stage_images(build: StageBuild, *, fixed: bool, prefix: str = "addax") -> St
         weights = Image(
             name=f"{prefix}_{stage.name}_weights",
             width=build.lanes * stage.weight_format.bits,
-            words=_weight_words(build, stage.weight, stage.weight_format),
+            words=tuple(_pack(word, stage.weight_format) for word in weight_lanes(build)),
         )
     if stage.requantise is not None and stage.offset is not None:
         op = stage.requantise
-        multiplier = _array_sign(stage.kind) * op.multiplier
-        offset = op.offset - _taps(build) * op.multiplier
         layout = Factors(offset=stage.offset, units=build.plan.requantisers, scale=build.scale)
-        beats = zip(
-            multiplier.reshape(-1, layout.units).tolist(), offset.reshape(-1, layout.units).tolist(), strict=True
-        )
+        multiplier, offset = factor_values(build)
+        beats = zip(multiplier.tolist(), offset.tolist(), strict=True)
         factors = Image(
             name=f"{prefix}_{stage.name}_factors",
             width=layout.width,
@@ -85,14 +84,29 @@ def stage_images(build: StageBuild, *, fixed: bool, prefix: str = "addax") -> St
         word = shared.pack(op.shift, op.lo, op.hi, op.residual_multiplier)
         constants = Image(name=f"{prefix}_{stage.name}_constants", width=shared.width, words=(word,))
     if stage.threshold is not None:
-        thresholds, falling = _in_array_terms(build, stage.threshold.thresholds, stage.threshold.falling)
-        units = build.plan.requantisers
-        words = [
-            build.levels.pack(own.tolist(), down.tolist())
-            for own, down in zip(thresholds.reshape(-1, units, stage.levels), falling.reshape(-1, units), strict=True)
-        ]
+        thresholds, falling = level_values(build)
+        words = [build.levels.pack(own.tolist(), down.tolist()) for own, down in zip(thresholds, falling, strict=True)]
         levels = Image(name=f"{prefix}_{stage.name}_levels", width=build.levels.width, words=tuple(words))
     return StageImages(weights=weights, factors=factors, constants=constants, levels=levels, pad=pad, fixed=fixed)
+
+
+def factor_values(build: StageBuild) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """M and B of a requantise in the array's terms, both (words, units)."""
+    op = build.stage.requantise
+    assert op is not None
+    multiplier = _array_sign(build.stage.kind) * op.multiplier
+    offset = op.offset - _taps(build) * op.multiplier
+    units = build.plan.requantisers
+    return multiplier.reshape(-1, units), offset.reshape(-1, units)
+
+
+def level_values(build: StageBuild) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Thresholds in the array's terms, (words, units, levels), and whether they are falling, (words, units)."""
+    op = build.stage.threshold
+    assert op is not None
+    units = build.plan.requantisers
+    thresholds, falling = _in_array_terms(build, op.thresholds, op.falling)
+    return thresholds.reshape(-1, units, build.stage.levels), falling.reshape(-1, units)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -194,9 +208,11 @@ def _split(build: StageBuild, shape: tuple[int, ...]) -> tuple[int, ...]:
     )  # fmt: skip
 
 
-def _weight_words(build: StageBuild, weight: NDArray[np.int64], fmt: Format) -> tuple[int, ...]:
-    ordered = weight.reshape(_split(build, weight.shape)).transpose(_LANES).reshape(-1, build.lanes)
-    return tuple(_pack(word, fmt) for word in ordered)
+def weight_lanes(build: StageBuild) -> NDArray[np.int64]:
+    """(words, lanes): the weights in the order in which they are read."""
+    weight = build.stage.weight
+    assert weight is not None
+    return weight.reshape(_split(build, weight.shape)).transpose(_LANES).reshape(-1, build.lanes)
 
 
 def _weight_of(build: StageBuild, words: tuple[int, ...], fmt: Format) -> NDArray[np.int64]:

@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..common.errors import UserError
 from ..common.files import atomic_directory, write_json, write_text
 from ..common.templates import render
 from ..hdl.emit import Build
 from ..hdl.plan import bind
 from ..sim.activity import measure_activity
 from ..sim.cosim import simulator_name
-from .devices import device
+from .devices import Device, device
+from .estimate import Estimate, design
 from .power import NOTE, Power, estimate_power
 from .synth import INTERCONNECT, PACKET, Placement, Synthesis, place, synthesise
 
@@ -54,7 +56,7 @@ def make_report(
     command: str = "",
     step: Callable[[str], None] = lambda text: None,
 ) -> Report:
-    """Measure ``build`` and write ``report.json`` and ``report.html`` into the folder ``out``.
+    """Measure ``build``, or estimate it, and write ``report.json`` and ``report.html`` into the folder ``out``.
 
     Parameters
     ----------
@@ -81,6 +83,9 @@ def make_report(
             activity, target, clock_mhz=build.plan.clock_mhz, flip_flops=synthesis.total.ff, interval=timing.interval
         )
 
+    estimate, note = (None, None) if synthesis is not None else _estimate(build, target)
+    counted = synthesis or estimate
+
     addax = f"addax {package_version('addax')}"
     figures = _Figures()
     model = ("cycle model", addax)
@@ -99,6 +104,10 @@ def make_report(
         if synthesis.paired is not None:
             unit = f"{target.units.lut}, small functions paired"
             figures.add("lut_paired", sum(synthesis.paired.values()), unit, *by)
+    if estimate is not None:
+        for key in vars(estimate.total):
+            by = (f"estimate ({note})", f"{addax}, fitted to {estimate.model.tool}")
+            figures.add(key, getattr(estimate.total, key), getattr(target.units, key), *by)
     if placement is not None:
         figures.add("fmax_mhz", placement.fmax_mhz, "MHz", placement.tool, placement.version)
     if power is not None:
@@ -108,13 +117,15 @@ def make_report(
         figures.add("power_total_mw", power.total_mw, "mW", *by)
         figures.add("energy_per_image_uj", power.energy_per_image_uj, "uJ", *by)
 
-    total = synthesis.total if synthesis else None
+    total = counted.total if counted else None
     keys: dict[str, Any] = {
         "device": target.name,
         "source": "placed" if placement else "synthesized" if synthesis else "estimated",
         **{key: getattr(total, key) if total else None for key in ("lut", "ff", "bram", "dsp", "carry")},
         "lut_paired": sum(synthesis.paired.values()) if synthesis and synthesis.paired else None,
         "bram_unit": target.units.bram,
+        "estimate_note": note,
+        "estimate_error": dict(estimate.model.error) if estimate else None,
         "fmax_mhz": placement.fmax_mhz if placement else None,
         "power_mw": {"static": power.static_mw, "dynamic": power.dynamic_mw, "total": power.total_mw}
         if power
@@ -131,8 +142,8 @@ def make_report(
     document = {
         **keys,
         "figures": figures.items,
-        "stages": _stages(build, synthesis, power),
-        "between_stages": {name: _cells(synthesis, name) for name in (PACKET, INTERCONNECT)} if synthesis else None,
+        "stages": _stages(build, counted, power),
+        "between_stages": {name: _cells(counted, name) for name in (PACKET, INTERCONNECT)} if counted else None,
         "seeds_mhz": list(placement.seeds_mhz) if placement else None,
         "power_note": NOTE if power else None,
         "program": dict(build.program.metadata),
@@ -147,7 +158,7 @@ def make_report(
     step("report")
     with atomic_directory(out, KIND) as folder:
         write_json(folder / "report.json", document)
-        write_text(folder / "report.html", _html(document, target, synthesis, power))
+        write_text(folder / "report.html", _html(document, target, counted, power))
     return Report(keys=keys, html=out / "report.html", json=out / "report.json")
 
 
@@ -182,7 +193,17 @@ class _Figures:
         return {item["tool"]: item["version"] for item in self.items}
 
 
-def _stages(build: Build, synthesis: Synthesis | None, power: Power | None) -> list[dict[str, Any]]:
+def _estimate(build: Build, target: Device) -> tuple[Estimate | None, str | None]:
+    """What ``build`` takes without synthesis, and how good that is, or why there is none."""
+    try:
+        found = design(build.program, build.plan, target)
+    except UserError as error:
+        return None, str(error)
+    without = "" if build.plan.control == "none" else "; without the registers of control"
+    return found, found.model.note + without
+
+
+def _stages(build: Build, counted: Synthesis | Estimate | None, power: Power | None) -> list[dict[str, Any]]:
     rows = []
     for stage, timing in zip(bind(build.program, build.plan), build.schedule.stages, strict=True):
         w = stage.window
@@ -203,22 +224,22 @@ def _stages(build: Build, synthesis: Synthesis | None, power: Power | None) -> l
             "weight_bits": 0 if weight is None or stage.stage.weight_format is None
             else weight.size * stage.stage.weight_format.bits,
             "ring_bits": w.taps * w.rows * w.bank_row * w.simd * w.bits,
-            **(_cells(synthesis, stage.stage.name) if synthesis else {}),
+            **(_cells(counted, stage.stage.name) if counted else {}),
             "power_mw": power.parts_mw.get(stage.stage.name) if power else None,
         })  # fmt: skip
     return rows
 
 
-def _cells(synthesis: Synthesis, part: str) -> dict[str, Any]:
-    paired = {} if synthesis.paired is None else {"lut_paired": synthesis.paired[part]}
-    return {**vars(synthesis.parts[part]), **paired}
+def _cells(counted: Synthesis | Estimate, part: str) -> dict[str, Any]:
+    paired = counted.paired if isinstance(counted, Synthesis) else None
+    return {**vars(counted.parts[part]), **({} if paired is None else {"lut_paired": paired[part]})}
 
 
-def _html(document: dict[str, Any], target: Any, synthesis: Synthesis | None, power: Power | None) -> str:
+def _html(document: dict[str, Any], target: Any, counted: Synthesis | Estimate | None, power: Power | None) -> str:
     by_name = {item["name"]: item for item in document["figures"]}
     parts = None
-    if synthesis:
-        parts = [{"name": name, **vars(cells)} for name, cells in synthesis.parts.items()]
+    if counted:
+        parts = [{"name": name, **vars(cells)} for name, cells in counted.parts.items()]
     return render(
         Path(__file__).with_name("report.html.j2"),
         d=document,

@@ -20,7 +20,8 @@ from .resources import Resources
 from .tools import find_tool, run_tool, tool_version, yosys_command, yosys_name, yosys_version
 
 __all__ = [
-    "INTERCONNECT", "PACKET", "Placement", "Synthesis", "joined", "map_parts", "parts_of", "place", "place_netlist",
+    "INTERCONNECT", "PACKET", "TABLE", "Placement", "Synthesis", "joined", "map_part", "map_parts", "parts_of",
+    "place", "place_netlist",
     "placer", "synthesise",
 ]  # fmt: skip
 
@@ -106,6 +107,12 @@ def map_parts(parts: Sequence[Part], memories: Path, target: Device, *, executor
         netlists=tuple(folder / "netlist.json" for folder in folders) if target.nextpnr else (),
         tool=yosys_name(), version=yosys_version(),
     )  # fmt: skip
+
+
+def map_part(part: Part, memories: Path, target: Device) -> dict[str, int]:
+    """Cells of one part by type, cached; see `map_parts`."""
+    cells: dict[str, int] = json.loads((_map(part, memories, target) / "cells.json").read_text())["cells"]
+    return cells
 
 
 def _map(part: Part, memories: Path, target: Device) -> Path:

@@ -373,8 +373,8 @@ def test_alternatives_are_the_neighbours_among_all_folds(seed):
 
 
 def test_memories_are_of_the_kind_that_costs_less():
-    """Stage by stage, as the cost function has it; a memory of a few words is left to synthesis, and so is all where the
-    cost is the same."""
+    """Stage by stage, as the cost function has it; a memory of a few words is left to synthesis, and so are all that
+    cost the same either way."""
     program = random_program(5)
 
     def dear(build):

@@ -7,7 +7,7 @@ import re
 import pytest
 from addax.common.errors import UserError
 from addax.hdl.emit import generate
-from addax.reports import synth
+from addax.reports import estimate, synth
 from addax.reports.devices import device, device_names
 from addax.reports.power import estimate_power
 from addax.reports.report import make_report
@@ -86,11 +86,13 @@ def test_the_page_is_self_contained_and_safe(report):
     assert "addax &lt;report&gt;" in page and "<report>" not in page
 
 
-def test_without_synthesis_nothing_is_invented(build, tmp_path):
+def test_without_coefficients_nothing_is_invented(build, tmp_path, monkeypatch):
+    """A family that cannot be estimated has cycles, no zeros, and a line that says why."""
+    monkeypatch.setattr(estimate, "_models", dict)
     made = make_report(build, tmp_path / "r")
 
-    assert made.keys["source"] == "estimated"
     assert [made.keys[k] for k in ("lut", "ff", "bram", "dsp", "carry", "fmax_mhz")] == [None] * 6
+    assert made.keys["estimate_note"].startswith("no coefficients to estimate ecp5")
     assert made.keys["cycles_per_image"] == build.schedule.interval
     assert "LUTs per stage" not in made.html.read_text()
 

@@ -1,0 +1,212 @@
+"""From what a stage is made of to what synthesis makes of it: memories and multipliers as a family has them, exactly,
+and for all the rest the counts to which the fitted coefficients apply.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from .memories import MemoryShape, mapped
+from .multipliers import DSP, blocks
+from .structure import Rom, Structure
+
+__all__ = ["Features", "features"]
+
+_NARROW = {"ecp5": 4, "xc7": 2, "xcup": 2, "ice40": 2}
+"""Bits of an adder that is put into tables."""
+_CARRY = {"ecp5": "CCU2C", "xc7": "CARRY4", "xcup": "CARRY8", "ice40": "SB_CARRY"}
+_DEEP_ROM: dict[str, tuple[tuple[int, float], ...]] = {
+    "ecp5": ((16, 1.1), (32, 1.3), (50, 4.3), (64, 3.9), (90, 6.8), (128, 9.6), (200, 16.9), (256, 23.6), (400, 37.2)),
+    "xc7": ((16, 0.5), (50, 0.6), (64, 1.6), (90, 3.3), (128, 6.5), (150, 5.5), (200, 17), (256, 23), (400, 37)),
+    "ice40": (
+        (16, 1), (24, 4.1), (32, 2.2), (50, 7.9), (64, 6.8), (90, 10.8), (128, 15.3), (200, 26.6), (256, 31.8),
+        (400, 50),
+    ),
+}  # fmt: skip
+_DEEP_ROM["xcup"] = _DEEP_ROM["xc7"]
+"""Lookup tables of a column of random bits by its words, as synthesis maps it behind a counter of its address: more
+than the contents need, since it puts the counter's own logic into the tables as well."""
+_SMALL = 16
+"""Words of a memory that a table of four inputs holds."""
+_SHIFT_REGISTERS = ("xc7", "xcup")
+"""Families whose tables can be shift registers."""
+_ABSORBED = ("m_operand.ff", "product.ff", "wide.ff", "wide", "wide chains")
+"""Registers and the sum around a product of a requantise, which a multiplier block may take in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """What is known of a stage without synthesis.
+
+    Attributes
+    ----------
+    bram, dsp, lutram, ram_luts : exactly; ``ram_luts`` are the lookup tables that distributed memory takes
+    cells : lookup tables and carry cells that lanes instantiate
+    counts : of everything that is left to synthesis
+    """
+
+    bram: float
+    dsp: int
+    lutram: int
+    ram_luts: int
+    luts: int
+    carries: int
+    counts: Mapping[str, float]
+
+
+def features(found: Structure, family: str) -> Features:
+    """What ``found`` is on a device of ``family``."""
+    counts = _chains(found.counts, family)
+    luts = int(sum(counts.pop(cell, 0) for cell in [*counts] if cell.startswith("LUT")))
+    carries = int(counts.pop(_CARRY[family], 0))
+    bram = 0.0
+    dsp = lutram = ram_luts = 0
+    taken = _products(found, family, counts)
+    for product, number in taken:
+        dsp += product * number
+    absorbs = _absorbs(found, family)
+    for rom in found.roms.values():
+        bram += _rom(rom, family, counts, absorbs)
+    signs = int(counts.pop("signs", 0))
+    if signs and family in _SHIFT_REGISTERS and mapped(found.roms["weights"].shape, family).cell is None:
+        # Word, operand and rank of a sign are nothing but three registers in a row.
+        lutram += signs
+        ram_luts += signs
+        counts["rom.ff"] -= 2 * signs
+        counts["lane.ff"] -= signs
+    for shape in (*found.rings, *found.queues):
+        place = mapped(shape, family)
+        bram += place.bram
+        kind = "ring" if shape.clocked else "queue"
+        if place.cell is None:
+            counts[f"{kind}_bits"] += shape.width * shape.depth
+            counts["register.ff"] += shape.width * shape.depth
+            if shape.clocked:
+                counts["read.ff"] += shape.width
+            continue
+        if place.cell.kind == "distributed":
+            lutram += place.cells if family == "ecp5" else int(place.cells * place.cell.units)
+            ram_luts += int(place.cells * place.cell.units)
+            if shape.clocked:
+                counts["read.ff"] += shape.width
+        if place.below > 1:
+            counts["below"] += (place.below - 1) * shape.width
+            counts["belows"] += place.below
+            if place.cell.kind == "block":
+                counts["read.ff"] += (place.below - 1).bit_length()
+    _delays(found, family, counts)
+    return Features(
+        bram=bram, dsp=dsp, lutram=lutram, ram_luts=ram_luts, luts=luts, carries=carries, counts=counts
+    )  # fmt: skip
+
+
+def _chains(raw: Mapping[str, int], family: str) -> Counter[str]:
+    """``raw`` with adders by whether synthesis makes a carry chain of them: narrow ones it puts into tables."""
+    counts: Counter[str] = Counter()
+    for name, count in raw.items():
+        kind, _, width = name.partition("/")
+        if not width:
+            counts[name] += count
+        elif int(width) > _NARROW[family]:
+            counts[kind] += count * int(width)
+            counts[f"{kind} chains"] += count
+        else:
+            counts[f"{kind} narrow"] += count * int(width)
+    return counts
+
+
+def _products(found: Structure, family: str, counts: Counter[str]) -> list[tuple[int, int]]:
+    """Blocks of every product, and how many such products; what the blocks take in is moved to counts of its own."""
+    taken = []
+    dsp = DSP[family]
+    for product in found.products:
+        number = blocks(family, product.a, product.b, signed=(product.a_signed, product.b_signed))
+        taken.append((number, product.count))
+        key = product.where
+        if number == 0:
+            counts[f"{key}_soft"] += product.count * product.a * product.b
+            counts[f"{key}_soft_edge"] += product.count * (product.a + product.b)
+        elif number > 1:
+            counts[f"{key}_split"] += product.count * (number - 1) * (product.a + product.b)
+        if number == 0 or dsp is None or not dsp.registers:
+            continue
+        if key == "lane":
+            _into_lanes(counts, single=product.alone)
+        elif key == "requantise":
+            tag = "dsp" if number == 1 else "dsp2"
+            for name in _ABSORBED:
+                counts[f"{tag} {name}"] += counts.pop(name, 0)
+        else:
+            for name in ("r_operand.ff", "r_product.ff", "r_waiting.ff"):
+                counts[f"dsp {name}"] += counts.pop(name, 0)
+    return taken
+
+
+def _into_lanes(counts: Counter[str], *, single: bool) -> None:
+    """Operands, products and the sum behind them are in the block; with one lane to a row, that is the whole row."""
+    del counts["x.ff"], counts["lane.ff"]
+    if single:
+        del counts["after"], counts["after chains"], counts["sums.ff"]
+    else:
+        del counts["first.ff"]
+        counts["dsp add1"] += counts.pop("add1", 0)
+        del counts["add1 chains"]
+
+
+def _absorbs(found: Structure, family: str) -> frozenset[str]:
+    """Which multiplications have their registers inside blocks."""
+    dsp = DSP[family]
+    if dsp is None or not dsp.registers:
+        return frozenset()
+    return frozenset(
+        product.where for product in found.products
+        if blocks(family, product.a, product.b, signed=(product.a_signed, product.b_signed))
+    )  # fmt: skip
+
+
+_READERS = {"weights": "lane", "factors": "requantise", "levels": ""}
+
+
+def _rom(rom: Rom, family: str, counts: Counter[str], absorbs: frozenset[str]) -> float:
+    """Block RAMs of a memory of constants; what it takes else goes to ``counts``."""
+    place = mapped(rom.shape, family)
+    logic = place.cell is None
+    for name, reader in _READERS.items():
+        if reader and reader in absorbs and name == rom.name:
+            counts["rom.ff"] += rom.kept
+            break
+    else:
+        counts["rom.ff"] += rom.merged if logic else rom.behind
+    if logic:
+        counts["rom.ff"] += rom.distinct
+        _tables(rom.shape, rom.distinct, family, counts)
+    elif place.below > 1:
+        counts["below"] += (place.below - 1) * rom.shape.width
+        counts["read.ff"] += (place.below - 1).bit_length()
+    return place.bram
+
+
+def _tables(shape: MemoryShape, columns: int, family: str, counts: Counter[str]) -> None:
+    """A memory of constants in lookup tables: for every column as many as its address asks for."""
+    if shape.depth <= _SMALL:
+        counts[f"rom{(shape.depth - 1).bit_length()}"] += columns
+        return
+    known = _DEEP_ROM[family]
+    depths, tables = zip(*known, strict=True)
+    inside = float(np.interp(shape.depth, depths, tables))
+    counts["rom"] += round(columns * inside * max(1.0, shape.depth / depths[-1]))
+
+
+def _delays(found: Structure, family: str, counts: Counter[str]) -> None:
+    """Where a block RAM cannot read the old word while it is written, writes come a cycle later and reads are
+    compared with them; banks share the registers of data and address."""
+    delayed = [shape for shape in found.rings if mapped(shape, family).delayed]
+    if delayed:
+        one = delayed[0]
+        address = (one.depth - 1).bit_length()
+        counts["delay.ff"] += 2 * one.width + address + 2 * len(delayed)
+        counts["bypass"] += len(delayed) * one.width
+        counts["compare"] += len(delayed) * address
+        counts["compares"] += len(delayed)

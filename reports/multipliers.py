@@ -1,0 +1,73 @@
+"""How synthesis maps multiplications: how many DSP blocks of a family a product takes, or none.
+
+A model of yosys' ``mul2dsp`` with the sizes that the pinned version passes to it for each family.
+"""
+
+from dataclasses import dataclass
+
+__all__ = ["DSP", "Dsp", "blocks"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dsp:
+    """Multiplier blocks of a family.
+
+    Attributes
+    ----------
+    a, b : widths of the operands, the wider one first
+    part : of ``a``, when one is split
+    least : bits of a result that is worth a block
+    signed : whether it only multiplies signed numbers
+    registers : whether synthesis puts the registers around it, and the sum behind it, into the block
+    """
+
+    a: int
+    b: int
+    part: int
+    least: int
+    signed: bool
+    registers: bool
+
+
+DSP: dict[str, Dsp | None] = {
+    "ecp5": Dsp(a=18, b=18, part=18, least=0, signed=False, registers=False),
+    "xc7": Dsp(a=25, b=18, part=18, least=9, signed=True, registers=True),
+    "xcup": Dsp(a=27, b=18, part=18, least=9, signed=True, registers=False),
+    "ice40": None,
+}
+"""What each family has; None where synthesis is not asked to use any."""
+LEAST_BITS = 2
+"""Of an operand."""
+
+
+def blocks(family: str, a: int, b: int, *, signed: tuple[bool, bool]) -> int:
+    """DSP blocks of a product of ``a`` by ``b`` bits."""
+    dsp = DSP[family]
+    if dsp is None:
+        return 0
+    if a < b:
+        a, b, signed = b, a, (signed[1], signed[0])
+    if dsp.signed and not any(signed) and _worth(dsp, a, b, a + b):
+        a, b = a + 1, b + 1
+    return _split(dsp, a, b, a + b)
+
+
+def _worth(dsp: Dsp, a: int, b: int, y: int) -> bool:
+    return a >= LEAST_BITS and b >= LEAST_BITS and y >= dsp.least
+
+
+def _split(dsp: Dsp, a: int, b: int, y: int) -> int:
+    if not _worth(dsp, a, b, y):
+        return 0
+    headroom = int(dsp.signed)
+    if a > dsp.a:
+        step = dsp.part - headroom
+        parts = (a - dsp.a + step - 1) // step
+        last = a - parts * step
+        return parts * _split(dsp, dsp.part, b, min(y, b + dsp.part)) + _split(dsp, last, b, b + last)
+    if b > dsp.b:
+        step = dsp.b - headroom
+        parts = (b - dsp.b + step - 1) // step
+        last = b - parts * step
+        return parts * _split(dsp, a, dsp.b, min(y, a + dsp.b)) + _split(dsp, a, last, a + last)
+    return 1
