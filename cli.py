@@ -284,7 +284,7 @@ def export(source: Path, fmt: str, weights: Path | None, out: Path, as_json: boo
 @click.argument("program", metavar="NET.addax", type=_PATH)
 @click.option("--arch", default="dataflow", show_default=True)
 @click.option("--device", "device_name", default="ecp5-85k", show_default=True)
-@click.option("--lanes", type=int, help="The fastest design with at most so many lanes.  [default: 80]")
+@click.option("--lanes", type=int, help="The fastest design with at most so many lanes.  [default: fill the device]")
 @click.option("--fps", type=float, help="The cheapest design with so many images per second.")
 @click.option("--plan", "plan_file", type=_PATH, help="A plan.json, perhaps edited.")
 @click.option("--clock", default=50.0, show_default=True, help="MHz.")
@@ -320,6 +320,7 @@ def generate(
     from .hdl.scale import SCALES
     from .quant.archive import load_program
     from .reports.devices import device
+    from .reports.estimate import BRAM_LUTS, DSP_LUTS, capacity_of, stage_cost
 
     loaded = load_program(program)
     if arch not in FAMILIES:
@@ -341,26 +342,27 @@ def generate(
         if lanes is not None or fps is not None:
             raise UserError("a plan already says how many lanes there are; leave --lanes and --fps out")
         plan = Plan.read(plan_file)
-        device(plan.device)
+        target = device(plan.device)
         if form != "generic":
             raise UserError("a plan already says the form of the lanes (fabric); leave --form out")
         if control not in ("none", plan.control):
             raise UserError("a plan already says the control; change it there, or leave --control out")
         if fixed_weights != plan.fixed_weights and fixed_weights:
             raise UserError("the plan is not for fixed weights; change it there, or leave --fixed-weights out")
+        capacity_of(target).check(bind(loaded, plan))
     else:
         plan = fold(
             loaded, device=target.name, clock_mhz=clock, lanes=lanes, fps=fps, fixed_weights=fixed_weights,
-            fabric=target.fabric if form == "device" else "generic", memory=memory,
-            scale=scale,
+            fabric=target.fabric if form == "device" else "generic", memory=memory, scale=scale,
+            cost=stage_cost(target.family), capacity=capacity_of(target),
         )  # fmt: skip
         plan = replace(plan, control=control)
     with steps("generating"):
         build = generate(loaded, plan, out, vectors=sample_vectors(loaded), prefix=prefix)
-    timing = build.schedule
+    timing, cost = build.schedule, stage_cost(target.family)
     choices = {
         stage.stage.name: {
-            name: None if found is None else found.to_json() for name, found in alternatives(stage).items()
+            name: None if found is None else found.to_json() for name, found in alternatives(stage, cost).items()
         }
         for stage in bind(loaded, plan)
     }
@@ -388,6 +390,7 @@ def generate(
             table.add_row(stage.name, *(f"{cell:,}" for cell in cells))
         console.print(table)
         console.print(_choices_table(choices))
+        console.print(f"cost: LUT + {BRAM_LUTS:g} per block RAM + {DSP_LUTS:g} per DSP block")
         if plan.pixels > 1:
             console.print(f"{plan.pixels} pixels per beat of the input")
 
@@ -699,7 +702,7 @@ def kernels(
 
 def _choices_table(choices: Mapping[str, Mapping[str, dict[str, int] | None]]) -> Table:
     """Cycles and cost of every stage as it is, and of the next folds that are slower or faster."""
-    table = Table(title="Folds: cycles per image, lookup tables (roughly)")
+    table = Table(title="Folds: cycles per image, estimated cost")
     for column in ("stage", "chosen", "a slower one", "a faster one"):
         table.add_column(column, justify="left" if column == "stage" else "right")
     for name, found in choices.items():

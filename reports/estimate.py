@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
+from ..hdl.capacity import Capacity
 from ..hdl.plan import Plan, StageBuild, bind, readers_of
 from ..hdl.stages import PIXELS
 from ..quant.program import Program
@@ -22,7 +23,18 @@ from .resources import LUTS_PER_CARRY, Resources
 from .structure import Structure, joint_structure, packet_structure, structure
 from .synth import INTERCONNECT, PACKET
 
-__all__ = ["TARGETS", "Estimate", "Model", "design", "families", "model", "needs_of", "stage_cost", "stage_resources"]
+__all__ = [
+    "TARGETS",
+    "Estimate",
+    "Model",
+    "capacity_of",
+    "design",
+    "families",
+    "model",
+    "needs_of",
+    "stage_cost",
+    "stage_resources",
+]
 
 COEFFICIENTS = Path(__file__).with_name("coefficients.json")
 TARGETS = ("ff", "logic", "carry")
@@ -123,6 +135,18 @@ def needs_of(family: str) -> Callable[[Sequence[StageBuild]], dict[str, float]]:
         return {"LUT": total.lut, "FF": total.ff, "BRAM": total.bram, "DSP": total.dsp}
 
     return needs
+
+
+def capacity_of(target: Device) -> Capacity:
+    """What `hdl.fold` has to keep to on ``target``.
+
+    Raises
+    ------
+    UserError
+        when there are no coefficients for its family.
+    """
+    limits = {"LUT": target.lut, "FF": target.ff, "BRAM": target.bram, "DSP": target.dsp}
+    return Capacity(device=target.name, limits=limits, needs=needs_of(target.family))
 
 
 @dataclass(frozen=True, kw_only=True)
