@@ -21,7 +21,7 @@ from .reload import port_of
 from .requantise import Requantiser, fetch_in_turn
 from .service import Service, StageService
 from .stages import PIXELS
-from .streams import Fork, Queue, adapted, elements
+from .streams import Fork, Queue, adapted, elements, in_block_ram
 from .threshold import Thresholder
 from .window import Window, WindowShape
 
@@ -147,7 +147,9 @@ class StageComponent(wiring.Component):
         assert stage.residual is not None
         bits, have = stage.residual.bits, build.residual_count
         wide = build.residual_gather * have
-        m.submodules.residual = queue = Queue(elements(bits, wide), depth=build.plan.residual)
+        # A beat is taken long after the group that needs it has begun, so one cycle more in the queue is not seen.
+        depth, block = build.plan.residual, in_block_ram(wide * bits, build.plan.residual)
+        m.submodules.residual = queue = Queue(elements(bits, wide), depth=depth, block=block)
         source = adapted(m, "residual", wiring.flipped(self.r), bits=bits, have=have, want=wide)
         wiring.connect(m, source, queue.i)
         parts = adapted(m, "residual", queue.o, bits=bits, have=wide, want=build.out_count)

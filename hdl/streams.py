@@ -11,7 +11,12 @@ from amaranth.hdl import Cat, Module, Mux, Shape, Signal, unsigned
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Fork", "Narrow", "Queue", "Widen", "adapted", "elements"]
+__all__ = ["Fork", "Narrow", "Queue", "Widen", "adapted", "elements", "in_block_ram"]
+
+BLOCK_QUEUE_BITS = 4096
+"""From so many bits on, a queue costs more in lookup tables than a block RAM is worth."""
+BLOCK_QUEUE_BEATS = 32
+"""A queue of fewer beats would leave a block RAM nearly empty."""
 
 
 def elements(bits: int, count: int) -> data.ArrayLayout:
@@ -19,8 +24,19 @@ def elements(bits: int, count: int) -> data.ArrayLayout:
     return data.ArrayLayout(unsigned(bits), count)
 
 
+def in_block_ram(width: int, depth: int) -> bool:
+    """Whether a queue that may take a cycle longer is built of block RAM."""
+    return depth >= BLOCK_QUEUE_BEATS and width * depth >= BLOCK_QUEUE_BITS
+
+
 class Queue(wiring.Component):
-    """First in, first out; a beat can leave in the cycle after it came, one beat per cycle.
+    """First in, first out; one beat per cycle.
+
+    A beat can leave in the cycle after it came, or with ``block`` in the one after that.
+
+    Parameters
+    ----------
+    block : of block RAM, which is read with a clock
 
     Members
     -------
@@ -28,11 +44,12 @@ class Queue(wiring.Component):
     o : :py:`Out(stream.Signature(shape))`
     """
 
-    def __init__(self, shape: Any, *, depth: int):
+    def __init__(self, shape: Any, *, depth: int, block: bool = False):
         if depth < 1:
             raise ValueError(f"depth of a queue must be a positive integer, not {depth!r}")
         self.shape = shape
         self.depth = depth
+        self.block = block
         super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
 
     def elaborate(self, platform: Any) -> Module:
@@ -46,7 +63,8 @@ class Queue(wiring.Component):
             with m.Elif(self.i.valid):
                 m.d.sync += [held.eq(self.i.payload), full.eq(1)]
             return m
-        m.submodules.fifo = inner = fifo.SyncFIFO(width=Shape.cast(self.shape).width, depth=self.depth)
+        kind = fifo.SyncFIFOBuffered if self.block else fifo.SyncFIFO
+        m.submodules.fifo = inner = kind(width=Shape.cast(self.shape).width, depth=self.depth)
         m.d.comb += [
             inner.w_data.eq(self.i.payload),
             inner.w_en.eq(self.i.valid),

@@ -21,6 +21,7 @@ from ..hdl.layout import factor_values, level_values, weight_lanes
 from ..hdl.move import MoveShape
 from ..hdl.plan import StageBuild
 from ..hdl.stages import Stage
+from ..hdl.streams import in_block_ram
 from ..hdl.threshold import LATENCY as THRESHOLD_LATENCY
 from ..hdl.window import WindowShape
 from ..quant.formats import Format
@@ -429,12 +430,16 @@ def _queue(found: Structure, build: StageBuild) -> None:
     counts[f"room/{bits_of(capacity + 1)}"] += 1
 
 
-def _fifo(found: Structure, width: int, depth: int) -> None:
+def _fifo(found: Structure, width: int, depth: int, *, block: bool = False) -> None:
     counts = found.counts
+    if block:  # its last beat stands in the register of the block RAM
+        depth -= 1
+        found.rings.append(MemoryShape(width=width, depth=depth, clocked=True, written=True))
+    else:
+        found.queues.append(MemoryShape(width=width, depth=depth, clocked=False, written=True))
     counts["fifo.ff"] += 2 * bits_of(depth) + bits_of(depth + 1)
     counts[f"fifo/{bits_of(depth)}"] += 2
     counts[f"fifo_level/{bits_of(depth + 1)}"] += 1
-    found.queues.append(MemoryShape(width=width, depth=depth, clocked=False, written=True))
 
 
 def _residual(found: Structure, build: StageBuild) -> None:
@@ -445,7 +450,7 @@ def _residual(found: Structure, build: StageBuild) -> None:
     if build.residual_gather > 1:
         counts["gather.ff"] += wide + bits_of(build.residual_gather + 1)
         counts[f"gather/{bits_of(build.residual_gather + 1)}"] += 1
-    _fifo(found, wide, build.plan.residual)
+    _fifo(found, wide, build.plan.residual, block=in_block_ram(wide, build.plan.residual))
     if build.residual_split > 1:
         counts["gather.ff"] += wide + bits_of(build.residual_split + 1)
         counts["narrow"] += wide

@@ -5,13 +5,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from addax.hdl import streams
+from addax.hdl.emit import expected_beats
 from addax.hdl.plan import Plan, StageBuild, bind, default_stage_plan
 from addax.hdl.queues import with_queues
 from addax.hdl.schedule import schedule
 from addax.hdl.stages import stages_of
+from addax.quant import golden
 from addax.quant.formats import unsigned
 from addax.quant.program import Flatten
-from networks import Builder, random_images
+from networks import Builder, random_images, random_plan, random_residual
 from pipelines import run_pipeline
 
 IMAGES = 4
@@ -55,6 +58,28 @@ def pace(program, plan):
     except AssertionError:
         return None
     return ends[-1] - ends[-2]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 4, 6, 9])
+def test_queues_of_block_ram_change_no_cycle(seed, monkeypatch):
+    """They hand on a beat one cycle later; a residual is needed later than that, whatever the fold."""
+    monkeypatch.setattr(streams, "BLOCK_QUEUE_BITS", 1)
+    monkeypatch.setattr(streams, "BLOCK_QUEUE_BEATS", 2)
+    program = random_residual(seed)
+    plan, images = random_plan(program, seed), random_images(program, 5, seed)
+    assert any(streams.in_block_ram(1, stage.residual) for stage in plan.stages)
+
+    beats, ends = run_pipeline(program, plan, images)
+
+    timing = schedule(bind(program, plan), program, pixels=plan.pixels)
+    assert beats == expected_beats(program, golden.run(program, images).output, plan.outputs)
+    assert (ends[0], ends[-1] - ends[-2]) == (timing.latency, timing.interval)
+
+
+def test_a_deep_queue_is_block_ram():
+    """What a lookup table or two hold for each bit stays there."""
+    assert streams.in_block_ram(8, 2144) and streams.in_block_ram(128, 32)
+    assert not streams.in_block_ram(8, 511) and not streams.in_block_ram(512, 31)
 
 
 @pytest.mark.parametrize("blocks, fold", [
