@@ -297,6 +297,12 @@ def export(source: Path, fmt: str, weights: Path | None, out: Path, as_json: boo
 )
 @click.option("--memory", default="auto", show_default=True, help="Of weights: auto, as synthesis likes, or block RAM.")
 @click.option(
+    "--multipliers",
+    default="dsp",
+    show_default=True,
+    help="Of lanes: dsp, as synthesis likes; lut: lookup tables.",
+)
+@click.option(
     "--requantise",
     "scale",
     default="auto",
@@ -308,7 +314,8 @@ def export(source: Path, fmt: str, weights: Path | None, out: Path, as_json: boo
 @click.option("-o", "--out", type=_PATH, required=True, help="BUILD folder to write.")
 def generate(
     program: Path, arch: str, device_name: str, lanes: int | None, fps: float | None, plan_file: Path | None,
-    clock: float, fixed_weights: bool, form: str, memory: str, scale: str, control: str, prefix: str,
+    clock: float, fixed_weights: bool, form: str, memory: str, multipliers: str,
+    scale: str, control: str, prefix: str,
     out: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Make Verilog, memory files and a test bench of a Program."""
@@ -319,6 +326,7 @@ def generate(
     from .hdl.plan import CONTROLS, FAMILIES, Plan, bind
     from .hdl.scale import SCALES
     from .quant.archive import load_program
+    from .reports.compare import MULTIPLIERS, structures_of
     from .reports.devices import device
     from .reports.estimate import BRAM_LUTS, DSP_LUTS, capacity_of, stage_cost
 
@@ -334,7 +342,11 @@ def generate(
         raise UserError(f"unknown memory {memory!r}; known: {', '.join(ROMS)}")
     if scale not in ("auto", *SCALES):
         raise UserError(f"unknown requantise {scale!r}; known: auto, {', '.join(SCALES)}")
+    if multipliers not in MULTIPLIERS:
+        raise UserError(f"unknown multipliers {multipliers!r}; known: {', '.join(MULTIPLIERS)}")
     if plan_file is not None:
+        if multipliers != "dsp":
+            raise UserError("a plan already says the structure of the lanes; leave --multipliers out")
         if scale != "auto":
             raise UserError("a plan already says how each stage multiplies (scale); leave --requantise out")
         if memory != "auto":
@@ -354,7 +366,7 @@ def generate(
         plan = fold(
             loaded, device=target.name, clock_mhz=clock, lanes=lanes, fps=fps, fixed_weights=fixed_weights,
             fabric=target.fabric if form == "device" else "generic", memory=memory, scale=scale,
-            cost=stage_cost(target.family), capacity=capacity_of(target),
+            cost=stage_cost(target.family), capacity=capacity_of(target), structures=structures_of(multipliers, target),
         )  # fmt: skip
         plan = replace(plan, control=control)
     with steps("generating"):

@@ -1,8 +1,9 @@
 """The folds that a stage can have, what they cost, and the cheapest that go together."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from math import lcm
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ..quant.program import Program
@@ -38,11 +39,17 @@ class Option(NamedTuple):
     cost: float
 
 
-def options_of(stage: Stage, cost: Cost) -> list[Option]:
+def options_of(stage: Stage, cost: Cost, structures: Mapping[str, str] = MappingProxyType({})) -> list[Option]:
     """All folds of a stage, without those that another beats in speed, lanes and cost with the same beats at both
-    ends."""
+    ends.
+
+    Parameters
+    ----------
+    structures : of the lanes of a kernel, where not the default one
+    """
     options = []
     for plan in _folds(stage):
+        plan = replace(plan, structure=structures.get(stage.kind, ""))
         build = StageBuild(stage=stage, plan=plan)
         options.append(Option(build, cost(build)))
     options.sort(key=lambda o: (o.build.interval, o.cost))
@@ -148,7 +155,9 @@ def alternatives(build: StageBuild, cost: Cost = structural_cost) -> dict[str, A
     where there is none."""
     own = Alternative(plan=build.plan, cycles=build.interval, lanes=build.lanes, cost=cost(build))
     slower = faster = None
-    for option, price in sorted(options_of(build.stage, cost), key=lambda o: o.build.interval):
+    for option, price in sorted(
+        options_of(build.stage, cost, {build.stage.kind: build.plan.structure}), key=lambda o: o.build.interval
+    ):
         found = Alternative(plan=option.plan, cycles=option.interval, lanes=option.lanes, cost=price)
         if found.cycles < own.cycles and (faster is None or found.cycles > faster.cycles):
             faster = found

@@ -1,10 +1,11 @@
 """Folding: how many lanes each stage gets, so that all keep the same pace."""
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
+from types import MappingProxyType
 
 from ..common.errors import UserError
 from ..quant.program import Program
@@ -37,6 +38,7 @@ def fold(
     fabric: str = "generic",
     memory: str = "auto",
     scale: str = "auto",
+    structures: Mapping[str, str] = MappingProxyType({}),
     cost: Cost = structural_cost,
     capacity: Capacity | None = None,
 ) -> Plan:
@@ -51,6 +53,8 @@ def fold(
     fabric : whose carry cells the lanes instantiate
     memory : of the weights, see `StagePlan`; ``auto`` takes what costs less; one of a few words is left to synthesis
     scale : how requantisers multiply, see `scale.SCALES`; ``auto`` shifts where factors are few powers of two
+    structures : of the lanes of a kernel, see `kernels.STRUCTURES`; where none is given multiplications are left to
+        synthesis, which has DSP blocks for them
     cost : what a fold of a stage costs, to choose among those that are fast enough
     capacity : of the device, which the design has to fit
 
@@ -70,7 +74,7 @@ def fold(
         raise UserError(f"frames per second must be a positive number, not {fps}")
     space = _Space(
         program=program, cost=cost,
-        options=[options_of(stage, cost) for stage in stages_of(program, fixed_weights=fixed_weights)],
+        options=[options_of(stage, cost, structures) for stage in stages_of(program, fixed_weights=fixed_weights)],
         device=device, clock_mhz=clock_mhz, fixed_weights=fixed_weights, fabric=fabric, memory=memory, scale=scale,
     )  # fmt: skip
     if fps is not None:

@@ -22,7 +22,7 @@ from ..sim.cosim import simulate
 from .devices import Device
 from .report import make_report
 
-__all__ = ["BASELINE", "MULTIPLIERS", "Contest", "compare"]
+__all__ = ["BASELINE", "MULTIPLIERS", "Contest", "compare", "structures_of"]
 
 BASELINE = "mult"
 """The kernel that the others are set against."""
@@ -67,6 +67,11 @@ class Contest:
             raise ValueError(f"there are no power coefficients for {self.device.name}")
 
 
+def structures_of(multipliers: str, device: Device) -> dict[str, str]:
+    """Structures of lanes, by kernel, for one of `MULTIPLIERS`."""
+    return {"mult": default_structure("mult", device.family)} if multipliers == "lut" else {}
+
+
 def compare(
     contest: Contest, kernels: Sequence[str], out: Path, *, step: Callable[[str], None] = lambda text: None
 ) -> list[dict[str, Any]]:
@@ -88,7 +93,7 @@ def compare(
     first = programs[kernels[0]]
     model = fold(
         first, device=contest.device.name, clock_mhz=contest.clock_mhz, lanes=contest.lanes, fps=contest.fps,
-        fabric=contest.device.fabric,
+        fabric=contest.device.fabric, structures=structures_of(contest.multipliers, contest.device),
     )  # fmt: skip
     rows = []
     for kernel, program in programs.items():
@@ -128,13 +133,12 @@ def _alike(program: Program, first: Program, model: Plan, contest: Contest) -> P
         interval = schedule(bind(first, model), first, pixels=model.pixels).interval
         model = fold(
             program, device=model.device, clock_mhz=model.clock_mhz, fps=model.clock_mhz * 1e6 / interval,
-            fabric=model.fabric,
+            fabric=model.fabric, structures=structures_of(contest.multipliers, contest.device),
         )  # fmt: skip
     builds = []
     for stage, own in zip(stages, model.stages, strict=True):
         plan = default_stage_plan(stage, **{key: getattr(own, key) for key in FOLD})
-        if stage.kind == "mult" and contest.multipliers == "lut":
-            plan = replace(plan, structure=default_structure(stage.kind, contest.device.family))
+        plan = replace(plan, structure=structures_of(contest.multipliers, contest.device).get(stage.kind, ""))
         builds.append(StageBuild(stage=stage, plan=plan, fabric=model.fabric))
     return replace(model, stages=with_queues(builds, program, pixels=model.pixels))
 

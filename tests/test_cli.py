@@ -40,7 +40,7 @@ def net(tmp_path_factory):
 @pytest.fixture(scope="module")
 def build(net, tmp_path_factory):
     path = tmp_path_factory.mktemp("net") / "build"
-    assert main(["generate", str(net), "--device", "ecp5-85k", "-o", str(path)]) == 0
+    assert main(["generate", str(net), "--device", "ecp5-85k", "--lanes", "80", "-o", str(path)]) == 0
     return path
 
 
@@ -203,6 +203,7 @@ MISTAKES = [
     (["generate", "NET", "--plan", "missing.json", "-o", "b"], "cannot read plan missing.json"),
     (["generate", "NET", "--plan", "wide.npz", "-o", "b"], "wide.npz is not a plan"),
     (["generate", "NET", "--control", "apb", "-o", "b"], "unknown control 'apb'; known: none, axi-lite, wishbone"),
+    (["generate", "NET", "--multipliers", "csd", "-o", "b"], "unknown multipliers 'csd'; known: lut, dsp"),
     (["generate", "NET", "--requantise", "csd", "-o", "b"], "unknown requantise 'csd'; known: auto, dsp, lut, pow2"),
     (["generate", "NET", "--requantise", "pow2", "-o", "b"], "quantise with --terms for that"),
     (["generate", "NET", "--prefix", "1; rm", "-o", "b"], "prefix must be a Verilog identifier"),

@@ -372,6 +372,19 @@ def test_alternatives_are_the_neighbours_among_all_folds(seed):
         assert (found["slower"].cycles if found["slower"] else None) == slower
 
 
+def test_lanes_have_the_structure_that_is_asked_for():
+    """By kernel: what is not named, and pools, keep theirs."""
+    program = random_program(1)
+    kinds = {stage.name: stage.kind for stage in stages_of(program)}
+    assert {"mult", "adder"} <= set(kinds.values())
+
+    plan = folded(program, structures={"mult": "rows"})
+
+    assert {s.name: s.structure for s in plan.stages} == {n: "rows" if k == "mult" else "" for n, k in kinds.items()}
+    for build in bind(program, plan):
+        assert {a.plan.structure for a in alternatives(build).values() if a} == {build.plan.structure}
+
+
 def test_memories_are_of_the_kind_that_costs_less():
     """Stage by stage, as the cost function has it; a memory of a few words is left to synthesis, and so are all that
     cost the same either way."""

@@ -122,6 +122,12 @@ def test_shortcuts_have_bits_of_their_own(make, residual, shortcut):
     assert widths(program)["a2"] == widths(program)["side"] == (4, 4), "layers read their own bits all the same"
 
 
+def behind(program, layer):
+    """The requantise that reads the sums of ``layer``: the finest, where they are wanted on several grids."""
+    (found,) = (op for op in program.ops if isinstance(op, Requantise) and op.source == layer)
+    return found
+
+
 def tops(program, layer):
     """Largest values that the tensors stored behind ``layer`` can hold."""
     stored = (op for op in program.ops if isinstance(op, Requantise) and op.source == layer)
@@ -171,9 +177,9 @@ def test_only_the_lossless_clamp_keeps_weights_beyond_the_features(net, calibrat
     assert errors["union"] > 1.5 * errors["lossless"]
     formats = {sharing: programs[sharing].by_name["a1"].weight_format for sharing in SHARINGS}
     assert formats == {"lossless": unsigned(bits), "saturate": unsigned(bits), "union": signed(bits)}
-    lossless, saturate = (programs[name].by_name for name in ("lossless", "saturate"))
-    assert np.array_equal(lossless["a1"].weight, saturate["a1"].weight)
-    assert not np.array_equal(lossless["a1_out"].offset, saturate["a1_out"].offset)
+    lossless, saturate = (programs[name] for name in ("lossless", "saturate"))
+    assert np.array_equal(lossless.by_name["a1"].weight, saturate.by_name["a1"].weight)
+    assert not np.array_equal(behind(lossless, "a1").offset, behind(saturate, "a1").offset)
     union = programs["union"]
     reach = union.steps["first_out"] * (2 ** (bits - 1) - 1)
     features = run(net, pictures(100, SHAPE))["r0"].max()
@@ -195,9 +201,9 @@ def test_correction_takes_the_mean_error_out_of_the_batch_norm(net, make):
     means = []
     for program in (plain, corrected):
         sums = golden.run(program, pictures(100, SHAPE), trace=True).tensors["a1"].mean((0, 2, 3))
-        op, step = program.by_name["a1_out"], program.steps["first_out"]
+        op, step = behind(program, "a1"), program.steps["first_out"]
         # What the offset takes from the sums, in units of their step: centre * M, but for the bias.
-        unit = program.steps["a1_out"]
+        unit = program.steps[op.name]
         gain = (net.b1.weight / (net.b1.running_var + net.b1.eps).sqrt()).detach().double().numpy() * step / unit
         wanted = (exact - net.b1.running_mean.numpy()) * gain / step + net.b1.bias.detach().numpy() / unit
         half = 0.5 if op.shift else 0.0
