@@ -212,13 +212,15 @@ def _move(found: Structure, s: MoveShape) -> None:
 
 
 def _join(found: Structure, build: StageBuild, s: JoinShape) -> None:
-    """Queues of the streams, what splits their beats, and whose turn it is."""
+    """Queues of the streams, what splits their beats, and whose turn it is; where it is not known yet in what beats the
+    streams come, in its own."""
     for port, depth in enumerate(build.plan.joins):
-        wide = build.wants(port, build.join_counts[port]) * s.bits
-        _fifo(found, wide, depth)
-        if build.join_split(port) > 1:
-            found.counts["gather.ff"] += wide + bits_of(build.join_split(port) + 1)
-            found.counts["narrow"] += wide
+        takes = build.takes(port)
+        wants = build.wants(port, build.join_counts[port]) if build.join_counts else takes
+        _fifo(found, wants * s.bits, depth)
+        if wants > takes:
+            found.counts["gather.ff"] += wants * s.bits + bits_of(wants // takes + 1)
+            found.counts["narrow"] += wants * s.bits
     _counter(found, "window", sum(s.beats))
     found.counts["narrow"] += build.out_count * s.bits * (len(s.parts) - 1)
 

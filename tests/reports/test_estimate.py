@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from addax.common.errors import UserError
+from addax.hdl.choices import options_of
 from addax.hdl.counts import array_counts
 from addax.hdl.emit import generate
 from addax.hdl.lanes import ArrayShape
 from addax.hdl.plan import bind
+from addax.hdl.stages import stages_of
 from addax.quant.formats import unsigned
 from addax.reports.devices import device, device_names
 from addax.reports.estimate import design, families, model, needs_of, stage_cost, stage_resources
@@ -26,7 +28,7 @@ from addax.reports.report import make_report
 from addax.reports.resources import Resources
 from addax.reports.samples import cells_of, sample
 from addax.reports.structure import structure
-from networks import random_images, random_plan, random_program
+from networks import random_images, random_moving, random_plan, random_program
 
 STORED = json.loads(Path(__file__).with_name("stages.json").read_text())
 ALL = sorted(DEVICES)
@@ -186,3 +188,15 @@ def test_estimates_are_fast_enough_to_search_with():
         for build in builds:
             cost(build)
     assert time.process_time() - start < 60
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_fold_of_any_stage_has_a_price(seed):
+    """Moves and joins among them, before it is known what stands beside them: the solver asks for all."""
+    program = random_moving(seed)
+    kinds = set()
+    for stage in stages_of(program):
+        kinds.add(stage.kind)
+        assert all(option.cost > 0 for option in options_of(stage, stage_cost("ecp5")))
+    assert len(kinds) > 1
+    assert design(program, random_plan(program, seed), device("ecp5-85k")).total.lut > 0
