@@ -481,6 +481,11 @@ def test_stages_of_a_simulation_beside_the_golden_model(run, build, tmp_path):
     assert all(name in table for name in (*names, "different"))
 
 
+def heed_interrupts():
+    """In a new process: tests that run in the background of a shell hand on that they ignore interrupts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("whom", ["group", "main", "killed"])
 def test_no_simulator_outlives_an_interrupt(run, build, tmp_path, whom):
     """Two simulators at work; Ctrl-C in the terminal, a signal to addax alone, and its sudden death."""
@@ -490,7 +495,7 @@ def test_no_simulator_outlives_an_interrupt(run, build, tmp_path, whom):
     process = subprocess.Popen(
         [*ADDAX, "simulate", str(build), "--data", "digits", "--stall", "99", "--jobs", "2"],
         env={**os.environ, "TMPDIR": str(scratch)}, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        start_new_session=True, text=True,
+        start_new_session=True, text=True, preexec_fn=heed_interrupts,
     )  # fmt: skip
     try:
         deadline = time.monotonic() + 120
@@ -542,6 +547,7 @@ def test_an_interrupt_ends_with_130_and_leaves_nothing_half_written(build, tmp_p
     process = subprocess.Popen(
         [*ADDAX, *[{"BUILD": str(build)}.get(a, a) for a in arguments]], cwd=work, env=environment,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, text=True,
+        preexec_fn=heed_interrupts,
     )  # fmt: skip
     time.sleep(6)
     assert process.poll() is None, process.communicate()
