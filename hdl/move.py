@@ -17,6 +17,7 @@ from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
 from .counters import Counter, Pointer
+from .delay import later
 from .streams import elements
 
 __all__ = ["MOVES", "Bank", "Move", "MoveShape", "move_folds", "move_rows", "moved_at_once"]
@@ -312,7 +313,7 @@ class Move(wiring.Component):
                             for line in lines.values():
                                 line.advance(s.bank_row)
 
-        m.d.sync += [self.pad_address.eq(word), self.valid.eq(_later(m, self.begin))]
+        m.d.sync += [self.pad_address.eq(word), self.valid.eq(later(m, self.begin))]
         words: list[Value] = [Const(0, s.bits)] * s.simd
         for number, (bank, port) in enumerate(banks):
             inside = self._address(m, number, bank, port, lines, word, x, y, pixel + word)
@@ -320,7 +321,7 @@ class Move(wiring.Component):
             for k, lane in enumerate(bank.lanes):
                 outside = self.pad.word_select(lane, s.bits)
                 read = port.data.word_select(k, s.bits)
-                words[lane] = Mux(_later(m, inside), read, outside) if s.pads else read
+                words[lane] = Mux(later(m, inside), read, outside) if s.pads else read
         m.d.sync += self.y.eq(self._chosen(m, words, part, copy_x))
 
     def _needed(self, y: Counter) -> Value:
@@ -358,20 +359,13 @@ class Move(wiring.Component):
         if s.kind != "pixel_shuffle" or s.simd == 1:
             return Cat(words)
         options = min(s.simd, s.factor**2)
-        which = _later(m, part if s.simd >= s.factor**2 else copy_x.value)
+        which = later(m, part if s.simd >= s.factor**2 else copy_x.value)
         beat = Signal(s.out_count * s.bits, name="beat")
         with m.Switch(which):
             for k in range(options):
                 with m.Case(k):
                     m.d.comb += beat.eq(Cat(words[k::options]))
         return beat
-
-
-def _later(m: Module, value: Value) -> Signal:
-    """``value`` one cycle later."""
-    later = Signal(len(value), name="later")
-    m.d.sync += later.eq(value)
-    return later
 
 
 def _within(place: Value, offset: int, size: int) -> Value:

@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..quant.formats import Format, unsigned
 from ..quant.program import MAX_SHIFT, MULTIPLIER_BITS, RESIDUAL_MULTIPLIER_BITS
+from .delay import later
 from .memory import Image, Rom, Table
 from .reload import Reload, port_of
 from .scale import Factor
@@ -204,7 +205,7 @@ class Requantiser(wiring.Component):
                 factor.eq(mine[: multiplier.width]), operand.eq(acc), early_offset.eq(mine[multiplier.width :]),
             ]  # fmt: skip
             product = multiplier.product(m, operand, factor, name=f"product{unit}")
-            offset = _later(m, early_offset, multiplier.latency, name=f"offset{unit}")
+            offset = later(m, early_offset, multiplier.latency, name=f"offset{unit}")
             wide = Signal(signed(self.offset.bits + 1), name=f"wide{unit}")
             joined = wide if self.residual is None else self._joined(m, unit, wide, residual_factor)
             shifted = Signal(signed(len(joined)), name=f"shifted{unit}")
@@ -226,7 +227,7 @@ class Requantiser(wiring.Component):
         m.d.sync += operand.eq(raw)
         product = residual.product(m, operand, factor, name=f"residual_product{unit}")
         ranks = self.scale.multiplier.latency + 1 - residual.latency
-        waiting = _later(m, product, ranks, name=f"residual_waiting{unit}")
+        waiting = later(m, product, ranks, name=f"residual_waiting{unit}")
         joined = Signal(signed(max(len(product), len(wide)) + 1), name=f"joined{unit}")
         m.d.sync += joined.eq(wide + waiting)
         return joined
@@ -246,15 +247,6 @@ class Requantiser(wiring.Component):
         shift = table.data[:low] if self.shift is None else Const(self.shift, low)
         factor = Const(0) if self.residual is None else table.data[low + 2 * bits :]
         return shift, lo, hi, factor
-
-
-def _later(m: Module, value: Value, ranks: int, *, name: str) -> Value:
-    """``value`` so many cycles later."""
-    for rank in range(ranks):
-        kept = Signal(value.shape(), name=f"{name}_{rank}" if ranks > 1 else name)
-        m.d.sync += kept.eq(value)
-        value = kept
-    return value
 
 
 def hold_in_turn(

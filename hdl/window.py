@@ -14,6 +14,7 @@ from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
 from .counters import Counter, Pointer
+from .delay import later
 from .streams import elements
 
 __all__ = ["Window", "WindowShape", "ring_rows"]
@@ -343,13 +344,13 @@ class Window(wiring.Component):
         strobes: Value = Cat(advance, advance & at_start, advance & at_last)
         row_turn = turn_row.value
         if s.taps > 1:
-            read = [_rotated(m, row, word, s.taps, _later(m, turn.value)) for row in read]
-            strobes = _later(m, strobes)
-            row_turn = _later(m, row_turn)
+            read = [_rotated(m, row, word, s.taps, later(m, turn.value)) for row in read]
+            strobes = later(m, strobes)
+            row_turn = later(m, row_turn)
         operands: Value = Cat(*read)
         if s.lines > 1:
-            operands = _rotated(m, operands, s.taps * word, s.lines, _later(m, row_turn))
-            strobes = _later(m, strobes)
+            operands = _rotated(m, operands, s.taps * word, s.lines, later(m, row_turn))
+            strobes = later(m, strobes)
         m.d.sync += Cat(self.valid, self.first, self.last).eq(strobes)
         m.d.comb += self.x.eq(operands)
 
@@ -364,13 +365,6 @@ class Window(wiring.Component):
         with m.Else():
             m.d.comb += down.eq(turn.advance(s.stride, 1))
         return Mux(down, first.after(s.bank_row), first.value)
-
-
-def _later(m: Module, value: Value) -> Signal:
-    """``value`` one cycle later."""
-    later = Signal(len(value), name="later")
-    m.d.sync += later.eq(value)
-    return later
 
 
 def _rotated(m: Module, parts: Value, width: int, count: int, first: Value) -> Signal:
