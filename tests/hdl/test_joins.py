@@ -5,17 +5,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from addax.hdl.dataflow import Pipeline
-from addax.hdl.emit import expected_beats, pack_pixels
+from addax.hdl.emit import expected_beats
 from addax.hdl.plan import Plan, StageBuild, bind, default_stage_plan
 from addax.hdl.queues import with_queues
-from addax.hdl.schedule import answer_beats, schedule
+from addax.hdl.schedule import schedule
 from addax.hdl.stages import stages_of
 from addax.quant import golden
 from addax.quant.formats import unsigned
 from addax.quant.program import Concat, SpatialShift
 from networks import Builder, random_images, random_moving, random_plan
-from streaming import transfer
+from pipelines import run_pipeline
 
 ROW = 5 * 2
 """Beats of a row of `ghost`'s streams, under `planned`."""
@@ -48,13 +47,9 @@ def planned(program):
 
 def ends_of(program, plan, images, limit=20_000):
     """The cycles at which packets end, all of whose elements must be right."""
-    answers = answer_beats(program, plan.outputs)
-    beats, cycles = transfer(
-        Pipeline(program, plan), [int(word) for word in pack_pixels(images, plan.pixels)],
-        count=len(images) * answers, settle=200, limit=limit,
-    )  # fmt: skip
+    beats, ends = run_pipeline(program, plan, images, limit=limit)
     assert beats == expected_beats(program, golden.run(program, images).output, plan.outputs)
-    return cycles[answers - 1 :: answers]
+    return ends
 
 
 def with_joins(plan, change):
