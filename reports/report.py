@@ -17,16 +17,16 @@ from ..common.files import atomic_directory, write_json, write_text
 from ..common.templates import render
 from ..hdl.emit import Build
 from ..hdl.plan import bind
-from ..sim.activity import measure_activity
-from ..sim.cosim import simulator_name
 from .devices import Device, device
 from .estimate import Estimate, design
 from .power import NOTE, Power, estimate_power
 from .synth import INTERCONNECT, PACKET, Placement, Synthesis, place, synthesise
 
-__all__ = ["KIND", "Report", "make_report"]
+__all__ = ["KIND", "POWER_IMAGES", "Report", "make_report"]
 
 KIND = "report"
+POWER_IMAGES = 8
+"""Whose simulation gives the switching activity, where nothing else is asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +77,9 @@ def make_report(
         step("place and route")
         placement = place(build, synthesis, target, clock_mhz=build.plan.clock_mhz, seeds=seeds)
     if power_images is not None and synthesis is not None:
+        from ..sim.activity import measure_activity  # here: the simulator's modules take longer than the report
+        from ..sim.cosim import simulator_name
+
         step("switching activity")
         activity = measure_activity(build, power_images)
         power = estimate_power(

@@ -2,6 +2,8 @@
 
 import html
 import json
+import subprocess
+import sys
 import re
 
 import pytest
@@ -169,3 +171,12 @@ def test_place_and_route_gives_a_clock(build, tmp_path):
     document = json.loads(made.json.read_text())
     assert len(document["seeds_mhz"]) == 3
     assert sorted(document["seeds_mhz"])[1] == made.keys["fmax_mhz"]
+
+
+def test_an_estimate_needs_no_training_framework():
+    """Most of what a report without synthesis takes would be the import of it."""
+    code = "import sys, addax.hdl.emit, addax.reports.report; print('torch' in sys.modules)"
+
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    assert said.strip() == "False"
