@@ -20,7 +20,7 @@ from .resources import Resources
 from .tools import find_tool, run_tool, tool_version, yosys_command, yosys_name, yosys_version
 
 __all__ = [
-    "INTERCONNECT", "PACKET", "TABLE", "Placement", "Synthesis", "joined", "map_part", "map_parts", "parts_of",
+    "INTERCONNECT", "PACKET", "TABLE", "Placement", "Synthesis", "joined", "map_netlist", "map_part", "map_parts", "parts_of",
     "place", "place_netlist",
     "placer", "synthesise",
 ]  # fmt: skip
@@ -115,8 +115,14 @@ def map_part(part: Part, memories: Path, target: Device) -> dict[str, int]:
     return cells
 
 
-def _map(part: Part, memories: Path, target: Device) -> Path:
-    """Folder with ``cells.json``, and ``netlist.json`` where there is something that places it."""
+def map_netlist(part: Part, memories: Path, target: Device) -> tuple[dict[str, int], Path]:
+    """As `map_part`, and the netlist in yosys' JSON, for any device."""
+    folder = _map(part, memories, target, keep=target.nextpnr is None)
+    return json.loads((folder / "cells.json").read_text())["cells"], folder / "netlist.json"
+
+
+def _map(part: Part, memories: Path, target: Device, *, keep: bool = False) -> Path:
+    """Folder with ``cells.json``, and ``netlist.json`` where there is something that places it, or it is to be kept."""
     version = yosys_version()
     script = "\n".join([
         "read_verilog -defer part.v",
@@ -127,7 +133,7 @@ def _map(part: Part, memories: Path, target: Device) -> Path:
         "",
     ])  # fmt: skip
     contents = [(memories / name).read_bytes() for name in part.files]
-    key = digest(version, VERSION, script, part.text, *contents)
+    key = digest(version, VERSION, script, part.text, *contents, *(["netlist"] if keep else []))
 
     def make(folder: Path) -> None:
         (folder / "part.v").write_text(part.text)
@@ -142,7 +148,7 @@ def _map(part: Part, memories: Path, target: Device) -> Path:
         netlist = json.loads((folder / "netlist.json").read_text())["modules"][part.top]["cells"]
         pairs = paired_luts(netlist) if target.pairs_luts else None
         (folder / "cells.json").write_text(json.dumps({"cells": cells, "paired": pairs}))
-        if target.nextpnr is None:
+        if target.nextpnr is None and not keep:
             (folder / "netlist.json").unlink()  # tens of megabytes that nobody reads again
 
     folder, _ = cached("synth", key, make)

@@ -2,9 +2,9 @@
 
 import html
 import json
+import re
 import subprocess
 import sys
-import re
 
 import pytest
 from addax.common.errors import UserError
