@@ -17,7 +17,8 @@ from .memories import MemoryShape
 
 Found = TypeVar("Found")
 __all__ = [
-    "BLOCKS", "Columns", "Product", "Rom", "Structure", "add_clamp", "add_counter", "add_fifo", "bits_of", "columns_of", "kept",
+    "BLOCKS", "Columns", "Product", "Rom", "Structure", "add_clamp", "add_counter", "add_fifo", "bits_of", "columns_of",
+    "kept",
 ]  # fmt: skip
 
 BLOCKS = ("window", "weights", "lanes", "factors", "activation", "queue")

@@ -166,7 +166,8 @@ class Estimate:
 
 
 def design(program: Program, plan: Plan, target: Device) -> Estimate:
-    """Estimate every stage of ``program`` under ``plan``, the packet, and the input operation and what else joins them; control is left out.
+    """Estimate every stage of ``program`` under ``plan``, the packet, and the input operation and what else joins them;
+    control is left out.
 
     Raises
     ------

@@ -50,11 +50,12 @@ AFTER = {"xcup": "xc7"}
 Floats = NDArray[np.float64]
 
 _LUTS = {
-    "window": 10, "paddings": 5, "requantisers": 0, "lane_soft": 1.2,
-    "requantise_soft": 3, "requantise_soft_edge": 0.3, "requantise_constant_soft": 1, "requantise_constant_soft_edge": 0.3,
-    "residual_constant_soft": 1, "residual_constant_soft_edge": 0.3, "dsp wide": 0, "dsp wide chains": 0, "dsp add1": 0.5, "below_spare": 0.5, "below_ends": 1, "between_spare": 0.7, "summed": 0.1, "upper": 0.01, "lower": 0.01,
-    "held": 1, "rom0": 0, "rom1": 0, "rom2": 0.3, "rom3": 0.8, "after": 1, "requantise_split": 0.5,
-    "residual_split": 0.5,
+    "window": 10, "paddings": 5, "requantisers": 0, "held": 1, "after": 1,
+    "lane_soft": 1.2, "requantise_soft": 3, "requantise_soft_edge": 0.3, "requantise_constant_soft": 1,
+    "requantise_constant_soft_edge": 0.3, "residual_constant_soft": 1, "residual_constant_soft_edge": 0.3,
+    "requantise_split": 0.5, "residual_split": 0.5, "dsp wide": 0, "dsp wide chains": 0, "dsp add1": 0.5,
+    "below_spare": 0.5, "between_spare": 0.7, "summed": 0.1, "upper": 0.01, "lower": 0.01,
+    "rom0": 0, "rom1": 0, "rom2": 0.3, "rom3": 0.8,
 }  # fmt: skip
 """Lookup tables of a count; 1 where nothing stands."""
 _BESIDE = dict.fromkeys(

@@ -20,7 +20,8 @@ from .resources import Resources
 from .tools import find_tool, run_tool, tool_version, yosys_command, yosys_name, yosys_version
 
 __all__ = [
-    "INTERCONNECT", "PACKET", "TABLE", "Placement", "Synthesis", "joined", "map_netlist", "map_part", "map_parts", "parts_of",
+    "INTERCONNECT", "PACKET", "TABLE", "Placement", "Synthesis", "joined", "map_netlist", "map_part", "map_parts",
+    "parts_of",
     "place", "place_netlist",
     "placer", "synthesise",
 ]  # fmt: skip

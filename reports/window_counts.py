@@ -17,6 +17,7 @@ def window_of(build: StageBuild) -> WindowShape:
 
 
 def add_window(found: Structure, build: StageBuild) -> None:
+    """The window of a stage that has one: ring, counters of both sides, and what leads to the lanes."""
     w, counts = window_of(build), found.of("window")
     word = w.simd * w.bits
     depth = w.rows // w.lines * w.bank_row
