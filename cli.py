@@ -518,10 +518,12 @@ def _stage_table(stages: Sequence[Any]) -> Table:
 @click.option("--seeds", default=1, show_default=True, help="Of place and route; the median is reported.")
 @click.option("--power", is_flag=True, help="Model power from simulated activity (synthesises too).")
 @click.option("--data", "source", default="digits", show_default=True, help="Images for --power.")
+@click.option("--saif", type=_PATH, help="Activity file of a simulation of your own, for --power instead of --data.")
 @click.option("-o", "--out", type=_PATH, help="Folder of the report.  [default: BUILD/report]")
 def report(
-    build: Path, synth: bool, placed: bool, seeds: int, power: bool, source: str, out: Path | None, as_json: bool
-) -> None:
+    build: Path, synth: bool, placed: bool, seeds: int, power: bool, source: str, saif: Path | None, out: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Resources, timing and power of a BUILD, as JSON and HTML."""
     from .hdl.emit import open_build
     from .models import data
@@ -530,14 +532,18 @@ def report(
 
     if seeds < 1:
         raise UserError(f"seeds must be a positive integer, not {seeds}")
+    if saif is not None and not power:
+        raise UserError("--saif goes with --power")
     opened = open_build(build)
-    pixels = data.load(source, "test", shape=opened.program.input.shape).head(POWER_IMAGES).x if power else None
+    simulated = power and saif is None
+    pixels = data.load(source, "test", shape=opened.program.input.shape).head(POWER_IMAGES).x if simulated else None
     with steps("report") as step:
         made = make_report(
-            opened, out or build / "report", synth=synth, placed=placed, seeds=seeds, power_images=pixels, step=step,
-            command=shlex.join(["addax", *sys.argv[1:]]),
+            opened, out or build / "report", synth=synth, placed=placed, seeds=seeds, power_images=pixels, saif=saif,
+            step=step, command=shlex.join(["addax", *sys.argv[1:]]),
         )  # fmt: skip
     k = made.keys
+    band = made.power_band_mw
     rows = {
         "device": k["device"],
         "resources": k["source"] if k["lut"] is not None else "not counted: add --synth",
@@ -545,8 +551,8 @@ def report(
         **{name: f"{k[name]:,}" for name in ("lut", "lut_paired", "ff", "bram", "dsp", "carry") if k[name] is not None},
         **({"Fmax": f"{k['fmax_mhz']:.1f} MHz"} if k["fmax_mhz"] else {}),
         "cycles per image": f"{k['cycles_per_image']:,}",
-        **({"power, modelled": f"{k['power_mw']['total']:.0f} mW, {k['energy_per_image_uj']:.2f} uJ per image"}
-           if power else {}),
+        **({"power, modelled": f"{k['power_mw']['total']:.0f} mW ({band[0]:.0f} to {band[1]:.0f}), "
+            f"{k['energy_per_image_uj']:.2f} uJ per image"} if band else {}),
         "report": k["report"],
     }  # fmt: skip
     _show(k, as_json, _rows(str(build), rows))

@@ -19,6 +19,7 @@ from ..models.layers import KERNELS
 from ..quant.program import Program
 from ..quant.quantise import evaluate, quantise
 from ..sim.cosim import simulate
+from .coefficients import power_model
 from .devices import Device
 from .report import make_report
 
@@ -63,8 +64,8 @@ class Contest:
             raise ValueError(f"multipliers must be one of {', '.join(MULTIPLIERS)}, not {self.multipliers!r}")
         if self.images < 1:
             raise ValueError(f"images must be a positive integer, not {self.images}")
-        if self.power and self.device.power is None:
-            raise ValueError(f"there are no power coefficients for {self.device.name}")
+        if self.power:
+            power_model(self.device)
 
 
 def structures_of(multipliers: str, device: Device) -> dict[str, str]:
