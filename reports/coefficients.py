@@ -32,9 +32,7 @@ class Coefficient:
 
     def __post_init__(self) -> None:
         if not 0 < self.low <= self.value <= self.high:
-            raise ValueError(
-                f"{self.name}: {self.low} <= {self.value} <= {self.high} does not hold, or is not positive"
-            )
+            raise ValueError(f"{self.name}: not 0 < {self.low} <= {self.value} <= {self.high}")
 
     @property
     def unit(self) -> str:
