@@ -568,21 +568,30 @@ def report(
 @click.option("--fps", type=float, help="The cheapest folds of the first kernel with so many images per second.")
 @click.option("--clock", "clock_mhz", default=50.0, show_default=True, help="MHz.")
 @click.option("--multipliers", default="lut", show_default=True, help="lut, or dsp: wherever synthesis likes.")
-@click.option("--images", default=20, show_default=True, help="Of the test split, that are simulated.")
-@click.option("--place", "placed", is_flag=True, help="Place and route as well (ECP5): Fmax.")
+@click.option("--program", "programs", multiple=True, metavar="KERNEL=NET.addax", help="Instead of quantising NET.")
+@click.option("--split", default="test", show_default=True)
+@click.option("--images", default=20, show_default=True, help="Of the split, that are simulated.")
+@click.option("--place", "placed", is_flag=True, help="Place and route as well: Fmax.")
+@click.option("--seeds", default=1, show_default=True, help="Of place and route; the median is reported.")
 @click.option("--power", is_flag=True, help="Model power from simulated activity.")
 @click.option("-o", "--out", type=_PATH, default=Path("out/compare"), show_default=True, help="Folder of the builds.")
-def compare(network: str, kernels: str, name: str, out: Path, as_json: bool, **terms: Any) -> None:
+def compare(
+    network: str, kernels: str, name: str, programs: tuple[str, ...], out: Path, as_json: bool, **terms: Any
+) -> None:  # fmt: skip
     """One network with each kernel, as whole accelerators like for like."""
     from .reports.compare import BASELINE, Contest, compare
     from .reports.devices import device
 
+    if wrong := [entry for entry in programs if not all(entry.partition("="))]:
+        raise UserError(f"--program wants KERNEL=NET.addax, for example mult=net.addax, not {wrong[0]!r}")
+    files = {kernel: Path(file) for kernel, _, file in (entry.partition("=") for entry in programs)}
     try:
-        contest = Contest(network=network, device=device(name), **terms)
+        contest = Contest(network=network, device=device(name), programs=files, **terms)
     except ValueError as error:
         raise UserError(str(error)) from error
     with steps("compare") as step:
-        rows = compare(contest, [kernel.strip() for kernel in kernels.split(",")], out, step=step)
+        found = compare(contest, [kernel.strip() for kernel in kernels.split(",")], out, step=step)
+    rows = found.rows
 
     def text(console: Console) -> None:
         base = next((row for row in rows if row["kernel"] == BASELINE), None)
@@ -597,8 +606,50 @@ def compare(network: str, kernels: str, name: str, out: Path, as_json: bool, **t
         console.print(table)
         if base is not None:
             console.print(f"in brackets: against {BASELINE}")
+            for shown in _comparison_tables(found):
+                console.print(shown)
 
     _show(rows, as_json, text)
+
+
+def _comparison_tables(found: Any) -> list[Table]:
+    """How far the baseline is from the others part by part, whether savings of power are certain, and what others
+    have published."""
+    others = [row for row in found.rows if row["saving"] or row["kernel"] != "mult"]
+    parts = Table(title="LUT and dynamic power of parts, and change against mult", title_justify="left")
+    for column in ("", *(row["kernel"] for row in found.rows)):
+        parts.add_column(column, justify="left" if column == "" else "right")
+    for key, form in (("lut", ",.0f"), ("power_mw", ",.2f")):
+        for k, scope in enumerate(found.rows[0]["scopes"]):
+            values = [row["scopes"][k] for row in found.rows]
+            if any(value[key] for value in values):
+                cells = [_changed(value[key], value[f"{key}_change"], form) for value in values]
+                parts.add_row(f"{scope['scope']}, {'LUT' if key == 'lut' else 'mW'}", *cells)
+    tables = [parts]
+    if any(row["saving"] for row in others):
+        savings = Table(title="dynamic power saved against mult, and with every energy +-50 %", title_justify="left")
+        for column in ("kernel", "saved", "at worst", "at best", "of the total", "turned round by"):
+            savings.add_column(column, justify="left" if column in ("kernel", "turned round by") else "right")
+        for row in others:
+            if s := row["saving"]:
+                shares = [f"{100 * s[key]:.1f} %" for key in ("dynamic", "worst", "best", "total")]
+                certain = "nothing" if s["keeps_sign"] else ", ".join(s["flips"]) or "several together"
+                savings.add_row(row["kernel"], *shares, certain)
+        tables.append(savings)
+    claims = Table(title="published, against a multiplier in the same circuit", title_justify="left")
+    for column in ("kernel", "of", "change", "source", "terms"):
+        claims.add_column(column)
+    for claim in found.published["claim"]:
+        low, high = claim["low"], claim["high"]
+        change = f"{low:+g} %" if low == high else f"{low:+g} .. {high:+g} %"
+        claims.add_row(claim["kernel"], claim["of"], change, claim["source"], claim["terms"])
+    return [*tables, claims]
+
+
+def _changed(value: float | None, change: float | None, form: str) -> str:
+    if value is None:
+        return ""
+    return format(value, form) + (f" ({100 * change:+.0f} %)" if change else "")
 
 
 def _against(value: float | None, base: float | None, form: str) -> str:

@@ -41,11 +41,13 @@ class Contribution:
     Attributes
     ----------
     stage : or `PACKET`, or `INTERCONNECT`, or "" for what belongs to the whole device
-    category : one of `CATEGORIES`
+    block : of `hdl.blocks.BLOCKS`; "" where there are none
+    category : one of `CATEGORIES`: the block, but for what all registers take
     coefficient : to which it is proportional
     """
 
     stage: str
+    block: str
     category: str
     coefficient: str
     mw: float
@@ -171,8 +173,8 @@ def estimate_power(
             category = block or INTERCONNECT
             for coefficient, mw in _events(cells, rate, model, family, clock_mhz).items():
                 where = CLOCK if coefficient in ("register_pf", "clock_pf_per_ff") else category
-                found.append(Contribution(stage=part, category=where, coefficient=coefficient, mw=mw))
-    rest = Contribution(stage="", category=STATIC_CATEGORY, coefficient=STATIC, mw=model.value(STATIC))
+                found.append(Contribution(stage=part, block=block, category=where, coefficient=coefficient, mw=mw))
+    rest = Contribution(stage="", block="", category=STATIC_CATEGORY, coefficient=STATIC, mw=model.value(STATIC))
     return Power(
         contributions=(*(c for c in found if c.mw), rest), model=model, clock_mhz=clock_mhz, interval=interval,
         operations=operations, images=activity.images,

@@ -41,12 +41,14 @@ class Report:
     ----------
     keys : the flat values that scripts read
     html, json : the files
-    power : what power was modelled, if any
+    synthesis, placement, power : what was measured or modelled, None where it was not asked for
     """
 
     keys: dict[str, Any]
     html: Path
     json: Path
+    synthesis: Synthesis | None = None
+    placement: Placement | None = None
     power: Power | None = None
 
     @property
@@ -185,7 +187,14 @@ def make_report(
     with atomic_directory(out, KIND) as folder:
         write_json(folder / "report.json", document)
         write_text(folder / "report.html", _html(document, target, counted, power))
-    return Report(keys=keys, html=out / "report.html", json=out / "report.json", power=power)
+    return Report(
+        keys=keys,
+        html=out / "report.html",
+        json=out / "report.json",
+        synthesis=synthesis,
+        placement=placement,
+        power=power,
+    )
 
 
 _HEADLINES = {

@@ -119,9 +119,8 @@ def test_sensitivity_is_the_model_with_one_coefficient_changed(name):
 
 
 def made(**mw):
-    contributions = tuple(
-        Contribution(stage="s", category="lanes", coefficient=name, mw=value) for name, value in mw.items()
-    )
+    common = {"stage": "s", "block": "lanes", "category": "lanes"}
+    contributions = tuple(Contribution(**common, coefficient=name, mw=value) for name, value in mw.items())
     return Power(
         contributions=contributions, model=MODEL, clock_mhz=50.0, interval=10, operations=1, images=1
     )  # fmt: skip
