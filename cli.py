@@ -579,8 +579,9 @@ def compare(
     network: str, kernels: str, name: str, programs: tuple[str, ...], out: Path, as_json: bool, **terms: Any
 ) -> None:  # fmt: skip
     """One network with each kernel, as whole accelerators like for like."""
-    from .reports.compare import BASELINE, Contest, compare
+    from .reports.compare import Contest, compare
     from .reports.devices import device
+    from .reports.tables import comparison_tables
 
     if wrong := [entry for entry in programs if not all(entry.partition("="))]:
         raise UserError(f"--program wants KERNEL=NET.addax, for example mult=net.addax, not {wrong[0]!r}")
@@ -594,79 +595,10 @@ def compare(
     rows = found.rows
 
     def text(console: Console) -> None:
-        base = next((row for row in rows if row["kernel"] == BASELINE), None)
-        table = Table(title=f"{network} on {name}, {rows[0]['cycles_per_image']:,} cycles per image")
-        for column in ("", *(row["kernel"] for row in rows)):
-            table.add_column(column, justify="left" if column == "" else "right")
-        for label, (key, form) in _COMPARED.items():
-            values = [row[key] for row in rows]
-            if any(value is not None for value in values):
-                own = base[key] if base is not None and key in _AGAINST_BASE else None
-                table.add_row(label, *(_against(value, own, form) for value in values))
-        console.print(table)
-        if base is not None:
-            console.print(f"in brackets: against {BASELINE}")
-            for shown in _comparison_tables(found):
-                console.print(shown)
+        for table in comparison_tables(found, network=network, device=name):
+            console.print(table)
 
     _show(rows, as_json, text)
-
-
-def _comparison_tables(found: Any) -> list[Table]:
-    """How far the baseline is from the others part by part, whether savings of power are certain, and what others
-    have published."""
-    others = [row for row in found.rows if row["saving"] or row["kernel"] != "mult"]
-    parts = Table(title="LUT and dynamic power of parts, and change against mult", title_justify="left")
-    for column in ("", *(row["kernel"] for row in found.rows)):
-        parts.add_column(column, justify="left" if column == "" else "right")
-    for key, form in (("lut", ",.0f"), ("power_mw", ",.2f")):
-        for k, scope in enumerate(found.rows[0]["scopes"]):
-            values = [row["scopes"][k] for row in found.rows]
-            if any(value[key] for value in values):
-                cells = [_changed(value[key], value[f"{key}_change"], form) for value in values]
-                parts.add_row(f"{scope['scope']}, {'LUT' if key == 'lut' else 'mW'}", *cells)
-    tables = [parts]
-    if any(row["saving"] for row in others):
-        savings = Table(title="dynamic power saved against mult, and with every energy +-50 %", title_justify="left")
-        for column in ("kernel", "saved", "at worst", "at best", "of the total", "turned round by"):
-            savings.add_column(column, justify="left" if column in ("kernel", "turned round by") else "right")
-        for row in others:
-            if s := row["saving"]:
-                shares = [f"{100 * s[key]:.1f} %" for key in ("dynamic", "worst", "best", "total")]
-                certain = "nothing" if s["keeps_sign"] else ", ".join(s["flips"]) or "several together"
-                savings.add_row(row["kernel"], *shares, certain)
-        tables.append(savings)
-    claims = Table(title="published, against a multiplier in the same circuit", title_justify="left")
-    for column in ("kernel", "of", "change", "source", "terms"):
-        claims.add_column(column)
-    for claim in found.published["claim"]:
-        low, high = claim["low"], claim["high"]
-        change = f"{low:+g} %" if low == high else f"{low:+g} .. {high:+g} %"
-        claims.add_row(claim["kernel"], claim["of"], change, claim["source"], claim["terms"])
-    return [*tables, claims]
-
-
-def _changed(value: float | None, change: float | None, form: str) -> str:
-    if value is None:
-        return ""
-    return format(value, form) + (f" ({100 * change:+.0f} %)" if change else "")
-
-
-def _against(value: float | None, base: float | None, form: str) -> str:
-    """A value, and by how much it differs from ``base``."""
-    if value is None:
-        return ""
-    shown = format(value, form)
-    return shown if not base or value == base else f"{shown} ({100 * (value / base - 1):+.0f} %)"
-
-
-_COMPARED = {
-    "accuracy": ("accuracy", ".2%"), "images/s": ("images_per_second", ",.0f"), "lanes": ("lanes", ","),
-    "LUT": ("lut", ","), "LUT, paired": ("lut_paired", ","), "FF": ("ff", ","), "carry": ("carry", ","),
-    "block RAM": ("bram", ",g"), "DSP": ("dsp", ","), "Fmax, MHz": ("fmax_mhz", ".1f"),
-    "uJ per image": ("energy_per_image_uj", ".2f"),
-}  # fmt: skip
-_AGAINST_BASE = ("lut", "lut_paired", "ff", "carry", "fmax_mhz", "energy_per_image_uj")
 
 
 @verb

@@ -3,10 +3,9 @@
 import shlex
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from ..common.errors import UserError
@@ -84,7 +83,7 @@ class Contest:
 
     network: str
     device: Device
-    programs: Mapping[str, Path] = MappingProxyType({})
+    programs: Mapping[str, Path] = field(default_factory=dict)
     bits: int = 8
     data_source: str = "digits"
     split: str = "test"
