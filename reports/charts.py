@@ -33,11 +33,11 @@ def timeline_chart(timeline: dict[str, Any]) -> str:
     from matplotlib.patches import Rectangle
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    stages, answers = timeline["stages"], timeline["answers"]
+    stages, answers, clock = timeline["stages"], timeline["answers"], timeline["clock_mhz"]
     names = [stage["name"] for stage in stages] + ["answer"]
-    clock = timeline["clock_mhz"]
+    row_height = max(_ROW, min(30, 240 / len(names)))
     canvas = Canvas(
-        "timeline", title="Pipeline timeline", width=WIDTH, height=_ROW * len(names) + 50, left=_margin(names), right=22,
+        "timeline", title="Pipeline timeline", width=WIDTH, height=row_height * len(names) + 50, left=_margin(names), right=22,
         description=f"When each of {len(stages)} stages works on the first {timeline['images']} images. The first "
         f"answer is complete after {timeline['latency']:,} cycles, then one every {timeline['interval']:,} cycles.",
     )  # fmt: skip
@@ -61,8 +61,9 @@ def timeline_chart(timeline: dict[str, Any]) -> str:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.set_xlabel(f"cycles after the first input beat, 1,000 cycles = {1000 / clock:.4g} µs")
     first = axes.annotate(
-        f"{timeline['latency']:,}", (answers[0], row), (-8, 0), textcoords="offset points", ha="right", va="center"
-    )
+        f"{timeline['latency']:,}", (answers[0], row), (-8, 0), textcoords="offset points", ha="right", va="center",
+        color=INKS["ink"], fontsize=SMALL,
+    )  # fmt: skip
     canvas.mark(first, path="timeline.latency")
     _grid(canvas, "x")
     return canvas.svg()
@@ -78,7 +79,7 @@ def roofline_chart(roofline: dict[str, Any]) -> str:
     ys = [y for stage in stages for y in (stage["gops"], stage["roof_gops"])]
     ys += [whole["gops"], roofline["lanes_gops"]]
     canvas = Canvas(
-        "roofline", title="Roofline", width=WIDTH, height=330, left=54, right=16, top=22,
+        "roofline", title="Roofline", width=WIDTH, height=300, left=54, right=16, top=22,
         description=f"Operations per second of {len(stages)} stages against operations per bit that they receive; all "
         f"lanes together could do {roofline['lanes_gops']:.4g} G operations per second.",
     )  # fmt: skip
@@ -224,8 +225,9 @@ def tornado_chart(power: dict[str, Any]) -> str:
             canvas.mark(label, path=f"power.sensitivity.{number}.{key}")
     axes.axvline(total, color=INKS["ink"], linewidth=1.2)
     label = axes.text(
-        total, 1.02, f"{total:,.1f}", transform=axes.get_xaxis_transform(), ha="center", va="bottom", weight="bold"
-    )
+        total, 1.02, f"{total:,.1f}", transform=axes.get_xaxis_transform(), ha="center", va="bottom", weight="bold",
+        color=INKS["ink"],
+    )  # fmt: skip
     canvas.mark(label, path="power.total.mw")
     axes.set_yticks(range(len(rows)), names)
     axes.spines["left"].set_visible(False)

@@ -6,6 +6,7 @@ the path of the value that it shows (``data-path``), so that a test can hold the
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +18,22 @@ from .charts import roofline_chart, timeline_chart, tornado_chart
 __all__ = ["comparison_page", "report_page"]
 
 _HEADLINES = {
-    "accuracy_float": "accuracy, float network",
-    "accuracy_int8": "accuracy, integers",
-    "accuracy_rtl": "accuracy, RTL",
-    "images_per_second": "throughput",
-    "cycles_per_image": "interval",
-    "cycles_first_image": "latency, first image",
-    "lanes": "lanes",
-    "lut": "lookup tables",
-    "ff": "flip-flops",
-    "bram": "block RAM",
-    "dsp": "multiplier blocks",
-    "fmax_mhz": "Fmax after routing",
-    "power_total_mw": "power, modelled",
-    "energy_per_image_uj": "energy per image, modelled",
+    "accuracy_float": ("accuracy, float", ""),
+    "accuracy_int8": ("accuracy, integers", ""),
+    "accuracy_rtl": ("accuracy, RTL", ""),
+    "images_per_second": ("throughput", "images/s"),
+    "cycles_per_image": ("interval", ""),
+    "cycles_first_image": ("latency", ""),
+    "lanes": ("lanes", "all stages"),
+    "lut": ("lookup tables", ""),
+    "ff": ("registers", ""),
+    "bram": ("block RAM", ""),
+    "dsp": ("multipliers", ""),
+    "fmax_mhz": ("Fmax", "MHz after routing"),
+    "power_total_mw": ("power", "mW, modelled"),
+    "energy_per_image_uj": ("energy per image", "µJ, modelled"),
 }
-"""Figures that stand on top of the page, in this order."""
-_UNITS = {"1/s": "images/s", "uJ": "µJ", "flip-flops": "FF", "18x18 multipliers": "18×18 DSP"}
-"""Units as the cards write them."""
+"""Figures that stand on top of the page, in this order: what each is called, and its unit where it is not its own."""
 _METRICS = {
     "lut": "lookup tables", "lut_paired": "lookup tables, paired", "ff": "flip-flops", "bram": "block RAM",
     "dsp": "multiplier blocks", "fmax_mhz": "Fmax, MHz", "images_per_second": "images per second",
@@ -51,7 +50,8 @@ def report_page(document: dict[str, Any]) -> str:
         Path(__file__).with_name("report.html.j2"),
         d=document,
         v=_values(document),
-        cards=[_card(document["figures"][number[n]], number[n], text) for n, text in _HEADLINES.items() if n in number],
+        cards=[_card(document["figures"][number[name]], number[name]) for name in _HEADLINES if name in number],
+        origins=_origins(document["figures"]),
         charts={
             "timeline": Markup(timeline_chart(document["timeline"])),
             "roofline": Markup(roofline_chart(document["roofline"])) if document["roofline"]["stages"] else None,
@@ -102,16 +102,21 @@ def comparison_page(
     )  # fmt: skip
 
 
-def _card(item: Mapping[str, Any], place: int, label: str) -> dict[str, Any]:
-    accuracy = item["name"].startswith("accuracy")
+def _card(item: Mapping[str, Any], place: int) -> dict[str, Any]:
+    label, unit = _HEADLINES[item["name"]]
     return {
         "path": f"figures.{place}.value",
-        "form": "p2" if accuracy else "n",
+        "form": "p2" if item["name"].startswith("accuracy") else "n",
         "label": label,
-        "unit": "" if accuracy else _UNITS.get(item["unit"], item["unit"]),
-        "note": item["unit"] if accuracy else "",
+        "unit": unit or item["unit"].removeprefix("share "),
         "origin": f"{item['tool']} · {item['version']}",
     }
+
+
+def _origins(figures: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Figures that follow each other and are of the same tool and version, together."""
+    found = groupby(figures, key=lambda item: (item["tool"], item["version"]))
+    return [{"tool": tool, "version": version, "figures": list(items)} for (tool, version), items in found]
 
 
 def _at(document: Any, path: str) -> Any:
