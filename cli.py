@@ -18,6 +18,7 @@ from rich.table import Table
 from . import __version__
 from .common.console import bar, stderr, steps
 from .common.errors import UserError
+from .common.files import write_json
 
 __all__ = ["main"]
 
@@ -422,10 +423,13 @@ def generate(
 @click.option("--waves", type=_PATH, help="Waveform file, .vcd or .fst, of the first part.")
 @click.option("--weights", type=_PATH, help="Load another .addax of the same shapes into the same RTL.")
 @click.option("--trace-stages", is_flag=True, help="Compare the output of every stage: where is the first difference?")
+@click.option(
+    "--perfetto", type=_PATH, help="When every stage works on the first images, as a trace for ui.perfetto.dev."
+)
 @click.option("--jobs", type=int, help="Simulators side by side.  [default: the processors]")
 def simulate(
     build: Path, source: str, split: str, images: int | None, stall: float, stall_pattern: str, seed: int,
-    waves: Path | None, weights: Path | None, trace_stages: bool, jobs: int | None, as_json: bool,
+    waves: Path | None, weights: Path | None, trace_stages: bool, perfetto: Path | None, jobs: int | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Run images through the RTL and compare every score, or element of a raw result, with the golden model."""
     from .common.executor import pool, processors
@@ -433,6 +437,9 @@ def simulate(
     from .models import data
     from .quant.archive import load_program
     from .sim.cosim import simulate, simulator_name
+    from .sim.perfetto import TRACED, chrome_trace
+    from .sim.stall import Stall
+    from .sim.stopwatch import watch
 
     opened = open_build(build)
     program = load_program(weights) if weights else opened.program
@@ -444,6 +451,12 @@ def simulate(
             opened, chosen.x, program=program, stall=share, stall_pattern=stall_pattern, seed=seed, waves=waves,
             trace_stages=trace_stages, executor=executor, workers=workers, progress=advance,
         )  # fmt: skip
+    if perfetto is not None:
+        # The same stalls and seed give the run's own cycles again.
+        seen = watch(
+            opened, chosen.x[:TRACED], program=program, stall=Stall(share=share, pattern=stall_pattern), seed=seed
+        )
+        write_json(perfetto, chrome_trace(seen))
     timing = opened.schedule
     value: dict[str, Any] = {
         "images": outcome.images,

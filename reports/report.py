@@ -1,10 +1,7 @@
 """The report of a BUILD: one JSON file in which every number carries unit, tool and version, one HTML file to read."""
 
-import json
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,6 @@ from numpy.typing import NDArray
 
 from ..common.errors import UserError
 from ..common.files import atomic_directory, write_json, write_text
-from ..common.templates import render
 from ..hdl.emit import Build
 from ..hdl.plan import bind
 from ..sim.activity import activity_of, measure_activity
@@ -23,9 +19,12 @@ from .asic45 import lanes_energy
 from .coefficients import power_model
 from .devices import Device, device
 from .estimate import Estimate, design
+from .pages import report_page
 from .place import Placement, place
 from .power import NOTE, Power, estimate_power
+from .provenance import provenance
 from .resources import Resources
+from .sections import device_shares, roofline, timeline
 from .synth import INTERCONNECT, PACKET, Synthesis, synthesise
 
 __all__ = ["KIND", "Report", "make_report"]
@@ -176,43 +175,26 @@ def make_report(
         "blocks": _blocks(synthesis) if synthesis else None,
         "program": dict(build.program.metadata),
         "plan": build.plan.to_json(),
-        "provenance": {
-            "addax": package_version("addax"),
-            "python": platform.python_version(),
-            "command": command,
-            "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        },
+        "timeline": timeline(timing, build.plan.clock_mhz),
+        "roofline": roofline(
+            bind(build.program, build.plan),
+            build.program,
+            timing,
+            clock_mhz=build.plan.clock_mhz,
+            pixels=build.plan.pixels,
+        ),
+        "device_shares": device_shares(vars(total), target) if total else None,
+        "lut_rule": target.units.rule if total else None,
+        "provenance": provenance(command, seeds=range(1, len(placement.seeds_mhz) + 1) if placement else ()),
     }
     step("report")
     with atomic_directory(out, KIND) as folder:
         write_json(folder / "report.json", document)
-        write_text(folder / "report.html", _html(document, target, counted, power))
+        write_text(folder / "report.html", report_page(document))
     return Report(
-        keys=keys,
-        html=out / "report.html",
-        json=out / "report.json",
-        synthesis=synthesis,
-        placement=placement,
+        keys=keys, html=out / "report.html", json=out / "report.json", synthesis=synthesis, placement=placement,
         power=power,
-    )
-
-
-_HEADLINES = {
-    "accuracy_float": "accuracy, float",
-    "accuracy_int8": "accuracy, integers",
-    "accuracy_rtl": "accuracy, RTL",
-    "cycles_per_image": "cycles per image",
-    "images_per_second": "images per second",
-    "lanes": "lanes",
-    "lut": "",
-    "ff": "",
-    "bram": "",
-    "dsp": "",
-    "fmax_mhz": "MHz after routing",
-    "power_total_mw": "mW, modelled",
-    "energy_per_image_uj": "uJ per image, modelled",
-}
-"""Figures that stand on top of the page, in this order; where there is no label, the unit of the device is one."""
+    )  # fmt: skip
 
 
 class _Figures:
@@ -283,21 +265,3 @@ def _blocks(synthesis: Synthesis) -> dict[str, dict[str, Any]]:
 def _cells(counted: Synthesis | Estimate, part: str) -> dict[str, Any]:
     paired = counted.paired if isinstance(counted, Synthesis) else None
     return {**vars(counted.parts[part]), **({} if paired is None else {"lut_paired": paired[part]})}
-
-
-def _html(document: dict[str, Any], target: Any, counted: Synthesis | Estimate | None, power: Power | None) -> str:
-    by_name = {item["name"]: item for item in document["figures"]}
-    parts = None
-    if counted:
-        parts = [{"name": name, **vars(cells)} for name, cells in counted.parts.items()]
-    return render(
-        Path(__file__).with_name("report.html.j2"),
-        d=document,
-        headlines=[
-            (by_name[name], label or by_name[name]["unit"]) for name, label in _HEADLINES.items() if name in by_name
-        ],
-        device=target,
-        parts=parts,
-        power_parts=sorted(_by_stage(power), key=lambda item: -item[1]) if power else None,
-        plan=json.dumps(document["plan"], indent=2),
-    )
