@@ -615,12 +615,16 @@ def compare(
     except ValueError as error:
         raise UserError(str(error)) from error
     with steps("compare") as step:
-        found = compare(contest, [kernel.strip() for kernel in kernels.split(",")], out, step=step)
+        found = compare(
+            contest, [kernel.strip() for kernel in kernels.split(",")], out, step=step,
+            command=shlex.join(["addax", *sys.argv[1:]]),
+        )  # fmt: skip
     rows = found.rows
 
     def text(console: Console) -> None:
         for table in comparison_tables(found, network=network, device=name):
             console.print(table)
+        console.print(f"{found.html}", soft_wrap=True)
 
     _show(rows, as_json, text)
 

@@ -1,15 +1,13 @@
 """One network with each kernel, as whole accelerators like for like: the same folds, images and tools."""
 
 import shlex
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
-from ..common.files import write_json
+from ..common.files import write_json, write_text
 from ..hdl.emit import Build, generate, sample_vectors
 from ..hdl.fold import fold
 from ..hdl.lanes import default_structure
@@ -24,14 +22,17 @@ from ..quant.program import Program
 from ..quant.quantise import evaluate, quantise
 from ..sim.cosim import simulate
 from .asic45 import lanes_energy
+from .claims import claims_beside, published
 from .coefficients import power_model
 from .devices import Device
+from .pages import comparison_page
 from .place import placer
 from .power import saving
+from .provenance import provenance
 from .report import make_report
 from .scopes import Design, scopes
 
-__all__ = ["BASELINE", "MULTIPLIERS", "Comparison", "Contest", "compare", "published", "structures_of"]
+__all__ = ["BASELINE", "MULTIPLIERS", "Comparison", "Contest", "compare", "structures_of"]
 
 BASELINE = "mult"
 """The kernel that the others are set against."""
@@ -50,19 +51,16 @@ class Comparison:
     ----------
     rows : per kernel: accuracy, rate, the keys of its report, and where there is a `BASELINE` among the kernels,
         ``scopes`` (see `scopes`) and ``saving`` (see `power.Saving`; None without power)
-    published : figures of others, from ``published.toml``: ``claim`` and ``design``
-    json : all of it as a file
+    claims : of others, beside ours, see `claims.claims_beside`
+    designs : of others
+    json, html : all of it as files
     """
 
     rows: list[dict[str, Any]]
-    published: dict[str, list[dict[str, Any]]]
+    claims: list[dict[str, Any]]
+    designs: list[dict[str, Any]]
     json: Path
-
-
-@cache
-def published() -> dict[str, list[dict[str, Any]]]:
-    """What others have published, with sources."""
-    return tomllib.loads(Path(__file__).with_name("published.toml").read_text())
+    html: Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +113,9 @@ def structures_of(multipliers: str, device: Device) -> dict[str, str]:
 
 
 def compare(
-    contest: Contest, kernels: Sequence[str], out: Path, *, step: Callable[[str], None] = lambda text: None
-) -> Comparison:
+    contest: Contest, kernels: Sequence[str], out: Path, *, command: str = "",
+    step: Callable[[str], None] = lambda text: None,
+) -> Comparison:  # fmt: skip
     """Build, simulate and measure the network with each of ``kernels``. BUILDs and reports are left under ``out``.
 
     Raises
@@ -150,12 +149,22 @@ def compare(
     if BASELINE in rows:
         for kernel, design in designs.items():
             rows[kernel] |= _against(design, designs[BASELINE])
-    found = Comparison(rows=list(rows.values()), published=published(), json=out / "compare.json")
+    found = Comparison(
+        rows=list(rows.values()), claims=claims_beside(list(rows.values())), designs=published()["design"],
+        json=out / "compare.json", html=out / "compare.html",
+    )  # fmt: skip
     terms = vars(contest) | {
         "device": contest.device.name,
         "programs": {kernel: str(path) for kernel, path in contest.programs.items()},
     }
-    write_json(found.json, {"terms": terms, "rows": found.rows, "published": found.published})
+    origin = provenance(command, seeds=range(1, contest.seeds + 1) if contest.placed else ())
+    write_json(found.json, {
+        "terms": terms, "rows": found.rows, "claims": found.claims, "published": found.designs, "provenance": origin,
+    })  # fmt: skip
+    write_text(found.html, comparison_page(
+        found.rows, title=f"{contest.network} on {contest.device.name}", published=found.designs, claims=found.claims,
+        baseline=BASELINE, provenance=origin,
+    ))  # fmt: skip
     return found
 
 
