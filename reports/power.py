@@ -1,7 +1,7 @@
 """Power of a synthesised design: events seen in simulation times what an event costs. Modelled, not measured.
 
 Synthesis says how many nets, registers, block RAMs and multipliers each block of each stage has (`synth`), simulation
-of real images how often nets of that block toggle (`sim.activity`), and `coefficients` what a toggle, an access or a
+of real images how often nets of that block toggle (`sim.activity`), and `power_model` what a toggle, an access or a
 product costs. The result is linear in every coefficient but the voltage, so it is kept as a sum of contributions, each
 of which knows its coefficient: bands and sensitivities are other weights in the same sum.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 from ..hdl.dataflow import STAGE
 from ..sim.activity import Activity, Toggles
-from .coefficients import STATIC, VOLTAGE, PowerModel
+from .power_model import STATIC, VOLTAGE, PowerModel
 from .resources import Resources
 from .synth import INTERCONNECT, PACKET
 

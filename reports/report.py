@@ -16,12 +16,12 @@ from ..hdl.plan import bind
 from ..sim.activity import activity_of, measure_activity
 from ..sim.cosim import simulator_name
 from .asic45 import lanes_energy
-from .coefficients import power_model
 from .devices import Device, device
 from .estimate import Estimate, design
 from .pages import report_page
 from .place import Placement, place
 from .power import NOTE, Power, estimate_power
+from .power_model import power_model
 from .provenance import provenance
 from .resources import Resources
 from .sections import device_shares, roofline, timeline

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 from addax.common.errors import UserError
-from addax.reports.coefficients import STATIC, UNITS, Coefficient, PowerModel, has_power, power_model
 from addax.reports.devices import device, device_names
 from addax.reports.power import CATEGORIES, SWING, Contribution, Power, estimate_power, saving
+from addax.reports.power_model import STATIC, UNITS, Coefficient, PowerModel, has_power, power_model
 from addax.reports.resources import Resources
 from addax.reports.synth import INTERCONNECT, PACKET
 from addax.sim.activity import Activity, Toggles

@@ -1,9 +1,9 @@
 """Parts of a comparison: what is counted in each, and that the widest is everything."""
 
 import pytest
-from addax.reports.coefficients import power_model
 from addax.reports.devices import device
 from addax.reports.power import Contribution, Power
+from addax.reports.power_model import power_model
 from addax.reports.resources import Resources
 from addax.reports.scopes import SCOPES, Design, scopes
 from addax.reports.synth import INTERCONNECT
