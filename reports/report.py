@@ -170,7 +170,7 @@ def make_report(
         "stages": _stages(build, counted, power),
         "between_stages": {name: _cells(counted, name) for name in (PACKET, INTERCONNECT)} if counted else None,
         "seeds_mhz": list(placement.seeds_mhz) if placement else None,
-        "critical_path": [vars(piece) for piece in placement.critical_path] if placement else None,
+        "critical_path": [piece.to_json() for piece in placement.critical_path] if placement else None,
         "utilisation": placement.used if placement else None,
         "power_note": NOTE if power else None,
         "power": {**power.to_json(), "asic45_uj": lanes_energy(bind(build.program, build.plan))} if power else None,
