@@ -122,7 +122,7 @@ def made(**mw):
     common = {"stage": "s", "block": "lanes", "category": "lanes"}
     contributions = tuple(Contribution(**common, coefficient=name, mw=value) for name, value in mw.items())
     return Power(
-        contributions=contributions, model=MODEL, clock_mhz=50.0, interval=10, operations=1, images=1
+        contributions=contributions, model=MODEL, clock_mhz=50.0, interval=10, operations=1, images=1, cycles=10
     )  # fmt: skip
 
 

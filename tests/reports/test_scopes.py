@@ -25,7 +25,7 @@ def design(kernel, lanes, scale=1):
     rest = Contribution(stage="", block="", category="static", coefficient="static_mw", mw=1000)
     power = Power(
         contributions=(*contributions, rest), model=power_model(device("ecp5-85k")), clock_mhz=50, interval=9,
-        operations=1, images=1,
+        operations=1, images=1, cycles=10,
     )  # fmt: skip
     return Design(kinds={"conv1": "mult", "conv2": kernel}, blocks=blocks, power=power)
 
