@@ -19,7 +19,7 @@ from .asic45 import lanes_energy
 from .devices import Device, device
 from .estimate import Estimate, design
 from .pages import report_page
-from .place import Placement, place
+from .place import Placement, place, placer
 from .power import NOTE, Power, estimate_power
 from .power_model import power_model
 from .provenance import provenance
@@ -84,6 +84,8 @@ def make_report(
     synthesis: Synthesis | None = None
     placement: Placement | None = None
     power: Power | None = None
+    if placed:
+        placer(target)
     wants_power = power_images is not None or saif is not None
     model = power_model(target) if wants_power else None
     activity = activity_of(build, saif) if saif is not None else None
