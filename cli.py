@@ -423,11 +423,14 @@ def generate(
 @click.option("--waves", type=_PATH, help="Waveform file, .vcd or .fst, of the first part.")
 @click.option("--weights", type=_PATH, help="Load another .addax of the same shapes into the same RTL.")
 @click.option("--trace-stages", is_flag=True, help="Compare the output of every stage: where is the first difference?")
-@click.option("--perfetto", type=_PATH, help="When every stage works on the first images, as a trace for ui.perfetto.dev.")
+@click.option(
+    "--perfetto", type=_PATH, help="When every stage works on the first images, as a trace for ui.perfetto.dev."
+)
 @click.option("--jobs", type=int, help="Simulators side by side.  [default: the processors]")
 def simulate(
     build: Path, source: str, split: str, images: int | None, stall: float, stall_pattern: str, seed: int,
-    waves: Path | None, weights: Path | None, trace_stages: bool, perfetto: Path | None, jobs: int | None, as_json: bool,
+    waves: Path | None, weights: Path | None, trace_stages: bool, perfetto: Path | None, jobs: int | None,
+    as_json: bool,
 ) -> int:  # fmt: skip
     """Run images through the RTL and compare every score, or element of a raw result, with the golden model."""
     from .common.executor import pool, processors
@@ -451,7 +454,9 @@ def simulate(
         )  # fmt: skip
     if perfetto is not None:
         # The same stalls and seed give the run's own cycles again.
-        seen = watch(opened, chosen.x[:TRACED], program=program, stall=Stall(share=share, pattern=stall_pattern), seed=seed)
+        seen = watch(
+            opened, chosen.x[:TRACED], program=program, stall=Stall(share=share, pattern=stall_pattern), seed=seed
+        )
         write_json(perfetto, chrome_trace(seen))
     timing = opened.schedule
     value: dict[str, Any] = {

@@ -37,7 +37,8 @@ def timeline_chart(timeline: dict[str, Any]) -> str:
     names = [stage["name"] for stage in stages] + ["answer"]
     row_height = max(_ROW, min(30, 240 / len(names)))
     canvas = Canvas(
-        "timeline", title="Pipeline timeline", width=WIDTH, height=row_height * len(names) + 50, left=_margin(names), right=22,
+        "timeline", title="Pipeline timeline", width=WIDTH, height=row_height * len(names) + 50,
+        left=_margin(names), right=22,
         description=f"When each of {len(stages)} stages works on the first {timeline['images']} images. The first "
         f"answer is complete after {timeline['latency']:,} cycles, then one every {timeline['interval']:,} cycles.",
     )  # fmt: skip
@@ -106,9 +107,7 @@ def roofline_chart(roofline: dict[str, Any]) -> str:
     (dot,) = axes.plot([whole["intensity"]], [whole["gops"]], "D", markersize=7, color=INKS["two"], markeredgewidth=0)
     canvas.mark(dot, title=f"whole accelerator: {whole['gops']:.4g} G operations/s")
     axes.set_xlabel("lane operations per bit received")
-    axes.text(
-        0, 1.02, "G lane operations/s", transform=axes.transAxes, color=INKS["soft"], ha="left", va="bottom"
-    )
+    axes.text(0, 1.02, "G lane operations/s", transform=axes.transAxes, color=INKS["soft"], ha="left", va="bottom")
     points = [(stage["name"], stage["intensity"], stage["gops"]) for stage in stages]
     _label(canvas, [("whole accelerator", whole["intensity"], whole["gops"]), *_grouped(canvas, points)], taken)
     _grid(canvas, "both")
@@ -198,9 +197,7 @@ def tornado_chart(power: dict[str, Any]) -> str:
     from matplotlib.patches import Rectangle
     from matplotlib.ticker import MaxNLocator
 
-    rows = sorted(
-        enumerate(power["sensitivity"]), key=lambda item: item[1]["total_low_mw"] - item[1]["total_high_mw"]
-    )
+    rows = sorted(enumerate(power["sensitivity"]), key=lambda item: item[1]["total_low_mw"] - item[1]["total_high_mw"])
     total = power["total"]["mw"]
     names = [row["coefficient"] for _, row in rows]
     canvas = Canvas(
@@ -224,11 +221,11 @@ def tornado_chart(power: dict[str, Any]) -> str:
             )  # fmt: skip
             canvas.mark(label, path=f"power.sensitivity.{number}.{key}")
     axes.axvline(total, color=INKS["ink"], linewidth=1.2)
-    label = axes.text(
+    middle = axes.text(
         total, 1.02, f"{total:,.1f}", transform=axes.get_xaxis_transform(), ha="center", va="bottom", weight="bold",
         color=INKS["ink"],
     )  # fmt: skip
-    canvas.mark(label, path="power.total.mw")
+    canvas.mark(middle, path="power.total.mw")
     axes.set_yticks(range(len(rows)), names)
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(5))

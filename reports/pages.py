@@ -53,9 +53,9 @@ def report_page(document: dict[str, Any]) -> str:
         cards=[_card(document["figures"][number[name]], number[name]) for name in _HEADLINES if name in number],
         origins=_origins(document["figures"]),
         charts={
-            "timeline": Markup(timeline_chart(document["timeline"])),
-            "roofline": Markup(roofline_chart(document["roofline"])) if document["roofline"]["stages"] else None,
-            "tornado": Markup(tornado_chart(power)) if power and power.get("sensitivity") else None,
+            "timeline": _svg(timeline_chart(document["timeline"])),
+            "roofline": _svg(roofline_chart(document["roofline"])) if document["roofline"]["stages"] else None,
+            "tornado": _svg(tornado_chart(power)) if power and power.get("sensitivity") else None,
         },
         plan=json.dumps(document["plan"], indent=2),
     )
@@ -78,28 +78,39 @@ def comparison_page(
 
     The paths of its numbers begin with ``rows``, ``published`` or ``claims``.
     """
-    document = {
+    document: dict[str, Any] = {
         "rows": [dict(row) for row in rows], "published": [dict(row) for row in published],
         "claims": [dict(row) for row in claims], "provenance": dict(provenance or {}),
     }  # fmt: skip
     base = next((place for place, row in enumerate(rows) if row["kernel"] == baseline), None)
-    metrics = []
-    for path, label in _METRICS.items():
-        values = [_at(row, path) for row in document["rows"]]
-        if any(value for value in values):
-            own = None if base is None else values[base]
-            top = max(value for value in values if value is not None)
-            bars = [
-                {"place": place, "value": value, "width": 100 * value / top, "percent": 100 * value / own if own else None}
-                for place, value in enumerate(values)
-                if value is not None
-            ]
-            mark = 100 * own / top if own else None
-            metrics.append({"path": path, "label": label, "bars": bars, "mark": mark})
+    metrics = [found for path in _METRICS if (found := _metric(document["rows"], path, base))]
     return render(
         Path(__file__).with_name("compare.html.j2"),
         d=document, v=_values(document), title=title, baseline=baseline if base is not None else None, metrics=metrics,
     )  # fmt: skip
+
+
+def _metric(rows: Sequence[Mapping[str, Any]], path: str, base: int | None) -> dict[str, Any] | None:
+    """The bars of one metric; None when no row has it."""
+    values = [_at(row, path) for row in rows]
+    top = max((value for value in values if value is not None), default=0)
+    if not top:
+        return None
+    own = None if base is None else values[base]
+    shares = own if path != "accuracy" else None  # per cent of per cent would only confuse
+    bars = [
+        {"place": place, "width": 100 * value / top, "percent": 100 * value / shares if shares else None}
+        for place, value in enumerate(values)
+        if value is not None
+    ]
+    return {
+        "path": path, "label": _METRICS[path], "bars": bars, "mark": 100 * own / top if own else None,
+        "differs": len(set(values)) > 1,
+    }  # fmt: skip
+
+
+def _svg(text: str) -> Markup:
+    return Markup(text)  # noqa: S704  ElementTree has written it, and escaped what was text
 
 
 def _card(item: Mapping[str, Any], place: int) -> dict[str, Any]:

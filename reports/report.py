@@ -149,7 +149,10 @@ def make_report(
         "plan": build.plan.to_json(),
         "timeline": timeline(timing, build.plan.clock_mhz),
         "roofline": roofline(
-            bind(build.program, build.plan), build.program, timing, clock_mhz=build.plan.clock_mhz,
+            bind(build.program, build.plan),
+            build.program,
+            timing,
+            clock_mhz=build.plan.clock_mhz,
             pixels=build.plan.pixels,
         ),
         "device_shares": device_shares(vars(total), target) if total else None,
