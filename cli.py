@@ -532,10 +532,12 @@ def _stage_table(stages: Sequence[Any]) -> Table:
 @click.option("--seeds", default=1, show_default=True, help="Of place and route; the median is reported.")
 @click.option("--power", is_flag=True, help="Model power from simulated activity (synthesises too).")
 @click.option("--data", "source", default="digits", show_default=True, help="Images for --power.")
+@click.option("--saif", type=_PATH, help="Activity file of a simulation of your own, for --power instead of --data.")
 @click.option("-o", "--out", type=_PATH, help="Folder of the report.  [default: BUILD/report]")
 def report(
-    build: Path, synth: bool, placed: bool, seeds: int, power: bool, source: str, out: Path | None, as_json: bool
-) -> None:
+    build: Path, synth: bool, placed: bool, seeds: int, power: bool, source: str, saif: Path | None, out: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Resources, timing and power of a BUILD, as JSON and HTML."""
     from .hdl.emit import open_build
     from .models import data
@@ -544,14 +546,18 @@ def report(
 
     if seeds < 1:
         raise UserError(f"seeds must be a positive integer, not {seeds}")
+    if saif is not None and not power:
+        raise UserError("--saif goes with --power")
     opened = open_build(build)
-    pixels = data.load(source, "test", shape=opened.program.input.shape).head(POWER_IMAGES).x if power else None
+    simulated = power and saif is None
+    pixels = data.load(source, "test", shape=opened.program.input.shape).head(POWER_IMAGES).x if simulated else None
     with steps("report") as step:
         made = make_report(
-            opened, out or build / "report", synth=synth, placed=placed, seeds=seeds, power_images=pixels, step=step,
-            command=shlex.join(["addax", *sys.argv[1:]]),
+            opened, out or build / "report", synth=synth, placed=placed, seeds=seeds, power_images=pixels, saif=saif,
+            step=step, command=shlex.join(["addax", *sys.argv[1:]]),
         )  # fmt: skip
     k = made.keys
+    band = made.power_band_mw
     rows = {
         "device": k["device"],
         "resources": k["source"] if k["lut"] is not None else "not counted: add --synth",
@@ -559,8 +565,8 @@ def report(
         **{name: f"{k[name]:,}" for name in ("lut", "lut_paired", "ff", "bram", "dsp", "carry") if k[name] is not None},
         **({"Fmax": f"{k['fmax_mhz']:.1f} MHz"} if k["fmax_mhz"] else {}),
         "cycles per image": f"{k['cycles_per_image']:,}",
-        **({"power, modelled": f"{k['power_mw']['total']:.0f} mW, {k['energy_per_image_uj']:.2f} uJ per image"}
-           if power else {}),
+        **({"power, modelled": f"{k['power_mw']['total']:.0f} mW ({band[0]:.0f} to {band[1]:.0f}), "
+            f"{k['energy_per_image_uj']:.2f} uJ per image"} if band else {}),
         "report": k["report"],
     }  # fmt: skip
     _show(k, as_json, _rows(str(build), rows))
@@ -576,54 +582,37 @@ def report(
 @click.option("--fps", type=float, help="The cheapest folds of the first kernel with so many images per second.")
 @click.option("--clock", "clock_mhz", default=50.0, show_default=True, help="MHz.")
 @click.option("--multipliers", default="lut", show_default=True, help="lut, or dsp: wherever synthesis likes.")
-@click.option("--images", default=20, show_default=True, help="Of the test split, that are simulated.")
-@click.option("--place", "placed", is_flag=True, help="Place and route as well (ECP5): Fmax.")
+@click.option("--program", "programs", multiple=True, metavar="KERNEL=NET.addax", help="Instead of quantising NET.")
+@click.option("--split", default="test", show_default=True)
+@click.option("--images", default=20, show_default=True, help="Of the split, that are simulated.")
+@click.option("--place", "placed", is_flag=True, help="Place and route as well: Fmax.")
+@click.option("--seeds", default=1, show_default=True, help="Of place and route; the median is reported.")
 @click.option("--power", is_flag=True, help="Model power from simulated activity.")
 @click.option("-o", "--out", type=_PATH, default=Path("out/compare"), show_default=True, help="Folder of the builds.")
-def compare(network: str, kernels: str, name: str, out: Path, as_json: bool, **terms: Any) -> None:
+def compare(
+    network: str, kernels: str, name: str, programs: tuple[str, ...], out: Path, as_json: bool, **terms: Any
+) -> None:  # fmt: skip
     """One network with each kernel, as whole accelerators like for like."""
-    from .reports.compare import BASELINE, Contest, compare
+    from .reports.compare import Contest, compare
     from .reports.devices import device
+    from .reports.tables import comparison_tables
 
+    if wrong := [entry for entry in programs if not all(entry.partition("="))]:
+        raise UserError(f"--program wants KERNEL=NET.addax, for example mult=net.addax, not {wrong[0]!r}")
+    files = {kernel: Path(file) for kernel, _, file in (entry.partition("=") for entry in programs)}
     try:
-        contest = Contest(network=network, device=device(name), **terms)
+        contest = Contest(network=network, device=device(name), programs=files, **terms)
     except ValueError as error:
         raise UserError(str(error)) from error
     with steps("compare") as step:
-        rows = compare(contest, [kernel.strip() for kernel in kernels.split(",")], out, step=step)
+        found = compare(contest, [kernel.strip() for kernel in kernels.split(",")], out, step=step)
+    rows = found.rows
 
     def text(console: Console) -> None:
-        base = next((row for row in rows if row["kernel"] == BASELINE), None)
-        table = Table(title=f"{network} on {name}, {rows[0]['cycles_per_image']:,} cycles per image")
-        for column in ("", *(row["kernel"] for row in rows)):
-            table.add_column(column, justify="left" if column == "" else "right")
-        for label, (key, form) in _COMPARED.items():
-            values = [row[key] for row in rows]
-            if any(value is not None for value in values):
-                own = base[key] if base is not None and key in _AGAINST_BASE else None
-                table.add_row(label, *(_against(value, own, form) for value in values))
-        console.print(table)
-        if base is not None:
-            console.print(f"in brackets: against {BASELINE}")
+        for table in comparison_tables(found, network=network, device=name):
+            console.print(table)
 
     _show(rows, as_json, text)
-
-
-def _against(value: float | None, base: float | None, form: str) -> str:
-    """A value, and by how much it differs from ``base``."""
-    if value is None:
-        return ""
-    shown = format(value, form)
-    return shown if not base or value == base else f"{shown} ({100 * (value / base - 1):+.0f} %)"
-
-
-_COMPARED = {
-    "accuracy": ("accuracy", ".2%"), "images/s": ("images_per_second", ",.0f"), "lanes": ("lanes", ","),
-    "LUT": ("lut", ","), "LUT, paired": ("lut_paired", ","), "FF": ("ff", ","), "carry": ("carry", ","),
-    "block RAM": ("bram", ",g"), "DSP": ("dsp", ","), "Fmax, MHz": ("fmax_mhz", ".1f"),
-    "uJ per image": ("energy_per_image_uj", ".2f"),
-}  # fmt: skip
-_AGAINST_BASE = ("lut", "lut_paired", "ff", "carry", "fmax_mhz", "energy_per_image_uj")
 
 
 @verb

@@ -9,25 +9,7 @@ from typing import Any
 from ..common.errors import UserError
 from .resources import UNITS, Units
 
-__all__ = ["Device", "PowerModel", "device", "device_names"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PowerModel:
-    """Coefficients of the power model.
-
-    Attributes
-    ----------
-    voltage : of the core, V
-    net_pf : capacitance that a toggle of a net charges or discharges, pF
-    clock_pf_per_ff : capacitance of the clock network per flip-flop, pF
-    static_mw : power without a clock, mW
-    """
-
-    voltage: float
-    net_pf: float
-    clock_pf_per_ff: float
-    static_mw: float
+__all__ = ["Device", "device", "device_names"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +26,6 @@ class Device:
     array_options : its options when an array is priced by itself; registers are to stay registers
     nextpnr, place : the program that places and routes, and its options; None where there is none
     serial_ports : place and route needs pins for all ports, so arrays are fed serially there
-    power : coefficients of the power model; None where there are none yet
     """
 
     name: str
@@ -61,7 +42,6 @@ class Device:
     nextpnr: str | None = None
     place: str = ""
     serial_ports: bool = False
-    power: PowerModel | None = None
 
     @property
     def units(self) -> Units:
@@ -77,10 +57,7 @@ class Device:
 @cache
 def _catalogue() -> dict[str, Device]:
     raw: dict[str, dict[str, Any]] = tomllib.loads((Path(__file__).parent / "devices.toml").read_text())
-    return {
-        name: Device(name=name, **{**values, "power": PowerModel(**values["power"]) if "power" in values else None})
-        for name, values in raw.items()
-    }
+    return {name: Device(name=name, **values) for name, values in raw.items()}
 
 
 def device_names() -> tuple[str, ...]:

@@ -13,15 +13,19 @@ from ..common.errors import UserError
 from ..common.files import atomic_directory, write_json, write_text
 from ..hdl.emit import Build
 from ..hdl.plan import bind
-from ..sim.activity import measure_activity
+from ..sim.activity import activity_of, measure_activity
 from ..sim.cosim import simulator_name
+from .asic45 import lanes_energy
+from .coefficients import power_model
 from .devices import Device, device
 from .estimate import Estimate, design
 from .pages import report_page
+from .place import Placement, place
 from .power import NOTE, Power, estimate_power
 from .provenance import provenance
+from .resources import Resources
 from .sections import device_shares, roofline, timeline
-from .synth import INTERCONNECT, PACKET, Placement, Synthesis, place, synthesise
+from .synth import INTERCONNECT, PACKET, Synthesis, synthesise
 
 __all__ = ["KIND", "Report", "make_report"]
 
@@ -36,11 +40,20 @@ class Report:
     ----------
     keys : the flat values that scripts read
     html, json : the files
+    synthesis, placement, power : what was measured or modelled, None where it was not asked for
     """
 
     keys: dict[str, Any]
     html: Path
     json: Path
+    synthesis: Synthesis | None = None
+    placement: Placement | None = None
+    power: Power | None = None
+
+    @property
+    def power_band_mw(self) -> tuple[float, float] | None:
+        """Low and high end of the total power; None where there is none."""
+        return None if self.power is None else self.power.of(lambda c: True)[1:]
 
 
 def make_report(
@@ -50,6 +63,7 @@ def make_report(
     synth: bool = False,
     placed: bool = False,
     power_images: NDArray[np.uint8] | None = None,
+    saif: Path | None = None,
     seeds: int = 1,
     extra: dict[str, Any] | None = None,
     command: str = "",
@@ -61,6 +75,7 @@ def make_report(
     ----------
     synth, placed : run synthesis; place and route as well
     power_images : (N, C, H, W) images whose simulation gives the switching activity; no power figures when None
+    saif : activity file of a simulation of this BUILD by other means, instead of ``power_images``
     extra : further figures to show, such as accuracies: name to (value, unit, tool, version)
     step : told what begins
     """
@@ -69,31 +84,40 @@ def make_report(
     synthesis: Synthesis | None = None
     placement: Placement | None = None
     power: Power | None = None
-    if synth or placed or power_images is not None:
+    wants_power = power_images is not None or saif is not None
+    model = power_model(target) if wants_power else None
+    activity = activity_of(build, saif) if saif is not None else None
+    if synth or placed or wants_power:
         step("synthesis")
         synthesis = synthesise(build, target)
     if placed and synthesis is not None:
-        step("place and route")
-        placement = place(build, synthesis, target, clock_mhz=build.plan.clock_mhz, seeds=seeds)
-    if power_images is not None and synthesis is not None:
-        step("switching activity")
-        activity = measure_activity(build, power_images)
+        step("place and route" if seeds == 1 else f"place and route, 0 of {seeds} seeds")
+        placement = place(
+            build, synthesis, target, clock_mhz=build.plan.clock_mhz, seeds=seeds,
+            progress=lambda done: step(f"place and route, {done} of {seeds} seeds"),
+        )  # fmt: skip
+    if model is not None and synthesis is not None:
+        if activity is None and power_images is not None:
+            step("switching activity")
+            activity = measure_activity(build, power_images)
+        assert activity is not None
         power = estimate_power(
-            activity, target, clock_mhz=build.plan.clock_mhz, flip_flops=synthesis.total.ff, interval=timing.interval
-        )
+            activity, synthesis.blocks, model, family=target.family, clock_mhz=build.plan.clock_mhz,
+            interval=timing.interval, operations=build.program.macs(),
+        )  # fmt: skip
 
     estimate, note = (None, None) if synthesis is not None else _estimate(build, target)
     counted = synthesis or estimate
 
     addax = f"addax {package_version('addax')}"
     figures = _Figures()
-    model = ("cycle model", addax)
-    figures.add("cycles_per_image", timing.interval, "cycles", *model)
-    figures.add("cycles_first_image", timing.latency, "cycles", *model)
-    figures.add("images_per_second", build.plan.clock_mhz * 1e6 / timing.interval, "1/s", *model)
-    figures.add("lanes", timing.lanes, "lanes", *model)
-    figures.add("macs", build.program.macs(), "products per image", *model)
-    figures.add("parameters", build.program.parameters(), "weights", *model)
+    by_cycles = ("cycle model", addax)
+    figures.add("cycles_per_image", timing.interval, "cycles", *by_cycles)
+    figures.add("cycles_first_image", timing.latency, "cycles", *by_cycles)
+    figures.add("images_per_second", build.plan.clock_mhz * 1e6 / timing.interval, "1/s", *by_cycles)
+    figures.add("lanes", timing.lanes, "lanes", *by_cycles)
+    figures.add("macs", build.program.macs(), "products per image", *by_cycles)
+    figures.add("parameters", build.program.parameters(), "weights", *by_cycles)
     for name, (value, unit, tool, version) in (extra or {}).items():
         figures.add(name, value, unit, tool, version)
     if synthesis is not None:
@@ -144,7 +168,11 @@ def make_report(
         "stages": _stages(build, counted, power),
         "between_stages": {name: _cells(counted, name) for name in (PACKET, INTERCONNECT)} if counted else None,
         "seeds_mhz": list(placement.seeds_mhz) if placement else None,
+        "critical_path": [vars(piece) for piece in placement.critical_path] if placement else None,
+        "utilisation": placement.used if placement else None,
         "power_note": NOTE if power else None,
+        "power": {**power.to_json(), "asic45_uj": lanes_energy(bind(build.program, build.plan))} if power else None,
+        "blocks": _blocks(synthesis) if synthesis else None,
         "program": dict(build.program.metadata),
         "plan": build.plan.to_json(),
         "timeline": timeline(timing, build.plan.clock_mhz),
@@ -163,7 +191,10 @@ def make_report(
     with atomic_directory(out, KIND) as folder:
         write_json(folder / "report.json", document)
         write_text(folder / "report.html", report_page(document))
-    return Report(keys=keys, html=out / "report.html", json=out / "report.json")
+    return Report(
+        keys=keys, html=out / "report.html", json=out / "report.json", synthesis=synthesis, placement=placement,
+        power=power,
+    )  # fmt: skip
 
 
 class _Figures:
@@ -191,6 +222,7 @@ def _estimate(build: Build, target: Device) -> tuple[Estimate | None, str | None
 
 def _stages(build: Build, counted: Synthesis | Estimate | None, power: Power | None) -> list[dict[str, Any]]:
     rows = []
+    by_stage = dict(_by_stage(power)) if power else {}
     for stage, timing in zip(bind(build.program, build.plan), build.schedule.stages, strict=True):
         w = stage.window
         weight = stage.stage.weight
@@ -211,9 +243,23 @@ def _stages(build: Build, counted: Synthesis | Estimate | None, power: Power | N
             else weight.size * stage.stage.weight_format.bits,
             "ring_bits": w.taps * w.rows * w.bank_row * w.simd * w.bits,
             **(_cells(counted, stage.stage.name) if counted else {}),
-            "power_mw": power.parts_mw.get(stage.stage.name) if power else None,
+            "power_mw": by_stage.get(stage.stage.name),
         })  # fmt: skip
     return rows
+
+
+def _by_stage(power: Power) -> list[tuple[str, float]]:
+    return [(stage["name"], stage["mw"]) for stage in power.to_json()["stages"]]
+
+
+def _blocks(synthesis: Synthesis) -> dict[str, dict[str, Any]]:
+    """Cells by block, over all stages; what joins the stages under its own name."""
+    totals: dict[str, Resources] = {}
+    for blocks in synthesis.blocks.values():
+        for block, cells in blocks.items():
+            name = block or INTERCONNECT
+            totals[name] = totals.get(name, Resources()) + cells
+    return {name: vars(cells) for name, cells in totals.items()}
 
 
 def _cells(counted: Synthesis | Estimate, part: str) -> dict[str, Any]:

@@ -47,7 +47,6 @@ def test_multipliers_in_lookup_tables_are_the_cheapest_of_the_family():
 @pytest.mark.parametrize("terms, message", [
     ({"multipliers": "csd"}, "multipliers must be one of lut, dsp, not 'csd'"),
     ({"images": 0}, "images must be a positive integer, not 0"),
-    ({"power": True}, "there are no power coefficients for xc7z020"),
 ])  # fmt: skip
 def test_terms_that_cannot_be(terms, message):
     with pytest.raises(ValueError, match=message):
