@@ -192,6 +192,13 @@ def _meet(one: Box, other: Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
+_COEFFICIENTS = {
+    "logic_pf": "nets of logic", "register_pf": "nets of registers", "carry_pf": "carries", "clock_pf_per_ff": "clock",
+    "bram_pj": "block RAM", "dsp_pj": "multiplier blocks", "static_mw": "static",
+}  # fmt: skip
+"""What the coefficients of `coefficients` are called on the chart."""
+
+
 def tornado_chart(power: dict[str, Any]) -> str:
     """How far total power moves with each coefficient of the model, the widest on top."""
     from matplotlib.patches import Rectangle
@@ -199,7 +206,7 @@ def tornado_chart(power: dict[str, Any]) -> str:
 
     rows = sorted(enumerate(power["sensitivity"]), key=lambda item: item[1]["total_low_mw"] - item[1]["total_high_mw"])
     total = power["total"]["mw"]
-    names = [row["coefficient"] for _, row in rows]
+    names = [_COEFFICIENTS.get(row["coefficient"], row["coefficient"]) for _, row in rows]
     canvas = Canvas(
         "tornado", title="Sensitivity of total power", width=WIDTH, height=_ROW * 1.3 * len(rows) + 60,
         left=_margin(names), right=24, top=22,

@@ -61,33 +61,40 @@ def report_page(document: dict[str, Any]) -> str:
     )
 
 
-def comparison_page(
-    rows: Sequence[Mapping[str, Any]], *, title: str, published: Sequence[Mapping[str, Any]] = (),
-    claims: Sequence[Mapping[str, Any]] = (), baseline: str = "mult", provenance: Mapping[str, Any] | None = None,
-) -> str:  # fmt: skip
-    """The page of a comparison.
+def comparison_page(document: Mapping[str, Any], *, baseline: str) -> str:
+    """The page of a comparison, from what stands in its ``compare.json``.
 
     Parameters
     ----------
-    rows : one per kernel: ``kernel`` and the keys of its report, perhaps ``accuracy``
-    published : figures of others: ``source``, ``mark``, ``kernel``, ``device``, ``lut``, ``fmax_mhz``, ``power``,
-        ``note``; what a source does not say is missing or None
-    claims : the paper's claims beside ours: ``claim``, ``paper``, ``ours``, ``note``
-    baseline : the kernel that is 100 %; without it the page has values only
-    provenance : as in a report
-
-    The paths of its numbers begin with ``rows``, ``published`` or ``claims``.
+    baseline : the kernel that is 100 %; without it among the rows, the page has values only
     """
-    document: dict[str, Any] = {
-        "rows": [dict(row) for row in rows], "published": [dict(row) for row in published],
-        "claims": [dict(row) for row in claims], "provenance": dict(provenance or {}),
-    }  # fmt: skip
+    rows, own = document["rows"], dict(document)
     base = next((place for place, row in enumerate(rows) if row["kernel"] == baseline), None)
-    metrics = [found for path in _METRICS if (found := _metric(document["rows"], path, base))]
     return render(
         Path(__file__).with_name("compare.html.j2"),
-        d=document, v=_values(document), title=title, baseline=baseline if base is not None else None, metrics=metrics,
+        d=own, v=_values(own), r=_ratios(own), title=f"{own['terms']['network']} on {own['terms']['device']}",
+        base=base, baseline=baseline if base is not None else None,
+        metrics=[found for path in _METRICS if (found := _metric(rows, path, base))],
+        ours=[_ours(claim, rows, base) for claim in own["published"]["claim"]],
     )  # fmt: skip
+
+
+def _ours(claim: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], base: int | None) -> list[dict[str, Any]]:
+    """What stands beside a published change: changes of ours, each with what it is a change of."""
+    place = next((k for k, row in enumerate(rows) if row["kernel"] == claim["kernel"]), None)
+    if base is None or place is None or not (scopes := rows[place].get("scopes")):
+        return []
+    if claim["of"] == "speed":
+        both = rows[place].get("fmax_mhz") and rows[base].get("fmax_mhz")
+        own = {"what": "Fmax", "path": f"rows.{place}.fmax_mhz", "base": f"rows.{base}.fmax_mhz"}
+        return [own] if both else []
+    key = {"power": "power_mw_change", "energy": "power_mw_change"}.get(claim["of"], "lut_change")
+    chosen = [0] if claim["of"] == "kernel" else [1, len(scopes) - 1]
+    return [
+        {"what": scopes[k]["scope"], "path": f"rows.{place}.scopes.{k}.{key}", "base": None}
+        for k in chosen
+        if scopes[k].get(key) is not None
+    ]
 
 
 def _metric(rows: Sequence[Mapping[str, Any]], path: str, base: int | None) -> dict[str, Any] | None:
@@ -97,15 +104,14 @@ def _metric(rows: Sequence[Mapping[str, Any]], path: str, base: int | None) -> d
     if not top:
         return None
     own = None if base is None else values[base]
-    shares = own if path != "accuracy" else None  # per cent of per cent would only confuse
-    bars = [
-        {"place": place, "width": 100 * value / top, "percent": 100 * value / shares if shares else None}
-        for place, value in enumerate(values)
-        if value is not None
-    ]
     return {
-        "path": path, "label": _METRICS[path], "bars": bars, "mark": 100 * own / top if own else None,
-        "differs": len(set(values)) > 1,
+        "path": path, "label": _METRICS[path], "differs": len(set(values)) > 1,
+        "form": "p2" if path == "accuracy" else "n",
+        "bars": [
+            {"place": place, "width": 100 * value / top} for place, value in enumerate(values) if value is not None
+        ],
+        "mark": 100 * own / top if own else None,
+        "shares": bool(own) and path != "accuracy",  # per cent of per cent would only confuse
     }  # fmt: skip
 
 
@@ -151,6 +157,16 @@ def _values(document: dict[str, Any]) -> Callable[..., Markup]:
     return shown
 
 
+def _ratios(document: dict[str, Any]) -> Callable[..., Markup]:
+    """What writes one value in per cent of another, and says which."""
+
+    def shown(path: str, base: str, form: str = "p1") -> Markup:
+        ratio = _at(document, path) / _at(document, base) - (form == "change")
+        return Markup('<data data-ratio="{} {}" value="{}">{}</data>').format(path, base, ratio, _FORMS[form](ratio))
+
+    return shown
+
+
 def _number(value: float) -> str:
     """Thousands apart; four significant digits of what is no integer."""
     if isinstance(value, int) or abs(value) >= 1000:
@@ -162,6 +178,8 @@ _FORMS: dict[str, Callable[[Any], str]] = {
     "n": _number,
     "p1": lambda value: f"{100 * value:.1f}\N{NO-BREAK SPACE}%",
     "p2": lambda value: f"{100 * value:.2f}\N{NO-BREAK SPACE}%",
+    "change": lambda value: f"{100 * value:+.1f}\N{NO-BREAK SPACE}%".replace("-", "\N{MINUS SIGN}"),
+    "signed": lambda value: f"{value:+g}".replace("-", "\N{MINUS SIGN}"),
     "f1": lambda value: f"{value:,.1f}",
     "f2": lambda value: f"{value:,.2f}",
     "f3": lambda value: f"{value:,.3f}",

