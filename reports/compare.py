@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
-from ..common.files import write_json
+from ..common.files import write_json, write_text
 from ..hdl.emit import Build, generate, sample_vectors
 from ..hdl.fold import fold
 from ..hdl.lanes import default_structure
@@ -26,8 +26,10 @@ from ..sim.cosim import simulate
 from .asic45 import lanes_energy
 from .coefficients import power_model
 from .devices import Device
+from .pages import comparison_page
 from .place import placer
 from .power import saving
+from .provenance import provenance
 from .report import make_report
 from .scopes import Design, scopes
 
@@ -51,12 +53,13 @@ class Comparison:
     rows : per kernel: accuracy, rate, the keys of its report, and where there is a `BASELINE` among the kernels,
         ``scopes`` (see `scopes`) and ``saving`` (see `power.Saving`; None without power)
     published : figures of others, from ``published.toml``: ``claim`` and ``design``
-    json : all of it as a file
+    json, html : all of it as files
     """
 
     rows: list[dict[str, Any]]
     published: dict[str, list[dict[str, Any]]]
     json: Path
+    html: Path
 
 
 @cache
@@ -115,8 +118,9 @@ def structures_of(multipliers: str, device: Device) -> dict[str, str]:
 
 
 def compare(
-    contest: Contest, kernels: Sequence[str], out: Path, *, step: Callable[[str], None] = lambda text: None
-) -> Comparison:
+    contest: Contest, kernels: Sequence[str], out: Path, *, command: str = "addax compare",
+    step: Callable[[str], None] = lambda text: None,
+) -> Comparison:  # fmt: skip
     """Build, simulate and measure the network with each of ``kernels``. BUILDs and reports are left under ``out``.
 
     Raises
@@ -150,12 +154,20 @@ def compare(
     if BASELINE in rows:
         for kernel, design in designs.items():
             rows[kernel] |= _against(design, designs[BASELINE])
-    found = Comparison(rows=list(rows.values()), published=published(), json=out / "compare.json")
+    found = Comparison(
+        rows=list(rows.values()), published=published(), json=out / "compare.json", html=out / "compare.html"
+    )  # fmt: skip
     terms = vars(contest) | {
         "device": contest.device.name,
         "programs": {kernel: str(path) for kernel, path in contest.programs.items()},
     }
-    write_json(found.json, {"terms": terms, "rows": found.rows, "published": found.published})
+    seeds = range(1, contest.seeds + 1) if contest.placed else ()
+    document = {
+        "terms": terms, "rows": found.rows, "published": found.published,
+        "provenance": provenance(command, seeds=seeds),
+    }  # fmt: skip
+    write_json(found.json, document)
+    write_text(found.html, comparison_page(document, baseline=BASELINE))
     return found
 
 

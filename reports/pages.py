@@ -152,7 +152,7 @@ def _values(document: dict[str, Any]) -> Callable[..., Markup]:
         value = _at(document, path)
         if value is None:
             return Markup("–")
-        return Markup('<data data-path="{}" value="{}">{}</data>').format(path, value, _FORMS[form](value))
+        return Markup('<data data-path="{}" value="{}">{}</data>').format(path, value, _written(value, form))
 
     return shown
 
@@ -162,9 +162,13 @@ def _ratios(document: dict[str, Any]) -> Callable[..., Markup]:
 
     def shown(path: str, base: str, form: str = "p1") -> Markup:
         ratio = _at(document, path) / _at(document, base) - (form == "change")
-        return Markup('<data data-ratio="{} {}" value="{}">{}</data>').format(path, base, ratio, _FORMS[form](ratio))
+        return Markup('<data data-ratio="{} {}" value="{}">{}</data>').format(path, base, ratio, _written(ratio, form))
 
     return shown
+
+
+def _written(value: float, form: str) -> str:
+    return _FORMS[form](value).replace("-", "\N{MINUS SIGN}")
 
 
 def _number(value: float) -> str:
@@ -178,8 +182,8 @@ _FORMS: dict[str, Callable[[Any], str]] = {
     "n": _number,
     "p1": lambda value: f"{100 * value:.1f}\N{NO-BREAK SPACE}%",
     "p2": lambda value: f"{100 * value:.2f}\N{NO-BREAK SPACE}%",
-    "change": lambda value: f"{100 * value:+.1f}\N{NO-BREAK SPACE}%".replace("-", "\N{MINUS SIGN}"),
-    "signed": lambda value: f"{value:+g}".replace("-", "\N{MINUS SIGN}"),
+    "change": lambda value: f"{100 * value:+.1f}\N{NO-BREAK SPACE}%",
+    "signed": lambda value: f"{value:+g}",
     "f1": lambda value: f"{value:,.1f}",
     "f2": lambda value: f"{value:,.2f}",
     "f3": lambda value: f"{value:,.3f}",

@@ -131,7 +131,8 @@ def test_a_page_prints(browser, pages, tmp_path, name):
 BROKEN = """<!doctype html><style>body { margin: 0; background: #fff; color: #000 } p { position: absolute; margin: 0 }
 </style><p style="left:10px; top:10px">first</p><p style="left:12px; top:14px">second</p>
 <p style="left:10px; top:60px; color:#999">faint</p><p style="left:2000px; top:100px">far</p>
-<svg role="img" style="position:absolute; top:200px" width="40" height="40"><text x="5" y="20">too long for it</text></svg>
+<svg role="img" style="position:absolute; top:200px" width="40" height="40">
+<text x="5" y="20">too long for it</text></svg>
 <img src="http://127.0.0.1:1/gone.png"><script>console.error("oh")</script>"""
 
 

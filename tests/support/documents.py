@@ -19,8 +19,8 @@ def power(stages):
         for k, stage in enumerate(stages)
         for j, (category, coefficient) in enumerate([
             ("lanes", "logic_pf"), ("trees", "carry_pf"), ("requantise", "dsp_pj"), ("weights", "bram_pj"),
-            ("window", "logic_pf"), ("queues", "logic_pf"), ("control", "logic_pf"), ("registers and clock", "register_pf"),
-            ("registers and clock", "clock_pf_per_ff"),
+            ("window", "logic_pf"), ("queues", "logic_pf"), ("control", "logic_pf"),
+            ("registers and clock", "register_pf"), ("registers and clock", "clock_pf_per_ff"),
         ])
     ]  # fmt: skip
     found.append(Contribution(stage="", block="", category="static", coefficient=STATIC, mw=model.value(STATIC)))
