@@ -563,13 +563,24 @@ def report(
         "resources": k["source"] if k["lut"] is not None else "not counted: add --synth",
         **({"estimate": k["estimate_note"]} if k["estimate_note"] else {}),
         **{name: f"{k[name]:,}" for name in ("lut", "lut_paired", "ff", "bram", "dsp", "carry") if k[name] is not None},
-        **({"Fmax": f"{k['fmax_mhz']:.1f} MHz"} if k["fmax_mhz"] else {}),
+        **(_timing_rows(made.placement) if made.placement else {}),
         "cycles per image": f"{k['cycles_per_image']:,}",
         **({"power, modelled": f"{k['power_mw']['total']:.0f} mW ({band[0]:.0f} to {band[1]:.0f}), "
             f"{k['energy_per_image_uj']:.2f} uJ per image"} if band else {}),
         "report": k["report"],
     }  # fmt: skip
     _show(k, as_json, _rows(str(build), rows))
+
+
+def _timing_rows(placement: Any) -> dict[str, str]:
+    """The clock that was reached, how far seeds differ, and where the slowest path runs."""
+    reached = placement.seeds_mhz
+    spread = f" ({min(reached):.1f} to {max(reached):.1f}, {len(reached)} seeds)" if len(reached) > 1 else ""
+    path = ", ".join(
+        f"{' '.join(filter(None, (piece.stage, piece.block)))} {piece.logic_ns + piece.routing_ns:.1f} ns"
+        for piece in placement.critical_path
+    )
+    return {"Fmax": f"{placement.fmax_mhz:.1f} MHz{spread}", **({"slowest path": path} if path else {})}
 
 
 @verb
@@ -605,12 +616,16 @@ def compare(
     except ValueError as error:
         raise UserError(str(error)) from error
     with steps("compare") as step:
-        found = compare(contest, [kernel.strip() for kernel in kernels.split(",")], out, step=step)
+        found = compare(
+            contest, [kernel.strip() for kernel in kernels.split(",")], out, step=step,
+            command=shlex.join(["addax", *sys.argv[1:]]),
+        )  # fmt: skip
     rows = found.rows
 
     def text(console: Console) -> None:
         for table in comparison_tables(found, network=network, device=name):
             console.print(table)
+        console.print(f"{found.html}", soft_wrap=True)
 
     _show(rows, as_json, text)
 

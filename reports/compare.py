@@ -1,10 +1,8 @@
 """One network with each kernel, as whole accelerators like for like: the same folds, images and tools."""
 
 import shlex
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from ..quant.program import Program
 from ..quant.quantise import evaluate, quantise
 from ..sim.cosim import simulate
 from .asic45 import lanes_energy
+from .claims import claims_beside, published
 from .coefficients import power_model
 from .devices import Device
 from .pages import comparison_page
@@ -33,7 +32,7 @@ from .provenance import provenance
 from .report import make_report
 from .scopes import Design, scopes
 
-__all__ = ["BASELINE", "MULTIPLIERS", "Comparison", "Contest", "compare", "published", "structures_of"]
+__all__ = ["BASELINE", "MULTIPLIERS", "Comparison", "Contest", "compare", "structures_of"]
 
 BASELINE = "mult"
 """The kernel that the others are set against."""
@@ -52,20 +51,16 @@ class Comparison:
     ----------
     rows : per kernel: accuracy, rate, the keys of its report, and where there is a `BASELINE` among the kernels,
         ``scopes`` (see `scopes`) and ``saving`` (see `power.Saving`; None without power)
-    published : figures of others, from ``published.toml``: ``claim`` and ``design``
+    claims : of others, beside ours, see `claims.claims_beside`
+    designs : of others
     json, html : all of it as files
     """
 
     rows: list[dict[str, Any]]
-    published: dict[str, list[dict[str, Any]]]
+    claims: list[dict[str, Any]]
+    designs: list[dict[str, Any]]
     json: Path
     html: Path
-
-
-@cache
-def published() -> dict[str, list[dict[str, Any]]]:
-    """What others have published, with sources."""
-    return tomllib.loads(Path(__file__).with_name("published.toml").read_text())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +113,7 @@ def structures_of(multipliers: str, device: Device) -> dict[str, str]:
 
 
 def compare(
-    contest: Contest, kernels: Sequence[str], out: Path, *, command: str = "addax compare",
+    contest: Contest, kernels: Sequence[str], out: Path, *, command: str = "",
     step: Callable[[str], None] = lambda text: None,
 ) -> Comparison:  # fmt: skip
     """Build, simulate and measure the network with each of ``kernels``. BUILDs and reports are left under ``out``.
@@ -155,19 +150,21 @@ def compare(
         for kernel, design in designs.items():
             rows[kernel] |= _against(design, designs[BASELINE])
     found = Comparison(
-        rows=list(rows.values()), published=published(), json=out / "compare.json", html=out / "compare.html"
+        rows=list(rows.values()), claims=claims_beside(list(rows.values())), designs=published()["design"],
+        json=out / "compare.json", html=out / "compare.html",
     )  # fmt: skip
     terms = vars(contest) | {
         "device": contest.device.name,
         "programs": {kernel: str(path) for kernel, path in contest.programs.items()},
     }
-    seeds = range(1, contest.seeds + 1) if contest.placed else ()
-    document = {
-        "terms": terms, "rows": found.rows, "published": found.published,
-        "provenance": provenance(command, seeds=seeds),
-    }  # fmt: skip
-    write_json(found.json, document)
-    write_text(found.html, comparison_page(document, baseline=BASELINE))
+    origin = provenance(command, seeds=range(1, contest.seeds + 1) if contest.placed else ())
+    write_json(found.json, {
+        "terms": terms, "rows": found.rows, "claims": found.claims, "published": found.designs, "provenance": origin,
+    })  # fmt: skip
+    write_text(found.html, comparison_page(
+        found.rows, title=f"{contest.network} on {contest.device.name}", published=found.designs, claims=found.claims,
+        baseline=BASELINE, provenance=origin,
+    ))  # fmt: skip
     return found
 
 

@@ -61,40 +61,33 @@ def report_page(document: dict[str, Any]) -> str:
     )
 
 
-def comparison_page(document: Mapping[str, Any], *, baseline: str) -> str:
-    """The page of a comparison, from what stands in its ``compare.json``.
+def comparison_page(
+    rows: Sequence[Mapping[str, Any]], *, title: str, published: Sequence[Mapping[str, Any]] = (),
+    claims: Sequence[Mapping[str, Any]] = (), baseline: str = "mult", provenance: Mapping[str, Any] | None = None,
+) -> str:  # fmt: skip
+    """The page of a comparison.
 
     Parameters
     ----------
-    baseline : the kernel that is 100 %; without it among the rows, the page has values only
+    rows : see `compare.Comparison`
+    published : designs of others: ``source``, ``mark``, ``kernel``, ``device``, ``lut``, ``fmax_mhz``, ``power``,
+        ``note``; what a source does not say is missing or None
+    claims : see `claims.claims_beside`
+    baseline : the kernel that is 100 %; without it the page has values only
+    provenance : as in a report
+
+    The paths of its numbers begin with ``rows`` or ``published``.
     """
-    rows, own = document["rows"], dict(document)
+    document = {
+        "rows": list(rows), "published": list(published), "claims": list(claims), "provenance": dict(provenance or {}),
+    }  # fmt: skip
     base = next((place for place, row in enumerate(rows) if row["kernel"] == baseline), None)
     return render(
         Path(__file__).with_name("compare.html.j2"),
-        d=own, v=_values(own), r=_ratios(own), title=f"{own['terms']['network']} on {own['terms']['device']}",
+        d=document, v=_values(document), r=_ratios(document), title=title,
         base=base, baseline=baseline if base is not None else None,
         metrics=[found for path in _METRICS if (found := _metric(rows, path, base))],
-        ours=[_ours(claim, rows, base) for claim in own["published"]["claim"]],
     )  # fmt: skip
-
-
-def _ours(claim: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], base: int | None) -> list[dict[str, Any]]:
-    """What stands beside a published change: changes of ours, each with what it is a change of."""
-    place = next((k for k, row in enumerate(rows) if row["kernel"] == claim["kernel"]), None)
-    if base is None or place is None or not (scopes := rows[place].get("scopes")):
-        return []
-    if claim["of"] == "speed":
-        both = rows[place].get("fmax_mhz") and rows[base].get("fmax_mhz")
-        own = {"what": "Fmax", "path": f"rows.{place}.fmax_mhz", "base": f"rows.{base}.fmax_mhz"}
-        return [own] if both else []
-    key = {"power": "power_mw_change", "energy": "power_mw_change"}.get(claim["of"], "lut_change")
-    chosen = [0] if claim["of"] == "kernel" else [1, len(scopes) - 1]
-    return [
-        {"what": scopes[k]["scope"], "path": f"rows.{place}.scopes.{k}.{key}", "base": None}
-        for k in chosen
-        if scopes[k].get(key) is not None
-    ]
 
 
 def _metric(rows: Sequence[Mapping[str, Any]], path: str, base: int | None) -> dict[str, Any] | None:

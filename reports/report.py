@@ -89,7 +89,9 @@ def make_report(
     activity = activity_of(build, saif) if saif is not None else None
     if synth or placed or wants_power:
         step("synthesis")
-        synthesis = synthesise(build, target)
+        synthesis = synthesise(
+            build, target, progress=lambda done, of: step(f"synthesis, {done} of {of} parts")
+        )  # fmt: skip
     if placed and synthesis is not None:
         step("place and route" if seeds == 1 else f"place and route, 0 of {seeds} seeds")
         placement = place(

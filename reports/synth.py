@@ -2,8 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,19 +62,23 @@ class Synthesis:
         return sum(self.parts.values(), Resources())
 
 
-def synthesise(build: Build, target: Device, *, executor: Executor | None = None) -> Synthesis:
+def synthesise(
+    build: Build, target: Device, *, executor: Executor | None = None,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> Synthesis:  # fmt: skip
     """Run yosys for ``target``, for each stage by itself, so that each can be counted.
 
     Parameters
     ----------
     executor : runs the parts; by default two at once
+    progress : told how many parts are done, and of how many
 
     Raises
     ------
     UserError
         when yosys is missing or fails: its last lines. The parts that ended well stay in the cache.
     """
-    return map_parts(parts_of(build), build.path, target, executor=executor)
+    return map_parts(parts_of(build), build.path, target, executor=executor, progress=progress)
 
 
 def parts_of(build: Build) -> list[Part]:
@@ -87,12 +91,18 @@ def parts_of(build: Build) -> list[Part]:
     return cut(text, top=build.prefix, inner=named, rest=INTERCONNECT, shared=shared)
 
 
-def map_parts(parts: Sequence[Part], memories: Path, target: Device, *, executor: Executor | None = None) -> Synthesis:
+def map_parts(
+    parts: Sequence[Part], memories: Path, target: Device, *, executor: Executor | None = None,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> Synthesis:  # fmt: skip
     """Synthesise ``parts``, whose memory files are in the folder ``memories``; see `synthesise`."""
     # Tools run in processes of their own; threads only wait for them.
     pool = executor or ThreadPoolExecutor(max_workers=AT_ONCE)
     jobs = [pool.submit(_map, part, memories, target) for part in parts]
     try:
+        for done, job in enumerate(as_completed(jobs), 1):
+            job.result()
+            progress(done, len(jobs))
         folders = [job.result() for job in jobs]
     except BaseException:
         for job in jobs:

@@ -76,12 +76,10 @@ def _savings(found: Comparison) -> Table:
 
 
 def _claims(found: Comparison) -> Table:
-    left = ("kernel", "of", "source", "terms")
-    table = _table("published, against a multiplier", "kernel", "of", "change", "source", "terms", left=left)
-    for claim in found.published["claim"]:
-        low, high = claim["low"], claim["high"]
-        change = f"{low:+g} %" if low == high else f"{low:+g} to {high:+g} %"
-        table.add_row(claim["kernel"], claim["of"], change, claim["source"], claim["terms"])
+    left = ("claim", "here", "source and terms")
+    table = _table(f"published, against {BASELINE}", "claim", "published", "here", "source and terms", left=left)
+    for claim in found.claims:
+        table.add_row(claim["claim"], claim["paper"], claim["ours"].replace("; ", "\n"), claim["note"])
     return table
 
 

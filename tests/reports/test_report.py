@@ -34,8 +34,10 @@ def report(build, tmp_path_factory):
 
 def test_stages_and_what_joins_them_add_up(build):
     """Hierarchy is kept for counting; nothing may be counted twice or not at all."""
-    found = synthesise(build, device("ecp5-45k"))
+    told = []
+    found = synthesise(build, device("ecp5-45k"), progress=lambda *done: told.append(done))
 
+    assert told == [(done, len(found.parts)) for done in range(1, len(found.parts) + 1)]
     names = [stage.name for stage in build.plan.stages]
     assert list(found.parts) == [*names, "packet", INTERCONNECT]
     assert sum(found.parts.values(), Resources()) == found.total

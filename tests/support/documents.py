@@ -2,8 +2,8 @@
 
 import json
 
+from addax.reports.claims import claims_beside, published
 from addax.reports.coefficients import STATIC, power_model
-from addax.reports.compare import published
 from addax.reports.devices import device
 from addax.reports.place import Step
 from addax.reports.power import Contribution, Power
@@ -76,8 +76,9 @@ def comparison(provenance):
         row("adder", 0.764, accuracy=0.9972), row("mult", 1.0, saving=None), row("xnor", 0.56, bram=5, accuracy=0.9056),
         row("shift", 0.853, accuracy=None),
     ]  # fmt: skip
-    terms = {"network": "lenet5", "device": "ecp5-85k", "multipliers": "lut"}
-    return {"terms": terms, "rows": rows, "published": published(), "provenance": provenance}
+    return {
+        "rows": rows, "claims": claims_beside(rows), "published": published()["design"], "provenance": provenance
+    }  # fmt: skip
 
 
 def deep(document):
