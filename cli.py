@@ -429,7 +429,8 @@ def generate(
 @click.option("--jobs", type=int, help="Simulators side by side.  [default: the processors]")
 def simulate(
     build: Path, source: str, split: str, images: int | None, stall: float, stall_pattern: str, seed: int,
-    waves: Path | None, weights: Path | None, trace_stages: bool, perfetto: Path | None, jobs: int | None, as_json: bool,
+    waves: Path | None, weights: Path | None, trace_stages: bool, perfetto: Path | None, jobs: int | None,
+    as_json: bool,
 ) -> int:  # fmt: skip
     """Run images through the RTL and compare every score, or element of a raw result, with the golden model."""
     from .common.executor import pool, processors

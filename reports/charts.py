@@ -37,7 +37,8 @@ def timeline_chart(timeline: dict[str, Any]) -> str:
     names = [stage["name"] for stage in stages] + ["answer"]
     row_height = max(_ROW, min(30, 240 / len(names)))
     canvas = Canvas(
-        "timeline", title="Pipeline timeline", width=WIDTH, height=row_height * len(names) + 50, left=_margin(names), right=22,
+        "timeline", title="Pipeline timeline", width=WIDTH, height=row_height * len(names) + 50,
+        left=_margin(names), right=22,
         description=f"When each of {len(stages)} stages works on the first {timeline['images']} images. The first "
         f"answer is complete after {timeline['latency']:,} cycles, then one every {timeline['interval']:,} cycles.",
     )  # fmt: skip
@@ -191,6 +192,13 @@ def _meet(one: Box, other: Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
+_COEFFICIENTS = {
+    "logic_pf": "nets of logic", "register_pf": "nets of registers", "carry_pf": "carries", "clock_pf_per_ff": "clock",
+    "bram_pj": "block RAM", "dsp_pj": "multiplier blocks", "static_mw": "static",
+}  # fmt: skip
+"""What the coefficients of `coefficients` are called on the chart."""
+
+
 def tornado_chart(power: dict[str, Any]) -> str:
     """How far total power moves with each coefficient of the model, the widest on top."""
     from matplotlib.patches import Rectangle
@@ -198,7 +206,7 @@ def tornado_chart(power: dict[str, Any]) -> str:
 
     rows = sorted(enumerate(power["sensitivity"]), key=lambda item: item[1]["total_low_mw"] - item[1]["total_high_mw"])
     total = power["total"]["mw"]
-    names = [row["coefficient"] for _, row in rows]
+    names = [_COEFFICIENTS.get(row["coefficient"], row["coefficient"]) for _, row in rows]
     canvas = Canvas(
         "tornado", title="Sensitivity of total power", width=WIDTH, height=_ROW * 1.3 * len(rows) + 60,
         left=_margin(names), right=24, top=22,
@@ -220,11 +228,11 @@ def tornado_chart(power: dict[str, Any]) -> str:
             )  # fmt: skip
             canvas.mark(label, path=f"power.sensitivity.{number}.{key}")
     axes.axvline(total, color=INKS["ink"], linewidth=1.2)
-    label = axes.text(
+    middle = axes.text(
         total, 1.02, f"{total:,.1f}", transform=axes.get_xaxis_transform(), ha="center", va="bottom", weight="bold",
         color=INKS["ink"],
     )  # fmt: skip
-    canvas.mark(label, path="power.total.mw")
+    canvas.mark(middle, path="power.total.mw")
     axes.set_yticks(range(len(rows)), names)
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(5))

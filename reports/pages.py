@@ -53,9 +53,9 @@ def report_page(document: dict[str, Any]) -> str:
         cards=[_card(document["figures"][number[name]], number[name]) for name in _HEADLINES if name in number],
         origins=_origins(document["figures"]),
         charts={
-            "timeline": Markup(timeline_chart(document["timeline"])),
-            "roofline": Markup(roofline_chart(document["roofline"])) if document["roofline"]["stages"] else None,
-            "tornado": Markup(tornado_chart(power)) if power and power.get("sensitivity") else None,
+            "timeline": _svg(timeline_chart(document["timeline"])),
+            "roofline": _svg(roofline_chart(document["roofline"])) if document["roofline"]["stages"] else None,
+            "tornado": _svg(tornado_chart(power)) if power and power.get("sensitivity") else None,
         },
         plan=json.dumps(document["plan"], indent=2),
     )
@@ -69,42 +69,47 @@ def comparison_page(
 
     Parameters
     ----------
-    rows : one per kernel: ``kernel`` and the keys of its report, perhaps ``accuracy``
-    published : figures of others: ``source``, ``mark``, ``kernel``, ``device``, ``lut``, ``fmax_mhz``, ``power``,
+    rows : see `compare.Comparison`
+    published : designs of others: ``source``, ``mark``, ``kernel``, ``device``, ``lut``, ``fmax_mhz``, ``power``,
         ``note``; what a source does not say is missing or None
-    claims : the paper's claims beside ours: ``claim``, ``paper``, ``ours``, ``note``
+    claims : see `claims.claims_beside`
     baseline : the kernel that is 100 %; without it the page has values only
     provenance : as in a report
 
-    The paths of its numbers begin with ``rows``, ``published`` or ``claims``.
+    The paths of its numbers begin with ``rows`` or ``published``.
     """
     document = {
-        "rows": [dict(row) for row in rows], "published": [dict(row) for row in published],
-        "claims": [dict(row) for row in claims], "provenance": dict(provenance or {}),
+        "rows": list(rows), "published": list(published), "claims": list(claims), "provenance": dict(provenance or {}),
     }  # fmt: skip
     base = next((place for place, row in enumerate(rows) if row["kernel"] == baseline), None)
-    metrics = []
-    for path, label in _METRICS.items():
-        values = [_at(row, path) for row in document["rows"]]
-        if any(value for value in values):
-            own = None if base is None else values[base]
-            top = max(value for value in values if value is not None)
-            bars = [
-                {
-                    "place": place,
-                    "value": value,
-                    "width": 100 * value / top,
-                    "percent": 100 * value / own if own else None,
-                }
-                for place, value in enumerate(values)
-                if value is not None
-            ]
-            mark = 100 * own / top if own else None
-            metrics.append({"path": path, "label": label, "bars": bars, "mark": mark})
     return render(
         Path(__file__).with_name("compare.html.j2"),
-        d=document, v=_values(document), title=title, baseline=baseline if base is not None else None, metrics=metrics,
+        d=document, v=_values(document), r=_ratios(document), title=title,
+        base=base, baseline=baseline if base is not None else None,
+        metrics=[found for path in _METRICS if (found := _metric(rows, path, base))],
     )  # fmt: skip
+
+
+def _metric(rows: Sequence[Mapping[str, Any]], path: str, base: int | None) -> dict[str, Any] | None:
+    """The bars of one metric; None when no row has it."""
+    values = [_at(row, path) for row in rows]
+    top = max((value for value in values if value is not None), default=0)
+    if not top:
+        return None
+    own = None if base is None else values[base]
+    return {
+        "path": path, "label": _METRICS[path], "differs": len(set(values)) > 1,
+        "form": "p2" if path == "accuracy" else "n",
+        "bars": [
+            {"place": place, "width": 100 * value / top} for place, value in enumerate(values) if value is not None
+        ],
+        "mark": 100 * own / top if own else None,
+        "shares": bool(own) and path != "accuracy",  # per cent of per cent would only confuse
+    }  # fmt: skip
+
+
+def _svg(text: str) -> Markup:
+    return Markup(text)  # noqa: S704  ElementTree has written it, and escaped what was text
 
 
 def _card(item: Mapping[str, Any], place: int) -> dict[str, Any]:
@@ -140,9 +145,23 @@ def _values(document: dict[str, Any]) -> Callable[..., Markup]:
         value = _at(document, path)
         if value is None:
             return Markup("–")
-        return Markup('<data data-path="{}" value="{}">{}</data>').format(path, value, _FORMS[form](value))
+        return Markup('<data data-path="{}" value="{}">{}</data>').format(path, value, _written(value, form))
 
     return shown
+
+
+def _ratios(document: dict[str, Any]) -> Callable[..., Markup]:
+    """What writes one value in per cent of another, and says which."""
+
+    def shown(path: str, base: str, form: str = "p1") -> Markup:
+        ratio = _at(document, path) / _at(document, base) - (form == "change")
+        return Markup('<data data-ratio="{} {}" value="{}">{}</data>').format(path, base, ratio, _written(ratio, form))
+
+    return shown
+
+
+def _written(value: float, form: str) -> str:
+    return _FORMS[form](value).replace("-", "\N{MINUS SIGN}")
 
 
 def _number(value: float) -> str:
@@ -156,6 +175,8 @@ _FORMS: dict[str, Callable[[Any], str]] = {
     "n": _number,
     "p1": lambda value: f"{100 * value:.1f}\N{NO-BREAK SPACE}%",
     "p2": lambda value: f"{100 * value:.2f}\N{NO-BREAK SPACE}%",
+    "change": lambda value: f"{100 * value:+.1f}\N{NO-BREAK SPACE}%",
+    "signed": lambda value: f"{value:+g}",
     "f1": lambda value: f"{value:,.1f}",
     "f2": lambda value: f"{value:,.2f}",
     "f3": lambda value: f"{value:,.3f}",

@@ -156,10 +156,11 @@ def _stage(build: StageBuild) -> _Track:
     stage = build.stage
     at = f"dut.{PIPELINE}.{STAGE}{stage.name}."
     if stage.joins:
-        begin, go = f"{at}join.o__valid && {at}join.o__ready", f"{at}join.o__ready"
+        join = f"{at}\\join ."  # a keyword, so its name is escaped
+        begin, go = f"{join}o__valid && {join}o__ready", f"{join}o__ready"
     else:
         part = f"{at}{'move' if stage.moves else 'window'}."
-        begin, go = f"{part}\\begin ", f"{part}go"  # a keyword, so its name is escaped
+        begin, go = f"{part}\\begin ", f"{part}go"  # a keyword, too
     return _Track(
         name=stage.name, file="", begin=begin, go=go, groups=build.window.read_cycles // build.window.steps,
         steps=build.window.steps, starved="waits for input",

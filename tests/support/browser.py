@@ -1,10 +1,12 @@
 """A headless Chromium for tests of pages, driven over a pipe by its own protocol; nothing to install beside it."""
 
 import base64
+import contextlib
 import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,6 +18,14 @@ FLAGS = (
 )  # fmt: skip
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 SECONDS = 30
+ON_3_AND_4 = """
+import fcntl, os, sys
+own = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3]]
+for target, number in zip((3, 4), own):
+    os.dup2(number, target)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""The browser reads commands from descriptor 3 and answers on 4."""
 
 
 def find_browser():
@@ -30,10 +40,9 @@ class Browser:
         self.profile = tempfile.mkdtemp(prefix="addax-browser-")
         ours_in, theirs_out = os.pipe()
         theirs_in, ours_out = os.pipe()
-        # The browser reads commands from descriptor 3 and answers on 4. The shell puts the pipes there.
-        command = f'exec "$0" "$@" 3<&{theirs_in} 4>&{theirs_out}'
         self.process = subprocess.Popen(
-            ["sh", "-c", command, find_browser(), *FLAGS, f"--user-data-dir={self.profile}", "about:blank"],
+            [sys.executable, "-c", ON_3_AND_4, str(theirs_in), str(theirs_out), find_browser(), *FLAGS,
+             f"--user-data-dir={self.profile}", "about:blank"],
             pass_fds=(theirs_in, theirs_out), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
@@ -41,32 +50,35 @@ class Browser:
         os.close(theirs_out)
         self.reader, self.writer = os.fdopen(ours_in, "rb", 0), os.fdopen(ours_out, "wb", 0)
         self.buffer, self.number, self.events, self.session = b"", 0, [], None
-        target = next(t for t in self._pages() if t["type"] == "page")
-        answer = self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
-        self.session = answer["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
+        try:
+            target = next(t for t in self._targets() if t["type"] == "page")
+            self.session = self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)["sessionId"]
+            for domain in ("Page", "Runtime", "Log", "Network"):
+                self.call(f"{domain}.enable")
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):
         self.session = None
-        try:
+        with contextlib.suppress(AssertionError, OSError, subprocess.TimeoutExpired):
             self.call("Browser.close")
             self.process.wait(SECONDS)
-        finally:
-            if self.process.poll() is None:
-                self.process.kill()
-                self.process.wait()
-            self.reader.close()
-            self.writer.close()
-            shutil.rmtree(self.profile, ignore_errors=True)
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.reader.close()
+        self.writer.close()
+        shutil.rmtree(self.profile, ignore_errors=True)
 
-    def _pages(self):
+    def _targets(self):
         """It takes a moment until the first page is there."""
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
-            if pages := self.call("Target.getTargets")["targetInfos"]:
-                return pages
+            targets = self.call("Target.getTargets")["targetInfos"]
+            if any(target["type"] == "page" for target in targets):
+                return targets
             time.sleep(0.05)
         raise TimeoutError("the browser opens no page")
 
