@@ -576,10 +576,7 @@ def _timing_rows(placement: Any) -> dict[str, str]:
     """The clock that was reached, how far seeds differ, and where the slowest path runs."""
     reached = placement.seeds_mhz
     spread = f" ({min(reached):.1f} to {max(reached):.1f}, {len(reached)} seeds)" if len(reached) > 1 else ""
-    path = ", ".join(
-        f"{' '.join(filter(None, (piece.stage, piece.block)))} {piece.logic_ns + piece.routing_ns:.1f} ns"
-        for piece in placement.critical_path
-    )
+    path = ", ".join(f"{piece.name} {piece.delay_ns:.1f} ns" for piece in placement.critical_path)
     return {"Fmax": f"{placement.fmax_mhz:.1f} MHz{spread}", **({"slowest path": path} if path else {})}
 
 

@@ -44,6 +44,20 @@ class Step:
     logic_ns: float
     routing_ns: float
 
+    @property
+    def name(self) -> str:
+        """Stage and block in words."""
+        return f"{self.stage} {self.block}".strip()
+
+    @property
+    def delay_ns(self) -> float:
+        """In cells and between them."""
+        return self.logic_ns + self.routing_ns
+
+    def to_json(self) -> dict[str, Any]:
+        """For ``report.json``."""
+        return {**vars(self), "block": self.name, "delay_ns": self.delay_ns}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Routed:

@@ -1,7 +1,7 @@
 """Power of a synthesised design: events seen in simulation times what an event costs. Modelled, not measured.
 
 Synthesis says how many nets, registers, block RAMs and multipliers each block of each stage has (`synth`), simulation
-of real images how often nets of that block toggle (`sim.activity`), and `coefficients` what a toggle, an access or a
+of real images how often nets of that block toggle (`sim.activity`), and `power_model` what a toggle, an access or a
 product costs. The result is linear in every coefficient but the voltage, so it is kept as a sum of contributions, each
 of which knows its coefficient: bands and sensitivities are other weights in the same sum.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 from ..hdl.dataflow import STAGE
 from ..sim.activity import Activity, Toggles
-from .coefficients import STATIC, VOLTAGE, PowerModel
+from .power_model import STATIC, VOLTAGE, PowerModel
 from .resources import Resources
 from .synth import INTERCONNECT, PACKET
 
@@ -62,7 +62,8 @@ class Power:
     contributions : which sum up to it
     clock_mhz, interval : the clock, and cycles per image
     operations : products or distances per image
-    images : whose simulation gave the activity; None where an activity file did not say
+    images, cycles : whose simulation gave the activity, and how long it took; images are None where an activity file
+        did not say
     """
 
     contributions: tuple[Contribution, ...]
@@ -71,6 +72,7 @@ class Power:
     interval: int
     operations: int
     images: int | None
+    cycles: int
 
     def total(self, factor: Callable[[str], float] = lambda coefficient: 1.0) -> float:
         """mW, with every coefficient changed by the factor that ``factor`` gives for its name."""
@@ -112,6 +114,8 @@ class Power:
         return {
             "clock_mhz": self.clock_mhz,
             "images": self.images,
+            "cycles": self.cycles,
+            "swing": SWING,
             "operations_per_image": self.operations,
             "note": NOTE,
             "total": {"mw": mw, "low_mw": low, "high_mw": high},
@@ -178,6 +182,7 @@ def estimate_power(
     return Power(
         contributions=(*(c for c in found if c.mw), rest), model=model, clock_mhz=clock_mhz, interval=interval,
         operations=operations, images=activity.images,
+        cycles=activity.cycles,
     )  # fmt: skip
 
 

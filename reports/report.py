@@ -16,12 +16,12 @@ from ..hdl.plan import bind
 from ..sim.activity import activity_of, measure_activity
 from ..sim.cosim import simulator_name
 from .asic45 import lanes_energy
-from .coefficients import power_model
 from .devices import Device, device
 from .estimate import Estimate, design
 from .pages import report_page
-from .place import Placement, place
+from .place import Placement, place, placer
 from .power import NOTE, Power, estimate_power
+from .power_model import power_model
 from .provenance import provenance
 from .resources import Resources
 from .sections import device_shares, roofline, timeline
@@ -84,6 +84,8 @@ def make_report(
     synthesis: Synthesis | None = None
     placement: Placement | None = None
     power: Power | None = None
+    if placed:
+        placer(target)
     wants_power = power_images is not None or saif is not None
     model = power_model(target) if wants_power else None
     activity = activity_of(build, saif) if saif is not None else None
@@ -170,7 +172,7 @@ def make_report(
         "stages": _stages(build, counted, power),
         "between_stages": {name: _cells(counted, name) for name in (PACKET, INTERCONNECT)} if counted else None,
         "seeds_mhz": list(placement.seeds_mhz) if placement else None,
-        "critical_path": [vars(piece) for piece in placement.critical_path] if placement else None,
+        "critical_path": [piece.to_json() for piece in placement.critical_path] if placement else None,
         "utilisation": placement.used if placement else None,
         "power_note": NOTE if power else None,
         "power": {**power.to_json(), "asic45_uj": lanes_energy(bind(build.program, build.plan))} if power else None,

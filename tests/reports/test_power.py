@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 from addax.common.errors import UserError
-from addax.reports.coefficients import STATIC, UNITS, Coefficient, PowerModel, has_power, power_model
 from addax.reports.devices import device, device_names
 from addax.reports.power import CATEGORIES, SWING, Contribution, Power, estimate_power, saving
+from addax.reports.power_model import STATIC, UNITS, Coefficient, PowerModel, has_power, power_model
 from addax.reports.resources import Resources
 from addax.reports.synth import INTERCONNECT, PACKET
 from addax.sim.activity import Activity, Toggles
@@ -122,7 +122,7 @@ def made(**mw):
     common = {"stage": "s", "block": "lanes", "category": "lanes"}
     contributions = tuple(Contribution(**common, coefficient=name, mw=value) for name, value in mw.items())
     return Power(
-        contributions=contributions, model=MODEL, clock_mhz=50.0, interval=10, operations=1, images=1
+        contributions=contributions, model=MODEL, clock_mhz=50.0, interval=10, operations=1, images=1, cycles=10
     )  # fmt: skip
 
 

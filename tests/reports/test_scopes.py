@@ -1,9 +1,9 @@
 """Parts of a comparison: what is counted in each, and that the widest is everything."""
 
 import pytest
-from addax.reports.coefficients import power_model
 from addax.reports.devices import device
 from addax.reports.power import Contribution, Power
+from addax.reports.power_model import power_model
 from addax.reports.resources import Resources
 from addax.reports.scopes import SCOPES, Design, scopes
 from addax.reports.synth import INTERCONNECT
@@ -25,7 +25,7 @@ def design(kernel, lanes, scale=1):
     rest = Contribution(stage="", block="", category="static", coefficient="static_mw", mw=1000)
     power = Power(
         contributions=(*contributions, rest), model=power_model(device("ecp5-85k")), clock_mhz=50, interval=9,
-        operations=1, images=1,
+        operations=1, images=1, cycles=10,
     )  # fmt: skip
     return Design(kinds={"conv1": "mult", "conv2": kernel}, blocks=blocks, power=power)
 
