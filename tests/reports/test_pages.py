@@ -6,6 +6,8 @@ from functools import cache
 
 import pytest
 from addax.hdl.emit import generate
+from addax.reports import drawing
+from addax.reports.drawing import begin_drawing, draw
 from addax.reports.pages import comparison_page, report_page
 from addax.reports.report import make_report
 from browser import Browser, find_browser
@@ -186,3 +188,14 @@ def test_a_comparison_without_its_baseline_has_no_per_cent(documents):
 
     assert "per cent are of" not in page and "data-ratio" not in page and "How much of it" not in page
     assert "data-ratio" in page_of(own)
+
+
+def test_charts_are_the_same_from_another_process(documents, monkeypatch):
+    """And from this one when there is no other: a page without charts would say nothing of what went wrong."""
+    pace = {name: documents["estimated"][name] for name in ("timeline", "roofline")}
+    here = draw(pace)
+
+    assert begin_drawing(pace).result() == here
+    monkeypatch.setattr(drawing.sys, "executable", "/bin/false")
+    assert begin_drawing(pace).result() == here
+    assert set(here) == {"timeline", "roofline"} and draw({"power": None}) == {}
