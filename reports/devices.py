@@ -20,7 +20,8 @@ class Device:
     ----------
     family : how its cells are counted
     fabric : of `hdl.fabric`, the form in which lanes are built for it
-    lut, ff, bram, dsp : its lookup tables, flip-flops, block RAMs and multiplier blocks
+    lut, ff, bram, dsp, carry : its lookup tables, flip-flops, block RAMs, multiplier blocks and carry cells
+    source : of these figures
     synth : the command of yosys
     no_dsp, with_dsp : its options that keep multiplications out of DSP blocks, and that put them there
     array_options : its options when an array is priced by itself; registers are to stay registers
@@ -35,6 +36,8 @@ class Device:
     ff: int
     bram: int
     dsp: int
+    carry: int
+    source: str
     synth: str
     no_dsp: str = ""
     with_dsp: str = ""
