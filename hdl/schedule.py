@@ -36,7 +36,8 @@ class StageTiming:
     ----------
     interval : cycles per image that the stage needs by itself
     busy : cycles per image in which its array works
-    begin, end : cycles after the first input beat between which its array is at the first image, the end excluded
+    begin, end : cycles after the first input beat between which its array is at the first image, the end excluded, when
+        nothing behind holds it up
     first_beat, last_beat : cycles after the first input beat in which the first image's beats leave its array
     """
 

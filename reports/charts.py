@@ -15,6 +15,8 @@ SMALL = FONT - 0.5
 _ROW = 19
 _FADES = (1.0, 0.55, 0.28)
 """Opacity of the first image's bars and of those that follow."""
+_SLOPE = 120
+"""px that the rising part of a roofline must go to the right for a label to stand beside it."""
 _LETTER = 0.62
 """Width of a letter on average, in sizes of the font; on the wide side."""
 
@@ -118,26 +120,26 @@ def _roofs(canvas: Canvas, roofline: dict[str, Any], low: float, high: float) ->
     """What all lanes could do, and what the input stream could feed; where lines and their labels stand."""
     axes, lanes, feed = canvas.axes, roofline["lanes_gops"], roofline["input_gbit_s"]
     ridge = max(lanes / feed, low)
-    axes.plot([low, ridge, high], [ridge * feed if ridge == low else low * feed, lanes, lanes], color=INKS["ink"])
+    corners = [(low, min(low * feed, lanes)), (ridge, lanes), (high, lanes)]
+    axes.plot([x for x, _ in corners], [y for _, y in corners], color=INKS["ink"])
+    begin, corner, end = axes.transData.transform(corners)
     taken = []
-    for x, y, text, path, shift, va in (
-        (high, lanes, f"all lanes: {lanes:,.4g}", "roofline.lanes_gops", (-2, 4), "bottom"),
-        ((low * ridge) ** 0.5, (low * ridge) ** 0.5 * feed, f"input: {feed:,.4g} Gbit/s", "roofline.input_gbit_s",
-         (8, -4), "top"),
-    ):  # fmt: skip
-        if x < ridge * 1.01 and ridge == low:
-            continue
-        ha = "right" if x == high else "left"
-        label = axes.annotate(
-            text, (x, y), shift, textcoords="offset points", ha=ha, va=va, color=INKS["soft"], fontsize=SMALL
-        )
-        canvas.mark(label, path=path)
-        taken.append(_box(axes.transData.transform((x, y)), text, shift, ha, va))
-    begin, corner, end = axes.transData.transform([(low, low * feed), (ridge, lanes), (high, lanes)])
     for one, other in ((begin, corner), (corner, end)):
         for part in range(41):
             x, y = one + (other - one) * part / 40
             taken.append((x - 4, y - 2, x + 4, y + 2))
+
+    def label(text: str, x: float, y: float, shift: tuple[float, float], ha: str, va: str, path: str) -> None:
+        made = axes.annotate(
+            text, (x, y), shift, textcoords="offset points", ha=ha, va=va, color=INKS["soft"], fontsize=SMALL
+        )
+        canvas.mark(made, path=path)
+        taken.append(_box(axes.transData.transform((x, y)), text, shift, ha, va))
+
+    label(f"all lanes: {lanes:,.4g}", high, lanes, (-2, 4), "right", "bottom", "roofline.lanes_gops")
+    if corner[0] - begin[0] >= _SLOPE:
+        middle = (low * ridge) ** 0.5
+        label(f"input: {feed:,.4g} Gbit/s", middle, middle * feed, (8, -4), "left", "top", "roofline.input_gbit_s")
     return taken
 
 

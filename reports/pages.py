@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from ..common.templates import render
-from .charts import roofline_chart, timeline_chart, tornado_chart
+from .drawing import draw
 
 __all__ = ["comparison_page", "report_page"]
 
@@ -34,6 +34,8 @@ _HEADLINES = {
     "energy_per_image_uj": ("energy per image", "µJ, modelled"),
 }
 """Figures that stand on top of the page, in this order: what each is called, and its unit where it is not its own."""
+_DRAWN = ("timeline", "roofline", "power")
+"""Sections of a report with a chart."""
 _METRICS = {
     "lut": "lookup tables", "lut_paired": "lookup tables, paired", "ff": "flip-flops", "bram": "block RAM",
     "dsp": "multiplier blocks", "fmax_mhz": "Fmax, MHz", "images_per_second": "images per second",
@@ -42,21 +44,23 @@ _METRICS = {
 """What a comparison shows of each kernel, and in per cent of the baseline."""
 
 
-def report_page(document: dict[str, Any]) -> str:
-    """The page of a report, from what stands in its ``report.json``."""
+def report_page(document: dict[str, Any], *, charts: Mapping[str, str] | None = None) -> str:
+    """The page of a report, from what stands in its ``report.json``.
+
+    Parameters
+    ----------
+    charts : those of `drawing.draw` that have been drawn already
+    """
     number = {item["name"]: place for place, item in enumerate(document["figures"])}
-    power = document.get("power")
+    known = dict(charts or {})
+    known |= draw({name: document.get(name) for name in _DRAWN if name not in known})
     return render(
         Path(__file__).with_name("report.html.j2"),
         d=document,
         v=_values(document),
         cards=[_card(document["figures"][number[name]], number[name]) for name in _HEADLINES if name in number],
         origins=_origins(document["figures"]),
-        charts={
-            "timeline": _svg(timeline_chart(document["timeline"])),
-            "roofline": _svg(roofline_chart(document["roofline"])) if document["roofline"]["stages"] else None,
-            "tornado": _svg(tornado_chart(power)) if power and power.get("sensitivity") else None,
-        },
+        charts={name: _svg(known[name]) if name in known else None for name in _DRAWN},
         plan=json.dumps(document["plan"], indent=2),
     )
 

@@ -17,6 +17,7 @@ from ..sim.activity import activity_of, measure_activity
 from ..sim.cosim import simulator_name
 from .asic45 import lanes_energy
 from .devices import Device, device
+from .drawing import begin_drawing
 from .estimate import Estimate, design
 from .pages import report_page
 from .place import Placement, place, placer
@@ -81,6 +82,14 @@ def make_report(
     """
     target = device(build.plan.device)
     timing = build.schedule
+    pace = {
+        "timeline": timeline(timing, build.plan.clock_mhz),
+        "roofline": roofline(
+            bind(build.program, build.plan), build.program, timing, clock_mhz=build.plan.clock_mhz,
+            pixels=build.plan.pixels,
+        ),
+    }  # fmt: skip
+    charts = begin_drawing(pace)
     synthesis: Synthesis | None = None
     placement: Placement | None = None
     power: Power | None = None
@@ -179,14 +188,7 @@ def make_report(
         "blocks": _blocks(synthesis) if synthesis else None,
         "program": dict(build.program.metadata),
         "plan": build.plan.to_json(),
-        "timeline": timeline(timing, build.plan.clock_mhz),
-        "roofline": roofline(
-            bind(build.program, build.plan),
-            build.program,
-            timing,
-            clock_mhz=build.plan.clock_mhz,
-            pixels=build.plan.pixels,
-        ),
+        **pace,
         "device_shares": device_shares(vars(total), target) if total else None,
         "lut_rule": target.units.rule if total else None,
         "provenance": provenance(command, seeds=range(1, len(placement.seeds_mhz) + 1) if placement else ()),
@@ -194,7 +196,7 @@ def make_report(
     step("report")
     with atomic_directory(out, KIND) as folder:
         write_json(folder / "report.json", document)
-        write_text(folder / "report.html", report_page(document))
+        write_text(folder / "report.html", report_page(document, charts=charts.result()))
     return Report(
         keys=keys, html=out / "report.html", json=out / "report.json", synthesis=synthesis, placement=placement,
         power=power,

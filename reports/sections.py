@@ -35,7 +35,8 @@ def device_shares(cells: Mapping[str, float], target: Device) -> dict[str, dict[
 def timeline(schedule: Schedule, clock_mhz: float) -> dict[str, Any]:
     """When the array of each stage works on the first images, and when their answers are complete.
 
-    The first image's times are those of the cycle model. The next ones follow at the steady interval; where the model
+    The first image's times are those of the cycle model: at the earliest, so that a stage that is faster than the next
+    one may in truth be held up by it. Answers are exact. The next images follow at the steady interval; where the model
     lets the first image linger in a stage, the next begins when the stage is free.
 
     Returns

@@ -2,9 +2,12 @@
 
 import json
 import re
+from functools import cache
 
 import pytest
 from addax.hdl.emit import generate
+from addax.reports import drawing
+from addax.reports.drawing import begin_drawing, draw
 from addax.reports.pages import comparison_page, report_page
 from addax.reports.report import make_report
 from browser import Browser, find_browser
@@ -54,35 +57,45 @@ def browser():
         yield started
 
 
+@pytest.fixture(scope="module")
+def audit(browser, pages):
+    """What the browser sees of a page, looked at once in each way; with what it complained of and asked for."""
+
+    @cache
+    def look(name, **how):
+        browser.open(pages[name], **how)
+        seen = browser.evaluate(AUDIT)
+        return seen | {"complaints": browser.complaints(), "requests": browser.requests()}
+
+    return look
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("width", [WIDE, NARROW])
-def test_a_page_can_be_read(browser, pages, name, width):
+def test_a_page_can_be_read(audit, pages, name, width):
     """Silent, alone, no wider than the window; texts neither overlap nor leave their charts or boxes."""
-    browser.open(pages[name], width=width)
-    seen = browser.evaluate(AUDIT)
+    seen = audit(name, width=width)
 
-    assert browser.complaints() == [] and browser.requests() == [pages[name].as_uri()]
+    assert seen["complaints"] == [] and seen["requests"] == [pages[name].as_uri()]
     assert seen["wide"] <= seen["window"] == width
     assert seen["texts"] > 100
     assert (seen["overlaps"], seen["outside"], seen["faint"], seen["twice"]) == ([], [], [], [])
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_dark_page_has_contrast(browser, pages, name):
+def test_a_dark_page_has_contrast(audit, name):
     """Text at least 4.5 to 1, whatever else carries a meaning 3 to 1, and dark it is."""
     for dark in (False, True):
-        browser.open(pages[name], dark=dark)
-        seen = browser.evaluate(AUDIT)
+        seen = audit(name, width=WIDE, dark=True) if dark else audit(name, width=WIDE)
         assert seen["faint"] == []
         assert min(seen["inks"].values()) >= 3, seen["inks"]
         assert (sum(map(int, re.findall(r"\d+", seen["page"]))) < 3 * 64) == dark
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_number_is_the_one_in_the_file(browser, pages, documents, name):
+def test_every_number_is_the_one_in_the_file(audit, documents, name):
     """All that is marked, in tables, sentences and charts, to the last digit shown."""
-    browser.open(pages[name])
-    seen, document = browser.evaluate(AUDIT), documents[name]
+    seen, document = audit(name, width=WIDE), documents[name]
 
     assert len(seen["values"]) > 30
     wrong = [(path, text) for path, text in seen["values"] if not shows(text, at(document, path))]
@@ -106,9 +119,8 @@ def test_every_number_is_the_one_in_the_file(browser, pages, documents, name):
 
 
 @pytest.mark.parametrize("name", NAMES[:3])
-def test_charts_are_described_and_axes_have_units(browser, pages, name):
-    browser.open(pages[name])
-    charts = browser.evaluate(AUDIT)["charts"]
+def test_charts_are_described_and_axes_have_units(audit, name):
+    charts = audit(name, width=WIDE)["charts"]
 
     assert [chart["role"] for chart in charts] == ["img"] * (2 if name == "estimated" else 3)
     assert all(len(chart["label"]) == 2 and all(chart["label"]) for chart in charts)
@@ -120,14 +132,14 @@ def test_charts_are_described_and_axes_have_units(browser, pages, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_page_prints(browser, pages, tmp_path, name):
+def test_a_page_prints(audit, browser, pages, tmp_path, name):
     """On white, whatever the screen; no table is cut, since paper cannot scroll."""
-    browser.open(pages[name], width=PAPER, dark=True, media="print")
-    seen = browser.evaluate(AUDIT)
+    seen = audit(name, width=PAPER, dark=True, media="print")
 
     assert seen["page"] == "rgb(255, 255, 255)"
     assert seen["wide"] <= PAPER
     assert (seen["overlaps"], seen["outside"], seen["faint"]) == ([], [], [])
+    browser.open(pages[name], dark=True)
     browser.pdf(tmp_path / "page.pdf")
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
 
@@ -176,3 +188,14 @@ def test_a_comparison_without_its_baseline_has_no_per_cent(documents):
 
     assert "per cent are of" not in page and "data-ratio" not in page and "How much of it" not in page
     assert "data-ratio" in page_of(own)
+
+
+def test_charts_are_the_same_from_another_process(documents, monkeypatch):
+    """And from this one when there is no other: a page without charts would say nothing of what went wrong."""
+    pace = {name: documents["estimated"][name] for name in ("timeline", "roofline")}
+    here = draw(pace)
+
+    assert begin_drawing(pace).result() == here
+    monkeypatch.setattr(drawing.sys, "executable", "/bin/false")
+    assert begin_drawing(pace).result() == here
+    assert set(here) == {"timeline", "roofline"} and draw({"power": None}) == {}

@@ -44,7 +44,8 @@ def images_of(trace):
 
 
 def test_without_stalls_the_trace_is_the_cycle_model(build, pixels):
-    """Begin and end of every stage at the first image, the first answer, and the rhythm from then on."""
+    """Begin and end of every stage at the first image, where none holds up another; the first answer, and the rhythm
+    from then on."""
     images, timing = images_of(chrome_trace(watch(build, pixels))), build.schedule
 
     assert list(images) == [PIXELS, *(stage.name for stage in timing.stages), ANSWERS]

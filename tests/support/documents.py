@@ -3,10 +3,10 @@
 import json
 
 from addax.reports.claims import claims_beside, published
-from addax.reports.coefficients import STATIC, power_model
 from addax.reports.devices import device
 from addax.reports.place import Step
 from addax.reports.power import Contribution, Power
+from addax.reports.power_model import STATIC, power_model
 from addax.reports.scopes import SCOPES
 
 
@@ -24,7 +24,9 @@ def power(stages):
         ])
     ]  # fmt: skip
     found.append(Contribution(stage="", block="", category="static", coefficient=STATIC, mw=model.value(STATIC)))
-    made = Power(contributions=tuple(found), model=model, clock_mhz=50.0, interval=1280, operations=95400, images=8)
+    made = Power(
+        contributions=tuple(found), model=model, clock_mhz=50.0, interval=1280, operations=95400, images=8, cycles=15361
+    )  # fmt: skip
     return made.to_json() | {"asic45_uj": {"lanes": 0.0087, "without_figure": ["fc2"], "note": "table of somebody"}}
 
 
@@ -43,7 +45,7 @@ def placed(document):
         ("between stages", "", 1, 0.24, 1.13),
     ]
     names = ("stage", "block", "cells", "logic_ns", "routing_ns")
-    full["critical_path"] = [vars(Step(**dict(zip(names, step, strict=True)))) for step in path]
+    full["critical_path"] = [Step(**dict(zip(names, step, strict=True))).to_json() for step in path]
     full["utilisation"] = {"TRELLIS_COMB": 7812, "TRELLIS_FF": 5007, "DP16KD": 25, "MULT18X18D": 40}
     cells = {"lut": 2849, "ff": 867, "bram": 5, "dsp": 0, "carry": 201, "lutram": 130}
     full["blocks"] = {name: cells for name in ("lanes", "trees", "weights", "window", "between stages")}
