@@ -329,7 +329,7 @@ def generate(
     from .quant.archive import load_program
     from .reports.compare import MULTIPLIERS, structures_of
     from .reports.devices import device
-    from .reports.estimate import BRAM_LUTS, DSP_LUTS, capacity_of, stage_cost
+    from .reports.estimate import BRAM_LUTS, DSP_LUTS, cost_and_capacity
 
     loaded = load_program(program)
     if arch not in FAMILIES:
@@ -362,17 +362,20 @@ def generate(
             raise UserError("a plan already says the control; change it there, or leave --control out")
         if fixed_weights != plan.fixed_weights and fixed_weights:
             raise UserError("the plan is not for fixed weights; change it there, or leave --fixed-weights out")
-        capacity_of(target).check(bind(loaded, plan))
+        cost, capacity = cost_and_capacity(target)
+        if capacity is not None:
+            capacity.check(bind(loaded, plan))
     else:
+        cost, capacity = cost_and_capacity(target)
         plan = fold(
             loaded, device=target.name, clock_mhz=clock, lanes=lanes, fps=fps, fixed_weights=fixed_weights,
             fabric=target.fabric if form == "device" else "generic", memory=memory, scale=scale,
-            cost=stage_cost(target.family), capacity=capacity_of(target), structures=structures_of(multipliers, target),
+            cost=cost, capacity=capacity, structures=structures_of(multipliers, target),
         )  # fmt: skip
         plan = replace(plan, control=control)
     with steps("generating"):
         build = generate(loaded, plan, out, vectors=sample_vectors(loaded), prefix=prefix)
-    timing, cost = build.schedule, stage_cost(target.family)
+    timing = build.schedule
     choices = {
         stage.stage.name: {
             name: None if found is None else found.to_json() for name, found in alternatives(stage, cost).items()
@@ -403,7 +406,12 @@ def generate(
             table.add_row(stage.name, *(f"{cell:,}" for cell in cells))
         console.print(table)
         console.print(_choices_table(choices))
-        console.print(f"cost: LUT + {BRAM_LUTS:g} per block RAM + {DSP_LUTS:g} per DSP block")
+        if capacity is None:
+            console.print(
+                f"there are no estimates for {target.name}: costs are counts of bits; --synth tells what fits"
+            )
+        else:
+            console.print(f"cost: LUT + {BRAM_LUTS:g} per block RAM + {DSP_LUTS:g} per DSP block")
         if plan.pixels > 1:
             console.print(f"{plan.pixels} pixels per beat of the input")
 
