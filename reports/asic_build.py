@@ -149,7 +149,7 @@ def _circuit(build: Build) -> Circuit:
     """The accelerator with its clock renamed, and its memories apart."""
     ports = _ports(build)
     lines = [f"module {GATES}({', '.join(CLOCK if n == 'aclk' else n for _, _, n in ports)});"]
-    lines += [f"{way} [{width - 1}:0] {CLOCK if name == 'aclk' else name};" for way, width, name in ports]
+    lines += [f"{way} {_range(width)}{CLOCK if name == 'aclk' else name};" for way, width, name in ports]
     inner = ", ".join(f".{n}({CLOCK if n == 'aclk' else n})" for _, _, n in ports)
     wrapper = "\n".join([*lines, f"{build.prefix} inner({inner});", "endmodule", ""])
     source = build.sources[0]
@@ -158,6 +158,10 @@ def _circuit(build: Build) -> Circuit:
     return Circuit(
         files=files, read=(f"read_verilog -defer {source.name}", "read_verilog gates.v"), top=GATES, memories=True
     )
+
+
+def _range(width: int) -> str:
+    return f"[{width - 1}:0] " if width > 1 else ""
 
 
 def _memory_bits(netlist: CellNetlist) -> int:
@@ -211,7 +215,7 @@ def _accelerator(netlist: CellNetlist, build: Build) -> str:
     """A module like the build's top, around the netlist, whose ports are single bits."""
     ports = _ports(build)
     lines = [f"module {build.prefix}({', '.join(name for _, _, name in ports)});"]
-    lines += [f"    {way} [{width - 1}:0] {name};" for way, width, name in ports]
+    lines += [f"    {way} {_range(width)}{name};" for way, width, name in ports]
     bits = {name: width for _, width, name in ports}
     inner = []
     for port in netlist.module["ports"]:

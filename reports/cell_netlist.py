@@ -136,7 +136,10 @@ select -module {top}
 setattr -set submod "memories" t:$mem_v2
 submod
 select -clear
-write_verilog -noattr -selected memories.v {top}_memories
+rename -enumerate -pattern port% {top}_memories/w:*
+select {top}_memories
+write_verilog -noattr -selected memories.v
+select -clear
 blackbox {top}_memories
 """
 
@@ -163,8 +166,10 @@ synth -flatten -top {top}{" -booth" if circuit.booth else ""} -run begin:fine
 {apart}synth -top {top} -run fine:check
 dfflibmap -liberty cells.lib
 abc -liberty cells.lib -constr drive.constr -D {period_ps:.0f}
+setundef -zero -undriven
 opt_clean -purge
 splitnets -ports -format __
+opt_clean -purge
 rename -hide
 rename -enumerate -pattern n%
 read_liberty -lib -ignore_miss_func -overwrite cells.lib
