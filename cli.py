@@ -647,6 +647,61 @@ def bitstream(
 
 
 @verb
+@click.argument("builds", metavar="BUILD...", type=_PATH, nargs=-1, required=True)
+@click.option("--device", "name", default="asic-osu018", show_default=True, help="The library of standard cells.")
+@click.option("--data", "source", default="digits", show_default=True, help="digits, a folder, or a .npz file.")
+@click.option("--images", default=2, show_default=True, help="Of the test split, that the gates compute.")
+@click.option("--clock", "clock_mhz", default=200.0, show_default=True, help="MHz that the mapper aims at.")
+@click.option("--synth", is_flag=True, help="Nothing but cells and area.")
+def cells(
+    builds: tuple[Path, ...], name: str, source: str, images: int, clock_mhz: float, synth: bool, as_json: bool
+) -> None:
+    """What BUILDs cost in standard cells, memories apart: area, longest path, power on real images."""
+    from .hdl.emit import open_build
+    from .models import data
+    from .reports.asic_build import modelled_power, price_builds, rankings
+    from .reports.devices import cell_library
+
+    if not 0 < clock_mhz <= 10_000:
+        raise UserError(f"clock must be a positive number of MHz, not {clock_mhz:g}")
+    opened = [open_build(build) for build in builds]
+    count = _positive("images", images)
+    pixels = [data.load(source, "test", shape=build.program.input.shape).head(count).x for build in opened]
+    with steps("standard cells") as step:
+        costs = price_builds(
+            opened, cell_library(name), period_ps=1e6 / clock_mhz, timed=not synth, pixels=None if synth else pixels,
+            progress=step,
+        )  # fmt: skip
+    rows = [cost.to_json() for cost in costs]
+    modelled = modelled_power(opened)
+
+    def text(console: Console) -> None:
+        table = Table(title=f"in {name}, memories apart; power at 100 MHz", title_justify="left", box=box.SIMPLE_HEAD)
+        table.add_column("")
+        for row in rows:
+            table.add_column(row["build"], justify="right")
+        for label, (key, form) in _BUILD_ROWS.items():
+            values = [row[key] for row in rows]
+            if any(value is not None for value in values):
+                table.add_row(label, *(_against(value, values[0], form) for value in values))
+        console.print(table)
+        for kind, order in rankings(costs, modelled).items():
+            if len(order) > 1:
+                console.print(f"{kind}, least power first: {', '.join(order)}", soft_wrap=True)
+
+    _show(rows, as_json, text)
+
+
+_BUILD_ROWS = {
+    "lanes": ("lanes", ","), "cycles per image": ("cycles_per_image", ","), "area, um2": ("area_um2", ",.0f"),
+    "of it flip-flops": ("flip_flop_um2", ",.0f"), "cells": ("cells", ","), "flip-flops": ("ff", ","),
+    "memory bits, apart": ("memory_bits", ","), "longest path, ns": ("path_ns", ".2f"), "mW": ("power_mw", ".2f"),
+    "mW without glitches": ("power_settled_mw", ".2f"), "leakage, mW": ("leakage_mw", ".4f"),
+    "uJ per image": ("energy_per_image_uj", ".3f"), "images, bit-exact": ("images", ","),
+}  # fmt: skip
+
+
+@verb
 @click.option("--device", "name", required=True, help="ecp5-85k, xc7z020, xczu7ev, ice40-up5k, asic-osu018, ..")
 @click.option("--lanes", type=int, help="Split into Pin x Pout as square as possible.  [default: 256]")
 @click.option("--pin", type=int, help="Terms per row.")

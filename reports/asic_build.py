@@ -17,18 +17,19 @@ from numpy.typing import NDArray
 
 from ..common.cache import cached, digest
 from ..common.errors import UserError
+from ..common.files import read_json
 from ..hdl.emit import Build, expected_beats, hex_lines, pack_pixels
 from ..quant import golden
 from ..quant.program import Convolution
 from .asic import CLOCK_MHZ
 from .cell_library import CellLibrary
 from .cell_netlist import CLOCK, CellNetlist, Circuit, map_to_cells
-from .gates import PACKAGE, Activity, load_activity, run_gates, save_activity, started
+from .gates import PACKAGE, UNITS_PER_NS, Activity, load_activity, run_gates, save_activity, started
 from .opensta import CellPower, longest_path, power_of
 from .toggles import read_vcd
 from .tools import find_tool, run_tool
 
-__all__ = ["BuildCost", "price_builds", "rankings"]
+__all__ = ["BuildCost", "modelled_power", "price_builds", "rankings"]
 
 GATES = "gates"
 """The accelerator with a clock called like every circuit's."""
@@ -115,10 +116,8 @@ def price_builds(
             cost = replace(cost, path_ns=longest_path(netlist))
         if pixels is not None:
             progress(f"{name}: simulation and power")
-            quiet, busy = (
-                power_of(netlist, build_activity(netlist, build, pixels[k], delays=delays), clock_mhz=CLOCK_MHZ)
-                for delays in (False, True)
-            )
+            activity = build_activity(netlist, build, pixels[k])
+            quiet, busy = (power_of(netlist, a, clock_mhz=CLOCK_MHZ) for a in (activity.quiet(), activity))
             cost = replace(cost, settled=quiet, glitching=busy, images=len(pixels[k]))
         costs.append(cost)
     return costs
@@ -131,6 +130,16 @@ def rankings(costs: Sequence[BuildCost], modelled: Mapping[str, float]) -> dict[
         "opensta": sorted(measured, key=lambda name: measured[name]),
         "modelled": sorted((name for name in measured if name in modelled), key=lambda name: modelled[name]),
     }
+
+
+def modelled_power(builds: Sequence[Build]) -> dict[str, float]:
+    """Dynamic power in mW by name of the BUILD, where ``addax report --power`` left its report beside it."""
+    found = {}
+    for build in builds:
+        path = build.path / "report" / "report.json"
+        if path.is_file() and (power := read_json(path, "report").get("power_mw")):
+            found[build.path.name] = float(power["dynamic"])
+    return found
 
 
 _PORT = re.compile(r"^\s*(input|output)\s+(?:\[(\d+):0\]\s+)?(\w+)\s*;", re.MULTILINE)
@@ -170,7 +179,7 @@ def _memory_bits(netlist: CellNetlist) -> int:
     return sum((int(high) + 1) * (int(last) + 1) for high, last in found)
 
 
-def build_activity(netlist: CellNetlist, build: Build, pixels: NDArray[np.uint8], *, delays: bool) -> Activity:
+def build_activity(netlist: CellNetlist, build: Build, pixels: NDArray[np.uint8]) -> Activity:
     """Activity of the gates while images flow through without a pause, from the first pixel to the last score.
 
     Raises
@@ -197,16 +206,16 @@ def build_activity(netlist: CellNetlist, build: Build, pixels: NDArray[np.uint8]
                 (work / file).write_text(text)
             sources = [work / file for file in files if file.endswith(".v")]
             sources += [netlist.verilog, *([netlist.memories] if netlist.memories else [])]
-            said = run_gates(work, "bench", sources, netlist, delays=delays)
+            said = run_gates(work, "bench", sources, netlist)
             watched = re.search(r"PASS (\d+) cycles", said)
             if watched is None:
                 last = said.strip().splitlines()[-1:] or ["nothing"]
                 raise UserError(f"the gates of {build.path} do not give the golden model's scores: {last[0]}")
-            save_activity(folder, read_vcd(work / "gates.vcd"), int(watched[1]))
+            save_activity(folder, read_vcd(work / "gates.vcd", 2 * _HALF_NS * UNITS_PER_NS), int(watched[1]))
 
     version = run_tool([find_tool("iverilog", package=PACKAGE), "-V"], Path.cwd(), "iverilog").splitlines()[0]
     models = netlist.library.file(netlist.library.models).read_bytes()
-    parts = [netlist.verilog.read_bytes(), models, *files.values(), str(delays)]
+    parts: list[str | bytes] = [netlist.verilog.read_bytes(), models, *files.values()]
     folder, _ = cached("gates", digest(version, *parts), make)
     return load_activity(folder)
 

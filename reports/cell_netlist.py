@@ -122,8 +122,10 @@ class CellNetlist:
             return text
         given = set(self.sources()) - set(self.ports("input"))
         text = re.sub(rf"^  {self.top}_memories .*?\);\n", "", text, flags=re.DOTALL | re.MULTILINE)
-        text = re.sub(r"^  wire (\w+);\n", lambda m: f"  input {m[1]};\n" if m[1] in given else m[0], text, flags=re.M)
-        return text.replace(f"module {self.top}(", f"module {self.top}({''.join(f'{net}, ' for net in sorted(given))}", 1)
+        wire = re.compile(r"^  wire (\w+);\n", re.MULTILINE)
+        text = wire.sub(lambda m: f"  input {m[1]};\n" if m[1] in given else m[0], text)
+        head = f"module {self.top}("
+        return text.replace(head, head + "".join(f"{net}, " for net in sorted(given)), 1)
 
     def nets(self) -> dict[int, str]:
         """A name of every net by yosys' number of its bit; that of the port where it is one."""

@@ -2,21 +2,22 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..common.cache import cached, digest
-from ..common.errors import UserError
 from .cell_netlist import CLOCK, CellNetlist
 from .toggles import Toggles, read_vcd
 from .tools import find_tool, run_tool
 
-__all__ = ["Activity", "Stimulus", "load_activity", "run_gates", "save_activity", "simulate_gates"]
+__all__ = ["UNITS_PER_NS", "Activity", "Stimulus", "load_activity", "run_gates", "save_activity", "simulate_gates"]
 
 PACKAGE = "iverilog"
+UNITS_PER_NS = 100
+"""The library's models, and with them the waveform, count in steps of 10 ps."""
 PERIOD_NS = 40
 """Longer than any path of the slowest cells: what is counted is toggles per cycle, whatever the clock."""
 
@@ -29,14 +30,21 @@ class Activity:
 
     Attributes
     ----------
-    toggles : per clock cycle, by net
+    toggles : per clock cycle, by net, glitches included: gates have the typical delays of the library's models,
+        whatever they drive
+    settled : the same without glitches, as if every net settled at once
     duty : share of the time at 1, by net
     cycles : that were watched
     """
 
     toggles: dict[str, float]
+    settled: dict[str, float]
     duty: dict[str, float]
     cycles: int
+
+    def quiet(self) -> "Activity":
+        """Without glitches."""
+        return replace(self, toggles=self.settled)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,16 +69,12 @@ class Stimulus:
             raise ValueError(f"begin must be in 1..{len(self.rows) - 1}, not {self.begin}")
 
 
-def simulate_gates(
-    netlist: CellNetlist, stimulus: Stimulus, outputs: Sequence[str], *, delays: bool
-) -> tuple[Activity, Bits]:
+def simulate_gates(netlist: CellNetlist, stimulus: Stimulus, outputs: Sequence[str]) -> tuple[Activity, Bits]:
     """Drive a netlist and watch all its nets.
 
     Parameters
     ----------
     outputs : ports whose values are wanted
-    delays : with the delays of the library's Verilog models (typical, whatever the load), so with glitches; else every
-        net settles at once
 
     Returns
     -------
@@ -89,20 +93,22 @@ def simulate_gates(
             work = Path(name)
             (work / "stimulus.mem").write_text(rows)
             (work / "bench.v").write_text(bench)
-            run_gates(work, "bench", [work / "bench.v", netlist.verilog], netlist, delays=delays)
-            save_activity(folder, read_vcd(work / "gates.vcd"), len(stimulus.rows) - stimulus.begin)
+            run_gates(work, "bench", [work / "bench.v", netlist.verilog], netlist)
+            save_activity(
+                folder, read_vcd(work / "gates.vcd", PERIOD_NS * UNITS_PER_NS), len(stimulus.rows) - stimulus.begin
+            )
             (folder / "outputs.txt").write_text((work / "outputs.txt").read_text())
 
     version = run_tool([find_tool("iverilog", package=PACKAGE), "-V"], Path.cwd(), "iverilog").splitlines()[0]
     models = netlist.library.file(netlist.library.models).read_bytes()
-    key = digest(version, models, netlist.verilog.read_bytes(), bench, rows, str(delays))
+    key = digest(version, models, netlist.verilog.read_bytes(), bench, rows)
     folder, _ = cached("gates", key, make)
     lines = (folder / "outputs.txt").read_text().split()
     values = np.array([["01".find(c) % 3 for c in reversed(line)] for line in lines], np.uint8)
     return load_activity(folder), values.reshape(len(lines), len(outputs))
 
 
-def run_gates(folder: Path, top: str, sources: Sequence[Path], netlist: CellNetlist, *, delays: bool) -> str:
+def run_gates(folder: Path, top: str, sources: Sequence[Path], netlist: CellNetlist) -> str:
     """Compile and run ``sources`` with the library's models in ``folder``; what the simulation printed.
 
     Raises
@@ -112,7 +118,7 @@ def run_gates(folder: Path, top: str, sources: Sequence[Path], netlist: CellNetl
     """
     compiler, runner = find_tool("iverilog", package=PACKAGE), find_tool("vvp", package=PACKAGE)
     models = netlist.library.file(netlist.library.models)
-    options = ["-g2005", "-Ttyp", "-gspecify" if delays else "-gno-specify", "-s", top, "-o", "gates.vvp"]
+    options = ["-g2005", "-Ttyp", "-gspecify", "-s", top, "-o", "gates.vvp"]
     run_tool([compiler, *options, *map(str, sources), str(models)], folder, "iverilog")
     return run_tool([runner, "-n", "gates.vvp"], folder, "vvp")
 
@@ -136,9 +142,8 @@ def started(netlist: CellNetlist, path: str) -> tuple[str, str]:
     written, would stay unknown.
     """
     nets = _registers(netlist)
-    return tuple(  # type: ignore[return-value]
-        "\n".join(f"        {verb} {path}.{net}{value};" for net in nets) for verb, value in (("force", " = 0"), ("release", ""))
-    )
+    hold = "\n".join(f"        force {path}.{net} = 0;" for net in nets)
+    return hold, "\n".join(f"        release {path}.{net};" for net in nets)
 
 
 def _bench(netlist: CellNetlist, stimulus: Stimulus, outputs: Sequence[str]) -> str:
@@ -183,13 +188,18 @@ endmodule
 
 def save_activity(folder: Path, seen: Toggles, cycles: int) -> None:
     """Keep what a waveform of so many cycles says."""
-    np.savez(folder / "toggles.npz", names=np.array(seen.names), counts=seen.counts, high=seen.high, cycles=cycles)
+    np.savez(
+        folder / "toggles.npz", names=np.array(seen.names), counts=seen.counts, settled=seen.settled,
+        high=seen.high, cycles=cycles,
+    )  # fmt: skip
 
 
 def load_activity(folder: Path) -> Activity:
     """The activity that was kept in ``folder``."""
     with np.load(folder / "toggles.npz", allow_pickle=False) as kept:
         names, cycles = kept["names"].tolist(), int(kept["cycles"])
-        toggles = dict(zip(names, (kept["counts"] / cycles).tolist(), strict=True))
-        return Activity(toggles=toggles, duty=dict(zip(names, kept["high"].tolist(), strict=True)), cycles=cycles)
-
+        toggles, settled, duty = (
+            dict(zip(names, (kept[key] / over).tolist(), strict=True))
+            for key, over in (("counts", cycles), ("settled", cycles), ("high", 1))
+        )
+        return Activity(toggles=toggles, settled=settled, duty=duty, cycles=cycles)

@@ -173,8 +173,8 @@ def _square(lanes: int) -> tuple[int, int]:
 
 
 def requests(
-    target: Device | CellLibrary, *, lanes: int | None = None, pin: int | None = None, pout: int | None = None, bits: int = 8,
-    signed_features: bool = False, kernels: Sequence[str] = KERNELS, structures: Sequence[str] = (),
+    target: Device | CellLibrary, *, lanes: int | None = None, pin: int | None = None, pout: int | None = None,
+    bits: int = 8, signed_features: bool = False, kernels: Sequence[str] = KERNELS, structures: Sequence[str] = (),
     all_structures: bool = False, registers: str = "equal", terms: int = TERMS,
 ) -> list[Request]:  # fmt: skip
     """The arrays to be priced: one per kernel, its default structure without DSP blocks, or all there are.

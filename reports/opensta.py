@@ -9,7 +9,6 @@ then used what it was given is checked with every result: see `_check`.
 
 import re
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,9 +126,7 @@ def power_of(netlist: CellNetlist, activity: Activity, *, clock_mhz: float) -> C
     holders = [float(v) for v in _sum_of((folder / "holders.txt").read_text())]
     expected = _switching(netlist, activity, inputs, clock_mhz)
     _check(rows["Total"][1], expected)
-    internal, switching, leakage = (
-        1e3 * (total - own) for total, own in zip(rows["Total"], holders, strict=True)
-    )
+    internal, switching, leakage = (1e3 * (total - own) for total, own in zip(rows["Total"], holders, strict=True))
     sequential = 1e3 * (sum(rows["Sequential"][:2]) - sum(holders[:2]))
     return CellPower(
         internal=internal, switching=switching, leakage=leakage, clock=_clock(netlist, clock_mhz), sequential=sequential

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,18 +30,24 @@ class Toggles:
     ----------
     names : of the nets, in the order of the arrays
     counts : changes after the first dump; those to x or z aside
+    settled : cycles of the clock at whose end a net is not what it was at their beginning: changes without glitches
     high : share of the time at 1
     unknown : nets that were x or z at any time, so that their shares are rough
     """
 
     names: tuple[str, ...]
     counts: Ints
+    settled: Ints
     high: NDArray[np.float64]
     unknown: int
 
 
-def read_vcd(path: Path) -> Toggles:
+def read_vcd(path: Path, period: int) -> Toggles:
     """Read a VCD file of one scope that one ``$dumpvars`` began.
+
+    Parameters
+    ----------
+    period : of the clock in the file's unit of time; a cycle begins with the first dump
 
     Raises
     ------
@@ -49,7 +56,7 @@ def read_vcd(path: Path) -> Toggles:
     """
     try:
         with path.open("rb") as stream:
-            return _Reader(stream, path).result()
+            return _Reader(stream, path, period).result()
     except OSError as error:
         raise UserError(f"cannot read waveform {path}: {error.strerror}") from error
 
@@ -57,7 +64,7 @@ def read_vcd(path: Path) -> Toggles:
 class _Reader:
     """Sums over the changes of one file."""
 
-    def __init__(self, stream: BinaryIO, path: Path):
+    def __init__(self, stream: BinaryIO, path: Path, period: int):
         names, codes = _header(stream)
         if not names:
             raise UserError(f"waveform {path} holds no single-bit net")
@@ -68,11 +75,15 @@ class _Reader:
         self.rises = np.zeros(len(self.codes), np.float64)
         self.moments = np.zeros(len(self.codes), np.float64)
         self.strange = np.zeros(len(self.codes), bool)
+        self.period, self.cycle = period, -1
+        self.odd = np.zeros(len(self.codes), bool)
+        self.settled = np.zeros(len(self.codes), np.int64)
         self.begin = self.now = self._first_dump(stream)
         for lines in _chunks(stream):
             self._add(*lines)
         if self.now <= self.begin:
             raise UserError(f"waveform {path} ends where it begins")
+        self._end_cycle()
 
     def result(self) -> Toggles:
         """Counts and shares, net by net."""
@@ -80,8 +91,9 @@ class _Reader:
         # A net that is at 1 from t on stays there for span - t, until a fall at u takes span - u away.
         high = np.clip((self.rises * span - self.moments) / span, 0.0, 1.0)
         return Toggles(
-            names=self.names, counts=self.counts[self.place], high=high[self.place], unknown=int(self.strange.sum())
-        )
+            names=self.names, counts=self.counts[self.place], settled=self.settled[self.place],
+            high=high[self.place], unknown=int(self.strange.sum()),
+        )  # fmt: skip
 
     def _first_dump(self, stream: BinaryIO) -> int:
         """The values at the beginning, and when that is."""
@@ -110,6 +122,18 @@ class _Reader:
         self.counts += np.bincount(at, minlength=size)
         self.rises += np.bincount(at, weights=sign, minlength=size)
         self.moments += np.bincount(at, weights=sign * times, minlength=size)
+        cycles = times // self.period
+        borders = np.flatnonzero(np.diff(cycles, prepend=self.cycle))
+        for begin, end in pairwise([0, *borders, len(at)]):
+            if begin in borders:
+                self._end_cycle()
+            self.odd ^= (np.bincount(at[begin:end], minlength=size) & 1).astype(bool)
+        self.cycle = int(cycles[-1]) if len(cycles) else self.cycle
+
+    def _end_cycle(self) -> None:
+        """A net that changed an odd number of times has another value than before."""
+        self.settled += self.odd
+        self.odd[:] = False
 
 
 def _header(stream: BinaryIO) -> tuple[list[str], list[int]]:
