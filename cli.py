@@ -18,6 +18,7 @@ from rich.table import Table
 from . import __version__
 from .common.console import bar, stderr, steps
 from .common.errors import UserError
+from .common.files import write_json
 
 __all__ = ["main"]
 
@@ -422,10 +423,14 @@ def generate(
 @click.option("--waves", type=_PATH, help="Waveform file, .vcd or .fst, of the first part.")
 @click.option("--weights", type=_PATH, help="Load another .addax of the same shapes into the same RTL.")
 @click.option("--trace-stages", is_flag=True, help="Compare the output of every stage: where is the first difference?")
+@click.option(
+    "--perfetto", type=_PATH, help="When every stage works on the first images, as a trace for ui.perfetto.dev."
+)
 @click.option("--jobs", type=int, help="Simulators side by side.  [default: the processors]")
 def simulate(
     build: Path, source: str, split: str, images: int | None, stall: float, stall_pattern: str, seed: int,
-    waves: Path | None, weights: Path | None, trace_stages: bool, jobs: int | None, as_json: bool,
+    waves: Path | None, weights: Path | None, trace_stages: bool, perfetto: Path | None, jobs: int | None,
+    as_json: bool,
 ) -> int:  # fmt: skip
     """Run images through the RTL and compare every score, or element of a raw result, with the golden model."""
     from .common.executor import pool, processors
@@ -433,6 +438,9 @@ def simulate(
     from .models import data
     from .quant.archive import load_program
     from .sim.cosim import simulate, simulator_name
+    from .sim.perfetto import TRACED, chrome_trace
+    from .sim.stall import Stall
+    from .sim.stopwatch import watch
 
     opened = open_build(build)
     program = load_program(weights) if weights else opened.program
@@ -444,6 +452,12 @@ def simulate(
             opened, chosen.x, program=program, stall=share, stall_pattern=stall_pattern, seed=seed, waves=waves,
             trace_stages=trace_stages, executor=executor, workers=workers, progress=advance,
         )  # fmt: skip
+    if perfetto is not None:
+        # The same stalls and seed give the run's own cycles again.
+        seen = watch(
+            opened, chosen.x[:TRACED], program=program, stall=Stall(share=share, pattern=stall_pattern), seed=seed
+        )
+        write_json(perfetto, chrome_trace(seen))
     timing = opened.schedule
     value: dict[str, Any] = {
         "images": outcome.images,
@@ -518,10 +532,12 @@ def _stage_table(stages: Sequence[Any]) -> Table:
 @click.option("--seeds", default=1, show_default=True, help="Of place and route; the median is reported.")
 @click.option("--power", is_flag=True, help="Model power from simulated activity (synthesises too).")
 @click.option("--data", "source", default="digits", show_default=True, help="Images for --power.")
+@click.option("--saif", type=_PATH, help="Activity file of a simulation of your own, for --power instead of --data.")
 @click.option("-o", "--out", type=_PATH, help="Folder of the report.  [default: BUILD/report]")
 def report(
-    build: Path, synth: bool, placed: bool, seeds: int, power: bool, source: str, out: Path | None, as_json: bool
-) -> None:
+    build: Path, synth: bool, placed: bool, seeds: int, power: bool, source: str, saif: Path | None, out: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Resources, timing and power of a BUILD, as JSON and HTML."""
     from .hdl.emit import open_build
     from .models import data
@@ -530,26 +546,38 @@ def report(
 
     if seeds < 1:
         raise UserError(f"seeds must be a positive integer, not {seeds}")
+    if saif is not None and not power:
+        raise UserError("--saif goes with --power")
     opened = open_build(build)
-    pixels = data.load(source, "test", shape=opened.program.input.shape).head(POWER_IMAGES).x if power else None
+    simulated = power and saif is None
+    pixels = data.load(source, "test", shape=opened.program.input.shape).head(POWER_IMAGES).x if simulated else None
     with steps("report") as step:
         made = make_report(
-            opened, out or build / "report", synth=synth, placed=placed, seeds=seeds, power_images=pixels, step=step,
-            command=shlex.join(["addax", *sys.argv[1:]]),
+            opened, out or build / "report", synth=synth, placed=placed, seeds=seeds, power_images=pixels, saif=saif,
+            step=step, command=shlex.join(["addax", *sys.argv[1:]]),
         )  # fmt: skip
     k = made.keys
+    band = made.power_band_mw
     rows = {
         "device": k["device"],
         "resources": k["source"] if k["lut"] is not None else "not counted: add --synth",
         **({"estimate": k["estimate_note"]} if k["estimate_note"] else {}),
         **{name: f"{k[name]:,}" for name in ("lut", "lut_paired", "ff", "bram", "dsp", "carry") if k[name] is not None},
-        **({"Fmax": f"{k['fmax_mhz']:.1f} MHz"} if k["fmax_mhz"] else {}),
+        **(_timing_rows(made.placement) if made.placement else {}),
         "cycles per image": f"{k['cycles_per_image']:,}",
-        **({"power, modelled": f"{k['power_mw']['total']:.0f} mW, {k['energy_per_image_uj']:.2f} uJ per image"}
-           if power else {}),
+        **({"power, modelled": f"{k['power_mw']['total']:.0f} mW ({band[0]:.0f} to {band[1]:.0f}), "
+            f"{k['energy_per_image_uj']:.2f} uJ per image"} if band else {}),
         "report": k["report"],
     }  # fmt: skip
     _show(k, as_json, _rows(str(build), rows))
+
+
+def _timing_rows(placement: Any) -> dict[str, str]:
+    """The clock that was reached, how far seeds differ, and where the slowest path runs."""
+    reached = placement.seeds_mhz
+    spread = f" ({min(reached):.1f} to {max(reached):.1f}, {len(reached)} seeds)" if len(reached) > 1 else ""
+    path = ", ".join(f"{piece.name} {piece.delay_ns:.1f} ns" for piece in placement.critical_path)
+    return {"Fmax": f"{placement.fmax_mhz:.1f} MHz{spread}", **({"slowest path": path} if path else {})}
 
 
 @verb
@@ -562,54 +590,41 @@ def report(
 @click.option("--fps", type=float, help="The cheapest folds of the first kernel with so many images per second.")
 @click.option("--clock", "clock_mhz", default=50.0, show_default=True, help="MHz.")
 @click.option("--multipliers", default="lut", show_default=True, help="lut, or dsp: wherever synthesis likes.")
-@click.option("--images", default=20, show_default=True, help="Of the test split, that are simulated.")
-@click.option("--place", "placed", is_flag=True, help="Place and route as well (ECP5): Fmax.")
+@click.option("--program", "programs", multiple=True, metavar="KERNEL=NET.addax", help="Instead of quantising NET.")
+@click.option("--split", default="test", show_default=True)
+@click.option("--images", default=20, show_default=True, help="Of the split, that are simulated.")
+@click.option("--place", "placed", is_flag=True, help="Place and route as well: Fmax.")
+@click.option("--seeds", default=1, show_default=True, help="Of place and route; the median is reported.")
 @click.option("--power", is_flag=True, help="Model power from simulated activity.")
 @click.option("-o", "--out", type=_PATH, default=Path("out/compare"), show_default=True, help="Folder of the builds.")
-def compare(network: str, kernels: str, name: str, out: Path, as_json: bool, **terms: Any) -> None:
+def compare(
+    network: str, kernels: str, name: str, programs: tuple[str, ...], out: Path, as_json: bool, **terms: Any
+) -> None:  # fmt: skip
     """One network with each kernel, as whole accelerators like for like."""
-    from .reports.compare import BASELINE, Contest, compare
+    from .reports.compare import Contest, compare
     from .reports.devices import device
+    from .reports.tables import comparison_tables
 
+    if wrong := [entry for entry in programs if not all(entry.partition("="))]:
+        raise UserError(f"--program wants KERNEL=NET.addax, for example mult=net.addax, not {wrong[0]!r}")
+    files = {kernel: Path(file) for kernel, _, file in (entry.partition("=") for entry in programs)}
     try:
-        contest = Contest(network=network, device=device(name), **terms)
+        contest = Contest(network=network, device=device(name), programs=files, **terms)
     except ValueError as error:
         raise UserError(str(error)) from error
     with steps("compare") as step:
-        rows = compare(contest, [kernel.strip() for kernel in kernels.split(",")], out, step=step)
+        found = compare(
+            contest, [kernel.strip() for kernel in kernels.split(",")], out, step=step,
+            command=shlex.join(["addax", *sys.argv[1:]]),
+        )  # fmt: skip
+    rows = found.rows
 
     def text(console: Console) -> None:
-        base = next((row for row in rows if row["kernel"] == BASELINE), None)
-        table = Table(title=f"{network} on {name}, {rows[0]['cycles_per_image']:,} cycles per image")
-        for column in ("", *(row["kernel"] for row in rows)):
-            table.add_column(column, justify="left" if column == "" else "right")
-        for label, (key, form) in _COMPARED.items():
-            values = [row[key] for row in rows]
-            if any(value is not None for value in values):
-                own = base[key] if base is not None and key in _AGAINST_BASE else None
-                table.add_row(label, *(_against(value, own, form) for value in values))
-        console.print(table)
-        if base is not None:
-            console.print(f"in brackets: against {BASELINE}")
+        for table in comparison_tables(found, network=network, device=name):
+            console.print(table)
+        console.print(f"{found.html}", soft_wrap=True)
 
     _show(rows, as_json, text)
-
-
-def _against(value: float | None, base: float | None, form: str) -> str:
-    """A value, and by how much it differs from ``base``."""
-    if value is None:
-        return ""
-    shown = format(value, form)
-    return shown if not base or value == base else f"{shown} ({100 * (value / base - 1):+.0f} %)"
-
-
-_COMPARED = {
-    "accuracy": ("accuracy", ".2%"), "images/s": ("images_per_second", ",.0f"), "lanes": ("lanes", ","),
-    "LUT": ("lut", ","), "LUT, paired": ("lut_paired", ","), "FF": ("ff", ","), "carry": ("carry", ","),
-    "block RAM": ("bram", ",g"), "DSP": ("dsp", ","), "Fmax, MHz": ("fmax_mhz", ".1f"),
-    "uJ per image": ("energy_per_image_uj", ".2f"),
-}  # fmt: skip
-_AGAINST_BASE = ("lut", "lut_paired", "ff", "carry", "fmax_mhz", "energy_per_image_uj")
 
 
 @verb

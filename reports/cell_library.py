@@ -41,6 +41,7 @@ class CellLibrary:
     flip_flops : cells that are flip-flops
     clock_slew_ns : of the ideal clock
     load_ff : of an output while a circuit is mapped, fF
+    source : of its figures
     """
 
     name: str
@@ -55,6 +56,7 @@ class CellLibrary:
     flip_flops: tuple[str, ...]
     clock_slew_ns: float
     load_ff: float
+    source: str
 
     fabric = "generic"
     """Form in which lanes are built for it: no cell of it adds with a chain of its own."""

@@ -10,25 +10,7 @@ from ..common.errors import UserError
 from .cell_library import CellLibrary
 from .resources import UNITS, Units
 
-__all__ = ["Device", "PowerModel", "cell_library", "device", "device_names", "is_cell_library"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PowerModel:
-    """Coefficients of the power model.
-
-    Attributes
-    ----------
-    voltage : of the core, V
-    net_pf : capacitance that a toggle of a net charges or discharges, pF
-    clock_pf_per_ff : capacitance of the clock network per flip-flop, pF
-    static_mw : power without a clock, mW
-    """
-
-    voltage: float
-    net_pf: float
-    clock_pf_per_ff: float
-    static_mw: float
+__all__ = ["Device", "cell_library", "device", "device_names", "is_cell_library"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +21,13 @@ class Device:
     ----------
     family : how its cells are counted
     fabric : of `hdl.fabric`, the form in which lanes are built for it
-    lut, ff, bram, dsp : its lookup tables, flip-flops, block RAMs and multiplier blocks
+    lut, ff, bram, dsp, carry : its lookup tables, flip-flops, block RAMs, multiplier blocks and carry cells
+    source : of these figures
     synth : the command of yosys
     no_dsp, with_dsp : its options that keep multiplications out of DSP blocks, and that put them there
     array_options : its options when an array is priced by itself; registers are to stay registers
     nextpnr, place : the program that places and routes, and its options; None where there is none
     serial_ports : place and route needs pins for all ports, so arrays are fed serially there
-    power : coefficients of the power model; None where there are none yet
     """
 
     name: str
@@ -55,6 +37,8 @@ class Device:
     ff: int
     bram: int
     dsp: int
+    carry: int
+    source: str
     synth: str
     no_dsp: str = ""
     with_dsp: str = ""
@@ -62,12 +46,16 @@ class Device:
     nextpnr: str | None = None
     place: str = ""
     serial_ports: bool = False
-    power: PowerModel | None = None
 
     @property
     def units(self) -> Units:
         """What its cells are called."""
         return UNITS[self.family]
+
+    @property
+    def names_cells(self) -> bool:
+        """Whether its synthesis ends with naming what it made after what that drives."""
+        return not self.synth.startswith("synth_xilinx")
 
     @property
     def pairs_luts(self) -> bool:
@@ -82,11 +70,7 @@ def _entries() -> dict[str, dict[str, Any]]:
 
 @cache
 def _catalogue() -> dict[str, Device]:
-    return {
-        name: Device(name=name, **{**values, "power": PowerModel(**values["power"]) if "power" in values else None})
-        for name, values in _entries().items()
-        if not is_cell_library(name)
-    }
+    return {name: Device(name=name, **values) for name, values in _entries().items() if not is_cell_library(name)}
 
 
 def is_cell_library(name: str) -> bool:

@@ -23,8 +23,8 @@ from ..quant.formats import Format, signed, unsigned
 from .cell_library import CellLibrary
 from .devices import Device
 from .pairing import VERSION, paired_luts
+from .place import place_netlist, placer
 from .resources import Resources
-from .synth import place_netlist, placer
 from .tools import run_tool, yosys_command, yosys_version
 
 __all__ = ["KERNELS", "PUBLISHED", "Cost", "Request", "comparison", "jobs", "price", "requests", "savings"]
@@ -327,7 +327,7 @@ def jobs(wanted: Sequence[Request], *, synth: bool, place: bool, seeds: int) -> 
 def _place(request: Request, folder: Path, target: Device, *, clock_mhz: float, seed: int) -> float:
     if target.serial_ports:
         folder = _synthesise(request, target, serial=True)
-    return place_netlist(folder / "netlist.json", target, top=TOP, clock_mhz=clock_mhz, seed=seed)
+    return place_netlist(folder / "netlist.json", target, top=TOP, clock_mhz=clock_mhz, seed=seed).fmax_mhz
 
 
 def _synthesise(request: Request, target: Device, *, serial: bool = False) -> Path:
