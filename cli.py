@@ -670,7 +670,62 @@ def bitstream(
 
 
 @verb
-@click.option("--device", "name", required=True, help="ecp5-85k, xc7z020, xczu7ev, ice40-up5k, ..")
+@click.argument("builds", metavar="BUILD...", type=_PATH, nargs=-1, required=True)
+@click.option("--device", "name", default="asic-osu018", show_default=True, help="The library of standard cells.")
+@click.option("--data", "source", default="digits", show_default=True, help="digits, a folder, or a .npz file.")
+@click.option("--images", default=2, show_default=True, help="Of the test split, that the gates compute.")
+@click.option("--clock", "clock_mhz", default=200.0, show_default=True, help="MHz that the mapper aims at.")
+@click.option("--synth", is_flag=True, help="Nothing but cells and area.")
+def cells(
+    builds: tuple[Path, ...], name: str, source: str, images: int, clock_mhz: float, synth: bool, as_json: bool
+) -> None:
+    """What BUILDs cost in standard cells, memories apart: area, longest path, power on real images."""
+    from .hdl.emit import open_build
+    from .models import data
+    from .reports.asic_build import modelled_power, price_builds, rankings
+    from .reports.devices import cell_library
+
+    if not 0 < clock_mhz <= 10_000:
+        raise UserError(f"clock must be a positive number of MHz, not {clock_mhz:g}")
+    opened = [open_build(build) for build in builds]
+    count = _positive("images", images)
+    pixels = [data.load(source, "test", shape=build.program.input.shape).head(count).x for build in opened]
+    with steps("standard cells") as step:
+        costs = price_builds(
+            opened, cell_library(name), period_ps=1e6 / clock_mhz, timed=not synth, pixels=None if synth else pixels,
+            progress=step,
+        )  # fmt: skip
+    rows = [cost.to_json() for cost in costs]
+    modelled = modelled_power(opened)
+
+    def text(console: Console) -> None:
+        table = Table(title=f"in {name}, memories apart; power at 100 MHz", title_justify="left", box=box.SIMPLE_HEAD)
+        table.add_column("")
+        for row in rows:
+            table.add_column(row["build"], justify="right")
+        for label, (key, form) in _BUILD_ROWS.items():
+            values = [row[key] for row in rows]
+            if any(value is not None for value in values):
+                table.add_row(label, *(_against(value, values[0], form) for value in values))
+        console.print(table)
+        for kind, order in rankings(costs, modelled).items():
+            if len(order) > 1:
+                console.print(f"{kind}, least power first: {', '.join(order)}", soft_wrap=True)
+
+    _show(rows, as_json, text)
+
+
+_BUILD_ROWS = {
+    "lanes": ("lanes", ","), "cycles per image": ("cycles_per_image", ","), "area, um2": ("area_um2", ",.0f"),
+    "of it flip-flops": ("flip_flop_um2", ",.0f"), "cells": ("cells", ","), "flip-flops": ("ff", ","),
+    "memory bits, apart": ("memory_bits", ","), "longest path, ns": ("path_ns", ".2f"), "mW": ("power_mw", ".2f"),
+    "mW without glitches": ("power_settled_mw", ".2f"), "leakage, mW": ("leakage_mw", ".4f"),
+    "uJ per image": ("energy_per_image_uj", ".3f"), "images, bit-exact": ("images", ","),
+}  # fmt: skip
+
+
+@verb
+@click.option("--device", "name", required=True, help="ecp5-85k, xc7z020, xczu7ev, ice40-up5k, asic-osu018, ..")
 @click.option("--lanes", type=int, help="Split into Pin x Pout as square as possible.  [default: 256]")
 @click.option("--pin", type=int, help="Terms per row.")
 @click.option("--pout", type=int, help="Rows.")
@@ -686,18 +741,29 @@ def bitstream(
     help="Ranks between operands and accumulators: equal (the adder's best), best, or a number.",
 )
 @click.option("--terms", default=4096, show_default=True, help="Longest sum the accumulators hold.")
-@click.option("--synth", is_flag=True, help="Count cells with yosys.")
+@click.option("--synth", is_flag=True, help="Count cells with yosys; of asic-osu018, nothing but cells and area.")
 @click.option("--place", "placed", is_flag=True, help="Place and route as well (ECP5, iCE40): Fmax.")
 @click.option("--seeds", default=3, show_default=True, help="Of place and route; the median is reported.")
 @click.option("--clock", "clock_mhz", default=200.0, show_default=True, help="MHz that place and route aims at.")
+@click.option(
+    "--operands", default="lenet5", show_default=True, help="Of the power of asic-osu018: lenet5, on digits, or random."
+)
 def kernels(
     name: str, kernels: tuple[str, ...], structures: tuple[str, ...], signed: bool, synth: bool, placed: bool,
-    seeds: int, clock_mhz: float, as_json: bool, **what: Any,
+    seeds: int, clock_mhz: float, operands: str, as_json: bool, **what: Any,
 ) -> None:  # fmt: skip
     """What arrays of lanes cost: every kernel, side by side."""
-    from .reports.devices import device
+    from .reports.devices import device, is_cell_library
     from .reports.kernels import KERNELS, comparison, jobs, price, requests
 
+    if is_cell_library(name):
+        if placed:
+            raise UserError(f"there is no place and route for {name}; leave out --place")
+        _cell_kernels(
+            name, as_json, kernels=kernels or KERNELS, structures=structures, signed_features=signed, synth=synth,
+            clock_mhz=clock_mhz, operands=operands, **what,
+        )  # fmt: skip
+        return
     target = device(name)
     if seeds < 1:
         raise UserError(f"seeds must be a positive integer, not {seeds}")
@@ -733,6 +799,54 @@ def kernels(
             console.print("cells are not counted: add --synth")
 
     _show(rows, as_json, text)
+
+
+def _cell_kernels(
+    name: str, as_json: bool, *, synth: bool, clock_mhz: float, operands: str, **what: Any
+) -> None:  # fmt: skip
+    """Arrays in standard cells."""
+    from .reports.asic import CLOCK_MHZ, cell_requests, comparison, price_cells
+    from .reports.devices import cell_library
+
+    if not 0 < clock_mhz <= 10_000:
+        raise UserError(f"clock must be a positive number of MHz, not {clock_mhz:g}")
+    library, period_ps = cell_library(name), 1e6 / clock_mhz
+    with steps(f"arrays for {name}") as step:
+        wanted = cell_requests(library, period_ps=period_ps, progress=step, **what)
+        costs = price_cells(
+            wanted, library, period_ps=period_ps, timed=not synth, operands=None if synth else operands, progress=step
+        )
+    rows = [cost.to_json() for cost in costs]
+    base = min((row for row in rows if row["kernel"] == "mult"), key=lambda row: row["area_um2"], default=None)
+
+    def text(console: Console) -> None:
+        title = f"{rows[0]['pin']} x {rows[0]['pout']} lanes in {name}, power at {CLOCK_MHZ:g} MHz"
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+        table.add_column("kernel", no_wrap=True)
+        shown = {head: found for head, found in _CELL_COLUMNS.items() if any(row[found[0]] for row in rows)}
+        for head, (key, _) in shown.items():
+            table.add_column(head, justify="right", no_wrap=True)
+            if base is not None and key in _CELLS_AGAINST_BASE:
+                table.add_column("%", justify="right", no_wrap=True)
+        for row in rows:
+            cells = [f"{row['kernel']} {row['structure']}"]
+            for key, form in shown.values():
+                cells.append(format(row[key], form))
+                if base is not None and key in _CELLS_AGAINST_BASE:
+                    cells.append("" if row is base else f"{100 * (row[key] / base[key] - 1):+.0f}")
+            table.add_row(*cells)
+        console.print(table)
+        for line in comparison(costs):
+            console.print(line, soft_wrap=True)
+
+    _show(rows, as_json, text)
+
+
+_CELL_COLUMNS = {
+    "um2": ("area_um2", ",.0f"), "cells": ("cells", ","), "FF": ("ff", ","), "ns": ("path_ns", ".2f"),
+    "MHz": ("fmax_mhz", ".0f"), "mW": ("power_mw", ".1f"), "regs": ("register_stages", ""),
+}  # fmt: skip
+_CELLS_AGAINST_BASE = ("area_um2", "fmax_mhz", "power_mw")
 
 
 def _choices_table(choices: Mapping[str, Mapping[str, dict[str, int] | None]]) -> Table:

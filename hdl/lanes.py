@@ -26,6 +26,7 @@ _BEST = {
     "ecp5": {"adder": "carry", "mult": "rows", "xnor": "count", "shift": "barrel"},
     "xc7": {"adder": "max", "mult": "booth", "xnor": "count", "shift": "barrel"},
     "xcup": {"adder": "max", "mult": "booth", "xnor": "count", "shift": "barrel"},
+    "osu018": {"adder": "carry", "mult": "star", "xnor": "count", "shift": "barrel"},
 }
 
 

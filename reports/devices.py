@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
+from .cell_library import CellLibrary
 from .resources import UNITS, Units
 
-__all__ = ["Device", "device", "device_names"]
+__all__ = ["Device", "cell_library", "device", "device_names", "is_cell_library"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +70,33 @@ class Device:
 
 
 @cache
+def _entries() -> dict[str, dict[str, Any]]:
+    return tomllib.loads((Path(__file__).parent / "devices.toml").read_text())
+
+
+@cache
 def _catalogue() -> dict[str, Device]:
-    raw: dict[str, dict[str, Any]] = tomllib.loads((Path(__file__).parent / "devices.toml").read_text())
-    return {name: Device(name=name, **values) for name, values in raw.items()}
+    return {name: Device(name=name, **values) for name, values in _entries().items() if not is_cell_library(name)}
+
+
+def is_cell_library(name: str) -> bool:
+    """Whether ``name`` is one of standard cells, for which there is a `cell_library` and no `device`."""
+    return "liberty" in _entries().get(name, {})
+
+
+def cell_library(name: str) -> CellLibrary:
+    """The library of standard cells called ``name``.
+
+    Raises
+    ------
+    UserError
+        for an unknown name.
+    """
+    if not is_cell_library(name):
+        known = ", ".join(entry for entry in _entries() if is_cell_library(entry))
+        raise UserError(f"unknown library of cells {name!r}; known: {known}")
+    values = _entries()[name]
+    return CellLibrary(name=name, **{**values, "flip_flops": tuple(values["flip_flops"])})
 
 
 def device_names() -> tuple[str, ...]:
@@ -85,8 +110,13 @@ def device(name: str) -> Device:
     Raises
     ------
     UserError
-        for an unknown name.
+        for an unknown name, and for a library of standard cells.
     """
+    if is_cell_library(name):
+        raise UserError(
+            f"{name} is a library of standard cells, not an FPGA; it prices arrays (addax kernels --device {name}) and "
+            "BUILDs that were made for any FPGA (addax cells BUILD)"
+        )
     if name not in _catalogue():
         raise UserError(f"unknown device {name!r}; known: {', '.join(device_names())}")
     return _catalogue()[name]

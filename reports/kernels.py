@@ -20,6 +20,7 @@ from ..common.errors import UserError
 from ..hdl.kernels import STRUCTURES
 from ..hdl.lanes import ArrayShape, KernelArray, default_structure
 from ..quant.formats import Format, signed, unsigned
+from .cell_library import CellLibrary
 from .devices import Device
 from .pairing import VERSION, paired_luts
 from .place import place_netlist, placer
@@ -172,8 +173,8 @@ def _square(lanes: int) -> tuple[int, int]:
 
 
 def requests(
-    target: Device, *, lanes: int | None = None, pin: int | None = None, pout: int | None = None, bits: int = 8,
-    signed_features: bool = False, kernels: Sequence[str] = KERNELS, structures: Sequence[str] = (),
+    target: Device | CellLibrary, *, lanes: int | None = None, pin: int | None = None, pout: int | None = None,
+    bits: int = 8, signed_features: bool = False, kernels: Sequence[str] = KERNELS, structures: Sequence[str] = (),
     all_structures: bool = False, registers: str = "equal", terms: int = TERMS,
 ) -> list[Request]:  # fmt: skip
     """The arrays to be priced: one per kernel, its default structure without DSP blocks, or all there are.
@@ -242,7 +243,7 @@ def _variants(default: Request, structures: Sequence[str], everything: bool) -> 
     return [request for request in found if not structures or request.structure in structures]
 
 
-def _with_ranks(shape: ArrayShape, registers: str, target: Device) -> ArrayShape:
+def _with_ranks(shape: ArrayShape, registers: str, target: Device | CellLibrary) -> ArrayShape:
     if registers == "best":
         return replace(shape, ranks=shape.levels)
     if registers == "equal":
