@@ -684,6 +684,7 @@ def cells(
     from .models import data
     from .reports.asic_build import modelled_power, price_builds, rankings
     from .reports.devices import cell_library
+    from .reports.tables import against
 
     if not 0 < clock_mhz <= 10_000:
         raise UserError(f"clock must be a positive number of MHz, not {clock_mhz:g}")
@@ -706,7 +707,7 @@ def cells(
         for label, (key, form) in _BUILD_ROWS.items():
             values = [row[key] for row in rows]
             if any(value is not None for value in values):
-                table.add_row(label, *(_against(value, values[0], form) for value in values))
+                table.add_row(label, *(against(value, values[0], form) for value in values))
         console.print(table)
         for kind, order in rankings(costs, modelled).items():
             if len(order) > 1:
