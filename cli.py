@@ -683,8 +683,8 @@ def cells(
     from .hdl.emit import open_build
     from .models import data
     from .reports.asic_build import modelled_power, price_builds, rankings
+    from .reports.cell_tables import build_table
     from .reports.devices import cell_library
-    from .reports.tables import against
 
     if not 0 < clock_mhz <= 10_000:
         raise UserError(f"clock must be a positive number of MHz, not {clock_mhz:g}")
@@ -696,33 +696,16 @@ def cells(
             opened, cell_library(name), period_ps=1e6 / clock_mhz, timed=not synth, pixels=None if synth else pixels,
             progress=step,
         )  # fmt: skip
-    rows = [cost.to_json() for cost in costs]
     modelled = modelled_power(opened)
+    rows = [cost.to_json() | {"modelled_mw": modelled.get(cost.name)} for cost in costs]
 
     def text(console: Console) -> None:
-        table = Table(title=f"in {name}, memories apart; power at 100 MHz", title_justify="left", box=box.SIMPLE_HEAD)
-        table.add_column("")
-        for row in rows:
-            table.add_column(row["build"], justify="right")
-        for label, (key, form) in _BUILD_ROWS.items():
-            values = [row[key] for row in rows]
-            if any(value is not None for value in values):
-                table.add_row(label, *(against(value, values[0], form) for value in values))
-        console.print(table)
+        console.print(build_table(rows, name))
         for kind, order in rankings(costs, modelled).items():
             if len(order) > 1:
                 console.print(f"{kind}, least power first: {', '.join(order)}", soft_wrap=True)
 
     _show(rows, as_json, text)
-
-
-_BUILD_ROWS = {
-    "lanes": ("lanes", ","), "cycles per image": ("cycles_per_image", ","), "area, um2": ("area_um2", ",.0f"),
-    "of it flip-flops": ("flip_flop_um2", ",.0f"), "cells": ("cells", ","), "flip-flops": ("ff", ","),
-    "memory bits, apart": ("memory_bits", ","), "longest path, ns": ("path_ns", ".2f"), "mW": ("power_mw", ".2f"),
-    "mW without glitches": ("power_settled_mw", ".2f"), "leakage, mW": ("leakage_mw", ".4f"),
-    "uJ per image": ("energy_per_image_uj", ".3f"), "images, bit-exact": ("images", ","),
-}  # fmt: skip
 
 
 @verb
@@ -747,7 +730,10 @@ _BUILD_ROWS = {
 @click.option("--seeds", default=3, show_default=True, help="Of place and route; the median is reported.")
 @click.option("--clock", "clock_mhz", default=200.0, show_default=True, help="MHz that place and route aims at.")
 @click.option(
-    "--operands", default="lenet5", show_default=True, help="Of the power of asic-osu018: lenet5, on digits, or random."
+    "--operands",
+    default="lenet5",
+    show_default=True,
+    help="For the power of asic-osu018: lenet5, on digits, random, or none.",
 )
 def kernels(
     name: str, kernels: tuple[str, ...], structures: tuple[str, ...], signed: bool, synth: bool, placed: bool,
@@ -806,7 +792,8 @@ def _cell_kernels(
     name: str, as_json: bool, *, synth: bool, clock_mhz: float, operands: str, **what: Any
 ) -> None:  # fmt: skip
     """Arrays in standard cells."""
-    from .reports.asic import CLOCK_MHZ, cell_requests, comparison, price_cells
+    from .reports.asic import cell_requests, comparison, price_cells
+    from .reports.cell_tables import array_table
     from .reports.devices import cell_library
 
     if not 0 < clock_mhz <= 10_000:
@@ -815,28 +802,13 @@ def _cell_kernels(
     with steps(f"arrays for {name}") as step:
         wanted = cell_requests(library, period_ps=period_ps, progress=step, **what)
         costs = price_cells(
-            wanted, library, period_ps=period_ps, timed=not synth, operands=None if synth else operands, progress=step
-        )
+            wanted, library, period_ps=period_ps, timed=not synth,
+            operands=None if synth or operands == "none" else operands, progress=step,
+        )  # fmt: skip
     rows = [cost.to_json() for cost in costs]
-    base = min((row for row in rows if row["kernel"] == "mult"), key=lambda row: row["area_um2"], default=None)
 
     def text(console: Console) -> None:
-        title = f"{rows[0]['pin']} x {rows[0]['pout']} lanes in {name}, power at {CLOCK_MHZ:g} MHz"
-        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-        table.add_column("kernel", no_wrap=True)
-        shown = {head: found for head, found in _CELL_COLUMNS.items() if any(row[found[0]] for row in rows)}
-        for head, (key, _) in shown.items():
-            table.add_column(head, justify="right", no_wrap=True)
-            if base is not None and key in _CELLS_AGAINST_BASE:
-                table.add_column("%", justify="right", no_wrap=True)
-        for row in rows:
-            cells = [f"{row['kernel']} {row['structure']}"]
-            for key, form in shown.values():
-                cells.append(format(row[key], form))
-                if base is not None and key in _CELLS_AGAINST_BASE:
-                    cells.append("" if row is base else f"{100 * (row[key] / base[key] - 1):+.0f}")
-            table.add_row(*cells)
-        console.print(table)
+        console.print(array_table(rows, name))
         for line in comparison(costs):
             console.print(line, soft_wrap=True)
 

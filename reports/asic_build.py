@@ -58,12 +58,18 @@ class BuildCost:
     glitching: CellPower | None = None
     images: int = 0
 
+    @property
+    def name(self) -> str:
+        """That of the BUILD folder."""
+        return self.build.path.name
+
     def to_json(self) -> dict[str, Any]:
         """The row that ``addax cells --json`` prints."""
         interval = self.build.schedule.interval
         busy = self.glitching
         return {
             "build": str(self.build.path),
+            "name": self.name,
             "kernels": list(self.kernels),
             "lanes": self.build.schedule.lanes,
             "cycles_per_image": interval,
@@ -125,7 +131,7 @@ def price_builds(
 
 def rankings(costs: Sequence[BuildCost], modelled: Mapping[str, float]) -> dict[str, list[str]]:
     """Names of the builds from the least dynamic power to the most, by OpenSTA and by ``modelled`` (mW by name)."""
-    measured = {cost.build.path.name: cost.glitching.dynamic for cost in costs if cost.glitching}
+    measured = {cost.name: cost.glitching.dynamic for cost in costs if cost.glitching}
     return {
         "opensta": sorted(measured, key=lambda name: measured[name]),
         "modelled": sorted((name for name in measured if name in modelled), key=lambda name: modelled[name]),
