@@ -6,12 +6,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from .scopes import SCOPES
+
 __all__ = ["claims_beside", "published"]
 
 _SCOPED = {"logic": "lut_change", "power": "power_mw_change", "kernel": "lut_change"}
 """Which of a scope's changes answers a claim of what."""
-_LEAST = 1
-"""Scopes that answer a claim about the kernel itself; the others are answered by all."""
+_LANES, _ARRAYS, _WHOLE = SCOPES[0].name, SCOPES[1].name, SCOPES[-1].name
+_ANSWERS = {"kernel": (_LANES,), "logic": (_ARRAYS, _WHOLE), "power": (_ARRAYS, _WHOLE)}
+"""Scopes that answer it: a paper's circuit is lanes and trees, what one builds is the whole."""
 
 
 @cache
@@ -49,7 +52,7 @@ def _ours(what: str, row: Mapping[str, Any], base: Mapping[str, Any] | None) -> 
     assert base is not None
     if what in _SCOPED:
         found = [scope for scope in row["scopes"] if scope[_SCOPED[what]] is not None]
-        shown = found[:_LEAST] if what == "kernel" else found
+        shown = [scope for scope in found if scope["scope"] in _ANSWERS[what]]
         return "; ".join(f"{scope['scope']} {100 * scope[_SCOPED[what]]:+.1f} %" for scope in shown) or "not modelled"
     key = {"speed": "fmax_mhz", "energy": "energy_per_image_uj"}[what]
     if not row[key] or not base[key]:

@@ -30,7 +30,7 @@ from .power import saving
 from .power_model import power_model
 from .provenance import provenance
 from .report import make_report
-from .scopes import Design, scopes
+from .scopes import Design, differing_layers, scopes
 
 __all__ = ["BASELINE", "MULTIPLIERS", "Comparison", "Contest", "compare", "structures_of"]
 
@@ -147,8 +147,9 @@ def compare(
         build = generate(program, plan, out / kernel / "build", vectors=sample_vectors(program))
         rows[kernel], designs[kernel] = _row(kernel, build, contest, out / kernel / "report", step)
     if BASELINE in rows:
+        layers = differing_layers(list(designs.values()))
         for kernel, design in designs.items():
-            rows[kernel] |= _against(design, designs[BASELINE])
+            rows[kernel] |= _against(design, designs[BASELINE], layers)
     found = Comparison(
         rows=list(rows.values()), claims=claims_beside(list(rows.values())), designs=published()["design"],
         json=out / "compare.json", html=out / "compare.html",
@@ -197,11 +198,11 @@ def _row(
     return row, Design(kinds=kinds, blocks=made.synthesis.blocks, power=made.power)
 
 
-def _against(design: Design, base: Design) -> dict[str, Any]:
+def _against(design: Design, base: Design, layers: frozenset[str]) -> dict[str, Any]:
     """What a design has against the baseline."""
     saved = saving(design.power, base.power) if design.power and base.power and design is not base else None
     return {
-        "scopes": scopes(design, base),
+        "scopes": scopes(design, base, layers),
         "saving": None if saved is None else {**vars(saved), "keeps_sign": saved.keeps_sign},
     }
 

@@ -52,6 +52,11 @@ class Device:
         return UNITS[self.family]
 
     @property
+    def names_cells(self) -> bool:
+        """Whether its synthesis ends with naming what it made after what that drives."""
+        return not self.synth.startswith("synth_xilinx")
+
+    @property
     def pairs_luts(self) -> bool:
         """Whether two small functions can share a lookup table, see `pairing`."""
         return self.family in ("xc7", "xcup")

@@ -7,7 +7,7 @@ from typing import Any
 from .power import Contribution, Power
 from .resources import Resources
 
-__all__ = ["SCOPES", "Design", "Scope", "scopes"]
+__all__ = ["SCOPES", "Design", "Scope", "differing_layers", "scopes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +63,21 @@ class Design:
     power: Power | None = None
 
 
-def scopes(design: Design, base: Design, among: Sequence[Scope] = SCOPES) -> list[dict[str, Any]]:
+def differing_layers(designs: Sequence[Design]) -> frozenset[str]:
+    """Layers that have not the same kernel in all ``designs``."""
+    return frozenset(name for name in designs[0].kinds if len({design.kinds.get(name) for design in designs}) > 1)
+
+
+def scopes(
+    design: Design, base: Design, differing: frozenset[str], among: Sequence[Scope] = SCOPES
+) -> list[dict[str, Any]]:
     """``design`` beside ``base``, scope by scope: lookup tables, multiplier blocks and dynamic power, and by what share
-    they differ (-0.7 is 70 % less). There are no shares of nothing: they are None."""
-    differing = frozenset(name for name, kind in design.kinds.items() if base.kinds.get(name) != kind)
+    they differ (-0.7 is 70 % less). There are no shares of nothing: they are None.
+
+    Parameters
+    ----------
+    differing : see `differing_layers`
+    """
     rows = []
     for scope in among:
         one, other = (_measure(own, scope, differing) for own in (design, base))

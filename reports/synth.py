@@ -141,6 +141,7 @@ def _map(part: Part, memories: Path, target: Device) -> Path:
         "read_verilog -defer part.v",
         # Flattened: the mapper ends without a word on some designs that keep their hierarchy.
         f"{target.synth} -flatten -top {part.top}",
+        *(() if target.names_cells else ("autoname",)),
         "tee -q -o stat.json stat -json",
         "write_json netlist.json",
         "",

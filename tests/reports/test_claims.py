@@ -9,6 +9,7 @@ import pytest
 from addax.reports.claims import claims_beside, published
 from addax.reports.compare import Comparison
 from addax.reports.pages import comparison_page
+from addax.reports.scopes import SCOPES
 from addax.reports.tables import comparison_tables
 from rich.console import Console
 
@@ -17,7 +18,7 @@ def row(kernel, lut, mw, *, fmax=None, saving=None):
     scopes = [
         {"scope": name, "lut": part * lut, "lut_change": part * lut / (part * 200) - 1, "ff": 1, "ff_change": 0.0,
          "dsp": 0, "dsp_change": None, "power_mw": mw, "power_mw_change": mw / 40 - 1}
-        for name, part in (("lanes", 0.5), ("whole", 1.0))
+        for name, part in zip([scope.name for scope in SCOPES], (0.1, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0), strict=True)
     ]  # fmt: skip
     return {
         "kernel": kernel, "accuracy": 0.97, "cycles_per_image": 1280, "images_per_second": 39062.5, "lanes": 80,
@@ -53,9 +54,9 @@ def test_ours_stand_beside_them():
     """All parts answer a claim about logic, the lanes alone one about the kernel, and Fmax one about speed."""
     found = {(c["claim"], c["paper"]): c["ours"] for c in claims_beside(ROWS)}
 
-    assert found["adder: logic", "-71.4 to -67.6 %"] == "lanes -50.0 %; whole -50.0 %"
-    assert found["adder: kernel", "-81 %"] == "lanes -50.0 %"
-    assert found["adder: power", "-77.9 to -47.85 %"] == "lanes -25.0 %; whole -25.0 %"
+    assert found["adder: logic", "-71.4 to -67.6 %"] == f"{SCOPES[1].name} -50.0 %; {SCOPES[-1].name} -50.0 %"
+    assert found["adder: kernel", "-81 %"] == f"{SCOPES[0].name} -50.0 %"
+    assert found["adder: power", "-77.9 to -47.85 %"] == f"{SCOPES[1].name} -25.0 %; {SCOPES[-1].name} -25.0 %"
     assert found["adder: speed", "+16 %"] == "+10.0 %"
     assert found["adder: energy", "-52.4 %"] == "-25.0 % of the whole device"
 

@@ -5,7 +5,7 @@ from addax.reports.devices import device
 from addax.reports.power import Contribution, Power
 from addax.reports.power_model import power_model
 from addax.reports.resources import Resources
-from addax.reports.scopes import SCOPES, Design, scopes
+from addax.reports.scopes import SCOPES, Design, differing_layers, scopes
 from addax.reports.synth import INTERCONNECT
 
 
@@ -32,7 +32,9 @@ def design(kernel, lanes, scale=1):
 
 def test_scopes_hold_what_they_say():
     """By hand, from the narrowest to everything; what both have alike dilutes the difference."""
-    found = {row["scope"]: row for row in scopes(design("adder", 50), design("mult", 200))}
+    one, base = design("adder", 50), design("mult", 200)
+    layers = differing_layers([one, base])
+    found = {row["scope"]: row for row in scopes(one, base, layers)}
 
     assert {name: row["lut"] for name, row in found.items()} == {
         "lanes of the layers that differ": 50,
@@ -43,6 +45,8 @@ def test_scopes_hold_what_they_say():
         "and windows, queues, control": 189,
         "whole accelerator, with weights": 198,
     }
+    assert layers == {"conv2"}
+    assert scopes(base, base, layers)[0]["lut"] == 200
     changes = [row["lut_change"] for row in found.values()]
     assert changes[0] == -0.75 and changes[-1] == 198 / 348 - 1
     assert found["lanes of the layers that differ"]["power_mw"] == 5
@@ -51,9 +55,9 @@ def test_scopes_hold_what_they_say():
 
 
 def test_nothing_is_compared_with_nothing():
-    """A design beside itself has no layers that differ, so no shares of them; without power there is no power."""
+    """Where no layers differ there are no shares of them; without power there is no power."""
     one = design("mult", 200)
-    rows = scopes(Design(kinds=one.kinds, blocks=one.blocks), one)
+    rows = scopes(Design(kinds=one.kinds, blocks=one.blocks), one, differing_layers([one, one]))
 
     assert [row["scope"] for row in rows] == [scope.name for scope in SCOPES]
     assert rows[0]["lut"] == 0 and rows[0]["lut_change"] is None
