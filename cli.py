@@ -451,6 +451,8 @@ def simulate(
     from .sim.stopwatch import watch
 
     opened = open_build(build)
+    if perfetto is not None and perfetto.is_dir():
+        raise UserError(f"{perfetto} is a folder; expected the name of a file to write")
     program = load_program(weights) if weights else opened.program
     chosen = data.load(source, split, shape=program.input.shape).head(_positive("images", images))
     share = stall if stall < 1 else stall / 100
