@@ -12,7 +12,7 @@ __all__ = ["array_table", "build_table"]
 
 _ARRAY_COLUMNS = {
     "um2": ("area_um2", ",.0f"), "cells": ("cells", ","), "FF": ("ff", ","), "ns": ("path_ns", ".2f"),
-    "MHz": ("fmax_mhz", ".0f"), "mW": ("power_mw", ".1f"), "regs": ("register_stages", ""),
+    "MHz": ("fmax_mhz", ".0f"), "mW": ("power_mw", ",.1f"),
 }  # fmt: skip
 _AGAINST_BASE = ("area_um2", "fmax_mhz", "power_mw")
 _BUILD_ROWS = {
@@ -29,7 +29,8 @@ _PLAIN = ("lanes", "cycles_per_image", "images")
 def array_table(rows: Sequence[Mapping[str, Any]], name: str) -> Table:
     """Rows of `asic.CellCost`; with a multiplier among them, in percent against it."""
     base = min((row for row in rows if row["kernel"] == "mult"), key=lambda row: float(row["area_um2"]), default=None)
-    title = f"{rows[0]['pin']} x {rows[0]['pout']} lanes in {name}, power at {CLOCK_MHZ:g} MHz"
+    stages = " or ".join(map(str, sorted({row["register_stages"] for row in rows})))
+    title = f"{rows[0]['pin']} x {rows[0]['pout']} lanes, {name}, {stages} register stages, {CLOCK_MHZ:g} MHz"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("kernel", no_wrap=True)
     shown = {head: found for head, found in _ARRAY_COLUMNS.items() if any(row[found[0]] for row in rows)}
