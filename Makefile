@@ -11,12 +11,13 @@ export PYTHONHASHSEED := 0
 demo: $(VENV)/ready
 	$(BIN)/addax demo
 
+# Two files of tests at a time: most of them wait for a tool.
 test: $(VENV)/ready
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
 
 # Minutes: every fold, bit width and kernel through the RTL, proofs, whole test sets.
 check: $(VENV)/ready
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 bench: $(VENV)/ready
 	$(BIN)/python -m tests.bench

@@ -5,19 +5,19 @@ import json
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from . import __version__
 from .common.console import bar, stderr, steps
 from .common.errors import UserError
+from .common.files import write_json
 
 __all__ = ["main"]
 
@@ -178,10 +178,12 @@ def quantize(
         "sensitivity": [row.keys() for row in found.sensitivities],
     }
 
+    from .reports.verb_tables import sensitivity_table
+
     def text(console: Console) -> None:
         _rows("quantised", {k: v for k, v in value.items() if k != "sensitivity"})(console)
         if found.sensitivities:
-            console.print(_sensitivity_table(found.sensitivities))
+            console.print(sensitivity_table(found.sensitivities))
 
     _show(value, as_json, text)
 
@@ -191,20 +193,6 @@ def _layer_bits(entry: str) -> tuple[str, int]:
     if not separator or not bits.isdecimal():
         raise UserError(f"--layer-bits wants LAYER:BITS, for example layer1.0.conv1:6, not {entry!r}")
     return layer, int(bits)
-
-
-def _sensitivity_table(rows: Sequence[Any]) -> Table:
-    widths = sorted({row.bits for row in rows}, reverse=True)
-    table = Table(title="equal to float, with one layer narrower (divergence in millinats)", title_justify="left")
-    table.add_column("layer")
-    table.add_column("weights", justify="right")
-    for width in widths:
-        table.add_column(f"{width} bit", justify="right")
-    for layer in dict.fromkeys(row.layer for row in rows):
-        own = {row.bits: row for row in rows if row.layer == layer}
-        cells = [f"{100 * own[w].agreement:.1f} % ({1000 * own[w].divergence:.1f})" for w in widths]
-        table.add_row(layer, f"{own[widths[0]].weights:,}", *cells)
-    return table
 
 
 @verb
@@ -328,7 +316,7 @@ def generate(
     from .quant.archive import load_program
     from .reports.compare import MULTIPLIERS, structures_of
     from .reports.devices import device
-    from .reports.estimate import BRAM_LUTS, DSP_LUTS, capacity_of, stage_cost
+    from .reports.estimate import BRAM_LUTS, DSP_LUTS, cost_and_capacity
 
     loaded = load_program(program)
     if arch not in FAMILIES:
@@ -361,17 +349,20 @@ def generate(
             raise UserError("a plan already says the control; change it there, or leave --control out")
         if fixed_weights != plan.fixed_weights and fixed_weights:
             raise UserError("the plan is not for fixed weights; change it there, or leave --fixed-weights out")
-        capacity_of(target).check(bind(loaded, plan))
+        cost, capacity = cost_and_capacity(target)
+        if capacity is not None:
+            capacity.check(bind(loaded, plan))
     else:
+        cost, capacity = cost_and_capacity(target)
         plan = fold(
             loaded, device=target.name, clock_mhz=clock, lanes=lanes, fps=fps, fixed_weights=fixed_weights,
             fabric=target.fabric if form == "device" else "generic", memory=memory, scale=scale,
-            cost=stage_cost(target.family), capacity=capacity_of(target), structures=structures_of(multipliers, target),
+            cost=cost, capacity=capacity, structures=structures_of(multipliers, target),
         )  # fmt: skip
         plan = replace(plan, control=control)
     with steps("generating"):
         build = generate(loaded, plan, out, vectors=sample_vectors(loaded), prefix=prefix)
-    timing, cost = build.schedule, stage_cost(target.family)
+    timing = build.schedule
     choices = {
         stage.stage.name: {
             name: None if found is None else found.to_json() for name, found in alternatives(stage, cost).items()
@@ -390,19 +381,18 @@ def generate(
         "alternatives": choices,
     }
 
+    from .reports.verb_tables import choices_table, fold_table
+
     def text(console: Console) -> None:
         console.print(f"{out}: {timing.lanes:,} lanes, {timing.interval:,} cycles per image", soft_wrap=True)
-        table = Table()
-        # What is 1, or missing, in every stage is not worth a column.
-        shown = {key: head for key, head in _FOLD_COLUMNS.items() if max(getattr(s, key) for s in plan.stages) > 1}
-        for column in ("stage", *shown.values(), "lanes", "cycles"):
-            table.add_column(column, justify="left" if column == "stage" else "right")
-        for stage, times in zip(plan.stages, timing.stages, strict=True):
-            cells = (*(getattr(stage, key) for key in shown), times.lanes, times.interval)
-            table.add_row(stage.name, *(f"{cell:,}" for cell in cells))
-        console.print(table)
-        console.print(_choices_table(choices))
-        console.print(f"cost: LUT + {BRAM_LUTS:g} per block RAM + {DSP_LUTS:g} per DSP block")
+        console.print(fold_table(plan.stages, timing.stages))
+        console.print(choices_table(choices))
+        if capacity is None:
+            console.print(
+                f"there are no estimates for {target.name}: costs are counts of bits; --synth tells what fits"
+            )
+        else:
+            console.print(f"cost: LUT + {BRAM_LUTS:g} per block RAM + {DSP_LUTS:g} per DSP block")
         if plan.pixels > 1:
             console.print(f"{plan.pixels} pixels per beat of the input")
 
@@ -422,10 +412,14 @@ def generate(
 @click.option("--waves", type=_PATH, help="Waveform file, .vcd or .fst, of the first part.")
 @click.option("--weights", type=_PATH, help="Load another .addax of the same shapes into the same RTL.")
 @click.option("--trace-stages", is_flag=True, help="Compare the output of every stage: where is the first difference?")
+@click.option(
+    "--perfetto", type=_PATH, help="When every stage works on the first images, as a trace for ui.perfetto.dev."
+)
 @click.option("--jobs", type=int, help="Simulators side by side.  [default: the processors]")
 def simulate(
     build: Path, source: str, split: str, images: int | None, stall: float, stall_pattern: str, seed: int,
-    waves: Path | None, weights: Path | None, trace_stages: bool, jobs: int | None, as_json: bool,
+    waves: Path | None, weights: Path | None, trace_stages: bool, perfetto: Path | None, jobs: int | None,
+    as_json: bool,
 ) -> int:  # fmt: skip
     """Run images through the RTL and compare every score, or element of a raw result, with the golden model."""
     from .common.executor import pool, processors
@@ -433,8 +427,13 @@ def simulate(
     from .models import data
     from .quant.archive import load_program
     from .sim.cosim import simulate, simulator_name
+    from .sim.perfetto import TRACED, chrome_trace
+    from .sim.stall import Stall
+    from .sim.stopwatch import watch
 
     opened = open_build(build)
+    if perfetto is not None and perfetto.is_dir():
+        raise UserError(f"{perfetto} is a folder; expected the name of a file to write")
     program = load_program(weights) if weights else opened.program
     chosen = data.load(source, split, shape=program.input.shape).head(_positive("images", images))
     share = stall if stall < 1 else stall / 100
@@ -444,6 +443,12 @@ def simulate(
             opened, chosen.x, program=program, stall=share, stall_pattern=stall_pattern, seed=seed, waves=waves,
             trace_stages=trace_stages, executor=executor, workers=workers, progress=advance,
         )  # fmt: skip
+    if perfetto is not None:
+        # The same stalls and seed give the run's own cycles again.
+        seen = watch(
+            opened, chosen.x[:TRACED], program=program, stall=Stall(share=share, pattern=stall_pattern), seed=seed
+        )
+        write_json(perfetto, chrome_trace(seen))
     timing = opened.schedule
     value: dict[str, Any] = {
         "images": outcome.images,
@@ -484,10 +489,12 @@ def simulate(
     if share:
         rows["stalled cycles, source / sink"] = f"{_percent(outcome.source_stalls)} / {_percent(outcome.sink_stalls)}"
 
+    from .reports.verb_tables import stage_table
+
     def text(console: Console) -> None:
         _rows(f"{build} on {source}, {split}", rows)(console)
         if trace_stages:
-            console.print(_stage_table(outcome.stages))
+            console.print(stage_table(outcome.stages))
 
     _show(value, as_json, text)
     if outcome.bit_exact:
@@ -502,15 +509,6 @@ def simulate(
     return _MISMATCH
 
 
-def _stage_table(stages: Sequence[Any]) -> Table:
-    table = Table(title="output of every stage", title_justify="left")
-    for column in ("stage", "values", "different", "first"):
-        table.add_column(column, justify="right" if column in ("values", "different") else "left")
-    for stage in stages:
-        table.add_row(stage.name, f"{stage.values:,}", f"{stage.mismatches:,}", str(stage.first or ""))
-    return table
-
-
 @verb
 @click.argument("build", metavar="BUILD", type=_PATH)
 @click.option("--synth", is_flag=True, help="Count resources with yosys.")
@@ -518,40 +516,53 @@ def _stage_table(stages: Sequence[Any]) -> Table:
 @click.option("--seeds", default=1, show_default=True, help="Of place and route; the median is reported.")
 @click.option("--power", is_flag=True, help="Model power from simulated activity (synthesises too).")
 @click.option("--data", "source", default="digits", show_default=True, help="Images for --power.")
+@click.option("--saif", type=_PATH, help="Activity file of a simulation of your own, for --power instead of --data.")
 @click.option("-o", "--out", type=_PATH, help="Folder of the report.  [default: BUILD/report]")
 def report(
-    build: Path, synth: bool, placed: bool, seeds: int, power: bool, source: str, out: Path | None, as_json: bool
-) -> None:
+    build: Path, synth: bool, placed: bool, seeds: int, power: bool, source: str, saif: Path | None, out: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Resources, timing and power of a BUILD, as JSON and HTML."""
     from .hdl.emit import open_build
     from .reports.report import POWER_IMAGES, make_report
 
     if seeds < 1:
         raise UserError(f"seeds must be a positive integer, not {seeds}")
+    if saif is not None and not power:
+        raise UserError("--saif goes with --power")
     opened = open_build(build)
     pixels = None
-    if power:
+    if power and saif is None:
         from .models import data
 
         pixels = data.load(source, "test", shape=opened.program.input.shape).head(POWER_IMAGES).x
     with steps("report") as step:
         made = make_report(
-            opened, out or build / "report", synth=synth, placed=placed, seeds=seeds, power_images=pixels, step=step,
-            command=shlex.join(["addax", *sys.argv[1:]]),
+            opened, out or build / "report", synth=synth, placed=placed, seeds=seeds, power_images=pixels, saif=saif,
+            step=step, command=shlex.join(["addax", *sys.argv[1:]]),
         )  # fmt: skip
     k = made.keys
+    band = made.power_band_mw
     rows = {
         "device": k["device"],
         "resources": k["source"] if k["lut"] is not None else "not counted: add --synth",
         **({"estimate": k["estimate_note"]} if k["estimate_note"] else {}),
         **{name: f"{k[name]:,}" for name in ("lut", "lut_paired", "ff", "bram", "dsp", "carry") if k[name] is not None},
-        **({"Fmax": f"{k['fmax_mhz']:.1f} MHz"} if k["fmax_mhz"] else {}),
+        **(_timing_rows(made.placement) if made.placement else {}),
         "cycles per image": f"{k['cycles_per_image']:,}",
-        **({"power, modelled": f"{k['power_mw']['total']:.0f} mW, {k['energy_per_image_uj']:.2f} uJ per image"}
-           if power else {}),
+        **({"power, modelled": f"{k['power_mw']['total']:.0f} mW ({band[0]:.0f} to {band[1]:.0f}), "
+            f"{k['energy_per_image_uj']:.2f} uJ per image"} if band else {}),
         "report": k["report"],
     }  # fmt: skip
     _show(k, as_json, _rows(str(build), rows))
+
+
+def _timing_rows(placement: Any) -> dict[str, str]:
+    """The clock that was reached, how far seeds differ, and where the slowest path runs."""
+    reached = placement.seeds_mhz
+    spread = f" ({min(reached):.1f} to {max(reached):.1f}, {len(reached)} seeds)" if len(reached) > 1 else ""
+    path = ", ".join(f"{piece.name} {piece.delay_ns:.1f} ns" for piece in placement.critical_path)
+    return {"Fmax": f"{placement.fmax_mhz:.1f} MHz{spread}", **({"slowest path": path} if path else {})}
 
 
 @verb
@@ -564,54 +575,41 @@ def report(
 @click.option("--fps", type=float, help="The cheapest folds of the first kernel with so many images per second.")
 @click.option("--clock", "clock_mhz", default=50.0, show_default=True, help="MHz.")
 @click.option("--multipliers", default="lut", show_default=True, help="lut, or dsp: wherever synthesis likes.")
-@click.option("--images", default=20, show_default=True, help="Of the test split, that are simulated.")
-@click.option("--place", "placed", is_flag=True, help="Place and route as well (ECP5): Fmax.")
+@click.option("--program", "programs", multiple=True, metavar="KERNEL=NET.addax", help="Instead of quantising NET.")
+@click.option("--split", default="test", show_default=True)
+@click.option("--images", default=20, show_default=True, help="Of the split, that are simulated.")
+@click.option("--place", "placed", is_flag=True, help="Place and route as well: Fmax.")
+@click.option("--seeds", default=1, show_default=True, help="Of place and route; the median is reported.")
 @click.option("--power", is_flag=True, help="Model power from simulated activity.")
 @click.option("-o", "--out", type=_PATH, default=Path("out/compare"), show_default=True, help="Folder of the builds.")
-def compare(network: str, kernels: str, name: str, out: Path, as_json: bool, **terms: Any) -> None:
+def compare(
+    network: str, kernels: str, name: str, programs: tuple[str, ...], out: Path, as_json: bool, **terms: Any
+) -> None:  # fmt: skip
     """One network with each kernel, as whole accelerators like for like."""
-    from .reports.compare import BASELINE, Contest, compare
+    from .reports.compare import Contest, compare
     from .reports.devices import device
+    from .reports.tables import comparison_tables
 
+    if wrong := [entry for entry in programs if not all(entry.partition("="))]:
+        raise UserError(f"--program wants KERNEL=NET.addax, for example mult=net.addax, not {wrong[0]!r}")
+    files = {kernel: Path(file) for kernel, _, file in (entry.partition("=") for entry in programs)}
     try:
-        contest = Contest(network=network, device=device(name), **terms)
+        contest = Contest(network=network, device=device(name), programs=files, **terms)
     except ValueError as error:
         raise UserError(str(error)) from error
     with steps("compare") as step:
-        rows = compare(contest, [kernel.strip() for kernel in kernels.split(",")], out, step=step)
+        found = compare(
+            contest, [kernel.strip() for kernel in kernels.split(",")], out, step=step,
+            command=shlex.join(["addax", *sys.argv[1:]]),
+        )  # fmt: skip
+    rows = found.rows
 
     def text(console: Console) -> None:
-        base = next((row for row in rows if row["kernel"] == BASELINE), None)
-        table = Table(title=f"{network} on {name}, {rows[0]['cycles_per_image']:,} cycles per image")
-        for column in ("", *(row["kernel"] for row in rows)):
-            table.add_column(column, justify="left" if column == "" else "right")
-        for label, (key, form) in _COMPARED.items():
-            values = [row[key] for row in rows]
-            if any(value is not None for value in values):
-                own = base[key] if base is not None and key in _AGAINST_BASE else None
-                table.add_row(label, *(_against(value, own, form) for value in values))
-        console.print(table)
-        if base is not None:
-            console.print(f"in brackets: against {BASELINE}")
+        for table in comparison_tables(found, network=network, device=name):
+            console.print(table)
+        console.print(f"{found.html}", soft_wrap=True)
 
     _show(rows, as_json, text)
-
-
-def _against(value: float | None, base: float | None, form: str) -> str:
-    """A value, and by how much it differs from ``base``."""
-    if value is None:
-        return ""
-    shown = format(value, form)
-    return shown if not base or value == base else f"{shown} ({100 * (value / base - 1):+.0f} %)"
-
-
-_COMPARED = {
-    "accuracy": ("accuracy", ".2%"), "images/s": ("images_per_second", ",.0f"), "lanes": ("lanes", ","),
-    "LUT": ("lut", ","), "LUT, paired": ("lut_paired", ","), "FF": ("ff", ","), "carry": ("carry", ","),
-    "block RAM": ("bram", ",g"), "DSP": ("dsp", ","), "Fmax, MHz": ("fmax_mhz", ".1f"),
-    "uJ per image": ("energy_per_image_uj", ".2f"),
-}  # fmt: skip
-_AGAINST_BASE = ("lut", "lut_paired", "ff", "carry", "fmax_mhz", "energy_per_image_uj")
 
 
 @verb
@@ -649,7 +647,46 @@ def bitstream(
 
 
 @verb
-@click.option("--device", "name", required=True, help="ecp5-85k, xc7z020, xczu7ev, ice40-up5k, ..")
+@click.argument("builds", metavar="BUILD...", type=_PATH, nargs=-1, required=True)
+@click.option("--device", "name", default="asic-osu018", show_default=True, help="The library of standard cells.")
+@click.option("--data", "source", default="digits", show_default=True, help="digits, a folder, or a .npz file.")
+@click.option("--images", default=2, show_default=True, help="Of the test split, that the gates compute.")
+@click.option("--clock", "clock_mhz", default=200.0, show_default=True, help="MHz that the mapper aims at.")
+@click.option("--synth", is_flag=True, help="Nothing but cells and area.")
+def cells(
+    builds: tuple[Path, ...], name: str, source: str, images: int, clock_mhz: float, synth: bool, as_json: bool
+) -> None:
+    """What BUILDs cost in standard cells, memories apart: area, longest path, power on real images."""
+    from .hdl.emit import open_build
+    from .models import data
+    from .reports.asic_build import modelled_power, price_builds, rankings
+    from .reports.cell_tables import build_table
+    from .reports.devices import cell_library
+
+    if not 0 < clock_mhz <= 10_000:
+        raise UserError(f"clock must be a positive number of MHz, not {clock_mhz:g}")
+    opened = [open_build(build) for build in builds]
+    count = _positive("images", images)
+    pixels = [data.load(source, "test", shape=build.program.input.shape).head(count).x for build in opened]
+    with steps("standard cells") as step:
+        costs = price_builds(
+            opened, cell_library(name), period_ps=1e6 / clock_mhz, timed=not synth, pixels=None if synth else pixels,
+            progress=step,
+        )  # fmt: skip
+    modelled = modelled_power(opened)
+    rows = [cost.to_json() | {"modelled_mw": modelled.get(cost.name)} for cost in costs]
+
+    def text(console: Console) -> None:
+        console.print(build_table(rows, name))
+        for kind, order in rankings(costs, modelled).items():
+            if len(order) > 1:
+                console.print(f"{kind}, least power first: {', '.join(order)}", soft_wrap=True)
+
+    _show(rows, as_json, text)
+
+
+@verb
+@click.option("--device", "name", required=True, help="ecp5-85k, xc7z020, xczu7ev, ice40-up5k, asic-osu018, ..")
 @click.option("--lanes", type=int, help="Split into Pin x Pout as square as possible.  [default: 256]")
 @click.option("--pin", type=int, help="Terms per row.")
 @click.option("--pout", type=int, help="Rows.")
@@ -665,18 +702,33 @@ def bitstream(
     help="Ranks between operands and accumulators: equal (the adder's best), best, or a number.",
 )
 @click.option("--terms", default=4096, show_default=True, help="Longest sum the accumulators hold.")
-@click.option("--synth", is_flag=True, help="Count cells with yosys.")
+@click.option("--synth", is_flag=True, help="Count cells with yosys; of asic-osu018, nothing but cells and area.")
 @click.option("--place", "placed", is_flag=True, help="Place and route as well (ECP5, iCE40): Fmax.")
 @click.option("--seeds", default=3, show_default=True, help="Of place and route; the median is reported.")
 @click.option("--clock", "clock_mhz", default=200.0, show_default=True, help="MHz that place and route aims at.")
+@click.option(
+    "--operands",
+    default="lenet5",
+    show_default=True,
+    help="For the power of asic-osu018: lenet5, on digits, random, or none.",
+)
 def kernels(
     name: str, kernels: tuple[str, ...], structures: tuple[str, ...], signed: bool, synth: bool, placed: bool,
-    seeds: int, clock_mhz: float, as_json: bool, **what: Any,
+    seeds: int, clock_mhz: float, operands: str, as_json: bool, **what: Any,
 ) -> None:  # fmt: skip
     """What arrays of lanes cost: every kernel, side by side."""
-    from .reports.devices import device
+    from .reports.devices import device, is_cell_library
     from .reports.kernels import KERNELS, comparison, jobs, price, requests
+    from .reports.verb_tables import kernel_table
 
+    if is_cell_library(name):
+        if placed:
+            raise UserError(f"there is no place and route for {name}; leave out --place")
+        _cell_kernels(
+            name, as_json, kernels=kernels or KERNELS, structures=structures, signed_features=signed, synth=synth,
+            clock_mhz=clock_mhz, operands=operands, **what,
+        )  # fmt: skip
+        return
     target = device(name)
     if seeds < 1:
         raise UserError(f"seeds must be a positive integer, not {seeds}")
@@ -690,18 +742,7 @@ def kernels(
     rows = [cost.to_json() for cost in costs]
 
     def text(console: Console) -> None:
-        title = f"{rows[0]['pin']} x {rows[0]['pout']} lanes on {name}"
-        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-        shown = {head: key for head, key in _KERNEL_COLUMNS.items() if any(row[key] for row in rows)}
-        for head in ("kernel", "operands"):
-            table.add_column(head, no_wrap=True)
-        for head in shown:
-            table.add_column(head, justify="right", no_wrap=True)
-        for row in rows:
-            operands = " ".join(row[name].replace("uint", "u").replace("int", "s") for name in ("x", "w"))
-            form = f"{row['kernel']} {row['structure']}, {row['form']}"
-            table.add_row(form, operands, *(_cell(row[key]) for key in shown.values()))
-        console.print(table)
+        console.print(kernel_table(rows, name))
         for line in comparison(costs):
             console.print(line, soft_wrap=True)
         for cost in costs:
@@ -714,36 +755,38 @@ def kernels(
     _show(rows, as_json, text)
 
 
-def _choices_table(choices: Mapping[str, Mapping[str, dict[str, int] | None]]) -> Table:
-    """Cycles and cost of every stage as it is, and of the next folds that are slower or faster."""
-    table = Table(title="Folds: cycles per image, estimated cost")
-    for column in ("stage", "chosen", "a slower one", "a faster one"):
-        table.add_column(column, justify="left" if column == "stage" else "right")
-    for name, found in choices.items():
-        offers = (found[key] for key in ("chosen", "slower", "faster"))
-        table.add_row(name, *("" if o is None else f"{o['cycles']:,}  {o['cost']:>6,}" for o in offers))
-    return table
+def _cell_kernels(
+    name: str, as_json: bool, *, synth: bool, clock_mhz: float, operands: str, **what: Any
+) -> None:  # fmt: skip
+    """Arrays in standard cells."""
+    from .reports.asic import cell_requests, comparison, price_cells
+    from .reports.cell_tables import array_table
+    from .reports.devices import cell_library
+
+    if not 0 < clock_mhz <= 10_000:
+        raise UserError(f"clock must be a positive number of MHz, not {clock_mhz:g}")
+    library, period_ps = cell_library(name), 1e6 / clock_mhz
+    with steps(f"arrays for {name}") as step:
+        wanted = cell_requests(library, period_ps=period_ps, progress=step, **what)
+        costs = price_cells(
+            wanted, library, period_ps=period_ps, timed=not synth,
+            operands=None if synth or operands == "none" else operands, progress=step,
+        )  # fmt: skip
+    rows = [cost.to_json() for cost in costs]
+
+    def text(console: Console) -> None:
+        console.print(array_table(rows, name))
+        for line in comparison(costs):
+            console.print(line, soft_wrap=True)
+
+    _show(rows, as_json, text)
 
 
-_FOLD_COLUMNS = {
-    "pe": "PE", "simd": "SIMD", "taps": "taps", "lines": "lines", "blocks": "blocks", "residual": "join",
+_CELL_COLUMNS = {
+    "um2": ("area_um2", ",.0f"), "cells": ("cells", ","), "FF": ("ff", ","), "ns": ("path_ns", ".2f"),
+    "MHz": ("fmax_mhz", ".0f"), "mW": ("power_mw", ".1f"), "regs": ("register_stages", ""),
 }  # fmt: skip
-_KERNEL_COLUMNS = {
-    "LUT": "lut",
-    "FF": "ff",
-    "carry": "carry",
-    "DSP": "dsp",
-    "per lane": "lut_per_lane",
-    "paired": "lut_paired_per_lane",
-    "MHz": "fmax_mhz",
-    "regs": "register_stages",
-}
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,.2f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+_CELLS_AGAINST_BASE = ("area_um2", "fmax_mhz", "power_mw")
 
 
 def _positive(name: str, value: int | None) -> int | None:

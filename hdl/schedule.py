@@ -36,6 +36,8 @@ class StageTiming:
     ----------
     interval : cycles per image that the stage needs by itself
     busy : cycles per image in which its array works
+    begin, end : cycles after the first input beat between which its array is at the first image, the end excluded, when
+        nothing behind holds it up
     first_beat, last_beat : cycles after the first input beat in which the first image's beats leave its array
     """
 
@@ -43,6 +45,8 @@ class StageTiming:
     lanes: int
     interval: int
     busy: int
+    begin: int
+    end: int
     first_beat: int
     last_beat: int
 
@@ -133,6 +137,8 @@ def schedule(builds: tuple[StageBuild, ...], program: Program, *, pixels: int = 
     timings = tuple(
         StageTiming(
             name=build.stage.name, lanes=build.lanes, interval=build.interval, busy=build.window.read_cycles,
+            begin=int(times.begins[build.stage.name][0]),
+            end=int(times.begins[build.stage.name][-1]) + build.window.steps,
             first_beat=int(times.emitted[build.stage.name][0]), last_beat=int(times.emitted[build.stage.name][-1]),
         )
         for build in builds

@@ -17,8 +17,9 @@ from ..hdl.serial import SerialFormat
 from ..hdl.uart import FRAME
 from .devices import Device, device
 from .parts import Part, cut
+from .place import placer
 from .resources import Resources
-from .synth import joined, map_parts, parts_of, placer
+from .synth import joined, map_parts, parts_of
 from .tools import find_tool, run_tool, tool_version
 
 __all__ = ["BOARD", "DEFAULT_BAUD", "Bitstream", "board_part", "make_bitstream", "shortage"]

@@ -1,12 +1,13 @@
 """One network with each kernel, as whole accelerators like for like: the same folds, images and tools."""
 
 import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
+from ..common.files import write_json, write_text
 from ..hdl.emit import Build, generate, sample_vectors
 from ..hdl.fold import fold
 from ..hdl.lanes import default_structure
@@ -16,13 +17,22 @@ from ..hdl.schedule import schedule
 from ..hdl.stages import Stage, stages_of
 from ..models import data
 from ..models.layers import KERNELS
+from ..quant.archive import load_program
 from ..quant.program import Program
 from ..quant.quantise import evaluate, quantise
 from ..sim.cosim import simulate
+from .asic45 import lanes_energy
+from .claims import claims_beside, published
 from .devices import Device
+from .pages import comparison_page
+from .place import placer
+from .power import saving
+from .power_model import power_model
+from .provenance import provenance
 from .report import make_report
+from .scopes import Design, differing_layers, scopes
 
-__all__ = ["BASELINE", "MULTIPLIERS", "Contest", "compare", "structures_of"]
+__all__ = ["BASELINE", "MULTIPLIERS", "Comparison", "Contest", "compare", "structures_of"]
 
 BASELINE = "mult"
 """The kernel that the others are set against."""
@@ -34,28 +44,54 @@ POWER_IMAGES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What `compare` found.
+
+    Attributes
+    ----------
+    rows : per kernel: accuracy, rate, the keys of its report, and where there is a `BASELINE` among the kernels,
+        ``scopes`` (see `scopes`) and ``saving`` (see `power.Saving`; None without power)
+    claims : of others, beside ours, see `claims.claims_beside`
+    designs : of others
+    json, html : all of it as files
+    """
+
+    rows: list[dict[str, Any]]
+    claims: list[dict[str, Any]]
+    designs: list[dict[str, Any]]
+    json: Path
+    html: Path
+
+
+@dataclass(frozen=True, kw_only=True)
 class Contest:
     """What is compared, and under which terms.
 
     Attributes
     ----------
     network, bits, data_source : as `quant.quantise.quantise` takes them
+    programs : files of Programs by kernel, for kernels that are not to be quantised
+    split : of the data, that is simulated and evaluated
     device, clock_mhz, lanes, fps : as `hdl.fold.fold` takes them; the first kernel's folds are everyone's
     multipliers : one of `MULTIPLIERS`
-    images : of the test split, that are simulated
+    images : that are simulated
     placed, power : whether to place and route, and to model power
+    seeds : of place and route; the median counts
     """
 
     network: str
     device: Device
+    programs: Mapping[str, Path] = field(default_factory=dict)
     bits: int = 8
     data_source: str = "digits"
+    split: str = "test"
     clock_mhz: float = 50.0
     lanes: int | None = None
     fps: float | None = None
     multipliers: str = "lut"
     images: int = 20
     placed: bool = False
+    seeds: int = 1
     power: bool = False
 
     def __post_init__(self) -> None:
@@ -63,8 +99,12 @@ class Contest:
             raise ValueError(f"multipliers must be one of {', '.join(MULTIPLIERS)}, not {self.multipliers!r}")
         if self.images < 1:
             raise ValueError(f"images must be a positive integer, not {self.images}")
-        if self.power and self.device.power is None:
-            raise ValueError(f"there are no power coefficients for {self.device.name}")
+        if self.seeds < 1:
+            raise ValueError(f"seeds must be a positive integer, not {self.seeds}")
+        if self.placed:
+            placer(self.device)
+        if self.power:
+            power_model(self.device)
 
 
 def structures_of(multipliers: str, device: Device) -> dict[str, str]:
@@ -73,9 +113,10 @@ def structures_of(multipliers: str, device: Device) -> dict[str, str]:
 
 
 def compare(
-    contest: Contest, kernels: Sequence[str], out: Path, *, step: Callable[[str], None] = lambda text: None
-) -> list[dict[str, Any]]:
-    """A row per kernel: accuracy, rate and the keys of its report. BUILDs and reports are left under ``out``.
+    contest: Contest, kernels: Sequence[str], out: Path, *, command: str = "",
+    step: Callable[[str], None] = lambda text: None,
+) -> Comparison:  # fmt: skip
+    """Build, simulate and measure the network with each of ``kernels``. BUILDs and reports are left under ``out``.
 
     Raises
     ------
@@ -86,6 +127,9 @@ def compare(
         raise UserError(f"unknown kernel {unknown[0]!r}; known: {', '.join(KERNELS)}")
     programs = {}
     for kernel in kernels:
+        if kernel in contest.programs:
+            programs[kernel] = load_program(contest.programs[kernel])
+            continue
         step(f"{kernel}: quantising")
         programs[kernel] = quantise(
             contest.network, kernel=kernel, weights=None, bits=contest.bits, data_source=contest.data_source
@@ -95,33 +139,71 @@ def compare(
         first, device=contest.device.name, clock_mhz=contest.clock_mhz, lanes=contest.lanes, fps=contest.fps,
         fabric=contest.device.fabric, structures=structures_of(contest.multipliers, contest.device),
     )  # fmt: skip
-    rows = []
+    rows: dict[str, dict[str, Any]] = {}
+    designs: dict[str, Design] = {}
     for kernel, program in programs.items():
         step(f"{kernel}: generating")
         plan = _alike(program, first, model, contest)
         build = generate(program, plan, out / kernel / "build", vectors=sample_vectors(program))
-        rows.append(_row(kernel, build, contest, out / kernel / "report", step))
-    return rows
+        rows[kernel], designs[kernel] = _row(kernel, build, contest, out / kernel / "report", step)
+    if BASELINE in rows:
+        layers = differing_layers(list(designs.values()))
+        for kernel, design in designs.items():
+            rows[kernel] |= _against(design, designs[BASELINE], layers)
+    found = Comparison(
+        rows=list(rows.values()), claims=claims_beside(list(rows.values())), designs=published()["design"],
+        json=out / "compare.json", html=out / "compare.html",
+    )  # fmt: skip
+    terms = vars(contest) | {
+        "device": contest.device.name,
+        "programs": {kernel: str(path) for kernel, path in contest.programs.items()},
+    }
+    origin = provenance(command, seeds=range(1, contest.seeds + 1) if contest.placed else ())
+    write_json(found.json, {
+        "terms": terms, "rows": found.rows, "claims": found.claims, "published": found.designs, "provenance": origin,
+    })  # fmt: skip
+    write_text(found.html, comparison_page(
+        found.rows, title=f"{contest.network} on {contest.device.name}", published=found.designs, claims=found.claims,
+        baseline=BASELINE, provenance=origin,
+    ))  # fmt: skip
+    return found
 
 
-def _row(kernel: str, build: Build, contest: Contest, out: Path, step: Callable[[str], None]) -> dict[str, Any]:
+def _row(
+    kernel: str, build: Build, contest: Contest, out: Path, step: Callable[[str], None]
+) -> tuple[dict[str, Any], Design]:
     """Simulated, measured and evaluated."""
-    images = data.load(contest.data_source, "test", shape=build.program.input.shape)
+    images = data.load(contest.data_source, contest.split, shape=build.program.input.shape)
     step(f"{kernel}: simulating")
     outcome = simulate(build, images.head(contest.images).x)
     if not outcome.bit_exact or outcome.cycles_per_image not in (None, build.schedule.interval):
         raise UserError(f"{kernel}: RTL and golden model differ; run 'addax simulate {shlex.quote(str(build.path))}'")
     made = make_report(
-        build, out, synth=True, placed=contest.placed, step=lambda text: step(f"{kernel}: {text}"),
-        command="addax compare",
+        build, out, synth=True, placed=contest.placed, seeds=contest.seeds, command="addax compare",
+        step=lambda text: step(f"{kernel}: {text}"),
         power_images=images.head(POWER_IMAGES).x if contest.power else None,
     )  # fmt: skip
-    return {
+    assert made.synthesis is not None
+    row = {
         "kernel": kernel,
         "accuracy": evaluate(build.program, images).accuracy,
         "simulated_images": outcome.images,
         "mismatches": outcome.mismatches,
         **made.keys,
+        "seeds_mhz": list(made.placement.seeds_mhz) if made.placement else None,
+        "power": made.power.to_json() if made.power else None,
+        "asic45_uj": lanes_energy(bind(build.program, build.plan)),
+    }
+    kinds = {stage.stage.name: stage.stage.kind for stage in bind(build.program, build.plan)}
+    return row, Design(kinds=kinds, blocks=made.synthesis.blocks, power=made.power)
+
+
+def _against(design: Design, base: Design, layers: frozenset[str]) -> dict[str, Any]:
+    """What a design has against the baseline."""
+    saved = saving(design.power, base.power) if design.power and base.power and design is not base else None
+    return {
+        "scopes": scopes(design, base, layers),
+        "saving": None if saved is None else {**vars(saved), "keeps_sign": saved.keeps_sign},
     }
 
 

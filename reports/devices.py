@@ -7,27 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
+from .cell_library import CellLibrary
 from .resources import UNITS, Units
 
-__all__ = ["Device", "PowerModel", "device", "device_names"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PowerModel:
-    """Coefficients of the power model.
-
-    Attributes
-    ----------
-    voltage : of the core, V
-    net_pf : capacitance that a toggle of a net charges or discharges, pF
-    clock_pf_per_ff : capacitance of the clock network per flip-flop, pF
-    static_mw : power without a clock, mW
-    """
-
-    voltage: float
-    net_pf: float
-    clock_pf_per_ff: float
-    static_mw: float
+__all__ = ["Device", "cell_library", "device", "device_names", "is_cell_library"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +21,16 @@ class Device:
     ----------
     family : how its cells are counted
     fabric : of `hdl.fabric`, the form in which lanes are built for it
-    lut, ff, bram, dsp : its lookup tables, flip-flops, block RAMs and multiplier blocks
+    lut, ff, bram, dsp, carry : its lookup tables, flip-flops, block RAMs, multiplier blocks and carry cells
+    source : of these figures
     synth : the command of yosys
     no_dsp, with_dsp : its options that keep multiplications out of DSP blocks, and that put them there
+    flatten : its option that makes one module of all; "" where it does so by itself
+    no_pads : its option that leaves out the pads of ports, for parts that are joined with others
     array_options : its options when an array is priced by itself; registers are to stay registers
     nextpnr, place : the program that places and routes, and its options; None where there is none
+    pins_of : its part, where place and route needs a pin for every port and chooses none itself
     serial_ports : place and route needs pins for all ports, so arrays are fed serially there
-    power : coefficients of the power model; None where there are none yet
     """
 
     name: str
@@ -54,19 +40,28 @@ class Device:
     ff: int
     bram: int
     dsp: int
+    carry: int
+    source: str
     synth: str
     no_dsp: str = ""
     with_dsp: str = ""
+    flatten: str = "-flatten"
+    no_pads: str = ""
     array_options: str = "-flatten"
     nextpnr: str | None = None
     place: str = ""
+    pins_of: str = ""
     serial_ports: bool = False
-    power: PowerModel | None = None
 
     @property
     def units(self) -> Units:
         """What its cells are called."""
         return UNITS[self.family]
+
+    @property
+    def names_cells(self) -> bool:
+        """Whether its synthesis ends with naming what it made after what that drives."""
+        return not self.synth.startswith("synth_xilinx")
 
     @property
     def pairs_luts(self) -> bool:
@@ -75,12 +70,33 @@ class Device:
 
 
 @cache
+def _entries() -> dict[str, dict[str, Any]]:
+    return tomllib.loads((Path(__file__).parent / "devices.toml").read_text())
+
+
+@cache
 def _catalogue() -> dict[str, Device]:
-    raw: dict[str, dict[str, Any]] = tomllib.loads((Path(__file__).parent / "devices.toml").read_text())
-    return {
-        name: Device(name=name, **{**values, "power": PowerModel(**values["power"]) if "power" in values else None})
-        for name, values in raw.items()
-    }
+    return {name: Device(name=name, **values) for name, values in _entries().items() if not is_cell_library(name)}
+
+
+def is_cell_library(name: str) -> bool:
+    """Whether ``name`` is one of standard cells, for which there is a `cell_library` and no `device`."""
+    return "liberty" in _entries().get(name, {})
+
+
+def cell_library(name: str) -> CellLibrary:
+    """The library of standard cells called ``name``.
+
+    Raises
+    ------
+    UserError
+        for an unknown name.
+    """
+    if not is_cell_library(name):
+        known = ", ".join(entry for entry in _entries() if is_cell_library(entry))
+        raise UserError(f"unknown library of cells {name!r}; known: {known}")
+    values = _entries()[name]
+    return CellLibrary(name=name, **{**values, "flip_flops": tuple(values["flip_flops"])})
 
 
 def device_names() -> tuple[str, ...]:
@@ -94,8 +110,13 @@ def device(name: str) -> Device:
     Raises
     ------
     UserError
-        for an unknown name.
+        for an unknown name, and for a library of standard cells.
     """
+    if is_cell_library(name):
+        raise UserError(
+            f"{name} is a library of standard cells, not an FPGA; it prices arrays (addax kernels --device {name}) and "
+            "BUILDs that were made for any FPGA (addax cells BUILD)"
+        )
     if name not in _catalogue():
         raise UserError(f"unknown device {name!r}; known: {', '.join(device_names())}")
     return _catalogue()[name]

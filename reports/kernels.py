@@ -20,10 +20,11 @@ from ..common.errors import UserError
 from ..hdl.kernels import STRUCTURES
 from ..hdl.lanes import ArrayShape, KernelArray, default_structure
 from ..quant.formats import Format, signed, unsigned
+from .cell_library import CellLibrary
 from .devices import Device
 from .pairing import VERSION, paired_luts
+from .place import place_netlist, placer
 from .resources import Resources
-from .synth import place_netlist, placer
 from .tools import run_tool, yosys_command, yosys_version
 
 __all__ = ["KERNELS", "PUBLISHED", "Cost", "Request", "comparison", "jobs", "price", "requests", "savings"]
@@ -172,8 +173,8 @@ def _square(lanes: int) -> tuple[int, int]:
 
 
 def requests(
-    target: Device, *, lanes: int | None = None, pin: int | None = None, pout: int | None = None, bits: int = 8,
-    signed_features: bool = False, kernels: Sequence[str] = KERNELS, structures: Sequence[str] = (),
+    target: Device | CellLibrary, *, lanes: int | None = None, pin: int | None = None, pout: int | None = None,
+    bits: int = 8, signed_features: bool = False, kernels: Sequence[str] = KERNELS, structures: Sequence[str] = (),
     all_structures: bool = False, registers: str = "equal", terms: int = TERMS,
 ) -> list[Request]:  # fmt: skip
     """The arrays to be priced: one per kernel, its default structure without DSP blocks, or all there are.
@@ -242,7 +243,7 @@ def _variants(default: Request, structures: Sequence[str], everything: bool) -> 
     return [request for request in found if not structures or request.structure in structures]
 
 
-def _with_ranks(shape: ArrayShape, registers: str, target: Device) -> ArrayShape:
+def _with_ranks(shape: ArrayShape, registers: str, target: Device | CellLibrary) -> ArrayShape:
     if registers == "best":
         return replace(shape, ranks=shape.levels)
     if registers == "equal":
@@ -326,7 +327,7 @@ def jobs(wanted: Sequence[Request], *, synth: bool, place: bool, seeds: int) -> 
 def _place(request: Request, folder: Path, target: Device, *, clock_mhz: float, seed: int) -> float:
     if target.serial_ports:
         folder = _synthesise(request, target, serial=True)
-    return place_netlist(folder / "netlist.json", target, top=TOP, clock_mhz=clock_mhz, seed=seed)
+    return place_netlist(folder / "netlist.json", target, top=TOP, clock_mhz=clock_mhz, seed=seed).fmax_mhz
 
 
 def _synthesise(request: Request, target: Device, *, serial: bool = False) -> Path:

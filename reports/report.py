@@ -1,26 +1,33 @@
 """The report of a BUILD: one JSON file in which every number carries unit, tool and version, one HTML file to read."""
 
-import json
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..common.errors import UserError
 from ..common.files import atomic_directory, write_json, write_text
-from ..common.templates import render
 from ..hdl.emit import Build
 from ..hdl.plan import bind
+from .asic45 import lanes_energy
 from .devices import Device, device
+from .drawing import begin_drawing
 from .estimate import Estimate, design
+from .pages import report_page
+from .place import Placement, place, placer
 from .power import NOTE, Power, estimate_power
-from .synth import INTERCONNECT, PACKET, Placement, Synthesis, place, synthesise
+from .power_model import power_model
+from .provenance import provenance
+from .resources import Resources
+from .sections import device_shares, roofline, timeline
+from .synth import INTERCONNECT, PACKET, Synthesis, synthesise
+
+if TYPE_CHECKING:
+    from ..sim.activity import Activity
 
 __all__ = ["KIND", "POWER_IMAGES", "Report", "make_report"]
 
@@ -37,11 +44,20 @@ class Report:
     ----------
     keys : the flat values that scripts read
     html, json : the files
+    synthesis, placement, power : what was measured or modelled, None where it was not asked for
     """
 
     keys: dict[str, Any]
     html: Path
     json: Path
+    synthesis: Synthesis | None = None
+    placement: Placement | None = None
+    power: Power | None = None
+
+    @property
+    def power_band_mw(self) -> tuple[float, float] | None:
+        """Low and high end of the total power; None where there is none."""
+        return None if self.power is None else self.power.of(lambda c: True)[1:]
 
 
 def make_report(
@@ -51,6 +67,7 @@ def make_report(
     synth: bool = False,
     placed: bool = False,
     power_images: NDArray[np.uint8] | None = None,
+    saif: Path | None = None,
     seeds: int = 1,
     extra: dict[str, Any] | None = None,
     command: str = "",
@@ -62,42 +79,61 @@ def make_report(
     ----------
     synth, placed : run synthesis; place and route as well
     power_images : (N, C, H, W) images whose simulation gives the switching activity; no power figures when None
+    saif : activity file of a simulation of this BUILD by other means, instead of ``power_images``
     extra : further figures to show, such as accuracies: name to (value, unit, tool, version)
     step : told what begins
     """
     target = device(build.plan.device)
     timing = build.schedule
+    pace = {
+        "timeline": timeline(timing, build.plan.clock_mhz),
+        "roofline": roofline(
+            bind(build.program, build.plan), build.program, timing, clock_mhz=build.plan.clock_mhz,
+            pixels=build.plan.pixels,
+        ),
+    }  # fmt: skip
+    charts = begin_drawing(pace)
     synthesis: Synthesis | None = None
     placement: Placement | None = None
     power: Power | None = None
-    if synth or placed or power_images is not None:
+    if placed:
+        placer(target)
+    wants_power = power_images is not None or saif is not None
+    model = power_model(target) if wants_power else None
+    activity = _recorded(build, saif) if saif is not None else None
+    if synth or placed or wants_power:
         step("synthesis")
-        synthesis = synthesise(build, target)
+        synthesis = synthesise(
+            build, target, progress=lambda done, of: step(f"synthesis, {done} of {of} parts")
+        )  # fmt: skip
     if placed and synthesis is not None:
-        step("place and route")
-        placement = place(build, synthesis, target, clock_mhz=build.plan.clock_mhz, seeds=seeds)
-    if power_images is not None and synthesis is not None:
-        from ..sim.activity import measure_activity  # here: the simulator's modules take longer than the report
-        from ..sim.cosim import simulator_name
-
-        step("switching activity")
-        activity = measure_activity(build, power_images)
+        step("place and route" if seeds == 1 else f"place and route, 0 of {seeds} seeds")
+        placement = place(
+            build, synthesis, target, clock_mhz=build.plan.clock_mhz, seeds=seeds,
+            progress=lambda done: step(f"place and route, {done} of {seeds} seeds"),
+        )  # fmt: skip
+    if model is not None and synthesis is not None:
+        if activity is None and power_images is not None:
+            step("switching activity")
+            activity = _simulated(build, power_images)
+        assert activity is not None
         power = estimate_power(
-            activity, target, clock_mhz=build.plan.clock_mhz, flip_flops=synthesis.total.ff, interval=timing.interval
-        )
+            activity, synthesis.blocks, model, family=target.family, clock_mhz=build.plan.clock_mhz,
+            interval=timing.interval, operations=build.program.macs(),
+        )  # fmt: skip
 
     estimate, note = (None, None) if synthesis is not None else _estimate(build, target)
     counted = synthesis or estimate
 
     addax = f"addax {package_version('addax')}"
     figures = _Figures()
-    model = ("cycle model", addax)
-    figures.add("cycles_per_image", timing.interval, "cycles", *model)
-    figures.add("cycles_first_image", timing.latency, "cycles", *model)
-    figures.add("images_per_second", build.plan.clock_mhz * 1e6 / timing.interval, "1/s", *model)
-    figures.add("lanes", timing.lanes, "lanes", *model)
-    figures.add("macs", build.program.macs(), "products per image", *model)
-    figures.add("parameters", build.program.parameters(), "weights", *model)
+    by_cycles = ("cycle model", addax)
+    figures.add("cycles_per_image", timing.interval, "cycles", *by_cycles)
+    figures.add("cycles_first_image", timing.latency, "cycles", *by_cycles)
+    figures.add("images_per_second", build.plan.clock_mhz * 1e6 / timing.interval, "1/s", *by_cycles)
+    figures.add("lanes", timing.lanes, "lanes", *by_cycles)
+    figures.add("macs", build.program.macs(), "products per image", *by_cycles)
+    figures.add("parameters", build.program.parameters(), "weights", *by_cycles)
     for name, (value, unit, tool, version) in (extra or {}).items():
         figures.add(name, value, unit, tool, version)
     if synthesis is not None:
@@ -114,7 +150,7 @@ def make_report(
     if placement is not None:
         figures.add("fmax_mhz", placement.fmax_mhz, "MHz", placement.tool, placement.version)
     if power is not None:
-        by = (f"power model ({NOTE})", f"{addax}, {simulator_name()}")
+        by = (f"power model ({NOTE})", f"{addax}, {_simulator()}")
         figures.add("power_static_mw", power.static_mw, "mW", *by)
         figures.add("power_dynamic_mw", power.dynamic_mw, "mW", *by)
         figures.add("power_total_mw", power.total_mw, "mW", *by)
@@ -148,39 +184,47 @@ def make_report(
         "stages": _stages(build, counted, power),
         "between_stages": {name: _cells(counted, name) for name in (PACKET, INTERCONNECT)} if counted else None,
         "seeds_mhz": list(placement.seeds_mhz) if placement else None,
+        "critical_path": [piece.to_json() for piece in placement.critical_path] if placement else None,
+        "utilisation": placement.used if placement else None,
         "power_note": NOTE if power else None,
+        "power": {**power.to_json(), "asic45_uj": lanes_energy(bind(build.program, build.plan))} if power else None,
+        "blocks": _blocks(synthesis) if synthesis else None,
         "program": dict(build.program.metadata),
         "plan": build.plan.to_json(),
-        "provenance": {
-            "addax": package_version("addax"),
-            "python": platform.python_version(),
-            "command": command,
-            "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        },
+        **pace,
+        "device_shares": device_shares(vars(total), target) if total else None,
+        "lut_rule": target.units.rule if total else None,
+        "provenance": provenance(command, seeds=range(1, len(placement.seeds_mhz) + 1) if placement else ()),
     }
     step("report")
     with atomic_directory(out, KIND) as folder:
         write_json(folder / "report.json", document)
-        write_text(folder / "report.html", _html(document, target, counted, power))
-    return Report(keys=keys, html=out / "report.html", json=out / "report.json")
+        write_text(folder / "report.html", report_page(document, charts=charts.result()))
+    return Report(
+        keys=keys, html=out / "report.html", json=out / "report.json", synthesis=synthesis, placement=placement,
+        power=power,
+    )  # fmt: skip
 
 
-_HEADLINES = {
-    "accuracy_float": "accuracy, float",
-    "accuracy_int8": "accuracy, integers",
-    "accuracy_rtl": "accuracy, RTL",
-    "cycles_per_image": "cycles per image",
-    "images_per_second": "images per second",
-    "lanes": "lanes",
-    "lut": "",
-    "ff": "",
-    "bram": "",
-    "dsp": "",
-    "fmax_mhz": "MHz after routing",
-    "power_total_mw": "mW, modelled",
-    "energy_per_image_uj": "uJ per image, modelled",
-}
-"""Figures that stand on top of the page, in this order; where there is no label, the unit of the device is one."""
+# The simulator's modules take as long to import as all the rest of an estimate, so they come when they are needed.
+
+
+def _recorded(build: Build, saif: Path) -> "Activity":
+    from ..sim.activity import activity_of
+
+    return activity_of(build, saif)
+
+
+def _simulated(build: Build, images: NDArray[np.uint8]) -> "Activity":
+    from ..sim.activity import measure_activity
+
+    return measure_activity(build, images)
+
+
+def _simulator() -> str:
+    from ..sim.cosim import simulator_name
+
+    return simulator_name()
 
 
 class _Figures:
@@ -208,6 +252,7 @@ def _estimate(build: Build, target: Device) -> tuple[Estimate | None, str | None
 
 def _stages(build: Build, counted: Synthesis | Estimate | None, power: Power | None) -> list[dict[str, Any]]:
     rows = []
+    by_stage = dict(_by_stage(power)) if power else {}
     for stage, timing in zip(bind(build.program, build.plan), build.schedule.stages, strict=True):
         w = stage.window
         weight = stage.stage.weight
@@ -228,29 +273,25 @@ def _stages(build: Build, counted: Synthesis | Estimate | None, power: Power | N
             else weight.size * stage.stage.weight_format.bits,
             "ring_bits": w.taps * w.rows * w.bank_row * w.simd * w.bits,
             **(_cells(counted, stage.stage.name) if counted else {}),
-            "power_mw": power.parts_mw.get(stage.stage.name) if power else None,
+            "power_mw": by_stage.get(stage.stage.name),
         })  # fmt: skip
     return rows
+
+
+def _by_stage(power: Power) -> list[tuple[str, float]]:
+    return [(stage["name"], stage["mw"]) for stage in power.to_json()["stages"]]
+
+
+def _blocks(synthesis: Synthesis) -> dict[str, dict[str, Any]]:
+    """Cells by block, over all stages; what joins the stages under its own name."""
+    totals: dict[str, Resources] = {}
+    for blocks in synthesis.blocks.values():
+        for block, cells in blocks.items():
+            name = block or INTERCONNECT
+            totals[name] = totals.get(name, Resources()) + cells
+    return {name: vars(cells) for name, cells in totals.items()}
 
 
 def _cells(counted: Synthesis | Estimate, part: str) -> dict[str, Any]:
     paired = counted.paired if isinstance(counted, Synthesis) else None
     return {**vars(counted.parts[part]), **({} if paired is None else {"lut_paired": paired[part]})}
-
-
-def _html(document: dict[str, Any], target: Any, counted: Synthesis | Estimate | None, power: Power | None) -> str:
-    by_name = {item["name"]: item for item in document["figures"]}
-    parts = None
-    if counted:
-        parts = [{"name": name, **vars(cells)} for name, cells in counted.parts.items()]
-    return render(
-        Path(__file__).with_name("report.html.j2"),
-        d=document,
-        headlines=[
-            (by_name[name], label or by_name[name]["unit"]) for name, label in _HEADLINES.items() if name in by_name
-        ],
-        device=target,
-        parts=parts,
-        power_parts=sorted(power.parts_mw.items(), key=lambda item: -item[1]) if power else None,
-        plan=json.dumps(document["plan"], indent=2),
-    )

@@ -1,15 +1,16 @@
-"""Synthesis and place-and-route with open tools: resources per stage, Fmax. Cached by content."""
+"""Synthesis with yosys: resources per stage and block. Cached by content."""
 
 import json
-import shutil
-from collections.abc import Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..common.cache import cached, digest
 from ..common.errors import UserError
+from ..hdl.blocks import BLOCKS, block_of
 from ..hdl.dataflow import PIPELINE, STAGE
 from ..hdl.emit import Build
 from ..hdl.memory import ROMS
@@ -17,13 +18,11 @@ from .devices import Device
 from .pairing import VERSION, paired_luts
 from .parts import Part, cut
 from .resources import Resources
-from .tools import find_tool, run_tool, tool_version, yosys_command, yosys_name, yosys_version
+from .tools import run_tool, yosys_command, yosys_name, yosys_version
 
 __all__ = [
-    "INTERCONNECT", "PACKET", "TABLE", "Placement", "Synthesis", "joined", "map_netlist", "map_part", "map_parts",
-    "parts_of",
-    "place", "place_netlist",
-    "placer", "synthesise",
+    "INTERCONNECT", "PACKET", "TABLE", "Synthesis", "joined", "map_netlist", "map_part", "map_parts", "parts_of",
+    "synthesise",
 ]  # fmt: skip
 
 PACKET = "packet"
@@ -31,6 +30,10 @@ INTERCONNECT = "between stages"
 """What joins the stages: beats that are split, and the top itself."""
 AT_ONCE = 2
 """Runs of yosys side by side: a large stage takes more than a gigabyte."""
+BLOCKS_VERSION = "1"
+"""Changes when the same netlist would be sorted into other blocks, so that stored counts are not taken for new ones."""
+_REGISTERS = ("FF", "FD")
+"""In the names of cells that are flip-flops."""
 TABLE = "table"
 """Module that reads the file of a `Table`; those of a `Rom` are named in `ROMS`."""
 
@@ -42,11 +45,13 @@ class Synthesis:
     Attributes
     ----------
     parts : resources per stage, of the packet, and of what joins them: width converters and the top itself
+    blocks : the same per stage and block of it, of `hdl.blocks.BLOCKS`; what joins the stages is one block, ""
     paired : lookup tables of each part once small ones share a dual-output site (`pairing`); None where there are none
     netlists : of the parts, in yosys' JSON, in the order of ``parts``; none where nothing could place them
     """
 
     parts: dict[str, Resources]
+    blocks: dict[str, dict[str, Resources]]
     paired: dict[str, int] | None = None
     netlists: tuple[Path, ...] = field(default=(), repr=False)
     tool: str
@@ -58,19 +63,23 @@ class Synthesis:
         return sum(self.parts.values(), Resources())
 
 
-def synthesise(build: Build, target: Device, *, executor: Executor | None = None) -> Synthesis:
+def synthesise(
+    build: Build, target: Device, *, executor: Executor | None = None,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> Synthesis:  # fmt: skip
     """Run yosys for ``target``, for each stage by itself, so that each can be counted.
 
     Parameters
     ----------
     executor : runs the parts; by default two at once
+    progress : told how many parts are done, and of how many
 
     Raises
     ------
     UserError
         when yosys is missing or fails: its last lines. The parts that ended well stay in the cache.
     """
-    return map_parts(parts_of(build), build.path, target, executor=executor)
+    return map_parts(parts_of(build), build.path, target, executor=executor, progress=progress)
 
 
 def parts_of(build: Build) -> list[Part]:
@@ -83,12 +92,18 @@ def parts_of(build: Build) -> list[Part]:
     return cut(text, top=build.prefix, inner=named, rest=INTERCONNECT, shared=shared)
 
 
-def map_parts(parts: Sequence[Part], memories: Path, target: Device, *, executor: Executor | None = None) -> Synthesis:
+def map_parts(
+    parts: Sequence[Part], memories: Path, target: Device, *, executor: Executor | None = None,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> Synthesis:  # fmt: skip
     """Synthesise ``parts``, whose memory files are in the folder ``memories``; see `synthesise`."""
     # Tools run in processes of their own; threads only wait for them.
     pool = executor or ThreadPoolExecutor(max_workers=AT_ONCE)
     jobs = [pool.submit(_map, part, memories, target) for part in parts]
     try:
+        for done, job in enumerate(as_completed(jobs), 1):
+            job.result()
+            progress(done, len(jobs))
         folders = [job.result() for job in jobs]
     except BaseException:
         for job in jobs:
@@ -103,6 +118,10 @@ def map_parts(parts: Sequence[Part], memories: Path, target: Device, *, executor
     return Synthesis(
         parts={
             name: Resources.of_cells(cells["cells"], target.family) for name, cells in zip(names, counted, strict=True)
+        },
+        blocks={
+            name: {block: Resources.of_cells(own, target.family) for block, own in cells["blocks"].items()}
+            for name, cells in zip(names, counted, strict=True)
         },
         paired=paired if target.pairs_luts else None,
         netlists=tuple(folder / "netlist.json" for folder in folders) if target.nextpnr else (),
@@ -125,16 +144,18 @@ def map_netlist(part: Part, memories: Path, target: Device) -> tuple[dict[str, i
 def _map(part: Part, memories: Path, target: Device, *, keep: bool = False) -> Path:
     """Folder with ``cells.json``, and ``netlist.json`` where there is something that places it, or it is to be kept."""
     version = yosys_version()
+    options = [target.synth, target.flatten, "" if part.outer else target.no_pads, f"-top {part.top}"]
     script = "\n".join([
         "read_verilog -defer part.v",
         # Flattened: the mapper ends without a word on some designs that keep their hierarchy.
-        f"{target.synth} -flatten -top {part.top}",
+        " ".join(option for option in options if option),
+        *(() if target.names_cells else ("autoname",)),
         "tee -q -o stat.json stat -json",
         "write_json netlist.json",
         "",
     ])  # fmt: skip
     contents = [(memories / name).read_bytes() for name in part.files]
-    key = digest(version, VERSION, script, part.text, *contents, *(["netlist"] if keep else []))
+    key = digest(version, VERSION, BLOCKS_VERSION, script, part.text, *contents, *(["netlist"] if keep else []))
 
     def make(folder: Path) -> None:
         (folder / "part.v").write_text(part.text)
@@ -148,12 +169,24 @@ def _map(part: Part, memories: Path, target: Device, *, keep: bool = False) -> P
         cells = {name: count for name, count in found.items() if "." not in name}  # without the other parts
         netlist = json.loads((folder / "netlist.json").read_text())["modules"][part.top]["cells"]
         pairs = paired_luts(netlist) if target.pairs_luts else None
-        (folder / "cells.json").write_text(json.dumps({"cells": cells, "paired": pairs}))
+        blocks = _blocks(netlist) if STAGE in part.top else {"": cells}
+        (folder / "cells.json").write_text(json.dumps({"cells": cells, "blocks": blocks, "paired": pairs}))
         if target.nextpnr is None and not keep:
             (folder / "netlist.json").unlink()  # tens of megabytes that nobody reads again
 
     folder, _ = cached("synth", key, make)
     return folder
+
+
+def _blocks(netlist: dict[str, Any]) -> dict[str, dict[str, int]]:
+    """Cells of a stage's blocks by type. Flattening keeps the hierarchy in the names of cells, and synthesis names what
+    it makes itself after what that drives."""
+    found: dict[str, Counter[str]] = {}
+    for name, cell in netlist.items():
+        if not cell["type"].startswith("$"):
+            block = block_of(name, register=any(kind in cell["type"] for kind in _REGISTERS))
+            found.setdefault(block, Counter())[cell["type"]] += 1
+    return {block: dict(found[block]) for block in BLOCKS if block in found}
 
 
 def joined(netlists: Sequence[Path], top: str) -> Path:
@@ -175,56 +208,3 @@ def joined(netlists: Sequence[Path], top: str) -> Path:
 
     folder, _ = cached("joined", digest(top, *(path.read_bytes() for path in netlists)), make)
     return folder / "netlist.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Placement:
-    """What place and route gave: the clock each seed reached, and their median."""
-
-    fmax_mhz: float
-    seeds_mhz: tuple[float, ...]
-    tool: str
-    version: str
-
-
-def place(build: Build, synthesis: Synthesis, target: Device, *, clock_mhz: float, seeds: int = 1) -> Placement:
-    """Place and route with nextpnr; on ECP5 out of context (ports stay inside the fabric).
-
-    Raises
-    ------
-    UserError
-        when nextpnr is missing, or the design does not fit the device: its last lines.
-    """
-    version = tool_version(find_tool(placer(target)), "nextpnr")
-    netlist = joined(synthesis.netlists, build.prefix)
-    reached = [
-        place_netlist(netlist, target, top=build.prefix, clock_mhz=clock_mhz, seed=seed) for seed in range(1, seeds + 1)
-    ]
-    middle = sorted(reached)[len(reached) // 2]
-    return Placement(fmax_mhz=middle, seeds_mhz=tuple(reached), tool=placer(target), version=version)
-
-
-def placer(target: Device) -> str:
-    """Name of the program that places and routes for ``target``; raises `UserError` where there is none."""
-    if target.nextpnr is None:
-        raise UserError(f"there is no open place and route for {target.name}; leave out --place")
-    return target.nextpnr
-
-
-def place_netlist(netlist: Path, target: Device, *, top: str, clock_mhz: float, seed: int) -> float:
-    """Place and route a netlist; the clock it reaches, in MHz. Cached."""
-    command = find_tool(placer(target))
-    options = [*target.place.split(), "--freq", f"{clock_mhz:g}", "--seed", str(seed), "--top", top]
-    key = digest(tool_version(command, "nextpnr"), *options, netlist.read_bytes())
-
-    def make(folder: Path) -> None:
-        shutil.copy(netlist, folder / "netlist.json")
-        run_tool(
-            [command, *options, "--json", "netlist.json", "--report", "report.json", "--timing-allow-fail", "-q"],
-            folder, "nextpnr",
-        )  # fmt: skip
-        (folder / "netlist.json").unlink()
-
-    folder, _ = cached("place", key, make)
-    clocks = json.loads((folder / "report.json").read_text())["fmax"].values()
-    return min(float(clock["achieved"]) for clock in clocks)

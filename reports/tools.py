@@ -18,8 +18,12 @@ _SHELL_SIGNALS = 128
 """A shell adds this to the number of the signal that ended its command."""
 
 
-def find_tool(name: str) -> str:
+def find_tool(name: str, *, package: str | None = None) -> str:
     """Path of a tool of the environment, else of the system.
+
+    Parameters
+    ----------
+    package : of Debian, where the tool is not named like its package
 
     Raises
     ------
@@ -29,7 +33,8 @@ def find_tool(name: str) -> str:
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.is_file() else shutil.which(name)
     if found is None:
-        raise UserError(f"{name} is not installed; install the package of that name")
+        source = f"the Debian package {package}" if package else "the package of that name"
+        raise UserError(f"{name} is not installed; install {source}")
     return found
 
 

@@ -1,8 +1,9 @@
-"""Switching activity: how often the nets of each part of a design toggle while it works on real images."""
+"""Switching activity: how often the nets of each block of a design toggle while it works on real images."""
 
 import json
 import re
 import tempfile
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +12,35 @@ from numpy.typing import NDArray
 
 from ..common.cache import cached, digest
 from ..common.errors import UserError
-from ..hdl.dataflow import PIPELINE
+from ..hdl.blocks import block_of
+from ..hdl.dataflow import PIPELINE, STAGE
 from ..hdl.emit import Build
 from .cosim import RUN, run_job_in, simulator_of
 from .verilator import find_verilator
 
-__all__ = ["Activity", "measure_activity", "read_saif"]
+__all__ = ["Activity", "Toggles", "activity_of", "measure_activity", "read_saif"]
+
+_VERSION = "2"
+"""Of what is kept in the cache."""
+_CLOCK = "clk"
+_INSTANCE = re.compile(r"\(INSTANCE\s+(?:\"[^\"]*\"\s+)?([^\s()]+)")
+_NET = re.compile(r"\((\S+) \(T0 .*\(TC (\d+)\)")
+_DURATION = re.compile(r"\(DURATION\s+(\d+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Toggles:
+    """Of some nets: how often they changed, together, and how many of them changed at all.
+
+    Nets that never change do not count: synthesis finds most of them to be constants, and they would thin out the rest.
+    """
+
+    toggles: int
+    nets: int
+
+    def rate(self, cycles: int) -> float:
+        """Toggles of a net in a cycle, on average."""
+        return self.toggles / self.nets / cycles if self.nets else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,15 +49,15 @@ class Activity:
 
     Attributes
     ----------
-    toggles : per part of the accelerator (stage or converter, "" for the top itself), a net that crosses a module's
-        border counted on both sides
+    parts : per stage and block of it, of `hdl.blocks.BLOCKS`; what stands between stages by the name of its module,
+        and the pipeline's own nets, "", are one block, ""
     cycles : clock cycles simulated
-    images : images computed in them
+    images : images computed in them; None where nobody said
     """
 
-    toggles: dict[str, int]
+    parts: Mapping[str, Mapping[str, Toggles]]
     cycles: int
-    images: int
+    images: int | None
 
 
 def measure_activity(build: Build, pixels: NDArray[np.uint8]) -> Activity:
@@ -43,62 +67,117 @@ def measure_activity(build: Build, pixels: NDArray[np.uint8]) -> Activity:
     """
     sources = [source.read_bytes() for source in build.sources]
     memories = [(build.path / entry["file"]).read_bytes() for entry in build.manifest["memories"]]
-    key = digest(find_verilator().version, *sources, *memories, pixels.tobytes())
+    key = digest(find_verilator().version, _VERSION, *sources, *memories, pixels.tobytes())
 
     def make(folder: Path) -> None:
         simulator = simulator_of(build, trace="saif")
         with tempfile.TemporaryDirectory(prefix="addax-saif-") as name:
-            outcome = run_job_in(Path(name), build, simulator, pixels)
-            toggles = read_saif(Path(name, RUN, "dump.saif"), f"dut/{PIPELINE}")
-        result = {"toggles": toggles, "cycles": outcome["cycles"], "images": len(pixels)}
-        (folder / "activity.json").write_text(json.dumps(result))
+            run_job_in(Path(name), build, simulator, pixels)
+            found = activity_of(build, Path(name, RUN, "dump.saif"))
+        parts = {part: {block: vars(own) for block, own in blocks.items()} for part, blocks in found.parts.items()}
+        (folder / "activity.json").write_text(json.dumps({"parts": parts, "cycles": found.cycles}))
 
     folder, _ = cached("activity", key, make)
-    return Activity(**json.loads((folder / "activity.json").read_text()))
+    kept = json.loads((folder / "activity.json").read_text())
+    parts = {
+        part: {block: Toggles(**own) for block, own in blocks.items()} for part, blocks in kept["parts"].items()
+    }  # fmt: skip
+    return Activity(parts=parts, cycles=kept["cycles"], images=len(pixels))
 
 
-def read_saif(path: Path, instance: str) -> dict[str, int]:
-    """Toggle counts under ``instance``, a path of names joined by ``/``.
-
-    Each of its children has the toggles of everything below it, "" those of its own nets. Clock nets are left out: what
-    they cost is a matter of flip-flops, not of nets.
+def activity_of(build: Build, path: Path, *, images: int | None = None) -> Activity:
+    """The activity in a SAIF file that some simulator wrote of ``build``.
 
     Raises
     ------
     UserError
-        when the file is not SAIF or has no such instance.
+        when the file cannot be read, is not SAIF, is of another design, or its clock never ticked.
     """
-    totals: dict[str, int] = {}
-    wanted = instance.split("/")
+    found = read_saif(path, PIPELINE)
+    names = [STAGE + stage.name for stage in build.plan.stages]
+    if missing := [name for name in names if name not in found.parts]:
+        has = sorted(part for part in found.parts if part.startswith(STAGE))
+        raise UserError(
+            f"{path} is of another design: it has no {', '.join(missing[:3])}, but "
+            f"{', '.join(has[:3]) or 'no stages'}; without it, --power simulates by itself"
+        )
+    return Activity(parts=found.parts, cycles=found.cycles, images=images)
+
+
+def read_saif(path: Path, instance: str) -> Activity:
+    """Toggle counts under the first instance called ``instance``, child by child.
+
+    Clock nets are left out: what they cost is a matter of flip-flops, not of nets.
+
+    Raises
+    ------
+    UserError
+        when the file is not SAIF, has no such instance, or its clock never ticked.
+    """
+    try:
+        with path.open(encoding="ascii") as stream:
+            counts, cycles, ticks = _counts(stream, instance)
+    except OSError as error:
+        raise UserError(
+            f"cannot read activity file {path}: {error.strerror}; without it, --power simulates by itself"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not a SAIF file") from error
+    if not counts:
+        what = "no duration, so it is no whole SAIF file" if cycles is None else f"no activity of {instance!r}"
+        raise UserError(f"{path} holds {what}")
+    if not ticks:
+        raise UserError(f"in {path} the clock of {instance!r} never ticks; the activity says nothing")
+    parts: dict[str, dict[str, Toggles]] = {}
+    for (part, block), (toggles, nets) in counts.items():
+        blocks = parts.setdefault(part, {})
+        if nets:
+            blocks[block] = Toggles(toggles=toggles, nets=nets)
+    return Activity(parts=parts, cycles=ticks // 2, images=None)
+
+
+def _counts(stream: Iterable[str], instance: str) -> tuple[dict[tuple[str, str], list[int]], int | None, int]:
+    """Toggles and nets by part and block; the duration, if there is one; toggles of the clock."""
+    counts: dict[tuple[str, str], list[int]] = {}
+    duration: int | None = None
+    ticks = depth = 0
     stack: list[str] = []
     depth_of: list[int] = []
-    depth = 0
-    opening = re.compile(r"\(INSTANCE\s+(?:\"[^\"]*\"\s+)?([^\s()]+)")
-    net = re.compile(r"\((\S+) \(T0 .*\(TC (\d+)\)")
-    try:
-        stream = path.open()
-    except OSError as error:
-        raise UserError(f"cannot read activity file {path}: {error.strerror}") from error
-    with stream:
-        for line in stream:
-            if match := opening.search(line):
-                stack.append(match[1])
-                depth_of.append(depth)
-            elif (at := _find(stack, wanted)) and (toggles := net.search(line)) and toggles[1] != "clk":
+    at = 0  # where in the stack the children of the instance begin; 0 while it is not there
+    for line in stream:
+        if net := _NET.search(line) if at else None:
+            name = net[1].partition("\\[")[0].removeprefix("\\")
+            if name == _CLOCK:
+                ticks = max(ticks, int(net[2]))
+            elif int(net[2]):
                 part = stack[at] if len(stack) > at else ""
-                totals[part] = totals.get(part, 0) + int(toggles[2])
-            depth += line.count("(") - line.count(")")
-            while depth_of and depth <= depth_of[-1]:
-                depth_of.pop()
-                stack.pop()
-    if not totals:
-        raise UserError(f"{path} holds no activity of {instance!r}")
-    return totals
+                if (block := _block(part, [*stack[at + 1 :], name])) is not None:
+                    entry = counts.setdefault((part, block), [0, 0])
+                    entry[0] += int(net[2])
+                    entry[1] += 1
+            elif len(stack) > at:
+                counts.setdefault((stack[at], ""), [0, 0])  # it is there, though it rests
+        elif opened := _INSTANCE.search(line):
+            stack.append(opened[1].removeprefix("\\"))
+            depth_of.append(depth)
+            if not at and opened[1] == instance:
+                at = len(stack)
+        elif duration is None and (lasts := _DURATION.search(line)):
+            duration = int(lasts[1])
+        depth += line.count("(") - line.count(")")
+        while depth_of and depth <= depth_of[-1]:
+            depth_of.pop()
+            stack.pop()
+        if len(stack) < at:
+            break
+    return counts, duration, ticks
 
 
-def _find(stack: list[str], wanted: list[str]) -> int:
-    """Where in ``stack`` the path ``wanted`` ends; 0 when it is not there."""
-    for begin in range(len(stack) - len(wanted) + 1):
-        if stack[begin : begin + len(wanted)] == wanted:
-            return begin + len(wanted)
-    return 0
+def _block(part: str, levels: list[str]) -> str | None:
+    """Block of a net; None for one without a name in an array, which may be a lane's or a tree's: the register behind
+    it, which has a name, toggles alike."""
+    if not part.startswith(STAGE):
+        return ""
+    if levels[-1].startswith("$") and levels[0].startswith("array"):
+        return None
+    return block_of(".".join(levels))

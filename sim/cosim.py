@@ -287,7 +287,7 @@ def _session(build: Build, program: Program, pixels: NDArray[np.uint8]) -> Itera
 
 def _job(
     session: Path, name: str, build: Build, simulator: Simulator, begin: int, end: int, *, stall: Stall | None = None,
-    seed: int = 1, waves: bool = False, points: tuple[TracePoint, ...] = (),
+    seed: int = 1, waves: bool = False, points: tuple[TracePoint, ...] = (), linger: bool = False,
 ) -> Job:  # fmt: skip
     stall = stall or Stall()
     timing, program = build.schedule, build.program
@@ -297,19 +297,21 @@ def _job(
         signed=program.format(program.output).signed, classifies=program.classifies, stall=stall,
         seed=seed, watchdog=min(timing.watchdog(stall.share), (1 << 32) - 1), waves=waves, points=points,
         # Rows that the next stage does not read may leave a stage when the last score has been told.
-        linger=timing.latency + timing.interval if points else 0,
+        linger=timing.latency + timing.interval if points or linger else 0,
     )  # fmt: skip
 
 
 def run_job_in(
     folder: Path, build: Build, simulator: Simulator, pixels: NDArray[np.uint8], *, program: Program | None = None,
-    expected: NDArray[np.int64] | None = None,
+    expected: NDArray[np.int64] | None = None, stall: Stall | None = None, seed: int = 1, linger: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
-    """Run ``pixels`` without stalls and return what the bench found; ``folder / RUN`` keeps what the simulator writes.
+    """Run ``pixels`` and return what the bench found; ``folder / RUN`` keeps what the simulator writes.
 
     Parameters
     ----------
     expected : what `answers` gives; from the golden model when None
+    stall : none when None
+    linger : go on until what no answer waits for has left the stages, too
 
     Raises
     ------
@@ -320,7 +322,12 @@ def run_job_in(
     prepare(folder, build, program, pixels)
     np.save(folder / EXPECTED, answers(program, pixels) if expected is None else expected)
     (folder / LEASH).touch()
-    return run_job(_job(folder, RUN, build, simulator, 0, len(pixels), waves=simulator.trace is not None))
+    return run_job(
+        _job(
+            folder, RUN, build, simulator, 0, len(pixels), stall=stall, seed=seed, waves=simulator.trace is not None,
+            linger=linger,
+        )
+    )  # fmt: skip
 
 
 def answers(program: Program, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -187,8 +187,9 @@ def build_simulator(sources: tuple[Path, ...], top: str, *, trace: str | None = 
     arguments = [*BUILD_ARGS, *([TRACES[trace]] if trace else [])]
     texts = [source.read_bytes() for source in sources]
     parameters = {"FAST_CLOCK": int(trace is None)}
-    # Large models are long straight lines of code: there -O1 gives the same speed in half the time.
-    optimise = "-O1" if sum(map(len, texts)) > _LARGE else "-O3"
+    # Large models are long straight lines of code: there -O1 gives the same speed in half the time. So do those that
+    # trace: they spend their time in writing, and are run over a few images.
+    optimise = "-O1" if trace or sum(map(len, texts)) > _LARGE else "-O3"
     tools = (tool.version, sys.version, runner.__file__, *arguments)
     key = digest(*tools, optimise, top, *texts)
 

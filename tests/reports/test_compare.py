@@ -1,5 +1,7 @@
 """Comparisons of kernels: the same terms for all, and mistakes before any work."""
 
+import json
+
 import pytest
 from addax.common.errors import UserError
 from addax.hdl.fold import fold
@@ -47,7 +49,6 @@ def test_multipliers_in_lookup_tables_are_the_cheapest_of_the_family():
 @pytest.mark.parametrize("terms, message", [
     ({"multipliers": "csd"}, "multipliers must be one of lut, dsp, not 'csd'"),
     ({"images": 0}, "images must be a positive integer, not 0"),
-    ({"power": True}, "there are no power coefficients for xc7z020"),
 ])  # fmt: skip
 def test_terms_that_cannot_be(terms, message):
     with pytest.raises(ValueError, match=message):
@@ -58,3 +59,25 @@ def test_an_unknown_kernel_is_refused_before_any_work(tmp_path):
     with pytest.raises(UserError, match="unknown kernel 'conv'; known: "):
         compare(Contest(network="lenet5", device=TARGET), ["adder", "conv"], tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_two_kernels_as_whole_accelerators(tmp_path):
+    """From the network to the page: every image simulated, parts that add up, power with its band, and what it takes
+    to believe the saving."""
+    contest = Contest(network="lenet5", device=device("ecp5-85k"), lanes=20, images=2, power=True)
+
+    found = compare(contest, ["adder", "mult"], tmp_path, command="addax compare <it>")
+
+    adder, mult = found.rows
+    for row in found.rows:
+        assert (row["simulated_images"], row["mismatches"], row["source"]) == (2, 0, "synthesized")
+        whole = row["scopes"][-1]
+        assert whole["lut"] == row["lut"] and whole["power_mw"] == pytest.approx(row["power_mw"]["dynamic"])
+        assert row["power"]["total"]["low_mw"] < row["power_mw"]["total"] < row["power"]["total"]["high_mw"]
+    assert mult["saving"] is None and adder["saving"]["worst"] < adder["saving"]["dynamic"] < adder["saving"]["best"]
+    assert adder["lut"] < mult["lut"] and adder["cycles_per_image"] == mult["cycles_per_image"]
+    lanes = adder["scopes"][0]
+    assert lanes["lut_change"] < adder["scopes"][-1]["lut_change"] < 0
+    assert json.loads(found.json.read_text())["rows"][0]["lut"] == adder["lut"]
+    assert "addax compare &lt;it&gt;" in found.html.read_text()

@@ -3,7 +3,6 @@
 import pytest
 from addax.common.errors import UserError
 from addax.sim import verilator
-from addax.sim.activity import read_saif
 
 
 def test_public_flat_rw_is_gone(monkeypatch):
@@ -76,49 +75,3 @@ def test_an_old_system_verilator_is_passed_over(tmp_path, monkeypatch):
         verilator.find_verilator.cache_clear()
         assert expected in verilator.find_verilator().version
     verilator.find_verilator.cache_clear()
-
-
-SAIF = """(SAIFILE
- (DURATION 100)
- (INSTANCE top
-  (NET
-   (outside (T0 1) (T1 1) (TZ 0) (TX 0) (TB 0) (TC 1000))
-  )
-  (INSTANCE dut
-   (INSTANCE pipeline
-    (NET
-     (own (T0 1) (T1 1) (TZ 0) (TX 0) (TB 0) (TC 3))
-     (clk (T0 1) (T1 1) (TZ 0) (TX 0) (TB 0) (TC 500))
-    )
-    (INSTANCE conv1
-     (NET
-      (a\\[0\\] (T0 1) (T1 1) (TZ 0) (TX 0) (TB 0) (TC 5))
-     )
-     (INSTANCE array
-      (NET
-       (b (T0 1) (T1 1) (TZ 0) (TX 0) (TB 0) (TC 7))
-      )
-     )
-    )
-    (INSTANCE fc1
-     (NET
-      (c (T0 1) (T1 1) (TZ 0) (TX 0) (TB 0) (TC 11))
-     )
-    )
-   )
-  )
- )
-)
-"""
-
-
-def test_toggles_are_summed_per_stage(tmp_path):
-    """Nets below a stage count for it, clocks and what lies outside do not count at all."""
-    path = tmp_path / "a.saif"
-    path.write_text(SAIF)
-
-    assert read_saif(path, "dut/pipeline") == {"": 3, "conv1": 12, "fc1": 11}
-    with pytest.raises(UserError, match="holds no activity of 'elsewhere'"):
-        read_saif(path, "elsewhere")
-    with pytest.raises(UserError, match="cannot read activity file"):
-        read_saif(tmp_path / "missing.saif", "dut")

@@ -1,0 +1,196 @@
+"""When every stage works, seen in the RTL: on which image, from which cycle to which, and what it waits for."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..common.errors import UserError
+from ..common.files import write_text
+from ..common.templates import render
+from ..hdl.dataflow import PIPELINE, STAGE
+from ..hdl.emit import Build
+from ..hdl.plan import StageBuild, bind
+from ..hdl.schedule import answer_beats
+from ..quant.program import Program
+from .cells import cell_models
+from .cosim import RUN, run_job_in
+from .stall import Stall
+from .verilator import build_simulator
+
+__all__ = ["ANSWERS", "PIXELS", "Timeline", "Wait", "Work", "watch"]
+
+PIXELS, ANSWERS = "pixels", "answer"
+"""Tracks of the input and of the output stream."""
+_ROW_WORDS = 3
+_SHORTEST, _MOST = 8, 512
+"""Waits of fewer cycles, or of less than this part of an image's interval, are counted but not told one by one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Track:
+    """What begins groups, as the harness sees it.
+
+    Attributes
+    ----------
+    begin, go : expressions: a group begins; nothing behind holds it up
+    groups : per image
+    steps : cycles of a group
+    blocked, starved : what a wait is called, with and without something behind that holds it up
+    """
+
+    name: str
+    file: str
+    begin: str
+    go: str
+    groups: int
+    steps: int
+    blocked: str
+    starved: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wait:
+    """Cycles in which a stage that is at an image does not work, and what it waits for."""
+
+    begin: int
+    cycles: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """A stage at an image.
+
+    Attributes
+    ----------
+    begin, end : cycles after the first input beat; the end is excluded
+    busy : cycles in which it works; in the others it waits
+    waits : the longer ones
+    """
+
+    image: int
+    begin: int
+    end: int
+    busy: int
+    waits: tuple[Wait, ...]
+
+    @property
+    def waiting(self) -> int:
+        """Cycles in which it waits, of all waits."""
+        return self.end - self.begin - self.busy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeline:
+    """All tracks of a run, in the order of the pipeline; each is at every image once, one after the other."""
+
+    clock_mhz: float
+    network: str
+    device: str
+    tracks: dict[str, tuple[Work, ...]]
+
+
+def watch(
+    build: Build, pixels: NDArray[np.uint8], *, program: Program | None = None, stall: Stall | None = None,
+    seed: int = 1,
+) -> Timeline:  # fmt: skip
+    """Run (N, C, H, W) images, as many as the harness holds, through the RTL of ``build`` in a simulator that notes
+    when groups begin.
+
+    Parameters
+    ----------
+    program : another Program whose weights are loaded, as in `cosim.simulate`
+    stall, seed : of the run; the same as of another run give the same cycles
+
+    Raises
+    ------
+    UserError
+        when the simulation fails or hangs, or a stage does not begin all its groups.
+    """
+    tracks, pixels = _tracks(build), pixels[: build.manifest["capacity"]]
+    with tempfile.TemporaryDirectory(prefix="addax-stopwatch-") as name:
+        probe = Path(name, f"{build.prefix}_stopwatch.sv")
+        template = Path(__file__).with_name("stopwatch.v.j2")
+        write_text(probe, render(template, prefix=build.prefix, tracks=tracks))
+        sources = (*build.sources, *cell_models(build.plan.fabric), probe)
+        simulator = build_simulator(sources, f"{build.prefix}_harness")
+        run = Path(name, "session")
+        run.mkdir()
+        outcome = run_job_in(run, build, simulator, pixels, program=program, stall=stall, seed=seed, linger=True)
+        shortest = max(_SHORTEST, build.schedule.interval // _MOST)
+        works = {
+            track.name: _works(track, run / RUN / track.file, len(pixels), outcome["first_input"], shortest)
+            for track in tracks
+        }
+    return Timeline(
+        clock_mhz=build.plan.clock_mhz, network=build.program.metadata.get("network", "accelerator"),
+        device=build.plan.device, tracks=works,
+    )  # fmt: skip
+
+
+def _tracks(build: Build) -> list[_Track]:
+    program, plan = build.program, build.plan
+    pixels = program.input.shape[1] * program.input.shape[2] // plan.pixels
+    found = [
+        _stream(PIXELS, "s_axis", pixels, blocked="waits for the accelerator", starved="the source has no beat"),
+        *(_stage(one) for one in bind(program, plan)),
+        _stream(
+            ANSWERS, "m_axis", answer_beats(program, plan.outputs), blocked="the sink has no room",
+            starved="waits for the next beat",
+        ),
+    ]  # fmt: skip
+    return [_Track(**{**vars(track), "file": f"track{number}.bin"}) for number, track in enumerate(found)]
+
+
+def _stream(name: str, port: str, beats: int, *, blocked: str, starved: str) -> _Track:
+    return _Track(
+        name=name, file="", begin=f"{port}_tvalid && {port}_tready", go=f"{port}_tready", groups=beats, steps=1,
+        blocked=blocked, starved=starved,
+    )  # fmt: skip
+
+
+def _stage(build: StageBuild) -> _Track:
+    stage = build.stage
+    at = f"dut.{PIPELINE}.{STAGE}{stage.name}."
+    if stage.joins:
+        join = f"{at}\\join ."  # a keyword, so its name is escaped
+        begin, go = f"{join}o__valid && {join}o__ready", f"{join}o__ready"
+    else:
+        part = f"{at}{'move' if stage.moves else 'window'}."
+        begin, go = f"{part}\\begin ", f"{part}go"  # a keyword, too
+    return _Track(
+        name=stage.name, file="", begin=begin, go=go, groups=build.window.read_cycles // build.window.steps,
+        steps=build.window.steps, starved="waits for input",
+        blocked="waits for room" if stage.residual is None else "waits for room or for the residual",
+    )  # fmt: skip
+
+
+def _works(track: _Track, path: Path, images: int, first_input: int, shortest: int) -> tuple[Work, ...]:
+    rows = np.fromfile(path, np.dtype("<u4")).reshape(-1, _ROW_WORDS).astype(np.int64)
+    if len(rows) != images * track.groups:
+        raise UserError(
+            f"{track.name} began {len(rows):,} groups for {images} images instead of {images * track.groups:,}",
+            exit_code=3,
+        )
+    cycles = (rows[:, 0] | rows[:, 1] << 32) - first_input
+    pairs = zip(cycles.reshape(images, -1), rows[:, 2].reshape(images, -1), strict=True)
+    return tuple(_work(track, image, begins, held, shortest) for image, (begins, held) in enumerate(pairs))
+
+
+def _work(track: _Track, image: int, begins: NDArray[np.int64], held: NDArray[np.int64], shortest: int) -> Work:
+    gaps = np.diff(begins) - track.steps
+    waits: Sequence[int] = np.flatnonzero(gaps >= shortest).tolist()
+    return Work(
+        image=image, begin=int(begins[0]), end=int(begins[-1]) + track.steps, busy=track.groups * track.steps,
+        waits=tuple(
+            Wait(
+                begin=int(begins[k]) + track.steps, cycles=int(gaps[k]),
+                reason=track.blocked if held[k + 1] else track.starved,
+            )
+            for k in waits
+        ),
+    )  # fmt: skip
