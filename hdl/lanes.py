@@ -188,10 +188,15 @@ def _cuts(levels: int, ranks: int) -> frozenset[int]:
     return frozenset(min(combinations(range(levels), ranks), key=ways))
 
 
-@cache
-def _field_names(kind: type) -> tuple[str, ...] | None:
-    """Of a dataclass; None for any other type."""
-    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else None
+_FIELDS: dict[type, tuple[str, ...] | None] = {}
+
+
+def _field_names(value: Any) -> tuple[str, ...] | None:
+    """Of a dataclass's instance; None for anything else."""
+    kind = type(value)
+    if kind not in _FIELDS:
+        _FIELDS[kind] = tuple(field.name for field in fields(kind)) if is_dataclass(kind) else None
+    return _FIELDS[kind]
 
 
 def alive(value: Any, register: Any) -> Any:
@@ -200,11 +205,11 @@ def alive(value: Any, register: Any) -> Any:
         return register(value)
     if isinstance(value, list | tuple):
         return type(value)(alive(item, register) for item in value)
-    if (names := _field_names(type(value))) is not None:
+    if (names := _field_names(value)) is not None:
         changes = {}
         for name in names:
             item = getattr(value, name)
-            if isinstance(item, list | tuple) or _field_names(type(item)) is not None:
+            if isinstance(item, list | tuple) or _field_names(item) is not None:
                 changes[name] = alive(item, register)
         return replace(value, **changes)
     if isinstance(value, dict):
