@@ -5,13 +5,12 @@ import json
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -179,10 +178,12 @@ def quantize(
         "sensitivity": [row.keys() for row in found.sensitivities],
     }
 
+    from .reports.verb_tables import sensitivity_table
+
     def text(console: Console) -> None:
         _rows("quantised", {k: v for k, v in value.items() if k != "sensitivity"})(console)
         if found.sensitivities:
-            console.print(_sensitivity_table(found.sensitivities))
+            console.print(sensitivity_table(found.sensitivities))
 
     _show(value, as_json, text)
 
@@ -192,20 +193,6 @@ def _layer_bits(entry: str) -> tuple[str, int]:
     if not separator or not bits.isdecimal():
         raise UserError(f"--layer-bits wants LAYER:BITS, for example layer1.0.conv1:6, not {entry!r}")
     return layer, int(bits)
-
-
-def _sensitivity_table(rows: Sequence[Any]) -> Table:
-    widths = sorted({row.bits for row in rows}, reverse=True)
-    table = Table(title="equal to float, with one layer narrower (divergence in millinats)", title_justify="left")
-    table.add_column("layer")
-    table.add_column("weights", justify="right")
-    for width in widths:
-        table.add_column(f"{width} bit", justify="right")
-    for layer in dict.fromkeys(row.layer for row in rows):
-        own = {row.bits: row for row in rows if row.layer == layer}
-        cells = [f"{100 * own[w].agreement:.1f} % ({1000 * own[w].divergence:.1f})" for w in widths]
-        table.add_row(layer, f"{own[widths[0]].weights:,}", *cells)
-    return table
 
 
 @verb
@@ -329,7 +316,7 @@ def generate(
     from .quant.archive import load_program
     from .reports.compare import MULTIPLIERS, structures_of
     from .reports.devices import device
-    from .reports.estimate import BRAM_LUTS, DSP_LUTS, capacity_of, stage_cost
+    from .reports.estimate import BRAM_LUTS, DSP_LUTS, cost_and_capacity
 
     loaded = load_program(program)
     if arch not in FAMILIES:
@@ -362,17 +349,20 @@ def generate(
             raise UserError("a plan already says the control; change it there, or leave --control out")
         if fixed_weights != plan.fixed_weights and fixed_weights:
             raise UserError("the plan is not for fixed weights; change it there, or leave --fixed-weights out")
-        capacity_of(target).check(bind(loaded, plan))
+        cost, capacity = cost_and_capacity(target)
+        if capacity is not None:
+            capacity.check(bind(loaded, plan))
     else:
+        cost, capacity = cost_and_capacity(target)
         plan = fold(
             loaded, device=target.name, clock_mhz=clock, lanes=lanes, fps=fps, fixed_weights=fixed_weights,
             fabric=target.fabric if form == "device" else "generic", memory=memory, scale=scale,
-            cost=stage_cost(target.family), capacity=capacity_of(target), structures=structures_of(multipliers, target),
+            cost=cost, capacity=capacity, structures=structures_of(multipliers, target),
         )  # fmt: skip
         plan = replace(plan, control=control)
     with steps("generating"):
         build = generate(loaded, plan, out, vectors=sample_vectors(loaded), prefix=prefix)
-    timing, cost = build.schedule, stage_cost(target.family)
+    timing = build.schedule
     choices = {
         stage.stage.name: {
             name: None if found is None else found.to_json() for name, found in alternatives(stage, cost).items()
@@ -391,19 +381,18 @@ def generate(
         "alternatives": choices,
     }
 
+    from .reports.verb_tables import choices_table, fold_table
+
     def text(console: Console) -> None:
         console.print(f"{out}: {timing.lanes:,} lanes, {timing.interval:,} cycles per image", soft_wrap=True)
-        table = Table()
-        # What is 1, or missing, in every stage is not worth a column.
-        shown = {key: head for key, head in _FOLD_COLUMNS.items() if max(getattr(s, key) for s in plan.stages) > 1}
-        for column in ("stage", *shown.values(), "lanes", "cycles"):
-            table.add_column(column, justify="left" if column == "stage" else "right")
-        for stage, times in zip(plan.stages, timing.stages, strict=True):
-            cells = (*(getattr(stage, key) for key in shown), times.lanes, times.interval)
-            table.add_row(stage.name, *(f"{cell:,}" for cell in cells))
-        console.print(table)
-        console.print(_choices_table(choices))
-        console.print(f"cost: LUT + {BRAM_LUTS:g} per block RAM + {DSP_LUTS:g} per DSP block")
+        console.print(fold_table(plan.stages, timing.stages))
+        console.print(choices_table(choices))
+        if capacity is None:
+            console.print(
+                f"there are no estimates for {target.name}: costs are counts of bits; --synth tells what fits"
+            )
+        else:
+            console.print(f"cost: LUT + {BRAM_LUTS:g} per block RAM + {DSP_LUTS:g} per DSP block")
         if plan.pixels > 1:
             console.print(f"{plan.pixels} pixels per beat of the input")
 
@@ -443,6 +432,8 @@ def simulate(
     from .sim.stopwatch import watch
 
     opened = open_build(build)
+    if perfetto is not None and perfetto.is_dir():
+        raise UserError(f"{perfetto} is a folder; expected the name of a file to write")
     program = load_program(weights) if weights else opened.program
     chosen = data.load(source, split, shape=program.input.shape).head(_positive("images", images))
     share = stall if stall < 1 else stall / 100
@@ -498,10 +489,12 @@ def simulate(
     if share:
         rows["stalled cycles, source / sink"] = f"{_percent(outcome.source_stalls)} / {_percent(outcome.sink_stalls)}"
 
+    from .reports.verb_tables import stage_table
+
     def text(console: Console) -> None:
         _rows(f"{build} on {source}, {split}", rows)(console)
         if trace_stages:
-            console.print(_stage_table(outcome.stages))
+            console.print(stage_table(outcome.stages))
 
     _show(value, as_json, text)
     if outcome.bit_exact:
@@ -514,15 +507,6 @@ def simulate(
     if differs is not None:
         stderr.print(f"addax: first difference: stage {differs.stage}, {differs.place}", soft_wrap=True)
     return _MISMATCH
-
-
-def _stage_table(stages: Sequence[Any]) -> Table:
-    table = Table(title="output of every stage", title_justify="left")
-    for column in ("stage", "values", "different", "first"):
-        table.add_column(column, justify="right" if column in ("values", "different") else "left")
-    for stage in stages:
-        table.add_row(stage.name, f"{stage.values:,}", f"{stage.mismatches:,}", str(stage.first or ""))
-    return table
 
 
 @verb
@@ -734,6 +718,7 @@ def kernels(
     """What arrays of lanes cost: every kernel, side by side."""
     from .reports.devices import device, is_cell_library
     from .reports.kernels import KERNELS, comparison, jobs, price, requests
+    from .reports.verb_tables import kernel_table
 
     if is_cell_library(name):
         if placed:
@@ -756,18 +741,7 @@ def kernels(
     rows = [cost.to_json() for cost in costs]
 
     def text(console: Console) -> None:
-        title = f"{rows[0]['pin']} x {rows[0]['pout']} lanes on {name}"
-        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-        shown = {head: key for head, key in _KERNEL_COLUMNS.items() if any(row[key] for row in rows)}
-        for head in ("kernel", "operands"):
-            table.add_column(head, no_wrap=True)
-        for head in shown:
-            table.add_column(head, justify="right", no_wrap=True)
-        for row in rows:
-            operands = " ".join(row[name].replace("uint", "u").replace("int", "s") for name in ("x", "w"))
-            form = f"{row['kernel']} {row['structure']}, {row['form']}"
-            table.add_row(form, operands, *(_cell(row[key]) for key in shown.values()))
-        console.print(table)
+        console.print(kernel_table(rows, name))
         for line in comparison(costs):
             console.print(line, soft_wrap=True)
         for cost in costs:
@@ -812,38 +786,6 @@ _CELL_COLUMNS = {
     "MHz": ("fmax_mhz", ".0f"), "mW": ("power_mw", ".1f"), "regs": ("register_stages", ""),
 }  # fmt: skip
 _CELLS_AGAINST_BASE = ("area_um2", "fmax_mhz", "power_mw")
-
-
-def _choices_table(choices: Mapping[str, Mapping[str, dict[str, int] | None]]) -> Table:
-    """Cycles and cost of every stage as it is, and of the next folds that are slower or faster."""
-    table = Table(title="Folds: cycles per image, estimated cost")
-    for column in ("stage", "chosen", "a slower one", "a faster one"):
-        table.add_column(column, justify="left" if column == "stage" else "right")
-    for name, found in choices.items():
-        offers = (found[key] for key in ("chosen", "slower", "faster"))
-        table.add_row(name, *("" if o is None else f"{o['cycles']:,}  {o['cost']:>6,}" for o in offers))
-    return table
-
-
-_FOLD_COLUMNS = {
-    "pe": "PE", "simd": "SIMD", "taps": "taps", "lines": "lines", "blocks": "blocks", "residual": "join",
-}  # fmt: skip
-_KERNEL_COLUMNS = {
-    "LUT": "lut",
-    "FF": "ff",
-    "carry": "carry",
-    "DSP": "dsp",
-    "per lane": "lut_per_lane",
-    "paired": "lut_paired_per_lane",
-    "MHz": "fmax_mhz",
-    "regs": "register_stages",
-}
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,.2f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _positive(name: str, value: int | None) -> int | None:

@@ -22,6 +22,7 @@ __all__ = [
 
 _BEST = {
     "ice40": {"adder": "max", "mult": "booth", "xnor": "count", "shift": "barrel"},
+    "gowin": {"adder": "carry", "mult": "booth", "xnor": "count", "shift": "barrel"},
     "ecp5": {"adder": "carry", "mult": "rows", "xnor": "count", "shift": "barrel"},
     "xc7": {"adder": "max", "mult": "booth", "xnor": "count", "shift": "barrel"},
     "xcup": {"adder": "max", "mult": "booth", "xnor": "count", "shift": "barrel"},

@@ -24,7 +24,8 @@ no figure for one bit."""
 
 
 def lanes_energy(builds: Sequence[StageBuild]) -> dict[str, Any]:
-    """Energy of an image in all layers with weights, uJ; the layers whose kernel has no figure are named.
+    """Energy of an image in all layers with weights, uJ; None where there is a layer whose kernel has no figure, and
+    those layers are named.
 
     Operands take the narrowest operation that the table has for them; sums are counted at the operands' width, as in
     the papers' own tables.
@@ -38,7 +39,8 @@ def lanes_energy(builds: Sequence[StageBuild]) -> dict[str, Any]:
             without.append(stage.name)
             continue
         energy += stage.macs * sum(_energy(name, stage.x.bits) for name in _PER_PRODUCT[stage.kind]) / 1e6
-    return {"lanes": energy, "without_figure": without, "note": SOURCE}
+    note = f"{SOURCE}; none for {', '.join(without)}" if without else SOURCE
+    return {"lanes": None if without else energy, "without_figure": without, "note": note}
 
 
 def _energy(operation: str, bits: int) -> float:

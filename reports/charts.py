@@ -17,8 +17,15 @@ _FADES = (1.0, 0.55, 0.28)
 """Opacity of the first image's bars and of those that follow."""
 _SLOPE = 120
 """px that the rising part of a roofline must go to the right for a label to stand beside it."""
+_LONGEST = 28
+"""Letters of a name."""
 _LETTER = 0.62
 """Width of a letter on average, in sizes of the font; on the wide side."""
+
+
+def _short(name: str) -> str:
+    """``name``, or its beginning and end where it is too long for a chart."""
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST // 2]}…{name[-_LONGEST // 2 + 1 :]}"
 
 
 def _margin(names: Sequence[str]) -> float:
@@ -36,7 +43,7 @@ def timeline_chart(timeline: dict[str, Any]) -> str:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     stages, answers, clock = timeline["stages"], timeline["answers"], timeline["clock_mhz"]
-    names = [stage["name"] for stage in stages] + ["answer"]
+    names = [_short(stage["name"]) for stage in stages] + ["answer"]
     row_height = max(_ROW, min(30, 240 / len(names)))
     canvas = Canvas(
         "timeline", title="Pipeline timeline", width=WIDTH, height=row_height * len(names) + 50,
@@ -110,7 +117,7 @@ def roofline_chart(roofline: dict[str, Any]) -> str:
     canvas.mark(dot, title=f"whole accelerator: {whole['gops']:.4g} G operations/s")
     axes.set_xlabel("lane operations per bit received")
     axes.text(0, 1.02, "G lane operations/s", transform=axes.transAxes, color=INKS["soft"], ha="left", va="bottom")
-    points = [(stage["name"], stage["intensity"], stage["gops"]) for stage in stages]
+    points = [(_short(stage["name"]), stage["intensity"], stage["gops"]) for stage in stages]
     _label(canvas, [("whole accelerator", whole["intensity"], whole["gops"]), *_grouped(canvas, points)], taken)
     _grid(canvas, "both")
     return canvas.svg()
@@ -208,7 +215,7 @@ def tornado_chart(power: dict[str, Any]) -> str:
 
     rows = sorted(enumerate(power["sensitivity"]), key=lambda item: item[1]["total_low_mw"] - item[1]["total_high_mw"])
     total = power["total"]["mw"]
-    names = [_COEFFICIENTS.get(row["coefficient"], row["coefficient"]) for _, row in rows]
+    names = [_short(_COEFFICIENTS.get(row["coefficient"], row["coefficient"])) for _, row in rows]
     canvas = Canvas(
         "tornado", title="Sensitivity of total power", width=WIDTH, height=_ROW * 1.3 * len(rows) + 60,
         left=_margin(names), right=24, top=22,

@@ -25,8 +25,11 @@ class Device:
     source : of these figures
     synth : the command of yosys
     no_dsp, with_dsp : its options that keep multiplications out of DSP blocks, and that put them there
+    flatten : its option that makes one module of all; "" where it does so by itself
+    no_pads : its option that leaves out the pads of ports, for parts that are joined with others
     array_options : its options when an array is priced by itself; registers are to stay registers
     nextpnr, place : the program that places and routes, and its options; None where there is none
+    pins_of : its part, where place and route needs a pin for every port and chooses none itself
     serial_ports : place and route needs pins for all ports, so arrays are fed serially there
     """
 
@@ -42,9 +45,12 @@ class Device:
     synth: str
     no_dsp: str = ""
     with_dsp: str = ""
+    flatten: str = "-flatten"
+    no_pads: str = ""
     array_options: str = "-flatten"
     nextpnr: str | None = None
     place: str = ""
+    pins_of: str = ""
     serial_ports: bool = False
 
     @property

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..common.errors import UserError
 from ..hdl.capacity import Capacity
+from ..hdl.choices import structural_cost
 from ..hdl.plan import Plan, StageBuild, bind, readers_of
 from ..hdl.stages import PIXELS
 from ..quant.program import Program
@@ -28,6 +29,7 @@ __all__ = [
     "Estimate",
     "Model",
     "capacity_of",
+    "cost_and_capacity",
     "design",
     "families",
     "model",
@@ -124,6 +126,14 @@ def stage_cost(family: str) -> Callable[[StageBuild], float]:
         return cells.lut + BRAM_LUTS * cells.bram + DSP_LUTS * cells.dsp
 
     return cost
+
+
+def cost_and_capacity(target: Device) -> tuple[Callable[[StageBuild], float], Capacity | None]:
+    """What `hdl.fold` minimises for ``target`` and has to keep to; structural counts and no limit where there are no
+    coefficients for its family."""
+    if target.family not in families():
+        return structural_cost, None
+    return stage_cost(target.family), capacity_of(target)
 
 
 def needs_of(family: str) -> Callable[[Sequence[StageBuild]], dict[str, float]]:

@@ -29,12 +29,14 @@ class Part:
     top : its top module
     text : its modules, and empty ones for the parts that it instantiates
     files : memory files that it reads
+    outer : whether its ports are the whole design's
     """
 
     name: str
     top: str
     text: str
     files: tuple[str, ...]
+    outer: bool = False
 
 
 def cut(text: str, *, top: str, inner: Sequence[tuple[str, str]], rest: str, shared: Iterable[str] = ()) -> list[Part]:
@@ -63,12 +65,12 @@ def cut(text: str, *, top: str, inner: Sequence[tuple[str, str]], rest: str, sha
         own = [left.pop(key) for key in list(left) if key == module or key.startswith(f"{module}.")]
         shells.append(_shell(modules[module]))
         parts.append(_part(name, module, "".join(own) + common))
-    parts.append(_part(rest, top, "".join(left.values()) + "".join(shells) + common))
+    parts.append(_part(rest, top, "".join(left.values()) + "".join(shells) + common, outer=True))
     return parts
 
 
-def _part(name: str, top: str, text: str) -> Part:
-    return Part(name=name, top=top, text=text, files=tuple(dict.fromkeys(_FILE.findall(text))))
+def _part(name: str, top: str, text: str, *, outer: bool = False) -> Part:
+    return Part(name=name, top=top, text=text, files=tuple(dict.fromkeys(_FILE.findall(text))), outer=outer)
 
 
 def _modules(text: str) -> dict[str, str]:

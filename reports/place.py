@@ -16,11 +16,13 @@ from ..hdl.blocks import block_of
 from ..hdl.dataflow import STAGE
 from ..hdl.emit import Build
 from .devices import Device
+from .gowin_pins import constraints
 from .synth import INTERCONNECT, PACKET, Synthesis, joined
 from .tools import find_tool, run_tool, tool_version
 
 __all__ = ["Placement", "Routed", "Step", "place", "place_netlist", "placer", "steps_of"]
 
+_PINS = "pins.cst"
 AT_ONCE = 2
 """Runs of nextpnr side by side: a large design takes gigabytes."""
 _STAGE = re.compile(rf"(?:^|\.){STAGE}(?P<stage>[^.]+)\.(?P<rest>.+)")
@@ -144,10 +146,14 @@ def place_netlist(netlist: Path, target: Device, *, top: str, clock_mhz: float, 
     """Place and route a netlist. Cached."""
     command = find_tool(placer(target))
     options = [*target.place.split(), "--freq", f"{clock_mhz:g}", "--seed", str(seed), "--top", top]
-    key = digest(tool_version(command, "nextpnr"), *options, netlist.read_bytes())
+    pins = constraints(netlist, top, target.pins_of) if target.pins_of else ""
+    if pins:
+        options += ["--vopt", f"cst={_PINS}"]
+    key = digest(tool_version(command, "nextpnr"), *options, pins, netlist.read_bytes())
 
     def make(folder: Path) -> None:
         shutil.copy(netlist, folder / "netlist.json")
+        (folder / _PINS).write_text(pins)
         run_tool(
             [command, *options, "--json", "netlist.json", "--report", "report.json", "--timing-allow-fail", "-q"],
             folder, "nextpnr",

@@ -10,6 +10,8 @@ LUTS_PER_CARRY = 2
 """A CCU2C holds two LUT4."""
 LUTS_PER_RAM = 6
 """A 16x4 distributed RAM of ECP5 holds four LUT4, and its write port the two of a third slice."""
+LUTS_PER_GOWIN_RAM = 4
+"""A 16x4 distributed RAM of Gowin holds four LUT4."""
 _RAM_SITES = {
     "RAM32X1D": 2, "RAM64X1D": 2, "RAM128X1D": 4, "RAM32M": 4, "RAM64M": 4, "RAM32M16": 8, "RAM64M8": 8,
     "RAM32X16DR8": 8, "RAM64X8SW": 8, "RAM128X1S": 2, "RAM256X1S": 4, "RAM256X1D": 8, "RAM512X1S": 8,
@@ -45,7 +47,8 @@ class Resources:
 
         ECP5: LUT4, two per CCU2C, six per distributed RAM. Xilinx: all lookup tables (a LUT6_2 is one; an inverter is
         one, too), those in distributed RAM and shift registers; carry cells apart. iCE40: SB_LUT4, whose cells hold
-        the carries.
+        the carries. Gowin: LUT1 to LUT4, one per carry cell, four per distributed RAM; the multiplexers that join
+        tables apart.
         """
         return _COUNTS[family](Counter(cells))
 
@@ -80,8 +83,22 @@ def _count_ice40(cells: Counter[str]) -> Resources:
     )
 
 
+def _count_gowin(cells: Counter[str]) -> Resources:
+    def starting(*starts: str) -> int:
+        return sum(count for name, count in cells.items() if name.startswith(starts))
+
+    tables = sum(cells[f"LUT{inputs}"] for inputs in range(1, 5))
+    halves = 2 * starting("MULT18") + cells["MULT9X9"]
+    return Resources(
+        lut=tables + cells["ALU"] + LUTS_PER_GOWIN_RAM * starting("RAM16"), ff=starting("DFF"),
+        bram=starting("SDP", "SP", "DP", "pROM"), dsp=-(-halves // 2) + 4 * starting("MULT36"),
+        carry=cells["ALU"], lutram=starting("RAM16"),
+    )  # fmt: skip
+
+
 _COUNTS: dict[str, Callable[[Counter[str]], Resources]] = {
     "ecp5": _count_ecp5, "xc7": _count_xilinx, "xcup": _count_xilinx, "ice40": _count_ice40,
+    "gowin": _count_gowin,
 }  # fmt: skip
 
 
@@ -115,6 +132,10 @@ UNITS: dict[str, Units] = {
     "ice40": Units(
         lut="LUT4", bram="4-kbit block RAMs", dsp="16x16 multipliers", carry="SB_CARRY", lutram="none",
         rule="SB_LUT4, whose cells hold the carries",
+    ),
+    "gowin": Units(
+        lut="LUT4", bram="18-kbit block RAMs", dsp="18x18 multipliers", carry="ALU", lutram="16x4 RAMs",
+        rule="LUT1 to LUT4, plus one per carry cell, plus 4 per distributed RAM; wide multiplexers apart",
     ),
 }  # fmt: skip
 """By family of devices."""

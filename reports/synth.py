@@ -137,10 +137,11 @@ def map_part(part: Part, memories: Path, target: Device) -> dict[str, int]:
 def _map(part: Part, memories: Path, target: Device) -> Path:
     """Folder with ``cells.json``, and ``netlist.json`` where there is something that places it."""
     version = yosys_version()
+    options = [target.synth, target.flatten, "" if part.outer else target.no_pads, f"-top {part.top}"]
     script = "\n".join([
         "read_verilog -defer part.v",
         # Flattened: the mapper ends without a word on some designs that keep their hierarchy.
-        f"{target.synth} -flatten -top {part.top}",
+        " ".join(option for option in options if option),
         *(() if target.names_cells else ("autoname",)),
         "tee -q -o stat.json stat -json",
         "write_json netlist.json",

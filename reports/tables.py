@@ -6,7 +6,7 @@ from rich.table import Table
 
 from .compare import BASELINE, Comparison
 
-__all__ = ["comparison_tables"]
+__all__ = ["against", "comparison_tables"]
 
 _ROWS = {
     "accuracy": ("accuracy", ".2%"), "images/s": ("images_per_second", ",.0f"), "lanes": ("lanes", ","),
@@ -38,6 +38,11 @@ def _table(title: str, *columns: str, left: tuple[str, ...] = ("",), caption: st
     return table
 
 
+def against(value: float | None, base: float | None, form: str) -> str:
+    """A value, and by how much it differs from ``base``, if there is one."""
+    return _changed(value, value / base - 1 if value and base else None, form)
+
+
 def _whole(found: Comparison, base: dict[str, Any] | None, title: str) -> Table:
     caption = None if base is None else f"in brackets: against {BASELINE}"
     table = _table(title, "", *(row["kernel"] for row in found.rows), caption=caption)
@@ -45,9 +50,7 @@ def _whole(found: Comparison, base: dict[str, Any] | None, title: str) -> Table:
         values = [row[key] for row in found.rows]
         if any(value is not None for value in values):
             own = base[key] if base is not None and key in _AGAINST_BASE else None
-            table.add_row(
-                label, *(_changed(value, value / own - 1 if own and value else None, form) for value in values)
-            )
+            table.add_row(label, *(against(value, own, form) for value in values))
     return table
 
 

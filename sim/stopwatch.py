@@ -98,7 +98,8 @@ def watch(
     build: Build, pixels: NDArray[np.uint8], *, program: Program | None = None, stall: Stall | None = None,
     seed: int = 1,
 ) -> Timeline:  # fmt: skip
-    """Run (N, C, H, W) images through the RTL of ``build`` in a simulator that notes when groups begin.
+    """Run (N, C, H, W) images, as many as the harness holds, through the RTL of ``build`` in a simulator that notes
+    when groups begin.
 
     Parameters
     ----------
@@ -110,7 +111,7 @@ def watch(
     UserError
         when the simulation fails or hangs, or a stage does not begin all its groups.
     """
-    tracks = _tracks(build)
+    tracks, pixels = _tracks(build), pixels[: build.manifest["capacity"]]
     with tempfile.TemporaryDirectory(prefix="addax-stopwatch-") as name:
         probe = Path(name, f"{build.prefix}_stopwatch.sv")
         template = Path(__file__).with_name("stopwatch.v.j2")

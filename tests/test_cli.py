@@ -218,6 +218,7 @@ MISTAKES = [
     (["simulate", "BUILD", "--data", "digits", "--images", "-1"], "images must be a positive integer, not -1"),
     (["simulate", "BUILD", "--data", "wide.npz"], "images of wide.npz are 1x16x18"),
     (["simulate", "BUILD", "--data", "digits", "--waves", "x.txt"], "waveform file must end in .vcd or .fst"),
+    (["simulate", "BUILD", "--data", "digits", "--perfetto", "folder"], "folder is a folder; expected the name of a"),
     (["simulate", "BUILD", "--data", "digits", "--jobs", "0"], "jobs must be a positive integer, not 0"),
     (
         ["simulate", "BUILD", "--data", "digits", "--stall", "30", "--stall-pattern", "wave"],

@@ -14,7 +14,7 @@ from pathlib import Path
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--remote-debugging-pipe",
-    "--hide-scrollbars",
+    "--hide-scrollbars", "--disable-dev-shm-usage",
 )  # fmt: skip
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 SECONDS = 30

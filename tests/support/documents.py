@@ -84,10 +84,11 @@ def comparison(provenance):
 
 
 def deep(document):
-    """``document`` with 26 stages of long names, as a deep residual network has them."""
+    """``document`` with 26 stages of long names, as a deep residual network has them, one of them of absurd length."""
     full = json.loads(json.dumps(document))
     count = 26
     names = [f"layer{k // 6 + 1}_{k % 6 // 2}_downsample_{k % 2}" for k in range(count)]
+    names[3] = "encoder_" * 9 + "conv"
     own = len(document["stages"])
     full["stages"] = [{**document["stages"][k % own], "name": name} for k, name in enumerate(names)]
     spans = [(180 * k, 180 * k + 90 + 35 * (k % 7)) for k in range(count)]

@@ -1,0 +1,94 @@
+"""What verbs print of stages, folds and kernels, as tables for a terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+__all__ = ["choices_table", "fold_table", "kernel_table", "sensitivity_table", "stage_table"]
+
+_FOLD_COLUMNS = {
+    "pe": "PE", "simd": "SIMD", "taps": "taps", "lines": "lines", "blocks": "blocks", "residual": "join",
+}  # fmt: skip
+_KERNEL_COLUMNS = {
+    "LUT": "lut",
+    "FF": "ff",
+    "carry": "carry",
+    "DSP": "dsp",
+    "per lane": "lut_per_lane",
+    "paired": "lut_paired_per_lane",
+    "MHz": "fmax_mhz",
+    "regs": "register_stages",
+}
+
+
+def sensitivity_table(rows: Sequence[Any]) -> Table:
+    """What every layer loses with fewer bits, rows of `quant.mixed.Sensitivity`."""
+    widths = sorted({row.bits for row in rows}, reverse=True)
+    table = Table(title="equal to float, with one layer narrower (divergence in millinats)", title_justify="left")
+    table.add_column("layer")
+    table.add_column("weights", justify="right")
+    for width in widths:
+        table.add_column(f"{width} bit", justify="right")
+    for layer in dict.fromkeys(row.layer for row in rows):
+        own = {row.bits: row for row in rows if row.layer == layer}
+        cells = [f"{100 * own[w].agreement:.1f} % ({1000 * own[w].divergence:.1f})" for w in widths]
+        table.add_row(layer, f"{own[widths[0]].weights:,}", *cells)
+    return table
+
+
+def stage_table(stages: Sequence[Any]) -> Table:
+    """Output of every stage beside the golden model's."""
+    table = Table(title="output of every stage", title_justify="left")
+    for column in ("stage", "values", "different", "first"):
+        table.add_column(column, justify="right" if column in ("values", "different") else "left")
+    for stage in stages:
+        table.add_row(stage.name, f"{stage.values:,}", f"{stage.mismatches:,}", str(stage.first or ""))
+    return table
+
+
+def fold_table(stages: Sequence[Any], timings: Sequence[Any]) -> Table:
+    """How each stage of a Plan is folded, its lanes and its cycles per image."""
+    table = Table()
+    # What is 1, or missing, in every stage is not worth a column.
+    shown = {key: head for key, head in _FOLD_COLUMNS.items() if max(getattr(s, key) for s in stages) > 1}
+    for column in ("stage", *shown.values(), "lanes", "cycles"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    for stage, times in zip(stages, timings, strict=True):
+        cells = (*(getattr(stage, key) for key in shown), times.lanes, times.interval)
+        table.add_row(stage.name, *(f"{cell:,}" for cell in cells))
+    return table
+
+
+def choices_table(choices: Mapping[str, Mapping[str, dict[str, int] | None]]) -> Table:
+    """Cycles and cost of every stage as it is, and of the next folds that are slower or faster."""
+    table = Table(title="Folds: cycles per image, estimated cost")
+    for column in ("stage", "chosen", "a slower one", "a faster one"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    for name, found in choices.items():
+        offers = (found[key] for key in ("chosen", "slower", "faster"))
+        table.add_row(name, *("" if o is None else f"{o['cycles']:,}  {o['cost']:>6,}" for o in offers))
+    return table
+
+
+def kernel_table(rows: Sequence[Mapping[str, Any]], name: str) -> Table:
+    """What arrays cost on the device called ``name``."""
+    title = f"{rows[0]['pin']} x {rows[0]['pout']} lanes on {name}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    shown = {head: key for head, key in _KERNEL_COLUMNS.items() if any(row[key] for row in rows)}
+    for head in ("kernel", "operands"):
+        table.add_column(head, no_wrap=True)
+    for head in shown:
+        table.add_column(head, justify="right", no_wrap=True)
+    for row in rows:
+        operands = " ".join(row[name].replace("uint", "u").replace("int", "s") for name in ("x", "w"))
+        form = f"{row['kernel']} {row['structure']}, {row['form']}"
+        table.add_row(form, operands, *(_cell(row[key]) for key in shown.values()))
+    return table
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.2f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
