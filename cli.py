@@ -524,17 +524,18 @@ def report(
 ) -> None:  # fmt: skip
     """Resources, timing and power of a BUILD, as JSON and HTML."""
     from .hdl.emit import open_build
-    from .models import data
-    from .reports.demo import POWER_IMAGES
-    from .reports.report import make_report
+    from .reports.report import POWER_IMAGES, make_report
 
     if seeds < 1:
         raise UserError(f"seeds must be a positive integer, not {seeds}")
     if saif is not None and not power:
         raise UserError("--saif goes with --power")
     opened = open_build(build)
-    simulated = power and saif is None
-    pixels = data.load(source, "test", shape=opened.program.input.shape).head(POWER_IMAGES).x if simulated else None
+    pixels = None
+    if power and saif is None:
+        from .models import data
+
+        pixels = data.load(source, "test", shape=opened.program.input.shape).head(POWER_IMAGES).x
     with steps("report") as step:
         made = make_report(
             opened, out or build / "report", synth=synth, placed=placed, seeds=seeds, power_images=pixels, saif=saif,

@@ -12,7 +12,10 @@ from .move import move_folds
 from .plan import StageBuild, StagePlan, default_stage_plan
 from .stages import PIXELS, Stage
 
-__all__ = ["Alternative", "Cost", "Option", "alternatives", "cheapest", "divisors", "options_of", "structural_cost"]
+__all__ = [
+    "Alternative", "Cost", "Option", "alternatives", "cheapest", "divisors", "folds_of", "options_of",
+    "structural_cost",
+]  # fmt: skip
 
 Cost = Callable[[StageBuild], float]
 
@@ -48,7 +51,7 @@ def options_of(stage: Stage, cost: Cost, structures: Mapping[str, str] = Mapping
     structures : of the lanes of a kernel, where not the default one
     """
     options = []
-    for plan in _folds(stage):
+    for plan in folds_of(stage):
         plan = replace(plan, structure=structures.get(stage.kind, ""))
         build = StageBuild(stage=stage, plan=plan)
         options.append(Option(build, cost(build)))
@@ -67,7 +70,8 @@ def options_of(stage: Stage, cost: Cost, structures: Mapping[str, str] = Mapping
     return kept
 
 
-def _folds(stage: Stage) -> list[StagePlan]:
+def folds_of(stage: Stage) -> list[StagePlan]:
+    """Every fold of ``stage``."""
     if stage.moves or stage.joins:
         simds = join_folds(stage.parts) if stage.joins else move_folds(stage.kind, stage.source[0], stage.factor)
         return [default_stage_plan(stage, pe=1, simd=simd, taps=1) for simd in simds]

@@ -11,8 +11,8 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any
 
-from amaranth.hdl import Const, Fragment, Instance, Module, Signal, Value
-from amaranth.hdl._ast import Slice  # private; the only way to see what a slice is of
+from amaranth.hdl import Const, Fragment, Instance, Module, Value, unsigned
+from amaranth.hdl._ast import AnyConst, Slice  # private: values that nothing drives; what a slice is of
 
 from .fabric import FABRICS, Fabric, Word, plain
 from .kernels import Masked, accumulate
@@ -45,8 +45,8 @@ def _row(shape: ArrayShape, total_bits: int) -> tuple[Counts, Counts]:
     shared: Counter[str] = Counter()
     fabric = _Counting(FABRICS[shape.fabric], counts)
     m = Module()
-    xs = [Signal(shape.x.bits) for _ in range(shape.pin)]
-    ws = [[Signal(shape.w.bits) for _ in range(shape.pin)]]
+    xs = [_wire(shape.x.bits) for _ in range(shape.pin)]
+    ws = [[_wire(shape.w.bits) for _ in range(shape.pin)]]
     shared["ff_x"] += shape.pin * shape.x.bits
     counts["ff_w"] += shape.pin * shape.w.bits
     features = {id(signal) for signal in xs}
@@ -57,7 +57,7 @@ def _row(shape: ArrayShape, total_bits: int) -> tuple[Counts, Counts]:
         fabric.level = level + 1
         if level not in shape.cuts:
             return settled(state)
-        registers: dict[int, Signal] = {}
+        registers: dict[int, Value] = {}
 
         def register(value: Any) -> Value:
             if isinstance(value, Const) or (isinstance(value, Value) and len(value) == 0):
@@ -65,7 +65,7 @@ def _row(shape: ArrayShape, total_bits: int) -> tuple[Counts, Counts]:
             if id(value) not in registers:
                 source = value.value if isinstance(value, Masked) else value
                 width, origin = len(source), _of(source)
-                register = registers[id(value)] = Signal(width)
+                register = registers[id(value)] = _wire(width)
                 own = shared if origin in features else counts
                 if origin in held:
                     if shape.structure == "booth" and width == shape.w.bits and origin not in features:
@@ -82,11 +82,17 @@ def _row(shape: ArrayShape, total_bits: int) -> tuple[Counts, Counts]:
 
     sums = run_circuit(m, fabric, shape, xs, ws, Const(1, 1), pass_on)
     fabric.level = -1
-    accumulate(m, fabric, Signal(total_bits), Signal(), sums, 0)
+    accumulate(m, fabric, _wire(total_bits), _wire(1), sums, 0)
     counts["ff_sums"] += total_bits
     for cell in _cells(Fragment.get(m, None)):
         counts[cell] += 1
     return MappingProxyType(counts), MappingProxyType(shared)
+
+
+def _wire(bits: int) -> Value:
+    """Something of ``bits`` bits, and nothing more: a `Signal` would look for its name and know how to be printed, and
+    that takes longer than all the rest of a description."""
+    return AnyConst(unsigned(bits))
 
 
 def _digits_left(shape: ArrayShape, level: int) -> int:
@@ -131,34 +137,34 @@ class _Counting(Fabric):
         kind = "after" if self.level < 0 else "add1" if self.level == 1 else "add"
         self.counts[f"{kind}/{bits}"] += 1
         self.counts["word"] += sum(min(w.width, bits) for w in words if not w.is_plain and len(w.inputs) > 1)
-        return Signal(bits)
+        return _wire(bits)
 
     def less(self, m: Module, a: Word, b: Word, name: str, enable: Value | None = None) -> Value:
         if not self.generic:
             return self.inner.less(m, a, b, name, enable)
         self.counts[f"less/{a.width}"] += 1
-        return Signal()
+        return _wire(1)
 
     def subtract(self, m: Module, a: Word, b: Word, name: str) -> tuple[Word, Value]:
         if not self.generic:
             return self.inner.subtract(m, a, b, name)
         self.counts[f"subtract/{a.width}"] += 1
-        return plain(Signal(a.width)), Signal()
+        return plain(_wire(a.width)), _wire(1)
 
     def count7(self, m: Module, bits: Sequence[Value], name: str) -> Value:
         if not self.generic:
             return self.inner.count7(m, bits, name)
         self.counts["count7"] += 1
-        return Signal(3)
+        return _wire(3)
 
     def count3(self, m: Module, bits: Sequence[Value], name: str) -> Value:
         if not self.generic:
             return self.inner.count3(m, bits, name)
         self.counts["count3"] += 1
-        return Signal(2)
+        return _wire(2)
 
     def select(self, m: Module, word: Word, name: str) -> Value:
         if not self.generic:
             return self.inner.select(m, word, name)
         self.counts[f"select{len(word.inputs)}"] += word.width
-        return Signal(word.width)
+        return _wire(word.width)

@@ -188,18 +188,24 @@ def _cuts(levels: int, ranks: int) -> frozenset[int]:
     return frozenset(min(combinations(range(levels), ranks), key=ways))
 
 
+@cache
+def _field_names(kind: type) -> tuple[str, ...] | None:
+    """Of a dataclass; None for any other type."""
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else None
+
+
 def alive(value: Any, register: Any) -> Any:
     """``value``, a nest of containers, with every signal in it replaced by ``register(signal)``."""
     if isinstance(value, Masked | Value):
         return register(value)
     if isinstance(value, list | tuple):
         return type(value)(alive(item, register) for item in value)
-    if is_dataclass(value) and not isinstance(value, type):
-        changes = {
-            field.name: alive(getattr(value, field.name), register)
-            for field in fields(value)
-            if isinstance(getattr(value, field.name), list | tuple) or is_dataclass(getattr(value, field.name))
-        }
+    if (names := _field_names(type(value))) is not None:
+        changes = {}
+        for name in names:
+            item = getattr(value, name)
+            if isinstance(item, list | tuple) or _field_names(type(item)) is not None:
+                changes[name] = alive(item, register)
         return replace(value, **changes)
     if isinstance(value, dict):
         return {key: alive(item, register) for key, item in value.items()}

@@ -14,13 +14,12 @@ from ..quant.quantise import evaluate, float_accuracy, quantise
 from ..sim.activity import measure_activity
 from ..sim.cosim import simulate, simulator_name
 from .devices import device
-from .report import make_report
+from .report import POWER_IMAGES, make_report
 from .synth import synthesise
 
 __all__ = ["Demo", "run_demo"]
 
 NETWORK, KERNEL, BITS, DATA, DEVICE, CLOCK_MHZ = "lenet5", "adder", 8, "digits", "ecp5-45k", 50.0
-POWER_IMAGES = 8
 VECTORS = 4
 
 

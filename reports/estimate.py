@@ -15,13 +15,16 @@ from typing import Any
 from ..common.errors import UserError
 from ..hdl.capacity import Capacity
 from ..hdl.choices import structural_cost
+from ..hdl.entry import entry_of
 from ..hdl.plan import Plan, StageBuild, bind, readers_of
 from ..hdl.stages import PIXELS
 from ..quant.program import Program
+from .counting import Structure
 from .devices import Device
+from .entry_counts import entry_structure
 from .features import Features, features
 from .resources import LUTS_PER_CARRY, Resources
-from .structure import Structure, joint_structure, packet_structure, structure
+from .structure import joint_structure, packet_structure, structure
 from .synth import INTERCONNECT, PACKET
 
 __all__ = [
@@ -173,7 +176,8 @@ class Estimate:
 
 
 def design(program: Program, plan: Plan, target: Device) -> Estimate:
-    """Estimate every stage of ``program`` under ``plan``, the packet and what joins them; control is left out.
+    """Estimate every stage of ``program`` under ``plan``, the packet, and the input operation and what else joins them;
+    control is left out.
 
     Raises
     ------
@@ -186,7 +190,10 @@ def design(program: Program, plan: Plan, target: Device) -> Estimate:
     # A raw result passes as it is.
     packet = packet_structure(program.score_format, program.classes) if program.classifies else Structure()
     parts[PACKET] = own.resources(features(packet, target.family))
-    joints = [own.resources(features(joint, target.family)) for joint in _joints(program, plan, builds)]
+    between = _joints(program, plan, builds)
+    if (op := entry_of(program)) is not None:
+        between.append(entry_structure(op, program.input.shape[0] * plan.pixels))
+    joints = [own.resources(features(joint, target.family)) for joint in between]
     parts[INTERCONNECT] = sum(joints, Resources())
     return Estimate(parts=parts, model=own)
 

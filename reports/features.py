@@ -8,14 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .memories import MemoryShape, mapped
+from .counting import Product, Rom, Structure
+from .memories import mapped
 from .multipliers import DSP, blocks
-from .structure import Rom, Structure
 
 __all__ = ["Features", "features"]
 
 _NARROW = {"ecp5": 4, "xc7": 2, "xcup": 2, "ice40": 2}
 """Bits of an adder that is put into tables."""
+_NARROW_MAXIMUM = {"xc7": 6, "xcup": 6}
+"""The same of a comparison with a maximum, where tables are as good up to more bits."""
 _CARRY = {"ecp5": "CCU2C", "xc7": "CARRY4", "xcup": "CARRY8", "ice40": "SB_CARRY"}
 _DEEP_ROM: dict[str, tuple[tuple[int, float], ...]] = {
     "ecp5": ((16, 1.1), (32, 1.3), (50, 4.3), (64, 3.9), (90, 6.8), (128, 9.6), (200, 16.9), (256, 23.6), (400, 37.2)),
@@ -32,7 +34,7 @@ _SMALL = 16
 """Words of a memory that a table of four inputs holds."""
 _SHIFT_REGISTERS = ("xc7", "xcup")
 """Families whose tables can be shift registers."""
-_ABSORBED = ("m_operand.ff", "product.ff", "wide.ff", "wide", "wide chains")
+_ABSORBED = ("m_operand.ff", "product.ff", "wide.ff", "activation wide", "activation wide chains")
 """Registers and the sum around a product of a requantise, which a multiplier block may take in."""
 
 
@@ -59,8 +61,8 @@ class Features:
 def features(found: Structure, family: str) -> Features:
     """What ``found`` is on a device of ``family``."""
     counts = _chains(found.counts, family)
-    luts = int(sum(counts.pop(cell, 0) for cell in [*counts] if cell.startswith("LUT")))
-    carries = int(counts.pop(_CARRY[family], 0))
+    luts = int(sum(counts.pop(cell, 0) for cell in [*counts] if cell.startswith("lanes LUT")))
+    carries = int(counts.pop(f"lanes {_CARRY[family]}", 0))
     bram = 0.0
     dsp = lutram = ram_luts = 0
     taken = _products(found, family, counts)
@@ -69,19 +71,20 @@ def features(found: Structure, family: str) -> Features:
     absorbs = _absorbs(found, family)
     for rom in found.roms.values():
         bram += _rom(rom, family, counts, absorbs)
-    signs = int(counts.pop("signs", 0))
+    signs = int(counts.pop("lanes signs", 0))
     if signs and family in _SHIFT_REGISTERS and mapped(found.roms["weights"].shape, family).cell is None:
         # Word, operand and rank of a sign are nothing but three registers in a row.
         lutram += signs
         ram_luts += signs
         counts["rom.ff"] -= 2 * signs
         counts["lane.ff"] -= signs
-    for shape in (*found.rings, *found.queues):
+    for block, shape in (*found.rings, *found.queues):
         place = mapped(shape, family)
         bram += place.bram
         kind = "ring" if shape.clocked else "queue"
         if place.cell is None:
-            counts[f"{kind}_bits"] += shape.width * shape.depth
+            counts[f"{block} {kind}_ways"] += shape.width * (shape.depth - 1)
+            counts[f"{block} {kind}_words"] += shape.depth
             counts["register.ff"] += shape.width * shape.depth
             if shape.clocked:
                 counts["read.ff"] += shape.width
@@ -92,8 +95,8 @@ def features(found: Structure, family: str) -> Features:
             if shape.clocked:
                 counts["read.ff"] += shape.width
         if place.below > 1:
-            counts["below"] += (place.below - 1) * shape.width
-            counts["belows"] += place.below
+            counts[f"{block} below"] += (place.below - 1) * shape.width
+            counts[f"{block} belows"] += place.below
             if place.cell.kind == "block":
                 counts["read.ff"] += (place.below - 1).bit_length()
     _delays(found, family, counts)
@@ -109,11 +112,12 @@ def _chains(raw: Mapping[str, int], family: str) -> Counter[str]:
         kind, _, width = name.partition("/")
         if not width:
             counts[name] += count
-        elif int(width) > _NARROW[family]:
+        elif int(width) > (_NARROW_MAXIMUM if kind == "lanes pool_max" else _NARROW).get(family, _NARROW[family]):
             counts[kind] += count * int(width)
             counts[f"{kind} chains"] += count
         else:
             counts[f"{kind} narrow"] += count * int(width)
+            counts[f"{kind} narrows"] += count
     return counts
 
 
@@ -125,11 +129,11 @@ def _products(found: Structure, family: str, counts: Counter[str]) -> list[tuple
         number = blocks(family, product.a, product.b, signed=(product.a_signed, product.b_signed))
         taken.append((number, product.count))
         key = product.where
+        logic = "lanes lane" if key == "lane" else f"activation {key}"
         if number == 0:
-            counts[f"{key}_soft"] += product.count * product.a * product.b
-            counts[f"{key}_soft_edge"] += product.count * (product.a + product.b)
+            _soft(product, f"{logic}_constant" if product.constant else logic, counts)
         elif number > 1:
-            counts[f"{key}_split"] += product.count * (number - 1) * (product.a + product.b)
+            counts[f"{logic}_split"] += product.count * (number - 1) * (product.a + product.b)
         if number == 0 or dsp is None or not dsp.registers:
             continue
         if key == "lane":
@@ -137,22 +141,31 @@ def _products(found: Structure, family: str, counts: Counter[str]) -> list[tuple
         elif key == "requantise":
             tag = "dsp" if number == 1 else "dsp2"
             for name in _ABSORBED:
-                counts[f"{tag} {name}"] += counts.pop(name, 0)
+                block, _, kind = name.rpartition("activation ")
+                counts[f"{block}{tag} {kind}"] += counts.pop(name, 0)
         else:
             for name in ("r_operand.ff", "r_product.ff", "r_waiting.ff"):
                 counts[f"dsp {name}"] += counts.pop(name, 0)
     return taken
 
 
+def _soft(product: Product, name: str, counts: Counter[str]) -> None:
+    """A product in lookup tables: rows that are added, and what every product has of its own."""
+    low, high = sorted((product.a, product.b))
+    # Two rows of features come for nothing, in the tables of the first sum.
+    counts[f"{name}_soft"] += product.rows * max(product.a - 2, 1) if product.rows else product.count * (low - 1) * high
+    counts[f"{name}_soft_edge"] += product.count * (product.a + product.b)
+
+
 def _into_lanes(counts: Counter[str], *, single: bool) -> None:
     """Operands, products and the sum behind them are in the block; with one lane to a row, that is the whole row."""
     del counts["x.ff"], counts["lane.ff"]
     if single:
-        del counts["after"], counts["after chains"], counts["sums.ff"]
+        del counts["lanes after"], counts["lanes after chains"], counts["sums.ff"]
     else:
         del counts["first.ff"]
-        counts["dsp add1"] += counts.pop("add1", 0)
-        del counts["add1 chains"]
+        counts["lanes dsp add1"] += counts.pop("lanes add1", 0)
+        del counts["lanes add1 chains"]
 
 
 def _absorbs(found: Structure, family: str) -> frozenset[str]:
@@ -181,32 +194,33 @@ def _rom(rom: Rom, family: str, counts: Counter[str], absorbs: frozenset[str]) -
         counts["rom.ff"] += rom.merged if logic else rom.behind
     if logic:
         counts["rom.ff"] += rom.distinct
-        _tables(rom.shape, rom.distinct, family, counts)
+        _tables(rom, family, counts)
     elif place.below > 1:
-        counts["below"] += (place.below - 1) * rom.shape.width
+        counts[f"{rom.block} below"] += (place.below - 1) * rom.shape.width
         counts["read.ff"] += (place.below - 1).bit_length()
     return place.bram
 
 
-def _tables(shape: MemoryShape, columns: int, family: str, counts: Counter[str]) -> None:
+def _tables(rom: Rom, family: str, counts: Counter[str]) -> None:
     """A memory of constants in lookup tables: for every column as many as its address asks for."""
+    shape, columns = rom.shape, rom.distinct
     if shape.depth <= _SMALL:
-        counts[f"rom{(shape.depth - 1).bit_length()}"] += columns
+        counts[f"{rom.block} rom{(shape.depth - 1).bit_length()}"] += columns
         return
     known = _DEEP_ROM[family]
     depths, tables = zip(*known, strict=True)
     inside = float(np.interp(shape.depth, depths, tables))
-    counts["rom"] += round(columns * inside * max(1.0, shape.depth / depths[-1]))
+    counts[f"{rom.block} rom"] += round(columns * inside * max(1.0, shape.depth / depths[-1]))
 
 
 def _delays(found: Structure, family: str, counts: Counter[str]) -> None:
     """Where a block RAM cannot read the old word while it is written, writes come a cycle later and reads are
     compared with them; banks share the registers of data and address."""
-    delayed = [shape for shape in found.rings if mapped(shape, family).delayed]
+    delayed = [shape for _, shape in found.rings if mapped(shape, family).delayed]
     if delayed:
         one = delayed[0]
         address = (one.depth - 1).bit_length()
         counts["delay.ff"] += 2 * one.width + address + 2 * len(delayed)
-        counts["bypass"] += len(delayed) * one.width
-        counts["compare"] += len(delayed) * address
-        counts["compares"] += len(delayed)
+        counts["window bypass"] += len(delayed) * one.width
+        counts["window compare"] += len(delayed) * address
+        counts["window compares"] += len(delayed)

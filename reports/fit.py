@@ -10,8 +10,8 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,13 @@ from scipy.optimize import nnls
 
 from ..common.errors import UserError
 from ..common.files import write_json
+from .blocks import Tables
+from .counting import BLOCKS
 from .devices import device
 from .estimate import COEFFICIENTS, TARGETS, Model
 from .features import Features, features
 from .resources import LUTS_PER_CARRY, Resources
-from .samples import cells_of, sample
+from .samples import sample, tables_by_block
 from .structure import structure
 from .tools import yosys_version
 
@@ -40,7 +42,7 @@ HOLD = {"ff": 3e-4, "logic": 5e-5, "carry": 3e-3}
 of the square of a relative error."""
 LEAST = 20.0
 """Cells below which an error counts as if there were so many."""
-ROUNDS, FAR = 8, 0.05
+ROUNDS, FAR = 5, 0.05
 """Errors above ``FAR`` weigh as themselves, not as their squares, so that a few odd stages do not bend the rest; found
 by so many rounds."""
 AFTER = {"xcup": "xc7"}
@@ -48,20 +50,24 @@ AFTER = {"xcup": "xc7"}
 Floats = NDArray[np.float64]
 
 _LUTS = {
-    "window": 10, "paddings": 5, "requantisers": 0, "lane_soft": 1.2,
-    "requantise_soft": 1.2, "residual_soft": 0.6, "dsp wide": 0, "dsp wide chains": 0, "dsp add1": 0.5, "clamped": 0.5,
-    "held": 0.7, "rom0": 0, "rom1": 0, "rom2": 0.3, "rom3": 0.8, "after": 1, "requantise_split": 0.5,
-    "residual_split": 0.5,
+    "window": 10, "paddings": 5, "requantisers": 0, "held": 1, "after": 1,
+    "lane_soft": 1.2, "requantise_soft": 3, "requantise_soft_edge": 0.3, "requantise_constant_soft": 1,
+    "requantise_constant_soft_edge": 0.3, "residual_constant_soft": 1, "residual_constant_soft_edge": 0.3,
+    "requantise_split": 0.5, "residual_split": 0.5, "dsp wide": 0, "dsp wide chains": 0, "dsp add1": 0.5,
+    "below_spare": 0.5, "between_spare": 0.7, "summed": 0.1, "upper": 0.01, "lower": 0.01,
+    "rom0": 0, "rom1": 0, "rom2": 0.3, "rom3": 0.8,
 }  # fmt: skip
 """Lookup tables of a count; 1 where nothing stands."""
-_BESIDE = dict.fromkeys(("add", "add1", "wide", "wide constant", "joined", "subtract", "less", "reached", "clamp"), 0.1)
+_BESIDE = dict.fromkeys(
+    ("add", "add1", "wide", "wide constant", "joined", "subtract", "less", "reached", "upper", "lower"), 0.05
+)
 """The same where carry cells hold the tables of a sum, and are counted apart."""
 _CARRIES = {
     **dict.fromkeys(
         (
             "counter", "base", "offset", "pixel", "add", "add1", "after", "subtract", "less", "wide", "joined",
             "reached", "fifo", "segment", "beyond", "pool_max", "pool_average", "turned", "address", "room", "level",
-            "fifo_level", "side", "gather", "clamp",
+            "fifo_level", "side", "gather", "upper", "lower",
         ), 0.5,
     ),
     "pointer": 1.0, "requantise_split": 0.25, "residual_split": 0.25,
@@ -72,11 +78,13 @@ _CARRY_SCALE = {"ecp5": 1.0, "xc7": 0.5, "xcup": 0.25, "ice40": 2.0}
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """A sample: what is known of it, and what synthesis made of it."""
+    """A sample: what is known of it, and what synthesis made of it: cells, and tables of its blocks where they were
+    counted."""
 
     number: int
     known: Features
     cells: Resources
+    blocks: Mapping[str, Tables] = field(default_factory=dict)
 
     def target(self, name: str, family: str) -> float:
         """What the counts have to explain."""
@@ -99,7 +107,9 @@ def known(family: str, results: dict[str, Any]) -> list[Measured]:
         if where == name and entry["cells"] is not None:
             build = sample(int(number), fabric).build
             cells = Resources.of_cells(entry["cells"], family)
-            found.append(Measured(number=int(number), known=features(structure(build), family), cells=cells))
+            blocks = {name: Tables(*pair) for name, pair in entry.get("blocks", {}).items()}
+            own = features(structure(build), family)
+            found.append(Measured(number=int(number), known=own, cells=cells, blocks=blocks))
     return sorted(found, key=lambda m: m.number)
 
 
@@ -113,10 +123,11 @@ def fitted(family: str, samples: Sequence[Measured], near: Model | None = None) 
     if len(samples) < 2 * FOLDS:
         raise UserError(f"{len(samples)} samples of {family} are too few to fit; at least {2 * FOLDS}")
     parts = np.arange(len(samples)) % FOLDS
+    names = _names(samples)
     off: dict[str, list[float]] = {"lut": [], "ff": []}
     exact = {"bram": 0, "dsp": 0}
     for part in range(FOLDS):
-        trained = _model(family, [m for m, p in zip(samples, parts, strict=True) if p != part], near)
+        trained = _model(family, [m for m, p in zip(samples, parts, strict=True) if p != part], names, near)
         for m in (m for m, p in zip(samples, parts, strict=True) if p == part):
             guess = trained.resources(m.known)
             for key, errors in off.items():
@@ -124,27 +135,31 @@ def fitted(family: str, samples: Sequence[Measured], near: Model | None = None) 
             for key in exact:
                 exact[key] += getattr(guess, key) == getattr(m.cells, key)
     error = {key: round(float(np.mean(errors)), 4) for key, errors in off.items()}
-    return _model(family, samples, near, error=error, exact=exact)
+    return _model(family, samples, names, near, error=error, exact=exact)
 
 
 def _model(
-    family: str, samples: Sequence[Measured], near: Model | None, error: dict[str, float] | None = None,
-    exact: dict[str, int] | None = None,
+    family: str, samples: Sequence[Measured], names: Sequence[str], near: Model | None,
+    error: dict[str, float] | None = None, exact: dict[str, int] | None = None,
 ) -> Model:  # fmt: skip
-    coefficients = {target: _solve(family, target, samples, near) for target in TARGETS}
+    coefficients = {target: _solve(family, target, samples, names, near) for target in TARGETS}
     return Model(
         family=family, coefficients=coefficients, error=error or {}, exact=exact or {}, samples=len(samples),
         tool=yosys_version(),
     )  # fmt: skip
 
 
-def _solve(family: str, target: str, samples: Sequence[Measured], near: Model | None) -> dict[str, float]:
+def _names(samples: Sequence[Measured]) -> list[str]:
+    """Every count of ``samples``: one that only stages have that are left out keeps what is expected of it."""
+    return sorted({name for m in samples for name in m.known.counts})
+
+
+def _solve(
+    family: str, target: str, samples: Sequence[Measured], every: Sequence[str], near: Model | None
+) -> dict[str, float]:
     """Least squares of relative errors, with coefficients that are not negative and stay near the expected ones."""
-    names = sorted({name for m in samples for name in m.known.counts if _concerns(name, target)})
-    counts: Floats = np.array([[m.known.counts.get(name, 0.0) for name in names] for m in samples])
-    wanted: Floats = np.array([m.target(target, family) for m in samples])
-    whole: Floats = np.array([m.cells.ff if target == "ff" else m.cells.lut for m in samples], np.float64)
-    whole = np.maximum(whole if target != "carry" else wanted, LEAST)
+    names = [name for name in every if _concerns(name, target)]
+    counts, wanted, whole = _equations(family, target, samples, names)
     weight = base = 1 / whole
     expected = np.array([_expected(family, target, name, near) for name in names])
     hold = np.sqrt(HOLD[target] * len(samples)) / np.maximum(expected, 0.3)
@@ -156,22 +171,47 @@ def _solve(family: str, target: str, samples: Sequence[Measured], near: Model | 
     return {name: round(float(value), 4) for name, value in zip(names, found, strict=True) if value > 1e-4}
 
 
+def _equations(
+    family: str, target: str, samples: Sequence[Measured], names: Sequence[str]
+) -> tuple[Floats, Floats, Floats]:
+    """Counts, what they have to explain, and how much counts as a whole: of every sample, and of each of its blocks."""
+    blocks = BLOCKS if target != "ff" else ()
+    masks = {block: np.array([name.startswith(f"{block} ") for name in names]) for block in blocks}
+    counts: list[Floats] = []
+    wanted: list[float] = []
+    whole: list[float] = []
+    for m in samples:
+        row: Floats = np.array([m.known.counts.get(name, 0.0) for name in names])
+        size = max(m.cells.ff if target == "ff" else m.cells.lut if target == "logic" else m.cells.carry, LEAST)
+        counts.append(row)
+        wanted.append(m.target(target, family))
+        whole.append(size)
+        for block in blocks if m.blocks else ():
+            own = m.blocks.get(block, Tables(0, 0))
+            placed = (m.known.luts, m.known.carries) if block == "lanes" else (0, 0)
+            counts.append(row * masks[block])
+            wanted.append(own.logic - placed[0] if target == "logic" else own.carry - placed[1])
+            whole.append(size)
+    return np.array(counts), np.array(wanted), np.array(whole)
+
+
 def _concerns(name: str, target: str) -> bool:
-    return name.endswith(".ff") == (target == "ff") or (target == "ff" and name == "window")
+    return name.endswith(".ff") == (target == "ff") or (target == "ff" and name == "window window")
 
 
 def _expected(family: str, target: str, name: str, near: Model | None) -> float:
     if near is not None and name in near.coefficients[target]:
         scale = _CARRY_SCALE[family] / _CARRY_SCALE[near.family] if target == "carry" else 1.0
         return scale * near.coefficients[target][name]
+    name = name.partition(" ")[2] if name.partition(" ")[0] in BLOCKS else name
     if target == "carry":
         chain = name.removesuffix(" chains")
         return _CARRIES.get(chain, 0.0) * _CARRY_SCALE[family] * (1.0 if chain == name else 0.5)
     if target == "ff":
-        return 2.0 if name == "window" else 0.5 if name.startswith("dsp") else 1.0
+        return 2.0 if name == "window window" else 0.5 if name.startswith("dsp") else 1.0
     if family == "ecp5" and name in _BESIDE:
         return _BESIDE[name]
-    return 0.5 if name.endswith(" chains") and name not in _LUTS else _LUTS.get(name, 1.0)
+    return 0.5 if name.endswith((" chains", " narrows")) and name not in _LUTS else _LUTS.get(name, 1.0)
 
 
 def measure(family: str, numbers: Sequence[int], results: Path) -> dict[str, Any]:
@@ -184,13 +224,12 @@ def measure(family: str, numbers: Sequence[int], results: Path) -> dict[str, Any
             continue
         with tempfile.TemporaryDirectory() as folder:
             try:
-                cells: dict[str, int] | None = cells_of(sample(number, target.fabric), target, Path(folder))
+                cells, blocks = tables_by_block(sample(number, target.fabric), target, Path(folder))
+                found[key] = {"cells": cells, "blocks": blocks}
             except UserError as error:
                 print(f"{key}: {error}", file=sys.stderr)  # some stages end the mapper without a word
-                cells = None
-        found[key] = {"cells": cells}
+                found[key] = {"cells": None}
         write_json(results, found)
-        print(f"{key}: {cells and sum(cells.values())} cells", file=sys.stderr)
     return found
 
 

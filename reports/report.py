@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,6 @@ from ..common.errors import UserError
 from ..common.files import atomic_directory, write_json, write_text
 from ..hdl.emit import Build
 from ..hdl.plan import bind
-from ..sim.activity import activity_of, measure_activity
-from ..sim.cosim import simulator_name
 from .asic45 import lanes_energy
 from .devices import Device, device
 from .drawing import begin_drawing
@@ -28,9 +26,14 @@ from .resources import Resources
 from .sections import device_shares, roofline, timeline
 from .synth import INTERCONNECT, PACKET, Synthesis, synthesise
 
-__all__ = ["KIND", "Report", "make_report"]
+if TYPE_CHECKING:
+    from ..sim.activity import Activity
+
+__all__ = ["KIND", "POWER_IMAGES", "Report", "make_report"]
 
 KIND = "report"
+POWER_IMAGES = 8
+"""Whose simulation gives the switching activity, where nothing else is asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +100,7 @@ def make_report(
         placer(target)
     wants_power = power_images is not None or saif is not None
     model = power_model(target) if wants_power else None
-    activity = activity_of(build, saif) if saif is not None else None
+    activity = _recorded(build, saif) if saif is not None else None
     if synth or placed or wants_power:
         step("synthesis")
         synthesis = synthesise(
@@ -112,7 +115,7 @@ def make_report(
     if model is not None and synthesis is not None:
         if activity is None and power_images is not None:
             step("switching activity")
-            activity = measure_activity(build, power_images)
+            activity = _simulated(build, power_images)
         assert activity is not None
         power = estimate_power(
             activity, synthesis.blocks, model, family=target.family, clock_mhz=build.plan.clock_mhz,
@@ -147,7 +150,7 @@ def make_report(
     if placement is not None:
         figures.add("fmax_mhz", placement.fmax_mhz, "MHz", placement.tool, placement.version)
     if power is not None:
-        by = (f"power model ({NOTE})", f"{addax}, {simulator_name()}")
+        by = (f"power model ({NOTE})", f"{addax}, {_simulator()}")
         figures.add("power_static_mw", power.static_mw, "mW", *by)
         figures.add("power_dynamic_mw", power.dynamic_mw, "mW", *by)
         figures.add("power_total_mw", power.total_mw, "mW", *by)
@@ -201,6 +204,27 @@ def make_report(
         keys=keys, html=out / "report.html", json=out / "report.json", synthesis=synthesis, placement=placement,
         power=power,
     )  # fmt: skip
+
+
+# The simulator's modules take as long to import as all the rest of an estimate, so they come when they are needed.
+
+
+def _recorded(build: Build, saif: Path) -> "Activity":
+    from ..sim.activity import activity_of
+
+    return activity_of(build, saif)
+
+
+def _simulated(build: Build, images: NDArray[np.uint8]) -> "Activity":
+    from ..sim.activity import measure_activity
+
+    return measure_activity(build, images)
+
+
+def _simulator() -> str:
+    from ..sim.cosim import simulator_name
+
+    return simulator_name()
 
 
 class _Figures:

@@ -4,6 +4,7 @@ A sample is made from its number alone. It is small enough to be synthesised in 
 exactly as `synth` maps a stage of a whole design: by itself, behind its own ports.
 """
 
+import json
 from dataclasses import dataclass, replace
 from math import lcm
 from pathlib import Path
@@ -35,11 +36,12 @@ from ..quant.program import (
     score_format,
     threshold_format,
 )
+from .blocks import Tables, tables_of
 from .devices import Device
-from .parts import cut
-from .synth import TABLE, map_part
+from .parts import Part, cut
+from .synth import TABLE, map_netlist, map_part
 
-__all__ = ["Sample", "cells_of", "sample"]
+__all__ = ["Sample", "cells_of", "sample", "tables_by_block"]
 
 TOP = "sample"
 KINDS = {"adder": 0.3, "mult": 0.2, "xnor": 0.2, "shift": 0.1, "max": 0.1, "average": 0.06, "none": 0.04}
@@ -84,13 +86,24 @@ def sample(number: int, fabric: str) -> Sample:
 
 def cells_of(made: Sample, target: Device, folder: Path) -> dict[str, int]:
     """Cells of a sample on ``target``, by type; its memory files are written into ``folder``. Cached."""
+    return map_part(_part(made, folder), folder, target)
+
+
+def tables_by_block(made: Sample, target: Device, folder: Path) -> tuple[dict[str, int], dict[str, Tables]]:
+    """Cells as `cells_of` gives them, and which block the tables work for, see `blocks`. Cached."""
+    part = _part(made, folder)
+    cells, netlist = map_netlist(part, folder, target)
+    return cells, tables_of(json.loads(netlist.read_text())["modules"][TOP], part.text, TOP)
+
+
+def _part(made: Sample, folder: Path) -> Part:
     images = stage_images(made.build, fixed=False, prefix=TOP)
     write_memories(folder, images.all())
     text = stage_verilog(made.build, images, prefix=TOP)
     roms = [f"{TOP}.{name}" for name in (TABLE, *(name for name, _ in ROMS.values()))]
     shared = [name for name in roms if f"module \\{name} " in text]
     (part,) = cut(text, top=TOP, inner=[], rest=TOP, shared=shared)
-    return map_part(part, folder, target)
+    return part
 
 
 def _size(build: StageBuild) -> float:

@@ -21,7 +21,8 @@ from .resources import Resources
 from .tools import run_tool, yosys_command, yosys_name, yosys_version
 
 __all__ = [
-    "INTERCONNECT", "PACKET", "TABLE", "Synthesis", "joined", "map_part", "map_parts", "parts_of", "synthesise",
+    "INTERCONNECT", "PACKET", "TABLE", "Synthesis", "joined", "map_netlist", "map_part", "map_parts", "parts_of",
+    "synthesise",
 ]  # fmt: skip
 
 PACKET = "packet"
@@ -134,8 +135,14 @@ def map_part(part: Part, memories: Path, target: Device) -> dict[str, int]:
     return cells
 
 
-def _map(part: Part, memories: Path, target: Device) -> Path:
-    """Folder with ``cells.json``, and ``netlist.json`` where there is something that places it."""
+def map_netlist(part: Part, memories: Path, target: Device) -> tuple[dict[str, int], Path]:
+    """As `map_part`, and the netlist in yosys' JSON, for any device."""
+    folder = _map(part, memories, target, keep=target.nextpnr is None)
+    return json.loads((folder / "cells.json").read_text())["cells"], folder / "netlist.json"
+
+
+def _map(part: Part, memories: Path, target: Device, *, keep: bool = False) -> Path:
+    """Folder with ``cells.json``, and ``netlist.json`` where there is something that places it, or it is to be kept."""
     version = yosys_version()
     options = [target.synth, target.flatten, "" if part.outer else target.no_pads, f"-top {part.top}"]
     script = "\n".join([
@@ -148,7 +155,7 @@ def _map(part: Part, memories: Path, target: Device) -> Path:
         "",
     ])  # fmt: skip
     contents = [(memories / name).read_bytes() for name in part.files]
-    key = digest(version, VERSION, BLOCKS_VERSION, script, part.text, *contents)
+    key = digest(version, VERSION, BLOCKS_VERSION, script, part.text, *contents, *(["netlist"] if keep else []))
 
     def make(folder: Path) -> None:
         (folder / "part.v").write_text(part.text)
@@ -164,7 +171,7 @@ def _map(part: Part, memories: Path, target: Device) -> Path:
         pairs = paired_luts(netlist) if target.pairs_luts else None
         blocks = _blocks(netlist) if STAGE in part.top else {"": cells}
         (folder / "cells.json").write_text(json.dumps({"cells": cells, "blocks": blocks, "paired": pairs}))
-        if target.nextpnr is None:
+        if target.nextpnr is None and not keep:
             (folder / "netlist.json").unlink()  # tens of megabytes that nobody reads again
 
     folder, _ = cached("synth", key, make)

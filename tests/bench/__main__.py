@@ -1,6 +1,6 @@
 """What ``make bench`` runs: speeds of the tool and of its simulations, as ratios measured in one run.
 
-python -m tests.bench [simulation] [building] [golden] [generation] [training] [stalls]
+python -m tests.bench [simulation] [building] [golden] [generation] [estimate] [training] [stalls]
 """
 
 import os
@@ -16,8 +16,11 @@ import numpy as np
 import pytest
 import torch
 from addax.common.cache import cached, digest
+from addax.hdl.choices import folds_of
 from addax.hdl.emit import generate, hex_lines, pack_pixels
 from addax.hdl.fold import fold
+from addax.hdl.plan import StageBuild
+from addax.hdl.stages import stages_of
 from addax.models import data, zoo
 from addax.models.adder import adder_product
 from addax.models.checkpoint import load_checkpoint
@@ -31,6 +34,7 @@ from addax.quant.lower import calibrate, lower
 from addax.quant.published import cnv_w1a1, lfc_w1a1
 from addax.quant.quantise import quantise
 from addax.quant.scheme import Scheme
+from addax.reports.estimate import stage_cost
 from addax.sim import verilator
 from addax.sim.cosim import answers, simulate, simulator_of
 from addax.sim.verilator import BUILD_ARGS, find_verilator, tool_environment
@@ -266,6 +270,18 @@ def stalls():
     campaign(row)
 
 
+def estimating():
+    """The estimator over every fold of LeNet-5, each stage seen for the first time, and seen again."""
+    cost = stage_cost("ecp5")
+    builds = [StageBuild(stage=stage, plan=fold) for stage in stages_of(lenet5()) for fold in folds_of(stage)]
+    for which in ("for the first time", "again"):
+        begin = time.process_time()
+        for build in builds:
+            cost(build)
+        seconds = time.process_time() - begin
+        row(f"stages estimated, {which}", len(builds) / seconds, "1/s", f"{len(builds)} folds, of processor time")
+
+
 def training():
     """A training step of an adder layer against the multiplying one, 1024 x 64 x 576."""
     torch.manual_seed(0)
@@ -286,6 +302,7 @@ BENCHES = {
     "building": building,
     "golden": golden_model,
     "generation": generation,
+    "estimate": estimating,
     "training": training,
     "stalls": stalls,
 }

@@ -3,6 +3,8 @@
 import html
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 from addax.common.errors import UserError
@@ -149,3 +151,12 @@ def test_place_and_route_gives_a_clock(build, tmp_path):
     assert {piece["stage"] for piece in path} <= {*(stage.name for stage in build.plan.stages), "packet", INTERCONNECT}
     delay = sum(piece["delay_ns"] for piece in path)
     assert delay == pytest.approx(1000 / made.keys["fmax_mhz"], rel=0.01)
+
+
+def test_an_estimate_needs_no_training_framework():
+    """Most of what a report without synthesis takes would be the import of it."""
+    code = "import sys, addax.hdl.emit, addax.reports.report; print('torch' in sys.modules)"
+
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    assert said.strip() == "False"

@@ -1,0 +1,220 @@
+"""What counts of a stage are made of: blocks, memories of constants, products, and the parts that many blocks have."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, MutableMapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..hdl.plan import StageBuild
+from ..hdl.stages import Stage
+from ..quant.formats import Format
+from .memories import MemoryShape
+
+Found = TypeVar("Found")
+__all__ = [
+    "BLOCKS", "Columns", "Product", "Rom", "Structure", "add_clamp", "add_counter", "add_fifo", "bits_of", "columns_of",
+    "kept",
+]  # fmt: skip
+
+BLOCKS = ("window", "weights", "lanes", "factors", "activation", "queue")
+"""Of a stage: ring and its addresses; memory of weights; lanes, trees and sums; memory of factors or levels; what
+makes results of sums; queues, of results and of what joins."""
+NARROW_CLAMP = 5
+"""Bits in front of a clamp that are compared in tables, without a carry chain."""
+MERGED = 1 << 16
+"""Bits of a memory up to which it is worth a look which of its columns are the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rom:
+    """A memory of constants.
+
+    Attributes
+    ----------
+    name : ``weights``, ``factors`` or ``levels``
+    shape : of what is left of it once bits that never change are gone
+    distinct : columns of bits that differ from each other
+    behind : flip-flops that hold what was read, where every column has its own
+    merged : the same where equal columns share one
+    kept : what is left of them where multiplier blocks take in registers
+    """
+
+    name: str
+    shape: MemoryShape
+    distinct: int
+    behind: int
+    merged: int
+    kept: int
+
+    @property
+    def block(self) -> str:
+        """Of `BLOCKS`."""
+        return self.name if self.name in BLOCKS else "factors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product:
+    """Multiplications of ``count`` pairs of words.
+
+    Attributes
+    ----------
+    where : ``lane``, ``requantise`` or ``residual``
+    alone : of lanes, whether a row has only one
+    rows : of requantisers, bits of the factors that are ever set, together: as many rows are added
+    constant : of those, whether the factors never change
+    """
+
+    where: str
+    count: int
+    alone: bool = False
+    rows: int = 0
+    constant: bool = False
+    a: int
+    b: int
+    a_signed: bool
+    b_signed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Structure:
+    """Counts of a stage.
+
+    Attributes
+    ----------
+    counts : registers by name, which ends in ``.ff``, and everything else by block and name
+    roms : memories of constants that are read by a clock
+    rings : banks of the window's ring, and queues in block RAM, with the block that each is part of
+    queues : memories that are read without a clock, likewise
+    products : multiplications that may become DSP blocks: in lanes, in requantisers
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    roms: dict[str, Rom] = field(default_factory=dict)
+    rings: list[tuple[str, MemoryShape]] = field(default_factory=list)
+    queues: list[tuple[str, MemoryShape]] = field(default_factory=list)
+    products: list[Product] = field(default_factory=list)
+
+    def of(self, block: str) -> "_Counts":
+        """The counts of one of `BLOCKS`."""
+        return _Counts(self.counts, block)
+
+
+class _Counts(MutableMapping[str, int]):
+    """Counts of a block, by name alone; registers are the same in all blocks."""
+
+    def __init__(self, counts: Counter[str], block: str):
+        self._counts = counts
+        self._block = block
+
+    def _name(self, name: str) -> str:
+        return name if name.endswith(".ff") else f"{self._block} {name}"
+
+    def __getitem__(self, name: str) -> int:
+        return self._counts[self._name(name)]
+
+    def __setitem__(self, name: str, count: int) -> None:
+        if count:
+            self._counts[self._name(name)] = count
+
+    def __delitem__(self, name: str) -> None:
+        del self._counts[self._name(name)]
+
+    def __iter__(self) -> Iterator[str]:
+        start = f"{self._block} "
+        return (name.removeprefix(start) for name in self._counts if name.startswith(start))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def bits_of(values: int) -> int:
+    """Bits of a register that holds 0 .. values - 1."""
+    return (values - 1).bit_length()
+
+
+def add_counter(found: Structure, block: str, kind: str, *ends: int) -> None:
+    """Counters that run around: a register of ``kind``, an increment and a comparison each."""
+    counts = found.of(block)
+    for end in ends:
+        if end > 1:
+            counts[f"{kind}.ff"] += bits_of(end)
+            counts[f"counter/{bits_of(end)}"] += 1
+
+
+def add_fifo(found: Structure, where: str, width: int, depth: int, *, block: bool = False) -> None:
+    """A queue of ``depth`` words, in the block ``where``, in block RAM or not."""
+    counts = found.of(where)
+    shape = MemoryShape(width=width, depth=depth - block, clocked=block, written=True)
+    if block:  # its last beat stands in the register of the block RAM
+        depth -= 1
+        found.rings.append((where, shape))
+    else:
+        found.queues.append((where, shape))
+    counts["fifo.ff"] += 2 * bits_of(depth) + bits_of(depth + 1)
+    counts[f"fifo/{bits_of(depth)}"] += 2
+    counts[f"fifo_level/{bits_of(depth + 1)}"] += 1
+
+
+def add_clamp(counts: MutableMapping[str, int], y: Format, left: int, joined: int, units: int) -> None:
+    """Comparisons of ``left`` bits with the ends of ``y``, if they reach beyond it; the sum had ``joined`` bits."""
+    if left - (0 if y.signed else 1) <= y.bits:
+        if not y.signed:
+            counts["floors"] += units
+        return
+    kind = "between" if y.signed else "below"
+    counts[f"{kind}_ends"] += units
+    counts[f"{kind}"] += units * y.bits
+    counts[f"{kind}_spare"] += units * (left - y.bits)
+    if left <= NARROW_CLAMP:
+        return
+    # What was shifted out still lengthens the comparisons, as copies of the sign.
+    counts[f"upper/{joined}"] += units
+    if y.signed:
+        counts[f"lower/{joined - y.bits + 1}"] += units
+
+
+_KEPT: WeakKeyDictionary[Stage, dict[Any, Any]] = WeakKeyDictionary()
+
+
+def kept(build: StageBuild, key: tuple[Any, ...], make: Callable[[], Found]) -> Found:
+    """What ``make`` gives, made once for every stage and ``key``: contents do not change with the rest of a fold."""
+    known = _KEPT.setdefault(build.stage, {})
+    if key not in known:
+        known[key] = make()
+    found: Found = known[key]
+    return found
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Of the bits of a memory's word: how many change at all, and how many of those differ from each other."""
+
+    varying: int
+    distinct: int
+
+
+def columns_of(*parts: tuple[NDArray[np.int64], Format]) -> Columns:
+    """The columns of a memory whose words hold ``parts``: numbers (words, count) and their format."""
+    varying = 0
+    marks: list[NDArray[np.uint64]] = []
+    small = sum(values.size * fmt.bits for values, fmt in parts) <= MERGED
+    for values, fmt in parts:
+        words = values & ((1 << fmt.bits) - 1)
+        changing = np.bitwise_or.reduce(words, axis=0) & ~np.bitwise_and.reduce(words, axis=0)
+        number, place = np.nonzero((changing[:, None] >> np.arange(fmt.bits)) & 1)
+        varying += len(number)
+        if small:
+            columns = ((words[:, number] >> place) & 1).astype(np.uint64)
+            marks.append(_marks(len(words)) @ columns)
+    return Columns(varying, len(np.unique(np.concatenate(marks))) if small else varying)
+
+
+@cache
+def _marks(words: int) -> NDArray[np.uint64]:
+    """A random number for each word: columns are the same where the sums of those that they select are."""
+    return np.random.default_rng(0).integers(1, 1 << 63, words, dtype=np.uint64)
