@@ -84,7 +84,7 @@ class BuildCost:
             "leakage_mw": busy.leakage if busy else None,
             "power_clock_mhz": CLOCK_MHZ if busy else None,
             "energy_per_image_uj": busy.dynamic * interval / CLOCK_MHZ / 1e3 if busy else None,
-            "images": self.images,
+            "images": self.images or None,
         }
 
 
