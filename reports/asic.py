@@ -295,7 +295,18 @@ def comparison(costs: Sequence[CellCost]) -> list[str]:
     if len(timed) > 1:
         fastest = min(timed, key=lambda cost: cost.path_ns or 0.0)
         lines.append(f"the fastest multiplier is {fastest.request.structure}, {fastest.path_ns:.2f} ns")
+    powered = [cost for cost in costs if cost.request.shape.kernel == "mult" and cost.glitching]
+    if len(powered) > 1 and adder.glitching:
+        least = min(powered, key=_dynamic)
+        lines.append(
+            f"the multiplier of least power is {least.request.structure}, {_dynamic(least):.1f} mW: adder "
+            f"{_percent(_dynamic(adder), _dynamic(least))}"
+        )
     return lines
+
+
+def _dynamic(cost: CellCost) -> float:
+    return cost.glitching.dynamic if cost.glitching else 0.0
 
 
 def _smallest(costs: Sequence[CellCost], kernel: str) -> CellCost | None:

@@ -24,10 +24,9 @@ from ..quant.program import Convolution
 from .asic import CLOCK_MHZ
 from .cell_library import CellLibrary
 from .cell_netlist import CLOCK, CellNetlist, Circuit, map_to_cells
-from .gates import PACKAGE, UNITS_PER_NS, Activity, load_activity, run_gates, save_activity, started
+from .gates import UNITS_PER_NS, Activity, gates_version, load_activity, run_gates, save_activity, started
 from .opensta import CellPower, longest_path, power_of
 from .toggles import read_vcd
-from .tools import find_tool, run_tool
 
 __all__ = ["BuildCost", "modelled_power", "price_builds", "rankings"]
 
@@ -85,7 +84,7 @@ class BuildCost:
             "leakage_mw": busy.leakage if busy else None,
             "power_clock_mhz": CLOCK_MHZ if busy else None,
             "energy_per_image_uj": busy.dynamic * interval / CLOCK_MHZ / 1e3 if busy else None,
-            "images": self.images,
+            "images": self.images or None,
         }
 
 
@@ -219,10 +218,9 @@ def build_activity(netlist: CellNetlist, build: Build, pixels: NDArray[np.uint8]
                 raise UserError(f"the gates of {build.path} do not give the golden model's scores: {last[0]}")
             save_activity(folder, read_vcd(work / "gates.vcd", 2 * _HALF_NS * UNITS_PER_NS), int(watched[1]))
 
-    version = run_tool([find_tool("iverilog", package=PACKAGE), "-V"], Path.cwd(), "iverilog").splitlines()[0]
     models = netlist.library.file(netlist.library.models).read_bytes()
     parts: list[str | bytes] = [netlist.verilog.read_bytes(), models, *files.values()]
-    folder, _ = cached("gates", digest(version, *parts), make)
+    folder, _ = cached("gates", digest(gates_version(), *parts), make)
     return load_activity(folder)
 
 

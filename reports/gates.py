@@ -13,7 +13,16 @@ from .cell_netlist import CLOCK, CellNetlist
 from .toggles import Toggles, read_vcd
 from .tools import find_tool, run_tool
 
-__all__ = ["UNITS_PER_NS", "Activity", "Stimulus", "load_activity", "run_gates", "save_activity", "simulate_gates"]
+__all__ = [
+    "UNITS_PER_NS",
+    "Activity",
+    "Stimulus",
+    "gates_version",
+    "load_activity",
+    "run_gates",
+    "save_activity",
+    "simulate_gates",
+]
 
 PACKAGE = "iverilog"
 UNITS_PER_NS = 100
@@ -99,13 +108,27 @@ def simulate_gates(netlist: CellNetlist, stimulus: Stimulus, outputs: Sequence[s
             )
             (folder / "outputs.txt").write_text((work / "outputs.txt").read_text())
 
-    version = run_tool([find_tool("iverilog", package=PACKAGE), "-V"], Path.cwd(), "iverilog").splitlines()[0]
     models = netlist.library.file(netlist.library.models).read_bytes()
-    key = digest(version, models, netlist.verilog.read_bytes(), bench, rows)
+    key = digest(gates_version(), models, netlist.verilog.read_bytes(), bench, rows)
     folder, _ = cached("gates", key, make)
     lines = (folder / "outputs.txt").read_text().split()
     values = np.array([["01".find(c) % 3 for c in reversed(line)] for line in lines], np.uint8)
     return load_activity(folder), values.reshape(len(lines), len(outputs))
+
+
+def gates_version() -> str:
+    """Name and version of Icarus Verilog.
+
+    Raises
+    ------
+    UserError
+        when it is not installed.
+    """
+    return run_tool([_command("iverilog"), "-V"], Path.cwd(), "iverilog").splitlines()[0]
+
+
+def _command(name: str) -> str:
+    return find_tool(name, package=PACKAGE, without="--synth gives cells and area")
 
 
 def run_gates(folder: Path, top: str, sources: Sequence[Path], netlist: CellNetlist) -> str:
@@ -116,7 +139,7 @@ def run_gates(folder: Path, top: str, sources: Sequence[Path], netlist: CellNetl
     UserError
         when Icarus Verilog or the library is missing, or the compiler refuses.
     """
-    compiler, runner = find_tool("iverilog", package=PACKAGE), find_tool("vvp", package=PACKAGE)
+    compiler, runner = _command("iverilog"), _command("vvp")
     models = netlist.library.file(netlist.library.models)
     options = ["-g2005", "-Ttyp", "-gspecify", "-s", top, "-o", "gates.vvp"]
     run_tool([compiler, *options, *map(str, sources), str(models)], folder, "iverilog")

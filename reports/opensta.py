@@ -65,7 +65,7 @@ def sta_version() -> str:
 
 
 def _command() -> str:
-    return find_tool("sta", package=PACKAGE)
+    return find_tool("sta", package=PACKAGE, without="--synth gives cells and area")
 
 
 def longest_path(netlist: CellNetlist) -> float:

@@ -18,12 +18,13 @@ _SHELL_SIGNALS = 128
 """A shell adds this to the number of the signal that ended its command."""
 
 
-def find_tool(name: str, *, package: str | None = None) -> str:
+def find_tool(name: str, *, package: str | None = None, without: str | None = None) -> str:
     """Path of a tool of the environment, else of the system.
 
     Parameters
     ----------
     package : of Debian, where the tool is not named like its package
+    without : what can be had without it
 
     Raises
     ------
@@ -34,7 +35,8 @@ def find_tool(name: str, *, package: str | None = None) -> str:
     found = str(beside) if beside.is_file() else shutil.which(name)
     if found is None:
         source = f"the Debian package {package}" if package else "the package of that name"
-        raise UserError(f"{name} is not installed; install {source}")
+        rest = f". Without it, {without}" if without else ""
+        raise UserError(f"{name} is not installed; install {source}{rest}")
     return found
 
 

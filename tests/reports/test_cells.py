@@ -5,6 +5,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import networks
 import numpy as np
@@ -14,13 +15,15 @@ from addax.common.errors import UserError
 from addax.hdl.emit import generate, sample_vectors
 from addax.reports import asic, opensta
 from addax.reports.asic import cell_requests, comparison, price_cells
-from addax.reports.asic_build import price_builds, rankings
+from addax.reports.asic_build import modelled_power, price_builds, rankings
 from addax.reports.cell_library import parse_liberty
 from addax.reports.cell_netlist import map_to_cells
+from addax.reports.cell_tables import build_table
 from addax.reports.devices import cell_library, device, device_names
-from addax.reports.gates import Activity
+from addax.reports.gates import Activity, gates_version
 from addax.reports.operands import steps_for, terms_of
 from addax.reports.toggles import read_vcd
+from rich.console import Console
 
 NAME = "asic-osu018"
 LIBRARY = cell_library(NAME)
@@ -132,8 +135,10 @@ def test_what_is_not_installed_is_named(monkeypatch, tmp_path):
     with pytest.raises(UserError, match=r"Debian package qflow-tech-osu018.*priced for an FPGA"):
         replace(LIBRARY, folder=str(tmp_path)).cells()
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match="install the Debian package opensta"):
+    with pytest.raises(UserError, match=r"install the Debian package opensta\. Without it, --synth gives cells"):
         opensta.sta_version()
+    with pytest.raises(UserError, match=r"install the Debian package iverilog\. Without it, --synth gives cells"):
+        gates_version()
 
 
 def test_operands_of_a_layer_and_random_ones():
@@ -243,32 +248,36 @@ def test_what_cannot_be_had_is_said_in_one_line(capsys, arguments, message):
 @needs_tools
 def test_the_table_fits_a_terminal_and_names_the_published_figures(capsys):
     """Eighty columns, nothing cut off."""
-    assert (
-        main(
-            [
-                "kernels",
-                "--device",
-                NAME,
-                "--pin",
-                "2",
-                "--pout",
-                "1",
-                "--bits",
-                "2",
-                "--operands",
-                "none",
-                "--kernel",
-                "adder",
-                "--kernel",
-                "mult",
-            ]
-        )
-        == 0
-    )
+    kernels = ["--kernel", "adder", "--kernel", "mult"]
+    assert main(["kernels", "--device", NAME, "--pin", "2", "--pout", "1", "--bits", "2", *kernels, "--synth"]) == 0
     out = capsys.readouterr().out
-    assert "…" not in out and all(len(line) <= 80 for line in out.splitlines()[:7])
-    for text in ("adder", "mult", "81 %", "67.6 to 71.4 %", "+16 %", "4 register stages"):
+    assert "…" not in out and all(len(line) <= 80 for line in out.splitlines()[:5])
+    for text in ("adder", "mult", "81 %", "67.6 to 71.4 %", "4 register stages"):
         assert text in out, text
+
+
+def test_the_model_s_ranking_is_that_of_its_reports(tmp_path, capsys):
+    """What `addax report --power` left beside a BUILD stands beside OpenSTA's figures; without it there is nothing."""
+    builds = [SimpleNamespace(path=tmp_path / name) for name in ("few", "many", "unknown")]
+    for build, power in zip(builds, (3.0, 7.5, None), strict=True):
+        (build.path / "report").mkdir(parents=True)
+        report = {"power_mw": {"static": 1.0, "dynamic": power, "total": 9.0} if power else None}
+        (build.path / "report" / "report.json").write_text(json.dumps(report))
+    modelled = modelled_power(builds)
+    assert modelled == {"few": 3.0, "many": 7.5}
+
+    watts = {"few": 2.0, "many": 4.0, "unknown": 3.0}
+    costs = [SimpleNamespace(name=name, glitching=SimpleNamespace(dynamic=value)) for name, value in watts.items()]
+    assert rankings(costs, modelled) == {"opensta": ["few", "unknown", "many"], "modelled": ["few", "many"]}
+
+    keys = [
+        "lanes", "cycles_per_image", "area_um2", "flip_flop_um2", "cells", "ff", "memory_bits", "path_ns", "power_mw",
+        "power_settled_mw", "leakage_mw", "energy_per_image_uj", "modelled_mw", "images",
+    ]  # fmt: skip
+    row = dict.fromkeys(keys, 4)
+    Console(width=80).print(build_table([row | {"name": "few", "cells": 2}, row | {"name": "many"}], NAME))
+    out = capsys.readouterr().out
+    assert "2 (-50.0 %)" in out and "memory bits, apart" in out
 
 
 @pytest.mark.slow
