@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from addax.common.errors import UserError
-from addax.hdl.choices import options_of
+from addax.hdl.choices import options_of, structural_cost
 from addax.hdl.counts import array_counts
 from addax.hdl.emit import generate
 from addax.hdl.lanes import ArrayShape
@@ -21,7 +21,7 @@ from addax.quant.formats import unsigned
 from addax.quant.program import Requantise, Threshold
 from addax.reports.devices import device, device_names
 from addax.reports.entry_counts import entry_structure
-from addax.reports.estimate import design, families, model, needs_of, stage_cost, stage_resources
+from addax.reports.estimate import cost_and_capacity, design, families, model, needs_of, stage_cost, stage_resources
 from addax.reports.features import features
 from addax.reports.fit import DEVICES, known
 from addax.reports.memories import MemoryShape, mapped
@@ -161,7 +161,9 @@ def test_a_report_without_synthesis_estimates(tmp_path):
 
 
 def test_every_family_has_coefficients_and_says_so_where_not():
-    assert set(families()) >= {device(name).family for name in device_names()}
+    assert set(families()) == {device(name).family for name in device_names()} - {"gowin"} == set(DEVICES)
+    assert cost_and_capacity(device("gw2a-18")) == (structural_cost, None)
+    assert cost_and_capacity(device("ecp5-25k"))[1].limits["LUT"] == device("ecp5-25k").lut
     with pytest.raises(UserError, match=r"no coefficients to estimate abacus with, only .*ecp5.*; use --synth"):
         model("abacus")
 
