@@ -4,16 +4,17 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, TypeVar
 
 from .errors import UserError
 
-__all__ = ["end_with_parent", "pool", "processors"]
+__all__ = ["all_results", "end_with_parent", "pool", "processors"]
 
+Result = TypeVar("Result")
 _PR_SET_PDEATHSIG = 1
 
 
@@ -60,3 +61,31 @@ def pool(processes: int) -> Iterator[Executor]:
         raise UserError(f"jobs must be a positive integer, not {processes}")
     with _Pool(processes, mp_context=get_context("spawn"), initializer=end_with_parent) as executor:
         yield executor
+
+
+def all_results(
+    calls: Sequence[Callable[[], Result]], *, threads: int, executor: Executor | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> list[Result]:  # fmt: skip
+    """What ``calls`` return, in their order. The first that fails cancels those that have not begun.
+
+    Parameters
+    ----------
+    threads : how many run side by side when no ``executor`` is given: enough for work that waits for tools, which run
+        in processes of their own
+    progress : told how many are done
+    """
+    workers = executor or ThreadPoolExecutor(max_workers=threads)
+    jobs = [workers.submit(call) for call in calls]
+    try:
+        for done, job in enumerate(as_completed(jobs), 1):
+            job.result()
+            progress(done)
+        return [job.result() for job in jobs]
+    except BaseException:
+        for job in jobs:
+            job.cancel()
+        raise
+    finally:
+        if executor is None:
+            workers.shutdown(cancel_futures=True)

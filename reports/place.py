@@ -4,14 +4,16 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from ..common.cache import cached, digest
 from ..common.errors import UserError
+from ..common.executor import all_results
 from ..hdl.blocks import block_of
 from ..hdl.dataflow import STAGE
 from ..hdl.emit import Build
@@ -110,23 +112,13 @@ def place(
     """
     version = tool_version(find_tool(placer(target)), "nextpnr")
     netlist = joined(synthesis.netlists, build.prefix)
-    pool = executor or ThreadPoolExecutor(max_workers=AT_ONCE)
-    jobs = [
-        pool.submit(place_netlist, netlist, target, top=build.prefix, clock_mhz=clock_mhz, seed=seed)
-        for seed in range(1, seeds + 1)
-    ]
-    routed = []
-    try:
-        for done, job in enumerate(jobs, 1):
-            routed.append(job.result())
-            progress(done)
-    except BaseException:
-        for job in jobs:
-            job.cancel()
-        raise
-    finally:
-        if executor is None:
-            pool.shutdown(cancel_futures=True)
+    routed = all_results(
+        [
+            partial(place_netlist, netlist, target, top=build.prefix, clock_mhz=clock_mhz, seed=seed)
+            for seed in range(1, seeds + 1)
+        ],
+        threads=AT_ONCE, executor=executor, progress=progress,
+    )  # fmt: skip
     middle = median(run.fmax_mhz for run in routed)
     shown = min(routed, key=lambda run: abs(run.fmax_mhz - middle))
     return Placement(

@@ -3,13 +3,15 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..common.cache import cached, digest
 from ..common.errors import UserError
+from ..common.executor import all_results
 from ..hdl.blocks import BLOCKS, block_of
 from ..hdl.dataflow import PIPELINE, STAGE
 from ..hdl.emit import Build
@@ -97,21 +99,10 @@ def map_parts(
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Synthesis:  # fmt: skip
     """Synthesise ``parts``, whose memory files are in the folder ``memories``; see `synthesise`."""
-    # Tools run in processes of their own; threads only wait for them.
-    pool = executor or ThreadPoolExecutor(max_workers=AT_ONCE)
-    jobs = [pool.submit(_map, part, memories, target) for part in parts]
-    try:
-        for done, job in enumerate(as_completed(jobs), 1):
-            job.result()
-            progress(done, len(jobs))
-        folders = [job.result() for job in jobs]
-    except BaseException:
-        for job in jobs:
-            job.cancel()
-        raise
-    finally:
-        if executor is None:
-            pool.shutdown(cancel_futures=True)
+    folders = all_results(
+        [partial(_map, part, memories, target) for part in parts], threads=AT_ONCE, executor=executor,
+        progress=lambda done: progress(done, len(parts)),
+    )  # fmt: skip
     counted = [json.loads((folder / "cells.json").read_text()) for folder in folders]
     names = [part.name for part in parts]
     paired = {name: cells["paired"] for name, cells in zip(names, counted, strict=True)}

@@ -2,10 +2,12 @@
 
 import os
 import signal
+import time
+from functools import partial
 
 import pytest
 from addax.common.errors import UserError
-from addax.common.executor import pool, processors
+from addax.common.executor import all_results, pool, processors
 
 
 def test_work_runs_in_other_processes_that_an_interrupt_does_not_reach():
@@ -23,3 +25,31 @@ def test_as_many_processes_as_there_are_processors_to_use():
     assert processors() == len(os.sched_getaffinity(0)) >= 1
     with pytest.raises(UserError, match="jobs must be a positive integer, not 0"), pool(0):
         pass
+
+
+def test_results_come_in_the_order_of_the_calls_whoever_ends_first():
+    told = []
+
+    found = all_results([partial(_late, 0.2, "a"), partial(_late, 0, "b")], threads=2, progress=told.append)
+
+    assert found == ["a", "b"] and told == [1, 2]
+    assert all_results([], threads=1) == []
+
+
+def test_a_failure_keeps_the_rest_from_beginning():
+    """The error of the call itself, and no minutes of work that nobody will read."""
+    begun = []
+
+    def fail():
+        raise UserError("out of luck")
+
+    with pytest.raises(UserError, match="out of luck"):
+        all_results([fail, *(partial(_late, 0.3, k, begun) for k in range(5))], threads=1)
+    assert len(begun) <= 1
+
+
+def _late(seconds, value, begun=None):
+    if begun is not None:
+        begun.append(value)
+    time.sleep(seconds)
+    return value
