@@ -7,6 +7,7 @@ from rich import box
 from rich.table import Table
 
 from .asic import CLOCK_MHZ
+from .verb_tables import against
 
 __all__ = ["array_table", "build_table"]
 
@@ -58,12 +59,6 @@ def build_table(rows: Sequence[Mapping[str, Any]], name: str) -> Table:
     for label, (key, form) in _BUILD_ROWS.items():
         values = [row[key] for row in rows]
         if any(value is not None for value in values):
-            table.add_row(label, *(_against(value, None if key in _PLAIN else values[-1], form) for value in values))
+            base = None if key in _PLAIN else values[-1]
+            table.add_row(label, *(against(value, base, form, digits=1) for value in values))
     return table
-
-
-def _against(value: float | None, base: float | None, form: str) -> str:
-    if value is None:
-        return ""
-    shown = format(value, form)
-    return shown if not base or value == base else f"{shown} ({100 * (value / base - 1):+.1f} %)"

@@ -5,8 +5,9 @@ from typing import Any
 from rich.table import Table
 
 from .compare import BASELINE, Comparison
+from .verb_tables import against, changed
 
-__all__ = ["against", "comparison_tables"]
+__all__ = ["comparison_tables"]
 
 _ROWS = {
     "accuracy": ("accuracy", ".2%"), "images/s": ("images_per_second", ",.0f"), "lanes": ("lanes", ","),
@@ -38,11 +39,6 @@ def _table(title: str, *columns: str, left: tuple[str, ...] = ("",), caption: st
     return table
 
 
-def against(value: float | None, base: float | None, form: str) -> str:
-    """A value, and by how much it differs from ``base``, if there is one."""
-    return _changed(value, value / base - 1 if value and base else None, form)
-
-
 def _whole(found: Comparison, base: dict[str, Any] | None, title: str) -> Table:
     caption = None if base is None else f"in brackets: against {BASELINE}"
     table = _table(title, "", *(row["kernel"] for row in found.rows), caption=caption)
@@ -60,7 +56,7 @@ def _scopes(found: Comparison) -> Table:
         for k, scope in enumerate(found.rows[0]["scopes"]):
             values = [row["scopes"][k] for row in found.rows]
             if any(value[key] for value in values):
-                cells = [_changed(value[key], value[f"{key}_change"], form) for value in values]
+                cells = [changed(value[key], value[f"{key}_change"], form) for value in values]
                 table.add_row(f"{scope['scope']}, {unit}", *cells)
         table.add_section()
     return table
@@ -84,10 +80,3 @@ def _claims(found: Comparison) -> Table:
     for claim in found.claims:
         table.add_row(claim["claim"], claim["paper"], claim["ours"].replace("; ", "\n"), claim["note"])
     return table
-
-
-def _changed(value: float | None, change: float | None, form: str) -> str:
-    """A value, and by how much it differs from what it is compared with."""
-    if value is None:
-        return ""
-    return format(value, form) + (f" ({100 * change:+.0f} %)" if change else "")

@@ -6,7 +6,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-__all__ = ["choices_table", "fold_table", "kernel_table", "sensitivity_table", "stage_table"]
+__all__ = ["against", "changed", "choices_table", "fold_table", "kernel_table", "sensitivity_table", "stage_table"]
 
 _FOLD_COLUMNS = {
     "pe": "PE", "simd": "SIMD", "taps": "taps", "lines": "lines", "blocks": "blocks", "residual": "join",
@@ -92,3 +92,15 @@ def _cell(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:,.2f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def against(value: float | None, base: float | None, form: str, *, digits: int = 0) -> str:
+    """A value, and by how much it differs from ``base``, if there is one: per cent with so many ``digits``."""
+    return changed(value, value / base - 1 if value is not None and base else None, form, digits=digits)
+
+
+def changed(value: float | None, change: float | None, form: str, *, digits: int = 0) -> str:
+    """A value, and by how much it differs from what it is compared with, a share."""
+    if value is None:
+        return ""
+    return format(value, form) + (f" ({100 * change:+.{digits}f} %)" if change else "")
