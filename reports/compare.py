@@ -184,6 +184,7 @@ def _row(
         power_images=images.head(POWER_IMAGES).x if contest.power else None,
     )  # fmt: skip
     assert made.synthesis is not None
+    stages = bind(build.program, build.plan)
     row = {
         "kernel": kernel,
         "accuracy": evaluate(build.program, images).accuracy,
@@ -192,9 +193,9 @@ def _row(
         **made.keys,
         "seeds_mhz": list(made.placement.seeds_mhz) if made.placement else None,
         "power": made.power.to_json() if made.power else None,
-        "asic45_uj": lanes_energy(bind(build.program, build.plan)),
+        "asic45_uj": lanes_energy(stages),
     }
-    kinds = {stage.stage.name: stage.stage.kind for stage in bind(build.program, build.plan)}
+    kinds = {stage.stage.name: stage.stage.kind for stage in stages}
     return row, Design(kinds=kinds, blocks=made.synthesis.blocks, power=made.power)
 
 

@@ -1,6 +1,6 @@
 """The report of a BUILD: one JSON file in which every number carries unit, tool and version, one HTML file to read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ..common.errors import UserError
 from ..common.files import atomic_directory, write_json, write_text
 from ..hdl.emit import Build
-from ..hdl.plan import bind
+from ..hdl.plan import StageBuild, bind
+from ..hdl.schedule import Schedule
 from .asic45 import lanes_energy
 from .devices import Device, device
 from .drawing import begin_drawing
@@ -84,11 +85,11 @@ def make_report(
     step : told what begins
     """
     target = device(build.plan.device)
-    timing = build.schedule
+    timing, stages = build.schedule, bind(build.program, build.plan)
     pace = {
         "timeline": timeline(timing, build.plan.clock_mhz),
         "roofline": roofline(
-            bind(build.program, build.plan), build.program, timing, clock_mhz=build.plan.clock_mhz,
+            stages, build.program, timing, clock_mhz=build.plan.clock_mhz,
             pixels=build.plan.pixels,
         ),
     }  # fmt: skip
@@ -157,6 +158,7 @@ def make_report(
         figures.add("energy_per_image_uj", power.energy_per_image_uj, "uJ", *by)
 
     total = counted.total if counted else None
+    told = {**power.to_json(), "asic45_uj": lanes_energy(stages)} if power else None
     keys: dict[str, Any] = {
         "device": target.name,
         "source": "placed" if placement else "synthesized" if synthesis else "estimated",
@@ -181,13 +183,13 @@ def make_report(
     document = {
         **keys,
         "figures": figures.items,
-        "stages": _stages(build, counted, power),
+        "stages": _stages(stages, timing, counted, told),
         "between_stages": {name: _cells(counted, name) for name in (PACKET, INTERCONNECT)} if counted else None,
         "seeds_mhz": list(placement.seeds_mhz) if placement else None,
         "critical_path": [piece.to_json() for piece in placement.critical_path] if placement else None,
         "utilisation": placement.used if placement else None,
         "power_note": NOTE if power else None,
-        "power": {**power.to_json(), "asic45_uj": lanes_energy(bind(build.program, build.plan))} if power else None,
+        "power": told,
         "blocks": _blocks(synthesis) if synthesis else None,
         "program": dict(build.program.metadata),
         "plan": build.plan.to_json(),
@@ -250,10 +252,12 @@ def _estimate(build: Build, target: Device) -> tuple[Estimate | None, str | None
     return found, found.model.note + without
 
 
-def _stages(build: Build, counted: Synthesis | Estimate | None, power: Power | None) -> list[dict[str, Any]]:
+def _stages(
+    stages: Sequence[StageBuild], schedule: Schedule, counted: Synthesis | Estimate | None, power: dict[str, Any] | None
+) -> list[dict[str, Any]]:
     rows = []
-    by_stage = dict(_by_stage(power)) if power else {}
-    for stage, timing in zip(bind(build.program, build.plan), build.schedule.stages, strict=True):
+    by_stage = {stage["name"]: stage["mw"] for stage in power["stages"]} if power else {}
+    for stage, timing in zip(stages, schedule.stages, strict=True):
         w = stage.window
         weight = stage.stage.weight
         rows.append({
@@ -267,7 +271,7 @@ def _stages(build: Build, counted: Synthesis | Estimate | None, power: Power | N
             "lanes": stage.lanes,
             "requantisers": stage.plan.requantisers if stage.activates else 0,
             "cycles": timing.interval,
-            "busy": timing.busy / build.schedule.interval,
+            "busy": timing.busy / schedule.interval,
             "macs": stage.stage.macs,
             "weight_bits": 0 if weight is None or stage.stage.weight_format is None
             else weight.size * stage.stage.weight_format.bits,
@@ -276,10 +280,6 @@ def _stages(build: Build, counted: Synthesis | Estimate | None, power: Power | N
             "power_mw": by_stage.get(stage.stage.name),
         })  # fmt: skip
     return rows
-
-
-def _by_stage(power: Power) -> list[tuple[str, float]]:
-    return [(stage["name"], stage["mw"]) for stage in power.to_json()["stages"]]
 
 
 def _blocks(synthesis: Synthesis) -> dict[str, dict[str, Any]]:
