@@ -15,11 +15,12 @@ from ..hdl.lanes import ArrayShape
 from .cell_library import CellLibrary
 from .cell_netlist import CellNetlist, Circuit, map_to_cells
 from .gates import Activity, Stimulus, simulate_gates
-from .kernels import KERNELS, PUBLISHED, TOP, Request, requests
+from .kernels import KERNELS, TOP, Request, requests
 from .opensta import CellPower, longest_path, power_of
 from .operands import NETWORK, Steps, bits_of, steps_for, terms_of
+from .published import abstract
 
-__all__ = ["CLAIMS", "CLOCK_MHZ", "CellCost", "CellRequest", "cell_requests", "comparison", "price_cells"]
+__all__ = ["CLOCK_MHZ", "CellCost", "CellRequest", "cell_requests", "comparison", "price_cells"]
 
 CLOCK_MHZ = 100.0
 """At which power is given."""
@@ -27,13 +28,6 @@ CYCLES = 80
 """Whose toggles are counted: half an image through the layer at 16 terms per step, eight sums in every row."""
 SLICE = 4
 """Rows of the array on which the smallest structure of a kernel is chosen."""
-CLAIMS = {
-    "area": f"{PUBLISHED['saving_in_theory_percent']:.0f} % in theory (16 bit), logic on FPGAs "
-    f"{PUBLISHED['saving_percent'][0]} to {PUBLISHED['saving_percent'][1]} %",
-    "speed": f"{PUBLISHED['speed_percent']:+.0f} %",
-    "power": "-47.85 to -77.9 %",
-}
-"""What the abstract of the AdderNet hardware paper (arXiv 2101.10015) claims of adders against multipliers."""
 _WARM = 2
 """Groups that pass before toggles are counted."""
 
@@ -277,17 +271,20 @@ def comparison(costs: Sequence[CellCost]) -> list[str]:
     if adder is None or mult is None:
         return []
     bits = adder.request.shape.x.bits
+    most, least = (-change for change in abstract("logic"))
+    high, low = abstract("power")
     stages = {cost.request.shape.register_stages for cost in (adder, mult)}
     lines = [
         f"adder against mult, {bits} bit, {' and '.join(map(str, sorted(stages)))} register stages: area "
-        f"{_percent(adder.netlist.area_um2, mult.netlist.area_um2)}; published: {CLAIMS['area']} saved"
+        f"{_percent(adder.netlist.area_um2, mult.netlist.area_um2)}; published: {-abstract('kernel')[0]:.0f} % in "
+        f"theory (16 bit), logic on FPGAs {least} to {most} % saved"
     ]
     if adder.fmax_mhz and mult.fmax_mhz:
-        lines.append(f"clock: {_percent(adder.fmax_mhz, mult.fmax_mhz)}; published {CLAIMS['speed']}")
+        lines.append(f"clock: {_percent(adder.fmax_mhz, mult.fmax_mhz)}; published {abstract('speed')[0]:+.0f} %")
     if adder.glitching and mult.glitching and adder.settled and mult.settled:
         lines.append(
             f"power at {CLOCK_MHZ:g} MHz: {_percent(adder.glitching.dynamic, mult.glitching.dynamic)} "
-            f"({_percent(adder.settled.dynamic, mult.settled.dynamic)} without glitches); published {CLAIMS['power']}"
+            f"({_percent(adder.settled.dynamic, mult.settled.dynamic)} without glitches); published {low} to {high} %"
         )
         leakages = (1e3 * cost.glitching.leakage for cost in (adder, mult) if cost.glitching)
         lines.append(f"leakage apart: {' against '.join(f'{leakage:.2f}' for leakage in leakages)} uW")
@@ -297,10 +294,10 @@ def comparison(costs: Sequence[CellCost]) -> list[str]:
         lines.append(f"the fastest multiplier is {fastest.request.structure}, {fastest.path_ns:.2f} ns")
     powered = [cost for cost in costs if cost.request.shape.kernel == "mult" and cost.glitching]
     if len(powered) > 1 and adder.glitching:
-        least = min(powered, key=_dynamic)
+        coolest = min(powered, key=_dynamic)
         lines.append(
-            f"the multiplier of least power is {least.request.structure}, {_dynamic(least):.1f} mW: adder "
-            f"{_percent(_dynamic(adder), _dynamic(least))}"
+            f"the multiplier of least power is {coolest.request.structure}, {_dynamic(coolest):.1f} mW: adder "
+            f"{_percent(_dynamic(adder), _dynamic(coolest))}"
         )
     return lines
 

@@ -1,26 +1,18 @@
 """Changes that papers claim against a multiplier, and what the same change is here."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any
 
+from .published import published
 from .scopes import SCOPES
 
-__all__ = ["claims_beside", "published"]
+__all__ = ["claims_beside"]
 
 _SCOPED = {"logic": "lut_change", "power": "power_mw_change", "kernel": "lut_change"}
 """Which of a scope's changes answers a claim of what."""
 _LANES, _ARRAYS, _WHOLE = SCOPES[0].name, SCOPES[1].name, SCOPES[-1].name
 _ANSWERS = {"kernel": (_LANES,), "logic": (_ARRAYS, _WHOLE), "power": (_ARRAYS, _WHOLE)}
 """Scopes that answer it: a paper's circuit is lanes and trees, what one builds is the whole."""
-
-
-@cache
-def published() -> dict[str, list[dict[str, Any]]]:
-    """What others have published: ``claim`` and ``design``, with sources."""
-    return tomllib.loads(Path(__file__).with_name("published.toml").read_text())
 
 
 def claims_beside(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

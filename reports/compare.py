@@ -22,13 +22,14 @@ from ..quant.program import Program
 from ..quant.quantise import evaluate, quantise
 from ..sim.cosim import simulate
 from .asic45 import lanes_energy
-from .claims import claims_beside, published
+from .claims import claims_beside
 from .devices import Device
 from .pages import comparison_page
 from .place import placer
 from .power import saving
 from .power_model import power_model
 from .provenance import provenance
+from .published import published
 from .report import make_report
 from .scopes import Design, differing_layers, scopes
 

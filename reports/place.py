@@ -28,6 +28,8 @@ _PINS = "pins.cst"
 AT_ONCE = 2
 """Runs of nextpnr side by side: a large design takes gigabytes."""
 _STAGE = re.compile(rf"(?:^|\.){STAGE}(?P<stage>[^.]+)\.(?P<rest>.+)")
+_REGISTER = re.compile(r"_Q(_\d+)?(_DFFLC)?$")
+"""A flip-flop is named after the port that it drives; on iCE40 it is packed with the table in front of it."""
 _PACKET = re.compile(rf"(?:^|\.){PACKET}\.")
 
 
@@ -197,5 +199,5 @@ def steps_of(path: Sequence[dict[str, Any]]) -> tuple[Step, ...]:
 def _where(cell: str) -> tuple[str, str]:
     """Stage and block of a cell of the whole design."""
     if found := _STAGE.search(cell):
-        return found["stage"], block_of(found["rest"], register="FF" in found["rest"].rpartition("_Q")[0][-12:])
+        return found["stage"], block_of(found["rest"], register=bool(_REGISTER.search(found["rest"])))
     return (PACKET if _PACKET.search(cell) else INTERCONNECT), ""

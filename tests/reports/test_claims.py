@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
-from addax.reports.claims import claims_beside, published
+from addax.reports.claims import claims_beside
 from addax.reports.compare import Comparison
 from addax.reports.pages import comparison_page
+from addax.reports.published import published
 from addax.reports.scopes import SCOPES
 from addax.reports.tables import comparison_tables
 from rich.console import Console

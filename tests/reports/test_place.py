@@ -37,6 +37,14 @@ def test_a_path_is_told_in_our_names():
     )
 
 
+def test_a_table_in_front_of_an_operand_register_is_not_the_register():
+    """Choosing among taps is the window's work, not the lanes', though the table's name holds the register's."""
+    register = "pipeline.stage_conv1.array.x_held_TRELLIS_FF_Q_102"
+    path = [piece(register, 0.5, "clk-to-q"), piece(f"{register}_DI_LUT4_Z", 0.25, "logic")]
+
+    assert [step.block for step in steps_of(path)] == ["lanes", "window"]
+
+
 @pytest.fixture
 def netlist(tmp_path, monkeypatch):
     monkeypatch.setenv("ADDAX_CACHE", str(tmp_path / "cache"))

@@ -2,11 +2,12 @@
 
 import json
 
-from addax.reports.claims import claims_beside, published
+from addax.reports.claims import claims_beside
 from addax.reports.devices import device
 from addax.reports.place import Step
 from addax.reports.power import Contribution, Power
 from addax.reports.power_model import STATIC, power_model
+from addax.reports.published import published
 from addax.reports.scopes import SCOPES
 
 
