@@ -89,10 +89,18 @@ def _row(shape: ArrayShape, total_bits: int) -> tuple[Counts, Counts]:
     return MappingProxyType(counts), MappingProxyType(shared)
 
 
-def _wire(bits: int) -> Value:
-    """Something of ``bits`` bits, and nothing more: a `Signal` would look for its name and know how to be printed, and
-    that takes longer than all the rest of a description."""
+@cache
+def _template(bits: int) -> Value:
     return AnyConst(unsigned(bits))
+
+
+def _wire(bits: int) -> Value:
+    """Something of ``bits`` bits, and nothing more. A `Signal` would look for its name, and any value for the line that
+    it comes from; that takes longer than all the rest of a description."""
+    template = _template(bits)
+    wire: Value = object.__new__(type(template))
+    vars(wire).update(vars(template))
+    return wire
 
 
 def _digits_left(shape: ArrayShape, level: int) -> int:

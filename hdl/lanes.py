@@ -1,7 +1,7 @@
 """Arrays of lanes: inner products of any kernel, a step of ``pin`` terms for ``pout`` results in every cycle."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from functools import cache
 from itertools import combinations, pairwise
 from typing import Any
@@ -188,31 +188,27 @@ def _cuts(levels: int, ranks: int) -> frozenset[int]:
     return frozenset(min(combinations(range(levels), ranks), key=ways))
 
 
-_FIELDS: dict[type, tuple[str, ...] | None] = {}
+@cache
+def _is_signal(kind: type) -> bool:
+    return issubclass(kind, Masked | Value)
 
 
-def _field_names(value: Any) -> tuple[str, ...] | None:
-    """Of a dataclass's instance; None for anything else."""
-    kind = type(value)
-    if kind not in _FIELDS:
-        _FIELDS[kind] = tuple(field.name for field in fields(kind)) if is_dataclass(kind) else None
-    return _FIELDS[kind]
+@cache
+def _is_container(kind: type) -> bool:
+    return issubclass(kind, list | tuple) or is_dataclass(kind)
 
 
 def alive(value: Any, register: Any) -> Any:
     """``value``, a nest of containers, with every signal in it replaced by ``register(signal)``."""
-    if isinstance(value, Masked | Value):
+    kind = type(value)
+    if _is_signal(kind):
         return register(value)
-    if isinstance(value, list | tuple):
-        return type(value)(alive(item, register) for item in value)
-    if (names := _field_names(value)) is not None:
-        changes = {}
-        for name in names:
-            item = getattr(value, name)
-            if isinstance(item, list | tuple) or _field_names(item) is not None:
-                changes[name] = alive(item, register)
-        return replace(value, **changes)
-    if isinstance(value, dict):
+    if kind is list or kind is tuple:
+        return kind([alive(item, register) for item in value])
+    if _is_container(kind):
+        own = vars(value)
+        return kind(**own | {k: alive(item, register) for k, item in own.items() if _is_container(type(item))})
+    if kind is dict:
         return {key: alive(item, register) for key, item in value.items()}
     return value
 

@@ -91,7 +91,7 @@ class StagePlan:
             raise ValueError(f"memory of stage {self.name!r} must be one of {', '.join(ROMS)}, not {self.memory!r}")
         if self.scale not in SCALES:
             raise ValueError(f"scale of stage {self.name!r} must be one of {', '.join(SCALES)}, not {self.scale!r}")
-        for key, value in asdict(self).items():
+        for key, value in vars(self).items():
             if key in ("name", "structure", "memory", "scale", "joins"):
                 continue
             least = 0 if key == "residual" else 1

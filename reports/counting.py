@@ -1,7 +1,7 @@
 """What counts of a stage are made of: blocks, memories of constants, products, and the parts that many blocks have."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, TypeVar
@@ -86,50 +86,33 @@ class Structure:
 
     Attributes
     ----------
-    counts : registers by name, which ends in ``.ff``, and everything else by block and name
+    blocks : counts by name, of each of `BLOCKS`; those of registers end in ``.ff``
     roms : memories of constants that are read by a clock
     rings : banks of the window's ring, and queues in block RAM, with the block that each is part of
     queues : memories that are read without a clock, likewise
     products : multiplications that may become DSP blocks: in lanes, in requantisers
     """
 
-    counts: Counter[str] = field(default_factory=Counter)
+    blocks: dict[str, Counter[str]] = field(default_factory=lambda: {block: Counter() for block in BLOCKS})
     roms: dict[str, Rom] = field(default_factory=dict)
     rings: list[tuple[str, MemoryShape]] = field(default_factory=list)
     queues: list[tuple[str, MemoryShape]] = field(default_factory=list)
     products: list[Product] = field(default_factory=list)
 
-    def of(self, block: str) -> "_Counts":
+    def of(self, block: str) -> Counter[str]:
         """The counts of one of `BLOCKS`."""
-        return _Counts(self.counts, block)
+        return self.blocks[block]
 
-
-class _Counts(MutableMapping[str, int]):
-    """Counts of a block, by name alone; registers are the same in all blocks."""
-
-    def __init__(self, counts: Counter[str], block: str):
-        self._counts = counts
-        self._block = block
-
-    def _name(self, name: str) -> str:
-        return name if name.endswith(".ff") else f"{self._block} {name}"
-
-    def __getitem__(self, name: str) -> int:
-        return self._counts[self._name(name)]
-
-    def __setitem__(self, name: str, count: int) -> None:
-        if count:
-            self._counts[self._name(name)] = count
-
-    def __delitem__(self, name: str) -> None:
-        del self._counts[self._name(name)]
-
-    def __iter__(self) -> Iterator[str]:
-        start = f"{self._block} "
-        return (name.removeprefix(start) for name in self._counts if name.startswith(start))
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
+    @property
+    def counts(self) -> Counter[str]:
+        """All that are not 0: registers by name, since they are the same in all blocks, all else by block and name."""
+        found: dict[str, int] = {}
+        for block, own in self.blocks.items():
+            for name, count in own.items():
+                if count:
+                    name = name if name.endswith(".ff") else f"{block} {name}"
+                    found[name] = found.get(name, 0) + count
+        return Counter(found)
 
 
 def bits_of(values: int) -> int:
@@ -200,21 +183,34 @@ class Columns:
 
 def columns_of(*parts: tuple[NDArray[np.int64], Format]) -> Columns:
     """The columns of a memory whose words hold ``parts``: numbers (words, count) and their format."""
-    varying = 0
-    marks: list[NDArray[np.uint64]] = []
-    small = sum(values.size * fmt.bits for values, fmt in parts) <= MERGED
-    for values, fmt in parts:
-        words = values & ((1 << fmt.bits) - 1)
-        changing = np.bitwise_or.reduce(words, axis=0) & ~np.bitwise_and.reduce(words, axis=0)
-        number, place = np.nonzero((changing[:, None] >> np.arange(fmt.bits)) & 1)
-        varying += len(number)
-        if small:
-            columns = ((words[:, number] >> place) & 1).astype(np.uint64)
-            marks.append(_marks(len(words)) @ columns)
-    return Columns(varying, len(np.unique(np.concatenate(marks))) if small else varying)
+    if sum(values.size * fmt.bits for values, fmt in parts) > MERGED:
+        varying = sum(_changing(values, fmt) for values, fmt in parts)
+        return Columns(varying, varying)
+    marks = _marks(len(parts[0][0]))
+    found = np.concatenate([marks @ _bits(values, fmt) for values, fmt in parts])
+    varying = found[(found > 0) & (found < marks.sum())]
+    return Columns(len(varying), len(set(varying.tolist())))
 
 
 @cache
-def _marks(words: int) -> NDArray[np.uint64]:
-    """A random number for each word: columns are the same where the sums of those that they select are."""
-    return np.random.default_rng(0).integers(1, 1 << 63, words, dtype=np.uint64)
+def _random() -> NDArray[np.int64]:
+    return np.random.default_rng(0).integers(1 << 52, 1 << 53, MERGED)
+
+
+def _marks(words: int) -> NDArray[np.float64]:
+    """A random number for each word: columns are the same where the sums of those that they select are. All sums are
+    exact, in any order."""
+    return (_random()[:words] >> words.bit_length()).astype(np.float64)
+
+
+def _changing(values: NDArray[np.int64], fmt: Format) -> int:
+    """How many bits of a word of ``values`` are not the same in all words."""
+    changing = np.bitwise_or.reduce(values, axis=0) ^ np.bitwise_and.reduce(values, axis=0)
+    return int(np.bitwise_count(changing & ((1 << fmt.bits) - 1)).sum())
+
+
+def _bits(values: NDArray[np.int64], fmt: Format) -> NDArray[np.float64]:
+    """(words, bits) of numbers, zeros and ones."""
+    narrow = values.astype(f"<i{1 << max(0, (fmt.bits - 1).bit_length() - 3)}")
+    bits = np.unpackbits(narrow.view(np.uint8), axis=1, bitorder="little").reshape(*values.shape, -1)
+    return bits[:, :, : fmt.bits].reshape(len(values), -1).astype(np.float64)

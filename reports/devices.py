@@ -26,6 +26,9 @@ class Device:
     synth : the command of yosys
     no_dsp, with_dsp : its options that keep multiplications out of DSP blocks, and that put them there
     flatten : its option that makes one module of all; "" where it does so by itself
+    memories_left : the label of its script at which memories are left that became neither block RAM nor distributed
+        RAM: then constants go into tables by ``constants.v``; "" where synthesis does that well enough by itself
+    map_tables : the command of yosys that makes its cells of such tables
     no_pads : its option that leaves out the pads of ports, for parts that are joined with others
     array_options : its options when an array is priced by itself; registers are to stay registers
     nextpnr, place : the program that places and routes, and its options; None where there is none
@@ -46,6 +49,8 @@ class Device:
     no_dsp: str = ""
     with_dsp: str = ""
     flatten: str = "-flatten"
+    memories_left: str = ""
+    map_tables: str = ""
     no_pads: str = ""
     array_options: str = "-flatten"
     nextpnr: str | None = None

@@ -8,7 +8,7 @@ no part in the fit is kept with the coefficients.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -77,18 +77,27 @@ class Model:
             f"BRAM exact for {self.exact['bram']}, DSP for {self.exact['dsp']} of {self.samples} stages"
         )
 
+    @cached_property
+    def _of_count(self) -> dict[str, tuple[float, ...]]:
+        """The coefficients of every count, in the order of `TARGETS`: most counts have one."""
+        every = {name for own in self.coefficients.values() for name in own}
+        return {name: tuple(self.coefficients[target].get(name, 0.0) for target in TARGETS) for name in every}
+
     def resources(self, known: Features) -> Resources:
         """Cells of what has the counts ``known``."""
-        ff, logic, carry = (
-            max(0.0, sum(own.get(name, 0.0) * count for name, count in known.counts.items()))
-            for own in (self.coefficients[target] for target in TARGETS)
-        )
-        carries = round(carry) + known.carries
-        lut = round(logic) + known.luts + known.ram_luts
+        ff = logic = carry = 0.0
+        for name, count in known.counts.items():
+            if name in self._of_count:
+                per_ff, per_logic, per_carry = self._of_count[name]
+                ff += per_ff * count
+                logic += per_logic * count
+                carry += per_carry * count
+        carries = round(max(0.0, carry)) + known.carries
+        lut = round(max(0.0, logic)) + known.known_luts
         if self.family == "ecp5":
             lut += LUTS_PER_CARRY * carries
         bram = int(known.bram) if known.bram == int(known.bram) else known.bram
-        return Resources(lut=lut, ff=round(ff), bram=bram, dsp=known.dsp, carry=carries, lutram=known.lutram)
+        return Resources(lut=lut, ff=round(max(0.0, ff)), bram=bram, dsp=known.dsp, carry=carries, lutram=known.lutram)
 
 
 @cache

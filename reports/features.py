@@ -5,6 +5,7 @@ and for all the rest the counts to which the fitted coefficients apply.
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -21,15 +22,15 @@ _NARROW_MAXIMUM = {"xc7": 6, "xcup": 6}
 _CARRY = {"ecp5": "CCU2C", "xc7": "CARRY4", "xcup": "CARRY8", "ice40": "SB_CARRY"}
 _DEEP_ROM: dict[str, tuple[tuple[int, float], ...]] = {
     "ecp5": ((16, 1.1), (32, 1.3), (50, 4.3), (64, 3.9), (90, 6.8), (128, 9.6), (200, 16.9), (256, 23.6), (400, 37.2)),
-    "xc7": ((16, 0.5), (50, 0.6), (64, 1.6), (90, 3.3), (128, 6.5), (150, 5.5), (200, 17), (256, 23), (400, 37)),
     "ice40": (
         (16, 1), (24, 4.1), (32, 2.2), (50, 7.9), (64, 6.8), (90, 10.8), (128, 15.3), (200, 26.6), (256, 31.8),
         (400, 50),
     ),
 }  # fmt: skip
-_DEEP_ROM["xcup"] = _DEEP_ROM["xc7"]
 """Lookup tables of a column of random bits by its words, as synthesis maps it behind a counter of its address: more
 than the contents need, since it puts the counter's own logic into the tables as well."""
+_SITE = ((32, 1), (64, 1), (128, 2), (256, 4))
+"""Lookup tables of a column by its words, in the families of Xilinx, where `synth` maps it."""
 _SMALL = 16
 """Words of a memory that a table of four inputs holds."""
 _SHIFT_REGISTERS = ("xc7", "xcup")
@@ -45,7 +46,8 @@ class Features:
     Attributes
     ----------
     bram, dsp, lutram, ram_luts : exactly; ``ram_luts`` are the lookup tables that distributed memory takes
-    cells : lookup tables and carry cells that lanes instantiate
+    luts, carries : lookup tables and carry cells that lanes instantiate
+    constants : lookup tables of memories of constants by block, exactly, where `synth` maps them
     counts : of everything that is left to synthesis
     """
 
@@ -55,7 +57,13 @@ class Features:
     ram_luts: int
     luts: int
     carries: int
+    constants: Mapping[str, int]
     counts: Mapping[str, float]
+
+    @property
+    def known_luts(self) -> int:
+        """Lookup tables that need no estimate."""
+        return self.ram_luts + self.luts + sum(self.constants.values())
 
 
 def features(found: Structure, family: str) -> Features:
@@ -69,8 +77,9 @@ def features(found: Structure, family: str) -> Features:
     for product, number in taken:
         dsp += product * number
     absorbs = _absorbs(found, family)
+    constants: Counter[str] = Counter()
     for rom in found.roms.values():
-        bram += _rom(rom, family, counts, absorbs)
+        bram += _rom(rom, family, counts, constants, absorbs)
     signs = int(counts.pop("lanes signs", 0))
     if signs and family in _SHIFT_REGISTERS and mapped(found.roms["weights"].shape, family).cell is None:
         # Word, operand and rank of a sign are nothing but three registers in a row.
@@ -101,24 +110,30 @@ def features(found: Structure, family: str) -> Features:
                 counts["read.ff"] += (place.below - 1).bit_length()
     _delays(found, family, counts)
     return Features(
-        bram=bram, dsp=dsp, lutram=lutram, ram_luts=ram_luts, luts=luts, carries=carries, counts=counts
+        bram=bram, dsp=dsp, lutram=lutram, ram_luts=ram_luts, luts=luts, carries=carries, constants=constants,
+        counts=counts,
     )  # fmt: skip
 
 
 def _chains(raw: Mapping[str, int], family: str) -> Counter[str]:
     """``raw`` with adders by whether synthesis makes a carry chain of them: narrow ones it puts into tables."""
-    counts: Counter[str] = Counter()
+    counts: dict[str, int] = {}
     for name, count in raw.items():
-        kind, _, width = name.partition("/")
-        if not width:
-            counts[name] += count
-        elif int(width) > (_NARROW_MAXIMUM if kind == "lanes pool_max" else _NARROW).get(family, _NARROW[family]):
-            counts[kind] += count * int(width)
-            counts[f"{kind} chains"] += count
-        else:
-            counts[f"{kind} narrow"] += count * int(width)
-            counts[f"{kind} narrows"] += count
-    return counts
+        for made, each in _chain(name, family):
+            counts[made] = counts.get(made, 0) + count * each
+    return Counter(counts)
+
+
+@cache
+def _chain(name: str, family: str) -> tuple[tuple[str, int], ...]:
+    """What one of ``name`` counts as."""
+    kind, _, width = name.partition("/")
+    if not width:
+        return ((name, 1),)
+    most = (_NARROW_MAXIMUM if kind == "lanes pool_max" else _NARROW).get(family, _NARROW[family])
+    if int(width) > most:
+        return (kind, int(width)), (f"{kind} chains", 1)
+    return (f"{kind} narrow", int(width)), (f"{kind} narrows", 1)
 
 
 def _products(found: Structure, family: str, counts: Counter[str]) -> list[tuple[int, int]]:
@@ -182,8 +197,10 @@ def _absorbs(found: Structure, family: str) -> frozenset[str]:
 _READERS = {"weights": "lane", "factors": "requantise", "levels": ""}
 
 
-def _rom(rom: Rom, family: str, counts: Counter[str], absorbs: frozenset[str]) -> float:
-    """Block RAMs of a memory of constants; what it takes else goes to ``counts``."""
+def _rom(
+    rom: Rom, family: str, counts: Counter[str], constants: Counter[str], absorbs: frozenset[str]
+) -> float:  # fmt: skip
+    """Block RAMs of a memory of constants; what it takes else goes to ``constants`` and ``counts``."""
     place = mapped(rom.shape, family)
     logic = place.cell is None
     for name, reader in _READERS.items():
@@ -194,22 +211,27 @@ def _rom(rom: Rom, family: str, counts: Counter[str], absorbs: frozenset[str]) -
         counts["rom.ff"] += rom.merged if logic else rom.behind
     if logic:
         counts["rom.ff"] += rom.distinct
-        _tables(rom, family, counts)
+        _tables(rom, family, counts, constants)
     elif place.below > 1:
         counts[f"{rom.block} below"] += (place.below - 1) * rom.shape.width
         counts["read.ff"] += (place.below - 1).bit_length()
     return place.bram
 
 
-def _tables(rom: Rom, family: str, counts: Counter[str]) -> None:
+def _tables(rom: Rom, family: str, counts: Counter[str], constants: Counter[str]) -> None:
     """A memory of constants in lookup tables: for every column as many as its address asks for."""
     shape, columns = rom.shape, rom.distinct
     if shape.depth <= _SMALL:
         counts[f"{rom.block} rom{(shape.depth - 1).bit_length()}"] += columns
         return
+    if family not in _DEEP_ROM:
+        sites, last = divmod(shape.depth - 1, _SITE[-1][0])
+        tables = sites * _SITE[-1][1] + next(count for words, count in _SITE if last < words)
+        constants[rom.block] += columns * (tables + (sites > 0))  # sites are chosen among in one table more
+        return
     known = _DEEP_ROM[family]
-    depths, tables = zip(*known, strict=True)
-    inside = float(np.interp(shape.depth, depths, tables))
+    depths, per_column = zip(*known, strict=True)
+    inside = float(np.interp(shape.depth, depths, per_column))
     counts[f"{rom.block} rom"] += round(columns * inside * max(1.0, shape.depth / depths[-1]))
 
 

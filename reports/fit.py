@@ -92,7 +92,7 @@ class Measured:
             return self.cells.ff
         if name == "carry":
             return self.cells.carry - self.known.carries
-        own = self.cells.lut - self.known.ram_luts - self.known.luts
+        own = self.cells.lut - self.known.known_luts
         return own - LUTS_PER_CARRY * self.cells.carry if family == "ecp5" else own
 
 
@@ -188,9 +188,11 @@ def _equations(
         whole.append(size)
         for block in blocks if m.blocks else ():
             own = m.blocks.get(block, Tables(0, 0))
-            placed = (m.known.luts, m.known.carries) if block == "lanes" else (0, 0)
+            luts, carries = (
+                (m.known.luts, m.known.carries) if block == "lanes" else (m.known.constants.get(block, 0), 0)
+            )
             counts.append(row * masks[block])
-            wanted.append(own.logic - placed[0] if target == "logic" else own.carry - placed[1])
+            wanted.append(own.logic - luts if target == "logic" else own.carry - carries)
             whole.append(size)
     return np.array(counts), np.array(wanted), np.array(whole)
 

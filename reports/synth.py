@@ -34,6 +34,8 @@ AT_ONCE = 2
 """Runs of yosys side by side: a large stage takes more than a gigabyte."""
 BLOCKS_VERSION = "1"
 """Changes when the same netlist would be sorted into other blocks, so that stored counts are not taken for new ones."""
+CONSTANTS = Path(__file__).with_name("constants.v")
+"""Tells yosys how to put memories of constants into lookup tables."""
 _REGISTERS = ("FF", "FD")
 """In the names of cells that are flip-flops."""
 TABLE = "table"
@@ -135,22 +137,33 @@ def map_netlist(part: Part, memories: Path, target: Device) -> tuple[dict[str, i
 def _map(part: Part, memories: Path, target: Device, *, keep: bool = False) -> Path:
     """Folder with ``cells.json``, and ``netlist.json`` where there is something that places it, or it is to be kept."""
     version = yosys_version()
+    # Flattened: the mapper ends without a word on some designs that keep their hierarchy.
     options = [target.synth, target.flatten, "" if part.outer else target.no_pads, f"-top {part.top}"]
+    synth = " ".join(option for option in options if option)
+    steps = [synth]
+    if target.memories_left:
+        steps = [
+            f"{synth} -run begin:{target.memories_left}", "memory_nordff t:$mem_v2 r:WR_PORTS=0 %i",
+            f"techmap -map {CONSTANTS.name}", "opt_merge", "opt_clean", target.map_tables,
+            f"{synth} -run {target.memories_left}:",
+        ]  # fmt: skip
     script = "\n".join([
         "read_verilog -defer part.v",
-        # Flattened: the mapper ends without a word on some designs that keep their hierarchy.
-        " ".join(option for option in options if option),
+        *steps,
         *(() if target.names_cells else ("autoname",)),
         "tee -q -o stat.json stat -json",
         "write_json netlist.json",
         "",
     ])  # fmt: skip
     contents = [(memories / name).read_bytes() for name in part.files]
-    key = digest(version, VERSION, BLOCKS_VERSION, script, part.text, *contents, *(["netlist"] if keep else []))
+    maps = {CONSTANTS.name: CONSTANTS.read_text()} if target.memories_left else {}
+    key = digest(
+        version, VERSION, BLOCKS_VERSION, script, part.text, *maps.values(), *contents, *(["netlist"] if keep else [])
+    )
 
     def make(folder: Path) -> None:
-        (folder / "part.v").write_text(part.text)
-        (folder / "synth.ys").write_text(script)
+        for name, text in {"part.v": part.text, "synth.ys": script, **maps}.items():
+            (folder / name).write_text(text)
         for name, content in zip(part.files, contents, strict=True):
             (folder / name).write_bytes(content)
         run_tool([*yosys_command(), "-q", "-s", "synth.ys"], folder, f"yosys for {part.name}")
