@@ -182,7 +182,7 @@ def _row(
     made = make_report(
         build, out, synth=True, placed=contest.placed, seeds=contest.seeds, command="addax compare",
         step=lambda text: step(f"{kernel}: {text}"),
-        power_images=images.head(POWER_IMAGES).x if contest.power else None,
+        power_images=images.head(min(contest.images, POWER_IMAGES)).x if contest.power else None,
     )  # fmt: skip
     assert made.synthesis is not None
     stages = bind(build.program, build.plan)

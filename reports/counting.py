@@ -25,7 +25,7 @@ BLOCKS = ("window", "weights", "lanes", "factors", "activation", "queue")
 """Of a stage: ring and its addresses; memory of weights; lanes, trees and sums; memory of factors or levels; what
 makes results of sums; queues, of results and of what joins."""
 NARROW_CLAMP = 5
-"""Bits in front of a clamp that are compared in tables, without a carry chain."""
+"""Bits in front of a clamp to 0 or more that are compared in tables, without a carry chain."""
 MERGED = 1 << 16
 """Bits of a memory up to which it is worth a look which of its columns are the same."""
 
@@ -89,7 +89,7 @@ class Structure:
     blocks : counts by name, of each of `BLOCKS`; those of registers end in ``.ff``
     roms : memories of constants that are read by a clock
     rings : banks of the window's ring, and queues in block RAM, with the block that each is part of
-    queues : memories that are read without a clock, likewise
+    queues : other queues, likewise; read without a clock, or into a register right behind them
     products : multiplications that may become DSP blocks: in lanes, in requantisers
     """
 
@@ -129,10 +129,17 @@ def add_counter(found: Structure, block: str, kind: str, *ends: int) -> None:
             counts[f"counter/{bits_of(end)}"] += 1
 
 
-def add_fifo(found: Structure, where: str, width: int, depth: int, *, block: bool = False) -> None:
-    """A queue of ``depth`` words, in the block ``where``, in block RAM or not."""
+def add_fifo(
+    found: Structure, where: str, width: int, depth: int, *, block: bool = False, registered: bool = False
+) -> None:  # fmt: skip
+    """A queue of ``depth`` words, in the block ``where``, in block RAM or not.
+
+    Parameters
+    ----------
+    registered : whether what it gives goes nowhere but into a register, which synthesis then takes for the memory's own
+    """
     counts = found.of(where)
-    shape = MemoryShape(width=width, depth=depth - block, clocked=block, written=True)
+    shape = MemoryShape(width=width, depth=depth - block, clocked=block or registered, written=True)
     if block:  # its last beat stands in the register of the block RAM
         depth -= 1
         found.rings.append((where, shape))
@@ -153,7 +160,7 @@ def add_clamp(counts: MutableMapping[str, int], y: Format, left: int, joined: in
     counts[f"{kind}_ends"] += units
     counts[f"{kind}"] += units * y.bits
     counts[f"{kind}_spare"] += units * (left - y.bits)
-    if left <= NARROW_CLAMP:
+    if left <= NARROW_CLAMP and not y.signed:
         return
     # What was shifted out still lengthens the comparisons, as copies of the sign.
     counts[f"upper/{joined}"] += units

@@ -31,6 +31,8 @@ _DEEP_ROM: dict[str, tuple[tuple[int, float], ...]] = {
 than the contents need, since it puts the counter's own logic into the tables as well."""
 _SITE = ((32, 1), (64, 1), (128, 2), (256, 4))
 """Lookup tables of a column by its words, in the families of Xilinx, where `synth` maps it."""
+_WAYS = {"xc7": 4, "xcup": 4}
+"""Of how many bits a table chooses one, where its site goes on choosing without further tables."""
 _SMALL = 16
 """Words of a memory that a table of four inputs holds."""
 _SHIFT_REGISTERS = ("xc7", "xcup")
@@ -87,10 +89,10 @@ def features(found: Structure, family: str) -> Features:
         ram_luts += signs
         counts["rom.ff"] -= 2 * signs
         counts["lane.ff"] -= signs
-    for block, shape in (*found.rings, *found.queues):
+    memories = [*(("ring", *one) for one in found.rings), *(("queue", *one) for one in found.queues)]
+    for kind, block, shape in memories:
         place = mapped(shape, family)
         bram += place.bram
-        kind = "ring" if shape.clocked else "queue"
         if place.cell is None:
             counts[f"{block} {kind}_ways"] += shape.width * (shape.depth - 1)
             counts[f"{block} {kind}_words"] += shape.depth
@@ -104,7 +106,7 @@ def features(found: Structure, family: str) -> Features:
             if shape.clocked:
                 counts["read.ff"] += shape.width
         if place.below > 1:
-            counts[f"{block} below"] += (place.below - 1) * shape.width
+            counts[f"{block} below"] += _chosen(place.below, family) * shape.width
             counts[f"{block} belows"] += place.below
             if place.cell.kind == "block":
                 counts["read.ff"] += (place.below - 1).bit_length()
@@ -213,7 +215,7 @@ def _rom(
         counts["rom.ff"] += rom.distinct
         _tables(rom, family, counts, constants)
     elif place.below > 1:
-        counts[f"{rom.block} below"] += (place.below - 1) * rom.shape.width
+        counts[f"{rom.block} below"] += _chosen(place.below, family) * rom.shape.width
         counts["read.ff"] += (place.below - 1).bit_length()
     return place.bram
 
@@ -235,14 +237,23 @@ def _tables(rom: Rom, family: str, counts: Counter[str], constants: Counter[str]
     counts[f"{rom.block} rom"] += round(columns * inside * max(1.0, shape.depth / depths[-1]))
 
 
+def _chosen(ways: int, family: str) -> int:
+    """Lookup tables that choose one of so many bits, with the multiplexers of their sites."""
+    return ways - 1 if family not in _WAYS else -(-ways // _WAYS[family])
+
+
 def _delays(found: Structure, family: str, counts: Counter[str]) -> None:
     """Where a block RAM cannot read the old word while it is written, writes come a cycle later and reads are
-    compared with them; banks share the registers of data and address."""
-    delayed = [shape for _, shape in found.rings if mapped(shape, family).delayed]
-    if delayed:
-        one = delayed[0]
-        address = (one.depth - 1).bit_length()
-        counts["delay.ff"] += 2 * one.width + address + 2 * len(delayed)
-        counts["window bypass"] += len(delayed) * one.width
-        counts["window compare"] += len(delayed) * address
-        counts["window compares"] += len(delayed)
+    compared with them; banks of a ring share the registers of data and address."""
+    for block, shapes in (
+        ("window", [shape for _, shape in found.rings]),
+        *((b, [shape]) for b, shape in found.queues),
+    ):
+        delayed = [shape for shape in shapes if mapped(shape, family).delayed]
+        if delayed:
+            one = delayed[0]
+            address = (one.depth - 1).bit_length()
+            counts["delay.ff"] += 2 * one.width + address + 2 * len(delayed)
+            counts[f"{block} bypass"] += len(delayed) * one.width
+            counts[f"{block} compare"] += len(delayed) * address
+            counts[f"{block} compares"] += len(delayed)

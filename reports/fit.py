@@ -65,9 +65,9 @@ _BESIDE = dict.fromkeys(
 _CARRIES = {
     **dict.fromkeys(
         (
-            "counter", "base", "offset", "pixel", "add", "add1", "after", "subtract", "less", "wide", "joined",
-            "reached", "fifo", "segment", "beyond", "pool_max", "pool_average", "turned", "address", "room", "level",
-            "fifo_level", "side", "gather", "upper", "lower",
+            "counter", "base", "offset", "pixel", "add", "add1", "after", "subtract", "less", "wide", "wide constant",
+            "joined", "reached", "fifo", "segment", "beyond", "pool_max", "pool_average", "turned", "address", "room",
+            "level", "fifo_level", "side", "gather", "upper", "lower",
         ), 0.5,
     ),
     "pointer": 1.0, "requantise_split": 0.25, "residual_split": 0.25,

@@ -255,7 +255,11 @@ def _residual(found: Structure, build: StageBuild) -> None:
     if build.residual_gather > 1:
         counts["gather.ff"] += wide + bits_of(build.residual_gather + 1)
         counts[f"gather/{bits_of(build.residual_gather + 1)}"] += 1
-    add_fifo(found, "queue", wide, build.plan.residual, block=in_block_ram(wide, build.plan.residual))
+    block = in_block_ram(wide, build.plan.residual)
+    registered = not block and build.residual_split == 1
+    add_fifo(found, "queue", wide, build.plan.residual, block=block, registered=registered)
+    if registered:  # by the operands of the requantisers, which are counted with the memory
+        found.of("activation")["r_operand.ff"] -= wide
     if build.residual_split > 1:
         counts["gather.ff"] += wide + bits_of(build.residual_split + 1)
         counts["narrow"] += wide
