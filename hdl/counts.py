@@ -15,7 +15,7 @@ from amaranth.hdl import Const, Fragment, Instance, Module, Value, unsigned
 from amaranth.hdl._ast import AnyConst, Slice  # private: values that nothing drives; what a slice is of
 
 from .fabric import FABRICS, Fabric, Word, plain
-from .kernels import Masked, accumulate
+from .kernels import MASKING, Masked, accumulate
 from .lanes import ArrayShape, alive, run_circuit, settled
 
 __all__ = ["array_counts"]
@@ -56,7 +56,7 @@ def _row(shape: ArrayShape, total_bits: int) -> tuple[Counts, Counts]:
     def pass_on(level: int, state: Any) -> Any:
         fabric.level = level + 1
         if level not in shape.cuts:
-            return settled(state)
+            return settled(state) if shape.structure in MASKING else state
         registers: dict[int, Value] = {}
 
         def register(value: Any) -> Value:

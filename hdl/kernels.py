@@ -31,7 +31,7 @@ from amaranth.hdl import Cat, Const, Module, Signal, Value
 from ..quant.formats import Format, format_for
 from .fabric import Fabric, Word, plain
 
-__all__ = ["STRUCTURES", "Masked", "Sums", "Term", "accumulate", "circuit", "common_format"]
+__all__ = ["MASKING", "STRUCTURES", "Masked", "Sums", "Term", "accumulate", "circuit", "common_format"]
 
 STRUCTURES: dict[str, tuple[str, ...]] = {
     "adder": ("2a", "1c1a", "carry", "max"),
@@ -40,6 +40,8 @@ STRUCTURES: dict[str, tuple[str, ...]] = {
     "shift": ("barrel",),
 }
 """Structures of each kernel."""
+MASKING = ("max",)
+"""Structures whose lanes hand on `Masked` signals."""
 
 Rows = Sequence[Sequence[Any]]
 

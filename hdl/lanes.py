@@ -200,14 +200,14 @@ def _is_container(kind: type) -> bool:
 
 def alive(value: Any, register: Any) -> Any:
     """``value``, a nest of containers, with every signal in it replaced by ``register(signal)``."""
-    kind = type(value)
+    kind: Any = type(value)
     if _is_signal(kind):
         return register(value)
-    if kind is list or kind is tuple:
+    if isinstance(value, list | tuple):
         return kind([alive(item, register) for item in value])
     if _is_container(kind):
-        own = vars(value)
-        return kind(**own | {k: alive(item, register) for k, item in own.items() if _is_container(type(item))})
+        own: dict[str, Any] = vars(value)
+        return kind(**own | {k: alive(v, register) for k, v in own.items() if _is_container(v.__class__)})
     if kind is dict:
         return {key: alive(item, register) for key, item in value.items()}
     return value

@@ -20,6 +20,8 @@ _NARROW = {"ecp5": 4, "xc7": 2, "xcup": 2, "ice40": 2}
 _NARROW_MAXIMUM = {"xc7": 6, "xcup": 6}
 """The same of a comparison with a maximum, where tables are as good up to more bits."""
 _CARRY = {"ecp5": "CCU2C", "xc7": "CARRY4", "xcup": "CARRY8", "ice40": "SB_CARRY"}
+_PLACED = tuple(f"lanes LUT{inputs}" for inputs in (1, 2, 3, 4, 5, 6, "6_2"))
+"""Lookup tables that lanes instantiate."""
 _DEEP_ROM: dict[str, tuple[tuple[int, float], ...]] = {
     "ecp5": ((16, 1.1), (32, 1.3), (50, 4.3), (64, 3.9), (90, 6.8), (128, 9.6), (200, 16.9), (256, 23.6), (400, 37.2)),
     "ice40": (
@@ -71,7 +73,7 @@ class Features:
 def features(found: Structure, family: str) -> Features:
     """What ``found`` is on a device of ``family``."""
     counts = _chains(found.counts, family)
-    luts = int(sum(counts.pop(cell, 0) for cell in [*counts] if cell.startswith("lanes LUT")))
+    luts = int(sum(counts.pop(cell, 0) for cell in _PLACED))
     carries = int(counts.pop(f"lanes {_CARRY[family]}", 0))
     bram = 0.0
     dsp = lutram = ram_luts = 0
