@@ -67,6 +67,7 @@ class Product:
     alone : of lanes, whether a row has only one
     rows : of requantisers, bits of the factors that are ever set, together: as many rows are added
     constant : of those, whether the factors never change
+    inputs : bits that a product depends on, of its operand and of a choice among few factors; 0 where they are many
     """
 
     where: str
@@ -74,6 +75,7 @@ class Product:
     alone: bool = False
     rows: int = 0
     constant: bool = False
+    inputs: int = 0
     a: int
     b: int
     a_signed: bool

@@ -20,6 +20,8 @@ _NARROW = {"ecp5": 4, "xc7": 2, "xcup": 2, "ice40": 2}
 _NARROW_MAXIMUM = {"xc7": 6, "xcup": 6}
 """The same of a comparison with a maximum, where tables are as good up to more bits."""
 _CARRY = {"ecp5": "CCU2C", "xc7": "CARRY4", "xcup": "CARRY8", "ice40": "SB_CARRY"}
+_TABLE, _FEW = 4, 5
+"""Inputs of a table; up to so many, what depends on them is put into tables, and not added up."""
 _PLACED = tuple(f"lanes LUT{inputs}" for inputs in (1, 2, 3, 4, 5, 6, "6_2"))
 """Lookup tables that lanes instantiate."""
 _DEEP_ROM: dict[str, tuple[tuple[int, float], ...]] = {
@@ -170,6 +172,9 @@ def _products(found: Structure, family: str, counts: Counter[str]) -> list[tuple
 
 def _soft(product: Product, name: str, counts: Counter[str]) -> None:
     """A product in lookup tables: rows that are added, and what every product has of its own."""
+    if 0 < product.inputs <= _FEW:
+        counts[f"{name}_table"] += product.count * (product.a + product.b) << max(0, product.inputs - _TABLE)
+        return
     low, high = sorted((product.a, product.b))
     # Two rows of features come for nothing, in the tables of the first sum.
     counts[f"{name}_soft"] += product.rows * max(product.a - 2, 1) if product.rows else product.count * (low - 1) * high

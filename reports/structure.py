@@ -171,7 +171,7 @@ def _requantise(found: Structure, build: StageBuild) -> None:
         found.products.append(
             Product(
                 where="requantise", count=units, a=operand - places, b=MULTIPLIER_BITS, a_signed=True, b_signed=True,
-                rows=rows, constant=words == 1,
+                rows=rows, constant=words == 1, inputs=acc + both.distinct,
             )
         )  # fmt: skip
     else:
