@@ -94,7 +94,7 @@ def test_export_of_a_build(run, build, tmp_path):
 def test_a_plan_can_be_edited_and_given_back(run, net, build, tmp_path):
     plan = json.loads((build / "plan.json").read_text())
     conv2 = next(stage for stage in plan["stages"] if stage["name"] == "conv2")
-    conv2["pe"] = 2 * conv2["pe"]
+    conv2 |= {"pe": 1 if conv2["pe"] > 1 else 2, "requantisers": 1}  # there, whatever the fold that was chosen
     (tmp_path / "plan.json").write_text(json.dumps(plan))
 
     status, out, _ = run("generate", net, "--plan", tmp_path / "plan.json", "-o", tmp_path / "b", "--json")
