@@ -33,7 +33,7 @@ _DEEP_ROM: dict[str, tuple[tuple[int, float], ...]] = {
 }  # fmt: skip
 """Lookup tables of a column of random bits by its words, as synthesis maps it behind a counter of its address: more
 than the contents need, since it puts the counter's own logic into the tables as well."""
-_SITE = ((32, 1), (64, 1), (128, 2), (256, 4))
+_SITE = ((64, 1), (128, 2), (256, 4))
 """Lookup tables of a column by its words, in the families of Xilinx, where `synth` maps it."""
 _WAYS = {"xc7": 4, "xcup": 4}
 """Of how many bits a table chooses one, where its site goes on choosing without further tables."""
