@@ -63,15 +63,11 @@ def build_identity(program: Program, builds: Sequence[StageBuild], plan: Plan, i
         "input": [*program.input.shape],
         "entry": None if entry is None else _plain(entry),
         "stages": [{aspect: str(getattr(b.stage, aspect)) for aspect in Stage.SHAPE} for b in builds],
-        "shifts": [_fixed_shift(b) for b in builds] if plan.fixed_weights else None,
+        "shifts": [b.stage.shared_shift for b in builds] if plan.fixed_weights else None,
         "answer": [program.classifies, str(program.format(program.output)), *program.shape(program.output)],
         "memories": [[image.name, image.width, image.depth] for image in images],
     }
     return int(sha256_of(json.dumps(value, sort_keys=True).encode())[:16], 16)
-
-
-def _fixed_shift(build: StageBuild) -> int | None:
-    return None if build.stage.requantise is None else int(build.stage.requantise.shift)
 
 
 def _plain(op: Op) -> dict[str, Any]:

@@ -168,9 +168,9 @@ class StageComponent(wiring.Component):
         m.submodules.requantise = requantiser = Requantiser(
             pe=build.sums, units=build.plan.requantisers, total=stage.total, offset=stage.offset, result=stage.y,
             factors=self.images.factors, constants=self.images.constants,
-            shift=stage.requantise.shift if self.images.fixed else None, prefix=self.prefix, residual=stage.residual,
+            shift=stage.shared_shift if self.images.fixed else None, prefix=self.prefix, residual=stage.residual,
             places=1 if stage.kind == "xnor" else 0,  # a binary array counts: acc = 2 * count - K
-            reload=self.reload, scale=build.scale,
+            reload=self.reload, scale=build.scale, channelwise=stage.channelwise, even=stage.even,
         )  # fmt: skip
         return requantiser
 

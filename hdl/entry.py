@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..quant.formats import format_for
 from ..quant.program import Program, Requantise, Threshold
+from .requantise import floored
 from .streams import elements
 
 __all__ = ["Entry", "entry_latency", "entry_of"]
@@ -83,6 +84,7 @@ class Entry(wiring.Component):
         op = self.op
         assert isinstance(op, Requantise)
         factor, offset = int(op.multiplier[channel]), int(op.offset[channel])
+        shift = int(op.shifts[channel])
         ends = [0, factor * ((1 << _PIXEL_BITS) - 1)]
         sums = format_for(min(ends) + min(offset, 0), max(ends) + max(offset, 0))
         product = Signal(signed_shape(sums.bits + 1), name=f"product{number}")
@@ -91,7 +93,7 @@ class Entry(wiring.Component):
         with m.If(moving):
             m.d.sync += [
                 product.eq(pixel * factor),
-                shifted.eq((product + offset) >> op.shift),
+                shifted.eq(floored(m, product + offset, shift, even=op.ties == "even", name=f"rest{number}")),
                 feature.eq(Mux(shifted < op.lo, op.lo, Mux(shifted > op.hi, op.hi, shifted))),
             ]
         return feature

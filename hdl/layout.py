@@ -29,8 +29,8 @@ class StageImages:
     Attributes
     ----------
     weights : a word per step of a pixel: groups, window rows, taps, channels, the last fastest
-    factors : M and B, a word per output beat of a pixel
-    constants : S, lo, hi, and R where a residual joins
+    factors : M and B, a word per output beat of a pixel; S and R as well where channels have their own
+    constants : lo, hi, and S and R where all channels share them
     levels : thresholds and directions, a word per output beat of a pixel
     pad : a word per beat of a padding pixel, or of what a spatial shift brings in from outside the map
     fixed : S is built into the RTL
@@ -72,16 +72,16 @@ def stage_images(build: StageBuild, *, fixed: bool, prefix: str = "addax") -> St
         )
     if stage.requantise is not None and stage.offset is not None:
         op = stage.requantise
-        layout = Factors(offset=stage.offset, units=build.plan.requantisers, scale=build.scale)
-        multiplier, offset = factor_values(build)
-        beats = zip(multiplier.tolist(), offset.tolist(), strict=True)
+        layout = _factors(build, stage.offset)
+        beats = zip(*(values.tolist() for values in (*factor_values(build), *_own_values(build))), strict=True)
         factors = Image(
-            name=f"{prefix}_{stage.name}_factors",
-            width=layout.width,
-            words=tuple(layout.pack(ms, bs) for ms, bs in beats),
-        )
+            name=f"{prefix}_{stage.name}_factors", width=layout.width, words=tuple(layout.pack(*beat) for beat in beats)
+        )  # fmt: skip
         shared = _constants(build)
-        word = shared.pack(op.shift, op.lo, op.hi, op.residual_multiplier)
+        word = shared.pack(
+            0 if shared.channelwise else int(op.shifts[0]), op.lo, op.hi,
+            0 if shared.channelwise else int(op.residual_multipliers[0]),
+        )  # fmt: skip
         constants = Image(name=f"{prefix}_{stage.name}_constants", width=shared.width, words=(word,))
     if stage.threshold is not None:
         thresholds, falling = level_values(build)
@@ -98,6 +98,13 @@ def factor_values(build: StageBuild) -> tuple[NDArray[np.int64], NDArray[np.int6
     offset = op.offset - _taps(build) * op.multiplier
     units = build.plan.requantisers
     return multiplier.reshape(-1, units), offset.reshape(-1, units)
+
+
+def _own_values(build: StageBuild) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """S and R of a requantise, both (words, units)."""
+    op, units = build.stage.requantise, build.plan.requantisers
+    assert op is not None
+    return op.shifts.reshape(-1, units), op.residual_multipliers.reshape(-1, units)
 
 
 def level_values(build: StageBuild) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -136,16 +143,22 @@ def stage_tensors(build: StageBuild, images: StageImages) -> StageTensors:
     if images.pad is not None:
         pad = _unpacked(images.pad.words, stage.x, build.x_count).reshape(-1)
     if images.factors is not None and stage.offset is not None:
-        layout = Factors(offset=stage.offset, units=build.plan.requantisers, scale=build.scale)
+        layout = _factors(build, stage.offset)
         beats = [layout.unpack(word) for word in images.factors.words]
-        multiplier, offset = (np.array([beat[k] for beat in beats], np.int64).reshape(-1) for k in (0, 1))
+        multiplier, offset, own_shift, own_factor = (
+            np.array([beat[k] for beat in beats], np.int64).reshape(-1) for k in range(4)
+        )
         multiplier = _array_sign(stage.kind) * multiplier
         activation = {"multiplier": multiplier, "offset": offset + _taps(build) * multiplier}
+        if stage.channelwise:
+            activation |= {"shift": own_shift, "residual_multiplier": own_factor}
     if images.constants is not None:
         shift, lo, hi, factor = _constants(build).unpack(images.constants.words[0])
-        activation |= {"shift": shift, "lo": lo, "hi": hi}
-        if stage.residual is not None:
-            activation["residual_multiplier"] = factor
+        activation |= {"lo": lo, "hi": hi}
+        if not stage.channelwise:
+            activation["shift"] = shift
+            if stage.residual is not None:
+                activation["residual_multiplier"] = factor
     if images.levels is not None:
         found = [build.levels.unpack(word) for word in images.levels.words]
         thresholds = np.array([own for word, _ in found for own in word], np.int64)
@@ -155,9 +168,19 @@ def stage_tensors(build: StageBuild, images: StageImages) -> StageTensors:
     return StageTensors(weight=weight, pad=pad, activation=activation)
 
 
+def _factors(build: StageBuild, offset: Format) -> Factors:
+    own = build.stage.channelwise and build.stage.residual is not None
+    return Factors(
+        offset=offset, units=build.plan.requantisers, scale=build.scale, channelwise=build.stage.channelwise,
+        residual=build.scale.residual if own else None,
+    )  # fmt: skip
+
+
 def _constants(build: StageBuild) -> Constants:
     joined = build.stage.residual is not None
-    return Constants(result=build.stage.y, residual=build.scale.residual if joined else None)
+    return Constants(
+        result=build.stage.y, residual=build.scale.residual if joined else None, channelwise=build.stage.channelwise
+    )  # fmt: skip
 
 
 def _taps(build: StageBuild) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from ..common.errors import UserError
 from ..common.files import read_json
 from ..quant.formats import format_for
-from ..quant.program import Program
+from ..quant.program import MULTIPLIER_BITS, Program
 from .fabric import fabric_named
 from .join import JoinShape, join_takes
 from .kernels import STRUCTURES
@@ -293,7 +293,8 @@ class StageBuild:
     @property
     def scale(self) -> Scale:
         """How its requantisers multiply."""
-        return Scale(how=self.plan.scale, terms=self.stage.terms)
+        bits = self.stage.factor_bits or MULTIPLIER_BITS
+        return Scale(how=self.plan.scale, terms=self.stage.terms, bits=bits)
 
     def wants(self, port: int, have: int) -> int:
         """Elements per beat in which it takes in what comes in beats of ``have``: those of its window, or whole beats

@@ -1,5 +1,8 @@
 """Requantise: ``y = clamp((acc * M + r * R + B) >> S, lo, hi)`` per channel, few units for many rows of an array.
 
+B holds half a step, so that ties go up; where they go to the even number, a sum that leaves no rest clears the lowest
+bit of its result.
+
 An array gives the sums of ``pe`` channels at once but only every few cycles; ``units`` requantisers, with ``units``
 dividing ``pe``, take them one after the other.
 """
@@ -18,7 +21,10 @@ from .memory import Image, Rom, Table
 from .reload import Reload, port_of
 from .scale import Factor
 
-__all__ = ["Constants", "Factors", "Requantiser", "Scale"]
+__all__ = ["Constants", "Factors", "Requantiser", "Scale", "floored"]
+
+SHIFT = unsigned(MAX_SHIFT.bit_length())
+"""Format of S."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,15 +35,17 @@ class Scale:
     ----------
     how : one of `scale.SCALES`
     terms : of factors of ``pow2``
+    bits : of M
     """
 
     how: str = "dsp"
     terms: int = 0
+    bits: int = MULTIPLIER_BITS
 
     @property
     def multiplier(self) -> Factor:
         """M."""
-        return Factor(scale=self.how, bits=MULTIPLIER_BITS, terms=self.terms)
+        return Factor(scale=self.how, bits=self.bits, terms=self.terms)
 
     @property
     def residual(self) -> Factor:
@@ -52,35 +60,77 @@ class Scale:
 
 @dataclass(frozen=True, kw_only=True)
 class Factors:
-    """Layout of a word of M and B: for each unit B above M, the first unit lowest."""
+    """Layout of a word of M and B: for each unit B above M, the first unit lowest.
+
+    Attributes
+    ----------
+    channelwise : above B stands S, and R where a residual joins: channels have their own
+    residual : how R is stored, None where it is not in the word
+    """
 
     offset: Format
     units: int
     scale: Scale = Scale()
+    channelwise: bool = False
+    residual: Factor | None = None
+
+    @property
+    def unit_width(self) -> int:
+        """Bits of one unit's part."""
+        return self.residual_at + (self.residual.width if self.residual else 0)
 
     @property
     def width(self) -> int:
         """Bits of a word."""
-        return self.units * (self.scale.multiplier.width + self.offset.bits)
+        return self.units * self.unit_width
 
-    def pack(self, multipliers: list[int], offsets: list[int]) -> int:
-        """One word."""
+    @property
+    def offset_at(self) -> int:
+        """Where B begins in a unit's part."""
+        return self.scale.multiplier.width
+
+    @property
+    def shift_at(self) -> int:
+        """Where S begins."""
+        return self.offset_at + self.offset.bits
+
+    @property
+    def residual_at(self) -> int:
+        """Where R begins."""
+        return self.shift_at + (SHIFT.bits if self.channelwise else 0)
+
+    def pack(
+        self, multipliers: list[int], offsets: list[int], shifts: list[int] | None = None,
+        residuals: list[int] | None = None,
+    ) -> int:  # fmt: skip
+        """One word; S and R of every unit where they stand in it."""
         word = 0
-        for m, b in zip(reversed(multipliers), reversed(offsets), strict=True):
-            word = word << self.offset.bits | self.offset.encode(b)
-            word = word << self.scale.multiplier.width | self.scale.multiplier.encode(m)
+        zeros = [0] * self.units
+        rows = zip(multipliers, offsets, shifts or zeros, residuals or zeros, strict=True)
+        for m, b, s, r in reversed(list(rows)):
+            part = self.scale.multiplier.encode(m) | self.offset.encode(b) << self.offset_at
+            if self.channelwise:
+                part |= SHIFT.encode(s) << self.shift_at
+            if self.residual:
+                part |= self.residual.encode(r) << self.residual_at
+            word = word << self.unit_width | part
         return word
 
-    def unpack(self, word: int) -> tuple[list[int], list[int]]:
-        """M and B of all units."""
-        multipliers, offsets = [], []
-        factor = self.scale.multiplier
-        for _ in range(self.units):
-            multipliers.append(factor.decode(word & ((1 << factor.width) - 1)))
-            word >>= factor.width
-            offsets.append(self.offset.decode(word & ((1 << self.offset.bits) - 1)))
-            word >>= self.offset.bits
-        return multipliers, offsets
+    def unpack(self, word: int) -> tuple[list[int], list[int], list[int], list[int]]:
+        """M, B, S and R of all units; 0 for what the word does not hold."""
+        found: tuple[list[int], list[int], list[int], list[int]] = ([], [], [], [])
+        for unit in range(self.units):
+            part = _field(word, unit * self.unit_width, self.unit_width)
+            found[0].append(self.scale.multiplier.decode(_field(part, 0, self.offset_at)))
+            found[1].append(self.offset.decode(_field(part, self.offset_at, self.offset.bits)))
+            found[2].append(_field(part, self.shift_at, SHIFT.bits) if self.channelwise else 0)
+            rest = part >> self.residual_at
+            found[3].append(self.residual.decode(rest) if self.residual else 0)
+        return found
+
+
+def _field(word: int, begin: int, bits: int) -> int:
+    return word >> begin & ((1 << bits) - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,37 +140,44 @@ class Constants:
     Attributes
     ----------
     residual : how R is stored, None where none joins
+    channelwise : channels have an S and R of their own, which stand in `Factors`; lo is lowest
     """
 
     result: Format
     residual: Factor | None = None
-
-    SHIFT_BITS = MAX_SHIFT.bit_length()
+    channelwise: bool = False
 
     @property
     def width(self) -> int:
         """Bits of the word."""
-        return self._factor_at + (self.residual.width if self.residual else 0)
+        return self.factor_at + (self.residual.width if self.residual and not self.channelwise else 0)
 
     @property
-    def _factor_at(self) -> int:
-        return self.SHIFT_BITS + 2 * self.result.bits
+    def clamp_at(self) -> int:
+        """Where lo begins, and hi behind it."""
+        return 0 if self.channelwise else SHIFT.bits
+
+    @property
+    def factor_at(self) -> int:
+        """Where R begins."""
+        return self.clamp_at + 2 * self.result.bits
 
     def pack(self, shift: int, lo: int, hi: int, factor: int = 0) -> int:
-        """The word."""
-        word = (
-            unsigned(self.SHIFT_BITS).encode(shift)
-            | self.result.encode(lo) << self.SHIFT_BITS
-            | (self.result.encode(hi) << (self.SHIFT_BITS + self.result.bits))
-        )
-        return word | self.residual.encode(factor) << self._factor_at if self.residual else word
+        """The word; S and R only count where they stand in it."""
+        bounds = self.result.encode(lo) | self.result.encode(hi) << self.result.bits
+        word = bounds << self.clamp_at
+        if self.channelwise:
+            return word
+        word |= SHIFT.encode(shift)
+        return word | self.residual.encode(factor) << self.factor_at if self.residual else word
 
     def unpack(self, word: int) -> tuple[int, int, int, int]:
-        """S, lo, hi and R; 0 for R where no residual joins."""
-        bits, places = self.result.bits, word & ((1 << self.SHIFT_BITS) - 1)
-        factor = self.residual.decode(word >> self._factor_at) if self.residual else 0
-        word >>= self.SHIFT_BITS
-        lo, hi = word & ((1 << bits) - 1), word >> bits & ((1 << bits) - 1)
+        """S, lo, hi and R; 0 for what the word does not hold."""
+        bits = self.result.bits
+        lo, hi = (_field(word, self.clamp_at + k * bits, bits) for k in (0, 1))
+        shared = self.residual if not self.channelwise else None
+        factor = shared.decode(word >> self.factor_at) if shared else 0
+        places = 0 if self.channelwise else _field(word, 0, SHIFT.bits)
         return places, self.result.decode(lo), self.result.decode(hi), factor
 
 
@@ -143,6 +200,8 @@ class Requantiser(wiring.Component):
     scale : how it multiplies
     factors, constants : contents of the memories, laid out as `Factors` and `Constants` say
     shift : S where it is fixed in the RTL, None where it is data
+    channelwise : S and R are data of every channel
+    even : ties go to the even number
     places : ``acc`` is a sum times two to the power of so many
     reload : wires that write the memories, if they can be written
     """
@@ -150,7 +209,7 @@ class Requantiser(wiring.Component):
     def __init__(
         self, *, pe: int, units: int, total: Format, offset: Format, result: Format, factors: Image, constants: Image,
         shift: int | None, prefix: str | None, places: int = 0, residual: Format | None = None,
-        reload: Reload | None = None, scale: Scale = Scale(),
+        reload: Reload | None = None, scale: Scale = Scale(), channelwise: bool = False, even: bool = False,
     ):  # fmt: skip
         if units < 1 or pe % units:
             raise ValueError(f"units must divide {pe} rows, not be {units}")
@@ -167,6 +226,8 @@ class Requantiser(wiring.Component):
         self.residual = residual
         self.reload = reload
         self.scale = scale
+        self.channelwise = channelwise
+        self.even = even
         joining = {} if residual is None else {"r": In(units * residual.bits), "taking": Out(1)}
         super().__init__(
             {
@@ -188,10 +249,9 @@ class Requantiser(wiring.Component):
         if self.residual is not None:
             m.d.comb += self.taking.eq(taking)
         word = self._next_factors(m, taking)
-        shift, lo, hi, residual_factor = self._constants(m)
-        layout = Factors(offset=self.offset, units=self.units, scale=self.scale)
+        shared_shift, lo, hi, shared_factor = self._constants(m)
+        layout = self._layout
         multiplier = self.scale.multiplier
-        pair = layout.width // self.units
         for unit in range(self.units):
             acc = held.word_select(unit, self.total.bits)
             acc = Cat(Const(0, self.places), acc) if self.places else acc
@@ -200,10 +260,14 @@ class Requantiser(wiring.Component):
             factor = Signal(multiplier.width, name=f"factor{unit}")
             operand = Signal(acc.shape(), name=f"operand{unit}")
             early_offset = Signal(signed(self.offset.bits), name=f"early_offset{unit}")
-            mine = word.word_select(unit, pair)
+            mine = word.word_select(unit, layout.unit_width)
             m.d.sync += [
-                factor.eq(mine[: multiplier.width]), operand.eq(acc), early_offset.eq(mine[multiplier.width :]),
+                factor.eq(mine[: layout.offset_at]), operand.eq(acc),
+                early_offset.eq(mine[layout.offset_at : layout.shift_at]),
             ]  # fmt: skip
+            shift, residual_factor = shared_shift, shared_factor
+            if self.channelwise:
+                shift, residual_factor = self._of_channel(m, unit, mine)
             product = multiplier.product(m, operand, factor, name=f"product{unit}")
             offset = later(m, early_offset, multiplier.latency, name=f"offset{unit}")
             wide = Signal(signed(self.offset.bits + 1), name=f"wide{unit}")
@@ -212,25 +276,31 @@ class Requantiser(wiring.Component):
             y = Signal(self.result.bits, name=f"y{unit}")
             m.d.sync += [
                 wide.eq(product + offset),
-                shifted.eq(joined >> shift),
+                shifted.eq(floored(m, joined, shift, even=self.even, name=f"rest{unit}")),
                 y.eq(Mux(shifted < lo, lo, Mux(shifted > hi, hi, shifted))),
             ]
             m.d.comb += self.y.word_select(unit, self.result.bits).eq(y)
         return m
 
-    def _joined(self, m: Module, unit: int, wide: Value, factor: Value) -> Value:
-        """``wide`` with the residual's part, which took the same way: operand, product, ranks to wait, sum."""
-        assert self.residual is not None
-        fmt, residual = self.residual, self.scale.residual
-        raw = self.r.word_select(unit, fmt.bits)
-        operand = Signal(signed(fmt.bits) if fmt.signed else fmt.bits, name=f"residual{unit}")
-        m.d.sync += operand.eq(raw)
-        product = residual.product(m, operand, factor, name=f"residual_product{unit}")
-        ranks = self.scale.multiplier.latency + 1 - residual.latency
-        waiting = later(m, product, ranks, name=f"residual_waiting{unit}")
-        joined = Signal(signed(max(len(product), len(wide)) + 1), name=f"joined{unit}")
-        m.d.sync += joined.eq(wide + waiting)
-        return joined
+    @property
+    def _layout(self) -> Factors:
+        own = self.scale.residual if self.channelwise and self.residual is not None else None
+        return Factors(
+            offset=self.offset, units=self.units, scale=self.scale, channelwise=self.channelwise, residual=own
+        )  # fmt: skip
+
+    def _of_channel(self, m: Module, unit: int, mine: Value) -> tuple[Value, Value]:
+        """S, which waits until the sum is there, and R, in the cycle of the residual's operand."""
+        layout = self._layout
+        early_shift = Signal(SHIFT.bits, name=f"early_shift{unit}")
+        m.d.sync += early_shift.eq(mine[layout.shift_at : layout.shift_at + SHIFT.bits])
+        ranks = self.scale.multiplier.latency + 1 + (self.residual is not None)
+        shift = later(m, early_shift, ranks, name=f"shift{unit}")
+        if layout.residual is None:
+            return shift, Const(0)
+        factor = Signal(layout.residual.width, name=f"residual_factor{unit}")
+        m.d.sync += factor.eq(mine[layout.residual_at :])
+        return shift, factor
 
     def _next_factors(self, m: Module, take: Value) -> Value:
         """The word of M and B for the beat that is multiplied now: fetched one cycle ahead, in a fixed round."""
@@ -240,13 +310,30 @@ class Requantiser(wiring.Component):
     def _constants(self, m: Module) -> tuple[Value, Value, Value, Value]:
         write = port_of(self.reload, self.constants)
         m.submodules.constants = table = Table(self.constants, prefix=self.prefix, write=write)
-        low, bits = Constants.SHIFT_BITS, self.result.bits
-        lo, hi = table.data[low : low + bits], table.data[low + bits : low + 2 * bits]
+        layout = Constants(result=self.result, channelwise=self.channelwise)
+        at, bits = layout.clamp_at, self.result.bits
+        lo, hi = table.data[at : at + bits], table.data[at + bits : at + 2 * bits]
         if self.result.signed:
             lo, hi = lo.as_signed(), hi.as_signed()
-        shift = table.data[:low] if self.shift is None else Const(self.shift, low)
-        factor = Const(0) if self.residual is None else table.data[low + 2 * bits :]
+        if self.channelwise:
+            return Const(0), lo, hi, Const(0)
+        shift = table.data[: SHIFT.bits] if self.shift is None else Const(self.shift, SHIFT.bits)
+        factor = Const(0) if self.residual is None else table.data[layout.factor_at :]
         return shift, lo, hi, factor
+
+
+def floored(m: Module, total: Value, shift: Value | int, *, even: bool, name: str) -> Value:
+    """``total >> shift``; where ties go to the ``even`` number, one that leaves no rest has its lowest bit cleared.
+
+    The sum of a tie holds its half, so that nothing is left of it below the point.
+    """
+    whole = total >> shift
+    if not even:
+        return whole
+    low = Signal(signed(MAX_SHIFT + 1), name=name)
+    m.d.comb += low.eq(total)
+    tie = (low & ((Const(1, MAX_SHIFT + 1) << shift) - 1)[: MAX_SHIFT + 1]) == 0
+    return Cat(whole[0] & ~tie, whole[1:]).as_signed()
 
 
 def hold_in_turn(

@@ -24,7 +24,7 @@ from ..quant.program import (
     SpatialShift,
     Threshold,
     Upsample,
-    weight_values,
+    sum_bounds,
 )  # fmt: skip
 from .join import CONCAT
 from .lanes import sum_format
@@ -71,7 +71,8 @@ class Stage:
 
     SHAPE = (
         "name", "kind", "reads", "x", "source", "result", "groups", "window", "stride", "padding", "weight_format",
-        "total", "residual", "offset", "terms", "levels", "y", "offsets", "factor", "parts",
+        "total", "residual", "offset", "terms", "channelwise", "even", "factor_bits", "levels", "y", "offsets",
+        "factor", "parts",
     )  # fmt: skip
     """What the RTL of a reloadable build depends on; the rest is data."""
 
@@ -115,6 +116,28 @@ class Stage:
     def terms(self) -> int:
         """Most powers of two in a factor of its requantise; 0: any."""
         return 0 if self.requantise is None else self.requantise.terms
+
+    @property
+    def channelwise(self) -> bool:
+        """Whether its requantise has an S and R for every channel."""
+        return self.requantise is not None and self.requantise.channelwise
+
+    @property
+    def shared_shift(self) -> int | None:
+        """S of its requantise, where all channels share one."""
+        if self.requantise is None or self.channelwise:
+            return None
+        return int(self.requantise.shifts[0])
+
+    @property
+    def even(self) -> bool:
+        """Whether its requantise rounds ties to the even number."""
+        return self.requantise is not None and self.requantise.ties == "even"
+
+    @property
+    def factor_bits(self) -> int:
+        """Width of M of its requantise; 0 without one."""
+        return 0 if self.requantise is None else self.requantise.factor_bits
 
     @property
     def macs(self) -> int:
@@ -258,7 +281,8 @@ def _sums(program: Program, op: Convolution | AveragePool | None, activation: Ac
             weight = weight.reshape(-1, *flattened).transpose(0, 2, 3, 1).reshape(weight.shape)
         window = (weight.shape[2], weight.shape[3])
         if fixed:
-            lo, hi = _actual_range(op, x)
+            least, most = sum_bounds(op, x)
+            lo, hi = min(0, int(least.min())), max(0, int(most.max()))
         if op.kernel == "xnor":
             lo, hi = 0, op.taps  # the array counts the pairs that are equal
     requantise = activation if isinstance(activation, Requantise) else None
@@ -280,15 +304,6 @@ def _offset(program: Program, op: Requantise | None, kind: str) -> Format | None
         return None
     own = program.offset_format(op)
     return Format(bits=own.bits + 1, signed=True) if kind == "xnor" else own
-
-
-def _actual_range(op: Convolution, x: Format) -> tuple[int, int]:
-    """Range of the sums of these weights for any features."""
-    filters = weight_values(op).reshape(len(op.weight), -1)
-    if op.kernel == "adder":
-        return -int(np.maximum(np.abs(filters - x.lo), np.abs(x.hi - filters)).sum(1).max()), 0
-    ends = np.stack([filters * x.lo, filters * x.hi])
-    return min(0, int(ends.min(0).sum(1).min())), max(0, int(ends.max(0).sum(1).max()))
 
 
 def _flattened_map(program: Program, name: str) -> Shape | None:

@@ -15,6 +15,7 @@ from ..common.files import sha256_of, write_bytes
 from ..common.tensors import HEADER, read_tensors
 from . import program as ops
 from .formats import Format
+from .operation import left_out
 from .program import Op, Program
 
 __all__ = ["describe", "load_program", "program_bytes", "program_digest", "rebuild", "save_program"]
@@ -44,6 +45,8 @@ def describe(program: Program) -> tuple[dict[str, NDArray[np.int64]], dict[str, 
         entry: dict[str, Any] = {"op": type(op).__name__}
         for item in fields(op):
             value = getattr(op, item.name)
+            if left_out(op, item):
+                continue
             if isinstance(value, np.ndarray):
                 tensors[f"{op.name}.{item.name}"] = value
             elif isinstance(value, Format):

@@ -6,18 +6,37 @@ Lowering from torch, files of other tools and published networks differ in what 
 import itertools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .factors import Factors, fold_scale
+from .choice import Choice, Wanted, choose
+from .factors import Threshold
 from .formats import Format, format_for, signed
-from .program import SCORE_BYTE, ArgMax, Op, Program, Requantise, Shape, infer, score_format
+from .program import (
+    SCORE_BYTE,
+    ArgMax,
+    Concat,
+    Convolution,
+    Flatten,
+    MaxPool,
+    Op,
+    Program,
+    Requantise,
+    Shape,
+    infer,
+    score_format,
+    sum_bounds,
+)  # fmt: skip
+from .program import Threshold as ThresholdOp
 
-__all__ = ["Assembly", "Bits", "Pending", "Stored"]
+__all__ = ["NOTES", "Assembly", "Bits", "Pending", "Stored"]
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+NOTES = "notes"
+"""Key of a Program's metadata: what of its source a Program does not do, in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +83,12 @@ class Assembly:
     Parameters
     ----------
     terms : factors are sums of at most so many signed powers of two; 0: any
+    ties : where the source rounds what lies between two integers, see `program.TIES`
+    exact : the source is a network of integers, whose every result is to come out the same; else near is enough
+
+    Attributes
+    ----------
+    notes : what of the source will not come out the same, in words
 
     Raises
     ------
@@ -71,8 +96,11 @@ class Assembly:
         from its methods, for operations that do not fit and factors that no multiplier holds.
     """
 
-    def __init__(self, *, terms: int = 0):
+    def __init__(self, *, terms: int = 0, ties: str = "up", exact: bool = False):
         self.terms = terms
+        self.ties = ties
+        self.exact = exact
+        self.notes: list[str] = []
         self.ops: dict[str, Op] = {}
         self.inferred: dict[str, tuple[Shape, Format]] = {}
         self.steps: dict[str, float] = {}
@@ -88,7 +116,8 @@ class Assembly:
 
     def assembled(self, metadata: Mapping[str, str]) -> Program:
         """The Program of all operations so far."""
-        return Program(ops=tuple(self.ops.values()), steps=self.steps, metadata=metadata)
+        notes = {NOTES: "; ".join(dict.fromkeys(self.notes))} if self.notes else {}
+        return Program(ops=tuple(self.ops.values()), steps=self.steps, metadata={**metadata, **notes})
 
     def shape(self, name: str) -> Shape:
         """(C, H, W) of an operation's result."""
@@ -122,34 +151,91 @@ class Assembly:
         )  # fmt: skip
         return Stored(op=self.emit(numbers, value.step), step=value.step)
 
-    def factors(self, value: Pending, step: float) -> Factors:
-        """M, B, S and R that bring ``value`` into units of ``step``."""
-        return fold_scale(
-            gain=value.gain / step, centre=value.centre, bias=value.bias / step,
-            residual=value.residual.step / step if value.residual else 0.0, accumulator=self.format(value.op),
-            terms=self.terms,
-        )  # fmt: skip
+    def bounds(self, name: str) -> tuple[Ints, Ints]:
+        """Smallest and largest value of every channel of an operation's result, each (C,), whatever the image."""
+        op, channels = self.ops[name], self.shape(name)[0]
+        match op:
+            case Convolution():
+                return sum_bounds(op, self.format(op.source))
+            case MaxPool():
+                return self.bounds(op.source)
+            case Flatten():
+                _, height, width = self.shape(op.source)
+                least, most = self.bounds(op.source)
+                return np.repeat(least, height * width), np.repeat(most, height * width)
+            case Concat():
+                parts = [self.bounds(source) for source in Program.sources(op)]
+                return np.concatenate([low for low, _ in parts]), np.concatenate([high for _, high in parts])
+        lo, hi = (op.lo, op.hi) if isinstance(op, Requantise) else (self.format(name).lo, self.format(name).hi)
+        return np.full(channels, lo), np.full(channels, hi)
 
     def requantise(
         self, name: str, value: Pending, step: float, fmt: Format, *, lo: int | None = None, hi: int | None = None
     ) -> Stored:
-        """Requantise ``value`` onto the grid of ``fmt`` and ``step``, or onto ``lo..hi`` of it."""
+        """Requantise ``value`` onto the grid of ``fmt`` and ``step``, or onto ``lo..hi`` of it.
+
+        An `exact` network may get thresholds instead: see `choice.choose`.
+        """
         lo, hi = fmt.lo if lo is None else lo, fmt.hi if hi is None else hi
-        return self._placed(name, value, self.factors(value, step), step, fmt, max(lo, 0) if value.relu else lo, hi)
+        lo = max(lo, 0) if value.relu else lo
+        chosen = self.chosen(name, value, step, lo, hi)
+        if isinstance(chosen, Threshold):
+            op = ThresholdOp(
+                name=name, source=value.op, thresholds=chosen.levels, falling=chosen.falling, format=fmt
+            )  # fmt: skip
+            return Stored(op=self.emit(op, step), step=step)
+        return self._placed(name, value, chosen, step, fmt, lo, hi)
 
     def scores(self, value: Pending) -> Stored:
         """Requantise class scores and end the Program with their arg-max.
 
         Their format has whole bytes in which no sum of the accumulator's format can saturate, whatever the biases.
         """
-        step = float(np.abs(value.gain).max()) or 1.0
-        factors, acc = self.factors(value, step), self.format(value.op)
-        ends = [(bound * factors.multiplier + factors.offset) >> factors.shift for bound in (acc.lo, acc.hi)]
+        name = self.unique("scores")
+        step = float(np.abs(self.settled(value).gain).max()) or 1.0
+        chosen = self.chosen(name, value, step, None, None)
+        assert isinstance(chosen, Choice)
+        factors, acc = chosen.factors, self.format(value.op)
+        ends = [(bound * factors.multiplier + factors.offset) >> factors.shifts for bound in (acc.lo, acc.hi)]
         needed = format_for(min(int(end.min()) for end in ends), max(int(end.max()) for end in ends))
         bytes_needed = -(-(needed.bits + (not needed.signed)) // SCORE_BYTE)
         fmt = signed(max(score_format(acc).bits, bytes_needed * SCORE_BYTE))
-        found = self._placed(self.unique("scores"), value, factors, step, fmt, fmt.lo, fmt.hi)
+        found = self._placed(name, value, chosen, step, fmt, fmt.lo, fmt.hi)
         self.emit(ArgMax(name=self.unique("argmax"), source=found.op))
+        return found
+
+    def settled(self, value: Pending) -> Pending:
+        """``value`` with channels whose sums cannot vary as the constants that they are: whatever factor a batch norm
+        has for a filter of zeros, it asks nothing of the digits of the others."""
+        least, most = self.bounds(value.op)
+        still = least == most
+        constant = value.gain * (least - value.centre) + value.bias
+        zero = np.zeros_like(value.gain)
+        return replace(
+            value, gain=np.where(still, zero, value.gain), centre=np.where(still, zero, value.centre),
+            bias=np.where(still, constant, value.bias),
+        )  # fmt: skip
+
+    def chosen(self, name: str, value: Pending, step: float, lo: int | None, hi: int | None) -> Choice | Threshold:
+        """What makes units of ``step`` of ``value``, within ``lo..hi`` where there is a clamp; what is lost is said in
+        `notes`."""
+        value = self.settled(value)
+        residual = value.residual.step / step if value.residual else 0.0
+        reach = self.format(value.residual.op) if value.residual else None
+        spread = residual * max(-reach.lo, reach.hi) if reach else 0.0
+        bias = value.bias / step
+        if lo is not None and hi is not None:
+            # A constant beyond the clamp is as good as one at it.
+            bias = np.where(value.gain == 0, bias.clip(lo - spread - 1, hi + spread + 1), bias)
+        least, most = self.bounds(value.op)
+        wanted = Wanted(
+            gain=value.gain / step, centre=value.centre, bias=bias, residual=residual, spread=spread, lo=lo, hi=hi,
+            least=least, most=most, accumulator=self.format(value.op), terms=self.terms, exact=self.exact,
+            even=self.ties == "even" and lo is not None,
+        )  # fmt: skip
+        found, note = choose(wanted)
+        if note:
+            self.notes.append(f"{name}: {note}")
         return found
 
     def ending(self, name: str) -> str:
@@ -161,12 +247,12 @@ class Assembly:
             self.steps.pop(other, None)
         return name
 
-    def _placed(
-        self, name: str, value: Pending, factors: Factors, step: float, fmt: Format, lo: int, hi: int
-    ) -> Stored:
+    def _placed(self, name: str, value: Pending, chosen: Choice, step: float, fmt: Format, lo: int, hi: int) -> Stored:
+        factors = chosen.factors
         op = Requantise(
             name=name, source=value.op, multiplier=factors.multiplier, offset=factors.offset, shift=factors.shift,
             format=fmt, lo=lo, hi=hi, residual=value.residual.op if value.residual else None,
-            residual_multiplier=factors.residual, terms=self.terms,
+            residual_multiplier=factors.residual, terms=self.terms, ties="even" if chosen.even else "up",
+            factor_bits=factors.bits,
         )  # fmt: skip
         return Stored(op=self.emit(op, step), step=step)

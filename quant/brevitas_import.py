@@ -81,7 +81,7 @@ class _Reader(Assembly):
     """One walk over the graph."""
 
     def __init__(self, model: ModelProto, path: Path):
-        super().__init__()
+        super().__init__(ties="even", exact=True)
         self.model = model
         self.path = path
         self.constants: dict[str, NDArray[Any]] = constants_of(model)

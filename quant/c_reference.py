@@ -92,6 +92,10 @@ class _Numbers:
                 entry |= {"stride": op.stride, "padding": op.padding}
             case Requantise():
                 entry["residual"] = None if op.residual is None else self.index[op.residual]
+                entry["even"] = op.ties == "even"
+                for name in ("shift", "residual_multiplier"):
+                    one = isinstance(getattr(op, name), int)
+                    entry[name] = f"{op.name}_{name}".upper() if one else f"{op.name}_{name}[c]"
             case Threshold():
                 entry["levels"] = op.thresholds.shape[1]
             case Concat():

@@ -1,5 +1,6 @@
 """Exports of a Program: the same integers in formats that others read, with a manifest that says what they are."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,18 @@ from ..common.errors import UserError
 from ..common.files import atomic_directory, sha256_of, write_bytes, write_json
 from .formats import Format, format_for, signed, unsigned
 from .moves import MAX_OFFSET
-from .program import MULTIPLIER_BITS, Convolution, Op, Program, Requantise, SpatialShift, Threshold, threshold_format
+from .operation import left_out
+from .program import (
+    MAX_SHIFT,
+    RESIDUAL_MULTIPLIER_BITS,
+    Convolution,
+    Op,
+    Program,
+    Requantise,
+    SpatialShift,
+    Threshold,
+    threshold_format,
+)  # fmt: skip
 
 __all__ = ["FORMATS", "KIND", "checksum", "export"]
 
@@ -76,8 +88,8 @@ def _tensors(program: Program) -> dict[str, tuple[Op, str, Ints]]:
     """Every tensor by the name that it has in an export."""
     found: dict[str, tuple[Op, str, Ints]] = {}
     for op in program.ops:
-        roles = ("weight", "pad", "multiplier", "offset", "thresholds", "falling", "offsets")
-        found |= {f"{op.name}_{role}": (op, role, getattr(op, role)) for role in roles if hasattr(op, role)}
+        arrays = {item.name: getattr(op, item.name) for item in fields(op)}
+        found |= {f"{op.name}_{role}": (op, role, a) for role, a in arrays.items() if isinstance(a, np.ndarray)}
     return found
 
 
@@ -105,7 +117,11 @@ def _described(program: Program, op: Op, role: str) -> tuple[Format, str]:
         case Convolution(), _:
             return read, "input"
         case Requantise(), "multiplier":
-            return signed(MULTIPLIER_BITS), "output"
+            return signed(op.factor_bits), "output"
+        case Requantise(), "residual_multiplier":
+            return signed(RESIDUAL_MULTIPLIER_BITS), "output"
+        case Requantise(), "shift":
+            return format_for(0, MAX_SHIFT), "output"
         case Requantise(), _:
             return program.offset_format(op), "output"
         case Threshold(), "thresholds":
@@ -125,9 +141,10 @@ def checksum(value: Ints) -> str:
 def _operation(program: Program, op: Op) -> dict[str, Any]:
     """Everything about an operation that is not a tensor."""
     fmt = program.format(op.name)
+    values = {item.name: getattr(op, item.name) for item in fields(op) if not left_out(op, item)}
     plain = {
         key: list(value) if isinstance(value, tuple) else value
-        for key, value in vars(op).items()
+        for key, value in values.items()
         if isinstance(value, int | str | tuple | None) and key not in ("name", "source")
     }
     return {

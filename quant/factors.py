@@ -12,6 +12,7 @@ from .program import (
     RESIDUAL_MULTIPLIER_BITS,
     factor_bound,
     offset_format,
+    per_channel,
     powers_of_two,
 )  # fmt: skip
 
@@ -23,17 +24,36 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Factors:
-    """M, B, S and R of a requantise."""
+    """M, B, S and R of a requantise; S and R are one number, or (O,) where channels have their own.
+
+    Attributes
+    ----------
+    bits : width of M
+    exact : (O,), whether M, B and R are the real factors, not rounded ones, and M is not 0
+    """
 
     multiplier: Ints
     offset: Ints
-    shift: int
-    residual: int
+    shift: int | Ints
+    residual: int | Ints
+    bits: int
+    exact: NDArray[np.bool_]
+
+    @property
+    def shifts(self) -> Ints:
+        """S of every channel."""
+        return per_channel(self.shift, len(self.multiplier))
+
+    @property
+    def residuals(self) -> Ints:
+        """R of every channel."""
+        return per_channel(self.residual, len(self.multiplier))
 
 
 def fold_scale(
-    *, gain: Floats, centre: Floats, bias: Floats, residual: float = 0.0, accumulator: Format, terms: int = 0
-) -> Factors:
+    *, gain: Floats, centre: Floats, bias: Floats, residual: float = 0.0, accumulator: Format, terms: int = 0,
+    bits: int = MULTIPLIER_BITS, channelwise: bool = False, least_shift: int = 0,
+) -> Factors:  # fmt: skip
     """The integers of ``gain * (acc - centre) + bias + residual * r``, in units of the result's step.
 
     S is the largest shift with which everything fits. The offset is made with the rounded multiplier, so that its error
@@ -45,36 +65,61 @@ def fold_scale(
     residual : units of the result per unit of the residual
     accumulator : format of ``acc``
     terms : factors become sums of at most so many signed powers of two; 0: any
+    bits : of M
+    channelwise : every channel has the largest S with which its own numbers fit, not that of the largest of all
+    least_shift : of S
 
     Raises
     ------
     ValueError
         when the factors are too large for any shift, or so small that all become 0.
     """
-    widest = offset_format(accumulator)
-    bound, residual_bound = factor_bound(MULTIPLIER_BITS), factor_bound(RESIDUAL_MULTIPLIER_BITS)
-    for shift in range(MAX_SHIFT, -1, -1):
+    widest = offset_format(accumulator, bits)
+    bound, residual_bound = factor_bound(bits), factor_bound(RESIDUAL_MULTIPLIER_BITS)
+    count = len(gain)
+    left = np.ones(count, np.bool_)
+    multipliers, offsets, shifts, residuals = (np.zeros(count, np.int64) for _ in range(4))
+    exact = np.zeros(count, np.bool_)
+    for shift in range(MAX_SHIFT, least_shift - 1, -1):
         scale = float(1 << shift)
         multiplier = _rounded(gain * scale, terms, bound)
-        other = int(_rounded(np.array([residual * scale]), terms, residual_bound)[0])
+        other = float(_rounded(np.array([residual * scale]), terms, residual_bound)[0])
         half = (1 << (shift - 1)) if shift else 0
         offset = np.rint(bias * scale) - np.rint(multiplier * centre) + half
-        fits = np.abs(multiplier).max() <= bound and abs(other) <= residual_bound
-        if fits and offset.min() >= widest.lo and offset.max() <= widest.hi:
+        fits = (np.abs(multiplier) <= bound) & (offset >= widest.lo) & (offset <= widest.hi)
+        fits &= abs(other) <= residual_bound
+        if not channelwise:
+            fits[:] = fits.all()
+        new = left & fits
+        multipliers[new], offsets[new] = multiplier[new].astype(np.int64), offset[new].astype(np.int64)
+        shifts[new], residuals[new] = shift, int(other)
+        held = (multiplier == gain * scale) & (offset == bias * scale - multiplier * centre + half)
+        exact[new] = (held & (gain != 0) & (other == residual * scale))[new]
+        left &= ~fits
+        if not left.any():
             break
     else:
-        raise ValueError(f"it scales by up to {np.abs(gain).max():.3g}, which {MULTIPLIER_BITS} bits cannot hold")
-    if not multiplier.any() and np.abs(gain).max() > 0:
-        raise ValueError(f"it scales by at most {np.abs(gain).max():.3g}, which {shift} places cannot hold")
-    return Factors(multiplier=multiplier.astype(np.int64), offset=offset.astype(np.int64), shift=shift, residual=other)
+        raise ValueError(f"it scales by up to {np.abs(gain[left]).max():.3g}, which {bits} bits cannot hold")
+    if not multipliers.any() and np.abs(gain).max() > 0:
+        raise ValueError(f"it scales by at most {np.abs(gain).max():.3g}, which {int(shifts.max())} places cannot hold")
+    return Factors(
+        multiplier=multipliers, offset=offsets, shift=_one(shifts), residual=_one(residuals), bits=bits, exact=exact
+    )
+
+
+def _one(values: Ints) -> int | Ints:
+    """One number where all are equal."""
+    return int(values[0]) if (values == values[0]).all() else values
 
 
 def _rounded(values: Floats, terms: int, bound: int) -> Floats:
     rounded = np.rint(values)
-    # Beyond the bound nothing is used, and a sum of powers of two would take its time to find.
-    if not terms or np.abs(rounded).max(initial=0) > bound:
+    if not terms:
         return rounded
-    return np.array([nearest_sum(int(v), terms) for v in rounded.tolist()], dtype=np.float64)
+    # Beyond the bound nothing is used, and a sum of powers of two would take its time to find.
+    held = np.abs(rounded) <= bound
+    rounded[held] = [nearest_sum(int(v), terms) for v in rounded[held].tolist()]
+    return rounded
 
 
 def nearest_sum(value: int, terms: int) -> int:

@@ -251,8 +251,8 @@ class _Runner:
         if op.residual is not None:
             bits = max(bits, self.program.format(op.residual).bits + RESIDUAL_MULTIPLIER_BITS) + 1
         result, least, most = self.loops.requantise(
-            values[op.source].astype(np.int64, copy=False), op.multiplier, op.offset, residual, op.residual_multiplier,
-            op.shift, op.lo, op.hi, np.dtype(_kind(op.format)),
+            values[op.source].astype(np.int64, copy=False), op.multiplier, op.offset, residual,
+            op.residual_multipliers, op.shifts, op.ties == "even", op.lo, op.hi, np.dtype(_kind(op.format)),
         )  # fmt: skip
         if not signed(min(bits + 1, 63)).allows(np.array([least, most])):
             raise WidthError(f"{op.name}: acc * M + r * R + B leaves {bits + 1} bits")

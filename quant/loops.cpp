@@ -20,18 +20,20 @@ void products(const Word* patches, const Word* filters, Sum* out, long count, lo
 }
 
 template <typename Word>
-void requantised(const int64_t* acc, const int64_t* factor, const int64_t* offset, const int64_t* residual,
-                 int64_t residual_factor, long shift, int64_t lo, int64_t hi, Word* out, long count, long channels,
-                 int64_t* range) {
+void requantised(const int64_t* acc, const int64_t* residual, const int64_t* factor, const int64_t* offset,
+                 const int64_t* residual_factor, const int64_t* shift, bool even, int64_t lo, int64_t hi, Word* out,
+                 long count, long channels, int64_t* range) {
     int64_t least = range[0], most = range[1];
     for (long p = 0; p < count; ++p)
         for (long c = 0; c < channels; ++c) {
             const long at = p * channels + c;
             int64_t wide = acc[at] * factor[c] + offset[c];
-            if (residual) wide += residual[at] * residual_factor;
+            if (residual) wide += residual[at] * residual_factor[c];
             least = std::min(least, wide);
             most = std::max(most, wide);
-            out[at] = static_cast<Word>(std::clamp(wide >> shift, lo, hi));
+            // A tie goes to the larger number, or one unit below it, if that is the even one.
+            if (even) wide -= ~((wide - (int64_t{1} << (shift[c] - 1))) >> shift[c]) & 1;
+            out[at] = static_cast<Word>(std::clamp(wide >> shift[c], lo, hi));
         }
     range[0] = least;
     range[1] = most;
@@ -125,10 +127,12 @@ void addax_threshold(const int64_t* acc, const int64_t* levels, const int64_t* f
 }
 
 #define REQUANTISE(suffix, type)                                                                                    \
-    void addax_requantise_##suffix(const int64_t* acc, const int64_t* factor, const int64_t* offset,                \
-                                   const int64_t* residual, int64_t residual_factor, long shift, int64_t lo,        \
-                                   int64_t hi, type* out, long count, long channels, int64_t* range) {              \
-        requantised(acc, factor, offset, residual, residual_factor, shift, lo, hi, out, count, channels, range);    \
+    void addax_requantise_##suffix(const int64_t* acc, const int64_t* residual, const int64_t* factor,              \
+                                   const int64_t* offset, const int64_t* residual_factor, const int64_t* shift,     \
+                                   int64_t even, int64_t lo, int64_t hi, type* out, long count, long channels,      \
+                                   int64_t* range) {                                                                \
+        requantised(acc, residual, factor, offset, residual_factor, shift, even != 0, lo, hi, out, count, channels, \
+                    range);                                                                                         \
     }
 REQUANTISE(u8, uint8_t)
 REQUANTISE(i16, int16_t)

@@ -62,10 +62,14 @@ class Loops(Protocol):
         """How many of ``levels[c]`` (C, n) a (.., C) tensor reaches; where ``falling[c]``, how many it does not."""
 
     def requantise(
-        self, acc: Ints, factor: Ints, offset: Ints, residual: Ints | None, residual_factor: int, shift: int, lo: int,
-        hi: int, kind: np.dtype[Any],
+        self, acc: Ints, factor: Ints, offset: Ints, residual: Ints | None, residual_factor: Ints, shift: Ints,
+        even: bool, lo: int, hi: int, kind: np.dtype[Any],
     ) -> tuple[Array, int, int]:  # fmt: skip
-        """``clamp((acc * M + r * R + B) >> S)`` of (.., C) tensors as ``kind``, and the range before the shift."""
+        """``clamp((acc * M + r * R + B) >> S)`` of (.., C) tensors as ``kind``, and the range before the shift.
+
+        M, R, B and S are (C,). B holds the half of ``1 << S``; where ``even``, every S is at least 1 and ties go to the
+        even number.
+        """
 
 
 class NumpyLoops:
@@ -119,14 +123,16 @@ class NumpyLoops:
         return np.where(falling == 1, levels.shape[1] - reached, reached).astype(np.uint8)
 
     def requantise(
-        self, acc: Ints, factor: Ints, offset: Ints, residual: Ints | None, residual_factor: int, shift: int, lo: int,
-        hi: int, kind: np.dtype[Any],
+        self, acc: Ints, factor: Ints, offset: Ints, residual: Ints | None, residual_factor: Ints, shift: Ints,
+        even: bool, lo: int, hi: int, kind: np.dtype[Any],
     ) -> tuple[Array, int, int]:  # fmt: skip
         """As `Loops` says."""
         wide = acc * factor + offset
         if residual is not None:
             wide += residual * residual_factor
-        return (wide >> shift).clip(lo, hi).astype(kind), int(wide.min(initial=0)), int(wide.max(initial=0))
+        # The sum without its half is t; t + half - 1 + (whether t >> S is odd) floors to the nearest, ties to even.
+        short = 1 - ((wide - (1 << shift >> 1)) >> shift & 1) if even else 0
+        return ((wide - short) >> shift).clip(lo, hi).astype(kind), int(wide.min(initial=0)), int(wide.max(initial=0))
 
 
 class NativeLoops:
@@ -195,18 +201,20 @@ class NativeLoops:
         return out
 
     def requantise(
-        self, acc: Ints, factor: Ints, offset: Ints, residual: Ints | None, residual_factor: int, shift: int, lo: int,
-        hi: int, kind: np.dtype[Any],
+        self, acc: Ints, factor: Ints, offset: Ints, residual: Ints | None, residual_factor: Ints, shift: Ints,
+        even: bool, lo: int, hi: int, kind: np.dtype[Any],
     ) -> tuple[Array, int, int]:  # fmt: skip
         """As `Loops` says."""
         suffix = next((s for k, s in self._KINDS if k == kind), "i64")
         out = np.empty(acc.shape, kind if suffix != "i64" else np.int64)
         span = np.zeros(2, np.int64)
-        acc, factor, offset = (np.ascontiguousarray(a, dtype=np.int64) for a in (acc, factor, offset))
+        acc, *constants = (
+            np.ascontiguousarray(a, dtype=np.int64) for a in (acc, factor, offset, residual_factor, shift)
+        )  # fmt: skip
         other = ctypes.c_void_p(None) if residual is None else np.ascontiguousarray(residual, dtype=np.int64)
         channels = acc.shape[-1]
         self._call(
-            f"requantise_{suffix}", acc, factor, offset, other, residual_factor, shift, lo, hi, out,
+            f"requantise_{suffix}", acc, other, *constants, int(even), lo, hi, out,
             acc.size // channels, channels, span,
         )  # fmt: skip
         return out.astype(kind, copy=False), int(span[0]), int(span[1])

@@ -20,7 +20,9 @@ from ..models.spatial_shift import SpatialShift2d
 from ..models.train import to_float
 from .assembly import Assembly, Bits, Pending, Stored
 from .calibrate import Grid, Ranges, group_steps, observe, per_channel_symmetric, shared_scale
-from .factors import Factors, fold_sign
+from .choice import Choice
+from .factors import Threshold as FoldedThreshold
+from .factors import fold_sign
 from .formats import Format, signed, unsigned
 from .program import (
     SHIFT_MAX,
@@ -699,10 +701,12 @@ class _Lowering(Assembly):
             self.stored[root, fmt, step] = found
         return self.stored[root, fmt, step]
 
-    def factors(self, value: Pending, step: float) -> Factors:
+    def chosen(
+        self, name: str, value: Pending, step: float, lo: int | None, hi: int | None
+    ) -> Choice | FoldedThreshold:
         """As `Assembly`; says what is requantised."""
         try:
-            return super().factors(value, step)
+            return super().chosen(name, value, step, lo, hi)
         except ValueError as error:
             raise UserError(f"requantising {value.op!r}: {error}") from error
 

@@ -12,6 +12,7 @@ from .archive import program_digest
 from .formats import Format
 from .onnx_functions import DOMAIN, DOMAIN_VERSION, IR, OPSET, QONNX, QONNX_VERSION, SIGNATURES, function
 from .program import (
+    MULTIPLIER_BITS,
     ArgMax,
     AveragePool,
     Concat,
@@ -269,13 +270,20 @@ class Graph:
             self.constant(f"{op.name}.multiplier", op.multiplier, np.int64),
             self.constant(f"{op.name}.offset", op.offset, np.int64),
         ]
-        given = {"shift": op.shift, "lo": op.lo, "hi": op.hi, "terms": op.terms}
+        given: dict[str, Any] = {"lo": op.lo, "hi": op.hi, "terms": op.terms}
         given |= {"bits": op.format.bits, "signed": int(op.format.signed)}
-        if op.residual is None:
-            self.main("Requantise", inputs, op, domain=DOMAIN, **given)
+        kind, joined = "Requantise", [] if op.residual is None else [self.tensor(op.residual)]
+        if op.channelwise or op.ties != "up" or op.factor_bits != MULTIPLIER_BITS:
+            kind = "RequantiseChannels"
+            inputs.append(self.constant(f"{op.name}.shift", op.shifts, np.int64))
+            given |= {"even": int(op.ties == "even"), "factor_bits": op.factor_bits}
+            if joined:
+                joined.append(self.constant(f"{op.name}.residual_multiplier", op.residual_multipliers, np.int64))
         else:
-            given["residual_multiplier"] = op.residual_multiplier
-            self.main("RequantiseAdd", [*inputs, self.tensor(op.residual)], op, domain=DOMAIN, **given)
+            given["shift"] = op.shift
+            if joined:
+                given["residual_multiplier"] = op.residual_multiplier
+        self.main(f"{kind}Add" if joined else kind, [*inputs, *joined], op, domain=DOMAIN, **given)
 
     def _threshold(self, op: Threshold) -> None:
         source = self.tensor(op.source)

@@ -39,6 +39,14 @@ SIGNATURES: dict[tuple[str, str], tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("acc", "multiplier", "offset", "residual"),
         ("residual_multiplier", "shift", "lo", "hi", "bits", "signed", "terms", "dtype"),
     ),
+    (DOMAIN, "RequantiseChannels"): (
+        ("acc", "multiplier", "offset", "shift"),
+        ("even", "factor_bits", "lo", "hi", "bits", "signed", "terms", "dtype"),
+    ),
+    (DOMAIN, "RequantiseChannelsAdd"): (
+        ("acc", "multiplier", "offset", "shift", "residual", "residual_multiplier"),
+        ("even", "factor_bits", "lo", "hi", "bits", "signed", "terms", "dtype"),
+    ),
     (DOMAIN, "Threshold"): (("acc", "thresholds", "falling"), ("bits", "dtype")),
     (QONNX, "Quant"): (("x", "scale", "zero_point", "bit_width"), ("signed", "narrow", "rounding_mode")),
     (QONNX, "BipolarQuant"): (("x", "scale"), ()),
@@ -254,18 +262,43 @@ def _upsample(body: _Body) -> str:
     return body.as_declared(body("Reshape", repeated, body("Mul", body("Shape", x), factors)))
 
 
-def _requantise(body: _Body, *, joins: bool = False) -> str:
+def _scaled_sum(body: _Body, factor: str | None) -> str:
+    """``acc * M + B``, and ``r * factor`` where a residual joins."""
     acc = body.cast("acc", TensorProto.INT64)
     total = body("Add", body("Mul", acc, body.channels("multiplier")), body.channels("offset"))
-    if joins:
-        other = body.cast("residual", TensorProto.INT64)
-        total = body("Add", total, body("Mul", other, body.attribute("residual_multiplier")))
-    places = body.cast(body.attribute("shift"), TensorProto.UINT64)
+    if factor is None:
+        return total
+    return body("Add", total, body("Mul", body.cast("residual", TensorProto.INT64), factor))
+
+
+def _power(body: _Body, shift: str) -> str:
+    """``1 << shift``."""
     one = body.scalar(1, TensorProto.UINT64)
-    divisor = body.cast(body("BitShift", one, places, direction="LEFT"), TensorProto.INT64)
-    # Mod has the sign of the divisor, so that this floors; Div alone would truncate.
-    shifted = body("Div", body("Sub", total, body("Mod", total, divisor)), divisor)
-    return body.as_declared(body("Clip", shifted, body.attribute("lo"), body.attribute("hi")))
+    return body.cast(body("BitShift", one, body.cast(shift, TensorProto.UINT64), direction="LEFT"), TensorProto.INT64)
+
+
+def _floored(body: _Body, total: str, divisor: str) -> str:
+    """The floor of a quotient: Mod has the sign of the divisor; Div alone would truncate."""
+    return body("Div", body("Sub", total, body("Mod", total, divisor)), divisor)
+
+
+def _clamped(body: _Body, value: str) -> str:
+    return body.as_declared(body("Clip", value, body.attribute("lo"), body.attribute("hi")))
+
+
+def _requantise(body: _Body, *, joins: bool = False) -> str:
+    total = _scaled_sum(body, body.attribute("residual_multiplier") if joins else None)
+    return _clamped(body, _floored(body, total, _power(body, body.attribute("shift"))))
+
+
+def _requantise_channels(body: _Body, *, joins: bool = False) -> str:
+    """S and R per channel; where ``even``, the sum without its half tells whether the nearest below is odd."""
+    total = _scaled_sum(body, body.channels("residual_multiplier") if joins else None)
+    divisor = _power(body, body.channels("shift"))
+    one, two = body.scalar(1), body.scalar(2)
+    below = _floored(body, body("Sub", total, body("Div", divisor, two)), divisor)
+    short = body("Mul", body.attribute("even"), body("Sub", one, body("Mod", below, two)))
+    return _clamped(body, _floored(body, body("Sub", total, short), divisor))
 
 
 def _reached(body: _Body, acc: str, thresholds: str, kind: int) -> str:
@@ -321,6 +354,8 @@ _BODIES: dict[str, Callable[[_Body], str]] = {
     "IntegerUpsample": _upsample,
     "Requantise": _requantise,
     "RequantiseAdd": lambda body: _requantise(body, joins=True),
+    "RequantiseChannels": _requantise_channels,
+    "RequantiseChannelsAdd": lambda body: _requantise_channels(body, joins=True),
     "Threshold": _threshold,
     "Quant": _quant,
     "BipolarQuant": _bipolar_quant,

@@ -147,6 +147,8 @@ class _Reader:
             (DOMAIN, "IntegerConv"): self._convolution,
             (DOMAIN, "Requantise"): self._requantise,
             (DOMAIN, "RequantiseAdd"): self._requantise,
+            (DOMAIN, "RequantiseChannels"): self._requantise_channels,
+            (DOMAIN, "RequantiseChannelsAdd"): self._requantise_channels,
             (DOMAIN, "Threshold"): self._threshold,
             (DOMAIN, "SumPool"): self._pool,
             (DOMAIN, "IntegerMaxPool"): self._pool,
@@ -264,12 +266,27 @@ class _Reader:
         given = attributes(node)
         joins = node.op_type == "RequantiseAdd"
         return Requantise(
-            name=node.name, source=self._plain(node), multiplier=self._integers(node.input[1]),
-            offset=self._integers(node.input[2]), shift=given["shift"], lo=given["lo"], hi=given["hi"],
-            format=Format(bits=given["bits"], signed=bool(given["signed"])), terms=given["terms"],
-            residual=self._plain(node, 3) if joins else None,
+            **self._common(node), shift=given["shift"], residual=self._plain(node, 3) if joins else None,
             residual_multiplier=given["residual_multiplier"] if joins else 0,
         )  # fmt: skip
+
+    def _requantise_channels(self, node: NodeProto) -> Requantise:
+        given = attributes(node)
+        joins = node.op_type == "RequantiseChannelsAdd"
+        return Requantise(
+            **self._common(node), shift=self._integers(node.input[3]), ties="even" if given["even"] else "up",
+            factor_bits=given["factor_bits"], residual=self._plain(node, 4) if joins else None,
+            residual_multiplier=self._integers(node.input[5]) if joins else 0,
+        )  # fmt: skip
+
+    def _common(self, node: NodeProto) -> dict[str, Any]:
+        """What every requantise says."""
+        given = attributes(node)
+        return {
+            "name": node.name, "source": self._plain(node), "multiplier": self._integers(node.input[1]),
+            "offset": self._integers(node.input[2]), "lo": given["lo"], "hi": given["hi"], "terms": given["terms"],
+            "format": Format(bits=given["bits"], signed=bool(given["signed"])),
+        }  # fmt: skip
 
     def _threshold(self, node: NodeProto) -> Threshold:
         thresholds, falling = (self._integers(name) for name in node.input[1:])

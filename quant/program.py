@@ -16,13 +16,13 @@ import numpy as np
 from ..common.errors import UserError
 from .formats import Format, format_for, signed, unsigned
 from .moves import Move, PixelShuffle, SpatialShift, Upsample, infer_move
-from .operation import Ints, Op, Shape
+from .operation import LATER, Ints, Op, Shape
 
 __all__ = [
-    "KERNELS", "OPERAND_BITS", "SHIFT_MAX", "ArgMax", "AveragePool", "Concat", "Convolution", "Flatten", "Input",
-    "Kernel", "MaxPool", "Op", "PixelShuffle", "Program", "Requantise", "Shape", "SpatialShift", "Threshold",
-    "Upsample", "check_operands", "factor_bound", "infer", "offset_format", "powers_of_two", "score_format",
-    "term_range", "threshold_format", "weight_values",
+    "KERNELS", "OPERAND_BITS", "SHIFT_MAX", "TIES", "ArgMax", "AveragePool", "Concat", "Convolution", "Flatten",
+    "Input", "Kernel", "MaxPool", "Op", "PixelShuffle", "Program", "Requantise", "Shape", "SpatialShift", "Threshold",
+    "Upsample", "check_operands", "factor_bound", "infer", "offset_format", "per_channel", "powers_of_two",
+    "score_format", "sum_bounds", "term_range", "threshold_format", "weight_values",
 ]  # fmt: skip
 
 Kernel = str
@@ -38,13 +38,17 @@ OPERAND_BITS: dict[Kernel, tuple[tuple[int, int], tuple[int, int]]] = {
 SHIFT_MAX = 64
 """Largest factor of the shift kernel: a weight is a sign above a code of three bits, 0 for zero, ``c`` for 2**(c-1)."""
 MULTIPLIER_BITS = 16
-"""Width of the factor M of a requantise, sign included. -2**15 is excluded, so that -M fits as well."""
+"""Width of the factor M of a requantise, sign included, unless it says more. The most negative number is excluded, so
+that -M fits as well."""
+MOST_MULTIPLIER_BITS = 32
 RESIDUAL_MULTIPLIER_BITS = 32
 """Width of the factor R. M and R share one shift; with 16 bits, an R of about 1 would leave a small M few digits."""
 MAX_SHIFT = 31
-MAX_SUM_BITS = 45
-MAX_RESIDUAL_BITS = 29
-"""With sums and residuals of no more bits, acc * M + r * R + B stays within 63 bits."""
+MAX_PRODUCT_BITS = 61
+"""Of a sum and its factor M together, and of a residual and R: acc * M + r * R + B then stays within 63 bits."""
+MAX_RESIDUAL_BITS = MAX_PRODUCT_BITS - RESIDUAL_MULTIPLIER_BITS
+TIES = ("up", "even")
+"""Where a requantise rounds what lies in the middle of two integers: to the larger one, or to the even one."""
 MAX_THRESHOLDS = 255
 """Per channel: results of up to 8 bits. Wider ones are cheaper to make with a factor."""
 SCORE_BYTE = 8
@@ -97,30 +101,62 @@ class Convolution(Op):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Requantise(Op):
-    """``y[o] = clamp((acc[o] * M[o] + r * R + B[o]) >> S, lo, hi)``; ``>>`` floors.
+    """``y[o] = clamp((acc[o] * M[o] + r * R[o] + B[o]) >> S[o], lo, hi)``; ``>>`` floors.
 
     Batch norm, ReLU, rescaling and a residual in one operation. It reads sums, or a tensor that changes its grid, such
-    as pixels that are normalised.
+    as pixels that are normalised. B holds half a step, so that the floor rounds to the nearest integer, and ties up.
 
     Attributes
     ----------
     multiplier, offset : M and B, (O,)
-    shift : S, 0..31
+    shift : S, 0..31: one number, or (O,) where channels differ
     lo, hi : within ``format``
     residual : name of the operation whose result is ``r``, or None
-    residual_multiplier : R
+    residual_multiplier : R: one number, or (O,) where channels differ
     terms : M and R are sums of at most so many signed powers of two, so that no multiplier is needed; 0: any
+    ties : one of `TIES`. ``even``: where all S[o] bits that are shifted out are 0, the sum was a tie before B's half
+        came to it, and the lowest bit of what remains is cleared: 2.5 becomes 3, then 2. S is at least 1 then.
+    factor_bits : width of M, sign included: an even number up to 32
     """
 
     multiplier: Ints
     offset: Ints
-    shift: int
+    shift: int | Ints
     format: Format
     lo: int
     hi: int
     residual: str | None = None
-    residual_multiplier: int = 0
+    residual_multiplier: int | Ints = 0
     terms: int = 0
+    ties: str = field(default="up", metadata=LATER)
+    factor_bits: int = field(default=MULTIPLIER_BITS, metadata=LATER)
+
+    def __post_init__(self) -> None:
+        # One number is said as one number, so that equal operations are equal files.
+        for name in ("shift", "residual_multiplier"):
+            value = getattr(self, name)
+            if (
+                isinstance(value, np.ndarray)
+                and value.size
+                and value.dtype == np.int64
+                and (value == value.flat[0]).all()
+            ):
+                object.__setattr__(self, name, int(value.flat[0]))
+
+    @property
+    def shifts(self) -> Ints:
+        """S of every channel, (O,)."""
+        return per_channel(self.shift, len(self.multiplier))
+
+    @property
+    def residual_multipliers(self) -> Ints:
+        """R of every channel, (O,)."""
+        return per_channel(self.residual_multiplier, len(self.multiplier))
+
+    @property
+    def channelwise(self) -> bool:
+        """Whether S or R differ from channel to channel."""
+        return isinstance(self.shift, np.ndarray) or isinstance(self.residual_multiplier, np.ndarray)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -174,6 +210,11 @@ class Flatten(Op):
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ArgMax(Op):
     """The lowest index of the largest score; the end of a classifier."""
+
+
+def per_channel(value: int | Ints, channels: int) -> Ints:
+    """A number for all channels, or one for each, as (O,)."""
+    return value if isinstance(value, np.ndarray) else np.full(channels, value, np.int64)
 
 
 def check_operands(kernel: Kernel, x: Format, w: Format) -> None:
@@ -314,7 +355,7 @@ class Program:
 
     def offset_format(self, op: Requantise) -> Format:
         """Format of B."""
-        return offset_format(self.format(op.source))
+        return offset_format(self.format(op.source), op.factor_bits)
 
     @cached_property
     def _inferred(self) -> dict[str, tuple[Shape, Format]]:
@@ -347,6 +388,8 @@ def infer(op: Op, before: Mapping[str, tuple[Shape, Format]], ops: Mapping[str, 
         value = getattr(op, item.name)
         if item.type is int and (not isinstance(value, int) or isinstance(value, bool)):
             raise ValueError(f"{item.name} must be an integer, not {value!r}")
+        if item.type == int | Ints and (not isinstance(value, int | np.ndarray) or isinstance(value, bool)):
+            raise ValueError(f"{item.name} must be an integer or one for each channel, not {value!r}")
         if isinstance(value, np.ndarray) and value.dtype != np.int64:
             raise ValueError(f"{item.name} must be 64-bit integers, not {value.dtype}")
         if isinstance(value, Format) and value.hi >= 1 << 63:
@@ -431,6 +474,18 @@ def _infer_convolution(op: Convolution, shape: Shape, fmt: Format) -> tuple[Shap
     return (outputs, rows, columns), format_for(lo * op.taps, hi * op.taps)
 
 
+def sum_bounds(op: Convolution, x: Format) -> tuple[Ints, Ints]:
+    """Smallest and largest sum of every filter of ``op``, each (O,), for any features of ``x``."""
+    filters = weight_values(op).reshape(len(op.weight), -1)
+    if op.kernel == "adder":
+        outside = np.maximum(np.maximum(filters - x.hi, x.lo - filters), 0)
+        return -np.maximum(np.abs(filters - x.lo), np.abs(x.hi - filters)).sum(1), -outside.sum(1)
+    if op.kernel == "xnor":
+        return np.full(len(filters), -op.taps), np.full(len(filters), op.taps)
+    ends = np.stack([filters * x.lo, filters * x.hi])
+    return ends.min(0).sum(1), ends.max(0).sum(1)
+
+
 def weight_values(op: Convolution) -> Ints:
     """What the words of ``op.weight`` stand for, in the same shape: for ``shift`` 0, ±1, ±2, .. ±64, for words of a
     single bit ±1, else themselves."""
@@ -441,18 +496,28 @@ def weight_values(op: Convolution) -> Ints:
 
 
 def _check_requantise(op: Requantise, shape: Shape, fmt: Format, before: Mapping[str, tuple[Shape, Format]]) -> None:
-    offset = offset_format(fmt)
+    if op.ties not in TIES:
+        raise ValueError(f"ties must be {' or '.join(TIES)}, not {op.ties!r}")
+    if not MULTIPLIER_BITS <= op.factor_bits <= MOST_MULTIPLIER_BITS or op.factor_bits % 2:
+        raise ValueError(
+            f"factor_bits must be an even number in {MULTIPLIER_BITS}..{MOST_MULTIPLIER_BITS}, not {op.factor_bits}"
+        )
+    offset = offset_format(fmt, op.factor_bits)
     if op.multiplier.shape != (shape[0],) or op.offset.shape != (shape[0],):
         raise ValueError(f"M and B must be {shape[0]} values, not {op.multiplier.shape} and {op.offset.shape}")
-    bound, residual_bound = factor_bound(MULTIPLIER_BITS), factor_bound(RESIDUAL_MULTIPLIER_BITS)
+    for what, values in (("S", op.shifts), ("R", op.residual_multipliers)):
+        if values.shape != (shape[0],):
+            raise ValueError(f"{what} must be one value, or {shape[0]}, not {values.shape}")
+    bound, residual_bound = factor_bound(op.factor_bits), factor_bound(RESIDUAL_MULTIPLIER_BITS)
     if int(op.multiplier.min()) < -bound or int(op.multiplier.max()) > bound:
         raise ValueError(f"M must be in {-bound}..{bound}")
-    if abs(op.residual_multiplier) > residual_bound:
+    if int(op.residual_multipliers.min()) < -residual_bound or int(op.residual_multipliers.max()) > residual_bound:
         raise ValueError(f"R must be in {-residual_bound}..{residual_bound}")
     if not offset.allows(op.offset):
         raise ValueError(f"B must fit {offset}, not {op.offset.min()}..{op.offset.max()}")
-    if not 0 <= op.shift <= MAX_SHIFT:
-        raise ValueError(f"shift must be in 0..{MAX_SHIFT}, not {op.shift}")
+    least = 1 if op.ties == "even" else 0
+    if not least <= int(op.shifts.min()) <= int(op.shifts.max()) <= MAX_SHIFT:
+        raise ValueError(f"shift must be in {least}..{MAX_SHIFT}, not {op.shift}")
     if not op.format.lo <= op.lo <= op.hi <= op.format.hi:
         raise ValueError(f"clamp {op.lo}..{op.hi} leaves {op.format}")
     if op.residual is not None and before[op.residual][1].bits > MAX_RESIDUAL_BITS:
@@ -462,7 +527,7 @@ def _check_requantise(op: Requantise, shape: Shape, fmt: Format, before: Mapping
     if op.terms:
         if op.terms < 0:
             raise ValueError(f"terms must be 0 or more, not {op.terms}")
-        for value in (*op.multiplier.tolist(), op.residual_multiplier):
+        for value in (*op.multiplier.tolist(), *op.residual_multipliers.tolist()):
             if len(powers_of_two(value)) > op.terms:
                 raise ValueError(f"factor {value} is no sum of {op.terms} signed powers of two")
 
@@ -499,9 +564,10 @@ def _check_never_saturates(name: str, ops: Mapping[str, Op], before: Mapping[str
 def _check_in_range(op: Requantise, before: Mapping[str, tuple[Shape, Format]]) -> None:
     acc = before[op.source][1]
     residual = before[op.residual][1] if op.residual is not None else None
-    joined = [residual.lo * op.residual_multiplier, residual.hi * op.residual_multiplier] if residual else [0]
-    ends = [(bound * op.multiplier + op.offset + r) >> op.shift for bound in (acc.lo, acc.hi) for r in joined]
-    if min(int(e.min()) for e in ends) < op.lo or max(int(e.max()) for e in ends) > op.hi:
+    joined = [bound * op.residual_multipliers for bound in (residual.lo, residual.hi)] if residual else [0]
+    ends = [(bound * op.multiplier + op.offset + r) >> op.shifts for bound in (acc.lo, acc.hi) for r in joined]
+    # A tie that goes to the even number may be one lower.
+    if min(int(e.min()) for e in ends) - (op.ties == "even") < op.lo or max(int(e.max()) for e in ends) > op.hi:
         raise ValueError(f"scores could leave {op.lo}..{op.hi} and saturate")
 
 
@@ -510,7 +576,7 @@ def factor_bound(bits: int) -> int:
     return (1 << (bits - 1)) - 1
 
 
-def offset_format(accumulator: Format) -> Format:
+def offset_format(accumulator: Format, factor_bits: int = MULTIPLIER_BITS) -> Format:
     """Format of B: as wide as the product that it is added to.
 
     Raises
@@ -518,9 +584,10 @@ def offset_format(accumulator: Format) -> Format:
     ValueError
         for sums so wide that their requantise would not fit 64-bit integers, in which the golden model computes.
     """
-    if accumulator.bits > MAX_SUM_BITS:
-        raise ValueError(f"sums of {accumulator.bits} bits are too wide to requantise; the limit is {MAX_SUM_BITS}")
-    return signed(accumulator.bits + MULTIPLIER_BITS)
+    most = MAX_PRODUCT_BITS - factor_bits
+    if accumulator.bits > most:
+        raise ValueError(f"sums of {accumulator.bits} bits are too wide to requantise; the limit is {most}")
+    return signed(accumulator.bits + factor_bits)
 
 
 def threshold_format(accumulator: Format) -> Format:

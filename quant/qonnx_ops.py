@@ -15,7 +15,7 @@ from qonnx.custom_op.base import CustomOp
 
 __all__ = [
     "AdderConv", "IntegerConv", "IntegerMaxPool", "IntegerPixelShuffle", "IntegerUpsample", "PadChannels", "Requantise",
-    "RequantiseAdd", "SpatialShift", "SumPool", "Threshold",
+    "RequantiseAdd", "RequantiseChannels", "RequantiseChannelsAdd", "SpatialShift", "SumPool", "Threshold",
 ]  # fmt: skip
 
 Ints = NDArray[np.int64]
@@ -249,6 +249,32 @@ class RequantiseAdd(Requantise):
 
     def _joined(self, *inputs: Ints) -> Ints | int:
         return np.asarray(inputs[0] * self.get_nodeattr("residual_multiplier"))
+
+
+class RequantiseChannels(Requantise):
+    """``clamp((acc * M + B) >> S, lo, hi)``, S of each channel; ties up or, where ``even``, to the even number."""
+
+    attributes: ClassVar[Attributes] = {
+        **{name: ("i", True, 0) for name in ("even", "factor_bits", "lo", "hi", "bits", "signed")},
+        "terms": ("i", False, 0),
+        **_DTYPE,
+    }
+
+    def _compute(self, *inputs: Ints) -> Ints:
+        acc, multiplier, offset, shift = inputs[:4]
+        total = acc * multiplier[:, None, None] + offset[:, None, None] + self._joined(*inputs[4:])
+        whole, part = np.divmod(total, (1 << shift)[:, None, None])
+        # B holds a half: what leaves no rest was a tie.
+        tied = (part == 0) & (whole % 2 == 1) & (self.get_nodeattr("even") == 1)
+        return np.asarray((whole - tied).clip(self.get_nodeattr("lo"), self.get_nodeattr("hi")))
+
+
+class RequantiseChannelsAdd(RequantiseChannels):
+    """``clamp((acc * M + r * R + B) >> S, lo, hi)``, S and R of each channel."""
+
+    def _joined(self, *inputs: Ints) -> Ints | int:
+        residual, factor = inputs
+        return np.asarray(residual * factor[:, None, None])
 
 
 class Threshold(_Operation):

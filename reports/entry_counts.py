@@ -34,7 +34,7 @@ def _affine(found: Structure, op: Requantise, channel: int) -> None:
     factor, offset = int(op.multiplier[channel]), int(op.offset[channel])
     ends = (0, factor * ((1 << PIXEL_BITS) - 1))
     bits = format_for(min(ends) + min(offset, 0), max(ends) + max(offset, 0)).bits + 1
-    left = max(bits - op.shift, 1)
+    left = max(bits - int(op.shifts[channel]), 1)
     counts["product.ff"] += bits
     counts["shifted.ff"] += left
     counts["y.ff"] += min(op.format.bits, left)

@@ -18,7 +18,7 @@ from ..hdl.streams import in_block_ram
 from ..hdl.threshold import LATENCY as THRESHOLD_LATENCY
 from ..quant.formats import Format
 from ..quant.formats import signed as signed_format
-from ..quant.program import MULTIPLIER_BITS, RESIDUAL_MULTIPLIER_BITS
+from ..quant.program import RESIDUAL_MULTIPLIER_BITS
 from .counting import (
     Columns,
     Product,
@@ -152,7 +152,8 @@ def _held(found: Structure, build: StageBuild, latency: int) -> None:
 def _requantise(found: Structure, build: StageBuild) -> None:
     stage, counts = build.stage, found.of("activation")
     assert stage.offset is not None and stage.requantise is not None
-    residual = stage.residual
+    residual, op = stage.residual, stage.requantise
+    shift = int(op.shifts.min())
     _held(found, build, build.scale.latency(residual=residual is not None))
     both, b, rows = kept(build, ("factors", build.plan.requantisers), lambda: _factor_columns(build))
     words = stage.result[0] // build.plan.requantisers
@@ -160,7 +161,7 @@ def _requantise(found: Structure, build: StageBuild) -> None:
     units, acc = build.plan.requantisers, stage.total.bits
     places = 1 if stage.kind == "xnor" else 0
     operand = acc + places + (0 if stage.total.signed else 1)
-    product = operand + MULTIPLIER_BITS
+    product = operand + build.scale.bits
     wide = stage.offset.bits + 1
     joined = wide
     counts["m_operand.ff"] += units * acc
@@ -170,7 +171,7 @@ def _requantise(found: Structure, build: StageBuild) -> None:
     if build.scale.how == "dsp":
         found.products.append(
             Product(
-                where="requantise", count=units, a=operand - places, b=MULTIPLIER_BITS, a_signed=True, b_signed=True,
+                where="requantise", count=units, a=operand - places, b=build.scale.bits, a_signed=True, b_signed=True,
                 rows=rows, constant=words == 1, inputs=acc + both.distinct,
             )
         )  # fmt: skip
@@ -181,7 +182,7 @@ def _requantise(found: Structure, build: StageBuild) -> None:
         r_product = r + RESIDUAL_MULTIPLIER_BITS
         joined = max(r_product, wide) + 1
         counts["wide.ff"] += units * min(wide, product + 1)
-        counts["joined.ff"] += units * max(joined - stage.requantise.shift, 1)
+        counts["joined.ff"] += units * max(joined - shift, 1)
         counts["r_operand.ff"] += units * residual.bits
         counts["r_product.ff"] += units * r_product
         counts["r_waiting.ff"] += units * r_product
@@ -190,12 +191,15 @@ def _requantise(found: Structure, build: StageBuild) -> None:
             found.products.append(
                 Product(
                     where="residual", count=units, a=RESIDUAL_MULTIPLIER_BITS, b=r, a_signed=True, b_signed=True,
-                    rows=units * (stage.requantise.residual_multiplier & RESIDUAL_MASK).bit_count(), constant=True,
+                    rows=units * int(np.bitwise_or.reduce(op.residual_multipliers & RESIDUAL_MASK)).bit_count(),
+                    constant=not stage.channelwise,
                 )
             )  # fmt: skip
         else:
             _soft_product(counts, build, r, 2 * units)  # of twice the bits
-    left = max(joined - stage.requantise.shift, 1)
+    left = max(joined - shift, 1)
+    if stage.channelwise:
+        _own_shifts(counts, build, joined, units)
     # What is shifted out is not kept: neither behind the shift nor of the sum in front of it.
     counts["shifted.ff"] += units * left
     if residual is None:
@@ -206,19 +210,30 @@ def _requantise(found: Structure, build: StageBuild) -> None:
     counts["requantisers"] += units
 
 
+def _own_shifts(counts: MutableMapping[str, int], build: StageBuild, joined: int, units: int) -> None:
+    """Shifts that are data, roughly: no stage like that took part in the fit. As many selections in a row as bits of S
+    ever change, and S waits for the sum."""
+    assert build.stage.requantise is not None
+    shifts = build.stage.requantise.shifts
+    changing = int(np.bitwise_or.reduce(shifts) ^ np.bitwise_and.reduce(shifts)).bit_count()
+    counts["held"] += units * changing * joined
+    counts["m_operand.ff"] += units * changing * (2 + build.scale.multiplier.latency)
+
+
 def _soft_product(counts: MutableMapping[str, int], build: StageBuild, operand: int, units: int) -> None:
     """Products of requantisers without multiplier blocks, roughly: no stage like that took part in the fit."""
     scale = build.scale.multiplier
+    bits = scale.bits
     if scale.scale == "pow2":
-        counts[f"add/{operand + MULTIPLIER_BITS}"] += units * (2 * scale.terms - 1)
-        counts["held"] += units * scale.terms * (operand + MULTIPLIER_BITS) * (MULTIPLIER_BITS - 1).bit_length() // 2
-        counts["product.ff"] += units * (scale.terms - 1) * (operand + MULTIPLIER_BITS)
+        counts[f"add/{operand + bits}"] += units * (2 * scale.terms - 1)
+        counts["held"] += units * scale.terms * (operand + bits) * (bits - 1).bit_length() // 2
+        counts["product.ff"] += units * (scale.terms - 1) * (operand + bits)
         return
-    rows = MULTIPLIER_BITS // 2
+    rows = bits // 2
     while rows:
-        counts[f"add/{operand + MULTIPLIER_BITS // rows}"] += units * rows
+        counts[f"add/{operand + bits // rows}"] += units * rows
         rows //= 2
-    counts["product.ff"] += units * (MULTIPLIER_BITS // 4) * (operand + 4)
+    counts["product.ff"] += units * (bits // 4) * (operand + 4)
 
 
 def _threshold(found: Structure, build: StageBuild) -> None:
@@ -273,9 +288,9 @@ def _factor_columns(build: StageBuild) -> tuple[Columns, Columns, int]:
     assert build.stage.offset is not None
     multiplier, offset = factor_values(build)
     b = (offset, build.stage.offset)
-    used = np.bitwise_or.reduce(multiplier & ((1 << MULTIPLIER_BITS) - 1), axis=0)
+    used = np.bitwise_or.reduce(multiplier & ((1 << build.scale.bits) - 1), axis=0)
     rows = int(np.bitwise_count(used).sum())
-    return columns_of((multiplier, signed_format(MULTIPLIER_BITS)), b), columns_of(b), rows
+    return columns_of((multiplier, signed_format(build.scale.bits)), b), columns_of(b), rows
 
 
 def _level_columns(build: StageBuild) -> tuple[Columns, Columns]:

@@ -31,8 +31,9 @@ def arrays(program):
     """Every tensor of a Program by the name that an export gives it."""
     found = {}
     for op in program.ops:
-        for role in ("weight", "pad", "multiplier", "offset", "thresholds", "falling", "offsets"):
-            if hasattr(op, role):
+        own = ("shift", "residual_multiplier")  # arrays only where channels have their own
+        for role in ("weight", "pad", "multiplier", "offset", "thresholds", "falling", "offsets", *own):
+            if isinstance(getattr(op, role, None), np.ndarray):
                 found[f"{op.name}_{role}"] = getattr(op, role)
     return found
 

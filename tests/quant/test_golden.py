@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -82,11 +83,16 @@ def naive_convolution(op, shape, x):
 
 
 def naive_requantise(op, x, residual):
-    multiplier, offset = op.multiplier.tolist(), op.offset.tolist()
+    multiplier, offset, shifts, factors = (
+        values.tolist() for values in (op.multiplier, op.offset, op.shifts, op.residual_multipliers)
+    )
     result = {}
     for (o, r, c), acc in x.items():
-        wide = acc * multiplier[o] + offset[o] + (residual[o, r, c] * op.residual_multiplier if residual else 0)
-        result[o, r, c] = min(max(wide // 2**op.shift, op.lo), op.hi)
+        wide = acc * multiplier[o] + offset[o] + (residual[o, r, c] * factors[o] if residual else 0)
+        whole = wide // 2 ** shifts[o]
+        if op.ties == "even":  # B holds the half that Python's own rounding of fractions does without
+            whole = round(Fraction(wide - 2 ** (shifts[o] - 1), 2 ** shifts[o]))
+        result[o, r, c] = min(max(whole, op.lo), op.hi)
     return result
 
 

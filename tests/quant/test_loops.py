@@ -4,6 +4,7 @@ import itertools
 import os
 import platform
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -330,22 +331,29 @@ def test_requantise_equals_the_plain_loops(loops, data):
 
     acc, factor, offset = whole(45, shape), whole(16, channels), whole(61, channels)
     residual = whole(29, shape) if draw(st.booleans()) else None
-    residual_factor = int(whole(32, 1)[0]) if residual is not None else draw(st.sampled_from([0, 7]))
-    shift = draw(st.sampled_from([0, 31]) | st.integers(0, 31))
+    factors = whole(32, channels)
+    even = draw(st.booleans())
+    shift = draw(arrays(np.int64, channels, elements=st.sampled_from([int(even), 31]) | st.integers(int(even), 31)))
+    if draw(st.booleans()):  # many ties
+        offset, factor = offset >> 33 << 33 | (1 << shift >> 1), factor >> 8 << 8
     kind = np.dtype(draw(st.sampled_from(RESULTS)))
     info = np.iinfo(kind)
     lo, hi = sorted(draw(st.sampled_from([info.min, info.max]) | st.integers(info.min, info.max)) for _ in range(2))
 
-    found, least, most = loops.requantise(acc, factor, offset, residual, residual_factor, shift, lo, hi, kind)
+    found, least, most = loops.requantise(acc, factor, offset, residual, factors, shift, even, lo, hi, kind)
 
     wide = {
         index: int(acc[index]) * int(factor[index[-1]]) + int(offset[index[-1]])
-        + (0 if residual is None else int(residual[index]) * residual_factor)
+        + (0 if residual is None else int(residual[index]) * int(factors[index[-1]]))
         for index in np.ndindex(*shape)
     }  # fmt: skip
     assert found.dtype == kind and found.shape == shape
+
+    def rounded(value, places):  # B holds the half that Python's own rounding of fractions does without
+        return round(Fraction(value - 2 ** (places - 1), 2**places)) if even else value // 2**places
+
     assert {index: int(found[index]) for index in wide} == {
-        index: min(max(value // 2**shift, lo), hi) for index, value in wide.items()
+        index: min(max(rounded(value, int(shift[index[-1]])), lo), hi) for index, value in wide.items()
     }
     assert (least, most) == (min(0, *wide.values(), 0), max(0, *wide.values(), 0))
 
@@ -362,7 +370,9 @@ def test_requantise_is_the_same_by_both(native, seed, kind):
         residual = None
     factor, offset = rng.integers(-(2**15), 2**15, channels), rng.integers(-(2**60), 2**60, channels)
     info = np.iinfo(kind)
-    arguments = (acc, factor, offset, residual, -(2**31) + 1, int(rng.integers(0, 32)), info.min, info.max)
+    even = seed % 4 > 1
+    shift, factors = rng.integers(int(even), 32, channels), rng.integers(-(2**31) + 1, 2**31, channels)
+    arguments = (acc, factor, offset, residual, factors, shift, even, info.min, info.max)
 
     (one, *span), (other, *other_span) = (k.requantise(*arguments, np.dtype(kind)) for k in (native, NumpyLoops()))
 

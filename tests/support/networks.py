@@ -89,6 +89,28 @@ class Builder:
             )
         )  # fmt: skip
 
+    def varied(self, op):
+        """Much the same requantise with shifts per channel, ties to the even number, wide factors: some, or none."""
+        # Drawn apart, so that the rest of a network is the same with and without.
+        rng = np.random.default_rng([len(self.ops), *np.abs(op.multiplier).tolist()])
+        m, b, shift = op.multiplier, op.offset, op.shifts
+        changes = {}
+        if rng.random() < 0.4 and not op.terms:
+            less = rng.integers(0, 4, len(m)).clip(0, shift - 1)
+            m, b, shift = m >> less, b >> less, shift - less
+            changes["residual_multiplier"] = op.residual_multipliers >> less
+        few = int(op.residual_multipliers.max()) < 1 << 22 and self.inferred[op.source][1].bits <= 37
+        if rng.random() < 0.3 and few and int(shift.max()) <= 23:
+            m, b, shift = m << 8 | rng.integers(0, 256, len(m)) * (not op.terms), b << 8, shift + 8
+            changes["residual_multiplier"] = changes.get("residual_multiplier", op.residual_multipliers) << 8
+            changes["factor_bits"] = 24
+        if rng.random() < 0.4 and int(shift.min()) > 0:
+            # Few digits of a factor, so that sums often lie in the middle.
+            low = (np.log2(np.maximum(np.abs(m), 1)).astype(np.int64) - 1).clip(0, shift - 1)
+            m, b = m >> low << low, (b >> low << low)
+            changes["ties"] = "even"
+        return replace(op, multiplier=m, offset=b, shift=shift, **changes)
+
     def spread(self, name):
         """Mean and deviation of each channel, roughly: as if what a convolution reads were uniform."""
         op, (channels, _, _), fmt = self.ops[name], *self.inferred[name]
@@ -125,12 +147,11 @@ class Builder:
         if residual is not None:
             r = self.inferred[residual][1]
             factor = 1 << max(int(np.log2((result.hi - result.lo) / (r.hi - r.lo) * 2.0**shift / 4)), 0)
-        self.emit(
-            Requantise(
-                name=f"req{len(self.ops)}", source=self.last, multiplier=multiplier, offset=offset, shift=shift,
-                format=result, lo=result.lo, hi=result.hi, residual=residual, residual_multiplier=factor, terms=terms,
-            )
+        op = Requantise(
+            name=f"req{len(self.ops)}", source=self.last, multiplier=multiplier, offset=offset, shift=shift,
+            format=result, lo=result.lo, hi=result.hi, residual=residual, residual_multiplier=factor, terms=terms,
         )  # fmt: skip
+        self.emit(self.varied(op))
 
     def threshold(self, result):
         """All levels of ``result``, of any direction, some channels constant."""
