@@ -302,6 +302,20 @@ class Requantiser(wiring.Component):
         m.d.sync += factor.eq(mine[layout.residual_at :])
         return shift, factor
 
+    def _joined(self, m: Module, unit: int, wide: Value, factor: Value) -> Value:
+        """``wide`` with the residual's part, which took the same way: operand, product, ranks to wait, sum."""
+        assert self.residual is not None
+        fmt, residual = self.residual, self.scale.residual
+        raw = self.r.word_select(unit, fmt.bits)
+        operand = Signal(signed(fmt.bits) if fmt.signed else fmt.bits, name=f"residual{unit}")
+        m.d.sync += operand.eq(raw)
+        product = residual.product(m, operand, factor, name=f"residual_product{unit}")
+        ranks = self.scale.multiplier.latency + 1 - residual.latency
+        waiting = later(m, product, ranks, name=f"residual_waiting{unit}")
+        joined = Signal(signed(max(len(product), len(wide)) + 1), name=f"joined{unit}")
+        m.d.sync += joined.eq(wide + waiting)
+        return joined
+
     def _next_factors(self, m: Module, take: Value) -> Value:
         """The word of M and B for the beat that is multiplied now: fetched one cycle ahead, in a fixed round."""
         m.submodules.factors = rom = Rom(self.factors, prefix=self.prefix, write=port_of(self.reload, self.factors))

@@ -91,8 +91,9 @@ class Builder:
 
     def varied(self, op):
         """Much the same requantise with shifts per channel, ties to the even number, wide factors: some, or none."""
-        # Drawn apart, so that the rest of a network is the same with and without.
-        rng = np.random.default_rng([len(self.ops), *np.abs(op.multiplier).tolist()])
+        # Drawn apart, so that the rest of a network is the same with and without, and that networks of one shape, whose
+        # weights are loaded into the same hardware, have the same.
+        rng = np.random.default_rng([len(self.ops), len(op.multiplier)])
         m, b, shift = op.multiplier, op.offset, op.shifts
         changes = {}
         if rng.random() < 0.4 and not op.terms:
