@@ -27,7 +27,9 @@ Ints = NDArray[np.int64]
 _SMALLEST = 1e-3
 """Magnitude of a tensor that is always 0."""
 _SAMPLES = 4096
-"""Values per node and batch that a range of least error is chosen on."""
+"""Values per node and batch that a range of least error is chosen on, besides the largest."""
+_LARGEST = 1024
+"""Magnitudes per node of which none may be missing there: what a range clips is rare, and no sample would hold it."""
 _PATCHES = (8, 300)
 """Images per batch, and patches of them, on which an adder layer's error is measured."""
 _AROUND = 2.0 ** (np.arange(-8, 5) / 4)
@@ -51,21 +53,29 @@ class Statistics:
     Attributes
     ----------
     quantile : the largest, over batches, of their quantile
-    largest : of all
-    sample : some of the values themselves, signs included
+    largest : the largest ones, ascending, up to `_LARGEST`
+    sample : some of the values themselves, signs included, drawn from all
+    count : of all values
     """
 
     quantile: float
-    largest: float
+    largest: Floats
     sample: Floats
+    count: int
 
     def joined(self, other: "Statistics") -> "Statistics":
         """Of the values of both."""
         return Statistics(
             quantile=max(self.quantile, other.quantile),
-            largest=max(self.largest, other.largest),
+            largest=np.sort(np.concatenate([self.largest, other.largest]))[-_LARGEST:],
             sample=np.concatenate([self.sample, other.sample]),
+            count=self.count + other.count,
         )
+
+    @property
+    def most(self) -> float:
+        """The largest of all."""
+        return float(self.largest[-1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +116,7 @@ class Ranges:
             case "quantile":
                 bound = found.quantile
             case "max":
-                bound = found.largest
+                bound = found.most
             case _:
                 bound = _least_error(found, fmt)
         step = max(bound, _SMALLEST) / fmt.hi
@@ -114,13 +124,21 @@ class Ranges:
 
 
 def _least_error(found: Statistics, fmt: Format) -> float:
-    """The range whose grid is nearest to the values in the mean square."""
-    bounds = max(found.largest, _SMALLEST) * _CANDIDATES
-    values = np.abs(found.sample)
+    """The range whose grid is nearest to the values in the mean square: the largest, each, and those of the sample that
+    are smaller, each for as many as it stands for."""
+    bounds = max(found.most, _SMALLEST) * _CANDIDATES
+    magnitudes = np.abs(found.sample)
+    rest = magnitudes[magnitudes < found.largest[0]]
+    weight = (found.count - len(found.largest)) / max(len(rest), 1)
     errors = [
-        float(np.square(np.rint(values / step).clip(0, fmt.hi) * step - values).mean()) for step in bounds / fmt.hi
+        float(_squared_error(found.largest, step, fmt).sum() + weight * _squared_error(rest, step, fmt).sum())
+        for step in bounds / fmt.hi
     ]
     return float(bounds[int(np.argmin(errors))])
+
+
+def _squared_error(magnitudes: Floats, step: float, fmt: Format) -> Floats:
+    return np.asarray(np.square(np.rint(magnitudes / step).clip(0, fmt.hi) * step - magnitudes))
 
 
 class _Observer(fx.Interpreter):
@@ -138,11 +156,13 @@ class _Observer(fx.Interpreter):
         if isinstance(result, Tensor) and result.is_floating_point():
             values = result.detach().flatten().numpy()
             magnitudes = np.abs(values)
+            few = min(_LARGEST, values.size)
             rank = min(int(np.ceil(self.quantile * values.size)), values.size) - 1
             found = Statistics(
                 quantile=float(np.partition(magnitudes, rank)[rank]),
-                largest=float(magnitudes.max()),
+                largest=np.sort(np.partition(magnitudes, -few)[-few:]).astype(np.float64),
                 sample=values[self.random.integers(0, values.size, min(_SAMPLES, values.size))].astype(np.float64),
+                count=values.size,
             )
             before = self.found.get(n.name)
             self.found[n.name] = found if before is None else before.joined(found)

@@ -74,7 +74,8 @@ class Wanted:
         else:
             lo, hi = self.lo - int(self.spread), self.hi + int(self.spread)
         return Staircase(
-            gain=self.gain, centre=self.centre, bias=self.bias, lo=lo, hi=hi, least=self.least, most=self.most
+            gain=self.gain, centre=self.centre, bias=self.bias, lo=lo, hi=hi, least=self.least, most=self.most,
+            even=self.even,
         )  # fmt: skip
 
     def fold(self, *, bits: int, channelwise: bool) -> "Choice":

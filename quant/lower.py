@@ -179,7 +179,10 @@ class _Lowering(Assembly):
     """One walk over the traced graph."""
 
     def __init__(self, calibration: Calibration, scheme: Scheme):
-        super().__init__(terms=scheme.terms)
+        layers = [calibration.traced.get_submodule(path) for path in calibration.convolutions()]
+        # What has been trained on grids has been rounded as torch rounds.
+        trained = any(getattr(layer, "grid", None) is not None for layer in layers)
+        super().__init__(terms=scheme.terms, ties="even" if trained else "up")
         self.traced = calibration.traced
         self.ranges = calibration.ranges
         self.scheme = scheme
@@ -651,7 +654,7 @@ class _Lowering(Assembly):
             fmt = unsigned(bits) if value.relu else signed(bits)
             if step is None and self.scheme.sharing == "union" and isinstance(layer, AdderConv2d):
                 fmt = signed(bits)
-                features = self.ranges.statistics[self.roots.get(source, source).name].largest
+                features = self.ranges.statistics[self.roots.get(source, source).name].most
                 reach = max(features, np.abs(_weights(layer)).max())
                 step = float(reach) / fmt.hi
             found = self._materialise(source, fmt, step)

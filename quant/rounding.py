@@ -22,13 +22,14 @@ _NEAR = 1e-9
 
 @dataclass(frozen=True, kw_only=True)
 class Staircase:
-    """The real function of every channel, ties to even, over the sums that can come.
+    """The real function of every channel over the sums that can come.
 
     Attributes
     ----------
     gain, centre, bias : (O,), in units of the result
     lo, hi : the clamp
     least, most : (O,), the range of the sums
+    even : ties go to the even number, else up
     """
 
     gain: Floats
@@ -38,6 +39,7 @@ class Staircase:
     hi: int
     least: Ints
     most: Ints
+    even: bool = False
 
     def levels(self) -> Ints:
         """(O, hi - lo): the sum from which each step above ``lo`` is reached, in the order of the steps.
@@ -50,14 +52,15 @@ class Staircase:
             at = self.centre[:, None] + (steps - 0.5 - self.bias[:, None]) / self.gain[:, None]
             whole = np.rint(at)
             tie = np.abs(at - whole) <= _NEAR * np.maximum(np.abs(at), 1.0)
-        odd = tie & (steps % 2 == 1)  # a tie belongs to the even number: an odd step comes one sum later
-        rising = np.where(tie, whole, np.ceil(at)) + odd
-        falling = np.where(tie, whole, np.floor(at)) - odd
+        later = tie & (steps % 2 == 1) & self.even  # where a tie belongs to the even number, an odd step comes later
+        rising = np.where(tie, whole, np.ceil(at)) + later
+        falling = np.where(tie, whole, np.floor(at)) - later
         found = np.where((self.gain < 0)[:, None], falling, rising)
-        return self._within(found, np.rint(self.bias)[:, None] >= steps, self.gain == 0)
+        constant = np.rint(self.bias) if self.even else np.floor(self.bias + 0.5)
+        return self._within(found, constant[:, None] >= steps, self.gain == 0)
 
     def levels_of(self, factors: Factors, *, even: bool) -> Ints:
-        """The same of a requantise with ``factors`` that rounds ties to the ``even`` number or up."""
+        """The same of a requantise with ``factors``, whose own ties go to the ``even`` number or up."""
         steps = np.arange(self.lo + 1, self.hi + 1)
         shift = factors.shifts[:, None]
         need = (steps << shift) - factors.offset[:, None]  # so much must acc * M be

@@ -143,14 +143,15 @@ def statistics(*batches, quantile=0.9997):
 def test_every_node_of_the_network_is_observed():
     found = statistics(torch.tensor([[-5.0, 1.0, 3.0]]))
 
-    assert [s.quantile for s in found] == [s.largest for s in found] == [5.0, 3.0, 6.0]
+    assert [s.quantile for s in found] == [s.most for s in found] == [5.0, 3.0, 6.0]
     assert set(found[0].sample.tolist()) <= {-5.0, 1.0, 3.0}, "signs included"
 
 
 def test_the_largest_batch_decides():
     found = statistics(torch.ones(1, 4), torch.full((1, 4), 7.0), torch.zeros(1, 4))[0]
 
-    assert (found.quantile, found.largest) == (7.0, 7.0)
+    assert (found.quantile, found.most, found.count) == (7.0, 7.0, 12)
+    assert found.largest.tolist() == [0.0] * 4 + [1.0] * 4 + [7.0] * 4, "of all batches, ascending"
     assert set(found.sample.tolist()) == {0.0, 1.0, 7.0}, "the sample is of all batches"
 
 
@@ -164,7 +165,7 @@ def test_outliers_beyond_the_quantile_do_not_set_the_grid(quantile):
     found = statistics(shuffled.view(10, 1000), quantile=quantile)[0]
 
     assert found.quantile == (math.ceil(quantile * 10_000) if quantile < 1 else 1e9)
-    assert found.largest == 1e9
+    assert found.most == 1e9
 
 
 def test_observing_leaves_no_gradient_behind():
@@ -188,8 +189,10 @@ def test_observing_repeats_itself():
 
 def known(values, quantile=None):
     values = np.asarray(values, float)
-    largest = float(abs(values).max())
-    found = Statistics(quantile=largest if quantile is None else quantile, largest=largest, sample=values)
+    largest = np.sort(abs(values))[-3:]
+    found = Statistics(
+        quantile=largest[-1] if quantile is None else quantile, largest=largest, sample=values, count=len(values)
+    )  # fmt: skip
     return Ranges(statistics={"a": found})
 
 

@@ -165,7 +165,7 @@ def test_only_the_lossless_clamp_keeps_weights_beyond_the_features(net, calibrat
     """Negative weights behind a ReLU: clamped with their constant they cost nothing, without it the sums are wrong, and
     a grid that covers both ranges is coarse."""
     programs = {
-        sharing: lower(net, calibration, scheme=Scheme(bits=bits, sharing=sharing, correct=False))
+        sharing: lower(net, calibration, scheme=Scheme(bits=bits, sharing=sharing, correct=False, ranges="quantile"))
         for sharing in SHARINGS
     }
     images = pictures(60, SHAPE, seed=1)
