@@ -171,6 +171,7 @@ class StageComponent(wiring.Component):
             shift=stage.shared_shift if self.images.fixed else None, prefix=self.prefix, residual=stage.residual,
             places=1 if stage.kind == "xnor" else 0,  # a binary array counts: acc = 2 * count - K
             reload=self.reload, scale=build.scale, channelwise=stage.channelwise, even=stage.even,
+            shift_format=stage.shift_format,
         )  # fmt: skip
         return requantiser
 

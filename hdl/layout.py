@@ -78,10 +78,7 @@ def stage_images(build: StageBuild, *, fixed: bool, prefix: str = "addax") -> St
             name=f"{prefix}_{stage.name}_factors", width=layout.width, words=tuple(layout.pack(*beat) for beat in beats)
         )  # fmt: skip
         shared = _constants(build)
-        word = shared.pack(
-            0 if shared.channelwise else int(op.shifts[0]), op.lo, op.hi,
-            0 if shared.channelwise else int(op.residual_multipliers[0]),
-        )  # fmt: skip
+        word = shared.pack(int(op.shifts[0]), op.lo, op.hi, int(op.residual_multipliers[0]))
         constants = Image(name=f"{prefix}_{stage.name}_constants", width=shared.width, words=(word,))
     if stage.threshold is not None:
         thresholds, falling = level_values(build)
@@ -169,17 +166,18 @@ def stage_tensors(build: StageBuild, images: StageImages) -> StageTensors:
 
 
 def _factors(build: StageBuild, offset: Format) -> Factors:
-    own = build.stage.channelwise and build.stage.residual is not None
+    stage, own = build.stage, build.stage.channelwise
     return Factors(
-        offset=offset, units=build.plan.requantisers, scale=build.scale, channelwise=build.stage.channelwise,
-        residual=build.scale.residual if own else None,
+        offset=offset, units=build.plan.requantisers, scale=build.scale, shift=stage.shift_format if own else None,
+        residual=build.scale.residual if own and stage.residual is not None else None,
     )  # fmt: skip
 
 
 def _constants(build: StageBuild) -> Constants:
-    joined = build.stage.residual is not None
+    stage, shared = build.stage, not build.stage.channelwise
     return Constants(
-        result=build.stage.y, residual=build.scale.residual if joined else None, channelwise=build.stage.channelwise
+        result=stage.y, residual=build.scale.residual if shared and stage.residual is not None else None,
+        shift=stage.shift_format if shared else None,
     )  # fmt: skip
 
 

@@ -15,16 +15,22 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..quant.formats import Format, unsigned
-from ..quant.program import MAX_SHIFT, MULTIPLIER_BITS, RESIDUAL_MULTIPLIER_BITS
+from ..quant.program import MULTIPLIER_BITS, RESIDUAL_MULTIPLIER_BITS
 from .delay import later
 from .memory import Image, Rom, Table
 from .reload import Reload, port_of
 from .scale import Factor
 
-__all__ = ["Constants", "Factors", "Requantiser", "Scale", "floored"]
+__all__ = ["Constants", "Factors", "Requantiser", "Scale", "floored", "shift_bits"]
 
-SHIFT = unsigned(MAX_SHIFT.bit_length())
-"""Format of S."""
+
+def shift_bits(most: int) -> int:
+    """Width of S where it is at most ``most``: five bits, more only where sums are so wide that it takes them."""
+    return max(most.bit_length(), 5)
+
+
+SHORT_SHIFT = unsigned(shift_bits(0))
+"""Format of S where five bits do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,14 +70,14 @@ class Factors:
 
     Attributes
     ----------
-    channelwise : above B stands S, and R where a residual joins: channels have their own
-    residual : how R is stored, None where it is not in the word
+    shift : format of S, which stands above B where channels have their own; else None
+    residual : how R is stored above it, None where it is not in the word
     """
 
     offset: Format
     units: int
     scale: Scale = Scale()
-    channelwise: bool = False
+    shift: Format | None = None
     residual: Factor | None = None
 
     @property
@@ -97,7 +103,7 @@ class Factors:
     @property
     def residual_at(self) -> int:
         """Where R begins."""
-        return self.shift_at + (SHIFT.bits if self.channelwise else 0)
+        return self.shift_at + (self.shift.bits if self.shift else 0)
 
     def pack(
         self, multipliers: list[int], offsets: list[int], shifts: list[int] | None = None,
@@ -109,8 +115,8 @@ class Factors:
         rows = zip(multipliers, offsets, shifts or zeros, residuals or zeros, strict=True)
         for m, b, s, r in reversed(list(rows)):
             part = self.scale.multiplier.encode(m) | self.offset.encode(b) << self.offset_at
-            if self.channelwise:
-                part |= SHIFT.encode(s) << self.shift_at
+            if self.shift:
+                part |= self.shift.encode(s) << self.shift_at
             if self.residual:
                 part |= self.residual.encode(r) << self.residual_at
             word = word << self.unit_width | part
@@ -123,7 +129,7 @@ class Factors:
             part = _field(word, unit * self.unit_width, self.unit_width)
             found[0].append(self.scale.multiplier.decode(_field(part, 0, self.offset_at)))
             found[1].append(self.offset.decode(_field(part, self.offset_at, self.offset.bits)))
-            found[2].append(_field(part, self.shift_at, SHIFT.bits) if self.channelwise else 0)
+            found[2].append(_field(part, self.shift_at, self.shift.bits) if self.shift else 0)
             rest = part >> self.residual_at
             found[3].append(self.residual.decode(rest) if self.residual else 0)
         return found
@@ -139,23 +145,23 @@ class Constants:
 
     Attributes
     ----------
-    residual : how R is stored, None where none joins
-    channelwise : channels have an S and R of their own, which stand in `Factors`; lo is lowest
+    residual : how R is stored; None where none joins, or where channels have their own, see `Factors`
+    shift : format of S; None where channels have their own, so that lo is lowest
     """
 
     result: Format
     residual: Factor | None = None
-    channelwise: bool = False
+    shift: Format | None = SHORT_SHIFT
 
     @property
     def width(self) -> int:
         """Bits of the word."""
-        return self.factor_at + (self.residual.width if self.residual and not self.channelwise else 0)
+        return self.factor_at + (self.residual.width if self.residual else 0)
 
     @property
     def clamp_at(self) -> int:
         """Where lo begins, and hi behind it."""
-        return 0 if self.channelwise else SHIFT.bits
+        return self.shift.bits if self.shift else 0
 
     @property
     def factor_at(self) -> int:
@@ -165,20 +171,15 @@ class Constants:
     def pack(self, shift: int, lo: int, hi: int, factor: int = 0) -> int:
         """The word; S and R only count where they stand in it."""
         bounds = self.result.encode(lo) | self.result.encode(hi) << self.result.bits
-        word = bounds << self.clamp_at
-        if self.channelwise:
-            return word
-        word |= SHIFT.encode(shift)
+        word = bounds << self.clamp_at | (self.shift.encode(shift) if self.shift else 0)
         return word | self.residual.encode(factor) << self.factor_at if self.residual else word
 
     def unpack(self, word: int) -> tuple[int, int, int, int]:
         """S, lo, hi and R; 0 for what the word does not hold."""
         bits = self.result.bits
         lo, hi = (_field(word, self.clamp_at + k * bits, bits) for k in (0, 1))
-        shared = self.residual if not self.channelwise else None
-        factor = shared.decode(word >> self.factor_at) if shared else 0
-        places = 0 if self.channelwise else _field(word, 0, SHIFT.bits)
-        return places, self.result.decode(lo), self.result.decode(hi), factor
+        factor = self.residual.decode(word >> self.factor_at) if self.residual else 0
+        return _field(word, 0, self.clamp_at), self.result.decode(lo), self.result.decode(hi), factor
 
 
 class Requantiser(wiring.Component):
@@ -200,6 +201,7 @@ class Requantiser(wiring.Component):
     scale : how it multiplies
     factors, constants : contents of the memories, laid out as `Factors` and `Constants` say
     shift : S where it is fixed in the RTL, None where it is data
+    shift_format : of S
     channelwise : S and R are data of every channel
     even : ties go to the even number
     places : ``acc`` is a sum times two to the power of so many
@@ -210,6 +212,7 @@ class Requantiser(wiring.Component):
         self, *, pe: int, units: int, total: Format, offset: Format, result: Format, factors: Image, constants: Image,
         shift: int | None, prefix: str | None, places: int = 0, residual: Format | None = None,
         reload: Reload | None = None, scale: Scale = Scale(), channelwise: bool = False, even: bool = False,
+        shift_format: Format = SHORT_SHIFT,
     ):  # fmt: skip
         if units < 1 or pe % units:
             raise ValueError(f"units must divide {pe} rows, not be {units}")
@@ -226,6 +229,7 @@ class Requantiser(wiring.Component):
         self.residual = residual
         self.reload = reload
         self.scale = scale
+        self.shift_format = shift_format
         self.channelwise = channelwise
         self.even = even
         joining = {} if residual is None else {"r": In(units * residual.bits), "taking": Out(1)}
@@ -286,14 +290,15 @@ class Requantiser(wiring.Component):
     def _layout(self) -> Factors:
         own = self.scale.residual if self.channelwise and self.residual is not None else None
         return Factors(
-            offset=self.offset, units=self.units, scale=self.scale, channelwise=self.channelwise, residual=own
+            offset=self.offset, units=self.units, scale=self.scale,
+            shift=self.shift_format if self.channelwise else None, residual=own,
         )  # fmt: skip
 
     def _of_channel(self, m: Module, unit: int, mine: Value) -> tuple[Value, Value]:
         """S, which waits until the sum is there, and R, in the cycle of the residual's operand."""
         layout = self._layout
-        early_shift = Signal(SHIFT.bits, name=f"early_shift{unit}")
-        m.d.sync += early_shift.eq(mine[layout.shift_at : layout.shift_at + SHIFT.bits])
+        early_shift = Signal(self.shift_format.bits, name=f"early_shift{unit}")
+        m.d.sync += early_shift.eq(mine[layout.shift_at : layout.residual_at])
         ranks = self.scale.multiplier.latency + 1 + (self.residual is not None)
         shift = later(m, early_shift, ranks, name=f"shift{unit}")
         if layout.residual is None:
@@ -324,14 +329,14 @@ class Requantiser(wiring.Component):
     def _constants(self, m: Module) -> tuple[Value, Value, Value, Value]:
         write = port_of(self.reload, self.constants)
         m.submodules.constants = table = Table(self.constants, prefix=self.prefix, write=write)
-        layout = Constants(result=self.result, channelwise=self.channelwise)
+        layout = Constants(result=self.result, shift=None if self.channelwise else self.shift_format)
         at, bits = layout.clamp_at, self.result.bits
         lo, hi = table.data[at : at + bits], table.data[at + bits : at + 2 * bits]
         if self.result.signed:
             lo, hi = lo.as_signed(), hi.as_signed()
         if self.channelwise:
             return Const(0), lo, hi, Const(0)
-        shift = table.data[: SHIFT.bits] if self.shift is None else Const(self.shift, SHIFT.bits)
+        shift = table.data[: layout.clamp_at] if self.shift is None else Const(self.shift, layout.clamp_at)
         factor = Const(0) if self.residual is None else table.data[layout.factor_at :]
         return shift, lo, hi, factor
 
@@ -344,9 +349,10 @@ def floored(m: Module, total: Value, shift: Value | int, *, even: bool, name: st
     whole = total >> shift
     if not even:
         return whole
-    low = Signal(signed(MAX_SHIFT + 1), name=name)
+    most = shift if isinstance(shift, int) else (1 << len(shift)) - 1
+    low = Signal(signed(most + 1), name=name)
     m.d.comb += low.eq(total)
-    tie = (low & ((Const(1, MAX_SHIFT + 1) << shift) - 1)[: MAX_SHIFT + 1]) == 0
+    tie = (low & ((Const(1, most + 1) << shift) - 1)[: most + 1]) == 0
     return Cat(whole[0] & ~tie, whole[1:]).as_signed()
 
 

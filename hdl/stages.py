@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common.errors import UserError
-from ..quant.formats import Format
+from ..quant.formats import Format, unsigned
 from ..quant.moves import Move
 from ..quant.program import (
     ArgMax,
@@ -29,6 +29,7 @@ from ..quant.program import (
 from .join import CONCAT
 from .lanes import sum_format
 from .move import MOVES
+from .requantise import shift_bits
 
 __all__ = ["PIXELS", "Stage", "stages_of"]
 
@@ -71,8 +72,8 @@ class Stage:
 
     SHAPE = (
         "name", "kind", "reads", "x", "source", "result", "groups", "window", "stride", "padding", "weight_format",
-        "total", "residual", "offset", "terms", "channelwise", "even", "factor_bits", "levels", "y", "offsets",
-        "factor", "parts",
+        "total", "residual", "offset", "terms", "channelwise", "even", "factor_bits", "shift_format", "levels", "y",
+        "offsets", "factor", "parts",
     )  # fmt: skip
     """What the RTL of a reloadable build depends on; the rest is data."""
 
@@ -121,6 +122,12 @@ class Stage:
     def channelwise(self) -> bool:
         """Whether its requantise has an S and R for every channel."""
         return self.requantise is not None and self.requantise.channelwise
+
+    @property
+    def shift_format(self) -> Format:
+        """Of S of its requantise."""
+        most = 0 if self.requantise is None else int(self.requantise.shifts.max())
+        return unsigned(shift_bits(most))
 
     @property
     def shared_shift(self) -> int | None:

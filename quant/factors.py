@@ -91,6 +91,8 @@ def fold_scale(
         if not channelwise:
             fits[:] = fits.all()
         new = left & fits
+        if not new.any():
+            continue
         multipliers[new], offsets[new] = multiplier[new].astype(np.int64), offset[new].astype(np.int64)
         shifts[new], residuals[new] = shift, int(other)
         held = (multiplier == gain * scale) & (offset == bias * scale - multiplier * centre + half)

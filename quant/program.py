@@ -43,7 +43,8 @@ that -M fits as well."""
 MOST_MULTIPLIER_BITS = 32
 RESIDUAL_MULTIPLIER_BITS = 32
 """Width of the factor R. M and R share one shift; with 16 bits, an R of about 1 would leave a small M few digits."""
-MAX_SHIFT = 31
+MAX_SHIFT = 47
+"""Sums of 16-bit products have some 40 bits: to bring them to 16 bits with a factor of as many digits takes so much."""
 MAX_PRODUCT_BITS = 61
 """Of a sum and its factor M together, and of a residual and R: acc * M + r * R + B then stays within 63 bits."""
 MAX_RESIDUAL_BITS = MAX_PRODUCT_BITS - RESIDUAL_MULTIPLIER_BITS
@@ -109,7 +110,7 @@ class Requantise(Op):
     Attributes
     ----------
     multiplier, offset : M and B, (O,)
-    shift : S, 0..31: one number, or (O,) where channels differ
+    shift : S, 0..47: one number, or (O,) where channels differ
     lo, hi : within ``format``
     residual : name of the operation whose result is ``r``, or None
     residual_multiplier : R: one number, or (O,) where channels differ

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 from addax.hdl.memory import Image
-from addax.hdl.requantise import Constants, Factors, Requantiser, Scale, floored
+from addax.hdl.requantise import Constants, Factors, Requantiser, Scale, floored, shift_bits
 from addax.quant.formats import Format, signed, unsigned
 from amaranth.hdl import Module, Signal
 from amaranth.hdl import signed as signed_shape
@@ -38,7 +38,8 @@ def cases(draw):
         "total": Format(bits=draw(st.integers(2, 20)), signed=draw(st.booleans())), "result": result,
         "residual": draw(st.none() | st.builds(Format, bits=st.integers(1, 12), signed=st.booleans())),
         "bits": draw(st.sampled_from([16, 24, 32])), "how": draw(st.sampled_from(["dsp", "lut"])),
-        "channelwise": draw(st.booleans()), "even": draw(st.booleans()), "seed": draw(st.integers(0, 9999)),
+        "channelwise": draw(st.booleans()), "even": draw(st.booleans()), "longest": draw(st.sampled_from([31, 47])),
+        "seed": draw(st.integers(0, 9999)),
     }  # fmt: skip
 
 
@@ -51,8 +52,9 @@ def test_any_requantiser_equals_fractions(case):
     rng, count = random.Random(case["seed"]), pe * case["groups"]
     scale, offset = Scale(how=case["how"], bits=case["bits"]), signed(total.bits + case["bits"])
     bound = (1 << (case["bits"] - 1)) - 1
-    shared = rng.randint(1, 31)
-    shifts = [rng.randint(1, 31) if case["channelwise"] else shared for _ in range(count)]
+    longest = case["longest"]
+    shift_format, shared = unsigned(shift_bits(longest)), rng.randint(1, longest)
+    shifts = [rng.randint(1, longest) if case["channelwise"] else shared for _ in range(count)]
     shared = rng.randint(-(2**30), 2**30) if residual else 0
     factors = [rng.randint(-(2**30), 2**30) if case["channelwise"] and residual else shared for _ in range(count)]
     multipliers = [rng.randint(-bound, bound) for _ in range(count)]
@@ -64,22 +66,23 @@ def test_any_requantiser_equals_fractions(case):
         offsets[k] = wanted if offset.allows(wanted) else offsets[k]
     own = residual is not None and case["channelwise"]
     layout = Factors(
-        offset=offset, units=units, scale=scale, channelwise=case["channelwise"],
+        offset=offset, units=units, scale=scale, shift=shift_format if case["channelwise"] else None,
         residual=scale.residual if own else None,
     )  # fmt: skip
     rows = [range(k, k + units) for k in range(0, count, units)]
     words = tuple(
         layout.pack(*([values[k] for k in row] for values in (multipliers, offsets, shifts, factors))) for row in rows
     )
+    shared = not case["channelwise"]
     constants = Constants(
-        result=result, residual=scale.residual if residual else None, channelwise=case["channelwise"]
+        result=result, residual=scale.residual if residual and shared else None, shift=shift_format if shared else None
     )  # fmt: skip
     word = constants.pack(shifts[0], result.lo, result.hi, factors[0])
     dut = Requantiser(
         pe=pe, units=units, total=total, offset=offset, result=result,
         factors=Image(name="f", width=layout.width, words=words),
         constants=Image(name="c", width=constants.width, words=(word,)), shift=None, prefix=None, residual=residual,
-        scale=scale, channelwise=case["channelwise"], even=even,
+        scale=scale, channelwise=case["channelwise"], even=even, shift_format=shift_format,
     )  # fmt: skip
     wants = [
         expected(accs[k], others[k], multipliers[k], offsets[k], shifts[k], factors[k], even=even, lo=result.lo,
@@ -153,18 +156,18 @@ def test_words_of_channels_can_be_read_back(data, bits, units, joins):
     """M lowest, then B, S and, where a residual joins, R."""
     offset, scale = signed(bits), Scale(bits=24)
     layout = Factors(
-        offset=offset, units=units, scale=scale, channelwise=True, residual=scale.residual if joins else None
-    )
-    ranges = [(-(2**23) + 1, 2**23 - 1), (offset.lo, offset.hi), (0, 31), (-(2**31) + 1, 2**31 - 1)]
+        offset=offset, units=units, scale=scale, shift=unsigned(6), residual=scale.residual if joins else None
+    )  # fmt: skip
+    ranges = [(-(2**23) + 1, 2**23 - 1), (offset.lo, offset.hi), (0, 47), (-(2**31) + 1, 2**31 - 1)]
     rows = [data.draw(st.lists(st.integers(*ends), min_size=units, max_size=units)) for ends in ranges]
 
     word = layout.pack(*rows)
 
-    assert 0 <= word < 1 << layout.width == 1 << units * (24 + bits + 5 + 32 * joins)
+    assert 0 <= word < 1 << layout.width == 1 << units * (24 + bits + 6 + 32 * joins)
     assert [list(values) for values in layout.unpack(word)] == [*rows[:3], rows[3] if joins else [0] * units]
 
 
 def test_constants_of_channels_hold_the_clamp_alone():
-    layout = Constants(result=unsigned(4), residual=Scale().residual, channelwise=True)
+    layout = Constants(result=unsigned(4), shift=None)
 
     assert layout.width == 8 and layout.unpack(layout.pack(31, 3, 12, 99)) == (0, 3, 12, 0)

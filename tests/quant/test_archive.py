@@ -418,7 +418,7 @@ def without_steps(value):
         (change("Convolution", weight_format={"bits": 8}), ""),
         (change("Convolution", weight_format={"width": 8}), ""),
         (change("Convolution", weight_format=8), ""),
-        (change("Requantise", shift=32), "shift must be in 0..31, not 32"),
+        (change("Requantise", shift=48), "shift must be in 0..47, not 48"),
         (change("Requantise", shift=3.5), ""),
         (change("Requantise", lo=0.5), ""),
         (change("Requantise", hi="127"), ""),

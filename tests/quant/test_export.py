@@ -81,7 +81,7 @@ def test_lenet5_is_read_back_to_the_same_program(tmp_path, lenet, kernel):
     [
         (lambda m: m["operations"][1].update(op="Fold"), "unknown operation 'Fold'"),
         (lambda m: m["operations"][1].update(source="nowhere"), "'nowhere'"),
-        (lambda m: m["operations"][2].update(shift=99), "shift must be in 0..31"),
+        (lambda m: m["operations"][2].update(shift=99), "shift must be in 0..47"),
         (lambda m: m["operations"][2].pop("shift"), "shift"),
         (lambda m: m.pop("operations"), "operations"),
     ],

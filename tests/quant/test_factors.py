@@ -12,7 +12,7 @@ from addax.quant.program import powers_of_two
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-M_BOUND, R_BOUND, LAST_SHIFT = 2**15 - 1, 2**31 - 1, 31
+M_BOUND, R_BOUND, LAST_SHIFT = 2**15 - 1, 2**31 - 1, 47
 SUM = signed(16)
 ACCUMULATORS = st.builds(Format, bits=st.integers(16, 30), signed=st.booleans())
 GAINS = st.floats(1e-6, 100) | st.floats(1e-6, 100).map(lambda v: -v) | st.sampled_from([1.0, -0.5, 32767.0])

@@ -444,9 +444,9 @@ def set_metadata(model, text):
     ("change", "message"),
     [
         (flip, "was changed after 'addax export'"),
-        (lambda m: set_attribute(m, "Requantise", "lo", 1), "was changed after 'addax export'"),
+        (lambda m: set_attribute(m, "RequantiseChannels", "lo", 1), "was changed after 'addax export'"),
         (lambda m: set_metadata(m, json.dumps({"digest": "0"})), "was changed after 'addax export'"),
-        (lambda m: set_attribute(m, "Requantise", "shift", 40), "not hold a program: .*shift must be in 0..31, not 40"),
+        (lambda m: set_attribute(m, "Requantise", "shift", 50), "not hold a program: .*shift must be in 0..47, not 50"),
         (lambda m: set_attribute(m, "Requantise", "shift", None), "node '.*' of .* lacks 'shift'"),
         (lambda m: set_attribute(m, "Requantise", "bits", 0), "bits of a format must be"),
         (lambda m: set_attribute(m, "Conv", "strides", [1, 2]), "needs equal strides in all directions"),
