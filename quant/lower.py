@@ -164,11 +164,37 @@ def trace(module: nn.Module) -> fx.GraphModule:
     """The graph of ``module`` in evaluation mode; raises `UserError` when there is none."""
     module.eval()
     try:
-        return fx.GraphModule(module, _Tracer().trace(module))
+        return _pools_behind_relus(fx.GraphModule(module, _Tracer().trace(module)))
     except UserError:
         raise
     except Exception as error:  # tracing runs the user's code, which may raise anything
         raise UserError(f"{type(module).__name__} cannot be traced: {type(error).__name__}: {error}") from error
+
+
+def _pools_behind_relus(traced: fx.GraphModule) -> fx.GraphModule:
+    """The same network with every max pool in front of a ReLU behind it, where sums have become features: the largest
+    of a window is the same before and after what never falls."""
+    for pool in list(traced.graph.nodes):
+        if pool.op != "call_module" or not isinstance(traced.get_submodule(str(pool.target)), nn.MaxPool2d):
+            continue
+        relu, source = next(iter(pool.users), None), _argument(pool)
+        # A ReLU in place would change what others read of its new source.
+        if len(pool.users) != 1 or len(source.users) != 1 or relu is None or not _is_relu(traced, relu):
+            continue
+        relu.replace_all_uses_with(pool)
+        pool.replace_input_with(source, relu)
+        relu.replace_input_with(pool, source)
+        pool.prepend(relu)
+    traced.graph.lint()
+    traced.recompile()
+    return traced
+
+
+def _is_relu(traced: fx.GraphModule, node: fx.Node) -> bool:
+    if node.op == "call_module":
+        return isinstance(traced.get_submodule(str(node.target)), nn.ReLU)
+    named = node.target in (torch.relu, nn.functional.relu) if node.op == "call_function" else node.target == "relu"
+    return node.op in ("call_function", "call_method") and bool(named)
 
 
 def _numpy(value: Tensor) -> Floats:

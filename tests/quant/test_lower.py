@@ -573,6 +573,25 @@ def test_plain_sequential_is_lowered(train_set, test_set):
     assert agreement(net, program, test_set) >= 0.95
 
 
+@pytest.mark.parametrize("relu", [nn.ReLU(), nn.ReLU(inplace=True), None])
+def test_pool_in_front_of_its_relu_is_the_pool_behind_it(train_set, test_set, relu):
+    """Features are pooled, not sums: hardware pools in a few bits, and the range is that of the features."""
+    torch.manual_seed(0)
+    conv, last, pool = nn.Conv2d(1, 4, 3, bias=True), nn.Linear(4 * 9, 10), nn.MaxPool2d(2)
+    layers = {"conv": conv, "pool": pool, "last": last, **({"relu": relu} if relu else {})}
+
+    def after(s, x):
+        return s.last((s.relu(s.pool(s.conv(x))) if relu else torch.relu(s.pool(s.conv(x)))).flatten(1))
+
+    def before(s, x):
+        return s.last(s.pool(s.relu(s.conv(x)) if relu else torch.relu(s.conv(x))).flatten(1))
+
+    one, other = (lower(Net(flow, **layers), train_set.x[:50]) for flow in (after, before))
+
+    assert [type(op) for op in one.ops] == [type(op) for op in other.ops]
+    assert np.array_equal(golden.run(one, test_set.x[:50]).scores, golden.run(other, test_set.x[:50]).scores)
+
+
 def test_last_layer_may_be_called_scores(fit, train_set, test_set):
     net = fit(Net(lambda n, x: n.fc(n.flat(x)), flat=nn.Flatten(), fc=nn.Linear(64, 10)))
     renamed = Net(lambda n, x: n.scores(n.flat(x)), flat=nn.Flatten(), scores=net.fc).eval()
