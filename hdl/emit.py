@@ -35,6 +35,7 @@ __all__ = [
 KIND = "build"
 HARNESS_BEATS = 1 << 20
 """Input beats that the harness can hold: simulations of more images run in parts, each of which fills the pipeline."""
+_CELL = re.compile(r"^  (LUT\d(?:_2)?|CARRY[48]|CCU2C) ", re.MULTILINE)
 LEAST_IMAGES = 8
 """Images that the harness can hold, however large they are: enough to see a steady interval."""
 
@@ -59,7 +60,12 @@ def generate(program: Program, plan: Plan, out: Path, *, vectors: NDArray[np.uin
     with atomic_directory(out, KIND) as folder:
         write_bytes(folder / "program.addax", program_bytes(program))
         write_json(folder / "plan.json", plan.to_json())
-        write_text(folder / f"{prefix}.v", _verilog(program, plan, prefix))
+        text = _verilog(program, plan, prefix)
+        write_text(folder / f"{prefix}.v", text)
+        cells = _cells_in(text)
+        if cells:
+            models = _render("cells.v.j2", family=plan.fabric, cells=cells)
+            write_text(folder / f"{prefix}_cells.v", without_lint(models))
         write_text(folder / f"{prefix}.vlt", _render("waiver.vlt.j2", prefix=prefix))
         images = memory_images(program, plan, prefix)
         write_memories(folder, images)
@@ -96,7 +102,7 @@ def generate(program: Program, plan: Plan, out: Path, *, vectors: NDArray[np.uin
                 images=len(vectors),
                 watchdog=timing.watchdog(),
                 path=path_macro(prefix),
-                cells=[],
+                cells=[f"{prefix}_cells.v"] if cells else [],
                 **facts,
             ),
         )
@@ -235,6 +241,11 @@ def _memories(prefix: str, kinds: Container[str], *, writable: bool) -> str:
     """The modules that read memory files, after an empty line."""
     roms = [rom for kind, rom in ROMS.items() if kind in kinds]
     return "\n" + _render("memory.v.j2", prefix=prefix, path=path_macro(prefix), writable=writable, roms=roms)
+
+
+def _cells_in(text: str) -> list[str]:
+    """Names of the cells of a device that ``text`` instantiates."""
+    return sorted(set(_CELL.findall(text)))
 
 
 def path_macro(prefix: str) -> str:
