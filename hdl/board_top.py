@@ -1,6 +1,5 @@
 """The top of a board: an accelerator between the two directions of a serial line."""
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from amaranth.hdl import Cat, ClockDomain, Const, DomainRenamer, Instance, Module, Mux, Signal
@@ -13,6 +12,7 @@ from .control import pins
 from .serial import SerialFormat
 from .streams import Narrow, Widen
 from .uart import UartReceiver, UartTransmitter, cycles_per_bit
+from .verilog import to_verilog, without_lint
 
 if TYPE_CHECKING:
     from .emit import Build
@@ -164,13 +164,9 @@ def top_verilog(build: "Build", board: Board, *, baud: int) -> str:
     ValueError
         when the clock of ``board`` cannot make ``baud``.
     """
-    # Amaranth's own yosys, so that the text does not depend on what is on PATH.
-    os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
-    from amaranth.back import verilog
-
     cycles_per_bit(board.clock_hz, baud)  # first, since Amaranth complains of components that are not used
     top = BoardTop(SerialFormat.of(build), board, baud=baud, accelerator=build.prefix, bus=_bus(build))
-    text: str = verilog.convert(top, name=top_name(build), emit_src=False, strip_internal_attrs=True)
+    text = without_lint(to_verilog(top, top_name(build)))
     return f"// {build.prefix} on {board.name}, {baud} baud: see docs/board.md.\n{text}"
 
 

@@ -1,8 +1,7 @@
 """From a Program and a Plan to a BUILD folder: Verilog, memory files, manifest, test bench."""
 
-import os
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +25,7 @@ from .plan import Plan, StageBuild, bind
 from .schedule import Schedule, answer_beats, schedule
 from .software import tied_pins, write_software_view
 from .stages import Stage
+from .verilog import KEYWORDS, to_verilog, without_lint
 
 __all__ = [
     "Build", "export_memories", "generate", "hex_lines", "open_build", "pack_pixels", "read_memories",
@@ -35,21 +35,9 @@ __all__ = [
 KIND = "build"
 HARNESS_BEATS = 1 << 20
 """Input beats that the harness can hold: simulations of more images run in parts, each of which fills the pipeline."""
+_CELL = re.compile(r"^  (LUT\d(?:_2)?|CARRY[48]|CCU2C) ", re.MULTILINE)
 LEAST_IMAGES = 8
 """Images that the harness can hold, however large they are: enough to see a steady interval."""
-VERILOG_KEYWORDS = frozenset(
-    """
-    always and assign automatic begin buf bufif0 bufif1 case casex casez cell cmos config deassign default defparam
-    design disable edge else end endcase endconfig endfunction endgenerate endmodule endprimitive endspecify endtable
-    endtask event for force forever fork function generate genvar highz0 highz1 if ifnone incdir include initial inout
-    input instance integer join large liblist library localparam macromodule medium module nand negedge nmos nor
-    noshowcancelled not notif0 notif1 or output parameter pmos posedge primitive pull0 pull1 pulldown pullup
-    pulsestyle_ondetect pulsestyle_onevent rcmos real realtime reg release repeat rnmos rpmos rtran rtranif0 rtranif1
-    scalared showcancelled signed small specify specparam strong0 strong1 supply0 supply1 table task time tran tranif0
-    tranif1 tri tri0 tri1 triand trior trireg unsigned use vectored wait wand weak0 weak1 while wire wor xnor xor
-    logic bit byte int shortint longint class package interface program property sequence do return var
-    """.split()  # noqa: SIM905  quotes around each word would not help
-)
 
 
 def generate(program: Program, plan: Plan, out: Path, *, vectors: NDArray[np.uint8], prefix: str = "addax") -> "Build":
@@ -65,14 +53,20 @@ def generate(program: Program, plan: Plan, out: Path, *, vectors: NDArray[np.uin
     UserError
         when the Plan does not fit, the prefix is no identifier, or ``out`` cannot be written.
     """
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", prefix) or prefix in VERILOG_KEYWORDS:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", prefix) or prefix in KEYWORDS:
         raise UserError(f"prefix must be a Verilog identifier, not {prefix!r}")
     builds = bind(program, plan)
     timing = schedule(builds, program, pixels=plan.pixels)
     with atomic_directory(out, KIND) as folder:
         write_bytes(folder / "program.addax", program_bytes(program))
         write_json(folder / "plan.json", plan.to_json())
-        write_text(folder / f"{prefix}.v", _verilog(program, plan, prefix))
+        text = _verilog(program, plan, prefix)
+        write_text(folder / f"{prefix}.v", text)
+        cells = _cells_in(text)
+        if cells:
+            models = _render("cells.v.j2", family=plan.fabric, cells=cells)
+            write_text(folder / f"{prefix}_cells.v", without_lint(models))
+        write_text(folder / f"{prefix}.vlt", _render("waiver.vlt.j2", prefix=prefix))
         images = memory_images(program, plan, prefix)
         write_memories(folder, images)
         registers = None if plan.control == "none" else control_map(program, builds, plan, images)
@@ -94,6 +88,7 @@ def generate(program: Program, plan: Plan, out: Path, *, vectors: NDArray[np.uin
                 capacity=capacity,
                 settle=max(build.window.longest_pause for build in builds),
                 tied=tied_pins(plan.control, registers),
+                path=path_macro(prefix),
                 **facts,
             ),
         )
@@ -102,7 +97,14 @@ def generate(program: Program, plan: Plan, out: Path, *, vectors: NDArray[np.uin
         write_text(folder / "expected.mem", hex_lines(expected, facts["data_out"] + 1))
         write_text(
             folder / f"{prefix}_testbench.v",
-            _render("testbench.v.j2", images=len(vectors), watchdog=timing.watchdog(), **facts),
+            _render(
+                "testbench.v.j2",
+                images=len(vectors),
+                watchdog=timing.watchdog(),
+                path=path_macro(prefix),
+                cells=[f"{prefix}_cells.v"] if cells else [],
+                **facts,
+            ),
         )
         manifest = {
             **facts,
@@ -218,31 +220,37 @@ def memory_entry(image: Image) -> dict[str, Any]:
 
 
 def _verilog(program: Program, plan: Plan, prefix: str) -> str:
-    # Amaranth's own yosys, so that the text does not depend on what is on PATH.
-    os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
-    from amaranth.back import verilog
-
     from .dataflow import Accelerator, Pipeline
 
     pipeline = Pipeline(program, plan, prefix=prefix)
-    text = verilog.convert(Accelerator(pipeline), name=prefix, emit_src=False, strip_internal_attrs=True)
+    text = to_verilog(Accelerator(pipeline), prefix)
     kinds = {"auto", *(stage.memory for stage in plan.stages)}
-    roms = [rom for kind, rom in ROMS.items() if kind in kinds]
     writable = pipeline.service is not None and bool(pipeline.service.map.memories)
-    return text + "\n" + _render("memory.v.j2", prefix=prefix, writable=writable, roms=roms)
+    return without_lint(text + _memories(prefix, kinds, writable=writable))
 
 
 def stage_verilog(build: StageBuild, images: StageImages, *, prefix: str) -> str:
     """One stage by itself, as a top module called ``prefix``, with the modules of its memories."""
-    os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
-    from amaranth.back import verilog
-
     from .dataflow import StageComponent
 
-    stage = StageComponent(build, images, prefix=prefix)
-    text = verilog.convert(stage, name=prefix, emit_src=False, strip_internal_attrs=True)
-    roms = [rom for kind, rom in ROMS.items() if kind in ("auto", build.plan.memory)]
-    return text + "\n" + _render("memory.v.j2", prefix=prefix, writable=False, roms=roms)
+    text = to_verilog(StageComponent(build, images, prefix=prefix), prefix)
+    return without_lint(text + _memories(prefix, {"auto", build.plan.memory}, writable=False))
+
+
+def _memories(prefix: str, kinds: Container[str], *, writable: bool) -> str:
+    """The modules that read memory files, after an empty line."""
+    roms = [rom for kind, rom in ROMS.items() if kind in kinds]
+    return "\n" + _render("memory.v.j2", prefix=prefix, path=path_macro(prefix), writable=writable, roms=roms)
+
+
+def _cells_in(text: str) -> list[str]:
+    """Names of the cells of a device that ``text`` instantiates."""
+    return sorted(set(_CELL.findall(text)))
+
+
+def path_macro(prefix: str) -> str:
+    """Name of the Verilog macro that says where a memory file of a build is; without it, where the simulator runs."""
+    return f"{prefix.upper()}_PATH"
 
 
 def _render(template: str, **values: Any) -> str:

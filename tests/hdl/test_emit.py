@@ -40,11 +40,10 @@ from addax.quant.program import AveragePool, Convolution, Flatten, MaxPool, Prog
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import Builder, random_plan, random_program
+from plain_bench import icarus, needs_icarus, sources
 
 SEEDS = [1, 7, 19]
 """Networks of three and four stages with pools, padding and both kernels."""
-
-needs_icarus = pytest.mark.skipif(shutil.which("iverilog") is None, reason="iverilog is not on PATH")
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +118,7 @@ def test_a_build_holds_what_its_manifest_names_and_no_more(seed, built):
     assert sorted(files_in(build.path)) == sorted(
         [entry["file"] for entry in manifest["memories"]]
         + ["addax.json", "manifest.json", "plan.json", "program.addax", "stimulus.mem", "expected.mem"]
-        + ["addax.v", "addax_harness.v", "addax_testbench.v"]
+        + ["addax.v", "addax.vlt", "addax_harness.v", "addax_testbench.v"]
     )
     assert manifest["top"] == "addax" and "addax" in modules_in((build.path / "addax.v").read_text())
 
@@ -239,7 +238,7 @@ def test_a_prefix_that_is_no_identifier_is_refused(prefix, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("prefix", ["module", "reg", "always", "endmodule", "function"])
+@pytest.mark.parametrize("prefix", ["module", "reg", "always", "logic", "checker", "unique0"])
 def test_a_prefix_that_is_a_word_of_verilog_is_refused(prefix, tmp_path):
     """The top module would not compile."""
     program = random_program(2)
@@ -576,18 +575,6 @@ def test_sample_vectors_are_images_of_the_program_and_repeatable():
     assert many.min() < 10 and many.max() > 245
 
 
-def icarus(folder, *arguments, prefix="addax"):
-    """What the test bench of ``folder`` says."""
-    sources = [f"{prefix}_testbench.v", f"{prefix}_harness.v", f"{prefix}.v"]
-    compiled = subprocess.run(
-        ["iverilog", "-g2005", "-o", "test", *sources], cwd=folder, capture_output=True, text=True, timeout=120
-    )
-    assert compiled.returncode == 0, compiled.stderr
-    ran = subprocess.run(["vvp", "test", *arguments], cwd=folder, capture_output=True, text=True, timeout=120)
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout
-
-
 @needs_icarus
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_test_bench_passes(seed, built, tmp_path):
@@ -597,7 +584,8 @@ def test_the_test_bench_passes(seed, built, tmp_path):
     said = [icarus(folder, *arguments) for arguments in ((), ("+stall=20000",))]
 
     cycles = []
-    for text in said:
+    for status, text in said:
+        assert status == 0
         beats = 3 * (built(seed).program.classes + 1)
         (line,) = text.strip().splitlines()
         match = re.fullmatch(rf"PASS: 3 images, {beats} beats, (\d+) cycles", line)
@@ -610,7 +598,45 @@ def test_the_test_bench_passes(seed, built, tmp_path):
 def test_the_test_bench_of_another_prefix_and_of_fixed_weights_passes(built, tmp_path):
     folder = shutil.copytree(built(7, "net", True).path, tmp_path / "run")
 
-    assert icarus(folder, prefix="net").startswith("PASS: 3 images")
+    assert icarus(folder, prefix="net").text.startswith("PASS: 3 images")
+
+
+@needs_icarus
+@pytest.mark.parametrize("standard", [2005, 2012])
+def test_the_test_bench_finds_its_files_from_any_folder(standard, built, tmp_path):
+    """Where it was compiled, by a relative name too, after the folder was moved; the folder stays as it is."""
+    shutil.copytree(built(7).path, tmp_path / "first")
+    folder = (tmp_path / "first").rename(tmp_path / "a folder of another name")
+    (tmp_path / "work").mkdir()
+    before = files_in(folder)
+
+    for named in (folder, Path("..", folder.name)):
+        status, text = icarus(named, standard=standard, where=tmp_path / "work")
+        assert status == 0 and text.startswith("PASS: 3 images"), text
+
+    assert files_in(folder) == before
+    assert all(str(tmp_path).encode() not in data for data in before.values())
+
+
+@needs_icarus
+def test_the_test_bench_is_told_where_its_files_are(built, tmp_path):
+    """Compiled in its folder by plain names, run elsewhere: ``+folder=`` says what no compiler can know."""
+    folder = shutil.copytree(built(7).path, tmp_path / "run")
+    assert icarus(folder).status == 0
+
+    lost = subprocess.run(["vvp", "-n", folder / "test"], cwd=tmp_path, capture_output=True, text=True)
+    told = subprocess.run(["vvp", "-n", folder / "test", "+folder=run"], cwd=tmp_path, capture_output=True, text=True)
+
+    assert lost.returncode == 1 and "expected.mem" in lost.stdout + lost.stderr and "PASS" not in lost.stdout
+    assert told.returncode == 0 and told.stdout.startswith("PASS: 3 images")
+
+
+def test_the_readme_says_how_to_run_the_test_bench(built):
+    """As the head of the test bench does."""
+    line = next(line for line in (Path(addax.__file__).parent / "README.md").read_text().splitlines() if "vvp" in line)
+    compiled = [Path(word).name for word in line.split() if word.startswith("build/")]
+
+    assert "iverilog" in line and compiled == [path.name for path in sources(built(7).path)]
 
 
 @needs_icarus
@@ -654,8 +680,9 @@ def test_the_test_bench_fails_when_one_word_of_weights_is_wrong(seed, built, tmp
     assert sum(a != b for a, b in zip(before, image.text().split(), strict=True)) == 1
     (folder / name).write_text(image.text())
 
-    text = icarus(folder)
+    status, text = icarus(folder)
 
+    assert status == 1
     assert re.search(r"^FAIL: \d+ wrong beats$", text, re.MULTILINE)
     assert re.search(r"^beat \d+: got [0-9a-f]+, expected [0-9a-f]+$", text, re.MULTILINE)
     assert "PASS" not in text
@@ -675,7 +702,7 @@ def test_the_memories_of_a_retrained_network_run_in_the_old_rtl(built, tmp_path)
     assert hex_lines(expected, build.manifest["data_out"] + 1) != (folder / "expected.mem").read_text()
     (folder / "expected.mem").write_text(hex_lines(expected, build.manifest["data_out"] + 1))
 
-    assert icarus(folder).startswith("PASS: 3 images")
+    assert icarus(folder).text.startswith("PASS: 3 images")
 
 
 def test_more_images_than_the_harness_holds_are_refused_or_fit(tmp_path):
@@ -707,7 +734,7 @@ def test_many_more_test_benches_pass(seed, tmp_path):
     generate(program, plan, tmp_path / "out", vectors=sample_vectors(program, 5, seed))
 
     for arguments in ((), ("+stall=20000",), ("+stall=50000",)):
-        assert icarus(tmp_path / "out", *arguments).startswith("PASS: 5 images")
+        assert icarus(tmp_path / "out", *arguments).text.startswith("PASS: 5 images")
 
 
 def test_memory_kinds_are_one_module_each(tmp_path):

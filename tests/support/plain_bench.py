@@ -1,0 +1,35 @@
+"""The plain test bench of a BUILD under Icarus Verilog, which shares nothing with our own simulation."""
+
+import shutil
+import subprocess
+from typing import NamedTuple
+
+import pytest
+
+needs_icarus = pytest.mark.skipif(shutil.which("iverilog") is None, reason="iverilog is not on PATH")
+
+
+class Said(NamedTuple):
+    """How a run of the test bench ended."""
+
+    status: int
+    text: str
+
+
+def sources(folder, prefix="addax"):
+    """What the head of the test bench says is compiled, in that order."""
+    line = next(line for line in (folder / f"{prefix}_testbench.v").read_text().splitlines() if "$ iverilog" in line)
+    return [folder / word.removeprefix("BUILD/") for word in line.split() if word.startswith("BUILD/")]
+
+
+def icarus(folder, *arguments, prefix="addax", standard=2005, where=None):
+    """What the test bench of ``folder`` says when it is compiled and run in ``where``, by default in that folder."""
+    where = where or folder
+    paths = [path.name if where == folder else str(path) for path in sources(folder, prefix)]
+    compiled = subprocess.run(
+        ["iverilog", f"-g{standard}", "-o", "test", *paths],
+        cwd=where, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert compiled.returncode == 0, compiled.stderr
+    ran = subprocess.run(["vvp", "-n", "test", *arguments], cwd=where, capture_output=True, text=True, timeout=120)
+    return Said(ran.returncode, ran.stdout + ran.stderr)
