@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import shlex
 import sys
 import traceback
@@ -17,7 +18,9 @@ from rich.table import Table
 from . import __version__
 from .common.console import bar, stderr, steps
 from .common.errors import UserError
-from .common.files import write_json
+from .common.files import MARKER, own_files, write_json
+from .common.processes import signals_interrupt
+from .common.temporary import NO_ROOM
 
 __all__ = ["main"]
 
@@ -264,7 +267,7 @@ def export(source: Path, fmt: str, weights: Path | None, out: Path, as_json: boo
         raise UserError("--weights goes with --format mem")
     else:
         export(load_program(source), out, fmt=fmt)
-    value = {"format": fmt, "folder": str(out), "files": sorted(p.name for p in out.iterdir())}
+    value = {"format": fmt, "folder": str(out), "files": sorted([MARKER, *own_files(out)])}
     _show(value, as_json, lambda console: console.print(f"wrote {len(value['files'])} files to {out}"))
 
 
@@ -782,6 +785,47 @@ def _cell_kernels(
     _show(rows, as_json, text)
 
 
+@verb
+@click.option(
+    "--prune", "limit", metavar="LIMIT", help="Remove what was not used for LIMIT, such as 30d, or down to 5GB."
+)
+@click.option("--clear", is_flag=True, help="Remove everything.")
+def cache(limit: str | None, clear: bool, as_json: bool) -> None:
+    """What earlier runs of tools left to be used again: folder, kinds, size."""
+    from .common import cache as store
+
+    if clear and limit is not None:
+        raise UserError("--clear removes everything; leave --prune out")
+    removed = store.clear() if clear else [] if limit is None else store.prune(**store.limit_of(limit))
+    kinds: dict[str, dict[str, int]] = {}
+    for entry in store.entries():
+        kind = kinds.setdefault(entry.kind, {"entries": 0, "bytes": 0})
+        kind["entries"] += 1
+        kind["bytes"] += entry.bytes
+    value: dict[str, Any] = {
+        "folder": str(store.cache_root()),
+        "entries": sum(kind["entries"] for kind in kinds.values()),
+        "bytes": sum(kind["bytes"] for kind in kinds.values()),
+        "kinds": dict(sorted(kinds.items())),
+        "removed_entries": len(removed),
+        "removed_bytes": sum(entry.bytes for entry in removed),
+    }
+
+    def text(console: Console) -> None:
+        table = Table(title=value["folder"], title_justify="left")
+        for column in ("kind", "entries", "MB"):
+            table.add_column(column, justify="left" if column == "kind" else "right")
+        for name, kind in value["kinds"].items():
+            table.add_row(name, f"{kind['entries']:,}", f"{kind['bytes'] / 1e6:,.1f}")
+        table.add_section()
+        table.add_row("all", f"{value['entries']:,}", f"{value['bytes'] / 1e6:,.1f}")
+        console.print(table)
+        if clear or limit is not None:
+            console.print(f"removed {len(removed):,} entries, {value['removed_bytes'] / 1e6:,.1f} MB")
+
+    _show(value, as_json, text)
+
+
 _CELL_COLUMNS = {
     "um2": ("area_um2", ",.0f"), "cells": ("cells", ","), "FF": ("ff", ","), "ns": ("path_ns", ".2f"),
     "MHz": ("fmax_mhz", ".0f"), "mW": ("power_mw", ".1f"), "regs": ("register_stages", ""),
@@ -798,11 +842,13 @@ def _positive(name: str, value: int | None) -> int | None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
-    0 success, 1 a user's mistake, 2 wrong usage, 3 RTL and golden model differ, 130 interrupted.
+    0 success, 1 a user's mistake, 2 wrong usage, 3 RTL and golden model differ, 130 interrupted by Ctrl-C or by a
+    signal that asks to end.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return int(cli.main(args=given, prog_name="addax", standalone_mode=False) or 0)
+        with signals_interrupt():
+            return int(cli.main(args=given, prog_name="addax", standalone_mode=False) or 0)
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.UsageError as error:
@@ -817,12 +863,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo(f"addax: {error}", err=True)
         return error.exit_code
     except BrokenPipeError:
+        _forget_output()
+        return 1
+    except OSError as error:
+        if "--debug" in given:
+            traceback.print_exc()
+        _forget_output()
+        click.echo(f"addax: {_system_error(error)}", err=True)
         return 1
     except Exception as error:
         if "--debug" in given:
             traceback.print_exc()
         click.echo(f"addax: internal error: {type(error).__name__}: {error} (--debug shows where)", err=True)
         return 1
+
+
+def _system_error(error: OSError) -> str:
+    """What the system refused, in one line."""
+    what = " ".join(str(error.strerror or error).split())
+    if error.filename is None:
+        return f"cannot write the output: {what}" if error.errno in NO_ROOM else f"the system refused: {what}"
+    return f"cannot {'write' if error.errno in NO_ROOM else 'use'} {error.filename}: {what}"
+
+
+def _forget_output() -> None:
+    """What cannot be written to standard output now could not be at the end either, where Python would complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 if __name__ == "__main__":

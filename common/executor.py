@@ -1,21 +1,20 @@
 """Where long work runs: an executor with the interface of ``concurrent.futures``, a pool of processes by default."""
 
-import ctypes
 import os
 import signal
-import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any, TypeVar
 
 from .errors import UserError
+from .processes import stop_all
 
-__all__ = ["all_results", "end_with_parent", "pool", "processors"]
+__all__ = ["all_results", "pool", "processors"]
 
 Result = TypeVar("Result")
-_PR_SET_PDEATHSIG = 1
 
 
 def processors() -> int:
@@ -25,10 +24,18 @@ def processors() -> int:
     return os.cpu_count() or 1
 
 
-def end_with_parent() -> None:
-    """Have the kernel kill this process when the one that started it ends, however that happens; Linux only."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _end_with_parent() -> None:
+    """Have this process end when the one that started it does, however that happens.
+
+    The kernel's own signal for orphans would come when the thread that started this process ends.
+    """
+    if (parent := parent_process()) is not None:
+        threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+
+
+def _follow(parent: Any) -> None:
+    parent.join()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class _Pool(ProcessPoolExecutor):
@@ -59,7 +66,7 @@ def pool(processes: int) -> Iterator[Executor]:
     """
     if processes < 1:
         raise UserError(f"jobs must be a positive integer, not {processes}")
-    with _Pool(processes, mp_context=get_context("spawn"), initializer=end_with_parent) as executor:
+    with _Pool(processes, mp_context=get_context("spawn"), initializer=_end_with_parent) as executor:
         yield executor
 
 
@@ -67,7 +74,8 @@ def all_results(
     calls: Sequence[Callable[[], Result]], *, threads: int, executor: Executor | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[Result]:  # fmt: skip
-    """What ``calls`` return, in their order. The first that fails cancels those that have not begun.
+    """What ``calls`` return, in their order. The first that fails cancels those that have not begun;
+    an interrupt ends the tools of those that have, too.
 
     Parameters
     ----------
@@ -82,9 +90,11 @@ def all_results(
             job.result()
             progress(done)
         return [job.result() for job in jobs]
-    except BaseException:
+    except BaseException as error:
         for job in jobs:
             job.cancel()
+        if executor is None and not isinstance(error, Exception):
+            stop_all(jobs)
         raise
     finally:
         if executor is None:

@@ -1,21 +1,27 @@
 """Files that are written whole or not at all."""
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .errors import UserError
+from .kept import MARKER, bring_over, checksums, kind_of, own_files, to_keep
+from .temporary import old_name, part_of, temporary_file, temporary_folder
 
-__all__ = ["atomic_directory", "kind_of", "read_json", "sha256_of", "write_bytes", "write_json", "write_text"]
+__all__ = [
+    "MARKER", "atomic_directory", "copy_file", "kind_of", "own_files", "read_bytes", "read_json", "sha256_of",
+    "synchronise", "write_bytes", "write_json", "write_text",
+]  # fmt: skip
 
-MARKER = "addax.json"
-"""Every folder that addax writes holds this file; a folder without it is never replaced."""
+_HERE, _EXCHANGE = -100, 2
+"""AT_FDCWD and RENAME_EXCHANGE of Linux."""
 
 
 def _prepare_parent(path: Path) -> None:
@@ -27,25 +33,41 @@ def _prepare_parent(path: Path) -> None:
         raise UserError(f"cannot write to folder {path.parent}: permission denied")
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write ``data`` to a temporary name beside ``path``, then rename it."""
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[BinaryIO]:
+    """A stream whose contents become the file ``path`` when the block ends well."""
     _prepare_parent(path)
     if path.is_dir():
         raise UserError(f"{path} is a folder; expected the name of a file to write")
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is not a regular file; expected the name of a file to write")
+    target = Path(os.path.realpath(path))  # a link stays a link
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(temporary, 0o666 & ~umask)  # noqa: PTH101  mkstemp's private mode is not what a user expects
-            os.replace(temporary, path)  # noqa: PTH105
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with temporary_file(target) as (handle, temporary):
+            with os.fdopen(handle, "wb", closefd=False) as stream:
+                yield stream
+            os.fsync(handle)
+            os.replace(temporary, target)  # noqa: PTH105
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` to a temporary name beside ``path``, then rename it.
+
+    Raises
+    ------
+    UserError
+        when it cannot be written; what was at ``path`` is still there then.
+    """
+    with _written(path) as stream:
+        stream.write(data)
+
+
+def copy_file(source: Path, path: Path) -> None:
+    """Write what the file ``source`` holds to ``path``, as `write_bytes` does."""
+    with source.open("rb") as original, _written(path) as stream:
+        shutil.copyfileobj(original, stream)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -58,14 +80,24 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
+def read_bytes(path: Path, what: str) -> bytes:
+    """What the regular file ``path`` holds; ``what`` names the kind of file in the message when it cannot be read."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UserError(f"cannot read {what} {path}: it is not a regular file")
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {what} {path}: {error.strerror}") from error
+
+
 def read_json(path: Path, what: str) -> Any:
     """Read JSON; ``what`` names the kind of file in the message when it is missing or broken."""
     try:
-        return json.loads(path.read_text())
-    except OSError as error:
-        raise UserError(f"cannot read {what} {path}: {error.strerror}") from error
+        return json.loads(read_bytes(path, what))
     except ValueError as error:
         raise UserError(f"{path} is not a {what}: {error}") from error
+    except RecursionError as error:
+        raise UserError(f"{path} is not a {what}: it is nested too deeply") from error
 
 
 def sha256_of(data: bytes) -> str:
@@ -74,61 +106,122 @@ def sha256_of(data: bytes) -> str:
 
 
 @contextlib.contextmanager
-def atomic_directory(path: Path, kind: str) -> Iterator[Path]:
+def atomic_directory(path: Path, kind: str, *, results: Mapping[str, str] | None = None) -> Iterator[Path]:
     """Yield an empty folder that becomes ``path`` when the block ends well, and vanishes when it does not.
 
     An existing ``path`` is replaced only when it is an earlier folder of the same ``kind`` (it holds ``addax.json``
-    saying so) or empty.
+    saying so) or empty. What is the user's in it comes over into the new folder: every file that ``addax.json`` does
+    not list, and under a name ending in ``.edited`` every file that was changed since. An interrupted run leaves it
+    as it was.
+
+    Parameters
+    ----------
+    results : kinds by name of folders inside that hold results of what is replaced, and go with it
 
     Raises
     ------
     UserError
-        when ``path`` is a file, a folder of another kind, or not writable.
+        when ``path`` is a file, a folder of another kind, or not writable; when a file of the user's has the name of a
+        new one.
     """
-    path = Path(path).resolve()
-    if path.exists():
-        if not path.is_dir():
-            raise UserError(f"{path} is a file; expected the name of a folder to write")
-        if any(path.iterdir()) and kind_of(path) != kind:
-            raise UserError(f"{path} is not an addax {kind} folder; it is left alone, name another with -o")
+    path = Path(os.path.realpath(path))
+    _check_replaceable(path, kind, results or {})
     _prepare_parent(path)
-    try:
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    except OSError as error:
-        raise UserError(f"cannot write to folder {path.parent}: {error.strerror}") from error
-    try:
+    with _telling_of(path), temporary_folder(path) as temporary:
         yield temporary
-        write_json(temporary / MARKER, {"kind": kind})
-        temporary.chmod(0o755)
-        _exchange(temporary, path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        told = _finish(temporary, path, kind, results or {})
+    if told:
+        from .console import stderr  # takes its time, and is rarely needed
+
+        for line in told:
+            stderr.print(f"addax: {line}", soft_wrap=True, markup=False)
+
+
+@contextlib.contextmanager
+def _telling_of(path: Path) -> Iterator[None]:
+    """Errors name ``path``, where users expect a file to be, and not the temporary folder that it is written to."""
+    part = part_of(path)
+    try:
+        yield
+    except UserError as error:
+        if part.search(str(error)) is None:
+            raise
+        raise UserError(part.sub(path.name, str(error)), exit_code=error.exit_code) from error
+    except OSError as error:
+        if error.filename is not None and part.search(str(error.filename)) is None:
+            raise
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _check_replaceable(path: Path, kind: str, results: Mapping[str, str]) -> None:
+    if not os.path.lexists(path):
+        return
+    if not path.is_dir():
+        raise UserError(f"{path} is a file; expected the name of a folder to write")
+    try:
+        if any(path.iterdir()):
+            if kind_of(path) != kind:
+                raise UserError(f"{path} is not an addax {kind} folder; it is left alone, name another with -o")
+            to_keep(path, results)
+    except OSError as error:
+        raise UserError(f"cannot read folder {path}: {error.strerror}") from error
+
+
+def _finish(temporary: Path, path: Path, kind: str, results: Mapping[str, str]) -> list[str]:
+    """Complete the new folder and put it in the place of ``path``; what the user should know of it."""
+    write_json(temporary / MARKER, {"kind": kind, "files": checksums(temporary)})
+    told: list[str] = []
+    if path.is_dir():
+        # Looked at only now: what the user puts there while addax works is the user's as well.
+        _check_replaceable(path, kind, results)
+        if any(path.iterdir()):
+            told = bring_over(to_keep(path, results), temporary, path)
+    synchronise(temporary)
+    temporary.chmod(0o755)
+    _exchange(temporary, path)
+    return told
+
+
+def synchronise(folder: Path) -> None:
+    """Have everything in ``folder`` on the disk before its name changes; raises `OSError` where there is no room."""
+    for root, _, names in os.walk(folder):
+        for path in (*(Path(root, name) for name in names), Path(root)):
+            if path.is_symlink() or not (path.is_file() or path.is_dir()):
+                continue
+            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
 
 
 def _exchange(new: Path, path: Path) -> None:
-    """Put ``new`` in the place of ``path``; what was there stays whole until the new folder stands, and comes back if
-    it cannot.
-    """
-    old = new.with_name(new.name + ".old")
+    """Put ``new`` in the place of ``path``; what was there stays whole until the new folder stands."""
     try:
-        if path.exists():
-            path.rename(old)
-        try:
+        if not path.exists():
             new.rename(path)
-        except BaseException:
-            if old.exists():
-                old.rename(path)
-            raise
+        elif not _swapped(new, path):
+            _exchange_in_two_steps(new, path)
     except OSError as error:
         raise UserError(f"cannot replace folder {path}: {error.strerror}") from error
-    shutil.rmtree(old, ignore_errors=True)
 
 
-def kind_of(path: Path) -> str | None:
-    """What addax wrote the folder ``path`` as; None for any other folder."""
+def _swapped(one: Path, other: Path) -> bool:
+    """Exchange two folders at once, if the system and the file system can; what was ``other`` is thrown away with the
+    temporary name."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    return rename is not None and rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0
+
+
+def _exchange_in_two_steps(new: Path, path: Path) -> None:
+    """The old folder comes back if the new one cannot take its place; by the next run (`sweep`) if this one is killed
+    in between."""
+    old = old_name(new)
+    path.rename(old)
     try:
-        kind = json.loads((path / MARKER).read_text())["kind"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return kind if isinstance(kind, str) else None
+        new.rename(path)
+    except BaseException:
+        if not path.exists():
+            old.rename(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -11,11 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common.errors import UserError
-from ..common.files import atomic_directory, kind_of, read_json, sha256_of, write_bytes, write_json, write_text
+from ..common.files import (
+    atomic_directory,
+    kind_of,
+    read_bytes,
+    read_json,
+    sha256_of,
+    write_bytes,
+    write_json,
+    write_text,
+)  # fmt: skip
 from ..common.templates import render
 from ..quant import golden
 from ..quant.archive import load_program, program_bytes
 from ..quant.program import Convolution, Op, Program, SpatialShift
+from .board import board_names
 from .control_map import control_map
 from .entry import entry_of
 from .layout import StageImages, stage_images, stage_tensors
@@ -57,7 +67,7 @@ def generate(program: Program, plan: Plan, out: Path, *, vectors: NDArray[np.uin
         raise UserError(f"prefix must be a Verilog identifier, not {prefix!r}")
     builds = bind(program, plan)
     timing = schedule(builds, program, pixels=plan.pixels)
-    with atomic_directory(out, KIND) as folder:
+    with atomic_directory(out, KIND, results=_results()) as folder:
         write_bytes(folder / "program.addax", program_bytes(program))
         write_json(folder / "plan.json", plan.to_json())
         text = _verilog(program, plan, prefix)
@@ -124,6 +134,11 @@ def generate(program: Program, plan: Plan, out: Path, *, vectors: NDArray[np.uin
         }
         write_json(folder / "manifest.json", manifest)
     return open_build(out)
+
+
+def _results() -> dict[str, str]:
+    """Folders in a BUILD where `report` and `bitstream` put what they find, by default: results of that build alone."""
+    return {"report": "report", **dict.fromkeys(board_names(), "bitstream")}
 
 
 def memory_images(program: Program, plan: Plan, prefix: str = "addax") -> tuple[Image, ...]:
@@ -358,10 +373,9 @@ class Build:
             if source.name not in self.manifest["files"]:
                 raise UserError(f"{self.path} is a broken BUILD folder: {source.name} is missing from its manifest")
         for name, checksum in self.manifest["files"].items():
-            try:
-                data = (self.path / name).read_bytes()
-            except OSError as error:
-                raise UserError(f"{self.path} is a broken BUILD folder: {name} is missing") from error
+            if not (self.path / name).exists():
+                raise UserError(f"{self.path} is a broken BUILD folder: {name} is missing")
+            data = read_bytes(self.path / name, "file of the BUILD")
             if sha256_of(data) != checksum:
                 raise UserError(f"{self.path} is a broken BUILD folder: {name} was changed after 'addax generate'")
 

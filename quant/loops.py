@@ -8,7 +8,6 @@ import ctypes
 import functools
 import platform
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from ..common.cache import cached, digest
 from ..common.errors import UserError
+from ..common.processes import run_tool
 from .formats import Format
 
 __all__ = ["Loops", "NativeLoops", "NumpyLoops", "native_loops", "on_bytes"]
@@ -229,7 +229,7 @@ def native_loops() -> Loops:
 
     def make(folder: Path) -> None:
         command = [compiler, *_FLAGS, "-o", str(folder / "loops.so"), str(_SOURCE)]
-        subprocess.run(command, check=True, capture_output=True)
+        run_tool(command, folder, "g++")
         ctypes.CDLL(str(folder / "loops.so"))  # what cannot be loaded must not be kept
 
     # What -march=native makes of the source holds for processors like this one.
@@ -237,7 +237,7 @@ def native_loops() -> Loops:
     try:
         folder, _ = cached("loops", key, make)
         return NativeLoops(ctypes.CDLL(str(folder / "loops.so")))
-    except (subprocess.CalledProcessError, OSError, UserError):
+    except (OSError, UserError):
         return NumpyLoops()
 
 

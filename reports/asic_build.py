@@ -6,7 +6,6 @@ they are: they work in the simulation, are in no area and no power, and are coun
 """
 
 import re
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from ..common.cache import cached, digest
 from ..common.errors import UserError
 from ..common.files import read_json
+from ..common.temporary import scratch_folder
 from ..hdl.emit import Build, expected_beats, hex_lines, pack_pixels
 from ..quant import golden
 from ..quant.program import Convolution
@@ -205,8 +205,7 @@ def build_activity(netlist: CellNetlist, build: Build, pixels: NDArray[np.uint8]
     }  # fmt: skip
 
     def make(folder: Path) -> None:
-        with tempfile.TemporaryDirectory(prefix="addax-gates-") as name:
-            work = Path(name)
+        with scratch_folder("gates") as work:
             for file, text in files.items():
                 (work / file).write_text(text)
             sources = [work / file for file in files if file.endswith(".v")]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..common.cache import cached, digest
+from ..common.cache import cached, digest, reading
 from ..common.errors import UserError
 from ..common.files import atomic_directory, write_json, write_text
 from ..hdl.board import Board, constraints
@@ -89,8 +89,10 @@ def make_bitstream(
     step("place and route")
     netlist = joined(synthesis.netlists, top_name(build))
     folder = _place_and_pack(netlist, pins, board, target, top=top_name(build), seed=seed)
-    placed = json.loads((folder / "report.json").read_text())
-    fmax = min(float(clock["achieved"]) for clock in placed["fmax"].values())
+    with reading(folder, "report of nextpnr"):
+        placed = json.loads((folder / "report.json").read_text())
+        fmax = min(float(clock["achieved"]) for clock in placed["fmax"].values())
+        used = {name: cells for name, cells in placed["utilization"].items() if cells["used"]}
     if fmax < board.clock_mhz:
         raise UserError(
             f"{build.path.name} misses the clock of {board.name}: {fmax:.1f} of {board.clock_mhz:g} MHz with seed "
@@ -107,7 +109,7 @@ def make_bitstream(
         "bytes": (folder / _BITS).stat().st_size,
         **{key: getattr(total, key) for key in ("lut", "ff", "bram", "dsp", "carry")},
         "board_lut": synthesis.parts[BOARD].lut,
-        "utilization": {name: cells for name, cells in placed["utilization"].items() if cells["used"]},
+        "utilization": used,
         "clock_mhz": board.clock_mhz,
         "fmax_mhz": fmax,
         "seed": seed,

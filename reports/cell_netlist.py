@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..common.cache import cached, digest
+from ..common.cache import cached, digest, reading
 from ..common.errors import UserError
 from .cell_library import CellLibrary
 from .tools import run_tool, yosys_command, yosys_version
@@ -69,8 +69,9 @@ class CellNetlist:
     @cached_property
     def module(self) -> dict[str, Any]:
         """Ports, cells and net names, as yosys writes them."""
-        content: dict[str, Any] = json.loads((self.folder / "netlist.json").read_text())["modules"][self.top]
-        return content
+        with reading(self.folder, "netlist"):
+            content: dict[str, Any] = json.loads((self.folder / "netlist.json").read_text())["modules"][self.top]
+            return content
 
     @cached_property
     def counts(self) -> Counter[str]:

@@ -7,6 +7,7 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
 
+from ..common.processes import stop_all
 from ..hdl.emit import generate
 from ..hdl.fold import fold
 from ..models import data
@@ -48,9 +49,13 @@ def run_demo(out: Path, *, step: Callable[[str], None] = lambda text: None) -> D
     some = images.x[:POWER_IMAGES]
     with ThreadPoolExecutor(2) as pool:
         synthesis = pool.submit(synthesise, build, device(DEVICE))
-        outcome = simulate(build, images.x)
-        measure_activity(build, some)
-        synthesis.result()
+        try:
+            outcome = simulate(build, images.x)
+            measure_activity(build, some)
+            synthesis.result()
+        except KeyboardInterrupt:
+            stop_all([synthesis])
+            raise
     on = f"share of {len(images)} test images"
     share = float((outcome.classes == images.y).mean())
     report = make_report(

@@ -4,12 +4,14 @@ Importing matplotlib takes longer than drawing; what an estimate of a build take
 """
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+from ..common.errors import UserError
+from ..common.processes import run_tool
 from .charts import roofline_chart, timeline_chart, tornado_chart
 
 __all__ = ["begin_drawing", "draw"]
@@ -42,9 +44,10 @@ def _has_chart(name: str, section: Any) -> bool:
 def _elsewhere(sections: dict[str, Any]) -> dict[str, str]:
     command = [sys.executable, "-m", __name__]
     try:
-        done = subprocess.run(command, input=json.dumps(sections), capture_output=True, text=True, check=True)
-        found: dict[str, str] = json.loads(done.stdout)
-    except (OSError, subprocess.CalledProcessError, ValueError):
+        found: dict[str, str] = json.loads(
+            run_tool(command, Path.cwd(), "the drawing of charts", given=json.dumps(sections), errors=False)
+        )
+    except (OSError, UserError, ValueError):
         return draw(sections)
     return found
 

@@ -9,7 +9,6 @@ of cross-validation: every stage is estimated with coefficients from which it wa
 import argparse
 import json
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from scipy.optimize import nnls
 
 from ..common.errors import UserError
 from ..common.files import write_json
+from ..common.temporary import scratch_folder
 from .blocks import Tables
 from .counting import BLOCKS
 from .devices import device
@@ -224,9 +224,9 @@ def measure(family: str, numbers: Sequence[int], results: Path) -> dict[str, Any
         key = f"{target.name}:{number}"
         if key in found:
             continue
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch_folder("fit") as folder:
             try:
-                cells, blocks = tables_by_block(sample(number, target.fabric), target, Path(folder))
+                cells, blocks = tables_by_block(sample(number, target.fabric), target, folder)
                 found[key] = {"cells": cells, "blocks": blocks}
             except UserError as error:
                 print(f"{key}: {error}", file=sys.stderr)  # some stages end the mapper without a word

@@ -1,6 +1,5 @@
 """Gate-level simulation: a netlist of standard cells and the library's own Verilog models, in Icarus Verilog."""
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..common.cache import cached, digest
+from ..common.cache import cached, digest, reading
+from ..common.temporary import scratch_folder
 from .cell_netlist import CLOCK, CellNetlist
 from .toggles import Toggles, read_vcd
 from .tools import find_tool, run_tool
@@ -98,8 +98,7 @@ def simulate_gates(netlist: CellNetlist, stimulus: Stimulus, outputs: Sequence[s
     bench = _bench(netlist, stimulus, outputs)
 
     def make(folder: Path) -> None:
-        with tempfile.TemporaryDirectory(prefix="addax-gates-") as name:
-            work = Path(name)
+        with scratch_folder("gates") as work:
             (work / "stimulus.mem").write_text(rows)
             (work / "bench.v").write_text(bench)
             run_gates(work, "bench", [work / "bench.v", netlist.verilog], netlist)
@@ -111,9 +110,10 @@ def simulate_gates(netlist: CellNetlist, stimulus: Stimulus, outputs: Sequence[s
     models = netlist.library.file(netlist.library.models).read_bytes()
     key = digest(gates_version(), models, netlist.verilog.read_bytes(), bench, rows)
     folder, _ = cached("gates", key, make)
-    lines = (folder / "outputs.txt").read_text().split()
-    values = np.array([["01".find(c) % 3 for c in reversed(line)] for line in lines], np.uint8)
-    return load_activity(folder), values.reshape(len(lines), len(outputs))
+    with reading(folder, "outputs of gates"):
+        lines = (folder / "outputs.txt").read_text().split()
+        values = np.array([["01".find(c) % 3 for c in reversed(line)] for line in lines], np.uint8)
+        return load_activity(folder), values.reshape(len(lines), len(outputs))
 
 
 def gates_version() -> str:
@@ -219,7 +219,7 @@ def save_activity(folder: Path, seen: Toggles, cycles: int) -> None:
 
 def load_activity(folder: Path) -> Activity:
     """The activity that was kept in ``folder``."""
-    with np.load(folder / "toggles.npz", allow_pickle=False) as kept:
+    with reading(folder, "toggles of gates"), np.load(folder / "toggles.npz", allow_pickle=False) as kept:
         names, cycles = kept["names"].tolist(), int(kept["cycles"])
         toggles, settled, duty = (
             dict(zip(names, (kept[key] / over).tolist(), strict=True))

@@ -8,6 +8,7 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
+from ..common.cache import reading
 from ..common.errors import UserError
 
 __all__ = ["constraints"]
@@ -24,7 +25,8 @@ def constraints(netlist: Path, top: str, part: str) -> str:
     UserError
         when the part has too few pins.
     """
-    ports = json.loads(netlist.read_text())["modules"][top]["ports"]
+    with reading(netlist.parent, "netlist"):
+        ports = json.loads(netlist.read_text())["modules"][top]["ports"]
     clocks, plain = _pins(part)
     names = [
         (name, f"{name}[{bit}]" if len(port["bits"]) > 1 else name)

@@ -17,6 +17,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..common.cache import cached, digest
 from ..common.errors import UserError
+from ..common.processes import stop_all
 from ..hdl.kernels import STRUCTURES
 from ..hdl.lanes import ArrayShape, KernelArray, default_structure
 from ..quant.formats import Format, signed, unsigned
@@ -26,6 +27,7 @@ from .pairing import VERSION, paired_luts
 from .place import place_netlist, placer
 from .published import abstract
 from .resources import Resources
+from .synth import counts_in
 from .tools import run_tool, yosys_command, yosys_version
 
 __all__ = ["KERNELS", "PUBLISHED", "Cost", "Request", "comparison", "jobs", "price", "requests", "savings"]
@@ -285,7 +287,7 @@ def price(
         for request, future in zip(wanted, synthesised, strict=True):
             folder = future.result()
             progress(1)
-            cells = json.loads((folder / "cells.json").read_text())
+            cells = counts_in(folder)
             cost = Cost(
                 request=request, resources=Resources.of_cells(cells["cells"], target.family), paired=cells["paired"]
             )  # fmt: skip
@@ -304,12 +306,12 @@ def price(
                 progress(1)
             costs[k] = replace(costs[k], seeds_mhz=tuple(reached))
         return costs
-    except BaseException:
-        for job in synthesised:
+    except BaseException as error:
+        begun: list[Future[Any]] = [*synthesised, *(run for runs in placed for run in runs)]
+        for job in begun:
             job.cancel()
-        for runs in placed:
-            for run in runs:
-                run.cancel()
+        if executor is None and not isinstance(error, Exception):
+            stop_all(begun)
         raise
     finally:
         if executor is None:

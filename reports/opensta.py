@@ -8,7 +8,6 @@ then used what it was given is checked with every result: see `_check`.
 """
 
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -151,10 +150,10 @@ def _liberty(netlist: CellNetlist) -> bytes:
 
 def _run(folder: Path, script: str) -> str:
     """What OpenSTA printed; it ends well even when a command does not."""
-    with tempfile.NamedTemporaryFile("w", suffix=".tcl", dir=folder) as stream:
-        stream.write(script)
-        stream.flush()
-        output = run_tool([_command(), "-no_splash", "-exit", stream.name], folder, "OpenSTA")
+    commands = folder / "commands.tcl"
+    commands.write_text(script)
+    output = run_tool([_command(), "-no_splash", "-exit", commands.name], folder, "OpenSTA")
+    commands.unlink()
     if error := re.search(r"^Error: (.*)", output, re.MULTILINE):
         raise UserError(f"OpenSTA: {error[1]}")
     return output

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ..common.cache import cached, digest
+from ..common.cache import cached, digest, reading
 from ..common.errors import UserError
 from ..common.executor import all_results
 from ..hdl.blocks import block_of
@@ -155,15 +155,16 @@ def place_netlist(netlist: Path, target: Device, *, top: str, clock_mhz: float, 
         (folder / "netlist.json").unlink()
 
     folder, _ = cached("place", key, make)
-    report = json.loads((folder / "report.json").read_text())
-    if not report["fmax"]:
-        raise UserError("nextpnr found no clock, so there is no Fmax")
-    slowest = min(report["fmax"], key=lambda clock: float(report["fmax"][clock]["achieved"]))
-    return Routed(
-        fmax_mhz=float(report["fmax"][slowest]["achieved"]),
-        path=steps_of(_slowest(report["critical_paths"], slowest)),
-        used={name: cell["used"] for name, cell in report["utilization"].items() if cell["used"]},
-    )
+    with reading(folder, "report of nextpnr"):
+        report = json.loads((folder / "report.json").read_text())
+        if not report["fmax"]:
+            raise UserError("nextpnr found no clock, so there is no Fmax")
+        slowest = min(report["fmax"], key=lambda clock: float(report["fmax"][clock]["achieved"]))
+        return Routed(
+            fmax_mhz=float(report["fmax"][slowest]["achieved"]),
+            path=steps_of(_slowest(report["critical_paths"], slowest)),
+            used={name: int(cell["used"]) for name, cell in report["utilization"].items() if cell["used"]},
+        )
 
 
 def _slowest(paths: Iterable[dict[str, Any]], clock: str) -> Sequence[dict[str, Any]]:

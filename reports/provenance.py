@@ -1,12 +1,14 @@
 """Which version, commit, command and seeds made a report; nothing about the machine."""
 
 import platform
-import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
+
+from ..common.errors import UserError
+from ..common.processes import run_tool
 
 __all__ = ["commit", "provenance"]
 
@@ -32,7 +34,6 @@ def commit(root: Path = _ROOT) -> str | None:
         return None
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
-        found = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
+        return run_tool(command, root, "git", errors=False).strip() or None
+    except UserError:
         return None
-    return found.stdout.strip() or None

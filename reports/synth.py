@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..common.cache import cached, digest
+from ..common.cache import cached, digest, reading
 from ..common.errors import UserError
 from ..common.executor import all_results
 from ..hdl.blocks import BLOCKS, block_of
@@ -23,8 +23,8 @@ from .resources import Resources
 from .tools import run_tool, yosys_command, yosys_name, yosys_version
 
 __all__ = [
-    "INTERCONNECT", "PACKET", "TABLE", "Synthesis", "joined", "map_netlist", "map_part", "map_parts", "parts_of",
-    "synthesise",
+    "INTERCONNECT", "PACKET", "TABLE", "Synthesis", "counts_in", "joined", "map_netlist", "map_part", "map_parts",
+    "parts_of", "synthesise",
 ]  # fmt: skip
 
 PACKET = "packet"
@@ -105,7 +105,7 @@ def map_parts(
         [partial(_map, part, memories, target) for part in parts], threads=AT_ONCE, executor=executor,
         progress=lambda done: progress(done, len(parts)),
     )  # fmt: skip
-    counted = [json.loads((folder / "cells.json").read_text()) for folder in folders]
+    counted = [counts_in(folder) for folder in folders]
     names = [part.name for part in parts]
     paired = {name: cells["paired"] for name, cells in zip(names, counted, strict=True)}
     return Synthesis(
@@ -124,14 +124,26 @@ def map_parts(
 
 def map_part(part: Part, memories: Path, target: Device) -> dict[str, int]:
     """Cells of one part by type, cached; see `map_parts`."""
-    cells: dict[str, int] = json.loads((_map(part, memories, target) / "cells.json").read_text())["cells"]
-    return cells
+    return counts_in(_map(part, memories, target))["cells"]
 
 
 def map_netlist(part: Part, memories: Path, target: Device) -> tuple[dict[str, int], Path]:
     """As `map_part`, and the netlist in yosys' JSON, for any device."""
     folder = _map(part, memories, target, keep=target.nextpnr is None)
-    return json.loads((folder / "cells.json").read_text())["cells"], folder / "netlist.json"
+    return counts_in(folder)["cells"], folder / "netlist.json"
+
+
+def counts_in(folder: Path) -> dict[str, Any]:
+    """What ``cells.json`` of an entry of the cache says: cells by type, those of every block, and paired tables."""
+    with reading(folder, "counts of cells"):
+        found: dict[str, Any] = json.loads((folder / "cells.json").read_text())
+        for cells in (found["cells"], *found.get("blocks", {}).values()):
+            if not all(type(count) is int and count >= 0 for count in cells.values()):
+                raise ValueError("a count is no natural number")
+        paired = found["paired"]
+        if paired is not None and type(paired) is not int:
+            raise ValueError("the count of paired tables is no natural number")
+        return found
 
 
 def _map(part: Part, memories: Path, target: Device, *, keep: bool = False) -> Path:

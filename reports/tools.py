@@ -2,20 +2,14 @@
 
 import os
 import shutil
-import signal
-import subprocess
 import sys
 from functools import cache
 from pathlib import Path
 
 from ..common.errors import UserError
+from ..common.processes import run_tool
 
 __all__ = ["find_tool", "run_tool", "tool_version", "yosys_command", "yosys_name", "yosys_version"]
-
-LAST_LINES = 4
-_NO_MEMORY = ("bad_alloc", "out of memory", "Out of memory", "MemoryError", "memory allocation of")
-_SHELL_SIGNALS = 128
-"""A shell adds this to the number of the signal that ended its command."""
 
 
 def find_tool(name: str, *, package: str | None = None, without: str | None = None) -> str:
@@ -62,35 +56,3 @@ def yosys_version() -> str:
 def tool_version(command: str, what: str) -> str:
     """The last line of what ``command --version`` prints."""
     return run_tool([command, "--version"], Path.cwd(), what).strip().splitlines()[-1]
-
-
-def run_tool(command: list[str], folder: Path, what: str) -> str:
-    """Run a tool and return what it printed.
-
-    Raises
-    ------
-    UserError
-        when it cannot be started, fails or is killed: its last lines.
-    """
-    try:
-        result = subprocess.run(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            check=False,
-        )  # fmt: skip
-    except OSError as error:
-        raise UserError(f"cannot run {what} ({command[0]}): {error.strerror}") from error
-    if result.returncode:
-        raise UserError(f"{what} {_failure(result.returncode, result.stdout)}")
-    return result.stdout
-
-
-def _failure(status: int, output: str) -> str:
-    """What happened to a tool that ended with ``status`` after printing ``output``, in one line."""
-    if any(words in output for words in _NO_MEMORY):
-        return "failed: out of memory"
-    if status < 0 or status > _SHELL_SIGNALS:
-        number = -status if status < 0 else status - _SHELL_SIGNALS
-        name = next((s.name for s in signal.Signals if s.value == number), f"signal {number}")
-        return f"was killed ({name}){'; perhaps for its memory' if number == signal.SIGKILL else ''}"
-    last = [line.strip() for line in output.splitlines() if line.strip()][-LAST_LINES:]
-    return f"failed: {' | '.join(last) or f'exit status {status}'}"

@@ -2,7 +2,6 @@
 
 import json
 import re
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..common.cache import cached, digest
+from ..common.cache import cached, digest, reading
 from ..common.errors import UserError
+from ..common.temporary import scratch_folder
 from ..hdl.blocks import block_of
 from ..hdl.dataflow import PIPELINE, STAGE
 from ..hdl.emit import Build
@@ -71,18 +71,20 @@ def measure_activity(build: Build, pixels: NDArray[np.uint8]) -> Activity:
 
     def make(folder: Path) -> None:
         simulator = simulator_of(build, trace="saif")
-        with tempfile.TemporaryDirectory(prefix="addax-saif-") as name:
-            run_job_in(Path(name), build, simulator, pixels)
-            found = activity_of(build, Path(name, RUN, "dump.saif"))
+        with scratch_folder("saif") as session:
+            run_job_in(session, build, simulator, pixels)
+            found = activity_of(build, session / RUN / "dump.saif")
         parts = {part: {block: vars(own) for block, own in blocks.items()} for part, blocks in found.parts.items()}
         (folder / "activity.json").write_text(json.dumps({"parts": parts, "cycles": found.cycles}))
 
     folder, _ = cached("activity", key, make)
-    kept = json.loads((folder / "activity.json").read_text())
-    parts = {
-        part: {block: Toggles(**own) for block, own in blocks.items()} for part, blocks in kept["parts"].items()
-    }  # fmt: skip
-    return Activity(parts=parts, cycles=kept["cycles"], images=len(pixels))
+    with reading(folder, "activity"):
+        kept = json.loads((folder / "activity.json").read_text())
+        parts = {
+            part: {block: Toggles(toggles=int(own["toggles"]), nets=int(own["nets"])) for block, own in blocks.items()}
+            for part, blocks in kept["parts"].items()
+        }
+        return Activity(parts=parts, cycles=int(kept["cycles"]), images=len(pixels))
 
 
 def activity_of(build: Build, path: Path, *, images: int | None = None) -> Activity:

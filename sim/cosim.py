@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, BrokenExecutor, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common.errors import UserError
-from ..common.files import write_bytes, write_text
+from ..common.files import copy_file, write_bytes, write_text
+from ..common.temporary import scratch_folder
 from ..hdl.emit import Build, write_memories
 from ..hdl.plan import bind
 from ..quant import golden
@@ -105,8 +105,8 @@ def simulator_of(build: Build, *, trace: str | None = None, points: Sequence[Tra
     top = f"{build.prefix}_harness"
     if not points:
         return build_simulator(sources, top, trace=trace)
-    with tempfile.TemporaryDirectory(prefix="addax-recorder-") as name:
-        recorder = Path(name, f"{build.prefix}_recorder.sv")
+    with scratch_folder("recorder") as folder:
+        recorder = folder / f"{build.prefix}_recorder.sv"
         write_text(recorder, recorder_text(build.prefix, points))
         return build_simulator((*sources, recorder), top, trace=trace)
 
@@ -276,8 +276,7 @@ def require_lz4() -> None:
 @contextlib.contextmanager
 def _session(build: Build, program: Program, pixels: NDArray[np.uint8]) -> Iterator[Path]:
     """A folder with what all parts share, until the block ends."""
-    with tempfile.TemporaryDirectory(prefix="addax-sim-") as name:
-        folder = Path(name)
+    with scratch_folder("sim") as folder:
         prepare(folder, build, program, pixels)
         np.save(folder / EXPECTED, answers(program, pixels))
         write_bytes(folder / PROGRAM, program_bytes(program))
@@ -361,11 +360,7 @@ def _keep_waves(folder: Path, target: Path) -> None:
     dumps = [p for p in folder.iterdir() if p.name.startswith("dump.")]
     if not dumps:
         raise UserError("the simulator wrote no waveform")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(dumps[0], target)
-    except OSError as error:
-        raise UserError(f"cannot write waveform {target}: {error.strerror}") from error
+    copy_file(dumps[0], target)
 
 
 def simulator_name() -> str:

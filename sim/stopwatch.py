@@ -1,6 +1,5 @@
 """When every stage works, seen in the RTL: on which image, from which cycle to which, and what it waits for."""
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from ..common.errors import UserError
 from ..common.files import write_text
 from ..common.templates import render
+from ..common.temporary import scratch_folder
 from ..hdl.dataflow import PIPELINE, STAGE
 from ..hdl.emit import Build
 from ..hdl.plan import StageBuild, bind
@@ -112,13 +112,13 @@ def watch(
         when the simulation fails or hangs, or a stage does not begin all its groups.
     """
     tracks, pixels = _tracks(build), pixels[: build.manifest["capacity"]]
-    with tempfile.TemporaryDirectory(prefix="addax-stopwatch-") as name:
-        probe = Path(name, f"{build.prefix}_stopwatch.sv")
+    with scratch_folder("stopwatch") as folder:
+        probe = folder / f"{build.prefix}_stopwatch.sv"
         template = Path(__file__).with_name("stopwatch.v.j2")
         write_text(probe, render(template, prefix=build.prefix, tracks=tracks))
         sources = (*build.sources, *cell_models(build.plan.fabric), probe)
         simulator = build_simulator(sources, f"{build.prefix}_harness")
-        run = Path(name, "session")
+        run = folder / "session"
         run.mkdir()
         outcome = run_job_in(run, build, simulator, pixels, program=program, stall=stall, seed=seed, linger=True)
         shortest = max(_SHORTEST, build.schedule.interval // _MOST)

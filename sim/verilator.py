@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from cocotb_tools import runner
 
 from ..common.cache import cached, digest
 from ..common.errors import UserError
+from ..common.processes import run_process
 
 __all__ = ["BUILD_ARGS", "Simulator", "build_simulator", "find_verilator", "run_simulator", "tool_environment"]
 
@@ -35,8 +35,6 @@ BUILD_ARGS = (
 
 _LARGE = 2_000_000
 """Characters of Verilog; see `tests/bench` for what optimisation costs and gains on both sides."""
-_LEASH_SECONDS = 0.1
-"""Between two looks at the leash of a running simulator."""
 TRACES = {"vcd": "--trace-vcd", "fst": "--trace-fst", "saif": "--trace-saif"}
 
 
@@ -87,7 +85,7 @@ def find_verilator() -> VerilatorTool:
 
 def _version(executable: str) -> tuple[int, int] | None:
     try:
-        text = subprocess.run([executable, "--version"], capture_output=True, text=True, check=False).stdout
+        _, text = run_process([executable, "--version"], Path.cwd())
     except OSError:
         return None
     match = re.search(r"Verilator (\d+)\.(\d+)", text)
@@ -127,36 +125,18 @@ class PortsOnlyRunner(runner.Verilator):
         return [[argument for argument in verilate if argument != "--trace"], [*make, *given]]
 
     def _execute_cmds(self, cmds: Sequence[list[str]], cwd: Any, stdout: TextIO | None = None) -> None:
-        if self.leash is None:
-            super()._execute_cmds(cmds, cwd, stdout)
-            return
+        wanted = self.leash.exists if self.leash is not None else lambda: True
         for command in cmds:
-            with subprocess.Popen(
-                command, cwd=cwd, env=self.env, stdout=stdout, stderr=subprocess.STDOUT
-            ) as process:  # fmt: skip
-                try:
-                    _wait(process, self.leash)
-                except BaseException:
-                    process.kill()
-                    raise
-            if process.returncode:
-                raise RuntimeError(f"the simulator ended with status {process.returncode}")
+            status, _ = run_process(command, Path(cwd), environment=self.env, log=stdout, wanted=wanted)
+            if not wanted():
+                raise RuntimeError("the simulation was stopped")
+            if status:
+                raise RuntimeError(f"{Path(command[0]).name} ended with status {status}")
 
     def _set_env_build(self) -> None:
         super()._set_env_build()
         self.env.update(dict(find_verilator().environment))
         self.env["MAKEFLAGS"] = f"{self.env.get('MAKEFLAGS', '')} OPT_FAST={self.optimise}".strip()
-
-
-def _wait(process: "subprocess.Popen[bytes]", leash: Path) -> None:
-    """Until ``process`` has ended by itself."""
-    while True:
-        try:
-            process.wait(_LEASH_SECONDS)
-            return
-        except subprocess.TimeoutExpired:
-            if not leash.exists():
-                raise RuntimeError("the simulation was stopped") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +209,7 @@ def _compile(
             sources=list(sources), hdl_toplevel=top, build_dir=folder, build_args=arguments,
             timescale=("1ns", "1ps"), waves=trace is not None, log_file=log, parameters=parameters,
         )  # fmt: skip
-    except (OSError, RuntimeError, SystemExit, subprocess.CalledProcessError) as error:
+    except (OSError, RuntimeError, SystemExit) as error:
         raise UserError(f"verilator failed on {sources[0].name}: {_tail(log) or error}") from error
 
 
@@ -265,7 +245,7 @@ def run_simulator(
             test_dir=folder, results_xml=str(results), seed=seed, log_file=log,
             waves=waves,
         )  # fmt: skip
-    except (OSError, RuntimeError, SystemExit, subprocess.CalledProcessError) as error:
+    except (OSError, RuntimeError, SystemExit) as error:
         raise UserError(f"simulation failed: {_tail(log) or error}") from error
     if "<failure" in results.read_text() or "<error" in results.read_text():
         raise UserError(f"simulation failed: {_tail(log)}")

@@ -2,8 +2,12 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import pytest
 from addax.common.errors import UserError
@@ -19,6 +23,45 @@ def test_work_runs_in_other_processes_that_an_interrupt_does_not_reach():
     assert os.getpid() not in pids and 1 <= len(pids) <= 2
     assert all(signal.SIGINT in mask for mask in masks)
     assert signal.SIGINT not in ask[0](*ask[1:]), "this process still hears of Ctrl-C"
+
+
+def test_processes_outlive_the_thread_that_started_them_but_not_the_process():
+    """The kernel's signal for orphans comes when a thread ends; a worker must end with the process alone."""
+    with pool(1) as executor:
+        with ThreadPoolExecutor(1) as thread:
+            worker = thread.submit(lambda: executor.submit(os.getpid).result()).result()
+        time.sleep(0.2)
+        assert executor.submit(os.getpid).result() == worker
+
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
+    try:
+        worker = int(parent.stdout.readline())
+        parent.kill()
+        end = time.monotonic() + 30
+        while _runs(worker):
+            assert time.monotonic() < end, "the worker outlives its parent"
+            time.sleep(0.02)
+    finally:
+        parent.kill()
+        parent.communicate()
+
+
+PARENT = """
+import os, time
+from addax.common.executor import pool
+
+if __name__ == "__main__":
+    with pool(1) as executor:
+        print(executor.submit(os.getpid).result(), flush=True)
+        executor.submit(time.sleep, 300).result()
+"""
+
+
+def _runs(process):
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_as_many_processes_as_there_are_processors_to_use():

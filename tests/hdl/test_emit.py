@@ -267,12 +267,12 @@ def test_an_earlier_build_is_replaced_whole(built, tmp_path):
     out = tmp_path / "out"
     program = random_program(2)
     generate(program, random_plan(program, 2), out, vectors=sample_vectors(program), prefix="old")
-    (out / "notes.txt").write_text("of the old build")
+    (out / "notes.txt").write_text("the user's own")
     build = built(7)
 
     generate(build.program, build.plan, out, vectors=sample_vectors(build.program, 3, 7))
 
-    assert files_in(out) == files_in(build.path)
+    assert files_in(out) == {**files_in(build.path), "notes.txt": b"the user's own"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -389,7 +389,8 @@ def test_exported_memories_are_those_of_the_build(built, tmp_path):
 
     exported = files_in(tmp_path / "mem")
     manifest = json.loads(exported.pop("manifest.json"))
-    assert json.loads(exported.pop("addax.json")) == {"kind": "export"}
+    marker = json.loads(exported.pop("addax.json"))
+    assert marker["kind"] == "export" and set(marker["files"]) == {"manifest.json", *exported}
     assert manifest == {"format": "mem", "memories": build.manifest["memories"]}
     inside = files_in(build.path)
     assert exported == {entry["file"]: inside[entry["file"]] for entry in build.manifest["memories"]}
