@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError
+from .reading import JSON_BYTES, parse_json, read_regular
 
-__all__ = ["atomic_directory", "kind_of", "read_json", "sha256_of", "write_bytes", "write_json", "write_text"]
+__all__ = ["atomic_directory", "kind_of", "sha256_of", "write_bytes", "write_json", "write_text"]
 
 MARKER = "addax.json"
 """Every folder that addax writes holds this file; a folder without it is never replaced."""
@@ -56,16 +57,6 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON, whole or not at all."""
     write_text(path, json.dumps(value, indent=2) + "\n")
-
-
-def read_json(path: Path, what: str) -> Any:
-    """Read JSON; ``what`` names the kind of file in the message when it is missing or broken."""
-    try:
-        return json.loads(path.read_text())
-    except OSError as error:
-        raise UserError(f"cannot read {what} {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"{path} is not a {what}: {error}") from error
 
 
 def sha256_of(data: bytes) -> str:
@@ -128,7 +119,7 @@ def _exchange(new: Path, path: Path) -> None:
 def kind_of(path: Path) -> str | None:
     """What addax wrote the folder ``path`` as; None for any other folder."""
     try:
-        kind = json.loads((path / MARKER).read_text())["kind"]
+        kind = parse_json(read_regular(path / MARKER, limit=JSON_BYTES))["kind"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return kind if isinstance(kind, str) else None

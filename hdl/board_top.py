@@ -7,7 +7,7 @@ from amaranth.hdl import Cat, ClockDomain, Const, DomainRenamer, Instance, Modul
 from amaranth.lib import cdc, fifo, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..common.files import read_json
+from ..common.reading import read_json
 from .board import Board
 from .control import pins
 from .serial import SerialFormat

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common.errors import UserError
-from ..common.files import atomic_directory, kind_of, read_json, sha256_of, write_bytes, write_json, write_text
+from ..common.files import atomic_directory, kind_of, sha256_of, write_bytes, write_json, write_text
+from ..common.reading import read_json
 from ..common.templates import render
 from ..quant import golden
 from ..quant.archive import load_program, program_bytes

@@ -18,6 +18,8 @@ from ..common.errors import UserError
 __all__ = ["Images", "load"]
 
 SPLITS = ("train", "test")
+DIGITS = "digits"
+"""Name of the embedded data set."""
 DIGITS_SEED = 0
 DIGITS_TEST_IMAGES = 360
 _IDX_NAMES = {"train": "train", "test": "t10k"}
@@ -70,7 +72,7 @@ def load(source: str, split: str, *, shape: tuple[int, int, int] | None = None) 
     """
     if split not in SPLITS:
         raise UserError(f"split must be one of {', '.join(SPLITS)}, not {split!r}")
-    if source == "digits":
+    if source == DIGITS:
         images = _digits(split, shape or (1, 16, 16))
     else:
         path = Path(source)

@@ -72,12 +72,12 @@ def program_digest(program: Program) -> str:
     return sha256_of(program_bytes(program))
 
 
-def save_program(path: Path, program: Program) -> None:
+def save_program(path: str | Path, program: Program) -> None:
     """Write ``program``, whole or not at all."""
-    write_bytes(path, program_bytes(program))
+    write_bytes(Path(path), program_bytes(program))
 
 
-def load_program(path: Path) -> Program:
+def load_program(path: str | Path) -> Program:
     """Read a ``.addax`` file.
 
     Raises
@@ -85,6 +85,7 @@ def load_program(path: Path) -> Program:
     UserError
         when the file is missing, truncated, foreign, or holds a Program that does not fit together.
     """
+    path = Path(path)
     tensors, header = read_tensors(path, "numpy", "an .addax file")
     if header.get("kind") == "checkpoint":
         raise UserError(f"{path} is a checkpoint of float weights; make a .addax of it with 'addax quantize'")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common.errors import UserError
-from ..common.files import read_json
+from ..common.reading import read_json
 from .archive import VERSION, rebuild
 from .export import checksum
 from .program import Program

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..common.cache import cached, digest
 from ..common.errors import UserError
-from ..common.files import read_json
+from ..common.reading import read_json
 from ..hdl.emit import Build, expected_beats, hex_lines, pack_pixels
 from ..quant import golden
 from ..quant.program import Convolution

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from addax.common.errors import UserError
-from addax.common.files import atomic_directory, read_json, sha256_of, write_bytes, write_json, write_text
+from addax.common.files import atomic_directory, sha256_of, write_bytes, write_json, write_text
+from addax.common.reading import read_json
 
 
 def names(folder):
