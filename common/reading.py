@@ -44,8 +44,8 @@ _KINDS = (
 )
 _PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """What `numpy` and `torch` write, and what can be unpacked a bounded piece at a time."""
-_NUMBERS = "biuf"
-"""Kinds of dtypes: booleans, integers, floats."""
+_NOT_READ = "OV"
+"""Kinds of dtypes: Python objects, which would have to be unpickled, and records."""
 
 
 def open_regular(path: Path, *, limit: int = MODEL_BYTES) -> BinaryIO:
@@ -154,7 +154,7 @@ def check_zip(archive: zipfile.ZipFile, packed: int, names: Collection[str] | No
 
 
 def read_npz(path: Path, wanted: Collection[str] | None = None) -> tuple[dict[str, NDArray[Any]], list[str]]:
-    """Arrays of numbers in a ``.npz`` file, read-only, and the names of all that it holds.
+    """Arrays in a ``.npz`` file, read-only, and the names of all that it holds.
 
     Parameters
     ----------
@@ -189,10 +189,10 @@ def read_npz(path: Path, wanted: Collection[str] | None = None) -> tuple[dict[st
 
 
 def parse_npy(data: bytes) -> NDArray[Any]:
-    """The array of numbers in the bytes of a ``.npy`` file, read-only; raises ``ValueError`` for anything else."""
+    """The array in the bytes of a ``.npy`` file, read-only; raises ``ValueError`` for anything else."""
     stream = io.BytesIO(data)
     shape, fortran, dtype = _npy_header(stream)
-    if dtype.kind not in _NUMBERS:
+    if dtype.kind in _NOT_READ or not dtype.itemsize:
         raise ValueError(f"it holds {dtype}, not numbers")
     held, needed = len(data) - stream.tell(), math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or held != needed:
