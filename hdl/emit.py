@@ -1,7 +1,6 @@
 """From a Program and a Plan to a BUILD folder: Verilog, memory files, manifest, test bench."""
 
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -13,14 +12,16 @@ from numpy.typing import NDArray
 
 from ..common.errors import UserError
 from ..common.files import atomic_directory, kind_of, sha256_of, write_bytes, write_json, write_text
-from ..common.reading import read_json
+from ..common.reading import read_json, read_regular
 from ..common.templates import render
 from ..quant import golden
 from ..quant.archive import load_program, program_bytes
 from ..quant.program import Convolution, Op, Program, SpatialShift
 from .control_map import control_map
 from .entry import entry_of
+from .keywords import is_identifier
 from .layout import StageImages, stage_images, stage_tensors
+from .manifest import read_manifest
 from .memory import ROMS, Image
 from .packet import beat_bits, packet_layout
 from .plan import Plan, StageBuild, bind
@@ -38,22 +39,9 @@ HARNESS_BEATS = 1 << 20
 """Input beats that the harness can hold: simulations of more images run in parts, each of which fills the pipeline."""
 LEAST_IMAGES = 8
 """Images that the harness can hold, however large they are: enough to see a steady interval."""
-VERILOG_KEYWORDS = frozenset(
-    """
-    always and assign automatic begin buf bufif0 bufif1 case casex casez cell cmos config deassign default defparam
-    design disable edge else end endcase endconfig endfunction endgenerate endmodule endprimitive endspecify endtable
-    endtask event for force forever fork function generate genvar highz0 highz1 if ifnone incdir include initial inout
-    input instance integer join large liblist library localparam macromodule medium module nand negedge nmos nor
-    noshowcancelled not notif0 notif1 or output parameter pmos posedge primitive pull0 pull1 pulldown pullup
-    pulsestyle_ondetect pulsestyle_onevent rcmos real realtime reg release repeat rnmos rpmos rtran rtranif0 rtranif1
-    scalared showcancelled signed small specify specparam strong0 strong1 supply0 supply1 table task time tran tranif0
-    tranif1 tri tri0 tri1 triand trior trireg unsigned use vectored wait wand weak0 weak1 while wire wor xnor xor
-    logic bit byte int shortint longint class package interface program property sequence do return var
-    """.split()  # noqa: SIM905  quotes around each word would not help
-)
 
 
-def generate(program: Program, plan: Plan, out: Path, *, vectors: NDArray[np.uint8], prefix: str = "addax") -> "Build":
+def generate(program: Program, plan: Plan, out: str | Path, *, vectors: NDArray[np.uint8], prefix: str = "addax") -> "Build":
     """Write the BUILD folder of ``program`` under ``plan``.
 
     Parameters
@@ -66,8 +54,9 @@ def generate(program: Program, plan: Plan, out: Path, *, vectors: NDArray[np.uin
     UserError
         when the Plan does not fit, the prefix is no identifier, or ``out`` cannot be written.
     """
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", prefix) or prefix in VERILOG_KEYWORDS:
-        raise UserError(f"prefix must be a Verilog identifier, not {prefix!r}")
+    if not is_identifier(prefix):
+        raise UserError(f"prefix must be a Verilog identifier that is no reserved word, not {prefix!r}")
+    out = Path(out)
     builds = bind(program, plan)
     timing = schedule(builds, program, pixels=plan.pixels)
     with atomic_directory(out, KIND) as folder:
@@ -182,7 +171,7 @@ def read_memories(build: "Build", folder: Path | None = None) -> Program:
             return None
         path = folder / image.file
         try:
-            data = path.read_bytes()
+            data = read_regular(path)
             if checksums.get(image.file) != sha256_of(data):
                 raise UserError(f"{path} differs from the manifest beside it")
             return image.holding(data.decode())
@@ -352,9 +341,11 @@ class Build:
                 raise UserError(f"{self.path} is a broken BUILD folder: {source.name} is missing from its manifest")
         for name, checksum in self.manifest["files"].items():
             try:
-                data = (self.path / name).read_bytes()
-            except OSError as error:
+                data = read_regular(self.path / name)
+            except FileNotFoundError as error:
                 raise UserError(f"{self.path} is a broken BUILD folder: {name} is missing") from error
+            except OSError as error:
+                raise UserError(f"{self.path} is a broken BUILD folder: {name}: {error.strerror}") from error
             if sha256_of(data) != checksum:
                 raise UserError(f"{self.path} is a broken BUILD folder: {name} was changed after 'addax generate'")
 
@@ -364,24 +355,22 @@ class Build:
         return self.path / f"{self.prefix}.v", self.path / f"{self.prefix}_harness.v"
 
 
-def open_build(path: Path) -> Build:
-    """Read a BUILD folder.
+def open_build(path: str | Path) -> Build:
+    """Read a BUILD folder. Its Verilog is code: whoever simulates it runs what its author wrote.
 
     Raises
     ------
     UserError
         when ``path`` is no BUILD or a broken one.
     """
+    path = Path(path)
     if kind_of(path) != KIND:
         raise UserError(f"{path} is not a BUILD folder; make one with 'addax generate'")
-    manifest = read_json(path / "manifest.json", "manifest")
-    if not isinstance(manifest, dict) or not {"prefix", "memories", "files", "capacity", "beats"} <= set(manifest):
-        raise UserError(f"{path} is a broken BUILD folder: its manifest is incomplete")
     build = Build(
         path=path.absolute(),
+        manifest=read_manifest(path),
         program=load_program(path / "program.addax"),
         plan=Plan.read(path / "plan.json"),
-        manifest=manifest,
     )
     build.check_files()
     return build

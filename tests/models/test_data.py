@@ -422,7 +422,8 @@ def test_image_that_needs_pillow_says_so(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (np.linspace(0, 1, 80, dtype=np.float32).reshape(4, 4, 5), "float32 of shape (4, 4, 5) in 0..1; write round(255 * x)"),
+        (np.linspace(0, 1, 80, dtype=np.float32).reshape(4, 4, 5),
+         "float32 of shape (4, 4, 5) in 0..1; write round(255 * x)"),
         (np.linspace(-2, 3, 80).reshape(4, 4, 5), "in -2..3; undo their standardisation"),
         (np.linspace(0, 255, 80).reshape(4, 4, 5), "in 0..255; write round(x) as uint8"),
         (np.full((4, 4, 5), 65535, np.uint16), "uint16 of shape (4, 4, 5) in 65535..65535; write round(x / 257)"),
