@@ -133,7 +133,9 @@ def train(
 @verb
 @click.argument("source", metavar="NET|CKPT|FILE.onnx|pkg.mod:factory")
 @click.option("--kernel", help="Of a network of the zoo: adder, mult, xnor or shift.  [default: adder]")
-@click.option("--weights", type=_PATH, help="safetensors file for NET or factory; the file of a published network.")
+@click.option(
+    "--weights", type=_PATH, help=".safetensors, .pt or .pth for NET or factory; the file of a published network."
+)
 @click.option("--bits", type=int, help="2..16, of weights and features.  [default: 8, or what CKPT was trained at]")
 @click.option("--data", "data_source", default="digits", show_default=True, help="Its train split calibrates.")
 @click.option("--calibration", default=300, show_default=True, help="Images that calibrate.")
@@ -204,8 +206,12 @@ def _layer_bits(entry: str) -> tuple[str, int]:
 @click.option("--split", default="test", show_default=True)
 @click.option("--limit", type=int, help="Only the first so many images.")
 @click.option("--trace", is_flag=True, help="Compare every layer with the float network.")
-@click.option("--float", "float_source", help="With --trace: the float network.  [default: what NET.addax was made of]")
-@click.option("--weights", type=_PATH, help="With --float: its weights.")
+@click.option(
+    "--float",
+    "float_source",
+    help="With --trace: the float network, as NET of quantize.  [default: what NET.addax says, if it is no code]",
+)
+@click.option("--weights", type=_PATH, help="With --trace: weights of the float network.")
 def evaluate(
     program: Path, source: str, split: str, limit: int | None, trace: bool, float_source: str | None,
     weights: Path | None, as_json: bool,
@@ -223,7 +229,7 @@ def evaluate(
         value: dict[str, Any] = dict(evaluate(loaded, images).keys())
         if trace:
             few = images if limit is not None else images.head(_TRACED)
-            found = trace_program(loaded, few, source=float_source, weights=weights)
+            found = trace_program(loaded, few, source=float_source, weights=weights, folder=program.parent)
             value |= {
                 "traced_images": found.images,
                 "agreement": found.agreement,

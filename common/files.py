@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,8 +15,8 @@ from .kept import MARKER, bring_over, checksums, kind_of, own_files, to_keep
 from .temporary import old_name, part_of, temporary_file, temporary_folder
 
 __all__ = [
-    "MARKER", "atomic_directory", "copy_file", "kind_of", "own_files", "read_bytes", "read_json", "sha256_of",
-    "synchronise", "write_bytes", "write_json", "write_text",
+    "MARKER", "atomic_directory", "copy_file", "kind_of", "own_files", "sha256_of", "synchronise",
+    "write_bytes", "write_json", "write_text",
 ]  # fmt: skip
 
 _HERE, _EXCHANGE = -100, 2
@@ -78,26 +77,6 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON, whole or not at all."""
     write_text(path, json.dumps(value, indent=2) + "\n")
-
-
-def read_bytes(path: Path, what: str) -> bytes:
-    """What the regular file ``path`` holds; ``what`` names the kind of file in the message when it cannot be read."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise UserError(f"cannot read {what} {path}: it is not a regular file")
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {what} {path}: {error.strerror}") from error
-
-
-def read_json(path: Path, what: str) -> Any:
-    """Read JSON; ``what`` names the kind of file in the message when it is missing or broken."""
-    try:
-        return json.loads(read_bytes(path, what))
-    except ValueError as error:
-        raise UserError(f"{path} is not a {what}: {error}") from error
-    except RecursionError as error:
-        raise UserError(f"{path} is not a {what}: it is nested too deeply") from error
 
 
 def sha256_of(data: bytes) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError
+from .reading import JSON_BYTES, parse_json, read_regular
 
 __all__ = ["MARKER", "Kept", "bring_over", "checksums", "kind_of", "marker_of", "own_files", "to_keep"]
 
@@ -231,7 +232,6 @@ def _link(source: Path, target: Path) -> None:
 
 def _json(path: Path) -> Any:
     """JSON of a regular file; None for anything else."""
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        if stat.S_ISREG(path.stat().st_mode):
-            return json.loads(path.read_text())
+    with contextlib.suppress(OSError, ValueError):
+        return parse_json(read_regular(path, limit=JSON_BYTES))
     return None

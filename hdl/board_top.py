@@ -6,7 +6,8 @@ from amaranth.hdl import Cat, ClockDomain, Const, DomainRenamer, Instance, Modul
 from amaranth.lib import cdc, fifo, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..common.files import read_json
+from ..common.errors import UserError
+from ..common.reading import read_json
 from .board import Board
 from .control import pins
 from .serial import SerialFormat
@@ -175,4 +176,7 @@ def _bus(build: "Build") -> dict[str, Any]:
     if build.plan.control == "none":
         return {}
     registers = read_json(build.path / "registers.json", "register map")
-    return pins(build.plan.control, registers["address_bits"])
+    bits = registers.get("address_bits") if isinstance(registers, dict) else None
+    if type(bits) is not int or not 1 <= bits <= 32:
+        raise UserError(f"{build.path} is a broken BUILD folder: its register map has address_bits {bits!r}")
+    return pins(build.plan.control, bits)

@@ -11,16 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common.errors import UserError
-from ..common.files import (
-    atomic_directory,
-    kind_of,
-    read_bytes,
-    read_json,
-    sha256_of,
-    write_bytes,
-    write_json,
-    write_text,
-)  # fmt: skip
+from ..common.files import atomic_directory, kind_of, sha256_of, write_bytes, write_json, write_text
+from ..common.reading import read_json, read_regular
 from ..common.templates import render
 from ..quant import golden
 from ..quant.archive import load_program, program_bytes
@@ -28,14 +20,16 @@ from ..quant.program import Convolution, Op, Program, SpatialShift
 from .board import board_names
 from .control_map import control_map
 from .entry import entry_of
+from .keywords import is_identifier
 from .layout import StageImages, stage_images, stage_tensors
+from .manifest import read_manifest
 from .memory import ROMS, Image
 from .packet import beat_bits, packet_layout
 from .plan import Plan, StageBuild, bind
 from .schedule import Schedule, answer_beats, schedule
 from .software import tied_pins, write_software_view
 from .stages import Stage
-from .verilog import KEYWORDS, to_verilog, without_lint
+from .verilog import to_verilog, without_lint
 
 __all__ = [
     "Build", "export_memories", "generate", "hex_lines", "open_build", "pack_pixels", "read_memories",
@@ -50,7 +44,9 @@ LEAST_IMAGES = 8
 """Images that the harness can hold, however large they are: enough to see a steady interval."""
 
 
-def generate(program: Program, plan: Plan, out: Path, *, vectors: NDArray[np.uint8], prefix: str = "addax") -> "Build":
+def generate(
+    program: Program, plan: Plan, out: str | Path, *, vectors: NDArray[np.uint8], prefix: str = "addax"
+) -> "Build":
     """Write the BUILD folder of ``program`` under ``plan``.
 
     Parameters
@@ -63,8 +59,9 @@ def generate(program: Program, plan: Plan, out: Path, *, vectors: NDArray[np.uin
     UserError
         when the Plan does not fit, the prefix is no identifier, or ``out`` cannot be written.
     """
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", prefix) or prefix in KEYWORDS:
-        raise UserError(f"prefix must be a Verilog identifier, not {prefix!r}")
+    if not is_identifier(prefix):
+        raise UserError(f"prefix must be a Verilog identifier that is no reserved word, not {prefix!r}")
+    out = Path(out)
     builds = bind(program, plan)
     timing = schedule(builds, program, pixels=plan.pixels)
     with atomic_directory(out, KIND, results=_results()) as folder:
@@ -198,7 +195,7 @@ def read_memories(build: "Build", folder: Path | None = None) -> Program:
             return None
         path = folder / image.file
         try:
-            data = path.read_bytes()
+            data = read_regular(path)
             if checksums.get(image.file) != sha256_of(data):
                 raise UserError(f"{path} differs from the manifest beside it")
             return image.holding(data.decode())
@@ -373,9 +370,12 @@ class Build:
             if source.name not in self.manifest["files"]:
                 raise UserError(f"{self.path} is a broken BUILD folder: {source.name} is missing from its manifest")
         for name, checksum in self.manifest["files"].items():
-            if not (self.path / name).exists():
-                raise UserError(f"{self.path} is a broken BUILD folder: {name} is missing")
-            data = read_bytes(self.path / name, "file of the BUILD")
+            try:
+                data = read_regular(self.path / name)
+            except FileNotFoundError as error:
+                raise UserError(f"{self.path} is a broken BUILD folder: {name} is missing") from error
+            except OSError as error:
+                raise UserError(f"{self.path} is a broken BUILD folder: {name}: {error.strerror}") from error
             if sha256_of(data) != checksum:
                 raise UserError(f"{self.path} is a broken BUILD folder: {name} was changed after 'addax generate'")
 
@@ -385,24 +385,22 @@ class Build:
         return self.path / f"{self.prefix}.v", self.path / f"{self.prefix}_harness.v"
 
 
-def open_build(path: Path) -> Build:
-    """Read a BUILD folder.
+def open_build(path: str | Path) -> Build:
+    """Read a BUILD folder. Its Verilog is code: whoever simulates it runs what its author wrote.
 
     Raises
     ------
     UserError
         when ``path`` is no BUILD or a broken one.
     """
+    path = Path(path)
     if kind_of(path) != KIND:
         raise UserError(f"{path} is not a BUILD folder; make one with 'addax generate'")
-    manifest = read_json(path / "manifest.json", "manifest")
-    if not isinstance(manifest, dict) or not {"prefix", "memories", "files", "capacity", "beats"} <= set(manifest):
-        raise UserError(f"{path} is a broken BUILD folder: its manifest is incomplete")
     build = Build(
         path=path.absolute(),
+        manifest=read_manifest(path),
         program=load_program(path / "program.addax"),
         plan=Plan.read(path / "plan.json"),
-        manifest=manifest,
     )
     build.check_files()
     return build

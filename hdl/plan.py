@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..common.errors import UserError
-from ..common.files import read_json
+from ..common.reading import read_json
 from ..quant.formats import format_for
 from ..quant.program import MULTIPLIER_BITS, Program
 from .fabric import fabric_named

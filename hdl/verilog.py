@@ -4,7 +4,7 @@ import os
 import re
 from typing import Any
 
-__all__ = ["KEYWORDS", "LINT", "runs_at_once", "to_verilog", "without_lint"]
+__all__ = ["LINT", "runs_at_once", "to_verilog", "without_lint"]
 
 _DECLARED = re.compile(r"^  reg (\\\$auto\$verilog_backend\S+)  = 0;\n", re.MULTILINE)
 """How yosys declares the register that is to make every ``always @*`` block of a module run once."""
@@ -17,29 +17,6 @@ LINT = ("WIDTHEXPAND", "WIDTHTRUNC", "CASEINCOMPLETE", "CASEOVERLAP", "UNSIGNED"
 """What Verilator warns of in text that yosys wrote, though Verilog defines it: operands of several widths; a ``case``
 behind a default assignment, with patterns in order; a comparison that is always true because a parameter says so; loops
 through different bits of one signal; and `_FIRE`."""
-
-KEYWORDS = frozenset(
-    """
-    accept_on alias always always_comb always_ff always_latch and assert assign assume automatic before begin bind bins
-    binsof bit break buf bufif0 bufif1 byte case casex casez cell chandle checker class clocking cmos config const
-    constraint context continue cover covergroup coverpoint cross deassign default defparam design disable dist do edge
-    else end endcase endchecker endclass endclocking endconfig endfunction endgenerate endgroup endinterface endmodule
-    endpackage endprimitive endprogram endproperty endsequence endspecify endtable endtask enum event eventually expect
-    export extends extern final first_match for force foreach forever fork forkjoin function generate genvar global
-    highz0 highz1 if iff ifnone ignore_bins illegal_bins implements implies import incdir include initial inout input
-    inside instance int integer interconnect interface intersect join join_any join_none large let liblist library local
-    localparam logic longint macromodule matches medium modport module nand negedge nettype new nexttime nmos nor
-    noshowcancelled not notif0 notif1 null or output package packed parameter pmos posedge primitive priority program
-    property protected pull0 pull1 pulldown pullup pulsestyle_ondetect pulsestyle_onevent pure rand randc randcase
-    randsequence rcmos real realtime ref reg reject_on release repeat restrict return rnmos rpmos rtran rtranif0
-    rtranif1 s_always s_eventually s_nexttime s_until s_until_with scalared sequence shortint shortreal showcancelled
-    signed small soft solve specify specparam static string strong strong0 strong1 struct super supply0 supply1
-    sync_accept_on sync_reject_on table tagged task this throughout time timeprecision timeunit tran tranif0 tranif1
-    tri tri0 tri1 triand trior trireg type typedef union unique unique0 unsigned until until_with untyped use uwire var
-    vectored virtual void wait wait_order wand weak weak0 weak1 while wildcard wire with within wor xnor xor
-    """.split()  # noqa: SIM905  quotes around each word would not help
-)
-"""Reserved words of IEEE 1800-2017; those of Verilog-2005 are among them."""
 
 
 def to_verilog(component: Any, name: str) -> str:

@@ -1,6 +1,7 @@
 """The ``.addax`` file: a Program as safetensors (integer tensors) with its graph as JSON in the metadata."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -21,6 +22,8 @@ from .program import Op, Program
 __all__ = ["describe", "load_program", "program_bytes", "program_digest", "rebuild", "save_program"]
 
 VERSION = 1
+MAX_ELEMENTS = 1 << 27
+"""Of a tensor in a file: 64 channels of the largest television pictures of today's networks, 1920 x 1080."""
 _KINDS: dict[str, type[Op]] = {
     kind.__name__: kind
     for kind in (
@@ -75,12 +78,12 @@ def program_digest(program: Program) -> str:
     return sha256_of(program_bytes(program))
 
 
-def save_program(path: Path, program: Program) -> None:
+def save_program(path: str | Path, program: Program) -> None:
     """Write ``program``, whole or not at all."""
-    write_bytes(path, program_bytes(program))
+    write_bytes(Path(path), program_bytes(program))
 
 
-def load_program(path: Path) -> Program:
+def load_program(path: str | Path) -> Program:
     """Read a ``.addax`` file.
 
     Raises
@@ -88,6 +91,7 @@ def load_program(path: Path) -> Program:
     UserError
         when the file is missing, truncated, foreign, or holds a Program that does not fit together.
     """
+    path = Path(path)
     tensors, header = read_tensors(path, "numpy", "an .addax file")
     if header.get("kind") == "checkpoint":
         raise UserError(f"{path} is a checkpoint of float weights; make a .addax of it with 'addax quantize'")
@@ -102,13 +106,20 @@ def load_program(path: Path) -> Program:
 def rebuild(tensors: Mapping[str, NDArray[np.generic]], header: Mapping[str, Any]) -> Program:
     """The Program that `describe` took apart; raises ``ValueError`` where the parts do not fit together."""
     try:
-        return Program(
+        program = Program(
             ops=tuple(_operation(entry, tensors) for entry in header["graph"]),
             steps=header["steps"],
             metadata=header["metadata"],
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except KeyError as error:
+        raise ValueError(f"it lacks {error}") from error
+    except (TypeError, AttributeError, OverflowError) as error:
         raise ValueError(str(error)) from error
+    for op in program.ops:
+        if math.prod(program.shape(op.name)) > MAX_ELEMENTS:
+            shape = "x".join(map(str, program.shape(op.name)))
+            raise ValueError(f"{op.name} gives {shape} values; at most {MAX_ELEMENTS:,} fit the memory")
+    return program
 
 
 def _operation(entry: dict[str, Any], tensors: Mapping[str, NDArray[np.generic]]) -> Op:

@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 from ..common.errors import UserError
 from ..models.adder import AdderConv2d
 from ..models.binary import BinaryConv2d, Sign
+from ..models.data import check_pixels
 from ..models.normalise import Normalise
 from ..models.shift import ShiftConv2d, nearest_powers
 from ..models.spatial_shift import SpatialShift2d
@@ -105,7 +106,7 @@ def lower(
     ------
     UserError
         bits out of range, NaN or infinite weights, an unsupported layer (named with its path), calibration images that
-        are all alike or white, factors that no multiplier holds.
+        are no unsigned bytes, all alike or white, factors that no multiplier holds.
     """
     if scheme is None:
         try:
@@ -140,6 +141,7 @@ def feature_grids(calibration: Calibration, scheme: Scheme) -> dict[str, tuple[G
 
 
 def _check_calibration(images: NDArray[np.uint8]) -> None:
+    check_pixels(images, "calibration images")
     if len(images) == 0:
         raise UserError("calibration needs at least one image")
     if int(images.min()) == int(images.max()):

@@ -32,7 +32,7 @@ class SpatialShift(Op):
     pad: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __post_init__(self) -> None:
-        if not self.pad.size:
+        if isinstance(self.pad, np.ndarray) and isinstance(self.offsets, np.ndarray) and not self.pad.size:
             object.__setattr__(self, "pad", np.zeros(len(self.offsets), np.int64))
 
 

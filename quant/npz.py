@@ -1,8 +1,6 @@
 """The ``npz`` export: tensors for numpy, and with its manifest the whole Program again."""
 
 import io
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common.errors import UserError
-from ..common.files import read_json
+from ..common.reading import read_json
+from ..common.reading import read_npz as read_arrays
 from .archive import VERSION, rebuild
 from .export import checksum
 from .program import Program
@@ -29,7 +28,7 @@ def npz_bytes(tensors: Mapping[str, Ints]) -> bytes:
     return buffer.getvalue()
 
 
-def read_npz(folder: Path) -> dict[str, Ints]:
+def read_npz(folder: str | Path) -> dict[str, Ints]:
     """The tensors of an ``npz`` export, each checked against the manifest.
 
     Raises
@@ -37,24 +36,29 @@ def read_npz(folder: Path) -> dict[str, Ints]:
     UserError
         when a tensor is missing or differs from what the manifest says.
     """
+    folder = Path(folder)
     manifest = _manifest(folder)
     try:
         entries = {str(entry["name"]): (list(entry["shape"]), entry["sha256"]) for entry in manifest["tensors"]}
-        with (folder / NPZ).open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as archive:
-            tensors = {name: archive[name] for name in entries if name in archive}
     except (KeyError, TypeError) as error:
         raise UserError(f"{folder} is not an export: its manifest is incomplete ({error})") from error
-    except (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile) as error:
+    try:
+        tensors = read_arrays(folder / NPZ, list(entries))[0]
+    except OSError as error:
+        raise UserError(f"cannot read {folder / NPZ}: {error.strerror}") from error
+    except ValueError as error:
         raise UserError(f"cannot read {folder / NPZ}: {error}") from error
     for name, (shape, checksum_of) in entries.items():
         if name not in tensors:
             raise UserError(f"{folder} has no tensor {name!r}")
+        if not np.issubdtype(tensors[name].dtype, np.integer):
+            raise UserError(f"tensor {name!r} of {folder} is {tensors[name].dtype}, not integers")
         if list(tensors[name].shape) != shape or checksum(tensors[name]) != checksum_of:
             raise UserError(f"tensor {name!r} of {folder} differs from its manifest")
     return {name: value.astype(np.int64) for name, value in tensors.items()}
 
 
-def import_npz(folder: Path) -> Program:
+def import_npz(folder: str | Path) -> Program:
     """The Program of an ``npz`` export.
 
     Raises
@@ -62,6 +66,7 @@ def import_npz(folder: Path) -> Program:
     UserError
         as `read_npz`, and when the manifest describes no Program.
     """
+    folder = Path(folder)
     tensors, manifest = read_npz(folder), _manifest(folder)
     try:
         formats = {entry["name"]: {key: entry[key] for key in ("bits", "signed")} for entry in manifest["tensors"]}
@@ -74,7 +79,7 @@ def import_npz(folder: Path) -> Program:
             "metadata": manifest["program"],
         }
         return rebuild({names[name]: value for name, value in tensors.items()}, header)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{folder} does not hold a program: {error}") from error
 
 

@@ -261,8 +261,8 @@ class Program:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not all(isinstance(step, float | int) for step in self.steps.values()):
-            raise ValueError("steps must be numbers")
+        if not all(isinstance(step, float | int) and abs(step) < np.inf for step in self.steps.values()):
+            raise ValueError("steps must be finite numbers")
         if not all(isinstance(text, str) for text in self.metadata.values()):
             raise ValueError("metadata must be text")
         object.__setattr__(self, "steps", MappingProxyType(dict(self.steps)))
@@ -271,6 +271,8 @@ class Program:
             raise ValueError("a program must begin with an input and compute something of it")
         seen: set[str] = set()
         for op in self.ops:
+            if not isinstance(op, Op) or not isinstance(op.name, str):
+                raise ValueError(f"a program holds operations whose names are text, not {op!r}")
             if op.name in seen or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", op.name):
                 raise ValueError(f"operation name must be a unique identifier, not {op.name!r}")
             for source in self.sources(op):
@@ -391,6 +393,12 @@ def infer(op: Op, before: Mapping[str, tuple[Shape, Format]], ops: Mapping[str, 
             raise ValueError(f"{item.name} must be an integer, not {value!r}")
         if item.type == int | Ints and (not isinstance(value, int | np.ndarray) or isinstance(value, bool)):
             raise ValueError(f"{item.name} must be an integer or one for each channel, not {value!r}")
+        if item.type is str and not isinstance(value, str):
+            raise ValueError(f"{item.name} must be text, not {value!r}")
+        if item.type is Format and not isinstance(value, Format):
+            raise ValueError(f"{item.name} must be a Format, not {value!r}")
+        if item.type == Ints and not isinstance(value, np.ndarray):
+            raise ValueError(f"{item.name} must be a numpy array of 64-bit integers, not {type(value).__name__}")
         if isinstance(value, np.ndarray) and value.dtype != np.int64:
             raise ValueError(f"{item.name} must be 64-bit integers, not {value.dtype}")
         if isinstance(value, Format) and value.hi >= 1 << 63:
@@ -399,7 +407,8 @@ def infer(op: Op, before: Mapping[str, tuple[Shape, Format]], ops: Mapping[str, 
     channels, height, width = shape
     match op:
         case Input():
-            if len(op.shape) != 3 or not all(isinstance(n, int) and n > 0 for n in op.shape):
+            whole = isinstance(op.shape, tuple) and all(type(n) is int and n > 0 for n in op.shape)
+            if not whole or len(op.shape) != 3:
                 raise ValueError(f"shape must be three positive integers, not {op.shape}")
             return op.shape, op.format
         case Convolution():

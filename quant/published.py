@@ -4,8 +4,6 @@ LFC-W1A1 and CNV-W1A1 of BNN-PYNQ (Umuroglu et al., "FINN", 2017). Their thresho
 a sum of K signs is ``2 * popcount - K`` and a threshold is for ``>=``.
 """
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common.errors import UserError
+from ..common.reading import read_npz
 from .assembly import Assembly
 from .formats import signed, unsigned
 from .program import (
@@ -47,9 +46,10 @@ def _read(path: Path, wanted: Mapping[str, tuple[int, ...]]) -> dict[str, Ints]:
     if not path.is_file():
         raise UserError(f"no file at {path}; expected a .npz of decoded weights W0, W1, .. and thresholds T0, T1, ..")
     try:
-        with path.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile) as error:
+        arrays, _ = read_npz(path)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
         raise UserError(f"cannot read {path}: {error}") from error
     faults = [f"missing {name}" for name in wanted if name not in arrays]
     faults += [f"unknown {name}" for name in arrays if name not in wanted]

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from ..common.errors import UserError
 from ..models import data, zoo
 from ..models.adder import AdderConv2d, adder_product
-from ..models.checkpoint import Recipe, fit, read_checkpoint, save_checkpoint
+from ..models.checkpoint import Recipe, build_for, fit, read_checkpoint, save_checkpoint
 from ..models.shift import ShiftConv2d
 from ..models.train import accuracy, train
 from .calibrate import Grid
@@ -208,6 +208,13 @@ class LayerGrid:
     signed: bool
     step: float
 
+    def __post_init__(self) -> None:
+        for what, bits in (("weights", self.weights), ("features", self.features)):
+            if type(bits) is not int or not 0 <= bits <= 16:
+                raise ValueError(f"{what} of a trained layer have 0 to 16 bits, not {bits!r}")
+        if not isinstance(self.step, int | float) or not 0 < self.step < math.inf:
+            raise ValueError(f"the step of a trained layer must be a positive number, not {self.step!r}")
+
     @property
     def grid(self) -> Grid | None:
         """Of the features; None for pixels."""
@@ -244,7 +251,8 @@ def prepare(module: nn.Module, grids: Mapping[str, LayerGrid]) -> nn.Module:
         made: nn.Module
         match layer:
             case AdderConv2d():
-                assert entry.grid is not None
+                if entry.grid is None:
+                    raise UserError(f"layer {path!r} is an adder layer, whose features have a grid")
                 made = SharedScaleAdderConv2d(layer, entry.grid)
             case ShiftConv2d():
                 made = QuantisedShiftConv2d(layer, entry.grid)
@@ -336,9 +344,10 @@ def load_trained(path: Path) -> tuple[nn.Module, Recipe]:
     UserError
         as `load_checkpoint`.
     """
+    path = Path(path)
     tensors, recipe = read_checkpoint(path)
+    module = build_for(recipe, tensors, path, extra=recipe.grids is not None)
     try:
-        module = zoo.build(recipe.network, kernel=recipe.kernel, shape=recipe.shape, classes=recipe.classes)
         if recipe.grids is not None:
             module = prepare(module, {layer: LayerGrid(**entry) for layer, entry in recipe.grids.items()})
     except UserError as error:

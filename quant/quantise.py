@@ -1,29 +1,23 @@
 """What ``addax quantize`` and ``addax evaluate`` do: find a network, calibrate it, lower it; run it on a data set."""
 
-import importlib
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from ..common.errors import UserError
 from ..models import data, zoo
-from ..models.checkpoint import fit, load_checkpoint, read_checkpoint
-from ..models.layers import KERNELS
-from ..models.published import addernet_resnet20
 from ..models.train import accuracy, scores
 from . import golden
-from .lower import calibrate, lower
+from .lower import ORIGINS, calibrate, lower
 from .mixed import Sensitivity, choose, layers, mean_bits, sensitivities
-from .program import Program
+from .program import Program, Shape
 from .published import PUBLISHED
 from .scheme import Scheme
+from .sources import FLOAT_WEIGHTS, WEIGHTS_NAME, published_file, recalled, resolve, sha256_of_file
 from .trace import Comparison, compare
 
 __all__ = [
@@ -40,19 +34,6 @@ __all__ = [
 CALIBRATION_IMAGES = 300
 SENSITIVITY_IMAGES = 200
 SENSITIVITY_BITS = (8, 6, 5, 4, 3)
-_ADDERNET = "addernet-resnet20"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Source:
-    """A float network ready to be quantised."""
-
-    module: nn.Module
-    name: str
-    kernel: str
-    shape: tuple[int, int, int] | None
-    accuracy: float | None
-    bits: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +49,9 @@ class Quantised:
     sensitivities: tuple[Sensitivity, ...] = ()
 
 
-def quantise(source: str, *, kernel: str | None, weights: Path | None, bits: int, data_source: str) -> Program:
+def quantise(
+    source: str | Path, *, kernel: str | None, weights: str | Path | None, bits: int, data_source: str
+) -> Program:
     """`quantise_network` with nothing but a number of bits to choose."""
     try:
         scheme = Scheme(bits=bits)
@@ -78,10 +61,10 @@ def quantise(source: str, *, kernel: str | None, weights: Path | None, bits: int
 
 
 def quantise_network(
-    source: str,
+    source: str | Path,
     *,
     kernel: str | None,
-    weights: Path | None,
+    weights: str | Path | None,
     data_source: str,
     scheme: Scheme | None = None,
     images: int = CALIBRATION_IMAGES,
@@ -95,10 +78,10 @@ def quantise_network(
     Parameters
     ----------
     source : a network of the zoo, ``addernet-resnet20``, ``lfc-w1a1``, ``cnv-w1a1``, a ``.safetensors`` checkpoint, a
-        ``.onnx`` file, or ``package.module:factory``
+        ``.onnx`` file, or ``package.module:factory``, which is imported and called
     kernel : for a network of the zoo; ``adder`` when None
-    weights : of a published network; safetensors file for a network of the zoo or a factory; a network of the zoo
-        brings its own
+    weights : of a published network; for a network of the zoo or a factory a ``.safetensors``, ``.pt`` or ``.pth``
+        file; a network of the zoo brings its own
     images : of the train split that calibrate
     mean : budget of bits per weight: the width of every layer is chosen by its sensitivity
     sensitivity : make the table of sensitivities
@@ -113,11 +96,12 @@ def quantise_network(
     scheme = scheme or Scheme()
     if images < 1:
         raise UserError(f"calibration needs a positive number of images, not {images}")
+    source, weights = str(source), None if weights is None else Path(weights)
     if (ready := _integers(source, kernel, weights)) is not None:
         if mean is not None or sensitivity:
             raise UserError(f"{source} is a network of integers already; its widths cannot be chosen")
         return Quantised(program=ready)
-    network = _resolve(source, kernel, weights)
+    network = resolve(source, kernel, weights, shape=_shape_of(data_source, source, weights))
     if network.bits is not None:
         if bits_given and network.bits != scheme.bits:
             raise UserError(f"{source} was trained at {network.bits} bits, not {scheme.bits}; leave --bits out")
@@ -129,11 +113,13 @@ def quantise_network(
         "network": network.name,
         "kernel": network.kernel,
         "bits": str(scheme.bits),
-        "calibration": f"{len(chosen)} images of the train split of {Path(data_source).name}",
-        "source": source,
+        "calibration": f"{len(chosen)} images of the train split of {_name_of(data_source)}",
+        "source": network.said,
     }
     if weights is not None:
-        metadata["weights"] = str(weights)
+        metadata[WEIGHTS_NAME] = weights.name
+    if network.file is not None:
+        metadata[FLOAT_WEIGHTS] = sha256_of_file(network.file)
     if network.accuracy is not None:
         metadata["float_accuracy"] = f"{network.accuracy:.6f}"
     progress("calibrating")
@@ -166,83 +152,25 @@ def _integers(source: str, kernel: str | None, weights: Path | None) -> Program 
 
         return import_onnx(Path(source))
     if source in PUBLISHED:
-        return PUBLISHED[source](_published_file(source, kernel, weights))
+        return PUBLISHED[source](published_file(source, kernel, weights))
     return None
 
 
-def _published_file(source: str, kernel: str | None, weights: Path | None) -> Path:
-    """The file of a published network."""
-    if kernel is not None:
-        raise UserError(f"{source} has a kernel of its own; leave --kernel out")
-    if weights is None:
-        raise UserError(f"{source} needs its published weights: name the file with --weights")
-    return weights
+def _name_of(data_source: str) -> str:
+    """What a data set is called in metadata: without the folders in which it lies here."""
+    return data_source if data_source == data.DIGITS else Path(data_source).resolve().name
 
 
-def float_network(source: str, *, kernel: str | None, weights: Path | None) -> nn.Module:
-    """The float network of ``source``, in evaluation mode; raises `UserError` as `quantise` does."""
-    return _resolve(source, kernel, weights).module
+def _shape_of(data_source: str, source: str, weights: Path | None) -> Shape | None:
+    """Shape of the images, where bare weights do not say for which they were trained."""
+    if source not in zoo.NETWORKS or weights is None or data_source == data.DIGITS:
+        return None
+    return data.load(data_source, "train").shape
 
 
-def _resolve(source: str, kernel: str | None, weights: Path | None) -> _Source:
-    if source == _ADDERNET:
-        module = addernet_resnet20(_published_file(source, kernel, weights))
-        return _Source(module=module, name=source, kernel="adder", shape=(3, 32, 32), accuracy=None)
-    if source.endswith(".safetensors"):
-        if weights is not None or kernel is not None:
-            raise UserError("a checkpoint holds its own kernel and weights; leave --kernel and --weights out")
-        return _from_checkpoint(Path(source))
-    if ":" in source:
-        return _from_factory(source, kernel, weights)
-    kernel = kernel or KERNELS[0]
-    zoo.build(source, kernel=kernel)  # names what is wrong with either
-    checkpoint = weights or zoo.shipped_checkpoint(source, kernel)
-    if checkpoint is None:
-        raise UserError(f"no checkpoint comes with {source}, kernel {kernel}; train one and name it with --weights")
-    found = _from_checkpoint(checkpoint)
-    if (found.name, found.kernel) != (source, kernel):
-        raise UserError(f"{checkpoint} holds {found.name} with kernel {found.kernel}, not {source} with {kernel}")
-    return found
-
-
-def _from_checkpoint(path: Path) -> _Source:
-    _, recipe = read_checkpoint(path)
-    if recipe.bits is None:
-        module, recipe = load_checkpoint(path)
-    else:
-        from .qat import load_trained  # Brevitas takes seconds to import
-
-        module, recipe = load_trained(path)
-    return _Source(
-        module=module, name=recipe.network, kernel=recipe.kernel, shape=recipe.shape, accuracy=recipe.accuracy,
-        bits=recipe.bits,
-    )  # fmt: skip
-
-
-def _from_factory(source: str, kernel: str | None, weights: Path | None) -> _Source:
-    module_name, _, attribute = source.partition(":")
-    sys.path.insert(0, str(Path.cwd()))  # a module beside the user, as `python -m` finds it
-    try:
-        factory = getattr(importlib.import_module(module_name), attribute)
-    except AttributeError as error:
-        raise UserError(f"module {module_name!r} has no {attribute!r}: {error}") from error
-    except Exception as error:  # importing runs the user's code, which may raise anything
-        raise UserError(f"cannot import {module_name!r}: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.pop(0)
-    try:
-        module = factory()
-    except Exception as error:  # the user's code, too
-        raise UserError(f"{source} raised {type(error).__name__}: {error}") from error
-    if not isinstance(module, nn.Module):
-        raise UserError(f"{source} must return a torch.nn.Module, not {type(module).__name__}")
-    if weights is not None:
-        try:
-            tensors = load_file(weights)
-        except (OSError, SafetensorError) as error:
-            raise UserError(f"cannot read weights {weights}: {error}") from error
-        fit(module, tensors, str(weights), source)
-    return _Source(module=module.eval(), name=attribute, kernel=kernel or "own", shape=None, accuracy=None)
+def float_network(source: str | Path, *, kernel: str | None, weights: str | Path | None) -> nn.Module:
+    """The float network that a person typed, in evaluation mode; raises `UserError` as `quantise` does."""
+    return resolve(str(source), kernel, None if weights is None else Path(weights)).module
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,29 +204,39 @@ def evaluate(program: Program, images: data.Images) -> Evaluation:
     return Evaluation(images=len(images), correct=int(np.sum(classes == images.y)), seconds=time.perf_counter() - begin)
 
 
-def trace_program(program: Program, images: data.Images, *, source: str | None, weights: Path | None) -> Comparison:
+def trace_program(
+    program: Program,
+    images: data.Images,
+    *,
+    source: str | Path | None,
+    weights: str | Path | None,
+    folder: str | Path | None = None,
+) -> Comparison:
     """Compare ``program`` with its float network, layer by layer.
 
     Parameters
     ----------
-    source, weights : of the float network; what the Program was made of when None
+    source, weights : of the float network, as a person typed them. When there is no ``source``, what the Program says
+        it was made of is looked for: by name in the zoo, or by name and SHA-256 among the files of ``folder`` and of
+        the current folder. A Program that says it was made by a factory is refused: a file never chooses what is run.
+    folder : in which the Program lies
 
     Raises
     ------
     UserError
         when the float network cannot be found or is another one.
     """
-    if source is None and weights is None and "weights" in program.metadata:
-        weights = Path(program.metadata["weights"])
-    source = source or program.metadata.get("source")
-    if source is None or "origins" not in program.metadata:
+    weights = None if weights is None else Path(weights)
+    if ORIGINS not in program.metadata or (source is None and "source" not in program.metadata):
         raise UserError("the program does not come from a float network; there is nothing to compare it with")
-    own_kernel = source.endswith(".safetensors") or source == _ADDERNET or ":" in source
-    kernel = None if own_kernel else program.metadata.get("kernel")
+    if source is None:
+        folders = (Path.cwd(),) if folder is None else (Path(folder), Path.cwd())
+        return compare(program, recalled(program.metadata, weights, folders).module, images.x)
+    kernel = program.metadata.get("kernel") if source in zoo.NETWORKS else None
     return compare(program, float_network(source, kernel=kernel, weights=weights), images.x)
 
 
 def float_accuracy(source: str, kernel: str, data_source: str) -> float:
     """Accuracy of a network of the zoo before quantisation, on the test split."""
-    network = _resolve(source, kernel, None)
+    network = resolve(source, kernel, None)
     return accuracy(network.module, data.load(data_source, "test", shape=network.shape))

@@ -1,6 +1,5 @@
 """Where an integer network leaves its float model: both run on the same images and are compared layer by layer."""
 
-import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from ..common.errors import UserError
+from ..common.reading import parse_json
 from ..models.train import to_float
 from . import golden
 from .lower import ORIGINS, trace
@@ -107,12 +107,7 @@ def compare(program: Program, module: nn.Module, images: NDArray[np.uint8]) -> C
     UserError
         when ``program`` does not say what its tensors stand for, or ``module`` is another network.
     """
-    try:
-        origins: dict[str, str] = json.loads(program.metadata[ORIGINS])
-    except (KeyError, ValueError) as error:
-        raise UserError(
-            "the program does not say which float values its tensors stand for; quantise it again"
-        ) from error
+    origins = _origins(program)
     values = _Values(trace(module), set(origins.values()))
     sums = {op.name: _Sums() for op in program.ops if op.name in origins}
     scores = program.output
@@ -143,6 +138,18 @@ def compare(program: Program, module: nn.Module, images: NDArray[np.uint8]) -> C
         agreement=alike / len(images),
         rows=tuple(_row(program, name, origins[name], total) for name, total in sums.items()),
     )
+
+
+def _origins(program: Program) -> dict[str, str]:
+    """Which float value the result of each operation stands for."""
+    fault = "the program does not say which float values its tensors stand for; quantise it again"
+    try:
+        origins = parse_json(program.metadata[ORIGINS])
+    except (KeyError, ValueError) as error:
+        raise UserError(fault) from error
+    if not isinstance(origins, dict) or not all(isinstance(value, str) for value in origins.values()):
+        raise UserError(fault)
+    return origins
 
 
 def _at_top(program: Program, name: str, integers: NDArray[np.int64]) -> int:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..common.cache import cached, digest
 from ..common.errors import UserError
-from ..common.files import read_json
+from ..common.reading import read_json
 from ..common.temporary import scratch_folder
 from ..hdl.emit import Build, expected_beats, hex_lines, pack_pixels
 from ..quant import golden
@@ -142,7 +142,11 @@ def modelled_power(builds: Sequence[Build]) -> dict[str, float]:
     found = {}
     for build in builds:
         path = build.path / "report" / "report.json"
-        if path.is_file() and (power := read_json(path, "report").get("power_mw")):
+        if not path.is_file():
+            continue
+        report = read_json(path, "report")
+        power = report.get("power_mw") if isinstance(report, dict) else None
+        if isinstance(power, dict) and isinstance(power.get("dynamic"), int | float):
             found[build.path.name] = float(power["dynamic"])
     return found
 

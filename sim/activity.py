@@ -2,15 +2,17 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..common.cache import cached, digest, reading
 from ..common.errors import UserError
+from ..common.reading import open_regular
 from ..common.temporary import scratch_folder
 from ..hdl.blocks import block_of
 from ..hdl.dataflow import PIPELINE, STAGE
@@ -24,8 +26,12 @@ _VERSION = "2"
 """Of what is kept in the cache."""
 _CLOCK = "clk"
 _INSTANCE = re.compile(r"\(INSTANCE\s+(?:\"[^\"]*\"\s+)?([^\s()]+)")
-_NET = re.compile(r"\((\S+) \(T0 .*\(TC (\d+)\)")
-_DURATION = re.compile(r"\(DURATION\s+(\d+)")
+_NET = re.compile(r"\((\S+) \(T0 .*\(TC (\d{1,18})\)")
+_DURATION = re.compile(r"\(DURATION\s+(\d{1,18})\b")
+_LARGEST = 1 << 34
+"""Bytes of a file; it is read line by line."""
+_LONGEST = 1 << 14
+"""Characters of a line: of one net."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +123,8 @@ def read_saif(path: Path, instance: str) -> Activity:
         when the file is not SAIF, has no such instance, or its clock never ticked.
     """
     try:
-        with path.open(encoding="ascii") as stream:
-            counts, cycles, ticks = _counts(stream, instance)
+        with open_regular(path, limit=_LARGEST) as stream:
+            counts, cycles, ticks = _counts(_lines(stream, path), instance)
     except OSError as error:
         raise UserError(
             f"cannot read activity file {path}: {error.strerror}; without it, --power simulates by itself"
@@ -136,6 +142,13 @@ def read_saif(path: Path, instance: str) -> Activity:
         if nets:
             blocks[block] = Toggles(toggles=toggles, nets=nets)
     return Activity(parts=parts, cycles=ticks // 2, images=None)
+
+
+def _lines(stream: BinaryIO, path: Path) -> Iterator[str]:
+    while line := stream.readline(_LONGEST + 1):
+        if len(line) > _LONGEST:
+            raise UserError(f"{path} is not a SAIF file of one net per line: one has more than {_LONGEST} characters")
+        yield line.decode("ascii")
 
 
 def _counts(stream: Iterable[str], instance: str) -> tuple[dict[tuple[str, str], list[int]], int | None, int]:

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from addax.common import files
 from addax.common.errors import UserError
-from addax.common.files import atomic_directory, copy_file, read_json, sha256_of, write_bytes, write_json, write_text
+from addax.common.files import atomic_directory, copy_file, sha256_of, write_bytes, write_json, write_text
+from addax.common.reading import read_json
 from addax.common.temporary import scratch_folder
 
 

@@ -233,7 +233,7 @@ def test_builds_of_different_prefixes_share_no_module(one, other, built):
 def test_a_prefix_that_is_no_identifier_is_refused(prefix, tmp_path):
     program = random_program(2)
 
-    with pytest.raises(UserError, match="prefix must be a Verilog identifier, not "):
+    with pytest.raises(UserError, match="prefix must be a Verilog identifier that is no reserved word, not "):
         generate(program, random_plan(program, 2), tmp_path / "out", vectors=sample_vectors(program), prefix=prefix)
     assert list(tmp_path.iterdir()) == []
 

@@ -9,7 +9,8 @@ from functools import cache
 
 import pytest
 from addax.hdl.emit import generate, sample_vectors
-from addax.hdl.verilog import KEYWORDS, LINT, runs_at_once, without_lint
+from addax.hdl.keywords import KEYWORDS
+from addax.hdl.verilog import LINT, runs_at_once, without_lint
 from addax.sim.verilator import tool_environment
 from networks import random_chain, random_moving, random_plan, random_program, random_reshaping, random_residual
 from plain_bench import icarus, needs_icarus, sources

@@ -3,8 +3,11 @@
 import contextlib
 import gzip
 import io
+import os
 import struct
 import sys
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -351,8 +354,8 @@ def test_npz_of_objects_is_not_unpickled(tmp_path):
 
 @pytest.mark.parametrize(
     "x",
-    [pixels().astype(np.float32), pixels().astype(np.int64), pixels(4)[0], pixels()[..., None, None], np.uint8(3)],
-    ids=["float", "int64", "one-image", "five-dimensions", "scalar"],
+    [pixels().astype(np.float32), pixels().astype(np.int64), pixels()[..., None, None], np.uint8(3)],
+    ids=["float", "int64", "five-dimensions", "scalar"],
 )
 def test_images_of_another_type_or_rank_are_refused(tmp_path, x):
     with refused("set.npz", "must be uint8 of shape (N, H, W[, C])", str(x.shape)):
@@ -411,3 +414,227 @@ def test_image_that_needs_pillow_says_so(tmp_path, monkeypatch):
 
     with refused("photo.jpeg", "pillow"):
         data.load(str(tmp_path), "train")
+
+
+# What is no pixel, no label, no file
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.linspace(0, 1, 80, dtype=np.float32).reshape(4, 4, 5),
+         "float32 of shape (4, 4, 5) in 0..1; write round(255 * x)"),
+        (np.linspace(-2, 3, 80).reshape(4, 4, 5), "in -2..3; undo their standardisation"),
+        (np.linspace(0, 255, 80).reshape(4, 4, 5), "in 0..255; write round(x) as uint8"),
+        (np.full((4, 4, 5), 65535, np.uint16), "uint16 of shape (4, 4, 5) in 65535..65535; write round(x / 257)"),
+        (np.ones((4, 4, 5), bool), "write round(255 * x) as uint8"),
+        (np.zeros((4, 4, 5), np.int64), "int64 of shape (4, 4, 5) in 0..0; write round(x) as uint8"),
+    ],
+    ids=["unit", "standardised", "float-bytes", "words", "bool", "int64"],
+)  # fmt: skip
+def test_images_of_other_numbers_say_how_to_write_them(tmp_path, x, message):
+    """Cut to bytes, a standardised image would be all but black; nobody would see it."""
+    with refused("must be uint8 of shape (N, H, W[, C])", message):
+        data.load(write_npz(tmp_path / "set.npz", train_x=x, train_y=np.zeros(4, int)), "train")
+    with refused("must be uint8 of shape (N, C, H, W)", message.partition("; ")[2]):
+        data.Images(x=x[:, None], y=np.zeros(4, np.int64))
+
+
+@pytest.mark.parametrize("label", [-1, 2**31, 2**63, 2**64 - 1])
+def test_labels_beyond_a_class_index_are_refused(tmp_path, label):
+    """2**64 - 1 used to wrap to -1, and the class with it."""
+    y = np.array([0, label], np.uint64 if label > 0 else np.int64)
+
+    with refused("labels of", "set.npz", f"must be in 0..2147483647; there is a label {label}"):
+        data.load(write_npz(tmp_path / "set.npz", train_x=pixels(2), train_y=y), "train")
+
+
+def test_images_made_by_hand_are_checked():
+    with refused("images must be uint8 of shape (N, C, H, W), not float64"):
+        data.Images(x=np.zeros((2, 1, 4, 4)), y=np.zeros(2, np.int64))
+    with refused("images must be a numpy array", "not list"):
+        data.Images(x=[[1]], y=np.zeros(1, np.int64))
+    with refused("labels of images must be 2 integers"):
+        data.Images(x=pixels(2)[:, None], y=np.zeros(3, np.int64))
+
+
+def test_rows_of_features_are_images_of_one_pixel(tmp_path):
+    """Tabular data: F features are F channels, in their order."""
+    x = pixels(6)[:, 0]
+    source = write_npz(tmp_path / "set.npz", train_x=x, train_y=np.zeros(6, int))
+
+    images = data.load(source, "train", shape=(5, 1, 1))
+
+    assert np.array_equal(images.x, x[:, :, None, None])
+    with refused("set.npz are 5x1x1", "takes 1x4x5"):
+        data.load(source, "train", shape=(1, 4, 5))
+
+
+def save(folder, image, name="0.png", **options):
+    (folder / "c0").mkdir(exist_ok=True)
+    image.save(folder / "c0" / name, **options)
+    return str(folder)
+
+
+GREY = pixels(1)[0]
+COLOUR = pixels(1, channels=3)[0]
+OPAQUE = np.concatenate([COLOUR, np.full((4, 5, 1), 255, np.uint8)], axis=2)
+
+
+@pytest.mark.parametrize(
+    ("array", "mode", "name", "expected"),
+    [
+        (GREY, "L", "0.png", GREY[None]),
+        (COLOUR, "RGB", "0.png", COLOUR.transpose(2, 0, 1)),
+        (OPAQUE, "RGBA", "0.png", COLOUR.transpose(2, 0, 1)),
+        (np.stack([GREY, np.full_like(GREY, 255)], 2), "LA", "0.png", GREY[None]),
+        (GREY > 99, "1", "0.png", np.where(GREY > 99, 255, 0)[None]),
+        (GREY.astype(np.uint16) * 257, "I;16", "0.png", GREY[None]),
+        (GREY.astype(np.uint16) * 257, "I;16", "0.tiff", GREY[None]),
+        (COLOUR, "RGB", "0.tiff", COLOUR.transpose(2, 0, 1)),
+        (COLOUR, "RGB", "0.ppm", COLOUR.transpose(2, 0, 1)),
+        (COLOUR, "RGB", "0.bmp", COLOUR.transpose(2, 0, 1)),
+    ],
+    ids=["grey", "colour", "opaque", "opaque-grey", "bits", "16", "16-tiff", "tiff", "ppm", "bmp"],
+)
+def test_images_that_8_bits_hold_are_read_exactly(tmp_path, array, mode, name, expected):
+    from PIL import Image
+
+    image = Image.fromarray(array)
+    assert image.mode == mode
+
+    assert np.array_equal(data.load(save(tmp_path, image, name), "test").x[0], expected)
+
+
+def test_palettes_are_looked_up(tmp_path):
+    from PIL import Image
+
+    image = Image.fromarray(COLOUR).quantize(20)
+    assert image.mode == "P"
+
+    found = data.load(save(tmp_path, image), "test").x[0]
+
+    assert np.array_equal(found, np.asarray(image.convert("RGB")).transpose(2, 0, 1))
+
+
+def png16(colours):
+    """A PNG of one pixel with 16 bits per channel, which Pillow would cut to 8 without a word."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = struct.pack(">IIBBBBB", 1, 1, 16, {3: 2, 4: 6, 2: 4}[colours], 0, 0, 0)
+    rows = zlib.compress(b"\0" + b"\x12\x34" * colours)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def encoded(array, form, mode=None, **options):
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    image = Image.fromarray(array)
+    (image.convert(mode) if mode else image).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def picture(array):
+    from PIL import Image
+
+    return Image.fromarray(array)
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lambda: encoded(np.full((4, 5), 1000, np.uint16), "png"), "16 bits, up to 1000, which 8 do not hold"),
+        (lambda: encoded(np.full((4, 5), 1000, np.uint16), "tiff"), "16 bits, up to 1000"),
+        (lambda: png16(3), "channels (RGB) have 16 bits"),
+        (lambda: png16(4), "channels (RGBA) have 16 bits"),
+        (lambda: png16(2), "have 16 bits"),
+        (lambda: b"P6 1 1 65535\n" + bytes(6), "channels (RGB) have 16 bits"),
+        (lambda: encoded(np.zeros((4, 5), np.int32), "tiff"), "mode I, not one of"),
+        (lambda: encoded(np.zeros((4, 5), np.float32), "tiff"), "mode F, not one of"),
+        (lambda: encoded(COLOUR, "jpeg", "CMYK"), "mode CMYK, not one of"),
+        (lambda: encoded(np.zeros((4, 5, 4), np.uint8), "png"), "transparent pixels (mode RGBA)"),
+        (lambda: encoded(COLOUR, "gif", save_all=True, append_images=[picture(255 - COLOUR)]),
+         "holds 2 pictures"),
+        (lambda: EPS, "cannot identify image file"),
+        (lambda: encoded(COLOUR, "png")[:-30], "cannot read image"),
+        (lambda: b"", "cannot read image"),
+    ],
+    ids=["16", "16-tiff", "16-rgb", "16-rgba", "16-la", "16-ppm", "32", "float", "cmyk", "transparent", "film", "eps",
+         "cut", "empty"],
+)  # fmt: skip
+def test_images_that_8_bits_do_not_hold_are_refused_by_name(tmp_path, content, message):
+    """An EPS image is a program, which Pillow would hand to Ghostscript."""
+    (tmp_path / "c0").mkdir()
+    (tmp_path / "c0" / "0.png").write_bytes(content())
+
+    with refused("c0/0.png", message):
+        data.load(str(tmp_path), "test")
+
+
+def bomb_png(side):
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    packer = zlib.compressobj(9)
+    rows = b"".join(packer.compress(bytes(side + 1)) for _ in range(side)) + packer.flush()
+    head = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("side", [9000, 20_000])
+def test_an_image_that_fills_the_memory_is_refused(tmp_path, side):
+    """Below and above what Pillow refuses by itself."""
+    (tmp_path / "c0").mkdir()
+    (tmp_path / "c0" / "0.png").write_bytes(bomb_png(side))
+
+    with refused("cannot read image", "c0/0.png"):
+        data.load(str(tmp_path), "test")
+
+
+def test_an_archive_that_fills_the_memory_is_refused(tmp_path):
+    """2.5 GB of zeros in less than 3 MB; nothing of it is unpacked."""
+    with zipfile.ZipFile(tmp_path / "set.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("train_x.npy", "w", force_zip64=True) as member:
+            head = io.BytesIO()
+            np.lib.format.write_array_header_1_0(
+                head, {"descr": "|u1", "fortran_order": False, "shape": (300_000_000,)}
+            )
+            member.write(head.getvalue())
+            block = bytes(10_000_000)
+            for _ in range(30):
+                member.write(block)
+        archive.writestr("train_y.npy", npy_bytes(np.zeros(1, int)))
+
+    with refused("set.npz", "would unpack to 300,000", "no real data"):
+        data.load(str(tmp_path / "set.npz"), "train")
+
+
+def test_a_packed_idx_file_that_fills_the_memory_is_refused(tmp_path):
+    """By its header, and where there is more behind than the header says."""
+    head = struct.pack(">4I", 0x803, 1_000_000, 28, 28)
+    source = write_idx(tmp_path / "set", gzip.compress(head + bytes(1000)), gzip.compress(GOOD_Y), suffix=".gz")
+    with refused("cannot read idx file", "would unpack to 784,000,000"):
+        data.load(source, "train")
+
+    long = gzip.compress(GOOD_X + bytes(300_000_000), 1)
+    source = write_idx(tmp_path / "set", long, gzip.compress(GOOD_Y), suffix=".gz")
+    with refused("cannot read idx file", "its header says 120 bytes, but more follow"):
+        data.load(source, "train")
+
+
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
+    """A named pipe would wait for ever for somebody to write."""
+    (tmp_path / "set").mkdir()
+    os.mkfifo(tmp_path / "set" / "train-images-idx3-ubyte")
+    os.mkfifo(tmp_path / "set.npz")
+
+    with refused("no data in"):
+        data.load(str(tmp_path / "set"), "train")
+    with refused("no data at"):
+        data.load(str(tmp_path / "set.npz"), "train")

@@ -383,7 +383,7 @@ def without_steps(value):
         (change("Convolution", kernel="fft"), "kernel must be one of adder, mult, xnor, shift"),
         (change("Convolution", kernel=None), "kernel must be one of adder, mult, xnor, shift"),
         (change("Convolution", kernel=["mult"]), "kernel must be one of adder, mult, xnor, shift"),
-        (change("Convolution", kernel={"bits": 8, "signed": True}), "kernel must be one of"),
+        (change("Convolution", kernel={"bits": 8, "signed": True}), "kernel must be "),
         (change("Convolution", groups=0), "groups must divide"),
         (change("Convolution", groups=1000), "groups must divide"),
         (change("Convolution", groups=None), "groups must be an integer"),

@@ -1,0 +1,247 @@
+"""Float networks by what a person types: a name of the zoo, a published network, a checkpoint, or a factory.
+
+A factory, ``package.module:name``, is code that is imported and called. Only what a person typed reaches `resolve`;
+what a file says of its own origin goes through `recalled`, which knows names and checksums and imports nothing.
+"""
+
+import importlib
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..common.errors import UserError
+from ..common.files import sha256_of
+from ..common.reading import read_regular
+from ..common.tensors import HEADER, read_safetensors
+from ..models import zoo
+from ..models.checkpoint import Recipe, build_for, fit, load_checkpoint, read_checkpoint
+from ..models.layers import KERNELS
+from ..models.published import addernet_resnet20
+from ..models.weights import TORCH, read_weights
+from .program import Shape
+from .published import PUBLISHED
+
+__all__ = [
+    "FILES", "FLOAT_WEIGHTS", "WEIGHTS_NAME", "Source", "published_file", "recalled", "resolve", "sha256_of_file",
+]  # fmt: skip
+
+FILES = (".safetensors", *TORCH)
+"""Suffixes of files of float weights."""
+WEIGHTS_NAME = "weights"
+FLOAT_WEIGHTS = "weights_sha256"
+"""Keys of a Program's metadata: name and SHA-256 of the file of float weights that it was made of."""
+_ADDERNET = "addernet-resnet20"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A float network ready to be quantised.
+
+    Attributes
+    ----------
+    name, kernel : of the network
+    said : what it was made of, for metadata: a name, the name of a file without its folder, or a factory
+    shape : (C, H, W) of its images; None for a factory, which takes what it gets
+    accuracy : that its checkpoint claims
+    bits : that it was trained at; None for a float network
+    file : of its weights; None where they come with addax or from the factory
+    """
+
+    module: nn.Module
+    name: str
+    kernel: str
+    said: str
+    shape: Shape | None = None
+    accuracy: float | None = None
+    bits: int | None = None
+    file: Path | None = None
+
+
+def resolve(source: str, kernel: str | None, weights: Path | None, *, shape: Shape | None = None) -> Source:
+    """The float network that a person typed. A factory is imported and called.
+
+    Parameters
+    ----------
+    source : a network of the zoo, ``addernet-resnet20``, a ``.safetensors`` checkpoint, or ``package.module:factory``
+    kernel : for a network of the zoo; ``adder`` when None
+    weights : of ``addernet-resnet20``; for a network of the zoo or a factory a checkpoint, or a file of bare weights
+    shape : of the images, for bare weights of a network of the zoo; its own when None
+
+    Raises
+    ------
+    UserError
+        for anything of it that is missing, foreign or does not fit.
+    """
+    if source == _ADDERNET:
+        file = published_file(source, kernel, weights)
+        module = addernet_resnet20(file)
+        return Source(module=module, name=source, kernel="adder", said=source, shape=(3, 32, 32), file=file)
+    if source.endswith(TORCH):
+        raise UserError(
+            f"{source} holds weights, but not which network they are of; name that and give them with --weights "
+            f"{source}"
+        )
+    if source.endswith(".safetensors"):
+        if weights is not None or kernel is not None:
+            raise UserError("a checkpoint holds its own kernel and weights; leave --kernel and --weights out")
+        return _from_checkpoint(Path(source), Path(source).name)
+    if ":" in source:
+        return _from_factory(source, kernel, weights)
+    if source not in zoo.NETWORKS:
+        raise UserError(
+            f"unknown network {source!r}; known: {', '.join(zoo.NETWORKS)} (with --kernel), {_ADDERNET}, "
+            f"{', '.join(PUBLISHED)} (with --weights); or a .safetensors checkpoint, a .onnx file, "
+            "package.module:factory"
+        )
+    return _from_zoo(source, kernel or KERNELS[0], weights, shape)
+
+
+def published_file(source: str, kernel: str | None, weights: Path | None) -> Path:
+    """The file of a published network."""
+    if kernel is not None:
+        raise UserError(f"{source} has a kernel of its own; leave --kernel out")
+    if weights is None:
+        raise UserError(f"{source} needs its published weights: name the file with --weights")
+    return weights
+
+
+def recalled(metadata: Mapping[str, str], weights: Path | None, folders: tuple[Path, ...]) -> Source:
+    """The float network that a Program says it was made of. Nothing is imported, and no path of the file is followed:
+    networks are found by name, weights by name and SHA-256 in ``folders``.
+
+    Parameters
+    ----------
+    weights : that a person typed; else those that ``metadata`` names
+
+    Raises
+    ------
+    UserError
+        when the network is code, unknown, or its weights are not found: what to type instead.
+    """
+    source = metadata.get("source", "")
+    if ":" in source:
+        extra = " --weights FILE" if WEIGHTS_NAME in metadata else ""
+        raise UserError(
+            f"the program says that it was made by {source!r}, which is code; to run that, type it: "
+            f"--float {source}{extra}"
+        )
+    if source not in (*zoo.NETWORKS, _ADDERNET) and not source.endswith(".safetensors"):
+        raise UserError(
+            f"the program says that it was made of {source!r}, which addax does not know; name the float network with "
+            "--float"
+        )
+    if source.endswith(".safetensors"):
+        if weights is not None:
+            raise UserError("the program was made of a checkpoint; name another with --float, and leave --weights out")
+        return _from_checkpoint(_found(source, metadata, folders, "--float"), source)
+    if weights is None and WEIGHTS_NAME in metadata:
+        weights = _found(metadata[WEIGHTS_NAME], metadata, folders, "--weights")
+    return resolve(source, None if source == _ADDERNET else metadata.get("kernel"), weights)
+
+
+def _found(name: str, metadata: Mapping[str, str], folders: tuple[Path, ...], option: str) -> Path:
+    """The file called ``name`` that has the checksum of ``metadata``."""
+    expected = metadata.get(FLOAT_WEIGHTS)
+    if expected is not None and name == Path(name).name:
+        for path in (folder / name for folder in folders):
+            if path.is_file() and sha256_of_file(path) == expected:
+                return path
+    made = f"the program was made of the weights {Path(name).name!r}"
+    if expected is None:
+        raise UserError(f"{made} and does not say their checksum; name the file with {option}")
+    raise UserError(
+        f"{made}, which lie neither beside it nor in the current folder, or have changed since; name the file with "
+        f"{option}"
+    )
+
+
+def sha256_of_file(path: Path) -> str:
+    """SHA-256 of a file; raises `UserError` where it cannot be read."""
+    try:
+        return sha256_of(read_regular(path))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _from_zoo(source: str, kernel: str, weights: Path | None, shape: Shape | None) -> Source:
+    with torch.device("meta"):
+        zoo.build(source, kernel=kernel)  # names what is wrong with either
+    path = weights or zoo.shipped_checkpoint(source, kernel)
+    if path is None:
+        raise UserError(f"no checkpoint comes with {source}, kernel {kernel}; train one and name it with --weights")
+    if weights is not None and _is_bare(weights):
+        return _from_bare(source, kernel, weights, shape or zoo.NETWORKS[source].shape)
+    found = _from_checkpoint(path, source)
+    if (found.name, found.kernel) != (source, kernel):
+        raise UserError(f"{path} holds {found.name} with kernel {found.kernel}, not {source} with {kernel}")
+    return found if weights is not None else replace(found, file=None)
+
+
+def _is_bare(path: Path) -> bool:
+    """Whether a file holds weights without a recipe."""
+    if path.suffix in TORCH:
+        return True
+    try:
+        return HEADER not in read_safetensors(path, "pt")[1]
+    except (OSError, ValueError):
+        return False  # whoever reads it as a checkpoint says what is wrong
+
+
+def _from_bare(source: str, kernel: str, path: Path, shape: Shape) -> Source:
+    tensors = read_weights(path)
+    recipe = Recipe(
+        network=source, kernel=kernel, shape=shape, classes=_classes_of(source, kernel, tensors), data="", seed=0,
+        epochs=0, accuracy=0.0,
+    )  # fmt: skip
+    module = fit(build_for(recipe, tensors, path), tensors, str(path), source)
+    return Source(module=module, name=source, kernel=kernel, said=source, shape=shape, file=path)
+
+
+def _classes_of(source: str, kernel: str, tensors: Mapping[str, torch.Tensor]) -> int:
+    """How many classes bare weights tell apart: the size of what changes when there is one class more."""
+    with torch.device("meta"):
+        ten, eleven = (zoo.build(source, kernel=kernel, classes=n).state_dict() for n in (10, 11))
+    for name, value in ten.items():
+        if value.shape != eleven[name].shape and name in tensors and tensors[name].ndim:
+            return max(1, len(tensors[name]))
+    return 10
+
+
+def _from_checkpoint(path: Path, said: str) -> Source:
+    _, recipe = read_checkpoint(path)
+    if recipe.bits is None:
+        module, recipe = load_checkpoint(path)
+    else:
+        from .qat import load_trained  # Brevitas takes seconds to import
+
+        module, recipe = load_trained(path)
+    return Source(
+        module=module, name=recipe.network, kernel=recipe.kernel, said=said, shape=recipe.shape,
+        accuracy=recipe.accuracy, bits=recipe.bits, file=path,
+    )  # fmt: skip
+
+
+def _from_factory(source: str, kernel: str | None, weights: Path | None) -> Source:
+    module_name, _, attribute = source.partition(":")
+    sys.path.insert(0, str(Path.cwd()))  # a module beside the user, as `python -m` finds it
+    try:
+        factory = getattr(importlib.import_module(module_name), attribute)
+    except AttributeError as error:
+        raise UserError(f"module {module_name!r} has no {attribute!r}: {error}") from error
+    except (Exception, SystemExit) as error:  # importing runs the user's code, which may raise anything
+        raise UserError(f"cannot import {module_name!r}: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.pop(0)
+    try:
+        module = factory()
+    except (Exception, SystemExit) as error:  # the user's code, too
+        raise UserError(f"{source} raised {type(error).__name__}: {error}") from error
+    if not isinstance(module, nn.Module):
+        raise UserError(f"{source} must return a torch.nn.Module, not {type(module).__name__}")
+    if weights is not None:
+        fit(module, read_weights(weights), str(weights), source)
+    return Source(module=module.eval(), name=attribute, kernel=kernel or "own", said=source, file=weights)
