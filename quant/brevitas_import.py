@@ -63,7 +63,7 @@ class _Walk(Reader):
     def begin(self, scale: float | None, offset: float | None) -> None:
         """The pixels, and what the network makes of them."""
         for what, number in (("scale", scale), ("offset", offset)):
-            if number is not None and not math.isfinite(number) or (what == "scale" and number == 0):
+            if (number is not None and not math.isfinite(number)) or (what == "scale" and number == 0):
                 raise UserError(f"the input's {what} must be a finite number, a scale not 0; not {number}")
         info, dims = input_of(self.model, self.path)
         shape = dims[1:]
@@ -209,8 +209,8 @@ class _Walk(Reader):
         channels, height, width = self.map_of(tensor)
         if tensor.order is not None:
             raise ValueError(f"its output {name!r} is transposed; it must be scores (N, classes) or a map (N, C, H, W)")
-        waits = tensor.limited or tensor.pools
-        waits = waits or (isinstance(tensor.value, Pending) and tensor.value.residual is not None)
+        joined = isinstance(tensor.value, Pending) and tensor.value.residual is not None
+        waits = tensor.limited or bool(tensor.pools) or joined
         if (height, width) == (1, 1) and not waits:
             value = tensor.value
             if isinstance(value, Bits):
@@ -228,4 +228,3 @@ class _Walk(Reader):
             raise ValueError(f"its output is {shown}, not one score per class: it needs a quantiser in front")
         else:
             self.ending(tensor.value.op)
-

@@ -39,7 +39,7 @@ Ints = NDArray[np.int64]
 
 
 def import_onnx(path: Path, *, input_scale: float | None = None, input_offset: float | None = None) -> Program:
-    """The Program in an ONNX file: that which `onnx_export` wrote, or one made of a network that another tool quantised.
+    """The Program in an ONNX file: that which `onnx_export` wrote, or one made of a network that others quantised.
 
     Parameters
     ----------

@@ -28,8 +28,11 @@ def _conv(reader: Reader, node: NodeProto, given: Given) -> None:
     window = window_of(given, (height, width), axes=axes, kernel=weights.integers.shape[2:])
     if axes == 1:
         weights = weights.changed(lambda values: values[:, :, None, :])
+    # Zeros of the padding are neither +1 nor -1: there, bits become numbers.
+    binary = weights.format.bits == 1 and not any(window.pads) and window.extent == window.kernel
+    read, offset = _operand(reader, source, node.input[0], binary=binary)
     bias = reader.optional(node, 2)
-    made = _products(reader, node, source, weights, bias, 1.0, window, groups=given.get("group", 1))
+    made = _products(reader, node, read, offset, weights, bias, 1.0, window, groups=given.get("group", 1))
     channels, rows, columns = reader.shape(made.op)
     shape = (channels, rows, columns) if axes == 2 else (channels, columns)
     reader.tensors[node.output[0]] = Tensor(value=made, shape=shape)
@@ -66,23 +69,23 @@ def _row(bias: NDArray[np.generic], outputs: int) -> Floats:
         raise ValueError(f"a bias of shape {bias.shape} does not fit {outputs} outputs") from None
 
 
-def _dense(
-    reader: Reader, node: NodeProto, weights: Constant, bias: NDArray[np.generic] | None, factor: float
-) -> None:
+def _dense(reader: Reader, node: NodeProto, weights: Constant, bias: NDArray[np.generic] | None, factor: float) -> None:
     tensor = reader.tensor(node.input[0])
     features = tensor.shape[-1] if tensor.shape else 0
     if math.prod(tensor.shape) != features:
         raise ValueError(f"a dense layer reads a flattened tensor, not {('N', *tensor.shape)}")
     if weights.integers.shape[1] != features:
         raise ValueError(f"weights for {weights.integers.shape[1]} features do not fit a tensor of {features}")
-    flat = reader.flat(tensor)
-    reader.tensors[node.input[0]] = flat  # another reader of it need not flatten it again
+    read, offset = _operand(reader, tensor, node.input[0], binary=weights.format.bits == 1)
+    flat = reader.flat(read)
+    if read is tensor:
+        reader.tensors[node.input[0]] = flat  # another reader of it need not flatten it again
     if flat.order is not None:
         # Column j multiplies the element that stands at place order[j] of the map.
         places = np.argsort(flat.order.reshape(-1))
         weights = weights.changed(lambda values: values[:, places])
     weights = weights.changed(lambda values: values[:, :, None, None])
-    made = _products(reader, node, flat, weights, bias, factor, Window(kernel=(1, 1)))
+    made = _products(reader, node, flat, offset, weights, bias, factor, Window(kernel=(1, 1)))
     shape = (*tensor.shape[:-1], len(weights.integers))
     reader.tensors[node.output[0]] = Tensor(value=made, shape=shape)
 
@@ -113,16 +116,19 @@ def _annotated(values: NDArray[np.generic], kind: str, name: str) -> Constant:
     return Constant(integers=whole, scale=np.ones(whole.shape), format=fmt)
 
 
+def _operand(reader: Reader, tensor: Tensor, name: str, *, binary: bool) -> tuple[Tensor, float]:
+    """The features that a layer reads, as numbers unless it is ``binary``, and their offset."""
+    read, offset = reader.features(tensor, name)
+    if isinstance(read.value, Bits) and not binary:
+        return replace(read, value=reader.numbers_of(read.value)), offset
+    return read, offset
+
+
 def _products(
-    reader: Reader, node: NodeProto, tensor: Tensor, weights: Constant, bias: NDArray[np.generic] | None,
-    factor: float, window: Window, *, groups: int = 1,
+    reader: Reader, node: NodeProto, read: Tensor, offset: float, weights: Constant,
+    bias: NDArray[np.generic] | None, factor: float, window: Window, *, groups: int = 1,
 ) -> Pending:  # fmt: skip
-    read, offset = reader.features(tensor, node.input[0])
     source, fmt, outputs = read.value, weights.format, len(weights.integers)
-    # Zeros of the padding are neither +1 nor -1: there, bits become numbers.
-    binary = isinstance(source, Bits) and fmt.bits == 1 and not any(window.pads) and window.extent == window.kernel
-    if isinstance(source, Bits) and not binary:
-        source = reader.numbers_of(source)
     assert isinstance(source, Stored | Bits)
     fill = 0
     if offset and any(window.pads):
@@ -130,7 +136,7 @@ def _products(
         fill = reader.zero_of(source, offset, node.input[0])
     name = reader.convolve(
         node.name or node.output[0], source.op, weights.integers, fmt, window, groups=groups, fill=fill,
-        kernel="xnor" if binary else "mult",
+        kernel="xnor" if isinstance(source, Bits) else "mult",
     )  # fmt: skip
     scale = weights.per_output()
     added = np.zeros(outputs) if bias is None else np.asarray(bias, np.float64).reshape(-1)
@@ -294,9 +300,7 @@ def _clip(reader: Reader, node: NodeProto, given: Given) -> None:
 
 
 def _limited(tensor: Tensor, low: float, high: float) -> Tensor:
-    return replace(
-        tensor, low=min(max(tensor.low, low), high), high=max(min(tensor.high, high), low)
-    )
+    return replace(tensor, low=min(max(tensor.low, low), high), high=max(min(tensor.high, high), low))
 
 
 PRODUCTS: dict[str, Handler] = {

@@ -1,6 +1,7 @@
 """Foreign ONNX nodes that make integers: those of QONNX and Brevitas, FINN's thresholds, and ONNX's own pair."""
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
+from .assembly import Stored
 from .factors import fold_sign
 from .formats import Format, format_for, signed, unsigned
 from .onnx_reader import Constant, Floats, Given, Grid, Handler, Ints, Joined, Reader, Tensor, one_number
@@ -15,7 +17,7 @@ from .program import MAX_THRESHOLDS
 
 __all__ = ["QUANTISERS", "annotated_format", "clip_grid"]
 
-_ROUND = {
+_ROUND: Mapping[str, Callable[[Floats], Floats]] = {
     "ROUND": np.rint, "HALF_EVEN": np.rint, "FLOOR": np.floor, "CEIL": np.ceil, "DOWN": np.trunc,
     "UP": lambda x: np.sign(x) * np.ceil(np.abs(x)),
     "HALF_UP": lambda x: np.sign(x) * np.floor(np.abs(x) + 0.5),
@@ -187,8 +189,8 @@ def _multi_threshold(reader: Reader, node: NodeProto, given: Given) -> None:
             at_zero=True,
         )  # fmt: skip
         columns.append((found.levels, found.falling))
-    levels, falling = np.sort(np.concatenate([levels for levels, _ in columns], axis=1), axis=1), columns[0][1]
-    reader.tensors[node.output[0]] = _counted(reader, tensor, levels, falling, given)
+    ascending = np.sort(np.concatenate([found for found, _ in columns], axis=1), axis=1)
+    reader.tensors[node.output[0]] = _counted(reader, tensor, ascending, columns[0][1], given)
 
 
 def _channel_axis(layout: str, axes: int) -> int:
@@ -251,9 +253,8 @@ def _trunc(reader: Reader, node: NodeProto, given: Given) -> None:
     fmt = integer_format(fmt.bits, fmt.signed)
     # 2 ** places * scale, whatever the step that the file gives to the result.
     made = reader.quantise(whole, step=scale * 2 ** int(places), lo=lo, hi=hi, format=fmt, ties=ties, lift=lift)
-    stepped = replace(made.value, step=step)
     reader.steps[made.op] = step
-    reader.tensors[node.output[0]] = replace(made, value=stepped)
+    reader.tensors[node.output[0]] = replace(made, value=Stored(op=made.op, step=step))
 
 
 def _whole(reader: Reader, tensor: Tensor, scale: float) -> Tensor:

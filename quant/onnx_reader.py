@@ -477,8 +477,8 @@ class Reader(Assembly):
         """A map with rows and columns of ``fill`` around it, by a convolution that copies."""
         channels, fmt = self.shape(value.op)[0], self.format(value.op)
         copied = self.convolve(
-            f"{name}_copy", value.op, np.ones((channels, 1, 1, 1), np.int64), signed(2), Window(kernel=(1, 1), pads=pads),
-            groups=channels, fill=fill,
+            f"{name}_copy", value.op, np.ones((channels, 1, 1, 1), np.int64), signed(2),
+            Window(kernel=(1, 1), pads=pads), groups=channels, fill=fill,
         )  # fmt: skip
         ones = np.ones(channels, np.int64)
         op = Requantise(

@@ -200,7 +200,7 @@ def _concat(reader: Reader, node: NodeProto, given: Given) -> None:
     for part in found:
         inside = part.parts if isinstance(part, Joined) else (part,)
         for tensor in inside:
-            if rank > 2 and not reader.is_map(tensor) or tensor.order is not None:
+            if (rank > 2 and not reader.is_map(tensor)) or tensor.order is not None:
                 raise ValueError("only channels can be joined")
             parts.append(reader.flat(tensor) if rank == 2 else tensor)
     rest = {tensor.shape[1:] for tensor in parts}
