@@ -223,6 +223,8 @@ class _Walk(Reader):
                     self.ending(made.op)
             if channels == 1:
                 self.note("the network has one output: the program gives its number, not a class")
+        elif isinstance(tensor.value, Pending) and not waits and not self.is_sums(tensor):
+            self.ending(self.shifted(tensor, name).op)
         elif isinstance(tensor.value, Pending) or waits:
             shown = "a ReLU, an addition" if (height, width) == (1, 1) else f"a map of {height}x{width}"
             raise ValueError(f"its output is {shown}, not one score per class: it needs a quantiser in front")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
 from .assembly import Stored
-from .factors import fold_sign
+from .factors import Threshold, fold_sign
 from .formats import Format, format_for, signed, unsigned
 from .onnx_reader import Constant, Floats, Given, Grid, Handler, Ints, Joined, Reader, Tensor, one_number
 from .program import MAX_THRESHOLDS
@@ -157,14 +157,25 @@ def _signs(reader: Reader, node: NodeProto, scale: Floats) -> None:
         reader.quantised[node.output[0]] = _constant(signs, scale, unsigned(1))
         return
     step = one_number(scale, "its scale, of features,")
-    tensor = reader.tensor(node.input[0])
+    reader.tensors[node.output[0]] = _signed(reader, reader.any_tensor(node.input[0]), step)
+
+
+def _signed(reader: Reader, tensor: Tensor | Joined, step: float) -> Tensor:
+    if isinstance(tensor, Joined):
+        return reader.beside([_signed(reader, part, step) for part in tensor.parts], tensor.shape, tensor.name)
+    if tensor.low >= 0 or tensor.high < 0:
+        raise ValueError("a sign behind a ReLU is always the same")
     value = reader.pending(tensor)
-    if value.residual is not None or tensor.low >= 0 or tensor.high < 0:
-        raise ValueError("a sign behind a ReLU or an addition needs a quantiser in between")
+    if value.residual is not None:
+        # Rounded down, a sum is at least 0 where it was before, whatever the grid and however narrow.
+        grid = float(np.abs(value.gain).max()) or 1.0
+        unlimited = replace(tensor, low=-math.inf, high=math.inf)
+        tensor = reader.quantise(unlimited, step=grid, lo=-2, hi=1, format=signed(2), ties="up", lift=-0.5)
+        value = reader.pending(tensor)
     found = fold_sign(
         gain=value.gain, centre=value.centre, bias=value.bias, accumulator=reader.format(value.op), at_zero=True
     )
-    reader.tensors[node.output[0]] = reader.signs(tensor, found.levels, found.falling, step)
+    return reader.signs(tensor, found.levels, found.falling, step)
 
 
 # FINN
@@ -176,8 +187,8 @@ def _multi_threshold(reader: Reader, node: NodeProto, given: Given) -> None:
     if thresholds.ndim != 2 or not 1 <= thresholds.shape[1] <= MAX_THRESHOLDS or not np.all(np.isfinite(thresholds)):
         raise ValueError(f"thresholds must be (channels, 1 to {MAX_THRESHOLDS}), not {thresholds.shape}")
     value = reader.pending(tensor)
-    if value.residual is not None or tensor.limited:
-        raise ValueError("thresholds behind a ReLU or an addition need a quantiser in between")
+    if value.residual is not None:
+        raise ValueError("thresholds behind an addition need a quantiser in between")
     axis = _channel_axis(given.get("data_layout", ""), len(tensor.shape))
     columns = []
     for column in thresholds.T:
@@ -188,9 +199,17 @@ def _multi_threshold(reader: Reader, node: NodeProto, given: Given) -> None:
             gain=value.gain, centre=value.centre, bias=value.bias - levels, accumulator=reader.format(value.op),
             at_zero=True,
         )  # fmt: skip
-        columns.append((found.levels, found.falling))
+        columns.append((_within(reader, tensor, levels, found), found.falling))
     ascending = np.sort(np.concatenate([found for found, _ in columns], axis=1), axis=1)
     reader.tensors[node.output[0]] = _counted(reader, tensor, ascending, columns[0][1], given)
+
+
+def _within(reader: Reader, tensor: Tensor, levels: Floats, found: Threshold) -> Ints:
+    """Thresholds of what is limited: those up to the lower limit are always reached, those above the upper never."""
+    held, falls = reader.format(tensor.op), found.falling == 1
+    always, never = levels[:, None] <= tensor.low, levels[:, None] > tensor.high
+    first, last = np.where(falls, held.hi + 1, held.lo)[:, None], np.where(falls, held.lo, held.hi + 1)[:, None]
+    return np.where(always, first, np.where(never, last, found.levels)).astype(np.int64)
 
 
 def _channel_axis(layout: str, axes: int) -> int:

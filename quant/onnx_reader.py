@@ -20,7 +20,7 @@ from .assembly import Assembly, Bits, Pending, Stored
 from .formats import Format, format_for, signed, unsigned
 from .onnx_attributes import Window
 from .onnx_graph import constants_of, datatypes
-from .program import AveragePool, Convolution, Flatten, MaxPool, Op, Requantise, Shape, Threshold
+from .program import AveragePool, Concat, Convolution, Flatten, MaxPool, Op, Requantise, Shape, Threshold
 
 __all__ = ["Constant", "Floats", "Given", "Grid", "Handler", "Ints", "Joined", "Reader", "Tensor", "one_number"]
 
@@ -269,6 +269,21 @@ class Reader(Assembly):
         step = tensor.value.step
         return replace(tensor, value=Stored(op=self.emit(op, step), step=step), low=-math.inf)
 
+    def shifted(self, tensor: Tensor, name: str) -> Stored | Bits:
+        """The integers of a tensor whose offset is a whole number of steps, offset included."""
+        read, offset = self.features(tensor, name)
+        value = read.value
+        if not offset or not isinstance(value, Stored):
+            assert not isinstance(value, Pending)
+            return value
+        added, fmt = -self.zero_of(value, offset, name, outside=True), self.format(value.op)
+        held, ones = format_for(fmt.lo + added, fmt.hi + added), np.ones(self.shape(value.op)[0], np.int64)
+        op = Requantise(
+            name=self.unique(f"{value.op}_moved"), source=value.op, multiplier=ones, offset=added * ones, shift=0,
+            lo=held.lo, hi=held.hi, format=held,
+        )  # fmt: skip
+        return replace(value, op=self.emit(op, value.step))
+
     # Constants along axes
 
     def along(self, tensor: Tensor, values: NDArray[Any], axis: int = 0) -> tuple[Tensor, Floats]:
@@ -386,14 +401,15 @@ class Reader(Assembly):
     def _behind_pools(self, tensor: Tensor, made: Stored | Bits, both_ends: int) -> Tensor:
         """The pools that waited, of what a quantiser made of the tensor before them; ``both_ends`` is lo + hi."""
         found = replace(tensor, value=made, low=-math.inf, high=math.inf, pools=(), falls=None)
-        turned = tensor.pools and tensor.falls is not None
+        turned, were_bits = tensor.pools and tensor.falls is not None, isinstance(made, Bits)
         # The largest before a falling channel is the smallest behind it: lo + hi - max(lo + hi - y).
         if turned:
             made = self._turned(made, tensor.falls, both_ends)
         for name, window in tensor.pools:
             made = self.max_pool(name, made, window)
         if turned:
-            made = self._turned(made, tensor.falls, both_ends)
+            numbers = were_bits and isinstance(made, Stored)  # -1 and +1, no longer 0 and 1
+            made = self._turned(made, tensor.falls, 0 if numbers else both_ends)
         return replace(found, value=made)
 
     def _turned(self, value: Stored | Bits, falls: NDArray[np.bool_] | None, both_ends: int) -> Stored | Bits:
@@ -416,8 +432,6 @@ class Reader(Assembly):
 
     def beside(self, parts: list[Tensor], shape: tuple[int, ...], name: str) -> Tensor:
         """Channels of tensors on one grid side by side, in one format."""
-        from .program import Concat
-
         values = [part.value for part in parts]
         bits = all(isinstance(value, Bits) for value in values)
         if not bits:
@@ -456,7 +470,7 @@ class Reader(Assembly):
             pads[short + 2] += size - min(kh, kw)
         if len(set(pads)) > 1 or pads[0] >= size:
             if isinstance(value, Bits):
-                raise ValueError("its pads are unequal, which single bits cannot have")
+                value = self.numbers_of(value)  # a convolution that copies reads no single bits
             value = self.framed(name, value, (pads[0], pads[1], pads[2], pads[3]), self.format(value.op).lo)
             pads = [0]
         op = MaxPool(name=self.named(name), source=value.op, size=size, stride=stride, padding=pads[0])
@@ -512,10 +526,10 @@ class Reader(Assembly):
             )
         )  # fmt: skip
 
-    def zero_of(self, value: Stored, offset: float, name: str) -> int:
-        """The integer whose real value is 0, for what stands outside an image."""
+    def zero_of(self, value: Stored, offset: float, name: str, *, outside: bool = False) -> int:
+        """The integer whose real value is 0, for what stands around an image; ``outside`` the format, too."""
         place = -offset / value.step
         whole, fmt = round(place), self.format(value.op)
-        if abs(place - whole) > _CLOSE * max(1, abs(place)) or not fmt.lo <= whole <= fmt.hi:
-            raise ValueError(f"no integer of input {name!r} stands for the zeros of the padding; it {_NEEDS_QUANTISER}")
+        if abs(place - whole) > _CLOSE * max(1, abs(place)) or not (outside or fmt.lo <= whole <= fmt.hi):
+            raise ValueError(f"no integer of {name!r} stands for 0, as padding has it; it {_NEEDS_QUANTISER}")
         return whole
