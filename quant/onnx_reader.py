@@ -20,7 +20,9 @@ from .assembly import Assembly, Bits, Pending, Stored
 from .formats import Format, format_for, signed, unsigned
 from .onnx_attributes import Window
 from .onnx_graph import constants_of, datatypes
-from .program import AveragePool, Concat, Convolution, Flatten, MaxPool, Op, Requantise, Shape, Threshold
+from .program import (
+    AveragePool, Concat, Convolution, Flatten, MaxPool, Op, PixelShuffle, Requantise, Shape, Threshold, Upsample,
+)  # fmt: skip
 
 __all__ = ["Constant", "Floats", "Given", "Grid", "Handler", "Ints", "Joined", "Reader", "Tensor", "one_number"]
 
@@ -366,8 +368,8 @@ class Reader(Assembly):
             return self.beside(parts, tensor.shape, tensor.name)
         value = tensor.value
         if isinstance(value, Stored) and value.step == step and not tensor.limited and not tensor.pools:
-            held = self.format(value.op)
-            if lo <= held.lo and held.hi <= hi:
+            least, most = self._range(value.op)
+            if lo <= least and most <= hi:
                 return tensor  # it is on that grid already
         waiting = self.pending(tensor)
         if lift:
@@ -380,6 +382,15 @@ class Reader(Assembly):
         made = self.requantise(name, waiting, step, format, lo=ends[0], hi=max(ends))
         self.ties = "even"
         return self._behind_pools(tensor, made, max(ends) + ends[0])
+
+    def _range(self, name: str) -> tuple[int, int]:
+        """Least and greatest of a tensor, as far as the operations that clamp it say."""
+        op = self.ops[name]
+        if isinstance(op, Requantise):
+            return op.lo, op.hi
+        if isinstance(op, MaxPool | Flatten | PixelShuffle | Upsample):
+            return self._range(op.source)
+        return self.format(name).lo, self.format(name).hi
 
     def signs(self, tensor: Tensor, thresholds: Ints, falling: Ints, step: float) -> Tensor:
         """``tensor`` as bits, +1 where its integers reach ``thresholds`` (C, 1), or do not where ``falling``."""
@@ -510,8 +521,12 @@ class Reader(Assembly):
         size = self.shape(source)[1:]
         window = window.evenly(size)
         stride, padding = window.stride(size), max(window.pads)
-        top, left, bottom, right = (padding - pad for pad in window.pads)
         height, width = window.extent
+        # A window must reach into the image from its padding: zeros around the weights make it larger.
+        while padding >= max(2, *(n + 2 * padding - window.pads[k] - window.pads[k + 2]
+                                  for k, n in enumerate((height, width)))):  # fmt: skip
+            padding += 1
+        top, left, bottom, right = (padding - pad for pad in window.pads)
         (dh, dw), outputs = window.dilations, weights.shape[:2]
         if (height, width) != weights.shape[2:] or top + left + bottom + right:
             wide = np.zeros((*outputs, top + height + bottom, left + width + right), np.int64)

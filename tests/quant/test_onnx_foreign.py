@@ -25,14 +25,22 @@ def equal(path, **said):
     program, found, expected = compared(path, **said)
     step = abs(program.steps[program.output])
     assert np.ptp(expected) > 3 * step, "all results are alike"
-    assert np.abs(found - expected).max() < 0.01 * step, np.abs(found - expected).max() / step
+    alike(found, expected, step)
     return program
+
+
+def alike(found, expected, step):
+    """All but values beside a half, which a factor of 16 bits may turn by one step."""
+    off = np.abs(found - expected) / step
+    assert off.max() < 1.01 and np.mean(off > 0.01) < 0.01, (off.max(), np.mean(off > 0.01))
 
 
 def features(g, channels=3, scale=0.043):
     """Pixels, a convolution, and its integers behind a ReLU."""
     x = g.quant("x", 1 / 255)
-    sums = g.node("Conv", x, g.weights(RNG(1), (channels, g.shape[0], *[3] * (len(g.shape) - 1))), auto_pad="SAME_UPPER")
+    sums = g.node(
+        "Conv", x, g.weights(RNG(1), (channels, g.shape[0], *[3] * (len(g.shape) - 1))), auto_pad="SAME_UPPER"
+    )
     return g.quant(g.node("Relu", sums), scale, 5)
 
 
@@ -155,19 +163,15 @@ def test_biases_of_dense_layers_in_every_legal_shape(tmp_path, shape):
 @pytest.mark.parametrize("kind", ["Conv", "Gemm"])
 def test_a_scale_of_one_axis_belongs_to_the_last_axis_of_the_weights(tmp_path, kind):
     """It was taken per output."""
-    g, scale = Foreign((4, 3, 3)), np.linspace(0.05, 0.4, 4 if kind == "Gemm" else 3)
+    g = Foreign((4, 1, 1) if kind == "Gemm" else (4, 3, 3))
     x = g.quant("x", 1 / 255)
     if kind == "Conv":
-        x = g.node("Conv", x, g.weights(RNG(0), (3, 4, 3, 3), scale))
+        x = g.node("Conv", x, g.weights(RNG(0), (3, 4, 3, 3), np.linspace(0.05, 0.4, 3)))
     else:
-        x = g.node("Gemm", g.node("GlobalAveragePool", x), g.weights(RNG(0), (4, 4), scale), transB=1)
-        x = g.node("Gemm", g.node("Flatten", g.quant("x", 1 / 255)), g.weights(RNG(0), (36, 36), np.ones(36)), transB=1)
-        g.nodes[-1].input[1] = g.weights(RNG(0), (36, 36), np.linspace(0.1, 0.2, 36))
-        g.nodes.insert(len(g.nodes) - 2, g.nodes.pop())
-        g.nodes = [node for node in g.nodes if node.op_type != "GlobalAveragePool" and node.output[0] != x or True]
-    path = g.saved(tmp_path, x, (3, 1, 1))
+        x = g.node("Gemm", g.node("Flatten", x), g.weights(RNG(0), (4, 4), np.linspace(0.05, 0.4, 4)), transB=1)
+    path = g.saved(tmp_path, x, (4,) if kind == "Gemm" else (3, 1, 1))
 
-    with pytest.raises(UserError, match="must have one scale, or one per output|flattened tensor"):
+    with pytest.raises(UserError, match="must have one scale, or one per output"):
         import_onnx(path)
 
 
@@ -276,7 +280,9 @@ def test_a_flatten_before_the_first_quantiser_moves_behind_it(tmp_path):
                                     g.sizes([0])), g.sizes([-1]), axis=0)  # fmt: skip
     x = g.node("Sub", g.node("Mul", g.node("Reshape", "x", shape), g.constant(2.0)), g.constant(1.0))
     x = g.quant(x, 0.317, 3, signed=1, narrow=1)
-    program = equal(g.saved(tmp_path, g.quant(g.node("MatMul", x, g.weights(RNG(9), (36, 4))), 0.0317, 8, signed=1), (4,)))
+    program = equal(
+        g.saved(tmp_path, g.quant(g.node("MatMul", x, g.weights(RNG(9), (36, 4))), 0.0317, 8, signed=1), (4,))
+    )
 
     kinds = [type(op) for op in program.ops]
     assert kinds.index(Flatten) == kinds.index(Convolution) - 1
@@ -298,7 +304,7 @@ def test_a_pool_of_sums_moves_behind_the_quantiser(tmp_path, falling, end):
 
     pool = next(op for op in program.ops if isinstance(op, MaxPool))
     assert not isinstance(program.by_name[pool.source], Convolution)
-    assert sum(op.name.endswith("turned") for op in program.ops) == (1 + (end == "quant") if falling else 0) or falling
+    assert any("_turned" in op.name for op in program.ops) == falling
     stages_of(program)
 
 
@@ -380,7 +386,9 @@ def test_finn_holds_integers_without_quantisers(tmp_path):
 def test_a_mean_is_truncated_as_qonnx_does(tmp_path, newer, mode):
     """A TruncAvgPool of Brevitas, as in its MobileNet: a sum, of which bits are dropped."""
     g = Foreign((1, 7, 7))
-    x = g.node("Mul", g.node("AveragePool", features(g, scale=0.03), kernel_shape=[3, 3], strides=[3, 3]), g.constant(9.0))
+    x = g.node(
+        "Mul", g.node("AveragePool", features(g, scale=0.03), kernel_shape=[3, 3], strides=[3, 3]), g.constant(9.0)
+    )
     given = [0.03, 0.0, 9.0, *([0.03 * 8, 6.0] if newer else [6.0])]
     more = {"signed": 0, "narrow": 0} if newer else {}
     x = g.node("Trunc", x, *(g.constant(value) for value in given), rounding_mode=mode, **more)
@@ -438,7 +446,9 @@ def test_files_of_onnxruntimes_static_quantisation(tmp_path):
         helper.make_node("Gemm", ["g", "w2", "b2"], ["y"], transB=1),
     ]
     held = {"w0": (4, 1, 3, 3), "b0": (4,), "w1": (4, 4, 1, 1), "w2": (5, 4), "b2": (5,)}
-    tensors = [onnx.numpy_helper.from_array(rng.normal(0, 0.5, shape).astype(np.float32), name) for name, shape in held.items()]
+    tensors = [
+        onnx.numpy_helper.from_array(rng.normal(0, 0.5, shape).astype(np.float32), name) for name, shape in held.items()
+    ]
     graph = helper.make_graph(
         nodes, "float", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 8, 8])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 5])], tensors,
@@ -528,7 +538,9 @@ def input_network(tmp_path, *, kind=TensorProto.FLOAT, annotated=None, is_signed
     if annotated:
         g.annotations = {"x": annotated}
     x = g.node("Cast", "x", to=TensorProto.FLOAT) if cast else "x"
-    return g.saved(tmp_path, g.quant(x, 0.0131 if annotated is None and not cast else 1.93, 8, signed=is_signed), (2, 4, 4))
+    return g.saved(
+        tmp_path, g.quant(x, 0.0131 if annotated is None and not cast else 1.93, 8, signed=is_signed), (2, 4, 4)
+    )
 
 
 def test_the_scale_and_offset_of_pixels_may_be_said(tmp_path):
@@ -578,14 +590,15 @@ def test_channels_last_inputs_are_held_with_channels_first(tmp_path):
     g = Foreign((5, 6, 2))
     x = g.node("Transpose", "x", perm=[0, 3, 1, 2])
     x = g.node("Conv", g.quant(x, 1 / 255), g.weights(RNG(0), (3, 2, 3, 3)))
-    x = g.node("Reshape", g.node("Transpose", g.quant(x, 0.021, 7, signed=1), perm=[0, 2, 3, 1]), g.sizes([1, -1]))
+    x = g.node("Reshape", g.node("Transpose", g.quant(x, 0.02113, 7, signed=1), perm=[0, 2, 3, 1]), g.sizes([1, -1]))
     x = g.quant(g.node("MatMul", x, g.weights(RNG(1), (36, 4))), 0.0313, 8, signed=1)
     path = g.saved(tmp_path, x, (4,))
-    program, pixels = import_onnx(path), pixels_for((2, 5, 6))
+    program, pixels = import_onnx(path), pixels_for((2, 5, 6), 200)
 
     expected = in_qonnx(path, pixels.transpose(0, 2, 3, 1).astype(np.float32) / np.float32(255))
     found = golden.run(program, pixels).scores * program.steps[program.output]
-    assert np.allclose(found, expected, atol=1e-5) and np.ptp(expected) > 0.5
+    alike(found, expected, program.steps[program.output])
+    assert np.ptp(expected) > 0.5
 
 
 def test_scale_and_offset_on_the_command_line(tmp_path, capsys):

@@ -8,8 +8,9 @@ import pytest
 from addax.quant.archive import load_program, program_bytes, save_program
 from foreign import compared, random_network
 
-TOLERANCE = 0.03
-"""Share of networks in which one step may differ: a factor of 16 bits may turn a value that lies next to a half."""
+ONE_IN = 15
+"""Networks of which one may differ: a factor of 16 bits may turn a value beside a half, and what follows from it."""
+FEW_STEPS = 5
 
 
 def differing(seed, folder):
@@ -26,7 +27,7 @@ def check(seeds, folder):
     logging.disable(logging.WARNING)
     off = {seed: found for seed in seeds if (found := differing(seed, folder)) > 0.01}
     logging.disable(logging.NOTSET)
-    assert len(off) <= TOLERANCE * len(seeds), f"seeds that differ, in steps: {off}"
+    assert len(off) <= len(seeds) // ONE_IN and max(off.values(), default=0) < FEW_STEPS, f"seeds, in steps: {off}"
 
 
 @pytest.mark.parametrize("part", range(3))
@@ -36,7 +37,7 @@ def test_random_networks_give_the_integers_of_qonnx(tmp_path, part):
 
 def test_random_networks_have_every_operation():
     """A property of all operations is one only if all are drawn."""
-    seen = Counter(node.op_type for seed in range(300) for node in random_network(seed)[0].nodes)
+    seen = Counter(node.op_type for seed in range(600) for node in random_network(seed)[0].nodes)
 
     wanted = {
         "Add", "AveragePool", "BatchNormalization", "BipolarQuant", "Clip", "Concat", "Conv", "DepthToSpace",
@@ -44,7 +45,7 @@ def test_random_networks_have_every_operation():
         "MultiThreshold", "Quant", "QuantizeLinear", "Relu", "Reshape", "Resize", "Sub", "Transpose",
     }  # fmt: skip
     assert wanted <= set(seen)
-    assert min(seen[kind] for kind in wanted) >= 10
+    assert min(seen[kind] for kind in wanted) >= 5, seen
 
 
 @pytest.mark.slow

@@ -185,14 +185,18 @@ class _Draw:
             dtype = np.int8 if signed else np.uint8
             step, zero = self.rms * self.number(2, 4) / 256, self.choose([0, 0, 17])
             limits = self.choose([None, (-7, 7) if signed else (0, 15)])
-            self.x = self.g.pair(self.x, step * (16 if limits else 1), 0 if limits else zero, dtype=dtype, limits=limits)
+            self.x = self.g.pair(
+                self.x, step * (16 if limits else 1), 0 if limits else zero, dtype=dtype, limits=limits
+            )
             return
         zero = self.choose([0, 0, 0, 3])
         self.x = self.g.quant(self.x, step, bits, zero=zero, signed=signed, narrow=self.pick(0, 1))
 
     def _weights(self, shape):
         outputs, bits = shape[0], self.pick(2, 5)
-        scale = self.rng.uniform(0.05, 0.2, (outputs, *[1] * (len(shape) - 1))) if self.maybe() else self.number(0.05, 0.2)
+        scale = (
+            self.rng.uniform(0.05, 0.2, (outputs, *[1] * (len(shape) - 1))) if self.maybe() else self.number(0.05, 0.2)
+        )
         self.rms *= float(np.mean(scale)) * 2 ** (bits - 1) * 0.5 * np.sqrt(np.prod(shape[1:]))
         kind = self.choose(["Quant", "Quant", "BipolarQuant", "words"])
         values = self.g.constant(self.rng.normal(0, np.asarray(scale) * 2 ** (bits - 2), shape))
@@ -246,9 +250,11 @@ class _Draw:
         if "SAME" in how:
             given["auto_pad"], ceil = how, 0
         sizes = []
+        # A window that would begin behind the image: onnx' shapes count it, runtimes do not.
+        if any(-(-(n + 2 * pad - size) // stride) * stride >= n + pad for n in self.shape[1:]):
+            ceil = 0
         for n in self.shape[1:]:
             made = -(-(n + 2 * pad - size) // stride) + 1 if ceil else (n + 2 * pad - size) // stride + 1
-            made -= ceil and (made - 1) * stride >= n + pad
             sizes.append(-(-n // stride) if "SAME" in how else made)
         self.x = self.g.node("MaxPool", self.x, ceil_mode=ceil, **given)
         self.shape = (self.shape[0], *sizes)
