@@ -149,11 +149,14 @@ def train(
 @click.option("--layer-bits", multiple=True, metavar="LAYER:BITS", help="Bits of one layer; may be repeated.")
 @click.option("--mean-bits", type=float, help="Choose the bits of every layer so that a weight has so many on average.")
 @click.option("--sensitivity", is_flag=True, help="Show what every layer loses with fewer bits.")
+@click.option("--input-scale", type=float, help="Of an ONNX file: it reads scale * pixel + offset.  [default: 1/255]")
+@click.option("--input-offset", type=float, help="Of an ONNX file, likewise.  [default: 0]")
 @click.option("-o", "--out", type=_PATH, required=True, help=".addax file to write.")
 def quantize(
     source: str, kernel: str | None, weights: Path | None, bits: int | None, data_source: str, calibration: int,
     ranges: str, groups: int, sharing: str, pow2_steps: bool, terms: int, layer_bits: tuple[str, ...],
-    mean_bits: float | None, sensitivity: bool, out: Path, as_json: bool,
+    mean_bits: float | None, sensitivity: bool, input_scale: float | None, input_offset: float | None, out: Path,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Make an integer Program of a trained network."""
     from .quant.archive import save_program
@@ -170,7 +173,8 @@ def quantize(
     with steps("quantising") as step:
         found = quantise_network(
             source, kernel=kernel, weights=weights, data_source=data_source, scheme=scheme, images=calibration,
-            mean=mean_bits, sensitivity=sensitivity, bits_given=bits is not None, progress=step,
+            mean=mean_bits, sensitivity=sensitivity, bits_given=bits is not None, input_scale=input_scale,
+            input_offset=input_offset, progress=step,
         )  # fmt: skip
     program = found.program
     save_program(out, program)

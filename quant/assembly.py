@@ -105,6 +105,11 @@ class Assembly:
         self.inferred: dict[str, tuple[Shape, Format]] = {}
         self.steps: dict[str, float] = {}
 
+    def note(self, text: str) -> None:
+        """Remember something of the source that the Program does otherwise, or that a user should know; once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
     def emit(self, op: Op, step: float | None = None) -> str:
         """Append ``op``, whose result has ``step`` where it stands for real values; returns its name."""
         assert op.name not in self.ops
@@ -116,7 +121,7 @@ class Assembly:
 
     def assembled(self, metadata: Mapping[str, str]) -> Program:
         """The Program of all operations so far."""
-        notes = {NOTES: "; ".join(dict.fromkeys(self.notes))} if self.notes else {}
+        notes = {NOTES: "; ".join(self.notes)} if self.notes else {}
         return Program(ops=tuple(self.ops.values()), steps=self.steps, metadata={**metadata, **notes})
 
     def shape(self, name: str) -> Shape:
@@ -235,7 +240,7 @@ class Assembly:
         )  # fmt: skip
         found, note = choose(wanted)
         if note:
-            self.notes.append(f"{name}: {note}")
+            self.note(f"{name}: {note}")
         return found
 
     def ending(self, name: str) -> str:

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, numpy_helper
 
@@ -16,7 +14,7 @@ from .archive import program_digest, rebuild
 from .formats import Format, unsigned
 from .onnx_export import HEADER, KERNEL
 from .onnx_functions import DOMAIN, QONNX
-from .onnx_graph import attributes, constants_of, input_shape, resize_factor, shuffle_factor, square
+from .onnx_graph import attributes, constants_of, input_shape, load_model, resize_factor, shuffle_factor, square
 from .program import (
     SHIFT_MAX,
     ArgMax,
@@ -40,20 +38,27 @@ __all__ = ["import_onnx"]
 Ints = NDArray[np.int64]
 
 
-def import_onnx(path: Path) -> Program:
-    """The Program in a QONNX file: that which `onnx_export` wrote, or one made of a network exported by Brevitas.
+def import_onnx(path: Path, *, input_scale: float | None = None, input_offset: float | None = None) -> Program:
+    """The Program in an ONNX file: that which `onnx_export` wrote, or one made of a network that others quantised.
+
+    Parameters
+    ----------
+    input_scale, input_offset : a foreign network reads ``input_scale * pixel + input_offset``; None: what its file
+        says, else 1/255 and 0
 
     Raises
     ------
     UserError
         for a file that is missing, broken, changed since it was exported, or that holds what no Program can.
     """
-    model = _load(path)
+    model = load_model(path)
     header = next((p.value for p in model.metadata_props if p.key == HEADER), None)
     if header is None and not any(node.domain == DOMAIN for node in model.graph.node):
         from .brevitas_import import import_float
 
-        return import_float(model, path)
+        return import_float(model, path, input_scale=input_scale, input_offset=input_offset)
+    if input_scale is not None or input_offset is not None:
+        raise UserError(f"{path} was written by addax and reads pixels as they are; leave its scale and offset out")
     facts = _header(header, path)
     try:
         if "graph" in facts:
@@ -69,20 +74,6 @@ def import_onnx(path: Path) -> Program:
     if "digest" in facts and facts["digest"] != program_digest(program):
         raise UserError(f"{path} was changed after 'addax export': its integers are not those of its checksum")
     return program
-
-
-def _load(path: Path) -> ModelProto:
-    if not path.is_file():
-        raise UserError(f"no file at {path}; expected an ONNX file")
-    try:
-        model = onnx.load(path)
-        onnx.checker.check_model(model)
-    except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
-        reason = next(iter(str(error).strip().splitlines()), "empty")
-        raise UserError(f"{path} is not an ONNX file, or a broken one: {reason}") from error
-    if not model.graph.node:
-        raise UserError(f"{path} is not an ONNX file, or a broken one: it has no nodes")
-    return model
 
 
 def _header(text: str | None, path: Path) -> dict[str, Any]:

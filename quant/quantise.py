@@ -71,6 +71,8 @@ def quantise_network(
     mean: float | None = None,
     sensitivity: bool = False,
     bits_given: bool = True,
+    input_scale: float | None = None,
+    input_offset: float | None = None,
     progress: Callable[[str], None] = lambda what: None,
 ) -> Quantised:
     """Quantise ``source`` after training, calibrated on the train split of ``data_source``.
@@ -86,6 +88,8 @@ def quantise_network(
     mean : budget of bits per weight: the width of every layer is chosen by its sensitivity
     sensitivity : make the table of sensitivities
     bits_given : False: a checkpoint that was trained at few bits may set those of ``scheme``
+    input_scale, input_offset : of a ``.onnx`` file: what its network reads is ``scale * pixel + offset``; None: what
+        the file says, else 1/255 and 0
     progress : called with what happens next
 
     Raises
@@ -97,7 +101,10 @@ def quantise_network(
     if images < 1:
         raise UserError(f"calibration needs a positive number of images, not {images}")
     source, weights = str(source), None if weights is None else Path(weights)
-    if (ready := _integers(source, kernel, weights)) is not None:
+    said = input_scale is not None or input_offset is not None
+    if said and not source.endswith(".onnx"):
+        raise UserError(f"{source} reads pixels as it was trained; --input-scale and --input-offset are for ONNX files")
+    if (ready := _integers(source, kernel, weights, input_scale, input_offset)) is not None:
         if mean is not None or sensitivity:
             raise UserError(f"{source} is a network of integers already; its widths cannot be chosen")
         return Quantised(program=ready)
@@ -143,14 +150,16 @@ def quantise_network(
     )
 
 
-def _integers(source: str, kernel: str | None, weights: Path | None) -> Program | None:
+def _integers(
+    source: str, kernel: str | None, weights: Path | None, input_scale: float | None, input_offset: float | None
+) -> Program | None:
     """The Program of a source that brings integers."""
     if source.endswith(".onnx"):
         if weights is not None or kernel is not None:
             raise UserError("an ONNX file holds its own kernel and weights; leave --kernel and --weights out")
         from .onnx_import import import_onnx
 
-        return import_onnx(Path(source))
+        return import_onnx(Path(source), input_scale=input_scale, input_offset=input_offset)
     if source in PUBLISHED:
         return PUBLISHED[source](published_file(source, kernel, weights))
     return None

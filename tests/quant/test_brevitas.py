@@ -378,32 +378,33 @@ def conv(g, x, *, behind_quantiser=True, **given):
 
 
 REFUSED = {
-    "operation": (lambda g: g.node("Softmax", "x", name="last"),
-                  r"unsupported ONNX operation Softmax at node 'last' of .*made\.onnx; supported: Quant, IntQuant, B"),
+    "operation": (lambda g: g.node("Erf", "x", name="last"),
+                  r"unsupported ONNX operation Erf at node 'last' of .*made\.onnx; supported: Quant, IntQuant, B"),
+    "softmax-within": (lambda g: g.quant(g.node("Softmax", g.node("Flatten", "x")), 1.0),
+                       "comes from a Softmax, which can only stand behind the class scores"),
+    "softmax-of-a-map": (lambda g: g.node("Softmax", "x", axis=1), "must be over the class scores of an image"),
     "domain": (lambda g: g.node("Conv2", "x", name="odd", domain="other"),
                "unsupported ONNX operation other.Conv2 at node 'odd'"),
-    "trunc": (lambda g: g.node("Trunc", "x", *[g.constant(1.0)] * 4, name="t", signed=1, rounding_mode="FLOOR"),
-              "unsupported ONNX operation qonnx.custom_op.general.Trunc at node 't'"),
+    "trunc": (lambda g: g.node("Trunc", "x", *[g.constant(1.0)] * 3, name="t", rounding_mode="FLOOR"),
+              "Trunc at node 't' of .*: it must have 5 or 6 inputs, not 4"),
     "float-weights": (lambda g: conv(g, g.quant("x", 1.0), behind_quantiser=False),
                       "Conv at node 'layer' of .*: weights 'c3' must be a constant behind a quantiser"),
     "float-features": (lambda g: conv(g, conv(g, g.quant("x", 1.0))), "needs a quantiser in front"),
-    "dilation": (lambda g: conv(g, g.quant("x", 1.0), dilations=[2, 2]),
-                 "automatic padding and dilation are not supported"),
-    "stride": (lambda g: conv(g, g.quant("x", 1.0), strides=[1, 2]), "needs equal strides in all directions"),
-    "pads": (lambda g: conv(g, g.quant("x", 1.0), pads=[0, 0, 1, 1]), "needs equal pads in all directions"),
-    "rounding": (lambda g: g.quant("x", 1.0, rounding="CEIL"), "its rounding mode must be ROUND, not CEIL"),
+    "stride": (lambda g: conv(g, g.quant("x", 1.0), pads=[1] * 4, strides=[1, 2]),
+               "needs equal strides in all directions"),
+    "rounding": (lambda g: g.quant("x", 1.0, rounding="CEIL"), "rounding mode must be ROUND, of features, not CEIL"),
     "scale": (lambda g: g.quant("x", 0.0), "its scale must be positive"),
-    "scales": (lambda g: g.quant("x", np.ones((1, 2, 1, 1))), "features must have one scale"),
+    "scales": (lambda g: g.quant("x", np.arange(1, 3).reshape(1, 2, 1, 1)), "scale, of features, must have one value"),
     "bits": (lambda g: g.quant("x", 1.0, 3.5), "its bit width must be a whole number"),
     "wide": (lambda g: conv(g, g.quant("x", 1.0, 20)), r"features of the mult kernel have 2 to 16 bits, not 20"),
     "three": (lambda g: sum_of_three(g), "a sum of a ReLU or of three tensors needs a quantiser in between"),
     "zero": (lambda g: g.node("Div", "x", g.constant(0.0)), "it divides by zero"),
     "inverse": (lambda g: g.node("Div", g.constant(1.0), "x"), "a constant divided by features is not linear"),
-    "constant": (lambda g: g.node("Mul", "x", g.constant(np.ones(4))),
+    "constant": (lambda g: g.node("Mul", "x", g.constant(np.arange(4))),
                  r"a constant of shape \(4,\) is neither one number nor"),
     "flatten": (lambda g: g.node("Flatten", "x", axis=2), "it must keep the batch"),
     "mean": (lambda g: g.node("AveragePool", g.quant("x", 1.0), kernel_shape=[2, 2], pads=[1] * 4),
-             "padding and ceil_mode"),
+             r"its padding \[1, 1, 1, 1\] is not counted"),
     "map": (lambda g: conv(g, g.quant("x", 1.0)),
             "does not make a program: its output is a map of 2x2, not one score per class: it needs a quantiser"),
     "shuffle": (lambda g: g.node("DepthToSpace", g.quant("x", 1.0), name="s", blocksize=2), "mode must be CRD"),
@@ -443,7 +444,7 @@ def test_what_no_program_says_is_refused_by_node_and_reason(tmp_path, name):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("dims", [[1, 2], [1, 2, 0, 4]])
+@pytest.mark.parametrize("dims", [[1, 2, 3, 4, 5], [1, 2, 0, 4], [1, 0]])
 def test_input_that_is_no_image_is_refused(tmp_path, dims):
     g = Graph(shape=dims[1:])
     path = g.saved(tmp_path, g.quant("x", 1.0))
