@@ -19,7 +19,7 @@ from . import __version__
 from .common.console import bar, stderr, steps
 from .common.errors import UserError
 from .common.files import MARKER, own_files, write_json
-from .common.processes import signals_interrupt
+from .common.processes import end_tools, signals_interrupt
 from .common.temporary import NO_ROOM
 
 __all__ = ["main"]
@@ -865,6 +865,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return 2
     except (click.Abort, KeyboardInterrupt):
+        end_tools()  # what threads wait for that nobody asks any more
         click.echo("addax: interrupted", err=True)
         return 130
     except UserError as error:

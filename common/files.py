@@ -106,7 +106,11 @@ def atomic_directory(path: Path, kind: str, *, results: Mapping[str, str] | None
     path = Path(os.path.realpath(path))
     _check_replaceable(path, kind, results or {})
     _prepare_parent(path)
-    with _telling_of(path), temporary_folder(path) as temporary:
+    with _telling_of(path), contextlib.ExitStack() as stack:
+        try:
+            temporary = stack.enter_context(temporary_folder(path))
+        except OSError as error:
+            raise UserError(f"cannot write to folder {path.parent}: {error.strerror}") from error
         yield temporary
         told = _finish(temporary, path, kind, results or {})
     if told:
