@@ -168,7 +168,8 @@ class Reader(Assembly):
 
     def named(self, text: str) -> str:
         """A name for an operation, without what exporters put before it."""
-        return self.unique(re.sub(r"^(node)?[_/]*", "", text) or "layer")
+        # A name that is no UTF-8 comes as bytes.
+        return self.unique(re.sub(r"^(node)?[_/]*", "", str(text)) or "layer")
 
     # What nodes read
 

@@ -14,7 +14,7 @@ from addax.quant import golden
 from addax.quant.formats import signed, unsigned
 from addax.quant.onnx_import import import_onnx
 from addax.quant.program import ArgMax, AveragePool, Convolution, Flatten, MaxPool, Requantise, Threshold
-from foreign import Foreign, compared, in_qonnx, pixels_for
+from foreign import Foreign, compared, in_qonnx, pixels_for, random_network
 from onnx import TensorProto, helper
 
 RNG = np.random.default_rng
@@ -662,3 +662,19 @@ def test_a_network_without_quantisers_is_told_so(tmp_path):
 
     with pytest.raises(UserError, match="the file has none, it is a network of real numbers: quantise and export it"):
         import_onnx(path)
+
+
+def test_bytes_changed_at_random_are_a_users_mistake_at_most(tmp_path):
+    """A broken file ends in one line that names it, whatever is broken."""
+    rng, path = RNG(0), tmp_path / "changed.onnx"
+    graphs = [random_network(seed) for seed in range(12)]
+    files = [graph.model(output, shape).SerializeToString() for graph, output, shape in graphs]
+    for k in range(400):
+        changed = bytearray(files[k % len(files)])
+        for place in rng.integers(0, len(changed), rng.integers(1, 6)):
+            changed[place] = rng.integers(256)
+        path.write_bytes(bytes(changed))
+        try:
+            import_onnx(path)
+        except UserError as error:
+            assert "changed.onnx" in str(error) and "\n" not in str(error), k

@@ -161,13 +161,17 @@ class _Draw:
             swapped = kind == "from" and falling
             self.x = self.g.node("Sub" if kind != "Add" else kind, *(inputs[::-1] if swapped else inputs))
 
+    def _signs(self):
+        # A sum that is exactly 0 in integers is not in float32: its sign would be a matter of chance.
+        moved = self.g.node("Add", self.x, self.g.constant(self.rms * self.number() / 7))
+        self.rms = self.number()
+        self.x = self.g.node("BipolarQuant", moved, self.g.constant(self.rms))
+
     def _quantiser(self):
         kinds = ["Quant"] * 4 + ["pair", "BipolarQuant", "MultiThreshold"]
         kind, bits = self.choose(kinds), self.pick(3, 8)
         if kind == "BipolarQuant":
-            # A sum that is exactly 0 in integers is not in float32: its sign would be a matter of chance.
-            scale, moved = self.number(), self.g.node("Add", self.x, self.g.constant(self.rms * self.number() / 7))
-            self.x, self.rms = self.g.node("BipolarQuant", moved, self.g.constant(scale)), scale
+            self._signs()
             return
         if kind == "MultiThreshold":
             rows = self.choose([1, self.shape[0]])
@@ -322,8 +326,8 @@ class _Draw:
     def _settle(self, limited):
         if not limited:
             self._quantiser()
-        elif limited == "joined" and self.maybe(0.3):
-            self.x, self.rms = self.g.node("BipolarQuant", self.x, self.g.constant(0.7)), 0.7
+        elif limited == "joined" and self.g.nodes[-1].op_type != "Concat" and self.maybe(0.3):
+            self._signs()
         else:
             step = self.rms * self.number(2, 4) / 64
             self.x = self.g.quant(self.x, step, self.pick(4, 7), signed=self.pick(0, 1))
