@@ -41,7 +41,9 @@ LEAST_IMAGES = 8
 """Images that the harness can hold, however large they are: enough to see a steady interval."""
 
 
-def generate(program: Program, plan: Plan, out: str | Path, *, vectors: NDArray[np.uint8], prefix: str = "addax") -> "Build":
+def generate(
+    program: Program, plan: Plan, out: str | Path, *, vectors: NDArray[np.uint8], prefix: str = "addax"
+) -> "Build":
     """Write the BUILD folder of ``program`` under ``plan``.
 
     Parameters

@@ -34,7 +34,6 @@ from addax.quant.onnx_import import import_onnx
 from addax.quant.qat import load_trained
 from addax.quant.quantise import quantise, trace_program
 from addax.sim.activity import read_saif
-from safetensors.numpy import save_file
 
 SECONDS = 10
 MEMORY = 6 << 30
@@ -124,7 +123,11 @@ def safetensors_changed(content, rng):
 
 
 def text_changed(content, rng):
-    return bytes_changed(content, rng) if rng.random() < 0.3 else json.dumps(json_changed(json.loads(content), rng)).encode()
+    return (
+        bytes_changed(content, rng)
+        if rng.random() < 0.3
+        else json.dumps(json_changed(json.loads(content), rng)).encode()
+    )
 
 
 def one_file(name, make, read, change=bytes_changed):
