@@ -287,7 +287,7 @@ def export(source: Path, fmt: str, weights: Path | None, out: Path, as_json: boo
 @click.option("--device", "device_name", default="ecp5-85k", show_default=True)
 @click.option("--lanes", type=int, help="The fastest design with at most so many lanes.  [default: fill the device]")
 @click.option("--fps", type=float, help="The cheapest design with so many images per second.")
-@click.option("--plan", "plan_file", type=_PATH, help="A plan.json, perhaps edited.")
+@click.option("--plan", "plan_file", type=_PATH, help="A plan.json, perhaps edited; what it leaves out is chosen.")
 @click.option("--clock", default=50.0, show_default=True, help="MHz.")
 @click.option("--fixed-weights", is_flag=True, help="Size accumulators and shifts for these weights alone.")
 @click.option(
@@ -321,10 +321,11 @@ def generate(
 ) -> None:  # fmt: skip
     """Make Verilog, memory files and a test bench of a Program."""
     from .hdl.choices import alternatives
+    from .hdl.complete import read_plan
     from .hdl.emit import generate, sample_vectors
     from .hdl.fold import fold
     from .hdl.memory import ROMS
-    from .hdl.plan import CONTROLS, FAMILIES, Plan, bind
+    from .hdl.plan import CONTROLS, FAMILIES, bind
     from .hdl.scale import SCALES
     from .quant.archive import load_program
     from .reports.compare import MULTIPLIERS, structures_of
@@ -354,7 +355,9 @@ def generate(
             raise UserError("a plan already says the memory of each stage; leave --memory out")
         if lanes is not None or fps is not None:
             raise UserError("a plan already says how many lanes there are; leave --lanes and --fps out")
-        plan = Plan.read(plan_file)
+        plan = read_plan(
+            plan_file, loaded, device=target.name, clock_mhz=clock, fixed_weights=fixed_weights
+        )  # fmt: skip
         target = device(plan.device)
         if form != "generic":
             raise UserError("a plan already says the form of the lanes (fabric); leave --form out")

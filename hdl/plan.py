@@ -1,7 +1,8 @@
 """The Plan: how each stage of a Program is built. Frozen, hashable, saved as JSON, edited and given back."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import cached_property
 from math import lcm
 from pathlib import Path
@@ -27,7 +28,7 @@ from .threshold import Levels
 from .window import WindowShape, ring_rows
 
 __all__ = [
-    "CONTROLS", "FAMILIES", "Plan", "Shape", "StageBuild", "StagePlan", "bind", "connected",
+    "CONTROLS", "FAMILIES", "Plan", "Shape", "StageBuild", "StagePlan", "bind", "check_keys", "connected",
     "default_stage_plan", "queue_depth", "readers_of",
 ]  # fmt: skip
 
@@ -155,16 +156,62 @@ class Plan:
         UserError
             for missing, unknown or impossible values.
         """
+        check_keys(value, cls, "the plan", whole=True)
+        if not isinstance(value["stages"], list | tuple):
+            raise UserError(f"not a plan: stages must be a list, not {value['stages']!r}")
+        for stage in value["stages"]:
+            check_keys(stage, StagePlan, f"stage {stage.get('name')!r}" if isinstance(stage, dict) else "a stage",
+                       whole=True)  # fmt: skip
         try:
-            stages = tuple(StagePlan(**stage) for stage in value["stages"])
-            return cls(**{**value, "stages": stages})
-        except (KeyError, TypeError, ValueError) as error:
+            return cls(**{**value, "stages": tuple(StagePlan(**stage) for stage in value["stages"])})
+        except (TypeError, ValueError) as error:
             raise UserError(f"not a plan: {error}") from error
 
     @classmethod
-    def read(cls, path: Path) -> "Plan":
+    def read(cls, path: str | Path) -> "Plan":
         """The Plan in a JSON file; raises `UserError` when it is missing, broken or impossible."""
-        return cls.from_json(read_json(path, "plan"))
+        return cls.from_json(read_json(Path(path), "plan"))
+
+
+def check_keys(value: Any, kind: type[Plan] | type[StagePlan], what: str, *, whole: bool = False) -> None:
+    """Refuse a JSON object that has other keys than the fields of ``kind``.
+
+    Parameters
+    ----------
+    what : it is called in the message
+    whole : the fields without a default must be there
+
+    Raises
+    ------
+    UserError
+        naming the keys that are known, or what to write where one is missing.
+    """
+    if not isinstance(value, dict):
+        raise UserError(f"not a plan: {what} must be an object of keys and values, not {value!r}")
+    known = fields(kind)
+    if unknown := [key for key in value if key not in {item.name for item in known}]:
+        names = ", ".join(item.name for item in known)
+        raise UserError(f"not a plan: {what} has an unknown key {unknown[0]!r}; known: {names}")
+    missing = [item.name for item in known if item.default is MISSING and item.name not in value]
+    if whole and missing:
+        raise UserError(f"not a plan: {what} lacks {missing[0]!r}{_wanted(missing[0], value)}")
+
+
+def _wanted(key: str, stage: Mapping[str, Any]) -> str:
+    """What to write where a stage lacks ``key``; empty where nothing is known of it."""
+    if key == "requantisers":
+        product = [stage.get("pe"), stage.get("blocks", 1)]
+        if all(type(n) is int for n in product):
+            return f"; it must divide pe * blocks = {math.prod(product)}"
+        return "; it must divide pe * blocks"
+    return {
+        "stages": "; it is a list of one object per stage",
+        "pe": "; it must divide the number of output channels, 1 where there are no lanes",
+        "simd": "; it must divide the number of input channels",
+        "taps": "; it is 1 or the width of the window",
+        "rows": "; of a window of K rows at least K + 1",
+        "queue": "; of the beats behind the stage, at least those of a group",
+    }.get(key, "")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -28,6 +28,8 @@ __all__ = [
 
 MAX_CLASSES = 1 << 16
 """Of a classifier: three times those of the largest image data sets."""
+MAX_SIDE = 1 << 16
+"""Of an image, and of its channels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +60,9 @@ class Recipe:
         sizes = (*self.shape, self.classes)
         if len(self.shape) != 3 or not all(type(n) is int and n > 0 for n in sizes):
             raise TypeError(f"shape must be three positive integers and classes one, not {self.shape}, {self.classes}")
-        if self.classes > MAX_CLASSES:
-            raise TypeError(f"classes must be at most {MAX_CLASSES}, not {self.classes}")
+        if self.classes > MAX_CLASSES or max(self.shape) > MAX_SIDE:
+            what, most = ("shape", MAX_SIDE) if max(self.shape) > MAX_SIDE else ("classes", MAX_CLASSES)
+            raise TypeError(f"{what} must be at most {most}, not {getattr(self, what)}")
         if not all(type(n) is int for n in (self.seed, self.epochs)):
             raise TypeError(f"seed and epochs must be integers, not {self.seed!r}, {self.epochs!r}")
         if not isinstance(self.accuracy, int | float) or not 0 <= self.accuracy <= 1:
@@ -135,7 +138,7 @@ def build_for(recipe: Recipe, tensors: Mapping[str, torch.Tensor], path: Path, *
             expected = make().state_dict()
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    except (RuntimeError, OverflowError) as error:
+    except (RuntimeError, OverflowError, TypeError) as error:
         raise UserError(
             f"{path}: there is no {recipe.network} of {recipe.shape} and {recipe.classes} classes"
         ) from error

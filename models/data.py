@@ -4,6 +4,7 @@ numpy only: simulation loads data without torch.
 """
 
 import io
+import logging
 import math
 import struct
 import warnings
@@ -35,6 +36,8 @@ _COVERED = {"LA": "LA", "RGBA": "RGBA", "P": "RGBA", "PA": "RGBA"}
 """Modes with a palette or an opaque fourth channel, and what shows it."""
 _WIDE = 257
 """A pixel v of 8 bits is 257 v in 16: both ends meet."""
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what is wrong with an image is said once, by us
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,6 +52,8 @@ TIES = ("up", "even")
 """Where a requantise rounds what lies in the middle of two integers: to the larger one, or to the even one."""
 MAX_THRESHOLDS = 255
 """Per channel: results of up to 8 bits. Wider ones are cheaper to make with a factor."""
+MAX_STEP = 1e100
+"""Squares of 64-bit integers times a step still fit a float."""
 SCORE_BYTE = 8
 """Scores are whole bytes, so that they can stand in a packet."""
 
@@ -261,8 +263,8 @@ class Program:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not all(isinstance(step, float | int) and abs(step) < np.inf for step in self.steps.values()):
-            raise ValueError("steps must be finite numbers")
+        if not all(isinstance(step, float | int) and abs(step) <= MAX_STEP for step in self.steps.values()):
+            raise ValueError(f"steps must be numbers of at most {MAX_STEP:g}")
         if not all(isinstance(text, str) for text in self.metadata.values()):
             raise ValueError("metadata must be text")
         object.__setattr__(self, "steps", MappingProxyType(dict(self.steps)))

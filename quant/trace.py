@@ -129,7 +129,7 @@ def compare(program: Program, module: nn.Module, images: NDArray[np.uint8]) -> C
             if integers.size != theirs.size:
                 raise UserError(f"{name} and {origin!r} differ in shape; is it the network that was quantised?")
             step = program.steps.get(name)
-            ours = np.asarray(2.0 * integers - 1 if step is None else integers * step, np.float64)
+            ours = np.asarray(2.0 * integers - 1 if step is None else integers * float(step), np.float64)
             total.add(ours.reshape(theirs.shape), theirs, 0 if step is None else _at_top(program, name, integers))
         if scores in origins:
             alike += int((result.classes == values.kept[origins[scores]].argmax(1)).sum())

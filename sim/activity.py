@@ -112,7 +112,7 @@ def activity_of(build: Build, path: Path, *, images: int | None = None) -> Activ
     return Activity(parts=found.parts, cycles=found.cycles, images=images)
 
 
-def read_saif(path: Path, instance: str) -> Activity:
+def read_saif(path: str | Path, instance: str) -> Activity:
     """Toggle counts under the first instance called ``instance``, child by child.
 
     Clock nets are left out: what they cost is a matter of flip-flops, not of nets.
@@ -122,6 +122,7 @@ def read_saif(path: Path, instance: str) -> Activity:
     UserError
         when the file is not SAIF, has no such instance, or its clock never ticked.
     """
+    path = Path(path)
     try:
         with open_regular(path, limit=_LARGEST) as stream:
             counts, cycles, ticks = _counts(_lines(stream, path), instance)
