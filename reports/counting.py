@@ -220,6 +220,6 @@ def _changing(values: NDArray[np.int64], fmt: Format) -> int:
 
 def _bits(values: NDArray[np.int64], fmt: Format) -> NDArray[np.float64]:
     """(words, bits) of numbers, zeros and ones."""
-    narrow = values.astype(f"<i{1 << max(0, (fmt.bits - 1).bit_length() - 3)}")
+    narrow = np.ascontiguousarray(values, f"<i{1 << max(0, (fmt.bits - 1).bit_length() - 3)}")
     bits = np.unpackbits(narrow.view(np.uint8), axis=1, bitorder="little").reshape(*values.shape, -1)
     return bits[:, :, : fmt.bits].reshape(len(values), -1).astype(np.float64)
