@@ -6,7 +6,7 @@ PACKAGES := $(foreach part,common models quant hdl sim reports cli,-p addax.$(pa
 export ADDAX_CACHE ?= $(CURDIR)/.cache
 export PYTHONHASHSEED := 0
 
-.PHONY: demo test check bench lint wheel clean
+.PHONY: demo test guard check bench lint wheel clean
 
 demo: $(VENV)/ready
 	$(BIN)/addax demo
@@ -14,6 +14,10 @@ demo: $(VENV)/ready
 # Two files of tests at a time: most of them wait for a tool.
 test: $(VENV)/ready
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
+
+# The slow tests that protect a main way; the rest of them is `make check`.
+guard: $(VENV)/ready
+	$(BIN)/pytest -m guard -n 2 --dist loadfile
 
 # Minutes: every fold, bit width and kernel through the RTL, proofs, whole test sets.
 check: $(VENV)/ready

@@ -16,6 +16,25 @@ def pytest_report_header() -> str:
     return "hypothesis: derandomized; every other random source is seeded in its test"
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    return required((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    return required((yield))
+
+
+def required(report):
+    """``report``, failed where it was skipped and ``$ADDAX_REQUIRE`` is 1: whoever sets it has all that tests need."""
+    if os.environ.get("ADDAX_REQUIRE") == "1" and report.skipped and not hasattr(report, "wasxfail"):
+        where, line, reason = report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{where}:{line}: {reason}; with ADDAX_REQUIRE=1 nothing may be skipped"
+    return report
+
+
 @pytest.fixture(scope="session")
 def digits():
     from addax.models import data

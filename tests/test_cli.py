@@ -569,6 +569,8 @@ def test_an_interrupt_ends_with_130_and_leaves_nothing_half_written(build, tmp_p
     assert caches == []
 
 
+@pytest.mark.slow
+@pytest.mark.guard
 def test_the_demo_verb_is_the_whole_way(tmp_path):
     """The command of the README, in a process of its own, with its table on standard output."""
     done = subprocess.run(

@@ -21,6 +21,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.sim import Simulator
 from bus_sim import other_program, plan_of, program_of
 from networks import random_chain, random_plan, random_program
+from plain_bench import icarus, needs_icarus
 
 BUSES = [control for control in CONTROLS if control != "none"]
 STREAMS = {
@@ -234,15 +235,13 @@ def test_the_documentation_holds_the_map():
     assert table in (Path(addax.__file__).parent / "docs" / "hardware.md").read_text(), f"put this into it:\n{table}"
 
 
-@pytest.mark.skipif(shutil.which("iverilog") is None, reason="iverilog is not on PATH")
+@needs_icarus
 @pytest.mark.parametrize("control", BUSES)
 def test_the_test_bench_passes_with_nobody_on_the_bus(control, tmp_path):
     """An accelerator runs from reset on, without a word of software. Under Icarus, where what is not driven shows."""
     made = build(tmp_path / "b", control)
-    names = ("addax_testbench.v", "addax_harness.v", "addax.v")
-    subprocess.run(["iverilog", "-g2005", "-o", "test", *names], cwd=made.path, check=True)
-    said = subprocess.run(["vvp", "-n", "test"], cwd=made.path, capture_output=True, text=True, check=True).stdout
-    assert said.startswith("PASS: 2 images"), said
+    status, said = icarus(made.path, where=tmp_path)
+    assert status == 0 and said.startswith("PASS: 2 images"), said
 
 
 @pytest.mark.parametrize("kind", [Rom, Table])

@@ -18,6 +18,7 @@ from addax.quant.formats import signed, unsigned
 from amaranth.hdl import Array, Assert, Assume, Cat, Const, Module, Mux, ResetSignal, Shape, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+from marks import guarded
 from prove import reached_violation, violation
 
 
@@ -411,7 +412,7 @@ SLOW_WINDOWS = {
 
 
 @pytest.mark.parametrize("name", [
-    *WINDOWS, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_WINDOWS),
+    *guarded(WINDOWS, "all rows and all taps"), *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_WINDOWS),
 ])  # fmt: skip
 def test_window(tmp_path, name):
     """Any images, pauses and ``go``, as many as come: each step is that of the plain definition, none is lost.

@@ -158,6 +158,7 @@ def test_the_reserved_words_are_those_of_the_standard():
 
 
 @pytest.mark.slow
+@pytest.mark.guard
 def test_the_test_bench_runs_under_verilator(built, tmp_path):
     """As its head says; a wrong word in a memory ends it with another status, and an overruled folder is used."""
     build = built("all kernels and thresholds")

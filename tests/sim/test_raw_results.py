@@ -6,8 +6,6 @@ half are the same ones shifted in space; a pixel shuffle makes the larger image.
 
 import json
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -18,6 +16,7 @@ from addax.quant.archive import save_program
 from addax.quant.formats import unsigned
 from addax.quant.program import Concat, PixelShuffle, SpatialShift, Upsample
 from networks import Builder
+from plain_bench import icarus, needs_icarus
 
 IMAGES = 12
 
@@ -147,16 +146,13 @@ def test_a_report_needs_no_accuracy(run, made, tmp_path):
     assert {"spatial_shift", "pixel_shuffle", "upsample", "concat"} <= {stage["kind"] for stage in stages}
 
 
-@pytest.mark.skipif(shutil.which("iverilog") is None, reason="iverilog is not on PATH")
+@needs_icarus
 def test_the_plain_test_bench_passes(made, tmp_path):
-    folder = shutil.copytree(made / "build", tmp_path / "run")
-    sources = ["addax_testbench.v", "addax_harness.v", "addax.v"]
-    subprocess.run(["iverilog", "-g2005", "-o", "test", *sources], cwd=folder, check=True, timeout=120)
-
-    for stall in ([], ["+stall=20000"]):
-        said = subprocess.run(["vvp", "test", *stall], cwd=folder, capture_output=True, text=True, timeout=120).stdout
+    for stall in ((), ("+stall=20000",)):
+        status, said = icarus(made / "build", *stall, where=tmp_path)
         beats = 4 * open_build(made / "build").manifest["packet"]["beats"]
         assert re.fullmatch(rf"PASS: 4 images, {beats} beats, \d+ cycles", said.strip()), said
+        assert status == 0
 
 
 def test_the_memories_hold_the_program(made):

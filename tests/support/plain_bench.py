@@ -23,9 +23,13 @@ def sources(folder, prefix="addax"):
 
 
 def icarus(folder, *arguments, prefix="addax", standard=2005, where=None):
-    """What the test bench of ``folder`` says when it is compiled and run in ``where``, by default in that folder."""
+    """What the test bench of ``folder`` says when it is compiled and run in ``where``, by default in that folder.
+
+    From another folder, ``folder`` may be a name that only holds there.
+    """
     where = where or folder
-    paths = [path.name if where == folder else str(path) for path in sources(folder, prefix)]
+    names = [path.name for path in sources(where / folder, prefix)]
+    paths = names if where == folder else [str(folder / name) for name in names]
     compiled = subprocess.run(
         ["iverilog", f"-g{standard}", "-o", "test", *paths],
         cwd=where, capture_output=True, text=True, timeout=120,

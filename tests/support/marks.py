@@ -1,0 +1,14 @@
+"""What of a list of parameters is left to `make guard` and `make check`."""
+
+import pytest
+
+GUARD = (pytest.mark.slow, pytest.mark.guard)
+"""Takes long, but protects a main way."""
+
+
+def guarded(values, *slow):
+    """``values`` as parameters, those of ``slow`` with the marks of `GUARD`."""
+    return [
+        pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=GUARD) if value in slow else value
+        for value in values
+    ]
