@@ -5,7 +5,6 @@ came. Never an internal error, code that runs, a full memory or a wait without e
 import gzip
 import json
 import os
-import resource
 import shutil
 import socket
 import struct
@@ -15,20 +14,17 @@ import numpy as np
 import pytest
 import torch
 from addax.cli import main
+from limits import bounded_memory
 from safetensors.numpy import save_file
 
 CASES = Path(__file__).resolve().parents[1] / ".." / "shared" / "cases" / "hostile"
-MEMORY = 6 << 30
-"""Of address space, of which torch takes some by itself: what unpacks without end does not fit."""
 
 
 @pytest.fixture(scope="module", autouse=True)
-def bounded():
+def bounded(made):
     """A reader without a bound ends in a MemoryError, not in a machine without memory."""
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, before)
+    with bounded_memory():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -37,6 +37,7 @@ from addax.quant import golden
 from addax.quant.archive import load_program, program_bytes
 from addax.quant.formats import signed, unsigned
 from addax.quant.program import AveragePool, Convolution, Flatten, MaxPool, Program, Requantise
+from addax.sim.verilator import tool_environment
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import Builder, random_plan, random_program
@@ -762,3 +763,30 @@ def test_an_unknown_memory_is_refused():
     program = random_program(1)
     with pytest.raises(ValueError, match=r"memory of stage 'conv1' must be one of auto, block, not 'paper'"):
         replace(random_plan(program, 1).stages[0], memory="paper")
+
+
+def test_layers_called_like_words_of_verilog_are_no_words_of_verilog(tmp_path):
+    """Names of operations reach the RTL only behind a prefix of ours; Verilator reads the result."""
+    b = Builder(np.random.default_rng(0), (1, 4, 4))
+    b.convolution("adder", 2, size=3)
+    b.requantise(unsigned(4))
+    b.emit(Flatten(name="flatten", source=b.last))
+    b.convolution("mult", 3)
+    b.requantise(None, scores=True)
+    given = b.program()
+    words = dict(
+        zip((op.name for op in given.ops[1:]), ("module", "logic", "begin", "reg", "always", "wire"), strict=True)
+    )
+    ops = [replace(op, name=words.get(op.name, op.name), source=words.get(op.source, op.source)) for op in given.ops]
+    program = Program(ops=tuple(ops))
+
+    build = generate(
+        program, random_plan(program, 0), tmp_path / "build", vectors=sample_vectors(program), prefix="net"
+    )
+
+    done = subprocess.run(
+        [shutil.which("verilator", path=tool_environment()["PATH"]), "--lint-only", "-Wno-fatal", "--top-module", "net",
+         build.sources[0].name],
+        capture_output=True, text=True, cwd=build.path, env=dict(tool_environment()),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-500:]

@@ -16,12 +16,13 @@ from addax.models.train import accuracy, predict, to_float
 from addax.quant import golden
 from addax.quant.calibrate import per_channel_symmetric
 from addax.quant.formats import signed, unsigned
-from addax.quant.lower import lower
+from addax.quant.lower import calibrate, lower
 from addax.quant.program import AveragePool, Concat, Convolution, MaxPool, Requantise
 from addax.quant.quantise import evaluate
 from addax.quant.scheme import Scheme
 from torch import nn
 from torch.nn import functional as F
+from torchnets import pictures
 
 KERNELS = ("adder", "mult")
 WITH_SHIFT = (*KERNELS, "shift")
@@ -926,3 +927,23 @@ def test_pools_and_shapes_of_a_lowered_network(fit, train_set):
     pools = [op for op in program.ops if isinstance(op, AveragePool | MaxPool)]
     assert [(type(op), op.size, op.stride) for op in pools] == [(AveragePool, 2, 2)]
     assert program.shape("mean") == (16, 2, 2) and program.classes == 10
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (pictures(20, (1, 16, 16)) / np.float32(255), r"not float32 .* in 0\.\.1; write round\(255 \* x\) as uint8"),
+        ((pictures(20, (1, 16, 16)) - 128.0) / 40, "not float64 .*; undo their standardisation"),
+        (pictures(20, (1, 16, 16)).astype(np.uint16) * 257, r"not uint16 .*; write round\(x / 257\) as uint8"),
+        (pictures(20, (1, 16, 16))[0], r"uint8 of shape \(N, C, H, W\), not uint8 of shape \(1, 16, 16\)"),
+        ([[1.0]], "must be a numpy array, uint8 .*, not list"),
+    ],
+    ids=["unit", "standardised", "words", "one image", "list"],
+)  # fmt: skip
+def test_calibration_images_that_are_no_pixels_are_refused(images, message):
+    """Cut to bytes, they would calibrate a network that sees nothing but black."""
+    net = zoo.build("lenet5", kernel="adder")
+
+    for call in (calibrate, lower):
+        with pytest.raises(UserError, match=rf"\Acalibration images .*{message}"):
+            call(net, images)

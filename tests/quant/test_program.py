@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -289,6 +289,35 @@ def test_steps_and_metadata_are_copied_and_cannot_be_changed():
     assert p.steps["pixels"] == 1 / 255 and p.metadata["bits"] == "8"
     with pytest.raises(TypeError, match="does not support item assignment"):
         p.metadata["bits"] = "9"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: replace(convolution(), weight=[[1, 2]]), "weight must be a numpy array of 64-bit integers, not list"),
+        (lambda: convolution(pad=[0]), "pad must be a numpy array of 64-bit integers, not list"),
+        (lambda: convolution(kernel=3), "kernel must be text, not 3"),
+        (lambda: convolution(weight_format="int8"), "weight_format must be a Format, not 'int8'"),
+        (lambda: SpatialShift(name="conv", source="pixels", offsets=[[0, 1]]), "offsets must be a numpy array"),
+        (lambda: convolution(name=3), "operations whose names are text"),
+    ],
+    ids=["weight", "pad", "kernel", "format", "offsets", "name"],
+)
+def test_values_of_another_type_are_a_named_error(make, message):
+    """A list where an array belongs used to end in an AttributeError."""
+    with pytest.raises(ValueError, match=message):
+        program(make(), requantise())
+
+
+def test_what_is_no_operation_is_refused():
+    with pytest.raises(ValueError, match="operations whose names are text, not 'conv'"):
+        Program(ops=(Input(name="pixels", source="", shape=(1, 4, 4)), "conv"))
+
+
+@pytest.mark.parametrize("step", [float("nan"), float("inf"), 1e101, 10**400, "1"])
+def test_steps_that_are_no_numbers_are_refused(step):
+    with pytest.raises(ValueError, match="steps must be numbers"):
+        program(convolution(), requantise(), steps={"pixels": step})
 
 
 # Structure
