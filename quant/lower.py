@@ -534,12 +534,24 @@ class _Lowering(Assembly):
 
     def _global_pool(self, node: fx.Node, path: str, layer: nn.AdaptiveAvgPool2d, source: fx.Node) -> Pending:
         _, height, width = self._shape_of(source)
-        if layer.output_size not in (1, (1, 1)) or height != width:
-            raise UserError(
-                f"adaptive average pool at {path!r} must make one pixel of a square map, not {layer.output_size} of "
-                f"{height}x{width}"
+        if layer.output_size not in (1, (1, 1)):
+            raise UserError(f"adaptive average pool at {path!r} must make one pixel, not {layer.output_size}")
+        return self._average(path, source, height, height) if height == width else self._mean(path, source)
+
+    def _mean(self, path: str, source: fx.Node) -> Pending:
+        """The mean of a map that is not square: a sum by a convolution of ones; the requantise behind it divides."""
+        stored = self._stored(source)
+        channels, height, width = self.shape(stored.op)
+        name = self.emit(
+            Convolution(
+                name=self.unique(path), source=stored.op, kernel="mult", weight_format=unsigned(1),
+                weight=np.ones((channels, 1, height, width), np.int64), pad=np.zeros(channels, np.int64),
+                groups=channels,
             )
-        return self._average(path, source, height, height)
+        )  # fmt: skip
+        zero = np.zeros(channels)
+        gain = np.full(channels, stored.step / (height * width))
+        return Pending(op=name, gain=gain, centre=zero, bias=zero, relu=not self.format(stored.op).signed)
 
     def _average(self, path: str, source: fx.Node, size: int, stride: int) -> Pending:
         stored = self._stored(source)

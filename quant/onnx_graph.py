@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from ..common.errors import UserError
+from ..common.reading import read_regular
 from .onnx_functions import QONNX
 
 __all__ = [
@@ -31,20 +32,28 @@ def load_model(path: Path) -> ModelProto:
     Raises
     ------
     UserError
-        for a file that is missing or broken.
+        for a file that is missing, broken, or leaves its tensors to other files.
     """
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"no file at {path}; expected an ONNX file")
     try:
-        model = onnx.load(path)
+        model = onnx.load_model_from_string(read_regular(path))
+        _check_within(model)
         _import_domains(model)
         onnx.checker.check_model(model)
     except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
-        reason = next(iter(str(error).strip().splitlines()), "empty")
+        reason = error.strerror if isinstance(error, OSError) else next(iter(str(error).strip().splitlines()), "empty")
         raise UserError(f"{path} is not an ONNX file, or a broken one: {reason}") from error
     if not model.graph.node:
         raise UserError(f"{path} is not an ONNX file, or a broken one: it has no nodes")
     return model
+
+
+def _check_within(model: ModelProto) -> None:
+    """Raise ``ValueError`` for tensors that stand in other files: no path is opened because a file names it."""
+    for tensor in model.graph.initializer:
+        if tensor.data_location == TensorProto.EXTERNAL:
+            raise ValueError(f"tensor {tensor.name!r} stands in another file; save the model with its data inside")
 
 
 def _import_domains(model: ModelProto) -> None:

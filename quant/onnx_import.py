@@ -1,6 +1,5 @@
 """ONNX files as Programs: those that we wrote, integer by integer; those of Brevitas, see `brevitas_import`."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, numpy_helper
 
 from ..common.errors import UserError
+from ..common.reading import parse_json
 from .archive import program_digest, rebuild
 from .formats import Format, unsigned
 from .onnx_export import HEADER, KERNEL
@@ -80,7 +80,7 @@ def _header(text: str | None, path: Path) -> dict[str, Any]:
     if text is None:
         return {}
     try:
-        facts = json.loads(text)
+        facts = parse_json(text)
     except ValueError as error:
         raise UserError(f"{path} has broken metadata of addax: {error}") from error
     if not isinstance(facts, dict):

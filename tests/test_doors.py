@@ -115,7 +115,7 @@ ONE_LINE = [
     (quantize("lfc-w1a1", "--weights", "/dev/zero"), "no file at /dev/zero"),
     (quantize("addernet-resnet20", "--weights", "/dev/zero"), "no file at /dev/zero"),
     (quantize("pipe.pt"), "pipe.pt holds weights, but not which network they are of"),
-    (quantize("pipe.onnx"), "no file at pipe.onnx"),
+    (quantize("pipe.onnx"), "it is a named pipe, not a regular file"),
     (data("cases/labels.npz"), "there is a label 18446744073709551615"),
     (data("cases/notnpy.npz"), "cannot read cases/notnpy.npz as .npz"),
     (data("cases/img16"), "16 bits, up to 63000, which 8 do not hold"),

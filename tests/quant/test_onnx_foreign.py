@@ -678,3 +678,19 @@ def test_bytes_changed_at_random_are_a_users_mistake_at_most(tmp_path):
             import_onnx(path)
         except UserError as error:
             assert "changed.onnx" in str(error) and "\n" not in str(error), k
+
+
+def test_tensors_in_other_files_are_refused(tmp_path):
+    """A file is no reason to open another one: its path could be any."""
+    g = Foreign((1, 6, 6))
+    path = g.saved(tmp_path, features(g), (3, 6, 6))
+    model = onnx.load(path)
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "../../etc/passwd"
+    path.write_bytes(model.SerializeToString())
+
+    with pytest.raises(UserError, match="stands in another file; save the model with its data inside"):
+        import_onnx(path)
