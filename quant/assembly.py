@@ -226,16 +226,12 @@ class Assembly:
         `notes`."""
         value = self.settled(value)
         residual = value.residual.step / step if value.residual else 0.0
-        reach = self.format(value.residual.op) if value.residual else None
-        spread = residual * max(-reach.lo, reach.hi) if reach else 0.0
-        bias = value.bias / step
-        if lo is not None and hi is not None:
-            # A constant beyond the clamp is as good as one at it.
-            bias = np.where(value.gain == 0, bias.clip(lo - spread - 1, hi + spread + 1), bias)
+        joined = self.format(value.residual.op) if value.residual else None
         least, most = self.bounds(value.op)
         wanted = Wanted(
-            gain=value.gain / step, centre=value.centre, bias=bias, residual=residual, spread=spread, lo=lo, hi=hi,
-            least=least, most=most, accumulator=self.format(value.op), terms=self.terms, exact=self.exact,
+            gain=value.gain / step, centre=value.centre, bias=value.bias / step, residual=residual,
+            residual_reach=max(-joined.lo, joined.hi) if joined else 0, lo=lo, hi=hi, least=least, most=most,
+            accumulator=self.format(value.op), terms=self.terms, exact=self.exact,
             even=self.ties == "even" and lo is not None,
         )  # fmt: skip
         found, note = choose(wanted)

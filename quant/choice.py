@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .factors import Factors, Threshold, fold_scale
+from .factors import Factors, Reach, Threshold, fold_scale
 from .formats import Format
 from .program import MAX_PRODUCT_BITS, MULTIPLIER_BITS
 from .rounding import Staircase, can_tie
@@ -43,7 +43,7 @@ class Wanted:
     ----------
     gain, centre, bias : (O,), in units of the result
     residual : units of the result per unit of the residual
-    spread : the most that the residual adds or takes, in units of the result
+    residual_reach : the largest magnitude of the residual, 0 without one
     lo, hi : the clamp, or None for scores, which have none
     least, most : (O,), the range of the sums
     accumulator : their format
@@ -56,7 +56,7 @@ class Wanted:
     centre: Floats
     bias: Floats
     residual: float
-    spread: float
+    residual_reach: int
     lo: int | None
     hi: int | None
     least: Ints
@@ -65,6 +65,11 @@ class Wanted:
     terms: int
     exact: bool
     even: bool
+
+    @property
+    def spread(self) -> float:
+        """The most that the residual adds or takes, in units of the result."""
+        return self.residual * self.residual_reach
 
     def staircase(self) -> Staircase:
         """Its function; of scores over all that sums can give, and with a residual that over which it can move."""
@@ -80,9 +85,14 @@ class Wanted:
 
     def fold(self, *, bits: int, channelwise: bool) -> "Choice":
         """Its factors of ``bits`` bits."""
+        reach = None
+        if self.lo is not None and self.hi is not None:
+            reach = Reach(
+                least=self.least, most=self.most, residual=self.residual_reach, lo=self.lo, hi=self.hi
+            )  # fmt: skip
         factors = fold_scale(
             gain=self.gain, centre=self.centre, bias=self.bias, residual=self.residual, accumulator=self.accumulator,
-            terms=self.terms, bits=bits, channelwise=channelwise, least_shift=int(self.even),
+            terms=self.terms, bits=bits, channelwise=channelwise, least_shift=int(self.even), reach=reach,
         )  # fmt: skip
         return Choice(factors=factors, even=self.even and can_tie(factors))
 
@@ -117,8 +127,9 @@ def _near(wanted: Wanted, stairs: Staircase) -> tuple[Choice, str]:
     error = _error(wanted, stairs, found)
     if error.max() > max(_NEAR, (stairs.hi - stairs.lo) * _DIGITS):
         other = wanted.fold(bits=MULTIPLIER_BITS, channelwise=True)
-        if _error(wanted, stairs, other).max() * _WORTH < error.max():
-            found, error = other, _error(wanted, stairs, other)
+        left = _error(wanted, stairs, other)
+        if left.max() * _WORTH < error.max():
+            found, error = other, left
     return found, _lost(stairs, error)
 
 

@@ -16,7 +16,7 @@ from .program import (
     powers_of_two,
 )  # fmt: skip
 
-__all__ = ["Factors", "Threshold", "fold_scale", "fold_sign", "nearest_sum"]
+__all__ = ["Factors", "Reach", "Threshold", "fold_scale", "fold_sign", "nearest_sum"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -50,9 +50,30 @@ class Factors:
         return per_channel(self.residual, len(self.multiplier))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reach:
+    """What a requantise can meet and give: sums ``least..most`` (O,), residuals of up to ``residual``, results
+    ``lo..hi``."""
+
+    least: Ints
+    most: Ints
+    residual: int
+    lo: int
+    hi: int
+
+    def clipped(self, offset: Floats, multiplier: Floats, residual_multiplier: float, shift: int) -> Floats:
+        """``offset``, but no further out than where every sum is clamped."""
+        ends = np.stack([multiplier * self.least, multiplier * self.most])
+        spread, step = abs(residual_multiplier) * self.residual, float(1 << shift)
+        margin = step + np.abs(ends).max(0) * 2.0**-48 + spread * 2.0**-48  # products are doubles here
+        low = self.lo * step - ends.max(0) - spread - margin
+        high = self.hi * step - ends.min(0) + spread + margin
+        return np.asarray(np.rint(offset.clip(low, high)))
+
+
 def fold_scale(
     *, gain: Floats, centre: Floats, bias: Floats, residual: float = 0.0, accumulator: Format, terms: int = 0,
-    bits: int = MULTIPLIER_BITS, channelwise: bool = False, least_shift: int = 0,
+    bits: int = MULTIPLIER_BITS, channelwise: bool = False, least_shift: int = 0, reach: Reach | None = None,
 ) -> Factors:  # fmt: skip
     """The integers of ``gain * (acc - centre) + bias + residual * r``, in units of the result's step.
 
@@ -68,6 +89,8 @@ def fold_scale(
     bits : of M
     channelwise : every channel has the largest S with which its own numbers fit, not that of the largest of all
     least_shift : of S
+    reach : what sums and results can be, where that is known: an offset beyond it is as good as one at its end, and
+        asks for no smaller S
 
     Raises
     ------
@@ -86,6 +109,8 @@ def fold_scale(
         other = float(_rounded(np.array([residual * scale]), terms, residual_bound)[0])
         half = (1 << (shift - 1)) if shift else 0
         offset = np.rint(bias * scale) - np.rint(multiplier * centre) + half
+        if reach is not None:
+            offset = reach.clipped(offset, multiplier, other, shift)
         fits = (np.abs(multiplier) <= bound) & (offset >= widest.lo) & (offset <= widest.hi)
         fits &= abs(other) <= residual_bound
         if not channelwise:

@@ -41,7 +41,7 @@ def wanteds(draw, number=DYADIC | REAL, exact=True):
 
     return Wanted(
         gain=numbers(), centre=np.array([float(draw(st.integers(-50, 50))) for _ in range(channels)]), bias=numbers(),
-        residual=0.0, spread=0.0, lo=lo, hi=hi, least=np.array(least), most=np.array(most),
+        residual=0.0, residual_reach=0, lo=lo, hi=hi, least=np.array(least), most=np.array(most),
         accumulator=format_for(min(least), max(most)), terms=0, exact=exact, even=True,
     )  # fmt: skip
 
