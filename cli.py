@@ -146,6 +146,9 @@ def train(
 )
 @click.option("--pow2-steps", is_flag=True, help="Steps are powers of two.")
 @click.option("--terms", default=0, show_default=True, help="Requantise by sums of so many powers of two; 0: multiply.")
+@click.option(
+    "--shifts", default="auto", show_default=True, help="Of requantise: auto, per channel where it shows, or shared."
+)
 @click.option("--layer-bits", multiple=True, metavar="LAYER:BITS", help="Bits of one layer; may be repeated.")
 @click.option("--mean-bits", type=float, help="Choose the bits of every layer so that a weight has so many on average.")
 @click.option("--sensitivity", is_flag=True, help="Show what every layer loses with fewer bits.")
@@ -154,7 +157,7 @@ def train(
 @click.option("-o", "--out", type=_PATH, required=True, help=".addax file to write.")
 def quantize(
     source: str, kernel: str | None, weights: Path | None, bits: int | None, data_source: str, calibration: int,
-    ranges: str, groups: int, sharing: str, pow2_steps: bool, terms: int, layer_bits: tuple[str, ...],
+    ranges: str, groups: int, sharing: str, pow2_steps: bool, terms: int, shifts: str, layer_bits: tuple[str, ...],
     mean_bits: float | None, sensitivity: bool, input_scale: float | None, input_offset: float | None, out: Path,
     as_json: bool,
 ) -> None:  # fmt: skip
@@ -166,7 +169,8 @@ def quantize(
     try:
         scheme = Scheme(
             bits=_DEFAULT_BITS if bits is None else bits, ranges=ranges, groups=groups, sharing=sharing,
-            pow2_steps=pow2_steps, terms=terms, layer_bits=dict(_layer_bits(entry) for entry in layer_bits),
+            pow2_steps=pow2_steps, terms=terms, shifts=shifts,
+            layer_bits=dict(_layer_bits(entry) for entry in layer_bits),
         )  # fmt: skip
     except ValueError as error:
         raise UserError(str(error)) from error

@@ -39,6 +39,7 @@ class _Tool:
         given: bool, errors: bool,
     ):  # fmt: skip
         self.line, theirs = socket.socketpair()
+        self.name = command[0]
         self.ended = False
         with theirs:
             self.keeper = subprocess.Popen(
@@ -59,7 +60,7 @@ class _Tool:
         """Exit status of the tool, negative for the signal that killed it; raises `OSError` when it never began."""
         what, _, number = self.line.recv(_ANSWER).decode().partition(" ")
         if what == "error":
-            raise OSError(int(number), os.strerror(int(number)))
+            raise OSError(int(number), os.strerror(int(number)), self.name)
         return int(number) if what == "exit" else -signal.SIGKILL  # somebody killed the keeper
 
 

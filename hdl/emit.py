@@ -359,9 +359,10 @@ class Build:
         for have, want in zip(theirs, ours, strict=True):
             for aspect in Stage.SHAPE:
                 if getattr(have, aspect) != getattr(want, aspect):
+                    hint = "; quantise it with --shifts shared" if aspect in ("channelwise", "shift_format") else ""
                     raise UserError(
                         f"the program does not fit the build: {aspect} of {want.name} is {getattr(have, aspect)}, "
-                        f"the RTL is made for {getattr(want, aspect)}"
+                        f"the RTL is made for {getattr(want, aspect)}{hint}"
                     )
 
     def check_files(self) -> None:

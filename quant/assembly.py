@@ -85,6 +85,7 @@ class Assembly:
     terms : factors are sums of at most so many signed powers of two; 0: any
     ties : where the source rounds what lies between two integers, see `program.TIES`
     exact : the source is a network of integers, whose every result is to come out the same; else near is enough
+    shared : all channels of a requantise have one shift, also where that costs digits; not of an exact one
 
     Attributes
     ----------
@@ -96,10 +97,11 @@ class Assembly:
         from its methods, for operations that do not fit and factors that no multiplier holds.
     """
 
-    def __init__(self, *, terms: int = 0, ties: str = "up", exact: bool = False):
+    def __init__(self, *, terms: int = 0, ties: str = "up", exact: bool = False, shared: bool = False):
         self.terms = terms
         self.ties = ties
         self.exact = exact
+        self.shared = shared
         self.notes: list[str] = []
         self.ops: dict[str, Op] = {}
         self.inferred: dict[str, tuple[Shape, Format]] = {}
@@ -232,7 +234,7 @@ class Assembly:
             gain=value.gain / step, centre=value.centre, bias=value.bias / step, residual=residual,
             residual_reach=max(-joined.lo, joined.hi) if joined else 0, lo=lo, hi=hi, least=least, most=most,
             accumulator=self.format(value.op), terms=self.terms, exact=self.exact,
-            even=self.ties == "even" and lo is not None,
+            even=self.ties == "even" and lo is not None, shared=self.shared,
         )  # fmt: skip
         found, note = choose(wanted)
         if note:

@@ -19,8 +19,8 @@ __all__ = ["Choice", "Wanted", "choose"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 _WIDTHS = (MULTIPLIER_BITS, 24, 32)
-_NEAR = 0.25
-"""Units of a result by which factors may miss, where near is enough: the rounding itself misses by half a unit."""
+_NEAR = 0.5
+"""Units of a result by which factors may miss, where near is enough: as much as the rounding itself."""
 _DIGITS = 2.0**-15
 """Of the range of a wide result, by which they may miss: more, factors of 16 bits cannot promise."""
 _WORTH = 2.0
@@ -50,6 +50,7 @@ class Wanted:
     terms : factors become sums of at most so many signed powers of two; 0: any
     exact : the source is a network of integers
     even : the source rounds ties to the even number
+    shared : channels have one shift in any case, so that the hardware of another network fits
     """
 
     gain: Floats
@@ -65,6 +66,7 @@ class Wanted:
     terms: int
     exact: bool
     even: bool
+    shared: bool = False
 
     @property
     def spread(self) -> float:
@@ -125,7 +127,7 @@ def _near(wanted: Wanted, stairs: Staircase) -> tuple[Choice, str]:
     """Factors of 16 bits, with shifts of their own where these show."""
     found = wanted.fold(bits=MULTIPLIER_BITS, channelwise=False)
     error = _error(wanted, stairs, found)
-    if error.max() > max(_NEAR, (stairs.hi - stairs.lo) * _DIGITS):
+    if error.max() > max(_NEAR, (stairs.hi - stairs.lo) * _DIGITS) and not wanted.shared:
         other = wanted.fold(bits=MULTIPLIER_BITS, channelwise=True)
         left = _error(wanted, stairs, other)
         if left.max() * _WORTH < error.max():

@@ -210,7 +210,9 @@ class _Lowering(Assembly):
         layers = [calibration.traced.get_submodule(path) for path in calibration.convolutions()]
         # What has been trained on grids has been rounded as torch rounds.
         trained = any(getattr(layer, "grid", None) is not None for layer in layers)
-        super().__init__(terms=scheme.terms, ties="even" if trained else "up")
+        super().__init__(
+            terms=scheme.terms, ties="even" if trained else "up", shared=scheme.shifts == "shared"
+        )  # fmt: skip
         self.traced = calibration.traced
         self.ranges = calibration.ranges
         self.scheme = scheme

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-__all__ = ["RANGES", "SHARINGS", "Scheme"]
+__all__ = ["RANGES", "SHARINGS", "SHIFTS", "Scheme"]
 
 RANGES = ("quantile", "max", "mse", "sums")
 SHARINGS = ("lossless", "saturate", "union")
+SHIFTS = ("auto", "shared")
 _BITS = (2, 16)
 
 
@@ -34,6 +35,8 @@ class Scheme:
         them, and accuracy hangs on them
     pow2_steps : steps are powers of two
     terms : the factors of a requantise are sums of at most so many signed powers of two; 0: 16-bit multipliers
+    shifts : ``auto``: the channels of a requantise have shifts of their own where results would show what one for all
+        costs; ``shared``: never, so that networks trained anew fit one piece of hardware
 
     Raises
     ------
@@ -53,6 +56,7 @@ class Scheme:
     edge_bits: int = 8
     pow2_steps: bool = False
     terms: int = 0
+    shifts: str = "auto"
 
     def __post_init__(self) -> None:
         named = {"bits": self.bits, **{f"bits of layer {path!r}": bits for path, bits in self.layer_bits.items()}}
@@ -64,6 +68,8 @@ class Scheme:
             raise ValueError(f"ranges must be one of {', '.join(RANGES)}, not {self.ranges!r}")
         if self.sharing not in SHARINGS:
             raise ValueError(f"sharing must be one of {', '.join(SHARINGS)}, not {self.sharing!r}")
+        if self.shifts not in SHIFTS:
+            raise ValueError(f"shifts must be one of {', '.join(SHIFTS)}, not {self.shifts!r}")
         if not 0.5 <= self.quantile <= 1:
             raise ValueError(f"quantile must be in 0.5..1, not {self.quantile}")
         if not isinstance(self.groups, int) or self.groups < 1:

@@ -164,6 +164,19 @@ def test_alike_channels_share_one_shift():
     assert isinstance(op, Requantise) and isinstance(op.shift, int) and op.factor_bits == 16 and op.ties == "up"
 
 
+def test_channels_share_a_shift_where_hardware_must_fit():
+    """Whatever it costs; that is said then."""
+    made = Assembly(shared=True)
+    made.emit(Input(name="pixels", shape=(2, 1, 1)))
+    zeros = np.zeros(2)
+    made.requantise(
+        "out", Pending(op="pixels", gain=np.array([9000.0, 0.9]), centre=zeros, bias=zeros), 1.0, unsigned(8)
+    )
+
+    assert isinstance(made.ops["out"].shift, int)
+    assert made.assembled({}).metadata[NOTES].startswith("out: the factor of channel 1 is off by up to ")
+
+
 def test_what_is_lost_is_said_by_name():
     """Sums of one power of two are off by up to a third."""
     made = Assembly(terms=1)

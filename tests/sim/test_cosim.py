@@ -60,11 +60,12 @@ def test_other_weights_need_no_new_rtl(build_of, digits, lenet, calibration, tmp
     from addax.models import data, zoo
     from addax.models.train import train
     from addax.quant.lower import lower
+    from addax.quant.scheme import Scheme
 
     torch.manual_seed(1)
     module = zoo.build("lenet5", kernel="adder")
     train(module, data.load("digits", "train").head(200), epochs=2, seed=1)
-    other = lower(module, calibration, bits=8)
+    other = lower(module, calibration, scheme=Scheme(bits=8, shifts="shared"))
     build = build_of()
     assert simulator_of(build).cached
 
