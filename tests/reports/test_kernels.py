@@ -88,6 +88,8 @@ def test_a_multiplier_may_go_into_dsp_blocks(capsys):
     assert dsp["dsp"] == 4 and dsp["structure"] == "dsp"
 
 
+@pytest.mark.slow
+@pytest.mark.guard
 def test_the_table_names_the_published_figures(capsys):
     """People see the percentages beside the paper's."""
     assert main(["kernels", "--device", "xc7z020", "--pin", "2", "--pout", "2", "--synth"]) == 0

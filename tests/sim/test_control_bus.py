@@ -29,11 +29,15 @@ def test_axi_lite(compiled, tmp_path):
     assert run_bench(build, made, "axi_bench", tmp_path) == 12
 
 
+@pytest.mark.slow
+@pytest.mark.guard
 def test_wishbone(compiled, tmp_path):
     build, made = compiled("wishbone")
     assert run_bench(build, made, "wishbone_bench", tmp_path) == 3
 
 
+@pytest.mark.slow
+@pytest.mark.guard
 def test_axi_lite_beside_a_raw_result(tmp_path):
     """Counters and reload of a build without scores, with moves."""
     build = raw_build(tmp_path / "build", "axi-lite")

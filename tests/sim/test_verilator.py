@@ -34,6 +34,8 @@ def test_broken_verilog_ends_in_one_line_and_leaves_no_cache(tmp_path, monkeypat
     assert not any(p.is_dir() for p in (tmp_path / "cache" / "verilator").iterdir())
 
 
+@pytest.mark.slow
+@pytest.mark.guard
 def test_the_library_of_the_simulator_is_compiled_once(tmp_path, monkeypatch):
     """Most of a small simulator's build is Verilator's own library; the second build takes it as it is."""
     monkeypatch.setenv("ADDAX_CACHE", str(tmp_path / "cache"))
@@ -50,6 +52,8 @@ def test_the_library_of_the_simulator_is_compiled_once(tmp_path, monkeypatch):
     assert not any("-c -o verilated.o" in log for log in logs), "the library itself was compiled before both"
 
 
+@pytest.mark.slow
+@pytest.mark.guard
 def test_large_designs_are_compiled_with_less_effort(tmp_path, monkeypatch):
     monkeypatch.setenv("ADDAX_CACHE", str(tmp_path / "cache"))
     source = tmp_path / "top.v"
