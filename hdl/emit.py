@@ -161,7 +161,7 @@ def sample_vectors(program: Program, count: int = 4, seed: int = 0) -> NDArray[n
     return np.ascontiguousarray(coarse.repeat(4, axis=2).repeat(4, axis=3)[:, :, :height, :width])
 
 
-def export_memories(build: "Build", out: Path, *, program: Program | None = None) -> None:
+def export_memories(build: "Build", out: str | Path, *, program: Program | None = None) -> None:
     """Write the memory files that the RTL of ``build`` reads, with the weights of ``program`` when one is given.
 
     Raises
@@ -170,12 +170,12 @@ def export_memories(build: "Build", out: Path, *, program: Program | None = None
         when ``program`` does not fit the RTL, or ``out`` cannot be written.
     """
     images = build.images_for(program or build.program)
-    with atomic_directory(out, "export") as folder:
+    with atomic_directory(Path(out), "export") as folder:
         write_memories(folder, images)
         write_json(folder / "manifest.json", {"format": "mem", "memories": [memory_entry(image) for image in images]})
 
 
-def read_memories(build: "Build", folder: Path | None = None) -> Program:
+def read_memories(build: "Build", folder: str | Path | None = None) -> Program:
     """The Program whose integers stand in memory files of ``build``: its own, or those of an export in ``folder``.
 
     Raises
@@ -183,7 +183,7 @@ def read_memories(build: "Build", folder: Path | None = None) -> Program:
     UserError
         when a file is missing, differs from the manifest, or is not of the memory that the RTL has.
     """
-    folder = folder or build.path
+    folder = build.path if folder is None else Path(folder)
     manifest = read_json(folder / "manifest.json", "manifest")
     try:
         checksums = {entry["file"]: entry["sha256"] for entry in manifest["memories"]}

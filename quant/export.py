@@ -32,7 +32,7 @@ KIND = "export"
 Ints = NDArray[np.int64]
 
 
-def export(program: Program, out: Path, *, fmt: str) -> Path:
+def export(program: Program, out: str | Path, *, fmt: str) -> Path:
     """Write ``program`` into the folder ``out`` in one of `FORMATS`, and ``manifest.json`` beside it.
 
     Raises
@@ -42,7 +42,7 @@ def export(program: Program, out: Path, *, fmt: str) -> Path:
     """
     if fmt not in FORMATS:
         raise UserError(f"unknown export format {fmt!r}; known: {', '.join(FORMATS)}, and mem for a BUILD folder")
-    tensors = _tensors(program)
+    out, tensors = Path(out), _tensors(program)
     entries = [_entry(program, name, op, role, value) for name, (op, role, value) in tensors.items()]
     files = _files(program, fmt, entries, {name: value for name, (_, _, value) in tensors.items()})
     with atomic_directory(out, KIND) as folder:

@@ -38,7 +38,7 @@ __all__ = ["import_onnx"]
 Ints = NDArray[np.int64]
 
 
-def import_onnx(path: Path, *, input_scale: float | None = None, input_offset: float | None = None) -> Program:
+def import_onnx(path: str | Path, *, input_scale: float | None = None, input_offset: float | None = None) -> Program:
     """The Program in an ONNX file: that which `onnx_export` wrote, or one made of a network that others quantised.
 
     Parameters
@@ -51,6 +51,7 @@ def import_onnx(path: Path, *, input_scale: float | None = None, input_offset: f
     UserError
         for a file that is missing, broken, changed since it was exported, or that holds what no Program can.
     """
+    path = Path(path)
     model = load_model(path)
     header = next((p.value for p in model.metadata_props if p.key == HEADER), None)
     if header is None and not any(node.domain == DOMAIN for node in model.graph.node):

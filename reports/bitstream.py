@@ -52,7 +52,7 @@ class Bitstream:
 def make_bitstream(
     build: Build,
     board: Board,
-    out: Path,
+    out: str | Path,
     *,
     baud: int = DEFAULT_BAUD,
     seed: int = 1,
@@ -72,6 +72,7 @@ def make_bitstream(
         when the build is for another device, does not fit, or misses the clock of the board; when a tool is missing or
         fails.
     """
+    out = Path(out)
     if build.plan.device != board.device:
         raise UserError(
             f"{build.path.name} is for {build.plan.device}, {board.name} carries an {board.device}: "

@@ -114,7 +114,7 @@ def structures_of(multipliers: str, device: Device) -> dict[str, str]:
 
 
 def compare(
-    contest: Contest, kernels: Sequence[str], out: Path, *, command: str = "",
+    contest: Contest, kernels: Sequence[str], out: str | Path, *, command: str = "",
     step: Callable[[str], None] = lambda text: None,
 ) -> Comparison:  # fmt: skip
     """Build, simulate and measure the network with each of ``kernels``. BUILDs and reports are left under ``out``.
@@ -126,7 +126,7 @@ def compare(
     """
     if unknown := [kernel for kernel in kernels if kernel not in KERNELS]:
         raise UserError(f"unknown kernel {unknown[0]!r}; known: {', '.join(KERNELS)}")
-    programs = {}
+    out, programs = Path(out), {}
     for kernel in kernels:
         if kernel in contest.programs:
             programs[kernel] = load_program(contest.programs[kernel])

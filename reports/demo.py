@@ -32,11 +32,12 @@ class Demo:
     bit_exact: bool
 
 
-def run_demo(out: Path, *, step: Callable[[str], None] = lambda text: None) -> Demo:
+def run_demo(out: str | Path, *, step: Callable[[str], None] = lambda text: None) -> Demo:
     """Run the demo; the BUILD and its report are written under ``out``.
 
     Simulation and synthesis run side by side; both are found again in the cache by later runs.
     """
+    out = Path(out)
     step("quantising")
     float_share = float_accuracy(NETWORK, KERNEL, DATA)
     program = quantise(NETWORK, kernel=KERNEL, weights=None, bits=BITS, data_source=DATA)

@@ -63,7 +63,7 @@ class Report:
 
 def make_report(
     build: Build,
-    out: Path,
+    out: str | Path,
     *,
     synth: bool = False,
     placed: bool = False,
@@ -84,7 +84,7 @@ def make_report(
     extra : further figures to show, such as accuracies: name to (value, unit, tool, version)
     step : told what begins
     """
-    target = device(build.plan.device)
+    out, target = Path(out), device(build.plan.device)
     timing, stages = build.schedule, bind(build.program, build.plan)
     pace = {
         "timeline": timeline(timing, build.plan.clock_mhz),

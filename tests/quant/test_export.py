@@ -16,6 +16,7 @@ from addax.quant.archive import program_bytes
 from addax.quant.export import FORMATS, export
 from addax.quant.formats import Format
 from addax.quant.npz import import_npz, read_npz
+from addax.quant.onnx_import import import_onnx
 from addax.quant.program import Threshold
 from graphs import EXTREMES, NAMED, extreme_program, named
 from networks import random_images, random_program, random_reshaping
@@ -431,3 +432,12 @@ def test_names_that_c_macros_cannot_tell_apart_are_refused(tmp_path):
 
     with pytest.raises(UserError, match="operations First and first differ only in capitals"):
         export(replace(program, ops=ops), tmp_path / "out", fmt="c")
+
+
+def test_paths_may_be_text(tmp_path):
+    """As everywhere else in Python."""
+    program = named("small")
+
+    folder = export(program, str(tmp_path / "out"), fmt="qonnx")
+
+    assert program_bytes(import_onnx(str(folder / "network.onnx"))) == program_bytes(program)
