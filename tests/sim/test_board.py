@@ -48,6 +48,8 @@ endmodule
 """
 
 
+@pytest.mark.slow
+@pytest.mark.guard
 def test_digits_through_the_pins_of_the_board(lenet, digits, tmp_path):
     """LeNet-5 in its default fold, at the fastest rate the board's clock can make; what else stands in the bench."""
     target, program = board("ulx3s-85f"), lenet()

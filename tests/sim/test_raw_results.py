@@ -83,6 +83,8 @@ def test_every_element_is_right_and_on_time(run, made):
     assert value["cycles_first_image"] == value["predicted_cycles_first_image"]
 
 
+@pytest.mark.slow
+@pytest.mark.guard
 def test_every_stage_is_right_under_stalls(run, made):
     """Moves and joins among them; the table instead of JSON."""
     status, out, _ = run(
