@@ -412,7 +412,8 @@ SLOW_WINDOWS = {
 
 
 @pytest.mark.parametrize("name", [
-    *guarded(WINDOWS, "all rows and all taps", "padding of two channels"), *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_WINDOWS),
+    *guarded(WINDOWS, "all rows and all taps", "padding of two channels"),
+    *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_WINDOWS),
 ])  # fmt: skip
 def test_window(tmp_path, name):
     """Any images, pauses and ``go``, as many as come: each step is that of the plain definition, none is lost.
