@@ -42,7 +42,7 @@ def test_a_tabular_network_gives_the_answers_of_qonnx():
     """600 inputs of -1 and +1, as the file annotates them, read by a dense layer without a quantiser."""
     program, found, expected = compared(FILES / "unsw_nb15-mlp-w2a2.onnx", pixels=bits(200), scale=2.0, offset=-1.0)
 
-    assert np.mean(found == expected) >= 0.98  # channels of almost no variance have factors beyond 16 bits
+    assert np.array_equal(found, expected)
     assert "the network reads 2 * pixel - 1" in program.metadata["notes"]
     assert program.input.shape == (600, 1, 1)
     stages_of(program)
@@ -52,7 +52,10 @@ def test_a_super_resolution_gives_the_map_of_qonnx():
     program, found, expected = compared(FILES / "espcn_nn_resize_quant.onnx", pixels=pixels_for((3, 128, 128), 1))
 
     off = np.abs(found - expected) / program.steps[program.output]
-    assert np.mean(off > 0.5) < 0.06 and off.max() < 8  # a factor of 16 bits may turn a value beside a half
+    # No step of the Program stands elsewhere than in the file; but qonnx adds floats of 24 bits, and a single value of its
+    # first layer that they turn at a half moves what follows from it.
+    assert "steps stand" not in program.metadata.get("notes", "")
+    assert np.mean(off > 0.5) < 0.001 and off.max() < 4
     stages_of(program)
 
 
