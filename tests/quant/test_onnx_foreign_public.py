@@ -52,8 +52,8 @@ def test_a_super_resolution_gives_the_map_of_qonnx():
     program, found, expected = compared(FILES / "espcn_nn_resize_quant.onnx", pixels=pixels_for((3, 128, 128), 1))
 
     off = np.abs(found - expected) / program.steps[program.output]
-    # No step of the Program stands elsewhere than in the file; but qonnx adds floats of 24 bits, and one value of its first
-    # layer that they turn at a half moves what follows from it.
+    # No step of the Program stands elsewhere than in the file; but qonnx adds floats of 24 bits, and one value of its
+    # first layer that they turn at a half moves what follows from it.
     assert "steps stand" not in program.metadata.get("notes", "")
     assert np.mean(off > 0.5) < 0.001 and off.max() < 4
     stages_of(program)
