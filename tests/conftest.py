@@ -1,11 +1,14 @@
 """Shared by all tests: hypothesis profiles with printed, fixed seeds; a cache of their own where none is named."""
 
 import os
+import sys
 
 import pytest
 from hypothesis import settings
 
 os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
+# Amaranth's simulator writes deep expressions for a wide choice among many, and Python compiles them.
+sys.setrecursionlimit(10_000)
 # Small networks, and tests side by side: more threads only wait. Sums of floats depend on their number, too.
 os.environ["OMP_NUM_THREADS"] = "1"
 settings.register_profile("addax", deadline=None, derandomize=True, print_blob=True, max_examples=40)
