@@ -169,15 +169,15 @@ def flow(
     came: dict[tuple[str, int], Cycles] = {}
     held: dict[tuple[str, int], Cycles] = {}
 
-    def send(name: str, ready: Cycles) -> None:
-        """Hand the beats of ``name`` to all who read them."""
+    def send(name: str, ready: Cycles, claimed: Cycles | None = None) -> None:
+        """Hand the beats of ``name``, whose places are ``claimed`` anew, to all who read them."""
         edges = edges_of.get(name, [])
         offered = ready if fixed is not None else _offered(edges, ready)
         sent[name] = np.maximum.reduce([edge.taken(offered) for edge in edges]) if edges else offered
         for edge in edges:
             came[edge.build.stage.name, edge.port] = edge.delivered(offered)
             if edge.waits and len(edges) > 1:
-                held[edge.build.stage.name, edge.port] = edge.held(offered)
+                held[edge.build.stage.name, edge.port] = edge.held(offered, claimed)
 
     first = np.arange(beats, dtype=np.int64) + entry_latency(entry_of(program))
     send(PIXELS, first if fixed is None else fixed.sent[PIXELS])
@@ -190,7 +190,7 @@ def flow(
         beats_of_group = begins[name][:, None] + build.group_latency + np.arange(build.group_beats)
         emitted[name] = np.asarray(beats_of_group.reshape(-1))
         ready = _queued(emitted[name], build.gather)
-        send(name, fixed.sent[name] if fixed is not None and name in stands else ready)
+        send(name, fixed.sent[name] if fixed is not None and name in stands else ready, _claimed(build, begins[name]))
     return Flow(begins=begins, emitted=emitted, sent=sent, came=came, held=held)
 
 
@@ -258,14 +258,18 @@ class _Edge:
         parts = self._offered(offered)
         return parts if self.waits else _written(self.build, parts)[0]
 
-    def held(self, offered: Cycles) -> Cycles:
+    def held(self, offered: Cycles, claimed: Cycles | None) -> Cycles:
         """Until when an entry may stay in front of the queue without the next beat being offered later.
 
-        A fork keeps a beat for one reader until the next is due. Gathered beats stay where they were gathered, while
-        the fork keeps the first part of the next.
+        A fork keeps a beat for one reader until the next is due, or a group behind which it came claims its place.
+        Gathered beats stay where they were gathered, while the fork keeps the first part of the next.
         """
-        nexts = offered[self.widen :: self.widen] if self.widen == 1 else offered[self.widen + 1 :: self.widen]
-        return np.append(nexts - 1, _NEVER)
+        kept, nexts = (0, 1) if self.widen == 1 else (self.widen, self.widen + 1)
+        until = np.append(offered[nexts :: self.widen] - 1, _NEVER)
+        if claimed is not None:
+            places = claimed[kept :: self.widen] - 1
+            until[: len(places)] = np.minimum(until[: len(places)], places)
+        return until
 
     def taken(self, offered: Cycles) -> Cycles:
         """When the beats themselves are taken."""
@@ -447,6 +451,15 @@ def rows_held(build: StageBuild, times: Flow) -> int:
     # row n needs freed[n - rows] < starts[n]
     gone = np.searchsorted(freed, starts, side="left")
     return int((np.arange(len(starts)) + 1 - gone).max())
+
+
+def _claimed(build: StageBuild, begins: Cycles) -> Cycles:
+    """When a group begins that needs the place of each beat of the queue, which must have left it by then."""
+    beats, gather = build.group_beats, build.gather
+    count = len(begins) * beats // gather
+    # the first group whose own beats and those before it are more than the queue holds without beat n
+    groups = ((np.arange(count) + build.plan.queue) * gather) // beats
+    return np.where(groups < len(begins), begins[np.minimum(groups, len(begins) - 1)], _NEVER)
 
 
 def _latest_begins(build: StageBuild, due: Cycles) -> tuple[Cycles, Cycles]:

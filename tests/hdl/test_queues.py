@@ -14,7 +14,7 @@ from addax.hdl.stages import stages_of
 from addax.quant import golden
 from addax.quant.formats import unsigned
 from addax.quant.program import Flatten
-from networks import Builder, random_images, random_plan, random_residual
+from networks import Builder, random_images, random_moving, random_plan, random_residual
 from pipelines import run_pipeline
 
 IMAGES = 4
@@ -102,3 +102,11 @@ def test_a_join_has_the_least_queue_that_keeps_the_pace(blocks, fold):
     assert pace(program, plan) == interval
     slower = pace(program, replace(plan, stages=tuple(less)))
     assert slower is None or slower > interval
+
+
+def test_a_fork_keeps_a_beat_only_until_its_place_is_claimed():
+    """The slowest stage, which claims places before it works, must not wait for a residual behind its short queue."""
+    program = random_moving(1133)
+    plan = random_plan(program, 1133)
+
+    assert pace(program, plan) == schedule(bind(program, plan), program, pixels=plan.pixels).interval
