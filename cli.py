@@ -107,7 +107,7 @@ def train(
     out: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Train a network of the zoo."""
-    from .models.recipes import train_network
+    from .models.training.recipes import train_network
 
     epochs = epochs if epochs is not None else 60 if bits is None else 20
     if epochs < 1:
@@ -121,7 +121,7 @@ def train(
                 network, kernel=kernel, source=source, epochs=epochs, seed=seed, out=out, progress=lambda: advance(1)
             )
         else:
-            from .quant.qat import float_start, train_quantised
+            from .quant.qat.train import float_start, train_quantised
 
             value = train_quantised(
                 float_start(network, kernel, start), bits=bits, source=source, epochs=epochs, seed=seed, out=out,
@@ -162,9 +162,9 @@ def quantize(
     as_json: bool,
 ) -> None:  # fmt: skip
     """Make an integer Program of a trained network."""
-    from .quant.archive import save_program
-    from .quant.quantise import quantise_network
-    from .quant.scheme import Scheme
+    from .quant.files.archive import save_program
+    from .quant.fold.scheme import Scheme
+    from .quant.quantize import quantise_network
 
     try:
         scheme = Scheme(
@@ -191,7 +191,7 @@ def quantize(
         "sensitivity": [row.keys() for row in found.sensitivities],
     }
 
-    from .reports.verb_tables import sensitivity_table
+    from .reports.terminal.verb_tables import sensitivity_table
 
     def text(console: Console) -> None:
         _rows("quantised", {k: v for k, v in value.items() if k != "sensitivity"})(console)
@@ -226,8 +226,8 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Accuracy of a Program by the golden model."""
     from .models import data
-    from .quant.archive import load_program
-    from .quant.quantise import evaluate, trace_program
+    from .quant.files.archive import load_program
+    from .quant.quantize import evaluate, trace_program
 
     if (float_source or weights) and not trace:
         raise UserError("--float and --weights go with --trace")
@@ -271,9 +271,9 @@ def evaluate(
 @click.option("-o", "--out", type=_PATH, required=True, help="Folder to write.")
 def export(source: Path, fmt: str, weights: Path | None, out: Path, as_json: bool) -> None:
     """Write the integers of a Program, or the memory files of a BUILD."""
-    from .hdl.emit import export_memories, open_build
-    from .quant.archive import load_program
+    from .hdl.folder.emit import export_memories, open_build
     from .quant.export import export
+    from .quant.files.archive import load_program
 
     if fmt == "mem":
         export_memories(open_build(source), out, program=load_program(weights) if weights else None)
@@ -324,17 +324,17 @@ def generate(
     out: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Make Verilog, memory files and a test bench of a Program."""
-    from .hdl.choices import alternatives
-    from .hdl.complete import read_plan
-    from .hdl.emit import generate, sample_vectors
-    from .hdl.fold import fold
-    from .hdl.memory import ROMS
-    from .hdl.plan import CONTROLS, FAMILIES, bind
-    from .hdl.scale import SCALES
-    from .quant.archive import load_program
-    from .reports.compare import MULTIPLIERS, structures_of
-    from .reports.devices import device
-    from .reports.estimate import BRAM_LUTS, DSP_LUTS, cost_and_capacity
+    from .hdl.activation.scale import SCALES
+    from .hdl.dataflow.choices import alternatives
+    from .hdl.dataflow.complete import read_plan
+    from .hdl.dataflow.fold import fold
+    from .hdl.dataflow.plan import CONTROLS, FAMILIES, bind
+    from .hdl.folder.emit import generate, sample_vectors
+    from .hdl.memory.image import ROMS
+    from .quant.files.archive import load_program
+    from .reports.compare.compare import MULTIPLIERS, structures_of
+    from .reports.devices.devices import device
+    from .reports.estimate.estimate import BRAM_LUTS, DSP_LUTS, cost_and_capacity
 
     loaded = load_program(program)
     if arch not in FAMILIES:
@@ -401,7 +401,7 @@ def generate(
         "alternatives": choices,
     }
 
-    from .reports.verb_tables import choices_table, fold_table
+    from .reports.terminal.verb_tables import choices_table, fold_table
 
     def text(console: Console) -> None:
         console.print(f"{out}: {timing.lanes:,} lanes, {timing.interval:,} cycles per image", soft_wrap=True)
@@ -443,9 +443,9 @@ def simulate(
 ) -> int:  # fmt: skip
     """Run images through the RTL and compare every score, or element of a raw result, with the golden model."""
     from .common.executor import pool, processors
-    from .hdl.emit import open_build
+    from .hdl.folder.emit import open_build
     from .models import data
-    from .quant.archive import load_program
+    from .quant.files.archive import load_program
     from .sim.cosim import simulate, simulator_name
     from .sim.perfetto import TRACED, chrome_trace
     from .sim.stall import Stall
@@ -509,7 +509,7 @@ def simulate(
     if share:
         rows["stalled cycles, source / sink"] = f"{_percent(outcome.source_stalls)} / {_percent(outcome.sink_stalls)}"
 
-    from .reports.verb_tables import stage_table
+    from .reports.terminal.verb_tables import stage_table
 
     def text(console: Console) -> None:
         _rows(f"{build} on {source}, {split}", rows)(console)
@@ -543,8 +543,8 @@ def report(
     as_json: bool,
 ) -> None:  # fmt: skip
     """Resources, timing and power of a BUILD, as JSON and HTML."""
-    from .hdl.emit import open_build
-    from .reports.report import POWER_IMAGES, make_report
+    from .hdl.folder.emit import open_build
+    from .reports.page.report import POWER_IMAGES, make_report
 
     if seeds < 1:
         raise UserError(f"seeds must be a positive integer, not {seeds}")
@@ -606,9 +606,9 @@ def compare(
     network: str, kernels: str, name: str, programs: tuple[str, ...], out: Path, as_json: bool, **terms: Any
 ) -> None:  # fmt: skip
     """One network with each kernel, as whole accelerators like for like."""
-    from .reports.compare import Contest, compare
-    from .reports.devices import device
-    from .reports.tables import comparison_tables
+    from .reports.compare.compare import Contest, compare
+    from .reports.devices.devices import device
+    from .reports.terminal.tables import comparison_tables
 
     if wrong := [entry for entry in programs if not all(entry.partition("="))]:
         raise UserError(f"--program wants KERNEL=NET.addax, for example mult=net.addax, not {wrong[0]!r}")
@@ -642,9 +642,9 @@ def bitstream(
     build: Path, board_name: str, baud: int | None, seed: int, out: Path | None, as_json: bool
 ) -> None:  # fmt: skip
     """A bitstream of a BUILD for a board, where a serial line brings images and takes scores."""
-    from .hdl.board import board
-    from .hdl.emit import open_build
-    from .reports.bitstream import DEFAULT_BAUD, make_bitstream
+    from .hdl.board.boards import board
+    from .hdl.folder.emit import open_build
+    from .reports.synth.bitstream import DEFAULT_BAUD, make_bitstream
 
     target = board(board_name)
     with steps("bitstream") as step:
@@ -677,11 +677,11 @@ def cells(
     builds: tuple[Path, ...], name: str, source: str, images: int, clock_mhz: float, synth: bool, as_json: bool
 ) -> None:
     """What BUILDs cost in standard cells, memories apart: area, longest path, power on real images."""
-    from .hdl.emit import open_build
+    from .hdl.folder.emit import open_build
     from .models import data
-    from .reports.asic_build import modelled_power, price_builds, rankings
-    from .reports.cell_tables import build_table
-    from .reports.devices import cell_library
+    from .reports.cells.build import modelled_power, price_builds, rankings
+    from .reports.devices.devices import cell_library
+    from .reports.terminal.cell_tables import build_table
 
     if not 0 < clock_mhz <= 10_000:
         raise UserError(f"clock must be a positive number of MHz, not {clock_mhz:g}")
@@ -737,9 +737,9 @@ def kernels(
     seeds: int, clock_mhz: float, operands: str, as_json: bool, **what: Any,
 ) -> None:  # fmt: skip
     """What arrays of lanes cost: every kernel, side by side."""
-    from .reports.devices import device, is_cell_library
-    from .reports.kernels import KERNELS, comparison, jobs, price, requests
-    from .reports.verb_tables import kernel_table
+    from .reports.devices.devices import device, is_cell_library
+    from .reports.kernels.kernels import KERNELS, comparison, jobs, price, requests
+    from .reports.terminal.verb_tables import kernel_table
 
     if is_cell_library(name):
         if placed:
@@ -779,9 +779,9 @@ def _cell_kernels(
     name: str, as_json: bool, *, synth: bool, clock_mhz: float, operands: str, **what: Any
 ) -> None:  # fmt: skip
     """Arrays in standard cells."""
-    from .reports.asic import cell_requests, comparison, price_cells
-    from .reports.cell_tables import array_table
-    from .reports.devices import cell_library
+    from .reports.cells.asic import cell_requests, comparison, price_cells
+    from .reports.devices.devices import cell_library
+    from .reports.terminal.cell_tables import array_table
 
     if not 0 < clock_mhz <= 10_000:
         raise UserError(f"clock must be a positive number of MHz, not {clock_mhz:g}")

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from ..common.errors import UserError
 from ..common.files import atomic_directory, sha256_of, write_bytes, write_json
+from .files.archive import checksum
 from .formats import Format, format_for, signed, unsigned
-from .moves import MAX_OFFSET
-from .operation import left_out
+from .ops.base import left_out
+from .ops.moves import MAX_OFFSET
 from .program import (
     MAX_SHIFT,
     RESIDUAL_MULTIPLIER_BITS,
@@ -24,7 +25,7 @@ from .program import (
     threshold_format,
 )  # fmt: skip
 
-__all__ = ["FORMATS", "KIND", "checksum", "export"]
+__all__ = ["FORMATS", "KIND", "export"]
 
 FORMATS = ("qonnx", "qcdq", "npz", "c")
 KIND = "export"
@@ -66,19 +67,19 @@ def _files(program: Program, fmt: str, entries: list[dict[str, Any]], tensors: d
     """What the export consists of, the main file first. Writers are imported when they are needed: some are slow to."""
     match fmt:
         case "qonnx":
-            from .onnx_export import qonnx_model
+            from .onnx.write import qonnx_model
 
             return {"network.onnx": qonnx_model(program).SerializeToString(deterministic=True)}
         case "qcdq":
-            from .qcdq import qcdq_model
+            from .onnx.qcdq import qcdq_model
 
             return {"network.onnx": qcdq_model(program).SerializeToString(deterministic=True)}
         case "npz":
-            from .npz import NPZ, npz_bytes
+            from .files.npz import NPZ, npz_bytes
 
             return {NPZ: npz_bytes(tensors)}
         case _:
-            from .c_reference import c_header, c_network
+            from .files.c import c_header, c_network
 
             header = c_header(program, entries, tensors)
             return {"weights.h": header.encode(), "network.c": c_network(program).encode()}
@@ -131,11 +132,6 @@ def _described(program: Program, op: Op, role: str) -> tuple[Format, str]:
         case SpatialShift(), _:
             return read, "channel"
     return unsigned(1), "output"
-
-
-def checksum(value: Ints) -> str:
-    """SHA-256 of the values as little-endian 64-bit integers in C order."""
-    return sha256_of(np.ascontiguousarray(value, dtype="<i8").tobytes())
 
 
 def _operation(program: Program, op: Op) -> dict[str, Any]:

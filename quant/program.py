@@ -15,8 +15,8 @@ import numpy as np
 
 from ..common.errors import UserError
 from .formats import Format, format_for, signed, unsigned
-from .moves import Move, PixelShuffle, SpatialShift, Upsample, infer_move
-from .operation import LATER, Ints, Op, Shape
+from .ops.base import LATER, Ints, Op, Shape
+from .ops.moves import Move, PixelShuffle, SpatialShift, Upsample, infer_move
 
 __all__ = [
     "KERNELS", "OPERAND_BITS", "SHIFT_MAX", "TIES", "ArgMax", "AveragePool", "Concat", "Convolution", "Flatten",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..common.errors import UserError
 from ..common.reading import read_npz
-from .assembly import Assembly
+from .fold.assembly import Assembly
 from .formats import signed, unsigned
 from .program import (
     ArgMax,

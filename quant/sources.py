@@ -17,11 +17,11 @@ from ..common.errors import UserError
 from ..common.files import sha256_of
 from ..common.reading import read_regular
 from ..common.tensors import HEADER, read_safetensors
-from ..models import zoo
-from ..models.checkpoint import Recipe, build_for, fit, load_checkpoint, read_checkpoint
-from ..models.layers import KERNELS
-from ..models.published import addernet_resnet20
-from ..models.weights import TORCH, read_weights
+from ..models.files.checkpoint import Recipe, build_for, fit, load_checkpoint, read_checkpoint
+from ..models.files.published import addernet_resnet20
+from ..models.files.weights import TORCH, read_weights
+from ..models.layers.kernels import KERNELS
+from ..models.nets import zoo
 from .program import Shape
 from .published import PUBLISHED
 
@@ -216,7 +216,7 @@ def _from_checkpoint(path: Path, said: str) -> Source:
     if recipe.bits is None:
         module, recipe = load_checkpoint(path)
     else:
-        from .qat import load_trained  # Brevitas takes seconds to import
+        from .qat.train import load_trained  # Brevitas takes seconds to import
 
         module, recipe = load_trained(path)
     return Source(

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from ..common.processes import stop_all
-from ..hdl.emit import generate
-from ..hdl.fold import fold
+from ..hdl.dataflow.fold import fold
+from ..hdl.folder.emit import generate
 from ..models import data
-from ..quant.quantise import evaluate, float_accuracy, quantise
+from ..quant.quantize import evaluate, float_accuracy, quantise
 from ..sim.activity import measure_activity
 from ..sim.cosim import simulate, simulator_name
-from .devices import device
-from .report import POWER_IMAGES, make_report
-from .synth import synthesise
+from .devices.devices import device
+from .page.report import POWER_IMAGES, make_report
+from .synth.synth import synthesise
 
 __all__ = ["Demo", "run_demo"]
 

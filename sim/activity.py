@@ -15,8 +15,8 @@ from ..common.errors import UserError
 from ..common.reading import open_regular
 from ..common.temporary import scratch_folder
 from ..hdl.blocks import block_of
-from ..hdl.dataflow import PIPELINE, STAGE
-from ..hdl.emit import Build
+from ..hdl.dataflow.pipeline import PIPELINE, STAGE
+from ..hdl.folder.emit import Build
 from .cosim import RUN, run_job_in, simulator_of
 from .verilator import find_verilator
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from ..common.errors import UserError
 from ..common.files import copy_file, write_bytes, write_text
 from ..common.temporary import scratch_folder
-from ..hdl.emit import Build, write_memories
-from ..hdl.plan import bind
+from ..hdl.dataflow.plan import bind
+from ..hdl.folder.emit import Build, write_memories
 from ..quant import golden
-from ..quant.archive import program_bytes
+from ..quant.files.archive import program_bytes
 from ..quant.program import Program
 from .cells import cell_models
 from .job import EXPECTED, LEASH, PIXELS, PROGRAM, Job, images_done, run_job

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common.templates import render
-from ..hdl.dataflow import PIPELINE, STAGE
-from ..hdl.plan import StageBuild
+from ..hdl.dataflow.pipeline import PIPELINE, STAGE
+from ..hdl.dataflow.plan import StageBuild
 from ..quant import golden
-from ..quant.archive import load_program
+from ..quant.files.archive import load_program
 
 __all__ = ["Difference", "StageTrace", "TracePoint", "compare_stages", "join_traces", "recorder_text", "trace_points"]
 

@@ -11,10 +11,10 @@ from ..common.errors import UserError
 from ..common.files import write_text
 from ..common.templates import render
 from ..common.temporary import scratch_folder
-from ..hdl.dataflow import PIPELINE, STAGE
-from ..hdl.emit import Build
-from ..hdl.plan import StageBuild, bind
-from ..hdl.schedule import answer_beats
+from ..hdl.dataflow.pipeline import PIPELINE, STAGE
+from ..hdl.dataflow.plan import StageBuild, bind
+from ..hdl.dataflow.schedule import answer_beats
+from ..hdl.folder.emit import Build
 from ..quant.program import Program
 from .cells import cell_models
 from .cosim import RUN, run_job_in

@@ -57,7 +57,7 @@ def lenet(calibration):
     """Quantised LeNet-5 by kernel and bits, each made once."""
     from functools import cache
 
-    from addax.quant.quantise import quantise
+    from addax.quant.quantize import quantise
 
     @cache
     def make(kernel="adder", bits=8):

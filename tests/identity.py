@@ -1,7 +1,8 @@
 """What the tool writes for a fixed set of networks, as checksums: a change of structure alone must not change one byte.
 
-    python -m tests.identity write BEFORE.json      before the change
-    python -m tests.identity compare BEFORE.json    after it; names every file that differs, and ends 1 if one does
+    python -m tests.identity write BEFORE.json            before the change
+    python -m tests.identity compare BEFORE.json          after it; names every file that differs, ends 1 if one does
+    python -m tests.identity compare BEFORE.json lenet5   of those whose names begin like that
 
 The set holds every kernel at several widths, every family of devices, every option of `generate` that changes
 hardware, every export, files of other tools read back, and random networks of all operations.
@@ -15,19 +16,25 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 from addax.cli import main
-from addax.quant.archive import save_program
+from addax.quant.files.archive import save_program
 
 ROOT = Path(__file__).parent
-sys.path.insert(0, str(ROOT / "support"))
+sys.path[:0] = [str(ROOT / "support" / room) for room in ("graphs", "programs")]
 
-from foreign import random_network  # noqa: E402  the folder of helpers is on the path only now
+from foreign import random_network  # noqa: E402  the folders of helpers are on the path only now
 from matrixnets import SHAPE  # noqa: E402
 from networks import (  # noqa: E402
-    random_chain, random_graph, random_moving, random_program, random_reshaping, random_residual,
+    random_chain,
+    random_graph,
+    random_moving,
+    random_program,
+    random_reshaping,
+    random_residual,
 )  # fmt: skip
 from torchnets import pictures  # noqa: E402
 
@@ -89,8 +96,8 @@ def exported(program: Path, name: str, folder: Path) -> Iterator[tuple[str, byte
                 yield f"{name}/{form}/read", again.read_bytes()
 
 
-def everything(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """All artefacts of the set, by name."""
+def everything(folder: Path, begin: str = "") -> Iterator[tuple[str, bytes]]:
+    """All artefacts of the set whose names begin with ``begin``, by name."""
     images = pictures(40, SHAPE, seed=3).transpose(0, 2, 3, 1)
     labels = np.arange(40) % 4
     data = folder / "data.npz"
@@ -98,53 +105,54 @@ def everything(folder: Path) -> Iterator[tuple[str, bytes]]:
     program = folder / "net.addax"
     small = [(kernel, bits) for kernel, widths in SMALL.items() for bits in widths]
     for number, (kernel, bits) in enumerate(small):
-        name = f"small-{kernel}{bits}"
-        said("quantize", f"matrixnets:{kernel}", "--bits", bits, "--data", data, "-o", program)
-        yield f"{name}/program", program.read_bytes()
-        for turn in (number, 3 * number + 1):
-            which = turn % len(HARDWARE)
-            yield from built(program, f"{name}/{which}", HARDWARE[which], folder)
+        if (name := f"small-{kernel}{bits}").startswith(begin):
+            said("quantize", f"matrixnets:{kernel}", "--bits", bits, "--data", data, "-o", program)
+            yield f"{name}/program", program.read_bytes()
+            for turn in (number, 3 * number + 1):
+                which = turn % len(HARDWARE)
+                yield from built(program, f"{name}/{which}", HARDWARE[which], folder)
     for kernel, bits in EMBEDDED:
-        name = f"lenet5-{kernel}{bits}"
-        said("quantize", "lenet5", "--kernel", kernel, "--bits", bits, "--data", "digits", "-o", program)
-        yield f"{name}/program", program.read_bytes()
-        yield f"{name}/evaluate", said("evaluate", program, "--limit", 50, "--data", "digits").encode()
-        yield from built(program, name, ["--device", "ecp5-85k", "--lanes", "200"], folder)
-        yield from exported(program, name, folder)
-    for make in MAKERS:
-        for seed in SEEDS:
-            name = f"{make.__name__}-{seed}"
+        if (name := f"lenet5-{kernel}{bits}").startswith(begin):
+            said("quantize", "lenet5", "--kernel", kernel, "--bits", bits, "--data", "digits", "-o", program)
+            yield f"{name}/program", program.read_bytes()
+            right = json.loads(said("evaluate", program, "--limit", 50, "--data", "digits"))["correct"]
+            yield f"{name}/correct", str(right).encode()
+            yield from built(program, name, ["--device", "ecp5-85k", "--lanes", "200"], folder)
+            yield from exported(program, name, folder)
+    for make, seed in product(MAKERS, SEEDS):
+        if (name := f"{make.__name__}-{seed}").startswith(begin):
             save_program(program, make(seed))
             yield f"{name}/program", program.read_bytes()
             yield from built(program, name, ["--device", "ecp5-45k", "--lanes", "60"], folder)
             yield from exported(program, name, folder)
     for seed in FOREIGN:
-        model = folder / "foreign.onnx"
-        graph, output, shape = random_network(seed)
-        model.write_bytes(graph.model(output, shape).SerializeToString())
-        program.unlink(missing_ok=True)
-        yield f"foreign-{seed}/said", said("quantize", model, "-o", program).encode()
-        if program.exists():
-            yield f"foreign-{seed}/program", program.read_bytes()
+        if (name := f"foreign-{seed}").startswith(begin):
+            graph, output, shape = random_network(seed)
+            model = folder / "foreign.onnx"
+            model.write_bytes(graph.model(output, shape).SerializeToString())
+            program.unlink(missing_ok=True)
+            yield f"{name}/said", said("quantize", model, "-o", program).encode()
+            if program.exists():
+                yield f"{name}/program", program.read_bytes()
 
 
-def checksums() -> dict[str, str]:
-    """The SHA-256 of every artefact."""
+def checksums(begin: str) -> dict[str, str]:
+    """The SHA-256 of every artefact whose name begins so."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, data in everything(Path(folder)):
+        for name, data in everything(Path(folder), begin):
             found[name] = hashlib.sha256(data.replace(folder.encode(), b"")).hexdigest()
     return found
 
 
-def run(verb: str, path: Path) -> int:
+def run(verb: str, path: Path, begin: str = "") -> int:
     """Write or compare; the exit status."""
-    found = checksums()
+    found = checksums(begin)
     if verb == "write":
         path.write_text(json.dumps(found, indent=1))
         print(f"{len(found)} artefacts")
         return 0
-    before = json.loads(path.read_text())
+    before = {name: sum_ for name, sum_ in json.loads(path.read_text()).items() if name.startswith(begin)}
     differ = sorted(name for name in before.keys() | found.keys() if before.get(name) != found.get(name))
     for name in differ:
         print(f"differs: {name}")
@@ -153,4 +161,4 @@ def run(verb: str, path: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[1], Path(sys.argv[2])))
+    sys.exit(run(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:4]))

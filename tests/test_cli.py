@@ -316,7 +316,7 @@ def test_table_of_sensitivities(run, tmp_path):
 
 def test_widths_of_layers_under_a_budget(run, tmp_path):
     """A mean of five bits per weight, in the file and not only on paper; as one layer's bits may be said by hand."""
-    from addax.quant.archive import load_program
+    from addax.quant.files.archive import load_program
     from addax.quant.program import Convolution
 
     status, out, _ = run(
@@ -344,7 +344,7 @@ def test_widths_of_layers_under_a_budget(run, tmp_path):
 
 
 def test_choices_of_a_scheme_reach_the_program(run, tmp_path):
-    from addax.quant.archive import load_program
+    from addax.quant.files.archive import load_program
     from addax.quant.program import Concat, Requantise
 
     status, _, _ = run(
@@ -404,8 +404,8 @@ def test_help_and_version(run):
 
 
 def test_nan_weights_are_refused(run, tmp_path):
-    from addax.models import zoo
-    from addax.models.checkpoint import Recipe, save_checkpoint
+    from addax.models.files.checkpoint import Recipe, save_checkpoint
+    from addax.models.nets import zoo
 
     module = zoo.build("lenet5", kernel="adder")
     module.fc1.weight.data[0, 0] = float("nan")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from addax.cli import main
 from addax.common.cache import cached
-from addax.quant.archive import save_program
+from addax.quant.files.archive import save_program
 from networks import random_program
 
 ADDAX = [sys.executable, "-m", "addax.cli"]
@@ -189,7 +189,7 @@ def test_what_the_system_refuses_is_no_internal_error(net, tmp_path, monkeypatch
     def refused(*arguments, **options):
         raise error
 
-    monkeypatch.setattr("addax.quant.archive.load_program", refused)
+    monkeypatch.setattr("addax.quant.files.archive.load_program", refused)
 
     assert main(["export", str(net), "--format", "npz", "-o", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err == f"addax: {line}\n"

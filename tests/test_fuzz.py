@@ -18,20 +18,21 @@ import numpy as np
 import pytest
 import torch
 from addax.common.errors import UserError
-from addax.hdl.complete import read_plan
-from addax.hdl.emit import generate, open_build, sample_vectors
-from addax.hdl.fold import fold
-from addax.hdl.plan import Plan
-from addax.models import data, zoo
-from addax.models.checkpoint import Recipe, load_checkpoint, save_checkpoint
-from addax.models.weights import read_weights
+from addax.hdl.dataflow.complete import read_plan
+from addax.hdl.dataflow.fold import fold
+from addax.hdl.dataflow.plan import Plan
+from addax.hdl.folder.emit import generate, open_build, sample_vectors
+from addax.models import data
+from addax.models.files.checkpoint import Recipe, load_checkpoint, save_checkpoint
+from addax.models.files.weights import read_weights
+from addax.models.nets import zoo
 from addax.quant import golden
-from addax.quant.archive import load_program, program_bytes
 from addax.quant.export import export
-from addax.quant.npz import import_npz
-from addax.quant.onnx_import import import_onnx
-from addax.quant.qat import load_trained
-from addax.quant.quantise import quantise, trace_program
+from addax.quant.files.archive import load_program, program_bytes
+from addax.quant.files.npz import import_npz
+from addax.quant.onnx.read import import_onnx
+from addax.quant.qat.train import load_trained
+from addax.quant.quantize import quantise, trace_program
 from addax.sim.activity import read_saif
 from limits import bounded_memory
 

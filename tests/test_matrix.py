@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 import pytest
 from addax.cli import main
-from addax.quant.archive import load_program
+from addax.quant.files.archive import load_program
 from addax.quant.program import Convolution, Requantise
 from marks import guarded
 from matrixnets import SHAPE

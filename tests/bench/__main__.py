@@ -16,30 +16,31 @@ import numpy as np
 import pytest
 import torch
 from addax.common.cache import cached, digest
-from addax.hdl.choices import folds_of
-from addax.hdl.emit import generate, hex_lines, pack_pixels
-from addax.hdl.fold import fold
-from addax.hdl.plan import StageBuild
-from addax.hdl.stages import stages_of
-from addax.models import data, zoo
-from addax.models.adder import adder_product
-from addax.models.checkpoint import load_checkpoint
-from addax.models.published import addernet_resnet20
-from addax.models.train import predict
+from addax.hdl.dataflow.choices import folds_of
+from addax.hdl.dataflow.fold import fold
+from addax.hdl.dataflow.plan import StageBuild
+from addax.hdl.dataflow.stages import stages_of
+from addax.hdl.folder.emit import generate, hex_lines, pack_pixels
+from addax.models import data
+from addax.models.files.checkpoint import load_checkpoint
+from addax.models.files.published import addernet_resnet20
+from addax.models.layers.adder import adder_product
+from addax.models.nets import zoo
+from addax.models.training.loop import predict
 from addax.quant import golden
-from addax.quant.archive import save_program
+from addax.quant.files.archive import save_program
+from addax.quant.fold.scheme import Scheme
 from addax.quant.formats import unsigned
-from addax.quant.loops import NumpyLoops, native_loops
-from addax.quant.lower import calibrate, lower
+from addax.quant.golden.loops import NumpyLoops, native_loops
+from addax.quant.lower.lowering import calibrate, lower
 from addax.quant.published import cnv_w1a1, lfc_w1a1
-from addax.quant.quantise import quantise
-from addax.quant.scheme import Scheme
-from addax.reports.estimate import stage_cost
+from addax.quant.quantize import quantise
+from addax.reports.estimate.estimate import stage_cost
 from addax.sim import verilator
 from addax.sim.cosim import answers, simulate, simulator_of
 from addax.sim.verilator import BUILD_ARGS, find_verilator, tool_environment
 
-from ..support.networks import Builder
+from ..support.programs.networks import Builder
 from .stalls import campaign
 
 REPEATS = 9

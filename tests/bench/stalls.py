@@ -4,11 +4,11 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from addax.hdl.emit import generate, sample_vectors
-from addax.hdl.fold import fold
+from addax.hdl.dataflow.fold import fold
+from addax.hdl.folder.emit import generate, sample_vectors
 from addax.models import data
 from addax.quant.published import cnv_w1a1, lfc_w1a1
-from addax.quant.quantise import quantise
+from addax.quant.quantize import quantise
 from addax.sim.cosim import simulate
 from addax.sim.stall import PATTERNS
 

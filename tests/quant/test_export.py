@@ -10,13 +10,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from addax.common.errors import UserError
-from addax.models import zoo
+from addax.models.nets import zoo
 from addax.quant import golden
-from addax.quant.archive import program_bytes
 from addax.quant.export import FORMATS, export
+from addax.quant.files.archive import program_bytes
+from addax.quant.files.npz import import_npz, read_npz
 from addax.quant.formats import Format
-from addax.quant.npz import import_npz, read_npz
-from addax.quant.onnx_import import import_onnx
+from addax.quant.onnx.read import import_onnx
 from addax.quant.program import Threshold
 from graphs import EXTREMES, NAMED, extreme_program, named
 from networks import random_images, random_program, random_reshaping

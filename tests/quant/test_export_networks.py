@@ -6,14 +6,14 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from addax.models import zoo
+from addax.models.nets import zoo
 from addax.quant import golden
-from addax.quant.archive import program_bytes
 from addax.quant.export import export
-from addax.quant.lower import lower
-from addax.quant.npz import import_npz
-from addax.quant.onnx_export import qonnx_model
-from addax.quant.onnx_import import import_onnx
+from addax.quant.files.archive import program_bytes
+from addax.quant.files.npz import import_npz
+from addax.quant.lower.lowering import lower
+from addax.quant.onnx.read import import_onnx
+from addax.quant.onnx.write import qonnx_model
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_onnx
 from torch import nn

@@ -13,13 +13,13 @@ import pytest
 import torch
 from addax.common.errors import UserError
 from addax.models import data
-from addax.models.published import addernet_resnet20
-from addax.models.resnet import ResNet20
-from addax.models.train import scores
+from addax.models.files.published import addernet_resnet20
+from addax.models.nets.resnet import ResNet20
+from addax.models.training.loop import scores
 from addax.quant import golden
-from addax.quant.lower import calibrate, lower
+from addax.quant.fold.scheme import Scheme
+from addax.quant.lower.lowering import calibrate, lower
 from addax.quant.published import cnv_w1a1, lfc_w1a1
-from addax.quant.scheme import Scheme
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 from addax.common.errors import UserError
-from addax.models import data, zoo
-from addax.models.checkpoint import Recipe, load_checkpoint, save_checkpoint
-from addax.models.train import accuracy
+from addax.models import data
+from addax.models.files.checkpoint import Recipe, load_checkpoint, save_checkpoint
+from addax.models.nets import zoo
+from addax.models.training.loop import accuracy
 from addax.quant import golden
-from addax.quant.archive import program_bytes
+from addax.quant.files.archive import program_bytes
 from addax.quant.program import Convolution
-from addax.quant.quantise import CALIBRATION_IMAGES, Evaluation, evaluate, float_accuracy, quantise
+from addax.quant.quantize import CALIBRATION_IMAGES, Evaluation, evaluate, float_accuracy, quantise
 from safetensors.torch import save_file
 
 FACTORIES = """

@@ -13,10 +13,10 @@ import pytest
 import torch
 from addax.cli import main
 from addax.common.errors import UserError
-from addax.models import zoo
-from addax.models.checkpoint import Recipe, save_checkpoint
-from addax.quant.archive import load_program, program_bytes, save_program
-from addax.quant.quantise import quantise, trace_program
+from addax.models.files.checkpoint import Recipe, save_checkpoint
+from addax.models.nets import zoo
+from addax.quant.files.archive import load_program, program_bytes, save_program
+from addax.quant.quantize import quantise, trace_program
 from safetensors.torch import save_file
 
 COUNTER = itertools.count()

@@ -3,13 +3,13 @@
 
 import numpy as np
 import pytest
-from addax.hdl import serial
-from addax.hdl.board import board
-from addax.hdl.board_top import top_name, top_verilog
-from addax.hdl.emit import generate, sample_vectors
-from addax.hdl.fold import fold
-from addax.hdl.serial import SerialFormat
-from addax.hdl.uart import LEAST_CYCLES
+from addax.hdl.board import serial
+from addax.hdl.board.boards import board
+from addax.hdl.board.serial import SerialFormat
+from addax.hdl.board.top import top_name, top_verilog
+from addax.hdl.board.uart import LEAST_CYCLES
+from addax.hdl.dataflow.fold import fold
+from addax.hdl.folder.emit import generate, sample_vectors
 from addax.quant import golden
 from addax.quant.formats import signed
 from board_sim import compiled, run, stub_top

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from addax.common.errors import UserError
 from addax.common.executor import pool
-from addax.hdl.emit import export_memories, generate, open_build
-from addax.hdl.fold import fold
+from addax.hdl.dataflow.fold import fold
+from addax.hdl.folder.emit import export_memories, generate, open_build
 from addax.sim.cosim import simulate, simulator_of
 from marks import guarded
 from networks import random_images, random_plan, random_program
@@ -61,10 +61,11 @@ def test_all_test_images_survive_random_stalls(build_of, digits, stall):
 def test_other_weights_need_no_new_rtl(build_of, digits, lenet, calibration, tmp_path):
     """A network trained from another seed runs in the same simulator, bit-exact, without a Verilator build."""
     import torch
-    from addax.models import data, zoo
-    from addax.models.train import train
-    from addax.quant.lower import lower
-    from addax.quant.scheme import Scheme
+    from addax.models import data
+    from addax.models.nets import zoo
+    from addax.models.training.loop import train
+    from addax.quant.fold.scheme import Scheme
+    from addax.quant.lower.lowering import lower
 
     torch.manual_seed(1)
     module = zoo.build("lenet5", kernel="adder")
@@ -252,7 +253,7 @@ LONG = 60
 
 def test_the_harness_can_tell_a_hang(build_of, digits, monkeypatch):
     """A pipeline that stops answering ends in a message, not in an endless simulation."""
-    from addax.hdl.schedule import Schedule
+    from addax.hdl.dataflow.schedule import Schedule
 
     monkeypatch.setattr(Schedule, "watchdog", lambda self, stall=0.0: 10)  # shorter than the latency
     with pytest.raises(UserError, match="the simulation hangs: no output after 0 of 1 images"):

@@ -5,8 +5,8 @@ from itertools import product
 
 import numpy as np
 import pytest
-from addax.hdl.emit import generate
-from addax.hdl.plan import bind
+from addax.hdl.dataflow.plan import bind
+from addax.hdl.folder.emit import generate
 from addax.quant import golden
 from addax.quant.formats import signed, unsigned
 from addax.quant.program import Convolution, Flatten, MaxPool, Requantise, Threshold
@@ -155,7 +155,7 @@ POINT = TracePoint(stage="s", tensor="pixels", shape=(2, 7, 6), bits=8, signed=F
 def test_values_that_never_come_or_come_too_often_are_differences(
     net, tmp_path, change, mismatches, expected, found
 ):  # fmt: skip
-    from addax.quant.archive import save_program
+    from addax.quant.files.archive import save_program
 
     images = random_images(net, 3, 5)
     save_program(tmp_path / "net.addax", net)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from addax.cli import main
 from addax.common.errors import UserError
-from addax.hdl.emit import generate
-from addax.hdl.plan import bind
-from addax.hdl.schedule import answer_beats
+from addax.hdl.dataflow.plan import bind
+from addax.hdl.dataflow.schedule import answer_beats
+from addax.hdl.folder.emit import generate
 from addax.sim import stopwatch
 from addax.sim.perfetto import chrome_trace
 from addax.sim.stall import Stall

@@ -1,0 +1,1 @@
+"""From sums to features: requantise, thresholds, and what stands in front of the first layer."""

@@ -1,0 +1,397 @@
+"""Requantise: ``y = clamp((acc * M + r * R + B) >> S, lo, hi)`` per channel, few units for many rows of an array.
+
+B holds half a step, so that ties go up; where they go to the even number, a sum that leaves no rest clears the lowest
+bit of its result.
+
+An array gives the sums of ``pe`` channels at once but only every few cycles; ``units`` requantisers, with ``units``
+dividing ``pe``, take them one after the other.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ...quant.formats import Format, unsigned
+from ...quant.program import MULTIPLIER_BITS, RESIDUAL_MULTIPLIER_BITS
+from ..bus.reload import Reload, port_of
+from ..memory.image import Image, Rom, Table
+from ..streams.delay import later
+from .scale import Factor
+
+__all__ = ["Constants", "Factors", "Requantiser", "Scale", "floored", "shift_bits"]
+
+
+def shift_bits(most: int) -> int:
+    """Width of S where it is at most ``most``: five bits, more only where sums are so wide that it takes them."""
+    return max(most.bit_length(), 5)
+
+
+SHORT_SHIFT = unsigned(shift_bits(0))
+"""Format of S where five bits do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How requantisers multiply.
+
+    Attributes
+    ----------
+    how : one of `scale.SCALES`
+    terms : of factors of ``pow2``
+    bits : of M
+    """
+
+    how: str = "dsp"
+    terms: int = 0
+    bits: int = MULTIPLIER_BITS
+
+    @property
+    def multiplier(self) -> Factor:
+        """M."""
+        return Factor(scale=self.how, bits=self.bits, terms=self.terms)
+
+    @property
+    def residual(self) -> Factor:
+        """R."""
+        return Factor(scale=self.how, bits=RESIDUAL_MULTIPLIER_BITS, terms=self.terms)
+
+    def latency(self, *, residual: bool) -> int:
+        """Cycles from ``done`` of the array to the first ``valid``: capture, operands, ranks of the product, offset,
+        shift, clamp; a residual takes one more, to be added."""
+        return 5 + self.multiplier.latency + residual
+
+
+@dataclass(frozen=True, kw_only=True)
+class Factors:
+    """Layout of a word of M and B: for each unit B above M, the first unit lowest.
+
+    Attributes
+    ----------
+    shift : format of S, which stands above B where channels have their own; else None
+    residual : how R is stored above it, None where it is not in the word
+    """
+
+    offset: Format
+    units: int
+    scale: Scale = Scale()
+    shift: Format | None = None
+    residual: Factor | None = None
+
+    @property
+    def unit_width(self) -> int:
+        """Bits of one unit's part."""
+        return self.residual_at + (self.residual.width if self.residual else 0)
+
+    @property
+    def width(self) -> int:
+        """Bits of a word."""
+        return self.units * self.unit_width
+
+    @property
+    def offset_at(self) -> int:
+        """Where B begins in a unit's part."""
+        return self.scale.multiplier.width
+
+    @property
+    def shift_at(self) -> int:
+        """Where S begins."""
+        return self.offset_at + self.offset.bits
+
+    @property
+    def residual_at(self) -> int:
+        """Where R begins."""
+        return self.shift_at + (self.shift.bits if self.shift else 0)
+
+    def pack(
+        self, multipliers: list[int], offsets: list[int], shifts: list[int] | None = None,
+        residuals: list[int] | None = None,
+    ) -> int:  # fmt: skip
+        """One word; S and R of every unit where they stand in it."""
+        word = 0
+        zeros = [0] * self.units
+        rows = zip(multipliers, offsets, shifts or zeros, residuals or zeros, strict=True)
+        for m, b, s, r in reversed(list(rows)):
+            part = self.scale.multiplier.encode(m) | self.offset.encode(b) << self.offset_at
+            if self.shift:
+                part |= self.shift.encode(s) << self.shift_at
+            if self.residual:
+                part |= self.residual.encode(r) << self.residual_at
+            word = word << self.unit_width | part
+        return word
+
+    def unpack(self, word: int) -> tuple[list[int], list[int], list[int], list[int]]:
+        """M, B, S and R of all units; 0 for what the word does not hold."""
+        found: tuple[list[int], list[int], list[int], list[int]] = ([], [], [], [])
+        for unit in range(self.units):
+            part = _field(word, unit * self.unit_width, self.unit_width)
+            found[0].append(self.scale.multiplier.decode(_field(part, 0, self.offset_at)))
+            found[1].append(self.offset.decode(_field(part, self.offset_at, self.offset.bits)))
+            found[2].append(_field(part, self.shift_at, self.shift.bits) if self.shift else 0)
+            rest = part >> self.residual_at
+            found[3].append(self.residual.decode(rest) if self.residual else 0)
+        return found
+
+
+def _field(word: int, begin: int, bits: int) -> int:
+    return word >> begin & ((1 << bits) - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constants:
+    """Layout of the word of S, lo, hi and, where a residual joins, R, S lowest.
+
+    Attributes
+    ----------
+    residual : how R is stored; None where none joins, or where channels have their own, see `Factors`
+    shift : format of S; None where channels have their own, so that lo is lowest
+    """
+
+    result: Format
+    residual: Factor | None = None
+    shift: Format | None = SHORT_SHIFT
+
+    @property
+    def width(self) -> int:
+        """Bits of the word."""
+        return self.factor_at + (self.residual.width if self.residual else 0)
+
+    @property
+    def clamp_at(self) -> int:
+        """Where lo begins, and hi behind it."""
+        return self.shift.bits if self.shift else 0
+
+    @property
+    def factor_at(self) -> int:
+        """Where R begins."""
+        return self.clamp_at + 2 * self.result.bits
+
+    def pack(self, shift: int, lo: int, hi: int, factor: int = 0) -> int:
+        """The word; S and R only count where they stand in it."""
+        bounds = self.result.encode(lo) | self.result.encode(hi) << self.result.bits
+        word = bounds << self.clamp_at | (self.shift.encode(shift) if self.shift else 0)
+        return word | self.residual.encode(factor) << self.factor_at if self.residual else word
+
+    def unpack(self, word: int) -> tuple[int, int, int, int]:
+        """S, lo, hi and R; 0 for what the word does not hold."""
+        bits = self.result.bits
+        lo, hi = (_field(word, self.clamp_at + k * bits, bits) for k in (0, 1))
+        factor = self.residual.decode(word >> self.factor_at) if self.residual else 0
+        return _field(word, 0, self.clamp_at), self.result.decode(lo), self.result.decode(hi), factor
+
+
+class Requantiser(wiring.Component):
+    """Takes ``pe`` sums with ``done``, gives them back ``units`` at a time, in order, in consecutive cycles.
+
+    ``done`` must not come again within ``pe / units`` cycles. It never stalls: what follows must have room.
+
+    Members
+    -------
+    sums : In, pe elements of the sum format
+    done : In
+    y : Out, units elements of the result format
+    valid : Out
+    r, taking : with a residual, In: units elements of its format; Out: whether they are taken, in the same cycle
+
+    Parameters
+    ----------
+    residual : format of the residual, or None
+    scale : how it multiplies
+    factors, constants : contents of the memories, laid out as `Factors` and `Constants` say
+    shift : S where it is fixed in the RTL, None where it is data
+    shift_format : of S
+    channelwise : S and R are data of every channel
+    even : ties go to the even number
+    places : ``acc`` is a sum times two to the power of so many
+    reload : wires that write the memories, if they can be written
+    """
+
+    def __init__(
+        self, *, pe: int, units: int, total: Format, offset: Format, result: Format, factors: Image, constants: Image,
+        shift: int | None, prefix: str | None, places: int = 0, residual: Format | None = None,
+        reload: Reload | None = None, scale: Scale = Scale(), channelwise: bool = False, even: bool = False,
+        shift_format: Format = SHORT_SHIFT,
+    ):  # fmt: skip
+        if units < 1 or pe % units:
+            raise ValueError(f"units must divide {pe} rows, not be {units}")
+        self.pe = pe
+        self.units = units
+        self.total = total
+        self.offset = offset
+        self.result = result
+        self.factors = factors
+        self.constants = constants
+        self.shift = shift
+        self.prefix = prefix
+        self.places = places
+        self.residual = residual
+        self.reload = reload
+        self.scale = scale
+        self.shift_format = shift_format
+        self.channelwise = channelwise
+        self.even = even
+        joining = {} if residual is None else {"r": In(units * residual.bits), "taking": Out(1)}
+        super().__init__(
+            {
+                "sums": In(pe * total.bits),
+                "done": In(1),
+                "y": Out(units * result.bits),
+                "valid": Out(1),
+                **joining,
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        held, taking, valid = hold_in_turn(
+            m, self.sums, self.done, beats=self.pe // self.units, width=self.units * self.total.bits,
+            latency=self.scale.latency(residual=self.residual is not None),
+        )  # fmt: skip
+        m.d.comb += self.valid.eq(valid)
+        if self.residual is not None:
+            m.d.comb += self.taking.eq(taking)
+        word = self._next_factors(m, taking)
+        shared_shift, lo, hi, shared_factor = self._constants(m)
+        layout = self._layout
+        multiplier = self.scale.multiplier
+        for unit in range(self.units):
+            acc = held.word_select(unit, self.total.bits)
+            acc = Cat(Const(0, self.places), acc) if self.places else acc
+            acc = acc.as_signed() if self.total.signed else acc
+            # M and B come out of block RAM, which takes half a cycle: they get a register before the multiplier.
+            factor = Signal(multiplier.width, name=f"factor{unit}")
+            operand = Signal(acc.shape(), name=f"operand{unit}")
+            early_offset = Signal(signed(self.offset.bits), name=f"early_offset{unit}")
+            mine = word.word_select(unit, layout.unit_width)
+            m.d.sync += [
+                factor.eq(mine[: layout.offset_at]), operand.eq(acc),
+                early_offset.eq(mine[layout.offset_at : layout.shift_at]),
+            ]  # fmt: skip
+            shift, residual_factor = shared_shift, shared_factor
+            if self.channelwise:
+                shift, residual_factor = self._of_channel(m, unit, mine)
+            product = multiplier.product(m, operand, factor, name=f"product{unit}")
+            offset = later(m, early_offset, multiplier.latency, name=f"offset{unit}")
+            wide = Signal(signed(self.offset.bits + 1), name=f"wide{unit}")
+            joined = wide if self.residual is None else self._joined(m, unit, wide, residual_factor)
+            shifted = Signal(signed(len(joined)), name=f"shifted{unit}")
+            y = Signal(self.result.bits, name=f"y{unit}")
+            m.d.sync += [
+                wide.eq(product + offset),
+                shifted.eq(floored(m, joined, shift, even=self.even, name=f"rest{unit}")),
+                y.eq(Mux(shifted < lo, lo, Mux(shifted > hi, hi, shifted))),
+            ]
+            m.d.comb += self.y.word_select(unit, self.result.bits).eq(y)
+        return m
+
+    @property
+    def _layout(self) -> Factors:
+        own = self.scale.residual if self.channelwise and self.residual is not None else None
+        return Factors(
+            offset=self.offset, units=self.units, scale=self.scale,
+            shift=self.shift_format if self.channelwise else None, residual=own,
+        )  # fmt: skip
+
+    def _of_channel(self, m: Module, unit: int, mine: Value) -> tuple[Value, Value]:
+        """S, which waits until the sum is there, and R, in the cycle of the residual's operand."""
+        layout = self._layout
+        early_shift = Signal(self.shift_format.bits, name=f"early_shift{unit}")
+        m.d.sync += early_shift.eq(mine[layout.shift_at : layout.residual_at])
+        ranks = self.scale.multiplier.latency + 1 + (self.residual is not None)
+        shift = later(m, early_shift, ranks, name=f"shift{unit}")
+        if layout.residual is None:
+            return shift, Const(0)
+        factor = Signal(layout.residual.width, name=f"residual_factor{unit}")
+        m.d.sync += factor.eq(mine[layout.residual_at :])
+        return shift, factor
+
+    def _joined(self, m: Module, unit: int, wide: Value, factor: Value) -> Value:
+        """``wide`` with the residual's part, which took the same way: operand, product, ranks to wait, sum."""
+        assert self.residual is not None
+        fmt, residual = self.residual, self.scale.residual
+        raw = self.r.word_select(unit, fmt.bits)
+        operand = Signal(signed(fmt.bits) if fmt.signed else fmt.bits, name=f"residual{unit}")
+        m.d.sync += operand.eq(raw)
+        product = residual.product(m, operand, factor, name=f"residual_product{unit}")
+        ranks = self.scale.multiplier.latency + 1 - residual.latency
+        waiting = later(m, product, ranks, name=f"residual_waiting{unit}")
+        joined = Signal(signed(max(len(product), len(wide)) + 1), name=f"joined{unit}")
+        m.d.sync += joined.eq(wide + waiting)
+        return joined
+
+    def _next_factors(self, m: Module, take: Value) -> Value:
+        """The word of M and B for the beat that is multiplied now: fetched one cycle ahead, in a fixed round."""
+        m.submodules.factors = rom = Rom(self.factors, prefix=self.prefix, write=port_of(self.reload, self.factors))
+        return fetch_in_turn(m, rom, take)
+
+    def _constants(self, m: Module) -> tuple[Value, Value, Value, Value]:
+        write = port_of(self.reload, self.constants)
+        m.submodules.constants = table = Table(self.constants, prefix=self.prefix, write=write)
+        layout = Constants(result=self.result, shift=None if self.channelwise else self.shift_format)
+        at, bits = layout.clamp_at, self.result.bits
+        lo, hi = table.data[at : at + bits], table.data[at + bits : at + 2 * bits]
+        if self.result.signed:
+            lo, hi = lo.as_signed(), hi.as_signed()
+        if self.channelwise:
+            return Const(0), lo, hi, Const(0)
+        shift = table.data[: layout.clamp_at] if self.shift is None else Const(self.shift, layout.clamp_at)
+        factor = Const(0) if self.residual is None else table.data[layout.factor_at :]
+        return shift, lo, hi, factor
+
+
+def floored(m: Module, total: Value, shift: Value | int, *, even: bool, name: str) -> Value:
+    """``total >> shift``; where ties go to the ``even`` number, one that leaves no rest has its lowest bit cleared.
+
+    The sum of a tie holds its half, so that nothing is left of it below the point.
+    """
+    whole = total >> shift
+    if not even:
+        return whole
+    most = shift if isinstance(shift, int) else (1 << len(shift)) - 1
+    low = Signal(signed(most + 1), name=name)
+    m.d.comb += low.eq(total)
+    tie = (low & ((Const(1, most + 1) << shift) - 1)[: most + 1]) == 0
+    return Cat(whole[0] & ~tie, whole[1:]).as_signed()
+
+
+def hold_in_turn(
+    m: Module, sums: Value, done: Value, *, beats: int, width: int, latency: int
+) -> tuple[Value, Value, Value]:
+    """Keep the sums that come with ``done``; bring them to the lowest ``width`` bits part by part, in ``beats`` cycles.
+
+    Returns
+    -------
+    what is held; whether its lowest part is taken now; the same ``latency - 1`` cycles later, when it leaves
+    """
+    held = Signal(len(sums), name="held")
+    left = Signal(range(beats + 1), name="left")
+    with m.If(done):
+        m.d.sync += [held.eq(sums), left.eq(beats)]
+    with m.Elif(left != 0):
+        m.d.sync += [held.eq(held >> width), left.eq(left - 1)]
+    taking = leaving = left != 0
+    for k in range(latency - 1):
+        later = Signal(name=f"busy{k + 1}")
+        m.d.sync += later.eq(leaving)
+        leaving = later
+    return held, taking, leaving
+
+
+def fetch_in_turn(m: Module, rom: Rom, take: Value) -> Value:
+    """Read ``rom`` from the first word to the last and around, one word further after each cycle with ``take``.
+
+    The word is there in the cycle in which it is taken. The first two cycles after reset are not for taking.
+    """
+    depth = rom.image.depth
+    if depth == 1:
+        return rom.data
+    address = Signal(range(depth), name="address")
+    following = Signal.like(address, name="following_address")
+    m.d.comb += [
+        following.eq(Mux(take, Mux(address == depth - 1, 0, address + 1), address)),
+        rom.address.eq(following),
+    ]
+    m.d.sync += address.eq(following)
+    return rom.data

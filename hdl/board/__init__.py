@@ -1,0 +1,1 @@
+"""Boards: pins, the serial line, the top around an accelerator."""

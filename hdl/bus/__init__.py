@@ -1,0 +1,1 @@
+"""Registers behind AXI4-Lite or Wishbone, and the reload of memories."""

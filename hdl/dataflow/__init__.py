@@ -1,0 +1,1 @@
+"""The accelerator for one network: a pipeline with a stage per layer, its Plan and its cycle model."""

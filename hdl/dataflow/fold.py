@@ -1,0 +1,225 @@
+"""Folding: how many lanes each stage gets, so that all keep the same pace."""
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import prod
+from types import MappingProxyType
+
+from ...common.errors import UserError
+from ...quant.program import Program
+from ..memory.image import ROMS
+from ..streams.packet import element_bits
+from .capacity import Capacity
+from .choices import Cost, Option, cheapest, divisors, options_of, structural_cost
+from .plan import Plan, StageBuild, StagePlan, bind
+from .queues import with_queues
+from .schedule import answer_beats, schedule
+from .stages import stages_of
+
+__all__ = ["DEFAULT_LANES", "fold"]
+
+DEFAULT_LANES = 80
+LEAST_BLOCK_WORDS = 9
+"""With fewer, a lookup table per bit of a word is cheap, and block RAM would stay nearly empty."""
+MAX_PORT_BYTES = 64
+"""Of a beat at either end: the widest bus that AXI4-Stream interconnects commonly have."""
+
+
+def fold(
+    program: Program,
+    *,
+    device: str,
+    clock_mhz: float,
+    lanes: int | None = None,
+    fps: float | None = None,
+    fixed_weights: bool = False,
+    fabric: str = "generic",
+    memory: str = "auto",
+    scale: str = "auto",
+    structures: Mapping[str, str] = MappingProxyType({}),
+    cost: Cost = structural_cost,
+    capacity: Capacity | None = None,
+) -> Plan:
+    """Choose the fold of every stage, and the pixels per beat of the input.
+
+    Parameters
+    ----------
+    lanes : the fastest design with at most so many lanes; of those the cheapest where its lanes do, too, else that with
+        the fewest
+    fps : the cheapest design that reaches so many images per second at ``clock_mhz``; with neither, the fastest that
+        fills the device, or 80 lanes where its capacity is not given
+    fabric : whose carry cells the lanes instantiate
+    memory : of the weights, see `StagePlan`; ``auto`` takes what costs less; one of a few words is left to synthesis
+    scale : how requantisers multiply, see `scale.SCALES`; ``auto`` shifts where factors are few powers of two
+    structures : of the lanes of a kernel, see `kernels.STRUCTURES`; where none is given multiplications are left to
+        synthesis, which has DSP blocks for them
+    cost : what a fold of a stage costs, to choose among those that are fast enough
+    capacity : of the device, which the design has to fit
+
+    Raises
+    ------
+    UserError
+        when no fold meets the target: the nearest one that does, and the stage that limits it; when the device is too
+        small: how much is missing.
+    """
+    if lanes is not None and fps is not None:
+        raise UserError("give either lanes or frames per second, not both")
+    if lanes is not None and lanes < 1:
+        raise UserError(f"lanes must be a positive integer, not {lanes}")
+    if not 0 < clock_mhz <= 10_000:
+        raise UserError(f"clock must be a positive number of MHz, not {clock_mhz}")
+    if fps is not None and not 0 < fps < float("inf"):
+        raise UserError(f"frames per second must be a positive number, not {fps}")
+    space = _Space(
+        program=program, cost=cost,
+        options=[options_of(stage, cost, structures) for stage in stages_of(program, fixed_weights=fixed_weights)],
+        device=device, clock_mhz=clock_mhz, fixed_weights=fixed_weights, fabric=fabric, memory=memory, scale=scale,
+    )  # fmt: skip
+    if fps is not None:
+        plan = space.for_rate(fps)
+    elif lanes is None and capacity is not None:
+        plan = space.filling(capacity)
+    else:
+        plan = space.for_lanes(DEFAULT_LANES if lanes is None else lanes)
+    if capacity is not None:
+        capacity.check(bind(program, plan))
+    return plan
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Space:
+    """All Plans of a Program that differ in their folds only.
+
+    Attributes
+    ----------
+    options : folds of each stage
+    cost : what a fold of a stage costs
+    """
+
+    program: Program
+    options: list[list[Option]]
+    cost: Cost
+    device: str
+    clock_mhz: float
+    fixed_weights: bool
+    fabric: str
+    memory: str
+    scale: str
+
+    @cached_property
+    def floors(self) -> dict[str, int]:
+        """The fewest cycles per image of each stage."""
+        return {choices[0].build.stage.name: min(o.build.interval for o in choices) for choices in self.options}
+
+    @cached_property
+    def fastest(self) -> int:
+        """The fewest cycles per image: whatever the stages do, scores leave one per cycle, and pixels come, or a raw
+        result leaves, so many at a time."""
+        image = prod(self.program.input.shape[1:])
+        ports = max(-(-image // _pixels(self.program, 0)), answer_beats(self.program, _outputs(self.program, 0)))
+        return max(ports, *self.floors.values())
+
+    @cached_property
+    def intervals(self) -> list[int]:
+        """Cycles per image at which some stage can have another fold, ascending."""
+        return sorted({max(self.fastest, o.build.interval) for choices in self.options for o in choices})
+
+    def for_rate(self, fps: float) -> Plan:
+        """The cheapest that gives so many images per second."""
+        target = int(self.clock_mhz * 1e6 / fps * (1 + 1e-9))
+        if target < self.fastest:
+            slowest = max(self.floors, key=lambda name: self.floors[name])
+            limit = slowest if self.floors[slowest] == self.fastest else "the ports"
+            raise UserError(f"no fold reaches {self._rate(fps)}; the fastest takes {self._cycles(self.fastest, limit)}")
+        aim = target
+        while True:
+            plan = self.plan(cheapest(self.options, self.program, aim, by_lanes=False), aim)
+            reached = schedule(bind(self.program, plan), self.program, pixels=plan.pixels).interval
+            if reached <= target:
+                return plan
+            # Forks cost cycles that no stage sees: somewhat faster folds make up for them.
+            aim -= reached - target
+            if aim < self.fastest:
+                found = self._cycles(reached, "forks of the stream")
+                raise UserError(f"no fold found that reaches {self._rate(fps)}; the nearest takes {found}")
+
+    def for_lanes(self, budget: int) -> Plan:
+        """The fastest with at most so many lanes."""
+        at = bisect_left(self.intervals, -budget, key=lambda interval: -self._fewest(interval))
+        if at == len(self.intervals):
+            least = self._fewest(self.intervals[-1])
+            raise UserError(f"{budget} lanes are too few: the network needs at least {least}, one per layer")
+        target = self.intervals[at]
+        chosen = cheapest(self.options, self.program, target, by_lanes=False)
+        if sum(build.lanes for build in chosen) > budget:
+            chosen = cheapest(self.options, self.program, target, by_lanes=True)
+        return self.plan(chosen, target)
+
+    def filling(self, capacity: Capacity) -> Plan:
+        """The fastest that stays within the capacity's share, or the slowest if none does.
+
+        The cheapest folds need ever less the longer the interval is, nearly; where they do not, a slower one is found.
+        """
+
+        def plan(interval: int) -> Plan:
+            return self.plan(cheapest(self.options, self.program, interval, by_lanes=False), interval)
+
+        def fills(interval: int) -> bool:
+            return capacity.fills(bind(self.program, plan(interval)))
+
+        return plan(self.intervals[bisect_left(self.intervals, True, hi=len(self.intervals) - 1, key=fills)])
+
+    def plan(self, chosen: Sequence[StageBuild], target: int) -> Plan:
+        """The Plan of the folds that were chosen for ``target`` cycles."""
+        pixels, outputs = _pixels(self.program, target), _outputs(self.program, target)
+        builds = [replace(b, plan=self._stage_plan(b), fabric=self.fabric) for b in chosen]
+        stages = with_queues(builds, self.program, pixels=pixels, outputs=outputs)
+        return Plan(
+            family="dataflow", device=self.device, clock_mhz=self.clock_mhz, fixed_weights=self.fixed_weights,
+            stages=stages, fabric=self.fabric, pixels=pixels, outputs=outputs,
+        )  # fmt: skip
+
+    def _stage_plan(self, build: StageBuild) -> StagePlan:
+        plan = build.plan
+        if build.lanes and build.groups * build.window.steps >= LEAST_BLOCK_WORDS:
+            kinds = ROMS if self.memory == "auto" else (self.memory,)
+            plan = min((replace(plan, memory=kind) for kind in kinds), key=lambda p: self.cost(replace(build, plan=p)))
+        if self.scale != "auto" and build.stage.requantise is not None:
+            plan = replace(plan, scale=self.scale)
+            try:
+                replace(build, plan=plan).check_scale()
+            except ValueError as error:
+                raise UserError(str(error)) from error
+        return plan
+
+    def _fewest(self, interval: int) -> int:
+        """Lanes that keep within ``interval`` cycles; ever fewer the longer it is."""
+        return sum(min(o.build.lanes for o in choices if o.build.interval <= interval) for choices in self.options)
+
+    def _rate(self, fps: float) -> str:
+        return f"{fps:g} images/s at {self.clock_mhz:g} MHz"
+
+    def _cycles(self, cycles: int, limit: str) -> str:
+        return f"{cycles} cycles per image ({int(self.clock_mhz * 1e6 / cycles)} images/s), limited by {limit}"
+
+
+def _pixels(program: Program, interval: int) -> int:
+    """The fewest pixels per beat that bring an image in ``interval`` cycles; as many as may be when none do."""
+    channels, height, width = program.input.shape
+    image = height * width
+    counts = [n for n in divisors(image) if n == 1 or n * channels <= MAX_PORT_BYTES]
+    return next((n for n in counts if image // n <= interval), counts[-1])
+
+
+def _outputs(program: Program, interval: int) -> int:
+    """The fewest elements per beat of a raw result that leave within ``interval`` cycles, a part of a pixel or whole
+    ones; as many as may be when none do. A classifier gives one score at a time."""
+    if program.classifies:
+        return 1
+    channels, _, width = program.shape(program.output)
+    each = element_bits(program.format(program.output)) // 8
+    counts = [*divisors(channels), *(channels * n for n in divisors(width)[1:])]
+    counts = [n for n in counts if n == 1 or n * each <= MAX_PORT_BYTES]
+    return next((n for n in counts if answer_beats(program, n) <= interval), counts[-1])

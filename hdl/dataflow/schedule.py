@@ -1,0 +1,488 @@
+"""The cycle model: when each stage is at work, from Program and Plan alone.
+
+Every stage is a machine with a fixed rhythm: a group of output channels takes ``steps`` cycles and leaves after a known
+latency. In the steady state the slowest stage sets the pace of all. For the first image the times follow forward, stage
+by stage: rows complete, groups begin, beats leave; nothing waits for what comes behind.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import lcm
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...quant.program import Program
+from ..activation.entry import entry_latency, entry_of
+from ..maps.join import JoinShape
+from .plan import StageBuild, readers_of
+from .stages import PIXELS
+
+__all__ = [
+    "Cycles", "Flow", "Schedule", "StageTiming", "answer_beats", "flow", "join_taken", "latest", "main_way",
+    "residual_due", "rows_held", "schedule",
+]  # fmt: skip
+
+Cycles = NDArray[np.int64]
+_NEVER = 1 << 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageTiming:
+    """Timing of one stage.
+
+    Attributes
+    ----------
+    interval : cycles per image that the stage needs by itself
+    busy : cycles per image in which its array works
+    begin, end : cycles after the first input beat between which its array is at the first image, the end excluded, when
+        nothing behind holds it up
+    first_beat, last_beat : cycles after the first input beat in which the first image's beats leave its array
+    """
+
+    name: str
+    lanes: int
+    interval: int
+    busy: int
+    begin: int
+    end: int
+    first_beat: int
+    last_beat: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Timing of a whole accelerator without stalls.
+
+    Attributes
+    ----------
+    interval : cycles per image in the steady state
+    latency : cycles from the first input beat to the last output beat of the first image, when the accelerator has
+        idled long enough to have written the padding in front of it
+    """
+
+    interval: int
+    latency: int
+    stages: tuple[StageTiming, ...]
+
+    @property
+    def lanes(self) -> int:
+        """Lanes of all stages."""
+        return sum(stage.lanes for stage in self.stages)
+
+    @property
+    def bottleneck(self) -> StageTiming:
+        """The slowest stage; among equals the one with most lanes."""
+        return max(self.stages, key=lambda stage: (stage.interval, stage.lanes))
+
+    def lane_utilization(self, cycles_per_image: int) -> float:
+        """Busy lane-cycles of the bottleneck over its lanes times ``cycles_per_image``."""
+        return self.bottleneck.busy / cycles_per_image
+
+    def watchdog(self, stall: float = 0.0) -> int:
+        """Cycles without any output after which a simulation has hung, at a share ``stall`` of stalled cycles."""
+        return int(4 * (self.latency + self.interval) / (1 - stall) ** 2) + 1000
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "interval": self.interval,
+            "latency": self.latency,
+            "lanes": self.lanes,
+            "bottleneck": self.bottleneck.name,
+            "stages": [vars(stage) for stage in self.stages],
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flow:
+    """Times of some images that follow each other without a pause, in cycles after the first input beat.
+
+    Attributes
+    ----------
+    begins : of a stage, when each of its groups begins
+    emitted : of a stage, when each beat leaves its array
+    sent : of a stage or the pixels, when each beat of its queue has been taken by all who read it
+    came : of a stage and which of its ``reads``, when beats have been written into the ring, or enter the queue of a
+        residual or of a stream that is joined
+    held : of those that are one of several readers, until when a beat may stay in front of their queue: the fork, and
+        what gathers beats, keep it there while the others need no further one
+    """
+
+    begins: Mapping[str, Cycles]
+    emitted: Mapping[str, Cycles]
+    sent: Mapping[str, Cycles]
+    came: Mapping[tuple[str, int], Cycles]
+    held: Mapping[tuple[str, int], Cycles] = field(default_factory=dict)
+
+
+def answer_beats(program: Program, outputs: int) -> int:
+    """Output beats per image: scores and class, or a raw result of ``outputs`` elements per beat."""
+    return program.classes + 1 if program.classifies else int(np.prod(program.shape(program.output))) // outputs
+
+
+def schedule(builds: tuple[StageBuild, ...], program: Program, *, pixels: int = 1) -> Schedule:
+    """Predict interval and latency.
+
+    The interval is the largest of what any stage needs to read its ring, to write it, or to emit its beats, of what
+    forks need to hand beats to all their readers, and of the input and output beats.
+
+    Parameters
+    ----------
+    pixels : per beat of the input
+    """
+    times = flow(builds, program, pixels=pixels, images=1)
+    input_beats = program.input.shape[1] * program.input.shape[2] // pixels
+    timings = tuple(
+        StageTiming(
+            name=build.stage.name, lanes=build.lanes, interval=build.interval, busy=build.window.read_cycles,
+            begin=int(times.begins[build.stage.name][0]),
+            end=int(times.begins[build.stage.name][-1]) + build.window.steps,
+            first_beat=int(times.emitted[build.stage.name][0]), last_beat=int(times.emitted[build.stage.name][-1]),
+        )
+        for build in builds
+    )  # fmt: skip
+    last = builds[-1]
+    results = _split(_queued(times.emitted[last.stage.name], last.gather), last.split)
+    forks = [_fork_cycles(edges, len(times.sent[name])) for name, edges in _edges(builds, program, pixels).items()]
+    answers = answer_beats(program, last.next_simd)
+    interval = max(input_beats, answers, *(build.interval for build in builds), *forks)
+    return Schedule(interval=interval, latency=int(results[-1]) + (1 if program.classifies else 0), stages=timings)
+
+
+def flow(
+    builds: Sequence[StageBuild], program: Program, *, pixels: int, images: int, fixed: Flow | None = None,
+    stands: frozenset[str] = frozenset(),
+) -> Flow:  # fmt: skip
+    """Everything as early as possible, with room for everything.
+
+    Parameters
+    ----------
+    fixed : times that stand, of what leaves the pixels and the stages called ``stands``
+    """
+    beats = images * program.input.shape[1] * program.input.shape[2] // pixels
+    edges_of = _edges(builds, program, pixels)
+    begins: dict[str, Cycles] = {}
+    emitted: dict[str, Cycles] = {}
+    sent: dict[str, Cycles] = {}
+    came: dict[tuple[str, int], Cycles] = {}
+    held: dict[tuple[str, int], Cycles] = {}
+
+    def send(name: str, ready: Cycles, claimed: Cycles | None = None) -> None:
+        """Hand the beats of ``name``, whose places are ``claimed`` anew, to all who read them."""
+        edges = edges_of.get(name, [])
+        offered = ready if fixed is not None else _offered(edges, ready)
+        sent[name] = np.maximum.reduce([edge.taken(offered) for edge in edges]) if edges else offered
+        for edge in edges:
+            came[edge.build.stage.name, edge.port] = edge.delivered(offered)
+            if edge.waits and len(edges) > 1:
+                held[edge.build.stage.name, edge.port] = edge.held(offered, claimed)
+
+    first = np.arange(beats, dtype=np.int64) + entry_latency(entry_of(program))
+    send(PIXELS, first if fixed is None else fixed.sent[PIXELS])
+    for build in builds:
+        name = build.stage.name
+        if fixed is not None and name in stands:
+            begins[name] = fixed.begins[name]
+        else:
+            begins[name] = _begins(build, [came[name, port] for port in range(len(build.stage.reads))])
+        beats_of_group = begins[name][:, None] + build.group_latency + np.arange(build.group_beats)
+        emitted[name] = np.asarray(beats_of_group.reshape(-1))
+        ready = _queued(emitted[name], build.gather)
+        send(name, fixed.sent[name] if fixed is not None and name in stands else ready, _claimed(build, begins[name]))
+    return Flow(begins=begins, emitted=emitted, sent=sent, came=came, held=held)
+
+
+def latest(builds: Sequence[StageBuild], program: Program, times: Flow, *, pixels: int) -> Flow:
+    """Everything as late as it may be for the scores to come as in ``times``, within the queues behind the stages."""
+    counts = {PIXELS: program.input.shape[0] * pixels}
+    counts |= {build.stage.name: build.gather * build.out_count for build in builds}
+    due = {name: np.full(len(beats), _NEVER, np.int64) for name, beats in times.sent.items()}
+    begins: dict[str, Cycles] = {}
+    sent: dict[str, Cycles] = {}
+    for build in reversed(builds):
+        name = build.stage.name
+        if build is builds[-1]:
+            begins[name], sent[name] = times.begins[name], times.sent[name]
+        else:
+            begins[name], sent[name] = _latest_begins(build, due[name])
+        for port, source in enumerate(build.stage.reads):
+            edge = _Edge(build, port, counts[source])
+            due[source] = np.minimum(due[source], edge.due(begins[name], len(due[source])))
+    sent[PIXELS] = _spaced_before(due[PIXELS], 1)
+    return Flow(begins=begins, emitted={}, sent=sent, came={})
+
+
+def main_way(builds: Sequence[StageBuild], times: Flow) -> frozenset[str]:
+    """Stages on the way from the result back to the pixels: through layers, and from a join along the stream that it
+    waits for under ``times``."""
+    by_name = {build.stage.name: build for build in builds}
+    way, name = set(), builds[-1].stage.name
+    while name != PIXELS:
+        way.add(name)
+        build = by_name[name]
+        port = 0
+        if isinstance(build.window, JoinShape):
+            ports = range(len(build.stage.parts))
+            came = [np.repeat(times.came[name, port], build.join_split(port)) for port in ports]
+            port = build.window.latest(came)
+        name = build.stage.reads[port]
+    return frozenset(way)
+
+
+class _Edge:
+    """From the queue of a stage to one that reads it: beats are gathered or split on the way.
+
+    Parameters
+    ----------
+    port : which of its ``reads`` it is: 0 for a window, 1 for a residual, any for a join
+    have : elements per beat that leave
+    """
+
+    def __init__(self, build: StageBuild, port: int, have: int):
+        self.build = build
+        self.port = port
+        self.waits = port > 0 or build.stage.joins  # in a queue of its own
+        want = build.wants(port, have)
+        self.widen = lcm(have, want) // have
+        self.narrow = lcm(have, want) // want
+
+    def _offered(self, offered: Cycles) -> Cycles:
+        """When the parts come to what is behind."""
+        whole = offered if self.widen == 1 else offered.reshape(-1, self.widen)[:, -1] + 1
+        return _split(whole, self.narrow)
+
+    def delivered(self, offered: Cycles) -> Cycles:
+        """When what is behind takes them."""
+        parts = self._offered(offered)
+        return parts if self.waits else _written(self.build, parts)[0]
+
+    def held(self, offered: Cycles, claimed: Cycles | None) -> Cycles:
+        """Until when an entry may stay in front of the queue without the next beat being offered later.
+
+        A fork keeps a beat for one reader until the next is due, or a group behind which it came claims its place.
+        Gathered beats stay where they were gathered, while the fork keeps the first part of the next.
+        """
+        kept, nexts = (0, 1) if self.widen == 1 else (self.widen, self.widen + 1)
+        until = np.append(offered[nexts :: self.widen] - 1, _NEVER)
+        if claimed is not None:
+            places = claimed[kept :: self.widen] - 1
+            until[: len(places)] = np.minimum(until[: len(places)], places)
+        return until
+
+    def taken(self, offered: Cycles) -> Cycles:
+        """When the beats themselves are taken."""
+        if self.waits:
+            return offered
+        left = self.delivered(offered).reshape(-1, self.narrow)[:, -1]
+        if self.narrow == self.widen == 1:
+            return left
+        # A converter takes a beat when its last one has left, with its last part.
+        whole = offered.reshape(-1, self.widen)
+        free = np.concatenate([whole[:1, 0], left[:-1]])
+        if self.widen > 1:
+            return _spaced(np.concatenate([np.maximum(whole[:, :1], free[:, None]), whole[:, 1:]], 1).reshape(-1), 1)
+        return np.asarray(np.maximum(offered, free))
+
+    def due(self, begins: Cycles, count: int) -> Cycles:
+        """Until when ``count`` beats must be taken, for groups to begin in time."""
+        build = self.build
+        if build.stage.joins:
+            split = build.join_split(self.port)
+            entries = _joined(build, self.port, begins)[::split] - _join_latency(split)
+        elif self.port:
+            entries = residual_due(build, begins, count // self.widen)
+        else:
+            parts = _due_rows(build, begins).reshape(-1, self.narrow)
+            entries = (parts - np.arange(self.narrow)).min(1) - (1 if self.narrow > 1 else 0)
+            entries = _spaced_before(entries, self.narrow)
+        if self.widen == 1:
+            return entries
+        due = np.full((len(entries), self.widen), _NEVER, np.int64)
+        due[:, -1] = entries - 1
+        return _spaced_before(due.reshape(-1), 1)
+
+
+def residual_due(build: StageBuild, begins: Cycles, count: int) -> Cycles:
+    """Until when ``count`` beats must have entered the queue of a residual, for groups to begin in time."""
+    entries = np.full(count, _NEVER, np.int64)
+    groups = np.arange(1, len(begins) + 1)
+    np.minimum.at(entries, -(-groups * build.group_beats // build.residual_split) - 1, begins - 1)
+    return entries
+
+
+def _edges(builds: Sequence[StageBuild], program: Program, pixels: int) -> dict[str, list[_Edge]]:
+    """Who reads the beats of each stage, and of the pixels."""
+    counts = {PIXELS: program.input.shape[0] * pixels}
+    counts |= {build.stage.name: build.gather * build.out_count for build in builds}
+    return {
+        name: [_Edge(build, port, counts[name]) for build, port in readers]
+        for name, readers in readers_of(builds).items()
+    }
+
+
+def _offered(edges: Sequence[_Edge], ready: Cycles) -> Cycles:
+    """When each beat is offered that may leave when ``ready``: not before all readers have taken the last one."""
+    offered = ready
+    while len(edges) > 1:
+        done = np.maximum.reduce([edge.taken(offered) for edge in edges])
+        after = np.maximum(ready, np.concatenate([ready[:1], done[:-1] + 1]))
+        if np.array_equal(after, offered):
+            break
+        offered = after
+    return offered
+
+
+def _fork_cycles(edges: Sequence[_Edge], beats: int) -> int:
+    """Cycles per image of ``beats`` that a fork needs: its readers pause at different times, for padding or to split
+    beats, and between a fork and them nothing waits."""
+    if len(edges) < 2:
+        return 0
+    images = 3
+    offered = _offered(edges, np.arange(images * beats, dtype=np.int64))
+    done = np.maximum.reduce([edge.taken(offered) for edge in edges])
+    return int(done[-1] - done[-1 - beats])
+
+
+def _spaced(ready: Cycles, gap: int) -> Cycles:
+    """Earliest times that are no earlier than ``ready``, in order, and at least ``gap`` apart."""
+    ramp = gap * np.arange(len(ready), dtype=np.int64)
+    return np.asarray(np.maximum.accumulate(ready - ramp) + ramp)
+
+
+def _spaced_before(due: Cycles, gap: int) -> Cycles:
+    """Latest times that are no later than ``due``, in order, and at least ``gap`` apart."""
+    return -_spaced(-due[::-1], gap)[::-1]
+
+
+def _queued(pushed: Cycles, gather: int) -> Cycles:
+    """When beats leave a queue into which ``gather`` at a time enter as one."""
+    entered = pushed if gather == 1 else pushed.reshape(-1, gather)[:, -1] + 1
+    return _spaced(entered + 1, 1)
+
+
+def _split(beats: Cycles, parts: int) -> Cycles:
+    """When the parts of beats leave a `Narrow`, which takes a new beat with the last part of the one before."""
+    if parts == 1:
+        return beats
+    return np.asarray((_spaced(beats, parts)[:, None] + 1 + np.arange(parts)).reshape(-1))
+
+
+def _written(build: StageBuild, arrivals: Cycles) -> tuple[Cycles, Cycles]:
+    """When beats are written into the ring, given when they come, and when each row of each image is complete."""
+    w = build.window
+    assert not isinstance(w, JoinShape)
+    p, height, width = w.padding, w.height, w.width
+    inside = arrivals.reshape(-1, height, width, w.chunks)
+    ready = np.full((len(inside), w.padded_height, w.padded_width, w.chunks), -(1 << 40), np.int64)
+    ready[:, p : p + height, p : p + width] = inside
+    written = _spaced(ready.reshape(-1), 1).reshape(ready.shape)
+    return written[:, p : p + height, p : p + width].reshape(-1), written[:, :, -1, -1] + 1
+
+
+def _begins(build: StageBuild, came: Sequence[Cycles]) -> Cycles:
+    """When groups begin, given for all that it reads when beats have come."""
+    w = build.window
+    if isinstance(w, JoinShape):
+        splits = [build.join_split(port) for port in range(len(came))]
+        return _spaced(w.in_order([np.repeat(c + _join_latency(n), n) for c, n in zip(came, splits, strict=True)]), 1)
+    _, complete = _written(build, came[0])
+    ready = np.repeat(complete[:, w.needed_rows - 1].reshape(-1), w.row_reads)
+    for residual in came[1:]:
+        groups = np.arange(1, len(ready) + 1)
+        ready = np.maximum(ready, residual[-(-groups * build.group_beats // build.residual_split) - 1] + 1)
+    return _spaced(ready, w.steps)
+
+
+def _join_latency(split: int) -> int:
+    """Cycles from when a beat enters the queue of a stream that is joined to when its first part can pass."""
+    return 1 if split == 1 else 2
+
+
+def _joined(build: StageBuild, port: int, begins: Cycles) -> Cycles:
+    """Those of ``begins``, of a join, at which the beats of one stream pass."""
+    w = build.window
+    assert isinstance(w, JoinShape)
+    return np.asarray(begins[w.places(port, len(begins) // w.read_cycles)])
+
+
+def join_taken(build: StageBuild, port: int, came: Cycles, begins: Cycles) -> Cycles:
+    """When beats leave the queue of a stream that is joined: into `Narrow`, where there is one, which takes the next
+    with the last part of the one before."""
+    split, passed = build.join_split(port), _joined(build, port, begins)
+    if split == 1:
+        return passed
+    return np.maximum(came + 1, np.concatenate([came[:1], passed[split - 1 :: split][:-1]]))
+
+
+def _due_rows(build: StageBuild, begins: Cycles) -> Cycles:
+    """Until when beats must be written into the ring for groups to begin in time."""
+    w = build.window
+    assert not isinstance(w, JoinShape)
+    p = w.padding
+    return _latest_writes(build, begins)[:, p : p + w.height, p : p + w.width].reshape(-1)
+
+
+def _latest_writes(build: StageBuild, begins: Cycles, came: Cycles | None = None) -> Cycles:
+    """When beats, padding among them, are written into the ring at the latest for groups to begin in time; those that
+    have been written before, when they ``came``."""
+    w = build.window
+    assert not isinstance(w, JoinShape)
+    p = w.padding
+    firsts = begins.reshape(-1, len(w.needed_rows), w.row_reads)[:, :, 0]
+    due = np.full((len(firsts), w.padded_height, w.padded_width, w.chunks), _NEVER, np.int64)
+    if came is not None:
+        due[:, p : p + w.height, p : p + w.width] = came.reshape(-1, w.height, w.width, w.chunks)
+    for number, row in enumerate(w.needed_rows):
+        due[:, row - 1, -1, -1] = np.minimum(due[:, row - 1, -1, -1], firsts[:, number] - 1)
+    return _spaced_before(due.reshape(-1), 1).reshape(due.shape)
+
+
+def rows_held(build: StageBuild, times: Flow) -> int:
+    """The most rows that are in a ring at once under ``times``, those that are being written among them."""
+    w = build.window
+    assert not isinstance(w, JoinShape)
+    begins = times.begins[build.stage.name]
+    written = _latest_writes(build, begins, times.came[build.stage.name, 0])
+    starts = written[:, : w.used_height, 0, 0].reshape(-1)
+    lasts = begins.reshape(-1, w.row_reads)[:, -1] + w.steps - 1
+    freed = np.repeat(lasts, np.tile(w.freed_rows, len(written)))
+    # row n needs freed[n - rows] < starts[n]
+    gone = np.searchsorted(freed, starts, side="left")
+    return int((np.arange(len(starts)) + 1 - gone).max())
+
+
+def _claimed(build: StageBuild, begins: Cycles) -> Cycles:
+    """When a group begins that needs the place of each beat of the queue, which must have left it by then."""
+    beats, gather = build.group_beats, build.gather
+    count = len(begins) * beats // gather
+    # the first group whose own beats and those before it are more than the queue holds without beat n
+    groups = ((np.arange(count) + build.plan.queue) * gather) // beats
+    return np.where(groups < len(begins), begins[np.minimum(groups, len(begins) - 1)], _NEVER)
+
+
+def _latest_begins(build: StageBuild, due: Cycles) -> tuple[Cycles, Cycles]:
+    """When groups begin and beats leave the queue at the latest, if beats must have left when ``due``.
+
+    A group claims its beats' places before it begins: those of earlier beats, which must have left by then.
+    """
+    limit = due.tolist()
+    beats, gather, steps = build.group_beats, build.gather, build.window.steps
+    groups = len(limit) * gather // beats
+    capacity = build.plan.queue * gather
+    begins, sent = [0] * groups, limit
+    begin, leave = 2 * _NEVER, 2 * _NEVER
+    way = build.group_latency + (2 if gather > 1 else 1)
+    for group in reversed(range(groups)):
+        begin -= steps
+        # Beats of the queue that this group completes, the last one first.
+        for beat in range(((group + 1) * beats) // gather - 1, (group * beats) // gather - 1, -1):
+            leave = min(leave - 1, limit[beat])
+            sent[beat] = leave
+            begin = min(begin, leave - way - ((beat + 1) * gather - 1) % beats)
+        begins[group] = begin
+        freed = -(-((group + 1) * beats - capacity) // gather)
+        if freed > 0:
+            limit[freed - 1] = min(limit[freed - 1], begin - 1)
+    return np.array(begins, np.int64), np.array(sent, np.int64)

@@ -1,0 +1,1 @@
+"""The BUILD folder: Verilog, memory files, harness and test bench, manifest, headers."""

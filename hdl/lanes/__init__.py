@@ -1,0 +1,1 @@
+"""Lanes of every kernel, the trees that add them, and what they are made of."""

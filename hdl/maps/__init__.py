@@ -1,0 +1,1 @@
+"""What feature maps pass through: sliding windows, moves of pixels, joins."""

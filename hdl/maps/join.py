@@ -1,0 +1,161 @@
+"""Concatenation: streams side by side become one, pixel by pixel, channels of the first stream first.
+
+Beats of the streams pass one after the other; or, where their channels have no divisor in common, whole pixels at once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import gcd
+from typing import Any
+
+import numpy as np
+from amaranth.hdl import Cat, Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from numpy.typing import NDArray
+
+from ..memory.loops import Counter
+from ..streams.elements import elements
+
+__all__ = ["CONCAT", "Join", "JoinShape", "join_folds", "join_takes"]
+
+CONCAT = "concat"
+"""Kind of a stage that joins streams."""
+
+
+def join_folds(parts: Sequence[int]) -> list[int]:
+    """How many channels can pass at once: divisors of those of every stream, or all."""
+    common = gcd(*parts)
+    return sorted({n for n in range(1, common + 1) if common % n == 0} | {sum(parts)})
+
+
+def join_takes(parts: tuple[int, ...], simd: int) -> tuple[int, ...]:
+    """Elements per beat of each stream when ``simd`` channels pass at once."""
+    return parts if any(part % simd for part in parts) else (simd,) * len(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinShape:
+    """Streams that are joined, and the fold.
+
+    Attributes
+    ----------
+    parts : channels of each stream
+    height, width : of all
+    simd : channels per beat; divides those of every stream, or is all of them: then whole pixels pass at once
+    """
+
+    parts: tuple[int, ...]
+    height: int
+    width: int
+    bits: int
+    simd: int
+
+    steps = 1
+    """A group is a single beat."""
+    latency = 0
+    longest_pause = 0
+    taps = 1
+    rows = 0
+    """There is no ring."""
+
+    def __post_init__(self) -> None:
+        if self.simd not in join_folds(self.parts):
+            channels, known = " and ".join(map(str, self.parts)), ", ".join(map(str, join_folds(self.parts)))
+            raise ValueError(f"simd must be one of {known} to join {channels} channels, not {self.simd}")
+
+    @property
+    def at_once(self) -> bool:
+        """Whether all streams pass in the same beat."""
+        return any(part % self.simd for part in self.parts)
+
+    @property
+    def takes(self) -> tuple[int, ...]:
+        """Elements per beat of each stream."""
+        return join_takes(self.parts, self.simd)
+
+    @property
+    def beats(self) -> tuple[int, ...]:
+        """Beats per pixel of each stream."""
+        return tuple(part // take for part, take in zip(self.parts, self.takes, strict=True))
+
+    @property
+    def bank_row(self) -> int:
+        """Beats per row of the map."""
+        return self.width * sum(self.parts) // self.simd
+
+    @property
+    def read_cycles(self) -> int:
+        """Cycles per image in which a beat passes."""
+        return self.height * self.bank_row
+
+    @property
+    def write_cycles(self) -> int:
+        """The same: a beat that comes leaves."""
+        return self.read_cycles
+
+    def places(self, port: int, images: int) -> NDArray[np.int64]:
+        """Where the beats of a stream stand among all, for so many images."""
+        pixels = np.arange(images * self.height * self.width)
+        if self.at_once:
+            return pixels
+        pixels = pixels[:, None] * sum(self.beats)
+        return np.asarray((pixels + sum(self.beats[:port]) + np.arange(self.beats[port])).reshape(-1))
+
+    def in_order(self, came: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+        """One value for each beat of each stream, in the order of the beats that leave; of several the largest."""
+        if self.at_once:
+            return np.asarray(np.maximum.reduce(list(came)))
+        images = len(came[0]) // (self.height * self.width * self.beats[0])
+        result = np.empty(sum(map(len, came)), np.int64)
+        for port, values in enumerate(came):
+            result[self.places(port, images)] = values
+        return result
+
+    def latest(self, came: Sequence[NDArray[np.int64]]) -> int:
+        """The stream that the join waits for longest, given when beats come."""
+        images = len(came[0]) // (self.height * self.width * self.beats[0])
+        delays = [int((values - self.places(port, images)).max()) for port, values in enumerate(came)]
+        return delays.index(max(delays))
+
+
+class Join(wiring.Component):
+    """Passes the beats of one stream after the other, so many of each as make a pixel, or all at once; latency 0.
+
+    Members
+    -------
+    i0, i1, .. : In streams, ``shape.takes`` elements; pixels row by row, all channels of a pixel before the next
+    o : Out stream, simd elements
+    """
+
+    def __init__(self, shape: JoinShape):
+        self.shape = shape
+        inputs = {f"i{k}": In(stream.Signature(elements(shape.bits, n))) for k, n in enumerate(shape.takes)}
+        super().__init__({**inputs, "o": Out(stream.Signature(elements(shape.bits, shape.simd)))})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        s = self.shape
+        if s.at_once:
+            inputs = [getattr(self, f"i{k}") for k in range(len(s.parts))]
+            m.d.comb += [
+                self.o.payload.as_value().eq(Cat(source.payload.as_value() for source in inputs)),
+                self.o.valid.eq(Cat(source.valid for source in inputs).all()),
+                *(source.ready.eq(self.o.valid & self.o.ready) for source in inputs),
+            ]
+            return m
+        turn = Counter(m, len(s.parts), "turn")
+        beat = Counter(m, max(s.beats), "beat")
+        with m.Switch(turn.value):
+            for k, beats in enumerate(s.beats):
+                with m.Case(k):
+                    source = getattr(self, f"i{k}")
+                    m.d.comb += [
+                        self.o.payload.eq(source.payload), self.o.valid.eq(source.valid), source.ready.eq(self.o.ready),
+                    ]  # fmt: skip
+                    with m.If(source.valid & self.o.ready):
+                        beat.step()
+                        with m.If(beat.value == beats - 1):
+                            beat.clear()
+                            turn.step()
+        return m

@@ -1,0 +1,1 @@
+"""Streams: queues, converters of width, forks, delays, packets."""

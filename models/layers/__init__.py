@@ -1,0 +1,1 @@
+"""Layers without multiplications, as torch modules."""

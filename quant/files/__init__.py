@@ -1,0 +1,1 @@
+"""Programs as files: `.addax`, numpy archives, C."""

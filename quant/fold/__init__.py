@@ -1,0 +1,1 @@
+"""Floats to integers: observed ranges, factors and shifts, thresholds, the Program in the making."""

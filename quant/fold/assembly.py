@@ -1,0 +1,261 @@
+"""What every way into a Program shares: operations put together one by one, real values that wait to become integers.
+
+Lowering from torch, files of other tools and published networks differ in what they read. What they make is the same.
+"""
+
+import itertools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..formats import Format, format_for, signed
+from ..program import (
+    SCORE_BYTE,
+    ArgMax,
+    Concat,
+    Convolution,
+    Flatten,
+    MaxPool,
+    Op,
+    Program,
+    Requantise,
+    Shape,
+    infer,
+    score_format,
+    sum_bounds,
+)  # fmt: skip
+from ..program import Threshold as ThresholdOp
+from .choice import Choice, Wanted, choose
+from .factors import Threshold
+
+__all__ = ["NOTES", "Assembly", "Bits", "Pending", "Stored"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+NOTES = "notes"
+"""Key of a Program's metadata: what of its source a Program does not do, in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """An integer tensor: the result of ``op`` times ``step`` is its real value."""
+
+    op: str
+    step: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bits:
+    """A tensor of single bits, 0 for -1: its real value is ``step`` times that."""
+
+    op: str
+    step: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pending:
+    """Integers whose real value is ``gain * (acc - centre) + bias`` per channel, not yet requantised.
+
+    Attributes
+    ----------
+    relu, residual : a ReLU comes on top, and under it an addition
+    """
+
+    op: str
+    gain: Floats
+    centre: Floats
+    bias: Floats
+    relu: bool = False
+    residual: Stored | None = None
+
+    @property
+    def affine(self) -> bool:
+        """Whether it is no more than that."""
+        return not self.relu and self.residual is None
+
+
+class Assembly:
+    """A Program in the making.
+
+    Parameters
+    ----------
+    terms : factors are sums of at most so many signed powers of two; 0: any
+    ties : where the source rounds what lies between two integers, see `program.TIES`
+    exact : the source is a network of integers, whose every result is to come out the same; else near is enough
+    shared : all channels of a requantise have one shift, also where that costs digits; not of an exact one
+
+    Attributes
+    ----------
+    notes : what of the source will not come out the same, in words
+
+    Raises
+    ------
+    ValueError
+        from its methods, for operations that do not fit and factors that no multiplier holds.
+    """
+
+    def __init__(self, *, terms: int = 0, ties: str = "up", exact: bool = False, shared: bool = False):
+        self.terms = terms
+        self.ties = ties
+        self.exact = exact
+        self.shared = shared
+        self.notes: list[str] = []
+        self.ops: dict[str, Op] = {}
+        self.inferred: dict[str, tuple[Shape, Format]] = {}
+        self.steps: dict[str, float] = {}
+
+    def note(self, text: str) -> None:
+        """Remember something of the source that the Program does otherwise, or that a user should know; once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def emit(self, op: Op, step: float | None = None) -> str:
+        """Append ``op``, whose result has ``step`` where it stands for real values; returns its name."""
+        assert op.name not in self.ops
+        self.inferred[op.name] = infer(op, self.inferred, self.ops)
+        self.ops[op.name] = op
+        if step is not None:
+            self.steps[op.name] = step
+        return op.name
+
+    def assembled(self, metadata: Mapping[str, str]) -> Program:
+        """The Program of all operations so far."""
+        notes = {NOTES: "; ".join(self.notes)} if self.notes else {}
+        return Program(ops=tuple(self.ops.values()), steps=self.steps, metadata={**metadata, **notes})
+
+    def shape(self, name: str) -> Shape:
+        """(C, H, W) of an operation's result."""
+        return self.inferred[name][0]
+
+    def format(self, name: str) -> Format:
+        """Format of an operation's result."""
+        return self.inferred[name][1]
+
+    def unique(self, text: str) -> str:
+        """A name for an operation that no other has: ``text``, where it can be."""
+        base = re.sub(r"[^A-Za-z0-9_]", "_", text)
+        if not re.match(r"[A-Za-z_]", base):
+            base = f"layer{base}"
+        names = (base if n == 1 else f"{base}_{n}" for n in itertools.count(1))
+        return next(name for name in names if name not in self.ops)
+
+    def pending_of(self, value: Stored | Bits) -> Pending:
+        """An integer tensor as something that can be requantised; bits are ``2 * x - 1``."""
+        zero = np.zeros(self.shape(value.op)[0])
+        if isinstance(value, Bits):
+            return Pending(op=value.op, gain=zero + 2 * value.step, centre=zero + 0.5, bias=zero)
+        return Pending(op=value.op, gain=zero + value.step, centre=zero, bias=zero)
+
+    def numbers_of(self, value: Bits) -> Stored:
+        """The numbers that bits stand for, for what is not a binary layer."""
+        ones = np.ones(self.shape(value.op)[0], np.int64)
+        numbers = Requantise(
+            name=self.unique(f"{value.op}_values"), source=value.op, multiplier=2 * ones, offset=-ones, shift=0,
+            format=signed(2), lo=-1, hi=1,
+        )  # fmt: skip
+        return Stored(op=self.emit(numbers, value.step), step=value.step)
+
+    def bounds(self, name: str) -> tuple[Ints, Ints]:
+        """Smallest and largest value of every channel of an operation's result, each (C,), whatever the image."""
+        op, channels = self.ops[name], self.shape(name)[0]
+        match op:
+            case Convolution():
+                return sum_bounds(op, self.format(op.source))
+            case MaxPool():
+                return self.bounds(op.source)
+            case Flatten():
+                _, height, width = self.shape(op.source)
+                least, most = self.bounds(op.source)
+                return np.repeat(least, height * width), np.repeat(most, height * width)
+            case Concat():
+                parts = [self.bounds(source) for source in Program.sources(op)]
+                return np.concatenate([low for low, _ in parts]), np.concatenate([high for _, high in parts])
+        lo, hi = (op.lo, op.hi) if isinstance(op, Requantise) else (self.format(name).lo, self.format(name).hi)
+        return np.full(channels, lo), np.full(channels, hi)
+
+    def requantise(
+        self, name: str, value: Pending, step: float, fmt: Format, *, lo: int | None = None, hi: int | None = None
+    ) -> Stored:
+        """Requantise ``value`` onto the grid of ``fmt`` and ``step``, or onto ``lo..hi`` of it.
+
+        An `exact` network may get thresholds instead: see `choice.choose`.
+        """
+        lo, hi = fmt.lo if lo is None else lo, fmt.hi if hi is None else hi
+        lo = max(lo, 0) if value.relu else lo
+        chosen = self.chosen(name, value, step, lo, hi)
+        if isinstance(chosen, Threshold):
+            op = ThresholdOp(
+                name=name, source=value.op, thresholds=chosen.levels, falling=chosen.falling, format=fmt
+            )  # fmt: skip
+            return Stored(op=self.emit(op, step), step=step)
+        return self._placed(name, value, chosen, step, fmt, lo, hi)
+
+    def scores(self, value: Pending) -> Stored:
+        """Requantise class scores and end the Program with their arg-max.
+
+        Their format has whole bytes in which no sum of the accumulator's format can saturate, whatever the biases.
+        """
+        name = self.unique("scores")
+        step = float(np.abs(self.settled(value).gain).max()) or 1.0
+        chosen = self.chosen(name, value, step, None, None)
+        assert isinstance(chosen, Choice)
+        factors, acc = chosen.factors, self.format(value.op)
+        ends = [(bound * factors.multiplier + factors.offset) >> factors.shifts for bound in (acc.lo, acc.hi)]
+        needed = format_for(min(int(end.min()) for end in ends), max(int(end.max()) for end in ends))
+        bytes_needed = -(-(needed.bits + (not needed.signed)) // SCORE_BYTE)
+        fmt = signed(max(score_format(acc).bits, bytes_needed * SCORE_BYTE))
+        found = self._placed(name, value, chosen, step, fmt, fmt.lo, fmt.hi)
+        self.emit(ArgMax(name=self.unique("argmax"), source=found.op))
+        return found
+
+    def settled(self, value: Pending) -> Pending:
+        """``value`` with channels whose sums cannot vary as the constants that they are: whatever factor a batch norm
+        has for a filter of zeros, it asks nothing of the digits of the others."""
+        least, most = self.bounds(value.op)
+        still = least == most
+        constant = value.gain * (least - value.centre) + value.bias
+        zero = np.zeros_like(value.gain)
+        return replace(
+            value, gain=np.where(still, zero, value.gain), centre=np.where(still, zero, value.centre),
+            bias=np.where(still, constant, value.bias),
+        )  # fmt: skip
+
+    def chosen(self, name: str, value: Pending, step: float, lo: int | None, hi: int | None) -> Choice | Threshold:
+        """What makes units of ``step`` of ``value``, within ``lo..hi`` where there is a clamp; what is lost is said in
+        `notes`."""
+        value = self.settled(value)
+        residual = value.residual.step / step if value.residual else 0.0
+        joined = self.format(value.residual.op) if value.residual else None
+        least, most = self.bounds(value.op)
+        wanted = Wanted(
+            gain=value.gain / step, centre=value.centre, bias=value.bias / step, residual=residual,
+            residual_reach=max(-joined.lo, joined.hi) if joined else 0, lo=lo, hi=hi, least=least, most=most,
+            accumulator=self.format(value.op), terms=self.terms, exact=self.exact,
+            even=self.ties == "even" and lo is not None, shared=self.shared,
+        )  # fmt: skip
+        found, note = choose(wanted)
+        if note:
+            self.note(f"{name}: {note}")
+        return found
+
+    def ending(self, name: str) -> str:
+        """End the Program with the result of operation ``name`` as its raw output; returns ``name``."""
+        # What was appended behind it is nothing that it reads.
+        behind = list(self.ops)[list(self.ops).index(name) + 1 :]
+        for other in behind:
+            del self.ops[other], self.inferred[other]
+            self.steps.pop(other, None)
+        return name
+
+    def _placed(self, name: str, value: Pending, chosen: Choice, step: float, fmt: Format, lo: int, hi: int) -> Stored:
+        factors = chosen.factors
+        op = Requantise(
+            name=name, source=value.op, multiplier=factors.multiplier, offset=factors.offset, shift=factors.shift,
+            format=fmt, lo=lo, hi=hi, residual=value.residual.op if value.residual else None,
+            residual_multiplier=factors.residual, terms=self.terms, ties="even" if chosen.even else "up",
+            factor_bits=factors.bits,
+        )  # fmt: skip
+        return Stored(op=self.emit(op, step), step=step)

@@ -1,0 +1,256 @@
+"""The inner loops of the golden model, twice: in numpy, and compiled from ``loops.cpp`` where there is a compiler.
+
+Both take the same arrays and give the same integers; tests compare them. Tensors are ``(N, H, W, C)`` here, so that
+what a window reads of a row lies together.
+"""
+
+import ctypes
+import functools
+import platform
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from ...common.cache import cached, digest
+from ...common.errors import UserError
+from ...common.processes import run_tool
+from ..formats import Format
+
+__all__ = ["Loops", "NativeLoops", "NumpyLoops", "native_loops", "on_bytes"]
+
+Array = NDArray[np.integer]
+Ints = NDArray[np.int64]
+
+_SOURCE = Path(__file__).with_name("loops.cpp")
+_FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC")
+_UINT8_TAPS = 1 << 24
+_INT32 = (1 << 31) - 1
+
+
+class Loops(Protocol):
+    """What both implementations do.
+
+    ``patches`` and ``filters`` are (P, K) and (O, K); results are (P, O), exact, 64 bits. ``bound`` is the largest
+    magnitude that any sum can have.
+    """
+
+    name: str
+
+    def patches(
+        self, x: Array, pad: Array, kernel: tuple[int, int], stride: int, padding: int, align: int = 1
+    ) -> Array:
+        """(N, H, W, C) to (N * rows * columns, kh * kw * C); what lies outside reads ``pad`` (C,).
+
+        Zeros fill rows up to a multiple of ``align`` elements.
+        """
+
+    def adder(self, patches: Array, filters: Array, bound: int) -> Ints:
+        """``-sum |x - w|``; both operands have one type, and unsigned bytes are fast."""
+
+    def mult(self, patches: Array, filters: Array, bound: int) -> Ints:
+        """``sum x * w``."""
+
+    def differing(self, patches: NDArray[np.uint64], filters: NDArray[np.uint64]) -> Ints:
+        """In how many bits the rows of words differ."""
+
+    def threshold(self, acc: Ints, levels: Ints, falling: Ints) -> NDArray[np.uint8]:
+        """How many of ``levels[c]`` (C, n) a (.., C) tensor reaches; where ``falling[c]``, how many it does not."""
+
+    def requantise(
+        self, acc: Ints, factor: Ints, offset: Ints, residual: Ints | None, residual_factor: Ints, shift: Ints,
+        even: bool, lo: int, hi: int, kind: np.dtype[Any],
+    ) -> tuple[Array, int, int]:  # fmt: skip
+        """``clamp((acc * M + r * R + B) >> S)`` of (.., C) tensors as ``kind``, and the range before the shift.
+
+        M, R, B and S are (C,). B holds the half of ``1 << S``; where ``even``, every S is at least 1 and ties go to the
+        even number.
+        """
+
+
+class NumpyLoops:
+    """The loops as numpy writes them: the plain definition."""
+
+    name = "numpy"
+
+    def patches(
+        self, x: Array, pad: Array, kernel: tuple[int, int], stride: int, padding: int, align: int = 1
+    ) -> Array:
+        """As `Loops` says."""
+        if padding:
+            count, height, width, channels = x.shape
+            framed = np.empty((count, height + 2 * padding, width + 2 * padding, channels), x.dtype)
+            framed[:] = pad
+            framed[:, padding : padding + height, padding : padding + width] = x
+            x = framed
+        windows = sliding_window_view(x, kernel, axis=(1, 2))[:, ::stride, ::stride]  # (N, rows, columns, C, kh, kw)
+        count, rows, columns, channels, *_ = windows.shape
+        taps = kernel[0] * kernel[1] * channels
+        found = windows.transpose(0, 1, 2, 4, 5, 3).reshape(count * rows * columns, taps)
+        return np.pad(found, ((0, 0), (0, -taps % align)))
+
+    def adder(self, patches: Array, filters: Array, bound: int) -> Ints:
+        """As `Loops` says."""
+        kind: Any = np.int32 if bound <= _INT32 else np.int64
+        wide = patches.astype(kind)
+        difference = np.empty_like(wide)
+        out = np.empty((len(patches), len(filters)), np.int64)
+        for o, row in enumerate(filters.astype(kind)):
+            np.subtract(wide, row, out=difference)
+            np.abs(difference, out=difference)
+            out[:, o] = -difference.sum(1, dtype=kind)
+        return out
+
+    def mult(self, patches: Array, filters: Array, bound: int) -> Ints:
+        """As `Loops` says."""
+        kind: Any = np.int32 if bound <= _INT32 else np.int64
+        return np.asarray(patches.astype(kind) @ filters.astype(kind).T, np.int64)
+
+    def differing(self, patches: NDArray[np.uint64], filters: NDArray[np.uint64]) -> Ints:
+        """As `Loops` says."""
+        out = np.empty((len(patches), len(filters)), np.int64)
+        for o, row in enumerate(filters):
+            out[:, o] = np.bitwise_count(patches ^ row).sum(1, dtype=np.int64)
+        return out
+
+    def threshold(self, acc: Ints, levels: Ints, falling: Ints) -> NDArray[np.uint8]:
+        """As `Loops` says."""
+        reached = (acc[..., None] >= levels).sum(-1)
+        return np.where(falling == 1, levels.shape[1] - reached, reached).astype(np.uint8)
+
+    def requantise(
+        self, acc: Ints, factor: Ints, offset: Ints, residual: Ints | None, residual_factor: Ints, shift: Ints,
+        even: bool, lo: int, hi: int, kind: np.dtype[Any],
+    ) -> tuple[Array, int, int]:  # fmt: skip
+        """As `Loops` says."""
+        wide = acc * factor + offset
+        if residual is not None:
+            wide += residual * residual_factor
+        # The sum without its half is t; t + half - 1 + (whether t >> S is odd) floors to the nearest, ties to even.
+        short = 1 - ((wide - (1 << shift >> 1)) >> shift & 1) if even else 0
+        return ((wide - short) >> shift).clip(lo, hi).astype(kind), int(wide.min(initial=0)), int(wide.max(initial=0))
+
+
+class NativeLoops:
+    """The loops compiled for this processor."""
+
+    name = "native"
+    _KINDS = ((np.dtype(np.uint8), "u8"), (np.dtype(np.int16), "i16"), (np.dtype(np.int32), "i32"))
+
+    def __init__(self, library: ctypes.CDLL):
+        self._library = library
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        function: Callable[..., None] = getattr(self._library, f"addax_{name}")
+        function(*(
+            ctypes.c_void_p(a.ctypes.data) if isinstance(a, np.ndarray)
+            else ctypes.c_int64(a) if isinstance(a, int) else a
+            for a in arguments
+        ))  # fmt: skip
+
+    def patches(
+        self, x: Array, pad: Array, kernel: tuple[int, int], stride: int, padding: int, align: int = 1
+    ) -> Array:
+        """As `Loops` says."""
+        x, pad = np.ascontiguousarray(x), np.ascontiguousarray(pad, dtype=x.dtype)
+        count, height, width, channels = x.shape
+        if kernel == (1, 1) and stride == 1 and not padding and channels % align == 0:
+            return x.reshape(-1, channels)
+        rows, columns = ((n + 2 * padding - k) // stride + 1 for n, k in zip((height, width), kernel, strict=True))
+        taps = kernel[0] * kernel[1] * channels
+        out = np.empty((count * rows * columns, taps + -taps % align), x.dtype)
+        self._call(
+            "patches", x, pad, out, count, height, width, channels * x.itemsize, *kernel, stride, padding,
+            out.shape[1] * x.itemsize,
+        )  # fmt: skip
+        return out
+
+    def _products(self, name: str, patches: Array, filters: Array) -> Ints:
+        out = np.empty((len(patches), len(filters)), np.int64)
+        patches, filters = np.ascontiguousarray(patches), np.ascontiguousarray(filters)
+        self._call(name, patches, filters, out, len(patches), len(filters), patches.shape[1])
+        return out
+
+    def adder(self, patches: Array, filters: Array, bound: int) -> Ints:
+        """As `Loops` says."""
+        if patches.dtype == filters.dtype == np.uint8 and patches.shape[1] < _UINT8_TAPS:
+            return self._products("adder_u8", patches, filters)
+        return self._products("adder_i32", patches.astype(np.int32), filters.astype(np.int32))
+
+    def mult(self, patches: Array, filters: Array, bound: int) -> Ints:
+        """As `Loops` says."""
+        narrow = all(np.can_cast(a.dtype, np.int16) for a in (patches, filters))
+        if narrow and bound <= _INT32:
+            return self._products("mult_i16", patches.astype(np.int16), filters.astype(np.int16))
+        return self._products("mult_i32", patches.astype(np.int32), filters.astype(np.int32))
+
+    def differing(self, patches: NDArray[np.uint64], filters: NDArray[np.uint64]) -> Ints:
+        """As `Loops` says."""
+        return self._products("differing_u64", patches, filters)
+
+    def threshold(self, acc: Ints, levels: Ints, falling: Ints) -> NDArray[np.uint8]:
+        """As `Loops` says."""
+        out = np.empty(acc.shape, np.uint8)
+        acc, levels, falling = (np.ascontiguousarray(a, dtype=np.int64) for a in (acc, levels, falling))
+        channels, steps = levels.shape
+        self._call("threshold", acc, levels, falling, out, acc.size // channels, channels, steps)
+        return out
+
+    def requantise(
+        self, acc: Ints, factor: Ints, offset: Ints, residual: Ints | None, residual_factor: Ints, shift: Ints,
+        even: bool, lo: int, hi: int, kind: np.dtype[Any],
+    ) -> tuple[Array, int, int]:  # fmt: skip
+        """As `Loops` says."""
+        suffix = next((s for k, s in self._KINDS if k == kind), "i64")
+        out = np.empty(acc.shape, kind if suffix != "i64" else np.int64)
+        span = np.zeros(2, np.int64)
+        acc, *constants = (
+            np.ascontiguousarray(a, dtype=np.int64) for a in (acc, factor, offset, residual_factor, shift)
+        )  # fmt: skip
+        other = ctypes.c_void_p(None) if residual is None else np.ascontiguousarray(residual, dtype=np.int64)
+        channels = acc.shape[-1]
+        self._call(
+            f"requantise_{suffix}", acc, other, *constants, int(even), lo, hi, out,
+            acc.size // channels, channels, span,
+        )  # fmt: skip
+        return out.astype(kind, copy=False), int(span[0]), int(span[1])
+
+
+@functools.cache
+def native_loops() -> Loops:
+    """The compiled loops, made once per machine and cached; the numpy ones where there is no working compiler."""
+    compiler = shutil.which("g++")
+    if compiler is None:
+        return NumpyLoops()
+
+    def make(folder: Path) -> None:
+        command = [compiler, *_FLAGS, "-o", str(folder / "loops.so"), str(_SOURCE)]
+        run_tool(command, folder, "g++")
+        ctypes.CDLL(str(folder / "loops.so"))  # what cannot be loaded must not be kept
+
+    # What -march=native makes of the source holds for processors like this one.
+    key = digest(_SOURCE.read_bytes(), " ".join(_FLAGS), platform.machine(), _processor())
+    try:
+        folder, _ = cached("loops", key, make)
+        return NativeLoops(ctypes.CDLL(str(folder / "loops.so")))
+    except (OSError, UserError):
+        return NumpyLoops()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+
+
+def on_bytes(values: Array, fmt: Format) -> Array:
+    """Operands of an L1 distance as unsigned bytes where they fit: moving both by the same amount changes nothing."""
+    if fmt.bits > 8:
+        return values
+    return values.astype(np.uint8) if not fmt.signed else (values.astype(np.int16) - fmt.lo).astype(np.uint8)

@@ -1,0 +1,1 @@
+"""ONNX files: QONNX and QCDQ written, those of other tools read."""

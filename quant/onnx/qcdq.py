@@ -1,0 +1,138 @@
+"""A Program as QCDQ: QuantizeLinear, Clip, DequantizeLinear and other standard ONNX operations, for int8 tools.
+
+All scales are 1: tensors hold the Program's integers, and the factors of a requantise are applied in 64-bit integers,
+so that the results are the golden model's, bit by bit. Real steps stand in the metadata.
+"""
+
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto, TensorProto, inliner
+
+from ...common.errors import UserError
+from ..files.archive import describe
+from ..formats import Format
+from ..program import AveragePool, Convolution, MaxPool, Op, Program, Requantise, Threshold
+from .write import FLOAT, INT64, PIXELS, Graph
+
+__all__ = ["qcdq_model"]
+
+_MOST_BITS = 8
+_EXACT_MEAN = 1 << 22
+"""The mean of a window whose sum is below this gives that sum back when it is multiplied and rounded."""
+
+
+def qcdq_model(program: Program, *, images: int | None = None) -> ModelProto:
+    """``program`` in standard operations, with inputs and outputs as those of `qonnx_model`.
+
+    Raises
+    ------
+    UserError
+        for what has no QCDQ form, by the name of the operation: kernels other than mult, weights or features of 1 bit
+        or more than 8, thresholds, sums that a float does not hold.
+    """
+    return _QcdqGraph(program, images).model()
+
+
+class _QcdqGraph(Graph):
+    def __init__(self, program: Program, images: int | None):
+        for op in program.ops:
+            if reason := _unfit(program, op):
+                raise UserError(f"{op.name} has no QCDQ form: {reason}; export qonnx instead")
+        self.paired: set[str] = set()
+        super().__init__(program, images)
+
+    def model(self) -> ModelProto:
+        """The finished model, of standard operations only."""
+        model = inliner.inline_local_functions(super().model())
+        standard = [item for item in model.opset_import if not item.domain]
+        del model.opset_import[:]
+        model.opset_import.extend(standard)
+        return model
+
+    def tensor(self, name: str) -> str:
+        """Name of the tensor that holds the result of operation ``name``: behind its pair, where it has one."""
+        return f"{name}.features" if name in self.paired else super().tensor(name)
+
+    def header(self) -> dict[str, Any]:
+        """All that is no tensor: from standard operations alone nobody could tell what they were."""
+        return {**super().header(), "graph": describe(self.program)[1]["graph"]}
+
+    def weights(self, op: Convolution) -> str:
+        """The weights of ``op`` as bytes behind their scale."""
+        fmt, shape, out = op.weight_format, op.weight.shape, f"{op.name}.weight_values"
+        held = self.constant(f"{op.name}.weight", op.weight, _byte(fmt))
+        clipped = self._clipped(held, fmt, f"{op.name}.weight_clipped", shape)
+        self.node("DequantizeLinear", [clipped, self.number(1), self._zero(fmt)], out, shape, FLOAT)
+        return out
+
+    def _write(self, op: Op) -> None:
+        if op is self.program.input:
+            self._pair(op, PIXELS)
+        elif isinstance(op, AveragePool):
+            self._mean(op)
+        else:
+            super()._write(op)
+            if isinstance(op, Requantise) and _fits(op.format):
+                self._pair(op, self.tensor(op.name))
+
+    def _pair(self, op: Op, source: str) -> None:
+        """Make ``source`` bytes and numbers again: the result of ``op``."""
+        fmt, shape = self.program.format(op.name), [self.images, *self.program.shape(op.name)]
+        scale, zero = self.number(1), self._zero(fmt)
+        self.node("QuantizeLinear", [source, scale, zero], f"{op.name}.quantised", shape, _element(fmt))
+        clipped = self._clipped(f"{op.name}.quantised", fmt, f"{op.name}.clipped", shape)
+        self.paired.add(op.name)
+        self.node("DequantizeLinear", [clipped, scale, zero], self.tensor(op.name), shape, FLOAT)
+
+    def _clipped(self, source: str, fmt: Format, out: str, shape: Any) -> str:
+        """``source`` within ``fmt``, where that has fewer bits than a byte."""
+        if fmt.bits == _MOST_BITS:
+            return source
+        ends = [self.constant(f"{end}_of_{fmt}", getattr(fmt, end), _byte(fmt)) for end in ("lo", "hi")]
+        self.node("Clip", [source, *ends], out, shape, _element(fmt))
+        return out
+
+    def _zero(self, fmt: Format) -> str:
+        return self.constant("signed_zero" if fmt.signed else "unsigned_zero", 0, _byte(fmt))
+
+    def _mean(self, op: AveragePool) -> None:
+        """The sum of a window as its mean times its size, rounded, which is exact."""
+        shape = [self.images, *self.program.shape(op.name)]
+        mean, product = f"{op.name}.mean", f"{op.name}.product"
+        window = {"kernel_shape": [op.size] * 2, "strides": [op.stride] * 2}
+        self.node("AveragePool", [self.tensor(op.source)], mean, shape, FLOAT, **window)
+        self.node("Mul", [mean, self.number(op.size**2)], product, shape, FLOAT)
+        self.main("Round", [product], op)
+
+
+def _unfit(program: Program, op: Op) -> str | None:
+    """Why ``op`` has no QCDQ form."""
+    fmt = program.format(op.name)
+    if isinstance(op, Convolution):
+        if op.kernel != "mult":
+            return f"its kernel is {op.kernel}, and standard quantised operations only multiply"
+        for what, operand in (("weights", op.weight_format), ("features", program.format(op.source))):
+            if not _fits(operand):
+                return f"its {what} are {operand}, and QuantizeLinear makes 2 to {_MOST_BITS} bits"
+        if not Graph.exact(program, op):
+            return "its sums may exceed 2**24, up to which floats hold every integer"
+    if isinstance(op, Threshold):
+        return "it counts thresholds, which no standard quantised operation does"
+    if isinstance(op, AveragePool) and max(-fmt.lo, fmt.hi) >= _EXACT_MEAN:
+        return f"its sums are {fmt}, and a mean of floats only holds them below 2**22"
+    if isinstance(op, MaxPool) and Graph.carrier_of(fmt) == INT64:
+        return f"it pools {fmt}, which floats do not hold"
+    return None
+
+
+def _fits(fmt: Format) -> bool:
+    return 2 <= fmt.bits <= _MOST_BITS
+
+
+def _element(fmt: Format) -> int:
+    return int(TensorProto.INT8 if fmt.signed else TensorProto.UINT8)
+
+
+def _byte(fmt: Format) -> type[np.int8] | type[np.uint8]:
+    return np.int8 if fmt.signed else np.uint8

@@ -1,0 +1,1 @@
+"""Training with the rounding that the integers will have."""

@@ -1,0 +1,252 @@
+"""What ``addax quantize`` and ``addax evaluate`` do: find a network, calibrate it, lower it; run it on a data set."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from ..common.errors import UserError
+from ..models import data
+from ..models.nets import zoo
+from ..models.training.loop import accuracy, scores
+from . import golden
+from .fold.scheme import Scheme
+from .lower.lowering import ORIGINS, calibrate, lower
+from .lower.mixed import Sensitivity, choose, layers, mean_bits, sensitivities
+from .lower.trace import Comparison, compare
+from .program import Program, Shape
+from .published import PUBLISHED
+from .sources import FLOAT_WEIGHTS, WEIGHTS_NAME, published_file, recalled, resolve, sha256_of_file
+
+__all__ = [
+    "CALIBRATION_IMAGES",
+    "Evaluation",
+    "Quantised",
+    "evaluate",
+    "float_network",
+    "quantise",
+    "quantise_network",
+    "trace_program",
+]
+
+CALIBRATION_IMAGES = 300
+SENSITIVITY_IMAGES = 200
+SENSITIVITY_BITS = (8, 6, 5, 4, 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantised:
+    """A Program, and what was found out on the way.
+
+    Attributes
+    ----------
+    sensitivities : one row per layer and width, when they were asked for
+    """
+
+    program: Program
+    sensitivities: tuple[Sensitivity, ...] = ()
+
+
+def quantise(
+    source: str | Path, *, kernel: str | None, weights: str | Path | None, bits: int, data_source: str
+) -> Program:
+    """`quantise_network` with nothing but a number of bits to choose."""
+    try:
+        scheme = Scheme(bits=bits)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return quantise_network(source, kernel=kernel, weights=weights, data_source=data_source, scheme=scheme).program
+
+
+def quantise_network(
+    source: str | Path,
+    *,
+    kernel: str | None,
+    weights: str | Path | None,
+    data_source: str,
+    scheme: Scheme | None = None,
+    images: int = CALIBRATION_IMAGES,
+    mean: float | None = None,
+    sensitivity: bool = False,
+    bits_given: bool = True,
+    input_scale: float | None = None,
+    input_offset: float | None = None,
+    progress: Callable[[str], None] = lambda what: None,
+) -> Quantised:
+    """Quantise ``source`` after training, calibrated on the train split of ``data_source``.
+
+    Parameters
+    ----------
+    source : a network of the zoo, ``addernet-resnet20``, ``lfc-w1a1``, ``cnv-w1a1``, a ``.safetensors`` checkpoint, a
+        ``.onnx`` file, or ``package.module:factory``, which is imported and called
+    kernel : for a network of the zoo; ``adder`` when None
+    weights : of a published network; for a network of the zoo or a factory a ``.safetensors``, ``.pt`` or ``.pth``
+        file; a network of the zoo brings its own
+    images : of the train split that calibrate
+    mean : budget of bits per weight: the width of every layer is chosen by its sensitivity
+    sensitivity : make the table of sensitivities
+    bits_given : False: a checkpoint that was trained at few bits may set those of ``scheme``
+    input_scale, input_offset : of a ``.onnx`` file: what its network reads is ``scale * pixel + offset``; None: what
+        the file says, else 1/255 and 0
+    progress : called with what happens next
+
+    Raises
+    ------
+    UserError
+        for anything of it that is missing, foreign or does not fit.
+    """
+    scheme = scheme or Scheme()
+    if images < 1:
+        raise UserError(f"calibration needs a positive number of images, not {images}")
+    source, weights = str(source), None if weights is None else Path(weights)
+    said = input_scale is not None or input_offset is not None
+    if said and not source.endswith(".onnx"):
+        raise UserError(f"{source} reads pixels as it was trained; --input-scale and --input-offset are for ONNX files")
+    if (ready := _integers(source, kernel, weights, input_scale, input_offset)) is not None:
+        if mean is not None or sensitivity:
+            raise UserError(f"{source} is a network of integers already; its widths cannot be chosen")
+        return Quantised(program=ready)
+    network = resolve(source, kernel, weights, shape=_shape_of(data_source, source, weights))
+    if network.bits is not None:
+        if bits_given and network.bits != scheme.bits:
+            raise UserError(f"{source} was trained at {network.bits} bits, not {scheme.bits}; leave --bits out")
+        if mean is not None or sensitivity or scheme.layer_bits:
+            raise UserError(f"{source} was trained at {network.bits} bits; its widths cannot be chosen any more")
+        scheme = replace(scheme, bits=network.bits)
+    chosen = data.load(data_source, "train", shape=network.shape).head(images)
+    metadata = {
+        "network": network.name,
+        "kernel": network.kernel,
+        "bits": str(scheme.bits),
+        "calibration": f"{len(chosen)} images of the train split of {_name_of(data_source)}",
+        "source": network.said,
+    }
+    if weights is not None:
+        metadata[WEIGHTS_NAME] = weights.name
+    if network.file is not None:
+        metadata[FLOAT_WEIGHTS] = sha256_of_file(network.file)
+    if network.accuracy is not None:
+        metadata["float_accuracy"] = f"{network.accuracy:.6f}"
+    progress("calibrating")
+    calibration = calibrate(network.module, chosen.x, scheme=scheme)
+    rows: list[Sensitivity] = []
+    if mean is not None or sensitivity:
+        few = chosen.x[:SENSITIVITY_IMAGES]
+        count = len(layers(calibration)) * len(SENSITIVITY_BITS)
+        rows = sensitivities(
+            calibration, few, scores(network.module, few), scheme=scheme, bits=SENSITIVITY_BITS,
+            progress=lambda: progress(f"sensitivity, {len(rows)} of {count}"),
+        )  # fmt: skip
+    if mean is not None:
+        widths = choose(rows, budget=mean)
+        scheme = replace(scheme, layer_bits=widths)
+        metadata["mean_bits"] = f"{mean_bits(rows, widths):.3f}"
+        metadata["layer_bits"] = " ".join(f"{layer}:{bits}" for layer, bits in widths.items())
+    progress("lowering")
+    return Quantised(
+        program=lower(network.module, calibration, scheme=scheme, metadata=metadata), sensitivities=tuple(rows)
+    )
+
+
+def _integers(
+    source: str, kernel: str | None, weights: Path | None, input_scale: float | None, input_offset: float | None
+) -> Program | None:
+    """The Program of a source that brings integers."""
+    if source.endswith(".onnx"):
+        if weights is not None or kernel is not None:
+            raise UserError("an ONNX file holds its own kernel and weights; leave --kernel and --weights out")
+        from .onnx.read import import_onnx
+
+        return import_onnx(Path(source), input_scale=input_scale, input_offset=input_offset)
+    if source in PUBLISHED:
+        return PUBLISHED[source](published_file(source, kernel, weights))
+    return None
+
+
+def _name_of(data_source: str) -> str:
+    """What a data set is called in metadata: without the folders in which it lies here."""
+    return data_source if data_source == data.DIGITS else Path(data_source).resolve().name
+
+
+def _shape_of(data_source: str, source: str, weights: Path | None) -> Shape | None:
+    """Shape of the images, where bare weights do not say for which they were trained."""
+    if source not in zoo.NETWORKS or weights is None or data_source == data.DIGITS:
+        return None
+    return data.load(data_source, "train").shape
+
+
+def float_network(source: str | Path, *, kernel: str | None, weights: str | Path | None) -> nn.Module:
+    """The float network that a person typed, in evaluation mode; raises `UserError` as `quantise` does."""
+    return resolve(str(source), kernel, None if weights is None else Path(weights)).module
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Accuracy of a Program by its golden model."""
+
+    images: int
+    correct: int
+    seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        """Share of images classified correctly."""
+        return self.correct / self.images
+
+    def keys(self) -> dict[str, float]:
+        """The values that scripts read."""
+        return {
+            "images": self.images,
+            "correct": self.correct,
+            "accuracy": self.accuracy,
+            "images_per_second": self.images / max(self.seconds, 1e-9),
+        }
+
+
+def evaluate(program: Program, images: data.Images) -> Evaluation:
+    """Run the golden model over ``images``; raises `UserError` for a Program that is no classifier."""
+    _ = program.classes  # before the minutes that images may take
+    begin = time.perf_counter()
+    classes = golden.run(program, images.x).classes
+    return Evaluation(images=len(images), correct=int(np.sum(classes == images.y)), seconds=time.perf_counter() - begin)
+
+
+def trace_program(
+    program: Program,
+    images: data.Images,
+    *,
+    source: str | Path | None,
+    weights: str | Path | None,
+    folder: str | Path | None = None,
+) -> Comparison:
+    """Compare ``program`` with its float network, layer by layer.
+
+    Parameters
+    ----------
+    source, weights : of the float network, as a person typed them. When there is no ``source``, what the Program says
+        it was made of is looked for: by name in the zoo, or by name and SHA-256 among the files of ``folder`` and of
+        the current folder. A Program that says it was made by a factory is refused: a file never chooses what is run.
+    folder : in which the Program lies
+
+    Raises
+    ------
+    UserError
+        when the float network cannot be found or is another one.
+    """
+    weights = None if weights is None else Path(weights)
+    if ORIGINS not in program.metadata or (source is None and "source" not in program.metadata):
+        raise UserError("the program does not come from a float network; there is nothing to compare it with")
+    if source is None:
+        folders = (Path.cwd(),) if folder is None else (Path(folder), Path.cwd())
+        return compare(program, recalled(program.metadata, weights, folders).module, images.x)
+    kernel = program.metadata.get("kernel") if source in zoo.NETWORKS else None
+    return compare(program, float_network(source, kernel=kernel, weights=weights), images.x)
+
+
+def float_accuracy(source: str, kernel: str, data_source: str) -> float:
+    """Accuracy of a network of the zoo before quantisation, on the test split."""
+    network = resolve(source, kernel, None)
+    return accuracy(network.module, data.load(data_source, "test", shape=network.shape))

@@ -1,0 +1,1 @@
+"""The same in standard cells: mapping, timing, simulation of gates, power."""

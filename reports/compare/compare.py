@@ -1,0 +1,231 @@
+"""One network with each kernel, as whole accelerators like for like: the same folds, images and tools."""
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ...common.errors import UserError
+from ...common.files import write_json, write_text
+from ...hdl.dataflow.fold import fold
+from ...hdl.dataflow.plan import Plan, StageBuild, bind, default_stage_plan
+from ...hdl.dataflow.queues import with_queues
+from ...hdl.dataflow.schedule import schedule
+from ...hdl.dataflow.stages import Stage, stages_of
+from ...hdl.folder.emit import Build, generate, sample_vectors
+from ...hdl.lanes.array import default_structure
+from ...models import data
+from ...models.layers.kernels import KERNELS
+from ...quant.files.archive import load_program
+from ...quant.program import Program
+from ...quant.quantize import evaluate, quantise
+from ...sim.cosim import simulate
+from ..devices.devices import Device
+from ..kernels.published import published
+from ..page.pages import comparison_page
+from ..page.report import make_report
+from ..power.asic45 import lanes_energy
+from ..power.model import power_model
+from ..power.power import saving
+from ..power.scopes import Design, differing_layers, scopes
+from ..synth.place import placer
+from ..tools.provenance import provenance
+from .claims import claims_beside
+
+__all__ = ["BASELINE", "MULTIPLIERS", "Comparison", "Contest", "compare", "structures_of"]
+
+BASELINE = "mult"
+"""The kernel that the others are set against."""
+MULTIPLIERS = ("lut", "dsp")
+"""Where the products of lanes are made: in lookup tables, so that logic is compared with logic, or wherever synthesis
+likes, which is DSP blocks."""
+FOLD = ("pe", "simd", "taps", "lines", "blocks")
+POWER_IMAGES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What `compare` found.
+
+    Attributes
+    ----------
+    rows : per kernel: accuracy, rate, the keys of its report, and where there is a `BASELINE` among the kernels,
+        ``scopes`` (see `scopes`) and ``saving`` (see `power.Saving`; None without power)
+    claims : of others, beside ours, see `claims.claims_beside`
+    designs : of others
+    json, html : all of it as files
+    """
+
+    rows: list[dict[str, Any]]
+    claims: list[dict[str, Any]]
+    designs: list[dict[str, Any]]
+    json: Path
+    html: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contest:
+    """What is compared, and under which terms.
+
+    Attributes
+    ----------
+    network, bits, data_source : as `quant.quantise.quantise` takes them
+    programs : files of Programs by kernel, for kernels that are not to be quantised
+    split : of the data, that is simulated and evaluated
+    device, clock_mhz, lanes, fps : as `hdl.fold.fold` takes them; the first kernel's folds are everyone's
+    multipliers : one of `MULTIPLIERS`
+    images : that are simulated
+    placed, power : whether to place and route, and to model power
+    seeds : of place and route; the median counts
+    """
+
+    network: str
+    device: Device
+    programs: Mapping[str, Path] = field(default_factory=dict)
+    bits: int = 8
+    data_source: str = "digits"
+    split: str = "test"
+    clock_mhz: float = 50.0
+    lanes: int | None = None
+    fps: float | None = None
+    multipliers: str = "lut"
+    images: int = 20
+    placed: bool = False
+    seeds: int = 1
+    power: bool = False
+
+    def __post_init__(self) -> None:
+        if self.multipliers not in MULTIPLIERS:
+            raise ValueError(f"multipliers must be one of {', '.join(MULTIPLIERS)}, not {self.multipliers!r}")
+        if self.images < 1:
+            raise ValueError(f"images must be a positive integer, not {self.images}")
+        if self.seeds < 1:
+            raise ValueError(f"seeds must be a positive integer, not {self.seeds}")
+        if self.placed:
+            placer(self.device)
+        if self.power:
+            power_model(self.device)
+
+
+def structures_of(multipliers: str, device: Device) -> dict[str, str]:
+    """Structures of lanes, by kernel, for one of `MULTIPLIERS`."""
+    return {"mult": default_structure("mult", device.family)} if multipliers == "lut" else {}
+
+
+def compare(
+    contest: Contest, kernels: Sequence[str], out: str | Path, *, command: str = "",
+    step: Callable[[str], None] = lambda text: None,
+) -> Comparison:  # fmt: skip
+    """Build, simulate and measure the network with each of ``kernels``. BUILDs and reports are left under ``out``.
+
+    Raises
+    ------
+    UserError
+        for a kernel that the network does not come with, and when RTL and golden model differ.
+    """
+    if unknown := [kernel for kernel in kernels if kernel not in KERNELS]:
+        raise UserError(f"unknown kernel {unknown[0]!r}; known: {', '.join(KERNELS)}")
+    out, programs = Path(out), {}
+    for kernel in kernels:
+        if kernel in contest.programs:
+            programs[kernel] = load_program(contest.programs[kernel])
+            continue
+        step(f"{kernel}: quantising")
+        programs[kernel] = quantise(
+            contest.network, kernel=kernel, weights=None, bits=contest.bits, data_source=contest.data_source
+        )
+    first = programs[kernels[0]]
+    model = fold(
+        first, device=contest.device.name, clock_mhz=contest.clock_mhz, lanes=contest.lanes, fps=contest.fps,
+        fabric=contest.device.fabric, structures=structures_of(contest.multipliers, contest.device),
+    )  # fmt: skip
+    rows: dict[str, dict[str, Any]] = {}
+    designs: dict[str, Design] = {}
+    for kernel, program in programs.items():
+        step(f"{kernel}: generating")
+        plan = _alike(program, first, model, contest)
+        build = generate(program, plan, out / kernel / "build", vectors=sample_vectors(program))
+        rows[kernel], designs[kernel] = _row(kernel, build, contest, out / kernel / "report", step)
+    if BASELINE in rows:
+        layers = differing_layers(list(designs.values()))
+        for kernel, design in designs.items():
+            rows[kernel] |= _against(design, designs[BASELINE], layers)
+    found = Comparison(
+        rows=list(rows.values()), claims=claims_beside(list(rows.values())), designs=published()["design"],
+        json=out / "compare.json", html=out / "compare.html",
+    )  # fmt: skip
+    terms = vars(contest) | {
+        "device": contest.device.name,
+        "programs": {kernel: str(path) for kernel, path in contest.programs.items()},
+    }
+    origin = provenance(command, seeds=range(1, contest.seeds + 1) if contest.placed else ())
+    write_json(found.json, {
+        "terms": terms, "rows": found.rows, "claims": found.claims, "published": found.designs, "provenance": origin,
+    })  # fmt: skip
+    write_text(found.html, comparison_page(
+        found.rows, title=f"{contest.network} on {contest.device.name}", published=found.designs, claims=found.claims,
+        baseline=BASELINE, provenance=origin,
+    ))  # fmt: skip
+    return found
+
+
+def _row(
+    kernel: str, build: Build, contest: Contest, out: Path, step: Callable[[str], None]
+) -> tuple[dict[str, Any], Design]:
+    """Simulated, measured and evaluated."""
+    images = data.load(contest.data_source, contest.split, shape=build.program.input.shape)
+    step(f"{kernel}: simulating")
+    outcome = simulate(build, images.head(contest.images).x)
+    if not outcome.bit_exact or outcome.cycles_per_image not in (None, build.schedule.interval):
+        raise UserError(f"{kernel}: RTL and golden model differ; run 'addax simulate {shlex.quote(str(build.path))}'")
+    made = make_report(
+        build, out, synth=True, placed=contest.placed, seeds=contest.seeds, command="addax compare",
+        step=lambda text: step(f"{kernel}: {text}"),
+        power_images=images.head(min(contest.images, POWER_IMAGES)).x if contest.power else None,
+    )  # fmt: skip
+    assert made.synthesis is not None
+    stages = bind(build.program, build.plan)
+    row = {
+        "kernel": kernel,
+        "accuracy": evaluate(build.program, images).accuracy,
+        "simulated_images": outcome.images,
+        "mismatches": outcome.mismatches,
+        **made.keys,
+        "seeds_mhz": list(made.placement.seeds_mhz) if made.placement else None,
+        "power": made.power.to_json() if made.power else None,
+        "asic45_uj": lanes_energy(stages),
+    }
+    kinds = {stage.stage.name: stage.stage.kind for stage in stages}
+    return row, Design(kinds=kinds, blocks=made.synthesis.blocks, power=made.power)
+
+
+def _against(design: Design, base: Design, layers: frozenset[str]) -> dict[str, Any]:
+    """What a design has against the baseline."""
+    saved = saving(design.power, base.power) if design.power and base.power and design is not base else None
+    return {
+        "scopes": scopes(design, base, layers),
+        "saving": None if saved is None else {**vars(saved), "keeps_sign": saved.keeps_sign},
+    }
+
+
+def _alike(program: Program, first: Program, model: Plan, contest: Contest) -> Plan:
+    """``program`` with the folds that ``model`` gives ``first``; where the networks differ in more than their kernel,
+    with folds of the same rate."""
+    stages, others = stages_of(program), stages_of(first)
+    if [_geometry(s) for s in stages] != [_geometry(s) for s in others]:
+        interval = schedule(bind(first, model), first, pixels=model.pixels).interval
+        model = fold(
+            program, device=model.device, clock_mhz=model.clock_mhz, fps=model.clock_mhz * 1e6 / interval,
+            fabric=model.fabric, structures=structures_of(contest.multipliers, contest.device),
+        )  # fmt: skip
+    builds = []
+    for stage, own in zip(stages, model.stages, strict=True):
+        plan = default_stage_plan(stage, **{key: getattr(own, key) for key in FOLD})
+        plan = replace(plan, structure=structures_of(contest.multipliers, contest.device).get(stage.kind, ""))
+        builds.append(StageBuild(stage=stage, plan=plan, fabric=model.fabric))
+    return replace(model, stages=with_queues(builds, program, pixels=model.pixels))
+
+
+def _geometry(stage: Stage) -> tuple[Any, ...]:
+    return stage.source, stage.result, stage.window, stage.stride, stage.groups, stage.weight is None

@@ -1,0 +1,1 @@
+"""Devices: their resources, memories, multiplier blocks, packages."""

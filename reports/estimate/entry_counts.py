@@ -1,0 +1,48 @@
+"""The input operation, counted as `structure` counts stages: pixels onto a grid, or compared with levels."""
+
+from ...hdl.activation.entry import entry_latency
+from ...quant.formats import format_for
+from ...quant.program import Requantise, Threshold
+from .counting import Product, Structure, add_clamp
+
+__all__ = ["entry_structure"]
+
+PIXEL_BITS = 8
+
+
+def entry_structure(op: Requantise | Threshold, channels: int) -> Structure:
+    """The counts of what turns beats of ``channels`` bytes into features; its constants are part of the RTL."""
+    found = Structure()
+    found.of("activation")["valid.ff"] += entry_latency(op)
+    for number in range(channels):
+        if isinstance(op, Threshold):
+            _levels(found, op)
+        else:
+            _affine(found, op, number % len(op.multiplier))
+    return found
+
+
+def _levels(found: Structure, op: Threshold) -> None:
+    counts = found.of("activation")
+    levels = op.thresholds.shape[1]
+    counts[f"reached/{PIXEL_BITS}"] += levels
+    counts["count"] += levels * op.format.bits if levels > 1 else 0
+
+
+def _affine(found: Structure, op: Requantise, channel: int) -> None:
+    counts = found.of("activation")
+    factor, offset = int(op.multiplier[channel]), int(op.offset[channel])
+    ends = (0, factor * ((1 << PIXEL_BITS) - 1))
+    bits = format_for(min(ends) + min(offset, 0), max(ends) + max(offset, 0)).bits + 1
+    left = max(bits - int(op.shifts[channel]), 1)
+    counts["product.ff"] += bits
+    counts["shifted.ff"] += left
+    counts["y.ff"] += min(op.format.bits, left)
+    counts[f"wide constant/{bits}"] += 1
+    add_clamp(counts, op.format, left, bits, 1)
+    found.products.append(
+        Product(
+            where="requantise", count=1, a=PIXEL_BITS, b=max(abs(factor).bit_length() + (factor < 0), 1),
+            a_signed=False, b_signed=factor < 0, rows=abs(factor).bit_count(), constant=True,
+        )
+    )  # fmt: skip

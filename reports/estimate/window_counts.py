@@ -1,0 +1,139 @@
+"""What stands in front of lanes, counted: windows, moves and joins."""
+
+from ...hdl.dataflow.plan import StageBuild
+from ...hdl.maps.join import JoinShape
+from ...hdl.maps.move import MoveShape
+from ...hdl.maps.window import WindowShape
+from ..devices.memories import MemoryShape
+from .counting import Structure, add_counter, add_fifo, bits_of, columns_of
+
+__all__ = ["add_join", "add_move", "add_window", "window_of"]
+
+
+def window_of(build: StageBuild) -> WindowShape:
+    """Of a stage that has one."""
+    assert isinstance(build.window, WindowShape)
+    return build.window
+
+
+def add_window(found: Structure, build: StageBuild) -> None:
+    """The window of a stage that has one: ring, counters of both sides, and what leads to the lanes."""
+    w, counts = window_of(build), found.of("window")
+    word = w.simd * w.bits
+    depth = w.rows // w.lines * w.bank_row
+    cropped = w.used_height < w.padded_height
+    add_counter(found, "window", "window", w.padded_width, w.chunks, w.taps, w.lines)
+    if w.padding or cropped:
+        add_counter(found, "window", "window", w.padded_height)
+    add_counter(
+        found,
+        "window",
+        "window",
+        w.segment_chunks,
+        w.kernel[1] // w.taps,
+        w.kernel[0] // w.lines,
+        w.groups,
+        w.out_width,
+    )
+    if w.kernel[0] != w.stride or w.lines > 1:
+        add_counter(found, "window", "window", w.out_height)
+    _pointers(found, build, depth)
+    counts["window.ff"] += bits_of(w.rows + 1)
+    counts[f"level/{bits_of(w.rows + 1)}"] += 1
+    if w.segments > 1:
+        counts["window.ff"] += bits_of(w.chunks)
+        counts[f"segment/{bits_of(w.chunks)}"] += 1
+        add_counter(found, "window", "window", w.groups // w.segments)
+    _operands(found, build, word, bits_of(depth))
+    if w.padding:
+        counts["paddings"] += 1
+        counts["padded"] += word
+        for side in (w.padded_width, w.padded_height):
+            counts[f"side/{bits_of(side)}"] += 1
+        if w.chunks > 1 and build.stage.weight is not None:
+            rows = build.stage.pad.reshape(-1, build.x_count)
+            counts["pad_table"] += columns_of((rows, build.stage.x)).distinct * w.chunks
+    counts["window"] += 1
+    ring = MemoryShape(width=word, depth=depth, clocked=True, written=True)
+    found.rings.extend([("window", ring)] * (w.taps * w.lines))
+
+
+def add_move(found: Structure, s: MoveShape) -> None:
+    """A ring in banks, counters of its two sides, and the register behind choice and padding."""
+    counts, depth = found.of("window"), s.rows * s.bank_row
+    add_counter(found, "window", "window", s.bank_row, s.out_beats, s.factor, s.width, s.factor, s.height)
+    lines = {down for bank in s.banks for down, _ in bank.offsets}
+    counts["window.ff"] += (1 + len(lines)) * bits_of(depth) + bits_of(s.rows + 1) + bits_of(max(2, s.bank_row))
+    counts[f"pointer/{bits_of(depth)}"] += 1 + len(lines)
+    counts[f"level/{bits_of(s.rows + 1)}"] += 1
+    counts["x.ff"] += s.simd * s.bits
+    counts["narrow"] += s.simd * s.bits
+    found.rings.extend(
+        ("window", MemoryShape(width=len(bank.lanes) * s.bits, depth=depth, clocked=True, written=True))
+        for bank in s.banks
+    )
+
+
+def add_join(found: Structure, build: StageBuild, s: JoinShape) -> None:
+    """Queues of the streams, what splits their beats, and whose turn it is; where it is not known yet in what beats the
+    streams come, in its own."""
+    for port, depth in enumerate(build.plan.joins):
+        takes = build.takes(port)
+        wants = build.wants(port, build.join_counts[port]) if build.join_counts else takes
+        add_fifo(found, "queue", wants * s.bits, depth)
+        if wants > takes:
+            found.of("window")["gather.ff"] += wants * s.bits + bits_of(wants // takes + 1)
+            found.of("window")["narrow"] += wants * s.bits
+    add_counter(found, "window", "window", sum(s.beats))
+    found.of("window")["narrow"] += build.out_count * s.bits * (len(s.parts) - 1)
+
+
+def _pointers(found: Structure, build: StageBuild, depth: int) -> None:
+    """Addresses; bits below what they step by are zero, and some follow others."""
+    w, counts = window_of(build), found.of("window")
+    address = bits_of(depth)
+    row = max(address - _zeros(w.bank_row), 0)
+    rows = 1 + 1 + (w.kernel[0] > w.lines)  # the row that is written; the window's first row, and the one that is read
+    base = 0 if w.padded_width == 1 and w.lines == 1 else max(address - _zeros(w.chunks), 0)
+    pixel = 0
+    if w.out_width > 1:
+        step = w.chunks if w.taps > 1 else w.stride * w.chunks
+        pixel = max(bits_of(max(2, w.bank_row)) - _zeros(step), 0)
+    offset = bits_of(max(2, w.bank_row)) if w.row_steps > 1 else 0
+    counts["window.ff"] += rows * row + base + pixel + offset
+    # Where a pointer stands next: a sum, and around the end of the ring.
+    steps = 1 if w.kernel[0] == w.stride or w.lines > 1 else 2
+    counts[f"pointer/{row}"] += 1 + (w.kernel[0] > w.lines) + steps
+    counts[f"base/{base}"] += w.chunks > 1 or w.padded_width > 1
+    counts[f"offset/{offset}"] += offset > 0
+    counts[f"pixel/{pixel}"] += pixel > 0
+    counts[f"address/{address}"] += w.lines * (pixel > 0 or offset > 0) + (w.chunks > 1)
+    if pixel and offset:
+        counts["three"] += w.lines * address
+
+
+def _zeros(value: int) -> int:
+    """How many of the lowest bits are zero in all multiples of ``value``."""
+    return (value & -value).bit_length() - 1
+
+
+def _operands(found: Structure, build: StageBuild, word: int, address: int) -> None:
+    """From the banks to the array: rotations, and strobes that keep step."""
+    w, counts = window_of(build), found.of("window")
+    banks = w.taps * w.lines
+    strobes = 3 if w.steps > 1 else 1
+    counts["window.ff"] += strobes * w.latency
+    row_turns = w.lines > 1 and w.stride % w.lines != 0
+    if w.taps > 1:
+        turns = w.stride % w.taps != 0 and w.out_width > 1
+        counts["rotated.ff"] += banks * word
+        if turns:
+            counts["window.ff"] += 2 * bits_of(w.taps)
+            counts[f"rotate{w.taps}"] += banks * word
+            counts[f"beyond/{address}"] += banks
+    if w.lines > 1:
+        counts["rotated.ff"] += banks * word
+        if row_turns:
+            counts["window.ff"] += bits_of(w.lines) * (2 + (w.taps > 1))
+            counts[f"rotate{w.lines}"] += banks * word
+            counts[f"turned/{address}"] += w.lines - 1

@@ -1,0 +1,1 @@
+"""Coefficients of the estimate, fitted to random stages that were synthesised."""

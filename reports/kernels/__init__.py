@@ -1,0 +1,1 @@
+"""What arrays of each kernel cost, and what papers say of theirs."""

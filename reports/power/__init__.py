@@ -1,0 +1,1 @@
+"""Power from counted activity, and energies as published."""

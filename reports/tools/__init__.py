@@ -1,0 +1,1 @@
+"""Programs that are run, and what a result came from."""

@@ -1,0 +1,76 @@
+"""Stages of a Program: moves and joins, and what the dataflow family says of what it cannot build."""
+
+import numpy as np
+import pytest
+from addax.common.errors import UserError
+from addax.hdl.dataflow.stages import stages_of
+from addax.quant.formats import unsigned
+from addax.quant.program import Concat, Flatten, PixelShuffle, SpatialShift, Upsample
+from networks import Builder
+
+
+def builder():
+    """Features of a layer: 4 channels, 4 x 4."""
+    b = Builder(np.random.default_rng(0), (2, 4, 4))
+    b.convolution("mult", 4)
+    b.rescale(unsigned(8))
+    return b
+
+
+def test_moves_and_joins_are_stages_and_the_last_one_is_the_output():
+    """Protects what each says of itself: kind, what it reads, shapes, and the channels of the streams of a join."""
+    b = builder()
+    made = b.last
+    b.emit(SpatialShift(name="moved", source=made, offsets=np.array([[1, 0], [0, 2], [0, 0], [-3, 1]])))
+    b.emit(Concat(name="both", source=made, others=("moved", made)))
+    b.emit(Upsample(name="larger", source="both", factor=2))
+    b.emit(PixelShuffle(name="flatter", source="larger", factor=2))
+
+    layer, moved, both, larger, flatter = stages_of(b.raw())
+
+    assert [s.kind for s in (moved, both, larger, flatter)] == ["spatial_shift", "concat", "upsample", "pixel_shuffle"]
+    assert both.reads == (layer.name, "moved", layer.name) and both.parts == (4, 4, 4)
+    assert moved.offsets == ((1, 0), (0, 2), (0, 0), (-3, 1))
+    assert (larger.result, flatter.result, flatter.factor) == ((12, 8, 8), (3, 16, 16), 2)
+    assert not any(s.macs for s in (moved, both, larger, flatter))
+
+
+def shifted(b, name="moved"):
+    b.emit(SpatialShift(name=name, source=b.last, offsets=np.ones((b.shape()[0], 2), np.int64)))
+
+
+def test_sums_are_not_moved_joined_or_given():
+    """Sums never leave their stage."""
+    b = builder()
+    b.convolution("mult", 2)
+    sums = b.last
+    with pytest.raises(UserError, match=rf"^{sums} gives sums; the dataflow family needs a requantise or thresholds"):
+        stages_of(b.raw())
+
+    shifted(b)
+    b.rescale(unsigned(4))
+    with pytest.raises(UserError, match=rf"^{sums} must be followed by a requantise or thresholds"):
+        stages_of(b.raw())
+
+
+@pytest.mark.parametrize("follow", ["shift", "rescale", "nothing"])
+def test_a_flattened_map_is_for_dense_layers(follow):
+    """The stream brings it pixel by pixel, the Program means channel by channel."""
+    b = builder()
+    b.emit(Flatten(name="flatten", source=b.last))
+    if follow == "shift":
+        shifted(b)
+    elif follow == "rescale":
+        b.rescale(unsigned(4))
+    what = "flatten gives" if follow == "nothing" else f"{b.last} reads"
+
+    with pytest.raises(UserError, match=f"^{what} a flattened map; the dataflow family"):
+        stages_of(b.raw())
+
+
+def test_a_program_of_pixels_alone_is_refused():
+    b = Builder(np.random.default_rng(0), (2, 4, 4))
+    b.rescale(unsigned(4))
+
+    with pytest.raises(UserError, match=r"^the program has nothing to compute$"):
+        stages_of(b.raw())

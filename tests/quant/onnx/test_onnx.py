@@ -1,0 +1,482 @@
+"""QONNX and QCDQ: executed by onnxruntime, by qonnx, and read back, they are the golden model's integers."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from addax.common.errors import UserError
+from addax.models.nets import zoo
+from addax.quant import golden
+from addax.quant.export import export
+from addax.quant.files.archive import program_bytes
+from addax.quant.formats import signed, unsigned
+from addax.quant.onnx.functions import DOMAIN, QONNX, SIGNATURES, function
+from addax.quant.onnx.qcdq import qcdq_model
+from addax.quant.onnx.read import import_onnx
+from addax.quant.onnx.write import HEADER, qonnx_model
+from addax.quant.program import PixelShuffle, Upsample
+from graphs import NAMED, named
+from networks import Builder, random_graph, random_images, random_program, random_reshaping
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.core.onnx_exec import execute_onnx
+from qonnx.transformation.infer_datatypes import InferDataTypes
+from qonnx.transformation.infer_shapes import InferShapes
+
+KERNELS = tuple(kernel for kernel in zoo.KERNELS if zoo.shipped_checkpoint("lenet5", kernel) is not None)
+IMAGES = 100
+
+
+def run(model, pixels):
+    """Scores and classes by onnxruntime, which knows nothing of us."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = 3, 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return session.run(["scores", "class"], {"pixels": pixels.astype(np.float32)})
+
+
+def agrees(found, program, pixels):
+    expected = golden.run(program, pixels)
+    scores, classes = found
+    assert scores.dtype == classes.dtype == np.int64
+    assert np.array_equal(scores, expected.scores)
+    assert np.array_equal(classes, expected.classes)
+
+
+def saved(model, folder):
+    onnx.save(model, folder / "network.onnx")
+    return folder / "network.onnx"
+
+
+# QONNX executed
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_qonnx_gives_the_scores_of_the_golden_model_in_onnxruntime(name):
+    program = named(name)
+    model = qonnx_model(program)
+    onnx.checker.check_model(model, full_check=True)
+
+    agrees(run(model, random_images(program, IMAGES, 0)), program, random_images(program, IMAGES, 0))
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_qonnx_gives_the_scores_of_the_golden_model_in_another_runtime(name):
+    """The reference implementation of the ONNX standard, in numpy."""
+    program = named(name)
+    pixels = random_images(program, 3, 1)
+
+    found = ReferenceEvaluator(qonnx_model(program)).run(["scores", "class"], {"pixels": pixels.astype(np.float32)})
+
+    agrees(found, program, pixels)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_qonnx_of_lenet5_classifies_digits_as_the_golden_model(lenet, digits, kernel):
+    program = lenet(kernel)
+    model = qonnx_model(program)
+    onnx.checker.check_model(model, full_check=True)
+
+    agrees(run(model, digits.x[:IMAGES]), program, digits.x[:IMAGES])
+
+
+def in_qonnx(program, pixels):
+    """Scores and classes by the executor of qonnx, node by node, without the functions in the file."""
+    model = qonnx_model(program, images=len(pixels))
+    del model.functions[:]
+    found = execute_onnx(ModelWrapper(model), {"pixels": pixels.astype(np.float32)})
+    return found["scores"], found["class"]
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_qonnx_gives_the_scores_of_the_golden_model_in_qonnx(name):
+    program = named(name)
+    pixels = random_images(program, IMAGES, 0)
+
+    agrees(in_qonnx(program, pixels), program, pixels)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_qonnx_executes_lenet5_as_the_golden_model(lenet, digits, kernel):
+    agrees(in_qonnx(lenet(kernel), digits.x[:IMAGES]), lenet(kernel), digits.x[:IMAGES])
+
+
+@pytest.mark.parametrize(
+    "name", ["adder", "mult-16", "xnor", "shift", "wide", "small", "moved", "moves0", "moves4", "graph3", "graph7"]
+)
+def test_qonnx_infers_shapes_and_datatypes_of_our_nodes(name):
+    """From the nodes alone, it finds the shapes and formats of the Program."""
+    program = named(name)
+    model = qonnx_model(program, images=3)
+    del model.graph.value_info[:]
+
+    inferred = ModelWrapper(model).transform(InferShapes()).transform(InferDataTypes())
+
+    for op in program.ops[1:-1]:
+        assert inferred.get_tensor_shape(f"{op.name}.out") == [3, *program.shape(op.name)]
+        if type(op).__name__ in ("Requantise", "Threshold"):
+            found = inferred.get_tensor_datatype(f"{op.name}.out")
+            fmt = program.format(op.name)
+            assert (found.bitwidth(), found.signed()) == (fmt.bits, fmt.signed), op.name
+
+
+def test_images_may_come_one_by_one_or_many_at_a_time():
+    program = named("graph7")
+    model = qonnx_model(program)
+
+    for count in (1, 7):
+        agrees(run(model, random_images(program, count, 3)), program, random_images(program, count, 3))
+
+
+def test_every_operation_of_our_domain_is_among_the_programs_tried():
+    used = {(node.domain, node.op_type) for name in NAMED for node in qonnx_model(named(name)).graph.node}
+
+    assert SIGNATURES.keys() <= used
+
+
+def test_a_convolution_that_floats_would_round_is_computed_in_integers():
+    program = named("exact")
+    scores = golden.run(program, random_images(program, IMAGES, 0)).scores
+
+    assert np.any(scores.astype(np.float32) != scores), "floats would do"
+    assert "IntegerConv" in {node.op_type for node in qonnx_model(program).graph.node}
+
+
+@pytest.mark.parametrize(
+    ("domain", "name", "inputs", "attributes", "expected"),
+    [
+        (DOMAIN, "Requantise", [[[[[-3, -1, 0, 5]]]], [1], [0]], {"shift": 1, "lo": -2, "hi": 9}, [[[[-2, -1, 0, 2]]]]),
+        (DOMAIN, "Requantise", [[[[[2**40, -(2**40)]]]], [3], [2**50]],
+         {"shift": 31, "lo": -(2**61), "hi": 2**61}, [[[[525824, 522752]]]]),
+        (DOMAIN, "Threshold", [[[[[-5, 2, 3]]]], [[2, 3]], [0]], {}, [[[[0, 1, 2]]]]),
+        (DOMAIN, "Threshold", [[[[[-5, 2, 3]]]], [[2, 3]], [1]], {}, [[[[2, 1, 0]]]]),
+        (QONNX, "Quant", [[-200.0, -1.5, 0.5, 2.5], 1.0, 0.0, 8.0], {"signed": 1, "narrow": 1}, [-127, -2, 0, 2]),
+        (QONNX, "Quant", [[-3.0, 0.7, 99.0], 0.5, 1.0, 4.0], {"signed": 0, "narrow": 1}, [-0.5, 0.5, 6.5]),
+        (QONNX, "BipolarQuant", [[-0.5, -0.0, 3.0], 0.25], {}, [-0.25, 0.25, 0.25]),
+    ],
+)  # fmt: skip
+def test_functions_say_what_the_operations_mean(domain, name, inputs, attributes, expected):
+    """The body in onnxruntime, and the executor in qonnx."""
+    kind = np.float32 if domain == QONNX else np.int64
+    defaults = {"bits": 62, "signed": 1, "terms": 0, "dtype": onnx.TensorProto.INT64, "rounding_mode": "ROUND"}
+    given = {key: attributes.get(key, defaults.get(key)) for key in SIGNATURES[domain, name][1]}
+    arrays = dict(zip(SIGNATURES[domain, name][0], (np.array(value, kind) for value in inputs), strict=True))
+    node = helper.make_node(name, list(arrays), ["y"], domain=domain, **given)
+    element = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
+    graph = helper.make_graph(
+        [node], "one", [helper.make_tensor_value_info(key, element, value.shape) for key, value in arrays.items()],
+        [helper.make_tensor_value_info("y", element, None)],
+    )  # fmt: skip
+    model = helper.make_model(
+        graph, functions=[function(domain, name)], ir_version=10,
+        opset_imports=[helper.make_opsetid("", 18), helper.make_opsetid(domain, 1)],
+    )  # fmt: skip
+
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    assert np.array_equal(session.run(None, arrays)[0], np.array(expected, kind))
+
+    from qonnx.custom_op.registry import getCustomOp
+
+    context = dict(arrays)
+    getCustomOp(node).execute_node(context, graph)
+    assert np.array_equal(context["y"], np.array(expected, kind))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_raw_output_is_that_of_the_golden_model_everywhere(tmp_path, seed):
+    """In onnxruntime, in the reference of the standard, in qonnx, and read back, without scores or class."""
+    program = random_reshaping(seed, raw=True)
+    pixels, model = random_images(program, 5, seed), qonnx_model(program, images=5)
+    onnx.checker.check_model(model, full_check=True)
+    expected, given = golden.run(program, pixels).output, {"pixels": pixels.astype(np.float32)}
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = 3, 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+    assert [info.name for info in model.graph.output] == ["output"]
+    assert np.array_equal(session.run(None, given)[0], expected)
+    assert np.array_equal(ReferenceEvaluator(model).run(None, given)[0], expected)
+    assert program_bytes(import_onnx(saved(model, tmp_path))) == program_bytes(program)
+    del model.metadata_props[:]
+    assert program_bytes(import_onnx(saved(model, tmp_path))) == program_bytes(program)
+    del model.functions[:]
+    assert np.array_equal(execute_onnx(ModelWrapper(model), given)["output"], expected)
+
+
+def enlarging():
+    """What QCDQ can say, ending in a shuffled map: an image twice as large."""
+    b = Builder(np.random.default_rng(9), (1, 5, 4))
+    b.shift()
+    b.convolution("mult", 6, 3, padding=1, weight_bits=5)
+    b.rescale(unsigned(8))
+    b.shift()
+    b.enlarge(Upsample, 2)
+    b.convolution("mult", 4, 3, padding=1, weight_bits=5)
+    b.rescale(signed(7))
+    b.enlarge(PixelShuffle, 2)
+    return b.raw()
+
+
+def test_qcdq_of_moves_is_standard_and_gives_the_golden_output(tmp_path):
+    program = enlarging()
+    pixels, model = random_images(program, IMAGES, 0), qcdq_model(program)
+    onnx.checker.check_model(model, full_check=True)
+
+    assert not model.functions and {node.domain for node in model.graph.node} == {""}
+    assert {"DepthToSpace", "Resize"} <= {node.op_type for node in model.graph.node}
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    expected = golden.run(program, pixels).output
+    assert len(np.unique(expected)) > 20
+    assert np.array_equal(session.run(["output"], {"pixels": pixels.astype(np.float32)})[0], expected)
+    assert program_bytes(import_onnx(saved(model, tmp_path))) == program_bytes(program)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value", "message"),
+    [
+        ("DepthToSpace", "mode", "DCR", "its mode must be CRD, the order of torch's pixel shuffle, not DCR"),
+        ("DepthToSpace", "mode", None, "its mode must be CRD"),
+        ("Resize", "mode", "linear", r"only nearest neighbours \(asymmetric, floor\) are supported, not linear"),
+        ("Resize", "nearest_mode", "ceil", r"not nearest \(asymmetric, ceil\)"),
+        ("Resize", "coordinate_transformation_mode", "align_corners", r"not nearest \(align_corners, floor\)"),
+    ],
+)
+def test_moves_in_another_order_are_refused(tmp_path, kind, name, value, message):
+    """Read without a word, they would be the same shape and other pixels."""
+    path = saved(qonnx_model(enlarging()), tmp_path)
+
+    with pytest.raises(UserError, match=message):
+        import_onnx(changed(path, lambda m: set_attribute(m, kind, name, value)))
+
+
+# QONNX read back
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_qonnx_is_read_back_to_the_same_program(tmp_path, name):
+    program = replace(named(name), steps={"pixels": 1 / 255}, metadata={"network": name, "bits": "8"})
+
+    again = import_onnx(saved(qonnx_model(program), tmp_path))
+
+    assert program_bytes(again) == program_bytes(program)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_exported_lenet5_is_read_back_to_the_same_program(tmp_path, lenet, kernel):
+    out = export(lenet(kernel), tmp_path / "out", fmt="qonnx")
+
+    assert program_bytes(import_onnx(out / "network.onnx")) == program_bytes(lenet(kernel))
+
+
+def test_a_file_without_our_metadata_is_read_by_its_nodes(tmp_path):
+    program = named("graph7")
+    model = qonnx_model(program)
+    del model.metadata_props[:]
+
+    again = import_onnx(saved(model, tmp_path))
+
+    images = random_images(program, 8, 1)
+    assert np.array_equal(golden.run(again, images).scores, golden.run(program, images).scores)
+
+
+# QCDQ
+
+
+def legal(make, seeds):
+    """Programs of ``make`` that QCDQ can say."""
+    found = []
+    for seed in seeds:
+        try:
+            qcdq_model(make(seed))
+        except UserError:
+            continue
+        found.append(pytest.param(make, seed, id=f"{make.__name__}{seed}"))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("make", "key"),
+    [(named, "small"), (named, "mult"), (named, "mult-signed"), *legal(random_program, range(40)),
+     *legal(random_graph, range(40))],
+)  # fmt: skip
+def test_qcdq_is_standard_and_gives_the_scores_of_the_golden_model(tmp_path, make, key):
+    program = make(key)
+    model = qcdq_model(program)
+    onnx.checker.check_model(model, full_check=True)
+
+    assert not model.functions and {node.domain for node in model.graph.node} == {""}
+    assert [item.domain for item in model.opset_import] == [""]
+    agrees(run(model, random_images(program, IMAGES, 0)), program, random_images(program, IMAGES, 0))
+    assert program_bytes(import_onnx(saved(model, tmp_path))) == program_bytes(program)
+
+
+def test_qcdq_of_lenet5_classifies_digits_as_the_golden_model(lenet, digits):
+    model = qcdq_model(lenet("mult"))
+
+    agrees(run(model, digits.x[:IMAGES]), lenet("mult"), digits.x[:IMAGES])
+    kinds = Counter(node.op_type for node in model.graph.node)
+    convolutions = kinds["Conv"]
+    assert kinds["DequantizeLinear"] == 2 * convolutions, "the weights and the features of each"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("adder", r"conv\d+ has no QCDQ form: its kernel is adder, and standard quantised operations only multiply"),
+        ("xnor", r"thr\d+ has no QCDQ form: it counts thresholds"),
+        ("shift", r"conv\d+ has no QCDQ form: its kernel is shift"),
+        ("mult-1", r"conv\d+ has no QCDQ form: its weights are uint1, and QuantizeLinear makes 2 to 8 bits"),
+        ("mult-16", r"conv\d+ has no QCDQ form: its weights are int16"),
+        ("wide", r"conv\d+ has no QCDQ form: its weights are int16, .*; export qonnx instead"),
+    ],
+)
+def test_what_qcdq_cannot_say_is_refused_by_name_and_reason(tmp_path, name, message):
+    with pytest.raises(UserError, match=message):
+        export(named(name), tmp_path / "out", fmt="qcdq")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+# Damage
+
+
+@pytest.fixture
+def written(tmp_path):
+    return saved(qonnx_model(named("graph7")), tmp_path)
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.1, 0.5, 0.9, 0.999])
+def test_truncated_file_is_refused(written, share):
+    content = written.read_bytes()
+    written.write_bytes(content[: int(share * len(content))])
+
+    with pytest.raises(UserError, match=r"network\.onnx is not an ONNX file, or a broken one: ."):
+        import_onnx(written)
+
+
+@pytest.mark.parametrize("content", [b"\0" * 64, b"not a protobuf", b"\x08\x0a"])
+def test_foreign_file_is_refused(tmp_path, content):
+    (tmp_path / "x.onnx").write_bytes(content)
+
+    with pytest.raises(UserError, match=r"x\.onnx is not an ONNX file, or a broken one"):
+        import_onnx(tmp_path / "x.onnx")
+
+
+def test_missing_file_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"no file at .*none\.onnx; expected an ONNX file"):
+        import_onnx(tmp_path / "none.onnx")
+
+
+@pytest.mark.parametrize("make", [qonnx_model, qcdq_model], ids=["qonnx", "qcdq"])
+def test_a_damaged_byte_is_refused_or_changes_nothing(tmp_path, make):
+    """Names and comments may be damaged; an integer never goes unnoticed, and nothing but our error is raised."""
+    program = named("small")
+    content = make(program).SerializeToString()
+    rng = np.random.default_rng(0)
+
+    for place in rng.integers(len(content), size=80):
+        (tmp_path / "x.onnx").write_bytes(content[:place] + rng.bytes(1) + content[place + 1 :])
+        try:
+            again = import_onnx(tmp_path / "x.onnx")
+        except UserError as error:
+            assert "\n" not in str(error)
+        else:
+            assert program_bytes(again) == program_bytes(program)
+
+
+def changed(path, change):
+    """The file with its model changed by ``change``."""
+    model = onnx.load(path)
+    change(model)
+    onnx.save(model, path)
+    return path
+
+
+def node_of(model, kind):
+    return next(node for node in model.graph.node if node.op_type == kind)
+
+
+def flip(model):
+    """One weight is another."""
+    tensor = next(t for t in model.graph.initializer if t.name.endswith(".weight"))
+    values = numpy_helper.to_array(tensor).copy()
+    values.flat[0] = -values.flat[0] if values.flat[0] else 1
+    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+
+
+def fraction(model):
+    tensor = next(t for t in model.graph.initializer if t.name.endswith(".weight"))
+    values = numpy_helper.to_array(tensor) + np.float32(0.25)
+    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+
+
+def nothing(model):
+    tensor = next(t for t in model.graph.initializer if t.name.endswith(".weight"))
+    values = np.full(tensor.dims, np.nan, np.float32)
+    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+
+
+def set_attribute(model, kind, name, value):
+    node = node_of(model, kind)
+    kept = [a for a in node.attribute if a.name != name]
+    del node.attribute[:]
+    node.attribute.extend([*kept, *([] if value is None else [helper.make_attribute(name, value)])])
+
+
+def without_functions(model, **renamed):
+    """Custom operations need no body to be read."""
+    del model.functions[:]
+    node = node_of(model, "Requantise")
+    node.domain, node.op_type = renamed.get("domain", node.domain), renamed.get("kind", node.op_type)
+    model.opset_import.append(helper.make_opsetid(node.domain, 1))
+
+
+def set_metadata(model, text):
+    next(entry for entry in model.metadata_props if entry.key == HEADER).value = text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (flip, "was changed after 'addax export'"),
+        (lambda m: set_attribute(m, "RequantiseChannels", "lo", 1), "was changed after 'addax export'"),
+        (lambda m: set_metadata(m, json.dumps({"digest": "0"})), "was changed after 'addax export'"),
+        (lambda m: set_attribute(m, "Requantise", "shift", 50), "not hold a program: .*shift must be in 0..47, not 50"),
+        (lambda m: set_attribute(m, "Requantise", "shift", None), "node '.*' of .* lacks 'shift'"),
+        (lambda m: set_attribute(m, "Requantise", "bits", 0), "bits of a format must be"),
+        (lambda m: set_attribute(m, "Conv", "strides", [1, 2]), "needs equal strides in all directions"),
+        (fraction, "must hold integers|must hold -1 and"),
+        (nothing, "must hold integers|must hold -1 and"),
+        (lambda m: without_functions(m, domain="elsewhere"),
+         "unsupported ONNX operation elsewhere.Requantise at node '.*' of .*; supported: "),
+        (lambda m: without_functions(m, kind="Softmax"), "unsupported ONNX operation addax.quant.qonnx_ops.Softmax"),
+        (lambda m: set_metadata(m, "{"), "broken metadata of addax"),
+        (lambda m: set_metadata(m, "[1]"), "broken metadata of addax"),
+    ],
+)  # fmt: skip
+def test_changed_file_is_refused_with_what_is_wrong(written, change, message):
+    with pytest.raises(UserError, match=message) as caught:
+        import_onnx(changed(written, change))
+
+    assert "\n" not in str(caught.value)
+
+
+def test_changed_qcdq_is_refused(tmp_path):
+    path = saved(qcdq_model(named("small")), tmp_path)
+
+    with pytest.raises(UserError, match="was changed after 'addax export'"):
+        import_onnx(changed(path, flip))
+
+
+def test_qcdq_without_a_tensor_is_refused(tmp_path):
+    model = qcdq_model(named("small"))
+    entry = next(e for e in model.metadata_props if e.key == HEADER)
+    entry.value = entry.value.replace('"name": "scores"', '"name": "other"')
+
+    with pytest.raises(UserError, match="does not hold a program"):
+        import_onnx(saved(model, tmp_path))

@@ -1,0 +1,83 @@
+"""Comparisons of kernels: the same terms for all, and mistakes before any work."""
+
+import json
+
+import pytest
+from addax.common.errors import UserError
+from addax.hdl.dataflow.fold import fold
+from addax.hdl.dataflow.plan import bind
+from addax.hdl.dataflow.schedule import schedule
+from addax.quant.quantize import quantise
+from addax.reports.compare.compare import FOLD, Contest, _alike, compare, structures_of
+from addax.reports.devices.devices import device
+
+TARGET = device("xc7z020")
+
+
+@pytest.fixture(scope="module")
+def programs():
+    kernels = ("adder", "mult", "xnor", "shift")
+    return {k: quantise("lenet5", kernel=k, weights=None, bits=8, data_source="digits") for k in kernels}
+
+
+@pytest.mark.parametrize("multipliers", ["lut", "dsp"])
+def test_all_kernels_have_the_folds_of_the_first(programs, multipliers):
+    """Or the comparison would be of folds: same lanes, same cycles per image; only lanes differ."""
+    contest = Contest(network="lenet5", device=TARGET, lanes=80, multipliers=multipliers)
+    first = programs["adder"]
+    model = fold(first, device=TARGET.name, clock_mhz=50.0, lanes=80, fabric=TARGET.fabric)
+
+    plans = {kernel: _alike(program, first, model, contest) for kernel, program in programs.items()}
+
+    folds = {k: [tuple(getattr(s, key) for key in FOLD) for s in p.stages] for k, p in plans.items()}
+    assert all(own == folds["adder"] for own in folds.values())
+    timings = {k: schedule(bind(programs[k], p), programs[k], pixels=p.pixels) for k, p in plans.items()}
+    assert len({(t.interval, t.lanes) for t in timings.values()}) == 1
+    for kernel, plan in plans.items():
+        for build in bind(programs[kernel], plan):
+            wanted = structures_of(multipliers, TARGET).get(build.stage.kind, "")
+            assert build.plan.structure == wanted
+
+
+def test_multipliers_in_lookup_tables_are_the_cheapest_of_the_family():
+    assert structures_of("lut", TARGET) == {"mult": "booth"} and structures_of("lut", device("ecp5-85k")) == {
+        "mult": "rows"
+    }
+    assert structures_of("dsp", TARGET) == {}
+
+
+@pytest.mark.parametrize("terms, message", [
+    ({"multipliers": "csd"}, "multipliers must be one of lut, dsp, not 'csd'"),
+    ({"images": 0}, "images must be a positive integer, not 0"),
+])  # fmt: skip
+def test_terms_that_cannot_be(terms, message):
+    with pytest.raises(ValueError, match=message):
+        Contest(network="lenet5", device=TARGET, **terms)
+
+
+def test_an_unknown_kernel_is_refused_before_any_work(tmp_path):
+    with pytest.raises(UserError, match="unknown kernel 'conv'; known: "):
+        compare(Contest(network="lenet5", device=TARGET), ["adder", "conv"], tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_two_kernels_as_whole_accelerators(tmp_path):
+    """From the network to the page: every image simulated, parts that add up, power with its band, and what it takes
+    to believe the saving."""
+    contest = Contest(network="lenet5", device=device("ecp5-85k"), lanes=20, images=2, power=True)
+
+    found = compare(contest, ["adder", "mult"], tmp_path, command="addax compare <it>")
+
+    adder, mult = found.rows
+    for row in found.rows:
+        assert (row["simulated_images"], row["mismatches"], row["source"]) == (2, 0, "synthesized")
+        whole = row["scopes"][-1]
+        assert whole["lut"] == row["lut"] and whole["power_mw"] == pytest.approx(row["power_mw"]["dynamic"])
+        assert row["power"]["total"]["low_mw"] < row["power_mw"]["total"] < row["power"]["total"]["high_mw"]
+    assert mult["saving"] is None and adder["saving"]["worst"] < adder["saving"]["dynamic"] < adder["saving"]["best"]
+    assert adder["lut"] < mult["lut"] and adder["cycles_per_image"] == mult["cycles_per_image"]
+    lanes = adder["scopes"][0]
+    assert lanes["lut_change"] < adder["scopes"][-1]["lut_change"] < 0
+    assert json.loads(found.json.read_text())["rows"][0]["lut"] == adder["lut"]
+    assert "addax compare &lt;it&gt;" in found.html.read_text()

@@ -1,0 +1,113 @@
+"""The order of the house: whoever reads a room knows that it needs only those before it."""
+
+import ast
+import tomllib
+from itertools import pairwise
+from pathlib import Path
+
+import addax
+import pytest
+
+ROOT = Path(addax.__file__).parent
+ORDER = {
+    "": ("common", "models", "quant", "hdl", "sim", "reports", "cli"),
+    "models": ("checkpoints", "layers", "nets", "data", "files", "training"),
+    "quant": (
+        "qonnx_ops", "formats", "ops", "program", "golden", "fold", "lower", "qat", "files", "onnx", "published",
+        "export", "sources", "quantize",
+    ),
+    "hdl": (
+        "verilog", "blocks", "cells", "memory", "streams", "bus", "lanes", "maps", "activation", "dataflow", "board",
+        "folder",
+    ),
+    "reports": (
+        "tools", "devices", "synth", "estimate", "fit", "power", "kernels", "cells", "page", "compare", "terminal",
+        "demo",
+    ),
+}  # fmt: skip
+"""Rooms of each folder, each of which may import from those before it."""
+CODE = sorted(path for top in ORDER[""] for path in [*(ROOT / top).rglob("*.py"), *ROOT.glob(f"{top}.py")])
+
+
+def imports(path):
+    """Modules of this package that a file imports, as tuples of names below the root; not what only types need."""
+    tree = ast.parse(path.read_text())
+    typing = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    package = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level and id(node) not in typing:
+            base = package[: len(package) - node.level + 1] + tuple(
+                (node.module or "").split(".") if node.module else ()
+            )
+            for name in node.names:
+                module = (*base, name.name)
+                yield (
+                    module
+                    if ROOT.joinpath(*module).is_dir() or ROOT.joinpath(*module).with_suffix(".py").exists()
+                    else base
+                )
+
+
+def module_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return parts[:-1] if parts[-1] == "__init__" else parts
+
+
+@pytest.mark.parametrize("folder", ORDER)
+def test_rooms_import_only_from_those_before_them(folder):
+    """Protects the one direction of data: a circle would make both rooms one."""
+    order = ORDER[folder]
+    depth = len([folder] if folder else [])
+    wrong = []
+    for path in CODE:
+        module = module_of(path)
+        if (folder and module[0] != folder) or len(module) <= depth:
+            continue
+        room = module[depth]
+        assert room in order, f"{'/'.join(module)} stands in no room of the order"
+        for other in imports(path):
+            if len(other) <= depth or other[:depth] != module[:depth] or other[depth] == room:
+                continue
+            if other[depth] in order and order.index(other[depth]) > order.index(room):
+                wrong.append(f"{'/'.join(module)} imports {'/'.join(other)}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """Protects reading: of two modules that need each other, none can be understood first."""
+    edges = {module_of(path): {other for other in imports(path)} for path in CODE}
+    done, way = set(), []
+
+    def visit(module):
+        if module in way:
+            circle = [*way[way.index(module) :], module]
+            pytest.fail(" -> ".join("/".join(step) for step in circle))
+        if module in done or module not in edges:
+            return
+        way.append(module)
+        for other in sorted(edges[module]):
+            visit(other)
+        way.pop()
+        done.add(module)
+
+    for module in sorted(edges):
+        visit(module)
+
+
+def test_packages_and_their_files_are_all_in_the_wheel():
+    """pyproject.toml lists them by hand: a folder or a kind of file that it forgets is missing only for users."""
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {path.parent for path in CODE}
+    named = {ROOT.joinpath(*name.split(".")[1:]) for name in setuptools["packages"]}
+    assert folders <= named | {ROOT}
+    assert all(a < b for a, b in pairwise(setuptools["packages"])), "packages stand in alphabetical order"
+    for top in ORDER[""]:
+        for path in (ROOT / top).rglob("*"):
+            if path.is_file() and path.suffix not in {".py", ".pyc", ".md"}:
+                package = ".".join(("addax", *path.relative_to(ROOT).parent.parts))
+                assert f"*{path.suffix}" in setuptools["package-data"].get(package, ()), path
