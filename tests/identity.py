@@ -115,7 +115,7 @@ def everything(folder: Path, begin: str = "") -> Iterator[tuple[str, bytes]]:
         if (name := f"lenet5-{kernel}{bits}").startswith(begin):
             said("quantize", "lenet5", "--kernel", kernel, "--bits", bits, "--data", "digits", "-o", program)
             yield f"{name}/program", program.read_bytes()
-            right = json.loads(said("evaluate", program, "--limit", 50, "--data", "digits"))["correct"]
+            right = json.loads(said("evaluate", program, "--limit", 50, "--data", "digits", "--json"))["correct"]
             yield f"{name}/correct", str(right).encode()
             yield from built(program, name, ["--device", "ecp5-85k", "--lanes", "200"], folder)
             yield from exported(program, name, folder)
