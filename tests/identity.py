@@ -75,9 +75,13 @@ def built(program: Path, name: str, options: list[str], folder: Path) -> Iterato
     if build.exists():
         for path, data in files_of(build):
             yield f"{name}/{path}", data
-        report = json.loads(said("report", build, "--json", "-o", folder / "report"))
-        del report["provenance"]  # the commit and the time of day
-        yield f"{name}/report", json.dumps(report).encode()
+        pages = folder / "report"
+        shutil.rmtree(pages, ignore_errors=True)
+        yield f"{name}/report", said("report", build, "--json", "-o", pages).encode()
+        if pages.exists():
+            report = json.loads((pages / "report.json").read_text())
+            del report["provenance"]  # the commit and the time of day
+            yield f"{name}/report.json", json.dumps(report).encode()
 
 
 def exported(program: Path, name: str, folder: Path) -> Iterator[tuple[str, bytes]]:
