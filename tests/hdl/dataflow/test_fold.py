@@ -1,12 +1,8 @@
 # amaranth: UnusedElaboratable=no
-"""Folding: budgets kept, rates met with no lane too many, and refusals that say what would work.
-
-What is best is found here by trying every fold of every stage.
-"""
+"""Folding: budgets of lanes and devices kept by the cheapest design, and refusals that say what would work."""
 
 import re
 from itertools import product
-from math import lcm
 
 import numpy as np
 import pytest
@@ -14,129 +10,23 @@ from addax.common.errors import UserError
 from addax.hdl.dataflow.capacity import Capacity
 from addax.hdl.dataflow.choices import alternatives, structural_cost
 from addax.hdl.dataflow.fold import DEFAULT_LANES, fold
-from addax.hdl.dataflow.pipeline import Pipeline
-from addax.hdl.dataflow.plan import StageBuild, bind, default_stage_plan
-from addax.hdl.dataflow.schedule import answer_beats, schedule
+from addax.hdl.dataflow.plan import bind
 from addax.hdl.dataflow.stages import stages_of
-from addax.hdl.folder.emit import expected_beats, pack_pixels
-from addax.quant import golden
-from addax.quant.formats import unsigned
-from marks import guarded
-from networks import Builder, random_images, random_moving, random_program, random_residual
-from streaming import transfer
-
-SEEDS = [0, 1, 4, 5, 7, 8, 13, 18, 19]
-"""Networks of one to five stages, with pools, strides and both kernels."""
-
-
-def folded(program, *, clock_mhz=50.0, **target):
-    return fold(program, device="ecp5-45k", clock_mhz=clock_mhz, **target)
-
-
-def interval_of(program, plan):
-    return schedule(bind(program, plan), program, pixels=plan.pixels).interval
-
-
-def lanes_of(program, plan):
-    return sum(build.lanes for build in bind(program, plan))
-
-
-def divisors(n):
-    return [k for k in range(1, n + 1) if n % k == 0]
-
-
-def result_of_four_channels(height=6, width=8):
-    """A layer whose raw result has more elements than the image pixels."""
-    b = Builder(np.random.default_rng(3), (1, height, width))
-    b.convolution("mult", 4, 1)
-    b.rescale(unsigned(6))
-    return b.raw()
-
-
-@pytest.mark.parametrize("cycles, outputs", [(192, 1), (96, 2), (48, 4)])
-def test_a_raw_result_leaves_in_beats_as_wide_as_the_rate_asks_for(cycles, outputs):
-    program = result_of_four_channels()
-    plan = folded(program, fps=50e6 / cycles)
-
-    assert plan.outputs == outputs
-    assert interval_of(program, plan) == cycles
-
-
-def test_a_rate_beyond_a_pixel_of_the_result_per_cycle_is_refused():
-    with pytest.raises(UserError, match=r"no fold reaches .* the fastest takes 48 cycles per image"):
-        folded(result_of_four_channels(), fps=50e6 / 24)
-
-
-@pytest.mark.parametrize("seed", guarded(range(6), 1))
-def test_networks_with_moves_and_joins_keep_the_pace_they_are_folded_for(seed):
-    """The fastest fold, as simulated: what `fold` chooses for moves and joins is legal, and as fast as it says."""
-    program = random_moving(seed)
-    plan = folded(program, lanes=100_000)
-    images = random_images(program, 4, seed)
-    answers = answer_beats(program, plan.outputs)
-
-    beats, cycles = transfer(
-        Pipeline(program, plan), [int(word) for word in pack_pixels(images, plan.pixels)],
-        count=len(images) * answers, settle=200,
-    )  # fmt: skip
-
-    assert beats == expected_beats(program, golden.run(program, images).output, plan.outputs)
-    ends = cycles[answers - 1 :: answers]
-    assert ends[-1] - ends[-2] == interval_of(program, plan)
-
-
-def naive_folds(stage):
-    """(cycles per image, lanes) of every fold of a stage."""
-    channels, height, width = stage.source
-    outputs, rows, columns = stage.result
-    kh, kw = stage.window
-    pool = stage.weight is None
-    result = []
-    for simd in divisors(channels):
-        for taps, lines in product(*({1, k} if not pool and stage.stride <= k else {1} for k in (kw, kh))):
-            for pe in [1] if pool else divisors(outputs):
-                groups = channels // simd if pool else outputs // pe
-                steps = (kh // lines) * (kw // taps) * (1 if pool else channels // simd)
-                sums = simd if pool else pe
-                units = next(u for u in divisors(sums) if sums // u <= steps) if stage.requantise else sums
-                read = rows * columns * groups * steps
-                write = (height + 2 * stage.padding) * (width + 2 * stage.padding) * channels // simd
-                emit = outputs * rows * columns // units
-                result.append((max(read, write, emit), 0 if pool else pe * simd * taps * lines))
-    return result
-
-
-def port_cycles(program):
-    """What scores and class take, and the pixels: at most 64 bytes per beat, beats of as many pixels each."""
-    channels, height, width = program.input.shape
-    pixels = max(n for n in divisors(height * width) if n == 1 or n * channels <= 64)
-    return max(program.classes + 1, height * width // pixels)
-
-
-def least_interval(program):
-    """The interval that no fold beats, and the names of the stages which need it, or that of the ports."""
-    least = {stage.name: min(t for t, _ in naive_folds(stage)) for stage in stages_of(program)}
-    slowest = max(*least.values(), port_cycles(program))
-    return slowest, [name for name, t in least.items() if t == slowest] or ["the ports"]
-
-
-def least_lanes(program, interval):
-    """The fewest lanes with which every stage keeps within ``interval`` cycles; None if none does."""
-    total = 0
-    for stage in stages_of(program):
-        fitting = [lanes for t, lanes in naive_folds(stage) if t <= interval]
-        if not fitting:
-            return None
-        total += min(fitting)
-    return total
-
-
-def all_intervals(program):
-    return sorted({t for stage in stages_of(program) for t, _ in naive_folds(stage)})
-
-
-def layers(program):
-    return sum(stage.weight is not None for stage in stages_of(program))
+from folds import (
+    SEEDS,
+    all_builds,
+    all_intervals,
+    as_folded,
+    folded,
+    interval_of,
+    lanes_of,
+    layers,
+    least_interval,
+    least_lanes,
+    port_cycles,
+    price_of,
+)
+from networks import random_program, random_residual
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -157,73 +47,6 @@ def test_with_a_budget_of_lanes_the_fastest_design_is_chosen(seed):
         before = interval
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_rate_is_met(seed):
-    program = random_program(seed)
-    fastest, _ = least_interval(program)
-    for cycles in [t for t in all_intervals(program) if t >= fastest][::3]:
-        fps = 50e6 / (cycles + 0.5)
-
-        plan = folded(program, fps=fps)
-
-        assert interval_of(program, plan) <= cycles
-        assert 50e6 / interval_of(program, plan) >= fps
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_lower_rate_is_never_dearer(seed):
-    program = random_program(seed)
-    fastest, _ = least_interval(program)
-    prices = [
-        price_of(program, as_folded(bind(program, folded(program, fps=50e6 / (cycles + 0.5)))), structural_cost)
-        for cycles in (fastest, 2 * fastest, 10 * fastest, 1000 * fastest)
-    ]
-
-    assert prices == sorted(prices, reverse=True)
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_an_impossible_rate_names_the_fastest_and_what_limits_it(seed):
-    program = random_program(seed)
-    fastest, limits = least_interval(program)
-
-    with pytest.raises(UserError) as caught:
-        folded(program, fps=50e6 / (fastest - 0.5))
-
-    said = re.fullmatch(
-        r"no fold reaches \S+ images/s at 50 MHz; the fastest takes (\d+) cycles per image "
-        r"\(\d+ images/s\), limited by (the ports|\w+)",
-        str(caught.value),
-    )
-    assert said and int(said[1]) == fastest and said[2] in limits
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_the_rate_that_a_refusal_names_can_be_reached(seed):
-    """A user who asks for what the message offers must get it."""
-    program = random_program(seed)
-    fastest, _ = least_interval(program)
-    for clock in (12.0, 25, 33.3, 48.0, 50.0, 100, 133.0):
-        with pytest.raises(UserError) as caught:
-            folded(program, clock_mhz=clock, fps=1e9)
-        offered = float(re.search(r"\((\S+) images/s\)", str(caught.value))[1])
-
-        plan = folded(program, clock_mhz=clock, fps=offered)
-
-        assert interval_of(program, plan) == fastest
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_rate_that_is_exactly_so_many_cycles_gets_them(seed):
-    """In floats ``clock / (clock / n)`` is not always ``n``; a cycle lost to that refuses a target."""
-    program = random_program(seed)
-    fastest, _ = least_interval(program)
-
-    for clock in range(1, 200):
-        plan = folded(program, clock_mhz=clock, fps=clock * 1e6 / fastest)
-        assert interval_of(program, plan) == fastest, f"at {clock} MHz"
-
-
 @pytest.mark.parametrize("seed", [s for s in SEEDS if layers(random_program(s)) > 1])
 def test_one_lane_too_few_is_told_how_many_are_needed(seed):
     program = random_program(seed)
@@ -232,35 +55,6 @@ def test_one_lane_too_few_is_told_how_many_are_needed(seed):
     with pytest.raises(UserError, match=f"^{least - 1} lanes are too few: the network needs at least {least}, one per"):
         folded(program, lanes=least - 1)
     assert lanes_of(program, folded(program, lanes=least)) == least
-
-
-def all_builds(stage):
-    for simd in divisors(stage.source[0]):
-        sides = [{1, k} if stage.weight is not None and stage.stride <= k else {1} for k in stage.window]
-        for lines, taps in product(*sides):
-            for pe in [1] if stage.weight is None else divisors(stage.result[0]):
-                plan = default_stage_plan(stage, pe=pe, simd=simd, taps=taps, lines=lines)
-                yield StageBuild(stage=stage, plan=plan)
-
-
-def price_of(program, builds, cost):
-    """What a chain costs: its stages, and registers wherever beats of two stages do not fit together."""
-    count, total = program.input.shape[0], 0.0
-    for build in builds:
-        if count != build.plan.simd:
-            total += 3 * lcm(count, build.plan.simd) * build.stage.x.bits
-        total += cost(build)
-        count = build.out_count
-    return total
-
-
-def as_folded(builds):
-    """The folds of ``builds`` as the solver weighs them: before it knows how deep their queues must be."""
-    keys = ("pe", "simd", "taps", "lines", "blocks")
-    return [
-        StageBuild(stage=b.stage, plan=default_stage_plan(b.stage, **{key: getattr(b.plan, key) for key in keys}))
-        for b in builds
-    ]
 
 
 COSTS = pytest.mark.parametrize(
@@ -452,59 +246,3 @@ def test_the_plan_keeps_what_it_was_asked_for():
 def test_bad_arguments_are_refused(target, message):
     with pytest.raises(UserError, match=f"^{message}$"):
         folded(random_program(1), **target)
-
-
-def single_pixel(outputs):
-    """A dense layer on one pixel: the packet, not the layer, sets the pace."""
-    b = Builder(np.random.default_rng(0), (4, 1, 1))
-    b.convolution("mult", outputs)
-    b.requantise(None, scores=True)
-    return b.program()
-
-
-@pytest.mark.parametrize("lanes", [1, 4, 16, 40, 80])
-def test_scores_that_leave_more_slowly_than_they_are_made_can_be_folded(lanes):
-    program = single_pixel(10)
-
-    plan = folded(program, lanes=lanes)
-
-    assert lanes_of(program, plan) <= lanes
-    assert interval_of(program, plan) >= 11
-
-
-@pytest.mark.parametrize("cycles", [1, 2, 5, 10])
-def test_a_rate_beyond_that_of_the_packets_is_refused(cycles):
-    """Ten scores and a class take eleven cycles, whatever the layers do."""
-    with pytest.raises(UserError, match=r"no fold reaches .* the fastest takes 11 cycles per image"):
-        folded(single_pixel(10), fps=50e6 / (cycles + 0.5))
-
-
-@pytest.mark.parametrize("seed, lanes", [(1, 12), (5, 20), (7, 30), (13, 9)])
-def test_a_fold_runs_at_its_interval(seed, lanes):
-    program = random_program(seed)
-    plan = folded(program, lanes=lanes)
-    images = random_images(program, 4, seed)
-    answers = program.classes + 1
-
-    beats, cycles = transfer(
-        Pipeline(program, plan), [int(word) for word in pack_pixels(images, plan.pixels)],
-        count=len(images) * answers, settle=200,
-    )  # fmt: skip
-
-    assert beats == expected_beats(program, golden.run(program, images).scores)
-    ends = cycles[answers - 1 :: answers]
-    assert ends[-1] - ends[-2] == interval_of(program, plan)
-
-
-@pytest.mark.parametrize("seed", [0, 1, 4, 9, 12])
-def test_networks_with_residuals_keep_the_rate_that_was_asked_for(seed):
-    """Forks take cycles that no stage has; the solver must make up for them, or say that it cannot."""
-    program = random_residual(seed)
-    slow = interval_of(program, folded(program, lanes=2 * layers(program)))
-    for cycles in (slow, slow // 2):
-        try:
-            plan = folded(program, fps=50e6 / (cycles + 0.5))
-        except UserError as error:
-            assert cycles < slow and re.search(r"no fold .*; the \w+ takes \d+ cycles", str(error))
-        else:
-            assert interval_of(program, plan) <= cycles

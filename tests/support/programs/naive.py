@@ -1,0 +1,184 @@
+"""A second executor of Programs, written as loops over Python integers, which have no width."""
+
+import itertools
+from fractions import Fraction
+
+from addax.quant import golden
+from addax.quant.program import (
+    ArgMax,
+    AveragePool,
+    Concat,
+    Convolution,
+    Flatten,
+    Input,
+    MaxPool,
+    PixelShuffle,
+    Requantise,
+    SpatialShift,
+    Threshold,
+    Upsample,
+)
+
+SHIFT_WORDS = [0, 1, 2, 4, 8, 16, 32, 64, 0, -1, -2, -4, -8, -16, -32, -64]
+"""What the words of the shift kernel stand for."""
+
+
+def window(shape, size, stride, padding):
+    rows, columns = (range(0, n + 2 * padding - k + 1, stride) for n, k in zip(shape[1:], size, strict=True))
+    for (r, top), (c, left) in itertools.product(enumerate(rows), enumerate(columns)):
+        yield r, c, [(ky, kx, top + ky - padding, left + kx - padding)
+                     for ky in range(size[0]) for kx in range(size[1])]  # fmt: skip
+
+
+def product(op, a, w):
+    match op.kernel:
+        case "adder":
+            return -abs(a - w)
+        case "xnor":
+            return 1 if a == w else -1
+        case "shift":
+            return a * SHIFT_WORDS[w]
+        case "mult" if op.weight_format.bits == 1:
+            return a if w else -a
+        case "mult":
+            return a * w
+
+
+def naive_convolution(op, shape, x):
+    weight, pad, (outputs, inputs, *size) = op.weight.tolist(), op.pad.tolist(), op.weight.shape
+    result = {}
+    for r, c, taps in window(shape, size, op.stride, op.padding):
+        for o in range(outputs):
+            first = o // (outputs // op.groups) * inputs  # channel of the filter's group
+            total = 0
+            for i in range(inputs):
+                for ky, kx, row, column in taps:
+                    a = x.get((first + i, row, column), pad[first + i])
+                    total += product(op, a, weight[o][i][ky][kx])
+            result[o, r, c] = total
+    return result
+
+
+def naive_requantise(op, x, residual):
+    multiplier, offset, shifts, factors = (
+        values.tolist() for values in (op.multiplier, op.offset, op.shifts, op.residual_multipliers)
+    )
+    result = {}
+    for (o, r, c), acc in x.items():
+        wide = acc * multiplier[o] + offset[o] + (residual[o, r, c] * factors[o] if residual else 0)
+        whole = wide // 2 ** shifts[o]
+        if op.ties == "even":  # B holds the half that Python's own rounding of fractions does without
+            whole = round(Fraction(wide - 2 ** (shifts[o] - 1), 2 ** shifts[o]))
+        result[o, r, c] = min(max(whole, op.lo), op.hi)
+    return result
+
+
+def naive_threshold(op, x):
+    thresholds, falling = op.thresholds.tolist(), op.falling.tolist()
+    result = {}
+    for (o, r, c), acc in x.items():
+        result[o, r, c] = 0
+        for t in thresholds[o]:
+            if (acc < t) if falling[o] else (acc >= t):
+                result[o, r, c] += 1
+    return result
+
+
+def naive_concat(parts):
+    result, first = {}, 0
+    for part in parts:
+        for (i, r, c), value in part.items():
+            result[first + i, r, c] = value
+        first = 1 + max(i for i, _, _ in result)
+    return result
+
+
+def naive_pool(op, shape, x, join):
+    result = {}
+    padding = op.padding if isinstance(op, MaxPool) else 0
+    for r, c, taps in window(shape, (op.size, op.size), op.stride, padding):
+        for i in range(shape[0]):
+            result[i, r, c] = join([x[i, row, column] for _, _, row, column in taps if (i, row, column) in x])
+    return result
+
+
+def naive_shift(op, x):
+    offsets, pad = op.offsets.tolist(), op.pad.tolist()
+    return {(c, i, j): x.get((c, i - offsets[c][0], j - offsets[c][1]), pad[c]) for c, i, j in x}
+
+
+def naive_shuffle(op, x):
+    r, result = op.factor, {}
+    for (k, i, j), value in x.items():
+        c, place = divmod(k, r * r)
+        down, right = divmod(place, r)
+        result[c, i * r + down, j * r + right] = value
+    return result
+
+
+def naive_upsample(op, x):
+    steps = range(op.factor)
+    return {(c, i * op.factor + a, j * op.factor + b): v for (c, i, j), v in x.items() for a in steps for b in steps}
+
+
+def naive(program, image):
+    """Every operation's result for one (C, H, W) image, as nested lists."""
+    tensors = {}
+
+    def shape_of(x):
+        return tuple(1 + max(key[axis] for key in x) for axis in range(3))
+
+    for op in program.ops:
+        x = tensors.get(op.source)
+        match op:
+            case Input():
+                result = {key: int(image[key]) for key in itertools.product(*map(range, op.shape))}
+            case Convolution():
+                result = naive_convolution(op, shape_of(x), x)
+            case Requantise():
+                result = naive_requantise(op, x, tensors.get(op.residual))
+            case Threshold():
+                result = naive_threshold(op, x)
+            case Concat():
+                result = naive_concat([x, *(tensors[name] for name in op.others)])
+            case MaxPool():
+                result = naive_pool(op, shape_of(x), x, max)
+            case AveragePool():
+                result = naive_pool(op, shape_of(x), x, sum)
+            case SpatialShift():
+                result = naive_shift(op, x)
+            case PixelShuffle():
+                result = naive_shuffle(op, x)
+            case Upsample():
+                result = naive_upsample(op, x)
+            case Flatten():
+                result = {(k, 0, 0): x[key] for k, key in enumerate(sorted(x))}
+            case ArgMax():
+                best = 0
+                for (k, _, _), score in sorted(x.items()):
+                    if score > x[best, 0, 0]:
+                        best = k
+                result = {(0, 0, 0): best}
+        tensors[op.name] = result
+    return {
+        name: [[[x[c, r, k] for k in range(w)] for r in range(h)] for c in range(n)]
+        for name, x in tensors.items()
+        for n, h, w in [shape_of(x)]
+    }
+
+
+def check(program, images):
+    """Every tensor, the output, the scores and the classes of every image, by either kind of loops."""
+    oracle = [naive(program, image) for image in images]
+    for native in (False, True):
+        result = golden.run(program, images, trace=True, native=native)
+        assert result.tensors.keys() == {op.name for op in program.ops}
+        for index, expected in enumerate(oracle):
+            for name, values in expected.items():
+                assert result.tensors[name][index].tolist() == values, f"{name} of image {index}, native: {native}"
+            assert result.output[index].tolist() == expected[program.output]
+            if not program.classifies:
+                continue
+            assert result.scores[index].tolist() == [row[0][0] for row in expected[program.ops[-1].source]]
+            assert result.classes[index] == expected["argmax"][0][0][0]
+    return result

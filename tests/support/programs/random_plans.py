@@ -1,0 +1,52 @@
+"""Random legal folds of a Program's stages."""
+
+from dataclasses import replace
+
+import numpy as np
+from addax.hdl.dataflow.plan import Plan, StageBuild, default_stage_plan
+from addax.hdl.dataflow.queues import with_queues
+from addax.hdl.dataflow.stages import stages_of
+from addax.hdl.maps.join import join_folds
+from addax.hdl.maps.move import move_folds
+
+LANES = {"adder": ["2a", "1c1a", "carry"], "mult": ["booth", "rows", "star"], "xnor": ["count"], "shift": ["barrel"]}
+"""Structures that a stage may have."""
+
+
+def random_plan(program, seed, *, fixed_weights=False, fabric="generic", structures=False):
+    """Any legal fold of every stage, not a good one; with ``structures``, any lanes, too."""
+    rng, scales = np.random.default_rng(seed), np.random.default_rng([seed, 1])
+
+    def divisor(n):
+        return int(rng.choice([k for k in range(1, n + 1) if n % k == 0]))
+
+    stages = []
+    for stage in stages_of(program, fixed_weights=fixed_weights):
+        high, wide = stage.window
+        if stage.joins:
+            fold = {"simd": int(rng.choice(join_folds(stage.parts))), "pe": 1, "taps": 1}
+        elif stage.moves:
+            fold = {"simd": int(rng.choice(move_folds(stage.kind, stage.source[0], stage.factor))), "pe": 1, "taps": 1}
+        elif stage.weight is None:
+            fold = {"simd": divisor(stage.source[0]), "pe": 1, "taps": 1}
+        else:
+            inputs, filters = (n // stage.groups for n in (stage.source[0], stage.result[0]))
+            fold = {"simd": divisor(inputs), "pe": divisor(filters)}
+            if stage.groups > 1 and rng.random() < 0.6:
+                fold = {"simd": inputs, "pe": filters, "blocks": divisor(stage.groups)}
+            fold["taps"] = wide if stage.stride <= wide and rng.random() < 0.5 else 1
+            fold["lines"] = high if stage.stride <= high and rng.random() < 0.3 else 1
+        plan = default_stage_plan(stage, **fold)
+        if structures and stage.weight is not None:
+            plan = replace(plan, structure=str(rng.choice(LANES[stage.kind])))
+        if stage.requantise is not None and scales.random() < 0.3:
+            plan = replace(plan, scale=str(scales.choice(["dsp", "lut"])))
+        stages.append(StageBuild(stage=stage, plan=plan, fabric=fabric))
+    image = program.input.shape[1] * program.input.shape[2]
+    pixels = divisor(image) if rng.random() < 0.4 else 1
+    outputs = 1 if program.classifies or rng.random() < 0.4 else divisor(int(np.prod(program.shape(program.output))))
+    return Plan(
+        family="dataflow", device="ecp5-45k", clock_mhz=50.0, fixed_weights=fixed_weights,
+        stages=with_queues(stages, program, pixels=pixels, outputs=outputs), fabric=fabric, pixels=pixels,
+        outputs=outputs,
+    )  # fmt: skip
