@@ -7,7 +7,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -271,7 +271,8 @@ def evaluate(
 @click.option("-o", "--out", type=_PATH, required=True, help="Folder to write.")
 def export(source: Path, fmt: str, weights: Path | None, out: Path, as_json: bool) -> None:
     """Write the integers of a Program, or the memory files of a BUILD."""
-    from .hdl.folder.emit import export_memories, open_build
+    from .hdl.folder.build import open_build
+    from .hdl.folder.memories import export_memories
     from .quant.export import export
     from .quant.files.archive import load_program
 
@@ -325,11 +326,10 @@ def generate(
 ) -> None:  # fmt: skip
     """Make Verilog, memory files and a test bench of a Program."""
     from .hdl.activation.scale import SCALES
-    from .hdl.dataflow.choices import alternatives
-    from .hdl.dataflow.complete import read_plan
-    from .hdl.dataflow.fold import fold
-    from .hdl.dataflow.plan import CONTROLS, FAMILIES, bind
-    from .hdl.folder.emit import generate, sample_vectors
+    from .hdl.family import CONTROLS, PlanRequest
+    from .hdl.folder.families import bind, family_of, read_plan
+    from .hdl.folder.generate import generate
+    from .hdl.folder.vectors import sample_vectors
     from .hdl.memory.image import ROMS
     from .quant.files.archive import load_program
     from .reports.compare.compare import MULTIPLIERS, structures_of
@@ -337,9 +337,7 @@ def generate(
     from .reports.estimate.estimate import BRAM_LUTS, DSP_LUTS, cost_and_capacity
 
     loaded = load_program(program)
-    if arch not in FAMILIES:
-        raise UserError(f"unknown architecture {arch!r}; known: {', '.join(FAMILIES)}")
-    target = device(device_name)
+    family, target = family_of(arch), device(device_name)
     if form not in ("generic", "device"):
         raise UserError(f"unknown form {form!r}; known: generic, device")
     if control not in CONTROLS:
@@ -359,9 +357,8 @@ def generate(
             raise UserError("a plan already says the memory of each stage; leave --memory out")
         if lanes is not None or fps is not None:
             raise UserError("a plan already says how many lanes there are; leave --lanes and --fps out")
-        plan = read_plan(
-            plan_file, loaded, device=target.name, clock_mhz=clock, fixed_weights=fixed_weights
-        )  # fmt: skip
+        request = PlanRequest(device=target.name, clock_mhz=clock, fixed_weights=fixed_weights)
+        plan = read_plan(plan_file, loaded, request, arch=arch)
         target = device(plan.device)
         if form != "generic":
             raise UserError("a plan already says the form of the lanes (fabric); leave --form out")
@@ -371,23 +368,21 @@ def generate(
             raise UserError("the plan is not for fixed weights; change it there, or leave --fixed-weights out")
         cost, capacity = cost_and_capacity(target)
         if capacity is not None:
-            capacity.check(bind(loaded, plan))
+            parts = bind(loaded, plan).parts
+            capacity.check([part.content for part in parts])
     else:
         cost, capacity = cost_and_capacity(target)
-        plan = fold(
-            loaded, device=target.name, clock_mhz=clock, lanes=lanes, fps=fps, fixed_weights=fixed_weights,
-            fabric=target.fabric if form == "device" else "generic", memory=memory, scale=scale,
+        plan = family.plan(loaded, PlanRequest(
+            device=target.name, clock_mhz=clock, lanes=lanes, fps=fps, fixed_weights=fixed_weights,
+            fabric=target.fabric if form == "device" else "generic", memory=memory, scale=scale, control=control,
             cost=cost, capacity=capacity, structures=structures_of(multipliers, target),
-        )  # fmt: skip
-        plan = replace(plan, control=control)
+        ))  # fmt: skip
     with steps("generating"):
         build = generate(loaded, plan, out, vectors=sample_vectors(loaded), prefix=prefix)
-    timing = build.schedule
+    timing, design = build.schedule, build.design
     choices = {
-        stage.stage.name: {
-            name: None if found is None else found.to_json() for name, found in alternatives(stage, cost).items()
-        }
-        for stage in bind(loaded, plan)
+        part: {name: None if found is None else found.to_json() for name, found in ways.items()}
+        for part, ways in design.alternatives(cost).items()
     }
     value = {
         "build": str(out),
@@ -405,7 +400,7 @@ def generate(
 
     def text(console: Console) -> None:
         console.print(f"{out}: {timing.lanes:,} lanes, {timing.interval:,} cycles per image", soft_wrap=True)
-        console.print(fold_table(plan.stages, timing.stages))
+        console.print(fold_table(design.layers, timing.stages))
         console.print(choices_table(choices))
         if capacity is None:
             console.print(
@@ -413,8 +408,8 @@ def generate(
             )
         else:
             console.print(f"cost: LUT + {BRAM_LUTS:g} per block RAM + {DSP_LUTS:g} per DSP block")
-        if plan.pixels > 1:
-            console.print(f"{plan.pixels} pixels per beat of the input")
+        if design.interface.pixels > 1:
+            console.print(f"{design.interface.pixels} pixels per beat of the input")
 
     _show(value, as_json, text)
 
@@ -443,7 +438,7 @@ def simulate(
 ) -> int:  # fmt: skip
     """Run images through the RTL and compare every score, or element of a raw result, with the golden model."""
     from .common.executor import pool, processors
-    from .hdl.folder.emit import open_build
+    from .hdl.folder.build import open_build
     from .models import data
     from .quant.files.archive import load_program
     from .sim.cosim import simulate, simulator_name
@@ -543,7 +538,7 @@ def report(
     as_json: bool,
 ) -> None:  # fmt: skip
     """Resources, timing and power of a BUILD, as JSON and HTML."""
-    from .hdl.folder.emit import open_build
+    from .hdl.folder.build import open_build
     from .reports.page.report import POWER_IMAGES, make_report
 
     if seeds < 1:
@@ -643,7 +638,7 @@ def bitstream(
 ) -> None:  # fmt: skip
     """A bitstream of a BUILD for a board, where a serial line brings images and takes scores."""
     from .hdl.board.boards import board
-    from .hdl.folder.emit import open_build
+    from .hdl.folder.build import open_build
     from .reports.synth.bitstream import DEFAULT_BAUD, make_bitstream
 
     target = board(board_name)
@@ -677,7 +672,7 @@ def cells(
     builds: tuple[Path, ...], name: str, source: str, images: int, clock_mhz: float, synth: bool, as_json: bool
 ) -> None:
     """What BUILDs cost in standard cells, memories apart: area, longest path, power on real images."""
-    from .hdl.folder.emit import open_build
+    from .hdl.folder.build import open_build
     from .models import data
     from .reports.cells.build import modelled_power, price_builds, rankings
     from .reports.devices.devices import cell_library

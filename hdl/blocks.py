@@ -2,7 +2,10 @@
 
 import re
 
-__all__ = ["BLOCKS", "block_of"]
+__all__ = ["BLOCKS", "STAGE", "block_of"]
+
+STAGE = "stage_"
+"""What the instance of a part that has blocks puts before the part's name, so that no name collides with others."""
 
 BLOCKS = ("lanes", "trees", "requantise", "weights", "window", "queues", "control")
 """Lanes: operand registers and kernels. Trees: sums over lanes, and accumulators. Requantise: thresholds too, with

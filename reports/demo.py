@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..common.processes import stop_all
-from ..hdl.dataflow.fold import fold
-from ..hdl.folder.emit import generate
+from ..hdl.family import PlanRequest
+from ..hdl.folder.families import family_of
+from ..hdl.folder.generate import generate
 from ..models import data
 from ..quant.quantize import evaluate, float_accuracy, quantise
 from ..sim.activity import measure_activity
@@ -21,6 +22,7 @@ from .synth.synth import synthesise
 __all__ = ["Demo", "run_demo"]
 
 NETWORK, KERNEL, BITS, DATA, DEVICE, CLOCK_MHZ = "lenet5", "adder", 8, "digits", "ecp5-45k", 50.0
+ARCH = "dataflow"
 VECTORS = 4
 
 
@@ -44,7 +46,7 @@ def run_demo(out: str | Path, *, step: Callable[[str], None] = lambda text: None
     images = data.load(DATA, "test", shape=program.input.shape)
     quantised = evaluate(program, images)
     step("generating Verilog")
-    plan = fold(program, device=device(DEVICE).name, clock_mhz=CLOCK_MHZ)
+    plan = family_of(ARCH).plan(program, PlanRequest(device=device(DEVICE).name, clock_mhz=CLOCK_MHZ))
     build = generate(program, plan, out / "build", vectors=images.x[:VECTORS])
     step("simulating and synthesising")
     some = images.x[:POWER_IMAGES]

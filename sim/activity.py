@@ -14,9 +14,8 @@ from ..common.cache import cached, digest, reading
 from ..common.errors import UserError
 from ..common.reading import open_regular
 from ..common.temporary import scratch_folder
-from ..hdl.blocks import block_of
-from ..hdl.dataflow.pipeline import PIPELINE, STAGE
-from ..hdl.folder.emit import Build
+from ..hdl.blocks import STAGE, block_of
+from ..hdl.folder.build import Build
 from .cosim import RUN, run_job_in, simulator_of
 from .verilator import find_verilator
 
@@ -56,7 +55,7 @@ class Activity:
     Attributes
     ----------
     parts : per stage and block of it, of `hdl.blocks.BLOCKS`; what stands between stages by the name of its module,
-        and the pipeline's own nets, "", are one block, ""
+        and the nets of the instance that holds them, "", are one block, ""
     cycles : clock cycles simulated
     images : images computed in them; None where nobody said
     """
@@ -101,8 +100,8 @@ def activity_of(build: Build, path: Path, *, images: int | None = None) -> Activ
     UserError
         when the file cannot be read, is not SAIF, is of another design, or its clock never ticked.
     """
-    found = read_saif(path, PIPELINE)
-    names = [STAGE + stage.name for stage in build.plan.stages]
+    found = read_saif(path, build.design.inner)
+    names = [part.instance for part in build.design.parts]
     if missing := [name for name in names if name not in found.parts]:
         has = sorted(part for part in found.parts if part.startswith(STAGE))
         raise UserError(

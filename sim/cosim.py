@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from ..common.errors import UserError
 from ..common.files import copy_file, write_bytes, write_text
 from ..common.temporary import scratch_folder
-from ..hdl.dataflow.plan import bind
-from ..hdl.folder.emit import Build, write_memories
+from ..hdl.folder.build import Build
+from ..hdl.folder.memories import write_memories
+from ..hdl.interface import answer_words
 from ..quant import golden
 from ..quant.files.archive import program_bytes
 from ..quant.program import Program
@@ -149,7 +150,7 @@ def simulate(
     if pixels.shape[1:] != program.input.shape or len(pixels) == 0:
         raise UserError(f"images of shape {pixels.shape[1:]} do not fit the network's {program.input.shape}")
     trace = _kind_of_waves(waves)
-    points = trace_points(bind(build.program, build.plan)) if trace_stages else ()
+    points = trace_points(build.design) if trace_stages else ()
     simulator = simulator_of(build, trace=trace, points=points)
     bounds = _parts(build, len(pixels), stalls, 1 if executor is None else workers)
     with _session(build, program, pixels) as folder:
@@ -292,7 +293,7 @@ def _job(
     timing, program = build.schedule, build.program
     return Job(
         session=session, name=name, begin=begin, end=end, simulator=simulator, beat_bits=build.manifest["data_in"],
-        answer_bits=build.manifest["data_out"], elements=build.plan.outputs,
+        answer_bits=build.manifest["data_out"], elements=build.design.interface.elements,
         signed=program.format(program.output).signed, classifies=program.classifies, stall=stall,
         seed=seed, watchdog=min(timing.watchdog(stall.share), (1 << 32) - 1), waves=waves, points=points,
         # Rows that the next stage does not read may leave a stage when the last score has been told.
@@ -332,10 +333,7 @@ def run_job_in(
 def answers(program: Program, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
     """What the golden model expects of every image: scores, then the class, (N, classes + 1); or the elements of a raw
     result in the order of the stream, (N, H * W * C)."""
-    result = golden.run(program, pixels)
-    if not program.classifies:
-        return result.output.transpose(0, 2, 3, 1).reshape(len(pixels), -1)
-    return np.concatenate([result.scores, result.classes[:, None]], axis=1)
+    return answer_words(program, golden.run(program, pixels).output)
 
 
 def _element(program: Program, number: int) -> tuple[int, ...]:

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common.templates import render
-from ..hdl.dataflow.pipeline import PIPELINE, STAGE
-from ..hdl.dataflow.plan import StageBuild
+from ..hdl.family import Design, Outlet
 from ..quant import golden
 from ..quant.files.archive import load_program
 
@@ -22,24 +21,8 @@ _WORD = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class TracePoint:
-    """The output stream of a stage.
-
-    Attributes
-    ----------
-    stage : its name
-    tensor : the operation of the Program whose result leaves it
-    shape : of that result
-    bits, signed : format of an element
-    count : elements per beat, lowest first
-    """
-
-    stage: str
-    tensor: str
-    shape: tuple[int, int, int]
-    bits: int
-    signed: bool
-    count: int
+class TracePoint(Outlet):
+    """A stream that is recorded, and the file that the recorder writes."""
 
     @property
     def beat_bits(self) -> int:
@@ -96,24 +79,14 @@ class StageTrace:
     first: Difference | None
 
 
-def trace_points(builds: Sequence[StageBuild]) -> tuple[TracePoint, ...]:
-    """The output streams of all stages, in the order of the pipeline."""
-    points = []
-    for build in builds:
-        stage = build.stage
-        points.append(
-            TracePoint(
-                stage=stage.name, tensor=stage.tensor, shape=stage.result,
-                bits=stage.y.bits, signed=stage.y.signed, count=build.gather * build.out_count,
-            )
-        )  # fmt: skip
-    return tuple(points)
+def trace_points(design: Design) -> tuple[TracePoint, ...]:
+    """The streams of ``design`` that a tensor of the golden model passes, in the order of the Program."""
+    return tuple(TracePoint(**vars(outlet)) for outlet in design.outlets)
 
 
 def recorder_text(prefix: str, points: Sequence[TracePoint]) -> str:
     """Verilog of the recorder of the accelerator ``prefix``."""
-    template = Path(__file__).with_name("recorder.v.j2")
-    return render(template, prefix=prefix, points=points, pipeline=PIPELINE, stage=STAGE)
+    return render(Path(__file__).with_name("recorder.v.j2"), prefix=prefix, points=points)
 
 
 def compare_stages(

@@ -11,10 +11,8 @@ from ..common.errors import UserError
 from ..common.files import write_text
 from ..common.templates import render
 from ..common.temporary import scratch_folder
-from ..hdl.dataflow.pipeline import PIPELINE, STAGE
-from ..hdl.dataflow.plan import StageBuild, bind
-from ..hdl.dataflow.schedule import answer_beats
-from ..hdl.folder.emit import Build
+from ..hdl.family import Rhythm
+from ..hdl.folder.build import Build
 from ..quant.program import Program
 from .cells import cell_models
 from .cosim import RUN, run_job_in
@@ -31,25 +29,10 @@ _SHORTEST, _MOST = 8, 512
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Track:
-    """What begins groups, as the harness sees it.
+class _Track(Rhythm):
+    """What begins groups, and the file in which the stopwatch notes when."""
 
-    Attributes
-    ----------
-    begin, go : expressions: a group begins; nothing behind holds it up
-    groups : per image
-    steps : cycles of a group
-    blocked, starved : what a wait is called, with and without something behind that holds it up
-    """
-
-    name: str
     file: str
-    begin: str
-    go: str
-    groups: int
-    steps: int
-    blocked: str
-    starved: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,39 +116,25 @@ def watch(
 
 
 def _tracks(build: Build) -> list[_Track]:
-    program, plan = build.program, build.plan
-    pixels = program.input.shape[1] * program.input.shape[2] // plan.pixels
+    design = build.design
     found = [
-        _stream(PIXELS, "s_axis", pixels, blocked="waits for the accelerator", starved="the source has no beat"),
-        *(_stage(one) for one in bind(program, plan)),
         _stream(
-            ANSWERS, "m_axis", answer_beats(program, plan.outputs), blocked="the sink has no room",
+            PIXELS, "s_axis", design.interface.beats, blocked="waits for the accelerator",
+            starved="the source has no beat",
+        ),
+        *design.rhythms,
+        _stream(
+            ANSWERS, "m_axis", design.interface.answers, blocked="the sink has no room",
             starved="waits for the next beat",
         ),
     ]  # fmt: skip
-    return [_Track(**{**vars(track), "file": f"track{number}.bin"}) for number, track in enumerate(found)]
+    return [_Track(**vars(rhythm), file=f"track{number}.bin") for number, rhythm in enumerate(found)]
 
 
-def _stream(name: str, port: str, beats: int, *, blocked: str, starved: str) -> _Track:
-    return _Track(
-        name=name, file="", begin=f"{port}_tvalid && {port}_tready", go=f"{port}_tready", groups=beats, steps=1,
+def _stream(name: str, port: str, beats: int, *, blocked: str, starved: str) -> Rhythm:
+    return Rhythm(
+        name=name, begin=f"{port}_tvalid && {port}_tready", go=f"{port}_tready", groups=beats, steps=1,
         blocked=blocked, starved=starved,
-    )  # fmt: skip
-
-
-def _stage(build: StageBuild) -> _Track:
-    stage = build.stage
-    at = f"dut.{PIPELINE}.{STAGE}{stage.name}."
-    if stage.joins:
-        join = f"{at}\\join ."  # a keyword, so its name is escaped
-        begin, go = f"{join}o__valid && {join}o__ready", f"{join}o__ready"
-    else:
-        part = f"{at}{'move' if stage.moves else 'window'}."
-        begin, go = f"{part}\\begin ", f"{part}go"  # a keyword, too
-    return _Track(
-        name=stage.name, file="", begin=begin, go=go, groups=build.window.read_cycles // build.window.steps,
-        steps=build.window.steps, starved="waits for input",
-        blocked="waits for room" if stage.residual is None else "waits for room or for the residual",
     )  # fmt: skip
 
 

@@ -21,7 +21,9 @@ from addax.common.errors import UserError
 from addax.hdl.dataflow.complete import read_plan
 from addax.hdl.dataflow.fold import fold
 from addax.hdl.dataflow.plan import Plan
-from addax.hdl.folder.emit import generate, open_build, sample_vectors
+from addax.hdl.folder.build import open_build
+from addax.hdl.folder.generate import generate
+from addax.hdl.folder.vectors import sample_vectors
 from addax.models import data
 from addax.models.files.checkpoint import Recipe, load_checkpoint, save_checkpoint
 from addax.models.files.weights import read_weights

@@ -17,8 +17,8 @@ ORDER = {
         "export", "sources", "quantize",
     ),
     "hdl": (
-        "verilog", "blocks", "cells", "memory", "streams", "bus", "lanes", "maps", "activation", "dataflow", "board",
-        "folder",
+        "verilog", "blocks", "timing", "capacity", "cells", "memory", "streams", "bus", "interface", "family", "lanes",
+        "maps", "activation", "dataflow", "board", "folder",
     ),
     "reports": (
         "tools", "devices", "synth", "estimate", "fit", "power", "kernels", "cells", "page", "compare", "terminal",
@@ -111,3 +111,20 @@ def test_packages_and_their_files_are_all_in_the_wheel():
             if path.is_file() and path.suffix not in {".py", ".pyc", ".md"}:
                 package = ".".join(("addax", *path.relative_to(ROOT).parent.parts))
                 assert f"*{path.suffix}" in setuptools["package-data"].get(package, ()), path
+
+
+KNOW_A_FAMILY = (("reports", "estimate", "dataflow"), ("reports", "fit", "samples"))
+"""What counts the stages of the dataflow family, and what draws random ones to learn their cost from."""
+
+
+def test_simulation_and_reports_ask_the_design_and_know_no_family():
+    """Another family needs no change there, see `hdl.family`."""
+    wrong = [
+        f"{'/'.join(module)} imports {'/'.join(other)}"
+        for path in CODE
+        for module in [module_of(path)]
+        if module[0] in ("sim", "reports") and not any(module[: len(own)] == own for own in KNOW_A_FAMILY)
+        for other in imports(path)
+        if other[:2] == ("hdl", "dataflow")
+    ]
+    assert not wrong, "\n".join(wrong)

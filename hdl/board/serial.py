@@ -22,7 +22,7 @@ from ...common.errors import UserError
 from ...quant.formats import Format
 
 if TYPE_CHECKING:
-    from ..folder.emit import Build
+    from ..folder.build import Build
 
 __all__ = ["Host", "Port", "SerialFormat", "classify"]
 

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from ...common.errors import UserError
 from ...common.reading import read_json
-from ..dataflow.control import pins
+from ..bus.front_end import pins
 from ..streams.elements import Narrow, Widen
 from ..verilog import to_verilog, without_lint
 from .boards import Board
@@ -16,7 +16,7 @@ from .serial import SerialFormat
 from .uart import UartReceiver, UartTransmitter, cycles_per_bit
 
 if TYPE_CHECKING:
-    from ..folder.emit import Build
+    from ..folder.build import Build
 
 __all__ = ["BoardTop", "top_name", "top_verilog"]
 

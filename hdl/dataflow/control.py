@@ -6,27 +6,12 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..bus.axi_lite import AxiLite
 from ..bus.registers import RegisterFile, Request, Response
 from ..bus.reload import Loader
 from ..bus.service import Service
-from ..bus.wishbone import Wishbone
 from .control_map import IN_FLIGHT_BITS
 
-__all__ = ["FRONT_ENDS", "Control", "front_end", "pins"]
-
-FRONT_ENDS: dict[str, type[AxiLite] | type[Wishbone]] = {"axi-lite": AxiLite, "wishbone": Wishbone}
-
-
-def front_end(control: str, address_bits: int) -> AxiLite | Wishbone:
-    """The bus side of ``--control``."""
-    return FRONT_ENDS[control](address_bits)
-
-
-def pins(control: str, address_bits: int) -> dict[str, Any]:
-    """What the bus of ``--control`` adds to the ports of the top: members by their name there."""
-    kind = FRONT_ENDS[control]
-    return {f"{kind.PREFIX}{name}": member for name, member in kind.pins(address_bits).items()}
+__all__ = ["Control"]
 
 
 class Control(wiring.Component):

@@ -9,13 +9,14 @@ from types import MappingProxyType
 
 from ...common.errors import UserError
 from ...quant.program import Program
+from ..capacity import Capacity
+from ..interface import answer_beats
 from ..memory.image import ROMS
 from ..streams.packet import element_bits
-from .capacity import Capacity
 from .choices import Cost, Option, cheapest, divisors, options_of, structural_cost
 from .plan import Plan, StageBuild, StagePlan, bind
 from .queues import with_queues
-from .schedule import answer_beats, schedule
+from .schedule import schedule
 from .stages import stages_of
 
 __all__ = ["DEFAULT_LANES", "fold"]

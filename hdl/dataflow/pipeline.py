@@ -10,6 +10,8 @@ from ...quant.program import Program
 from ..activation.entry import Entry, entry_of
 from ..activation.requantise import Requantiser, fetch_in_turn
 from ..activation.threshold import Thresholder
+from ..blocks import STAGE
+from ..bus.front_end import front_end, pins
 from ..bus.reload import port_of
 from ..bus.service import Service, StageService
 from ..lanes.array import FoldedArray, Reduce
@@ -17,20 +19,16 @@ from ..maps.window import Window, WindowShape
 from ..memory.image import Rom, Table
 from ..streams.elements import Fork, Queue, adapted, elements, in_block_ram
 from ..streams.packet import packet_of
-from .control import Control, front_end, pins
+from .control import Control
 from .control_map import control_map
+from .joints import PIPELINE
 from .layout import StageImages, stage_images
 from .move_stage import JoinComponent, MoveComponent
 from .outlet import outlet, room_for
 from .plan import Plan, StageBuild, bind, readers_of
 from .stages import PIXELS
 
-__all__ = ["PIPELINE", "STAGE", "Accelerator", "Pipeline", "StageComponent"]
-
-PIPELINE = "pipeline"
-"""Name of the instance that holds the stages."""
-STAGE = "stage_"
-"""What the instance of a stage puts before the stage's name, so that no name collides with other parts."""
+__all__ = ["Accelerator", "Pipeline", "StageComponent"]
 
 
 class StageComponent(wiring.Component):

@@ -19,6 +19,7 @@ from ..activation.scale import SCALES
 from ..activation.threshold import LATENCY as THRESHOLD_LATENCY
 from ..activation.threshold import Levels
 from ..cells.fabric import fabric_named
+from ..family import CONTROLS
 from ..lanes.array import ArrayShape, Reduce
 from ..lanes.kernels import STRUCTURES
 from ..maps.join import JoinShape, join_takes
@@ -28,14 +29,13 @@ from ..memory.image import ROMS
 from .stages import PIXELS, Stage, stages_of
 
 __all__ = [
-    "CONTROLS", "FAMILIES", "Plan", "Shape", "StageBuild", "StagePlan", "bind", "check_keys", "connected",
+    "FAMILY", "Plan", "Shape", "StageBuild", "StagePlan", "bind", "check_keys", "connected",
     "default_stage_plan", "queue_depth", "readers_of",
 ]  # fmt: skip
 
 Shape = WindowShape | MoveShape | JoinShape
 """What takes the beats of a stage in, and in which rhythm."""
-FAMILIES = ("dataflow",)
-CONTROLS = ("none", "axi-lite", "wishbone")
+FAMILY = "dataflow"
 _STRUCTURES = {"adder": "carry", "mult": "star", "xnor": "count", "shift": "barrel"}
 _OFFSET = ("max",)
 """Structures whose sums hold a constant of the weights besides, which the requantise of a stage does not take away."""
@@ -114,7 +114,7 @@ class Plan:
     fabric : ``generic``, or the family whose carry cells the lanes instantiate, see `fabric.FABRICS`
     pixels : per beat of the input, the first lowest; divides the pixels of an image
     outputs : elements per beat of a raw output, the first lowest; divides the elements of an image; 1 for a classifier
-    control : the bus of control and status registers beside the streams, see `CONTROLS`
+    control : the bus of control and status registers beside the streams, see `family.CONTROLS`
     """
 
     family: str
@@ -134,8 +134,8 @@ class Plan:
         for what, count in (("pixels", self.pixels), ("outputs", self.outputs)):
             if not isinstance(count, int) or isinstance(count, bool) or count < 1:
                 raise ValueError(f"{what} per beat must be a positive integer, not {count!r}")
-        if self.family not in FAMILIES:
-            raise ValueError(f"architecture must be one of {', '.join(FAMILIES)}, not {self.family!r}")
+        if self.family != FAMILY:
+            raise ValueError(f"architecture must be one of {FAMILY}, not {self.family!r}")
         if not isinstance(self.fixed_weights, bool):
             raise ValueError(f"fixed_weights must be true or false, not {self.fixed_weights!r}")
         if not isinstance(self.device, str):

@@ -8,91 +8,24 @@ by stage: rows complete, groups begin, beats leave; nothing waits for what comes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import lcm
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...quant.program import Program
 from ..activation.entry import entry_latency, entry_of
+from ..interface import answer_beats
 from ..maps.join import JoinShape
+from ..timing import Schedule, StageTiming
 from .plan import StageBuild, readers_of
 from .stages import PIXELS
 
 __all__ = [
-    "Cycles", "Flow", "Schedule", "StageTiming", "answer_beats", "flow", "join_taken", "latest", "main_way",
-    "residual_due", "rows_held", "schedule",
+    "Cycles", "Flow", "flow", "join_taken", "latest", "main_way", "residual_due", "rows_held", "schedule",
 ]  # fmt: skip
 
 Cycles = NDArray[np.int64]
 _NEVER = 1 << 60
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageTiming:
-    """Timing of one stage.
-
-    Attributes
-    ----------
-    interval : cycles per image that the stage needs by itself
-    busy : cycles per image in which its array works
-    begin, end : cycles after the first input beat between which its array is at the first image, the end excluded, when
-        nothing behind holds it up
-    first_beat, last_beat : cycles after the first input beat in which the first image's beats leave its array
-    """
-
-    name: str
-    lanes: int
-    interval: int
-    busy: int
-    begin: int
-    end: int
-    first_beat: int
-    last_beat: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """Timing of a whole accelerator without stalls.
-
-    Attributes
-    ----------
-    interval : cycles per image in the steady state
-    latency : cycles from the first input beat to the last output beat of the first image, when the accelerator has
-        idled long enough to have written the padding in front of it
-    """
-
-    interval: int
-    latency: int
-    stages: tuple[StageTiming, ...]
-
-    @property
-    def lanes(self) -> int:
-        """Lanes of all stages."""
-        return sum(stage.lanes for stage in self.stages)
-
-    @property
-    def bottleneck(self) -> StageTiming:
-        """The slowest stage; among equals the one with most lanes."""
-        return max(self.stages, key=lambda stage: (stage.interval, stage.lanes))
-
-    def lane_utilization(self, cycles_per_image: int) -> float:
-        """Busy lane-cycles of the bottleneck over its lanes times ``cycles_per_image``."""
-        return self.bottleneck.busy / cycles_per_image
-
-    def watchdog(self, stall: float = 0.0) -> int:
-        """Cycles without any output after which a simulation has hung, at a share ``stall`` of stalled cycles."""
-        return int(4 * (self.latency + self.interval) / (1 - stall) ** 2) + 1000
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "interval": self.interval,
-            "latency": self.latency,
-            "lanes": self.lanes,
-            "bottleneck": self.bottleneck.name,
-            "stages": [vars(stage) for stage in self.stages],
-        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,11 +48,6 @@ class Flow:
     sent: Mapping[str, Cycles]
     came: Mapping[tuple[str, int], Cycles]
     held: Mapping[tuple[str, int], Cycles] = field(default_factory=dict)
-
-
-def answer_beats(program: Program, outputs: int) -> int:
-    """Output beats per image: scores and class, or a raw result of ``outputs`` elements per beat."""
-    return program.classes + 1 if program.classifies else int(np.prod(program.shape(program.output))) // outputs
 
 
 def schedule(builds: tuple[StageBuild, ...], program: Program, *, pixels: int = 1) -> Schedule:

@@ -7,8 +7,8 @@ from amaranth.lib.wiring import In
 
 from ...common.files import write_json, write_text
 from ...common.templates import render
+from ..bus.front_end import pins
 from ..bus.register_map import RegisterMap
-from ..dataflow.control import pins
 
 __all__ = ["header", "registers_json", "tied_pins", "write_software_view"]
 

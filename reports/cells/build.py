@@ -18,7 +18,8 @@ from ...common.cache import cached, digest
 from ...common.errors import UserError
 from ...common.reading import read_json
 from ...common.temporary import scratch_folder
-from ...hdl.folder.emit import Build, expected_beats, hex_lines, pack_pixels
+from ...hdl.folder.build import Build
+from ...hdl.folder.vectors import hex_lines
 from ...quant import golden
 from ...quant.program import Convolution
 from ..devices.cell_library import CellLibrary
@@ -196,10 +197,10 @@ def build_activity(netlist: CellNetlist, build: Build, pixels: NDArray[np.uint8]
     UserError
         when the scores are not the golden model's.
     """
-    answers = expected_beats(build.program, golden.run(build.program, pixels).output, build.plan.outputs)
+    answers = build.design.interface.expected(golden.run(build.program, pixels).output)
     manifest = build.manifest
     files = {
-        "stimulus.mem": hex_lines(pack_pixels(pixels, build.plan.pixels), manifest["data_in"]),
+        "stimulus.mem": hex_lines(build.design.interface.pack(pixels), manifest["data_in"]),
         "expected.mem": hex_lines(answers, manifest["data_out"] + 1),
         "bench.v": _bench(netlist, build, len(pixels), len(answers)),
         "accelerator.v": _accelerator(netlist, build),

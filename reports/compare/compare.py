@@ -2,23 +2,21 @@
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError
 from ...common.files import write_json, write_text
-from ...hdl.dataflow.fold import fold
-from ...hdl.dataflow.plan import Plan, StageBuild, bind, default_stage_plan
-from ...hdl.dataflow.queues import with_queues
-from ...hdl.dataflow.schedule import schedule
-from ...hdl.dataflow.stages import Stage, stages_of
-from ...hdl.folder.emit import Build, generate, sample_vectors
+from ...hdl.family import PlanRequest
+from ...hdl.folder.build import Build
+from ...hdl.folder.families import family_of
+from ...hdl.folder.generate import generate
+from ...hdl.folder.vectors import sample_vectors
 from ...hdl.lanes.array import default_structure
 from ...models import data
 from ...models.layers.kernels import KERNELS
 from ...quant.files.archive import load_program
-from ...quant.program import Program
 from ...quant.quantize import evaluate, quantise
 from ...sim.cosim import simulate
 from ..devices.devices import Device
@@ -40,7 +38,8 @@ BASELINE = "mult"
 MULTIPLIERS = ("lut", "dsp")
 """Where the products of lanes are made: in lookup tables, so that logic is compared with logic, or wherever synthesis
 likes, which is DSP blocks."""
-FOLD = ("pe", "simd", "taps", "lines", "blocks")
+ARCH = "dataflow"
+"""The family whose designs are compared."""
 POWER_IMAGES = 4
 
 
@@ -73,7 +72,7 @@ class Contest:
     network, bits, data_source : as `quant.quantise.quantise` takes them
     programs : files of Programs by kernel, for kernels that are not to be quantised
     split : of the data, that is simulated and evaluated
-    device, clock_mhz, lanes, fps : as `hdl.fold.fold` takes them; the first kernel's folds are everyone's
+    device, clock_mhz, lanes, fps : as `hdl.family.PlanRequest` takes them; the first kernel's folds are everyone's
     multipliers : one of `MULTIPLIERS`
     images : that are simulated
     placed, power : whether to place and route, and to model power
@@ -136,15 +135,16 @@ def compare(
             contest.network, kernel=kernel, weights=None, bits=contest.bits, data_source=contest.data_source
         )
     first = programs[kernels[0]]
-    model = fold(
-        first, device=contest.device.name, clock_mhz=contest.clock_mhz, lanes=contest.lanes, fps=contest.fps,
-        fabric=contest.device.fabric, structures=structures_of(contest.multipliers, contest.device),
-    )  # fmt: skip
+    family, structures = family_of(ARCH), structures_of(contest.multipliers, contest.device)
+    model = family.plan(first, PlanRequest(
+        device=contest.device.name, clock_mhz=contest.clock_mhz, lanes=contest.lanes, fps=contest.fps,
+        fabric=contest.device.fabric, structures=structures,
+    ))  # fmt: skip
     rows: dict[str, dict[str, Any]] = {}
     designs: dict[str, Design] = {}
     for kernel, program in programs.items():
         step(f"{kernel}: generating")
-        plan = _alike(program, first, model, contest)
+        plan = family.alike(program, model, first, structures=structures)
         build = generate(program, plan, out / kernel / "build", vectors=sample_vectors(program))
         rows[kernel], designs[kernel] = _row(kernel, build, contest, out / kernel / "report", step)
     if BASELINE in rows:
@@ -185,7 +185,7 @@ def _row(
         power_images=images.head(min(contest.images, POWER_IMAGES)).x if contest.power else None,
     )  # fmt: skip
     assert made.synthesis is not None
-    stages = bind(build.program, build.plan)
+    layers = build.design.layers
     row = {
         "kernel": kernel,
         "accuracy": evaluate(build.program, images).accuracy,
@@ -194,9 +194,9 @@ def _row(
         **made.keys,
         "seeds_mhz": list(made.placement.seeds_mhz) if made.placement else None,
         "power": made.power.to_json() if made.power else None,
-        "asic45_uj": lanes_energy(stages),
+        "asic45_uj": lanes_energy(layers),
     }
-    kinds = {stage.stage.name: stage.stage.kind for stage in stages}
+    kinds = {layer.name: layer.kind for layer in layers}
     return row, Design(kinds=kinds, blocks=made.synthesis.blocks, power=made.power)
 
 
@@ -207,25 +207,3 @@ def _against(design: Design, base: Design, layers: frozenset[str]) -> dict[str, 
         "scopes": scopes(design, base, layers),
         "saving": None if saved is None else {**vars(saved), "keeps_sign": saved.keeps_sign},
     }
-
-
-def _alike(program: Program, first: Program, model: Plan, contest: Contest) -> Plan:
-    """``program`` with the folds that ``model`` gives ``first``; where the networks differ in more than their kernel,
-    with folds of the same rate."""
-    stages, others = stages_of(program), stages_of(first)
-    if [_geometry(s) for s in stages] != [_geometry(s) for s in others]:
-        interval = schedule(bind(first, model), first, pixels=model.pixels).interval
-        model = fold(
-            program, device=model.device, clock_mhz=model.clock_mhz, fps=model.clock_mhz * 1e6 / interval,
-            fabric=model.fabric, structures=structures_of(contest.multipliers, contest.device),
-        )  # fmt: skip
-    builds = []
-    for stage, own in zip(stages, model.stages, strict=True):
-        plan = default_stage_plan(stage, **{key: getattr(own, key) for key in FOLD})
-        plan = replace(plan, structure=structures_of(contest.multipliers, contest.device).get(stage.kind, ""))
-        builds.append(StageBuild(stage=stage, plan=plan, fabric=model.fabric))
-    return replace(model, stages=with_queues(builds, program, pixels=model.pixels))
-
-
-def _geometry(stage: Stage) -> tuple[Any, ...]:
-    return stage.source, stage.result, stage.window, stage.stride, stage.groups, stage.weight is None

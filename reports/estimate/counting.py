@@ -10,8 +10,6 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from ...hdl.dataflow.plan import StageBuild
-from ...hdl.dataflow.stages import Stage
 from ...quant.formats import Format
 from ..devices.memories import MemoryShape
 
@@ -170,12 +168,12 @@ def add_clamp(counts: MutableMapping[str, int], y: Format, left: int, joined: in
         counts[f"lower/{joined - y.bits + 1}"] += units
 
 
-_KEPT: WeakKeyDictionary[Stage, dict[Any, Any]] = WeakKeyDictionary()
+_KEPT: WeakKeyDictionary[Any, dict[Any, Any]] = WeakKeyDictionary()
 
 
-def kept(build: StageBuild, key: tuple[Any, ...], make: Callable[[], Found]) -> Found:
-    """What ``make`` gives, made once for every stage and ``key``: contents do not change with the rest of a fold."""
-    known = _KEPT.setdefault(build.stage, {})
+def kept(owner: Any, key: tuple[Any, ...], make: Callable[[], Found]) -> Found:
+    """What ``make`` gives, made once for every ``owner``, while that lives, and ``key``."""
+    known = _KEPT.setdefault(owner, {})
     if key not in known:
         known[key] = make()
     found: Found = known[key]

@@ -13,19 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError
-from ...hdl.activation.entry import entry_of
-from ...hdl.dataflow.capacity import Capacity
-from ...hdl.dataflow.choices import structural_cost
-from ...hdl.dataflow.plan import Plan, StageBuild, bind, readers_of
-from ...hdl.dataflow.stages import PIXELS
+from ...hdl.capacity import Capacity
+from ...hdl.family import Envelope
+from ...hdl.folder.families import bind
 from ...quant.program import Program
 from ..devices.devices import Device
 from ..devices.resources import LUTS_PER_CARRY, Resources
-from ..synth.synth import INTERCONNECT, PACKET
-from .counting import Structure
-from .entry_counts import entry_structure
+from ..synth.synth import INTERCONNECT
+from .dataflow import entry, joints, stages
 from .features import Features, features
-from .structure import joint_structure, packet_structure, structure
+from .structure import structure
 
 __all__ = [
     "TARGETS",
@@ -41,6 +38,8 @@ __all__ = [
     "stage_resources",
 ]
 
+_COUNTED = (entry, joints, stages)
+"""Modules that register what the families of this package are made of."""
 COEFFICIENTS = Path(__file__).with_name("coefficients.json")
 TARGETS = ("ff", "logic", "carry")
 """What is fitted: flip-flops; lookup tables beside those of memories, carry cells and instances; carry cells."""
@@ -124,43 +123,44 @@ def model(family: str) -> Model:
     return _models()[family]
 
 
-def stage_resources(build: StageBuild, family: str) -> Resources:
-    """Cells that a stage takes on a device of ``family``, estimated."""
-    return model(family).resources(features(structure(build), family))
+def stage_resources(content: Any, family: str) -> Resources:
+    """Cells that the content of a part takes on a device of ``family``, estimated."""
+    return model(family).resources(features(structure(content), family))
 
 
-def stage_cost(family: str) -> Callable[[StageBuild], float]:
-    """What `hdl.fold` minimises: lookup tables, and block RAMs and multipliers for as many as they are worth."""
+def stage_cost(family: str) -> Callable[[Any], float]:
+    """What `hdl.family.PlanRequest` minimises: lookup tables, and block RAMs and multipliers for as many as they are
+    worth."""
     model(family)
 
-    def cost(build: StageBuild) -> float:
-        cells = stage_resources(build, family)
+    def cost(content: Any) -> float:
+        cells = stage_resources(content, family)
         return cells.lut + BRAM_LUTS * cells.bram + DSP_LUTS * cells.dsp
 
     return cost
 
 
-def cost_and_capacity(target: Device) -> tuple[Callable[[StageBuild], float], Capacity | None]:
-    """What `hdl.fold` minimises for ``target`` and has to keep to; structural counts and no limit where there are no
-    coefficients for its family."""
+def cost_and_capacity(target: Device) -> tuple[Callable[[Any], float] | None, Capacity | None]:
+    """What `hdl.family.PlanRequest` minimises for ``target`` and has to keep to; both None, for structural counts and
+    no limit, where there are no coefficients for its family."""
     if target.family not in families():
-        return structural_cost, None
+        return None, None
     return stage_cost(target.family), capacity_of(target)
 
 
-def needs_of(family: str) -> Callable[[Sequence[StageBuild]], dict[str, float]]:
-    """What `hdl.capacity` asks: how much of each kind of cell stages take together."""
+def needs_of(family: str) -> Callable[[Sequence[Any]], dict[str, float]]:
+    """What `hdl.capacity` asks: how much of each kind of cell the contents of parts take together."""
     model(family)
 
-    def needs(builds: Sequence[StageBuild]) -> dict[str, float]:
-        total = sum((stage_resources(build, family) for build in builds), Resources())
+    def needs(contents: Sequence[Any]) -> dict[str, float]:
+        total = sum((stage_resources(content, family) for content in contents), Resources())
         return {"LUT": total.lut, "FF": total.ff, "BRAM": total.bram, "DSP": total.dsp}
 
     return needs
 
 
 def capacity_of(target: Device) -> Capacity:
-    """What `hdl.fold` has to keep to on ``target``.
+    """What `hdl.family.PlanRequest` has to keep to on ``target``.
 
     Raises
     ------
@@ -184,42 +184,15 @@ class Estimate:
         return sum(self.parts.values(), Resources())
 
 
-def design(program: Program, plan: Plan, target: Device) -> Estimate:
-    """Estimate every stage of ``program`` under ``plan``, the packet, and the input operation and what else joins them;
-    control is left out.
+def design(program: Program, plan: Envelope, target: Device) -> Estimate:
+    """Estimate every part of ``program`` under ``plan``, and what joins them; control is left out.
 
     Raises
     ------
     UserError
-        when there are no coefficients for the family of ``target``.
+        when there are no coefficients for the family of ``target``, or nothing is known of a part's structure.
     """
-    own = model(target.family)
-    builds = bind(program, plan)
-    parts = {build.stage.name: own.resources(features(structure(build), target.family)) for build in builds}
-    # A raw result passes as it is.
-    packet = packet_structure(program.score_format, program.classes) if program.classifies else Structure()
-    parts[PACKET] = own.resources(features(packet, target.family))
-    between = _joints(program, plan, builds)
-    if (op := entry_of(program)) is not None:
-        between.append(entry_structure(op, program.input.shape[0] * plan.pixels))
-    joints = [own.resources(features(joint, target.family)) for joint in between]
-    parts[INTERCONNECT] = sum(joints, Resources())
+    own, made = model(target.family), bind(program, plan)
+    parts = {part.name: stage_resources(part.content, target.family) for part in (*made.parts, *made.ends)}
+    parts[INTERCONNECT] = sum((stage_resources(joint, target.family) for joint in made.between), Resources())
     return Estimate(parts=parts, model=own)
-
-
-def _joints(program: Program, plan: Plan, builds: Sequence[StageBuild]) -> list[Structure]:
-    """What stands between stages: width converters and forks."""
-    counts = {PIXELS: program.input.shape[0] * plan.pixels}
-    counts |= {build.stage.name: build.gather * build.out_count for build in builds}
-    found = []
-    readers = readers_of(builds)
-    for name, have in counts.items():
-        behind = readers.get(name, [])
-        if len(behind) > 1:
-            found.append(joint_structure(bits=1, have=1, want=1, readers=len(behind)))
-        for build, port in behind:
-            if port == 0:
-                found.append(joint_structure(bits=build.stage.x.bits, have=have, want=build.x_count))
-    last = builds[-1]
-    found.append(joint_structure(bits=last.stage.y.bits, have=counts[last.stage.name], want=plan.outputs))
-    return found

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from ...hdl.dataflow.layout import stage_images
+from ...hdl.dataflow.pipeline import StageComponent
 from ...hdl.dataflow.plan import StageBuild, StagePlan, default_stage_plan, queue_depth
 from ...hdl.dataflow.stages import Stage, stages_of
-from ...hdl.folder.emit import stage_verilog, write_memories
+from ...hdl.folder.memories import write_memories
+from ...hdl.folder.verilog import verilog_of
 from ...hdl.lanes.kernels import STRUCTURES
 from ...hdl.memory.image import ROMS
 from ...quant.formats import Format, signed, unsigned
@@ -99,7 +101,8 @@ def tables_by_block(made: Sample, target: Device, folder: Path) -> tuple[dict[st
 def _part(made: Sample, folder: Path) -> Part:
     images = stage_images(made.build, fixed=False, prefix=TOP)
     write_memories(folder, images.all())
-    text = stage_verilog(made.build, images, prefix=TOP)
+    component = StageComponent(made.build, images, prefix=TOP)
+    text = verilog_of(component, TOP, {"auto", made.build.plan.memory})
     roms = [f"{TOP}.{name}" for name in (TABLE, *(name for name, _ in ROMS.values()))]
     shared = [name for name in roms if f"module \\{name} " in text]
     (part,) = cut(text, top=TOP, inner=[], rest=TOP, shared=shared)

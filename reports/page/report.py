@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from ...common.errors import UserError
 from ...common.files import atomic_directory, write_json, write_text
-from ...hdl.dataflow.plan import StageBuild, bind
-from ...hdl.dataflow.schedule import Schedule
-from ...hdl.folder.emit import Build
+from ...hdl.family import Layer
+from ...hdl.folder.build import Build
+from ...hdl.timing import Schedule
 from ..devices.devices import Device, device
 from ..devices.resources import Resources
 from ..estimate.estimate import Estimate, design
@@ -21,7 +21,7 @@ from ..power.asic45 import lanes_energy
 from ..power.model import power_model
 from ..power.power import NOTE, Power, estimate_power
 from ..synth.place import Placement, place, placer
-from ..synth.synth import INTERCONNECT, PACKET, Synthesis, synthesise
+from ..synth.synth import INTERCONNECT, Synthesis, synthesise
 from ..tools.provenance import provenance
 from .drawing import begin_drawing
 from .pages import report_page
@@ -85,12 +85,13 @@ def make_report(
     step : told what begins
     """
     out, target = Path(out), device(build.plan.device)
-    timing, stages = build.schedule, bind(build.program, build.plan)
+    timing, layers = build.schedule, build.design.layers
+    ends = [part.name for part in build.design.ends]
     pace = {
         "timeline": timeline(timing, build.plan.clock_mhz),
         "roofline": roofline(
-            stages, build.program, timing, clock_mhz=build.plan.clock_mhz,
-            pixels=build.plan.pixels,
+            layers, build.program, timing, clock_mhz=build.plan.clock_mhz,
+            pixels=build.design.interface.pixels,
         ),
     }  # fmt: skip
     charts = begin_drawing(pace)
@@ -158,7 +159,7 @@ def make_report(
         figures.add("energy_per_image_uj", power.energy_per_image_uj, "uJ", *by)
 
     total = counted.total if counted else None
-    told = {**power.to_json(), "asic45_uj": lanes_energy(stages)} if power else None
+    told = {**power.to_json(), "asic45_uj": lanes_energy(layers)} if power else None
     keys: dict[str, Any] = {
         "device": target.name,
         "source": "placed" if placement else "synthesized" if synthesis else "estimated",
@@ -183,8 +184,8 @@ def make_report(
     document = {
         **keys,
         "figures": figures.items,
-        "stages": _stages(stages, timing, counted, told),
-        "between_stages": {name: _cells(counted, name) for name in (PACKET, INTERCONNECT)} if counted else None,
+        "stages": _stages(layers, timing, counted, told),
+        "between_stages": {name: _cells(counted, name) for name in (*ends, INTERCONNECT)} if counted else None,
         "seeds_mhz": list(placement.seeds_mhz) if placement else None,
         "critical_path": [piece.to_json() for piece in placement.critical_path] if placement else None,
         "utilisation": placement.used if placement else None,
@@ -253,31 +254,26 @@ def _estimate(build: Build, target: Device) -> tuple[Estimate | None, str | None
 
 
 def _stages(
-    stages: Sequence[StageBuild], schedule: Schedule, counted: Synthesis | Estimate | None, power: dict[str, Any] | None
+    layers: Sequence[Layer], schedule: Schedule, counted: Synthesis | Estimate | None, power: dict[str, Any] | None
 ) -> list[dict[str, Any]]:
     rows = []
     by_stage = {stage["name"]: stage["mw"] for stage in power["stages"]} if power else {}
-    for stage, timing in zip(stages, schedule.stages, strict=True):
-        w = stage.window
-        weight = stage.stage.weight
+    for layer, timing in zip(layers, schedule.stages, strict=True):
         rows.append({
-            "name": stage.stage.name,
-            "kind": stage.stage.kind,
-            "result": list(stage.stage.result),
-            "window": list(stage.stage.window),
-            "pe": stage.plan.pe,
-            "simd": stage.plan.simd,
-            "taps": stage.plan.taps,
-            "lanes": stage.lanes,
-            "requantisers": stage.plan.requantisers if stage.activates else 0,
+            "name": layer.name,
+            "kind": layer.kind,
+            "result": list(layer.result),
+            "window": list(layer.window),
+            **{key: layer.fold.get(key, 1) for key in ("pe", "simd", "taps")},
+            "lanes": layer.lanes,
+            "requantisers": layer.requantisers,
             "cycles": timing.interval,
             "busy": timing.busy / schedule.interval,
-            "macs": stage.stage.macs,
-            "weight_bits": 0 if weight is None or stage.stage.weight_format is None
-            else weight.size * stage.stage.weight_format.bits,
-            "ring_bits": w.taps * w.rows * w.bank_row * w.simd * w.bits,
-            **(_cells(counted, stage.stage.name) if counted else {}),
-            "power_mw": by_stage.get(stage.stage.name),
+            "macs": layer.macs,
+            "weight_bits": layer.weight_bits,
+            "ring_bits": layer.ring_bits,
+            **(_cells(counted, layer.name) if counted else {}),
+            "power_mw": by_stage.get(layer.name),
         })  # fmt: skip
     return rows
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ...hdl.dataflow.plan import StageBuild
-from ...hdl.dataflow.schedule import Schedule
+from ...hdl.family import Layer
+from ...hdl.timing import Schedule
 from ...quant.program import Program
 from ..devices.devices import Device
 
@@ -67,7 +67,7 @@ def _spans(begin: int, end: int, interval: int) -> list[list[int]]:
 
 
 def roofline(
-    builds: Sequence[StageBuild], program: Program, schedule: Schedule, *, clock_mhz: float, pixels: int
+    layers: Sequence[Layer], program: Program, schedule: Schedule, *, clock_mhz: float, pixels: int
 ) -> dict[str, Any]:
     """Lane operations per second against lane operations per bit received, of every stage with lanes and of the whole.
 
@@ -82,20 +82,16 @@ def roofline(
     """
     giga = clock_mhz / 1000
     stages = []
-    for build, timing in zip(builds, schedule.stages, strict=True):
-        stage = build.stage
-        if not build.lanes or stage.weight_format is None:
+    for layer, timing in zip(layers, schedule.stages, strict=True):
+        if not layer.lanes:
             continue
-        bits = int(np.prod(stage.source)) * stage.x.bits
-        if stage.residual is not None:
-            bits += int(np.prod(stage.result)) * stage.residual.bits
         stages.append({
-            "name": stage.name,
-            "intensity": stage.macs / bits,
-            "gops": stage.macs / schedule.interval * giga,
-            "roof_gops": stage.macs / timing.interval * giga,
-            "lanes_gops": build.lanes * giga,
-            "weights_gbit_s": build.lanes * stage.weight_format.bits * giga,
+            "name": layer.name,
+            "intensity": layer.macs / layer.received_bits,
+            "gops": layer.macs / schedule.interval * giga,
+            "roof_gops": layer.macs / timing.interval * giga,
+            "lanes_gops": layer.lanes * giga,
+            "weights_gbit_s": layer.weight_port_bits * giga,
         })  # fmt: skip
     channels = program.input.shape[0]
     return {

@@ -7,7 +7,7 @@ kind.
 from collections.abc import Sequence
 from typing import Any
 
-from ...hdl.dataflow.plan import StageBuild
+from ...hdl.family import Layer
 
 __all__ = ["ENERGY_PJ", "SOURCE", "lanes_energy"]
 
@@ -23,7 +23,7 @@ _PER_PRODUCT = {"mult": ("multiply", "add"), "adder": ("add", "add"), "shift": (
 no figure for one bit."""
 
 
-def lanes_energy(builds: Sequence[StageBuild]) -> dict[str, Any]:
+def lanes_energy(layers: Sequence[Layer]) -> dict[str, Any]:
     """Energy of an image in all layers with weights, uJ; None where there is a layer whose kernel has no figure, and
     those layers are named.
 
@@ -31,14 +31,13 @@ def lanes_energy(builds: Sequence[StageBuild]) -> dict[str, Any]:
     the papers' own tables.
     """
     energy, without = 0.0, []
-    for build in builds:
-        stage = build.stage
-        if stage.weight is None:
+    for layer in layers:
+        if not layer.lanes:
             continue
-        if stage.kind not in _PER_PRODUCT:
-            without.append(stage.name)
+        if layer.kind not in _PER_PRODUCT:
+            without.append(layer.name)
             continue
-        energy += stage.macs * sum(_energy(name, stage.x.bits) for name in _PER_PRODUCT[stage.kind]) / 1e6
+        energy += layer.macs * sum(_energy(name, layer.operand_bits) for name in _PER_PRODUCT[layer.kind]) / 1e6
     note = f"{SOURCE}; none for {', '.join(without)}" if without else SOURCE
     return {"lanes": None if without else energy, "without_figure": without, "note": note}
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...hdl.dataflow.pipeline import STAGE
+from ...hdl.blocks import STAGE
 from ...sim.activity import Activity, Toggles
 from ..devices.resources import Resources
 from ..synth.synth import INTERCONNECT, PACKET

@@ -14,7 +14,7 @@ from ...hdl.board.boards import Board, constraints
 from ...hdl.board.serial import SerialFormat
 from ...hdl.board.top import top_name, top_verilog
 from ...hdl.board.uart import FRAME
-from ...hdl.folder.emit import Build
+from ...hdl.folder.build import Build
 from ..devices.devices import Device, device
 from ..devices.parts import Part, cut
 from ..devices.resources import Resources

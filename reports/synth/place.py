@@ -14,9 +14,8 @@ from typing import Any
 from ...common.cache import cached, digest, reading
 from ...common.errors import UserError
 from ...common.executor import all_results
-from ...hdl.blocks import block_of
-from ...hdl.dataflow.pipeline import STAGE
-from ...hdl.folder.emit import Build
+from ...hdl.blocks import STAGE, block_of
+from ...hdl.folder.build import Build
 from ..devices.devices import Device
 from ..tools.run import find_tool, run_tool, tool_version
 from .gowin_pins import constraints

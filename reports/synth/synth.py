@@ -12,9 +12,8 @@ from typing import Any
 from ...common.cache import cached, digest, reading
 from ...common.errors import UserError
 from ...common.executor import all_results
-from ...hdl.blocks import BLOCKS, block_of
-from ...hdl.dataflow.pipeline import PIPELINE, STAGE
-from ...hdl.folder.emit import Build
+from ...hdl.blocks import BLOCKS, STAGE, block_of
+from ...hdl.folder.build import Build
 from ...hdl.memory.image import ROMS
 from ..devices.devices import Device
 from ..devices.parts import Part, cut
@@ -87,11 +86,12 @@ def synthesise(
 
 
 def parts_of(build: Build) -> list[Part]:
-    """The Verilog of ``build``, cut into its stages, the packet and the rest."""
-    inner = f"{build.prefix}.{PIPELINE}."
-    named = [(stage.name, inner + STAGE + stage.name) for stage in build.plan.stages] + [(PACKET, inner + PACKET)]
-    kinds = {"auto", *(stage.memory for stage in build.plan.stages)}
-    shared = [f"{build.prefix}.{name}" for name in (TABLE, *(ROMS[kind][0] for kind in sorted(kinds)))]
+    """The Verilog of ``build``, cut into its parts, those at its ends, and the rest."""
+    design = build.design
+    named = [
+        (part.name, f"{build.prefix}.{design.inner}.{part.instance}") for part in (*design.parts, *design.ends)
+    ]  # fmt: skip
+    shared = [f"{build.prefix}.{name}" for name in (TABLE, *(ROMS[kind][0] for kind in sorted(design.rom_kinds)))]
     text = build.sources[0].read_text()
     return cut(text, top=build.prefix, inner=named, rest=INTERCONNECT, shared=shared)
 

@@ -48,16 +48,16 @@ def stage_table(stages: Sequence[Any]) -> Table:
     return table
 
 
-def fold_table(stages: Sequence[Any], timings: Sequence[Any]) -> Table:
-    """How each stage of a Plan is folded, its lanes and its cycles per image."""
+def fold_table(layers: Sequence[Any], timings: Sequence[Any]) -> Table:
+    """How each layer of a Design is folded, its lanes and its cycles per image."""
     table = Table()
     # What is 1, or missing, in every stage is not worth a column.
-    shown = {key: head for key, head in _FOLD_COLUMNS.items() if max(getattr(s, key) for s in stages) > 1}
+    shown = {key: head for key, head in _FOLD_COLUMNS.items() if max(layer.fold.get(key, 1) for layer in layers) > 1}
     for column in ("stage", *shown.values(), "lanes", "cycles"):
         table.add_column(column, justify="left" if column == "stage" else "right")
-    for stage, times in zip(stages, timings, strict=True):
-        cells = (*(getattr(stage, key) for key in shown), times.lanes, times.interval)
-        table.add_row(stage.name, *(f"{cell:,}" for cell in cells))
+    for layer, times in zip(layers, timings, strict=True):
+        cells = (*(layer.fold.get(key, 1) for key in shown), times.lanes, times.interval)
+        table.add_row(layer.name, *(f"{cell:,}" for cell in cells))
     return table
 
 

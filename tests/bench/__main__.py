@@ -20,7 +20,9 @@ from addax.hdl.dataflow.choices import folds_of
 from addax.hdl.dataflow.fold import fold
 from addax.hdl.dataflow.plan import StageBuild
 from addax.hdl.dataflow.stages import stages_of
-from addax.hdl.folder.emit import generate, hex_lines, pack_pixels
+from addax.hdl.folder.generate import generate
+from addax.hdl.folder.vectors import hex_lines
+from addax.hdl.interface import pack_pixels
 from addax.models import data
 from addax.models.files.checkpoint import load_checkpoint
 from addax.models.files.published import addernet_resnet20

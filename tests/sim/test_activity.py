@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from addax.common.errors import UserError
-from addax.hdl.folder.emit import generate
+from addax.hdl.folder.generate import generate
 from addax.sim.activity import Activity, Toggles, activity_of, measure_activity, read_saif
 from networks import random_images, random_plan, random_program
 

@@ -8,7 +8,9 @@ import pytest
 from addax.common.errors import UserError
 from addax.common.executor import pool
 from addax.hdl.dataflow.fold import fold
-from addax.hdl.folder.emit import export_memories, generate, open_build
+from addax.hdl.folder.build import open_build
+from addax.hdl.folder.generate import generate
+from addax.hdl.folder.memories import export_memories
 from addax.sim.cosim import simulate, simulator_of
 from marks import guarded
 from networks import random_images, random_plan, random_program
@@ -253,7 +255,7 @@ LONG = 60
 
 def test_the_harness_can_tell_a_hang(build_of, digits, monkeypatch):
     """A pipeline that stops answering ends in a message, not in an endless simulation."""
-    from addax.hdl.dataflow.schedule import Schedule
+    from addax.hdl.timing import Schedule
 
     monkeypatch.setattr(Schedule, "watchdog", lambda self, stall=0.0: 10)  # shorter than the latency
     with pytest.raises(UserError, match="the simulation hangs: no output after 0 of 1 images"):

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 from addax.hdl.dataflow.fold import fold
-from addax.hdl.folder.emit import generate, sample_vectors
+from addax.hdl.folder.generate import generate
+from addax.hdl.folder.vectors import sample_vectors
 from addax.models import data
 from addax.quant.published import cnv_w1a1, lfc_w1a1
 from addax.sim.cosim import simulate

@@ -10,7 +10,7 @@ import re
 import numpy as np
 import pytest
 from addax.cli import main
-from addax.hdl.folder.emit import open_build
+from addax.hdl.folder.build import open_build
 from addax.quant import golden
 from addax.quant.files.archive import save_program
 from addax.quant.formats import unsigned
@@ -159,7 +159,7 @@ def test_the_plain_test_bench_passes(made, tmp_path):
 
 def test_the_memories_hold_the_program(made):
     """What the shift brings in from outside is data: read back from the files it is what the Program says."""
-    from addax.hdl.folder.emit import read_memories
+    from addax.hdl.folder.memories import read_memories
 
     build = open_build(made / "build")
     pixels = np.random.default_rng(2).integers(0, 256, (2, 1, 6, 8), dtype=np.uint8)

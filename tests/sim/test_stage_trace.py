@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 from addax.hdl.dataflow.plan import bind
-from addax.hdl.folder.emit import generate
+from addax.hdl.folder.generate import generate
 from addax.quant import golden
 from addax.quant.formats import signed, unsigned
 from addax.quant.program import Convolution, Flatten, MaxPool, Requantise, Threshold
@@ -97,8 +97,8 @@ def test_a_fault_is_found_in_its_stage_pixel_and_channel(net, build, monkeypatch
 
     outcome = simulate(build, images, trace_stages=True)
 
-    builds = bind(net, build.plan)
-    tensors = [trace_points([b])[0].tensor for b in builds]
+    points = trace_points(build.design)
+    tensors = [point.tensor for point in points]
     right, got = (golden.run(p, images, trace=True).tensors for p in (net, wrong))
     assert [s.mismatches for s in outcome.stages] == [int((right[t] != got[t]).sum()) for t in tensors]
     assert [s.mismatches > 0 for s in outcome.stages][: stage + 1] == [False] * stage + [True]
@@ -110,7 +110,7 @@ def test_a_fault_is_found_in_its_stage_pixel_and_channel(net, build, monkeypatch
         if expected[n, c, y, x] != found[n, c, y, x]
     )
     n, y, x, c = place
-    assert outcome.first_difference.stage == builds[stage].stage.name
+    assert outcome.first_difference.stage == points[stage].stage
     assert asdict(outcome.first_difference.place) == {
         "image": n, "y": y, "x": x, "channel": c, "expected": expected[n, c, y, x], "found": found[n, c, y, x],
     }  # fmt: skip
@@ -124,7 +124,7 @@ def test_parts_of_a_trace_count_images_from_the_first_part_on(net, build, monkey
     weight[0, 0, 0, 0] ^= 8  # seldom seen behind thresholds
     wrong = replace(net, ops=tuple(replace(op, weight=weight) if o is op else o for o in net.ops))
     images = random_images(net, 200, 2)
-    tensor = trace_points(bind(net, build.plan))[0].tensor
+    tensor = trace_points(build.design)[0].tensor
     right, got = (golden.run(p, images, trace=[tensor]).tensors[tensor] for p in (net, wrong))
     differs = (right != got).any((1, 2, 3))
     assert differs.any() and not differs.all()
@@ -140,7 +140,7 @@ def test_parts_of_a_trace_count_images_from_the_first_part_on(net, build, monkey
     assert outcome.stages[0].mismatches == (right != got)[chosen].sum()
 
 
-POINT = TracePoint(stage="s", tensor="pixels", shape=(2, 7, 6), bits=8, signed=False, count=4)
+POINT = TracePoint(stage="s", tensor="pixels", shape=(2, 7, 6), bits=8, signed=False, count=4, path="dut.s.o")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from addax.common.errors import UserError
-from addax.hdl.folder.emit import generate
+from addax.hdl.folder.generate import generate
 from addax.sim.cosim import simulate
 from addax.sim.stall import PATTERNS, Stall
 from networks import random_images, random_plan, random_program

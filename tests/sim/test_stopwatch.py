@@ -8,8 +8,8 @@ import pytest
 from addax.cli import main
 from addax.common.errors import UserError
 from addax.hdl.dataflow.plan import bind
-from addax.hdl.dataflow.schedule import answer_beats
-from addax.hdl.folder.emit import generate
+from addax.hdl.folder.generate import generate
+from addax.hdl.interface import answer_beats
 from addax.sim import stopwatch
 from addax.sim.perfetto import chrome_trace
 from addax.sim.stall import Stall

@@ -13,8 +13,11 @@ import addax
 import pytest
 from addax.common.errors import UserError
 from addax.hdl.dataflow.control_map import control_map
-from addax.hdl.dataflow.plan import CONTROLS, Plan, bind
-from addax.hdl.folder.emit import generate, memory_images, open_build, sample_vectors
+from addax.hdl.dataflow.plan import Plan, bind
+from addax.hdl.family import CONTROLS
+from addax.hdl.folder.build import memory_images, open_build
+from addax.hdl.folder.generate import generate
+from addax.hdl.folder.vectors import sample_vectors
 from addax.hdl.memory.image import Image, Rom, Table, WritePort
 from addax.quant.program import Requantise
 from amaranth.hdl import Module, Signal

@@ -6,7 +6,7 @@ import pytest
 from addax.common.errors import UserError
 from addax.hdl.dataflow.plan import bind
 from addax.hdl.dataflow.schedule import schedule
-from addax.hdl.folder.emit import expected_beats
+from addax.hdl.interface import expected_beats
 from addax.quant import golden
 from marks import guarded
 from networks import random_chain, random_images, random_moving, random_plan, random_program, random_residual

@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 from addax.common.errors import UserError
-from addax.hdl.dataflow.capacity import Capacity
+from addax.hdl.capacity import Capacity
 from addax.hdl.dataflow.choices import alternatives, structural_cost
 from addax.hdl.dataflow.fold import DEFAULT_LANES, fold
 from addax.hdl.dataflow.plan import bind

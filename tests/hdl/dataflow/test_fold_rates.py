@@ -10,7 +10,7 @@ from addax.hdl.dataflow.choices import structural_cost
 from addax.hdl.dataflow.pipeline import Pipeline
 from addax.hdl.dataflow.plan import bind
 from addax.hdl.dataflow.schedule import answer_beats
-from addax.hdl.folder.emit import expected_beats, pack_pixels
+from addax.hdl.interface import expected_beats, pack_pixels
 from addax.quant import golden
 from addax.quant.formats import unsigned
 from folds import SEEDS, all_intervals, as_folded, folded, interval_of, lanes_of, layers, least_interval, price_of

@@ -8,15 +8,10 @@ import pytest
 from addax.common.errors import UserError
 from addax.hdl.dataflow.layout import stage_images, stage_tensors
 from addax.hdl.dataflow.plan import bind
-from addax.hdl.folder.emit import (
-    Build,
-    export_memories,
-    generate,
-    memory_images,
-    open_build,
-    read_memories,
-    sample_vectors,
-)
+from addax.hdl.folder.build import Build, memory_images, open_build
+from addax.hdl.folder.generate import generate
+from addax.hdl.folder.memories import export_memories, read_memories
+from addax.hdl.folder.vectors import sample_vectors
 from addax.quant import golden
 from addax.quant.formats import Format, signed, unsigned
 from addax.quant.program import Convolution, Requantise

@@ -14,7 +14,7 @@ from addax.hdl.dataflow.plan import Plan, StagePlan, bind, default_stage_plan
 from addax.hdl.dataflow.queues import with_queues
 from addax.hdl.dataflow.schedule import schedule
 from addax.hdl.dataflow.stages import stages_of
-from addax.hdl.folder.emit import expected_beats, pack_pixels
+from addax.hdl.interface import expected_beats, pack_pixels
 from addax.quant import golden
 from addax.quant.formats import unsigned
 from addax.quant.program import Concat, Flatten, MaxPool, PixelShuffle, Program, SpatialShift, Upsample

@@ -6,10 +6,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from addax.hdl.folder.emit import (
-    generate,
-    sample_vectors,
-)
+from addax.hdl.folder.generate import generate
+from addax.hdl.folder.vectors import sample_vectors
 from networks import random_plan, random_program
 
 

@@ -18,14 +18,10 @@ from addax.common.errors import UserError
 from addax.hdl.dataflow.plan import bind
 from addax.hdl.dataflow.schedule import schedule
 from addax.hdl.dataflow.stages import stages_of
-from addax.hdl.folder.emit import (
-    HARNESS_BEATS,
-    expected_beats,
-    generate,
-    open_build,
-    pack_pixels,
-    sample_vectors,
-)
+from addax.hdl.folder.build import open_build
+from addax.hdl.folder.generate import HARNESS_BEATS, generate
+from addax.hdl.folder.vectors import sample_vectors
+from addax.hdl.interface import expected_beats, pack_pixels
 from addax.quant import golden
 from addax.quant.files.archive import program_bytes
 from addax.quant.formats import unsigned
@@ -130,7 +126,9 @@ def test_a_build_does_not_depend_on_where_addax_lies_nor_on_hashing(built, tmp_p
     script = (
         "import sys, addax\n"
         "from pathlib import Path\n"
-        "from addax.hdl.folder.emit import generate, open_build, sample_vectors\n"
+        "from addax.hdl.folder.build import open_build\n"
+        "from addax.hdl.folder.generate import generate\n"
+        "from addax.hdl.folder.vectors import sample_vectors\n"
         "build = open_build(Path(sys.argv[1]))\n"
         "generate(build.program, build.plan, Path('out'), vectors=sample_vectors(build.program, 3, 7))\n"
         "print(addax.__file__)\n"

@@ -10,13 +10,10 @@ import pytest
 from addax.common.errors import UserError
 from addax.hdl.dataflow.plan import Plan, default_stage_plan
 from addax.hdl.dataflow.stages import stages_of
-from addax.hdl.folder.emit import (
-    export_memories,
-    generate,
-    memory_images,
-    open_build,
-    sample_vectors,
-)
+from addax.hdl.folder.build import memory_images, open_build
+from addax.hdl.folder.generate import generate
+from addax.hdl.folder.memories import export_memories
+from addax.hdl.folder.vectors import sample_vectors
 from addax.quant.files.archive import load_program
 from addax.quant.formats import signed, unsigned
 from addax.quant.program import AveragePool, Flatten, MaxPool

@@ -6,9 +6,7 @@ import re
 
 import pytest
 from addax.common.errors import UserError
-from addax.hdl.folder.emit import (
-    open_build,
-)
+from addax.hdl.folder.build import open_build
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,11 @@ import pytest
 from addax.common.errors import UserError
 from addax.hdl.dataflow.plan import Plan, default_stage_plan
 from addax.hdl.dataflow.stages import stages_of
-from addax.hdl.folder.emit import (
-    HARNESS_BEATS,
-    expected_beats,
-    export_memories,
-    generate,
-    hex_lines,
-    memory_images,
-    sample_vectors,
-)
+from addax.hdl.folder.build import memory_images
+from addax.hdl.folder.generate import HARNESS_BEATS, generate
+from addax.hdl.folder.memories import export_memories
+from addax.hdl.folder.vectors import hex_lines, sample_vectors
+from addax.hdl.interface import expected_beats
 from addax.quant import golden
 from addax.quant.formats import unsigned
 from addax.quant.program import Convolution, MaxPool, Program

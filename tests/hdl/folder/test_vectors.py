@@ -3,12 +3,8 @@
 
 import numpy as np
 import pytest
-from addax.hdl.folder.emit import (
-    expected_beats,
-    hex_lines,
-    pack_pixels,
-    sample_vectors,
-)
+from addax.hdl.folder.vectors import hex_lines, sample_vectors
+from addax.hdl.interface import expected_beats, pack_pixels
 from addax.quant.formats import signed
 from addax.quant.program import Requantise
 from hypothesis import given

@@ -8,8 +8,9 @@ from dataclasses import replace
 from functools import cache
 
 import pytest
-from addax.hdl.folder.emit import generate, sample_vectors
+from addax.hdl.folder.generate import generate
 from addax.hdl.folder.keywords import KEYWORDS
+from addax.hdl.folder.vectors import sample_vectors
 from addax.hdl.verilog import LINT, runs_at_once, without_lint
 from addax.sim.verilator import tool_environment
 from networks import random_chain, random_moving, random_plan, random_program, random_reshaping, random_residual

@@ -5,7 +5,7 @@ import random
 import re
 
 import pytest
-from addax.hdl.folder.emit import hex_lines
+from addax.hdl.folder.vectors import hex_lines
 from addax.hdl.memory.image import Image, Rom, Table
 from amaranth.back import verilog
 from amaranth.hdl import Module

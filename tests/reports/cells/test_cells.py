@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from addax.cli import main
 from addax.common.errors import UserError
-from addax.hdl.folder.emit import generate, sample_vectors
+from addax.hdl.folder.generate import generate
+from addax.hdl.folder.vectors import sample_vectors
 from addax.reports.cells import asic, opensta
 from addax.reports.cells.asic import cell_requests, comparison, price_cells
 from addax.reports.cells.build import modelled_power, price_builds, rankings

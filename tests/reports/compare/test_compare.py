@@ -4,11 +4,12 @@ import json
 
 import pytest
 from addax.common.errors import UserError
+from addax.hdl.dataflow.alike import FOLD, alike
 from addax.hdl.dataflow.fold import fold
 from addax.hdl.dataflow.plan import bind
 from addax.hdl.dataflow.schedule import schedule
 from addax.quant.quantize import quantise
-from addax.reports.compare.compare import FOLD, Contest, _alike, compare, structures_of
+from addax.reports.compare.compare import Contest, compare, structures_of
 from addax.reports.devices.devices import device
 
 TARGET = device("xc7z020")
@@ -23,11 +24,11 @@ def programs():
 @pytest.mark.parametrize("multipliers", ["lut", "dsp"])
 def test_all_kernels_have_the_folds_of_the_first(programs, multipliers):
     """Or the comparison would be of folds: same lanes, same cycles per image; only lanes differ."""
-    contest = Contest(network="lenet5", device=TARGET, lanes=80, multipliers=multipliers)
+    structures = structures_of(multipliers, TARGET)
     first = programs["adder"]
     model = fold(first, device=TARGET.name, clock_mhz=50.0, lanes=80, fabric=TARGET.fabric)
 
-    plans = {kernel: _alike(program, first, model, contest) for kernel, program in programs.items()}
+    plans = {kernel: alike(program, model, first, structures=structures) for kernel, program in programs.items()}
 
     folds = {k: [tuple(getattr(s, key) for key in FOLD) for s in p.stages] for k, p in plans.items()}
     assert all(own == folds["adder"] for own in folds.values())
@@ -35,7 +36,7 @@ def test_all_kernels_have_the_folds_of_the_first(programs, multipliers):
     assert len({(t.interval, t.lanes) for t in timings.values()}) == 1
     for kernel, plan in plans.items():
         for build in bind(programs[kernel], plan):
-            wanted = structures_of(multipliers, TARGET).get(build.stage.kind, "")
+            wanted = structures.get(build.stage.kind, "")
             assert build.plan.structure == wanted
 
 

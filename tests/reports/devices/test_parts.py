@@ -4,7 +4,7 @@ import json
 
 import pytest
 from addax.common.errors import UserError
-from addax.hdl.folder.emit import generate
+from addax.hdl.folder.generate import generate
 from addax.reports.devices.devices import device
 from addax.reports.devices.parts import cut
 from addax.reports.devices.resources import Resources

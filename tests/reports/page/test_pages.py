@@ -5,7 +5,7 @@ import re
 from functools import cache
 
 import pytest
-from addax.hdl.folder.emit import generate
+from addax.hdl.folder.generate import generate
 from addax.reports.page import drawing
 from addax.reports.page.drawing import begin_drawing, draw
 from addax.reports.page.pages import comparison_page, report_page

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from addax.common.errors import UserError
-from addax.hdl.folder.emit import generate
+from addax.hdl.folder.generate import generate
 from addax.reports.devices.devices import device, device_names
 from addax.reports.devices.resources import Resources
 from addax.reports.estimate import estimate
@@ -156,7 +156,7 @@ def test_place_and_route_gives_a_clock(build, tmp_path):
 
 def test_an_estimate_needs_no_training_framework():
     """Most of what a report without synthesis takes would be the import of it."""
-    code = "import sys, addax.hdl.folder.emit, addax.reports.page.report; print('torch' in sys.modules)"
+    code = "import sys, addax.hdl.folder.generate, addax.reports.page.report; print('torch' in sys.modules)"
 
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 

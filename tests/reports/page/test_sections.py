@@ -4,8 +4,9 @@ import re
 import subprocess
 
 import pytest
-from addax.hdl.dataflow.plan import bind
-from addax.hdl.dataflow.schedule import Schedule, StageTiming, schedule
+from addax.hdl.dataflow.design import DataflowDesign
+from addax.hdl.dataflow.schedule import schedule
+from addax.hdl.timing import Schedule, StageTiming
 from addax.reports.devices.devices import device
 from addax.reports.page.charts import roofline_chart, timeline_chart
 from addax.reports.page.sections import device_shares, roofline, timeline
@@ -22,7 +23,7 @@ def timing(begin, end, **changed):
 def net():
     program = random_program(300)
     plan = random_plan(program, 300)
-    return program, plan, bind(program, plan)
+    return program, plan, DataflowDesign.bound(program, plan)
 
 
 def test_images_follow_at_the_interval_and_never_overlap():
@@ -36,10 +37,11 @@ def test_images_follow_at_the_interval_and_never_overlap():
 
 def test_operations_per_second_stay_below_every_roof(net):
     """A dot above what its stage could do, or its lanes, would be a bug of the model."""
-    program, plan, builds = net
+    program, plan, design = net
+    builds, layers = design.builds, design.layers
     times = schedule(builds, program, pixels=plan.pixels)
 
-    found = roofline(builds, program, times, clock_mhz=50.0, pixels=plan.pixels)
+    found = roofline(layers, program, times, clock_mhz=50.0, pixels=plan.pixels)
 
     with_lanes = [build for build in builds if build.lanes]
     assert [stage["name"] for stage in found["stages"]] == [build.stage.name for build in with_lanes]
@@ -66,11 +68,12 @@ def test_shares_of_a_device():
 
 def test_a_chart_keeps_to_itself(net):
     """Style sheets and ids of one drawing would change others in the same page; colours are the page's own."""
-    program, plan, builds = net
+    program, plan, design = net
+    builds, layers = design.builds, design.layers
     times = schedule(builds, program, pixels=plan.pixels)
     charts = [
         timeline_chart(timeline(times, 50.0)),
-        roofline_chart(roofline(builds, program, times, clock_mhz=50.0, pixels=plan.pixels)),
+        roofline_chart(roofline(layers, program, times, clock_mhz=50.0, pixels=plan.pixels)),
     ]
 
     for chart, name in zip(charts, ("timeline", "roofline"), strict=True):

@@ -1,17 +1,15 @@
 """Energies at 45 nm: published figures times operations, and nothing where there is no figure."""
 
-from types import SimpleNamespace
-
 import pytest
+from addax.hdl.family import Layer
 from addax.reports.power.asic45 import lanes_energy
 
 
 def layer(name, kind, macs, bits=8):
-    stage = SimpleNamespace(name=name, kind=kind, macs=macs, weight=object(), x=SimpleNamespace(bits=bits))
-    return SimpleNamespace(stage=stage)
+    return Layer(name=name, kind=kind, result=(1, 1, 1), lanes=1, macs=macs, operand_bits=bits)
 
 
-POOL = SimpleNamespace(stage=SimpleNamespace(name="pool", kind="max", macs=0, weight=None))
+POOL = Layer(name="pool", kind="max", result=(1, 1, 1))
 
 
 def test_operations_times_energies():

@@ -8,7 +8,7 @@ import pytest
 from addax.cli import main
 from addax.common.errors import UserError
 from addax.hdl.board.boards import board
-from addax.hdl.folder.emit import generate
+from addax.hdl.folder.generate import generate
 from addax.reports.devices.devices import device
 from addax.reports.devices.resources import Resources
 from addax.reports.synth import bitstream

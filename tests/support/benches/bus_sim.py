@@ -11,7 +11,9 @@ from addax.hdl.dataflow.fold import fold
 from addax.hdl.dataflow.plan import Plan, StageBuild, default_stage_plan
 from addax.hdl.dataflow.queues import with_queues
 from addax.hdl.dataflow.stages import stages_of
-from addax.hdl.folder.emit import expected_beats, generate, sample_vectors
+from addax.hdl.folder.generate import generate
+from addax.hdl.folder.vectors import sample_vectors
+from addax.hdl.interface import expected_beats
 from addax.quant import golden
 from addax.quant.formats import signed, unsigned
 from addax.quant.program import Convolution, PixelShuffle, Program, Requantise, SpatialShift, Threshold

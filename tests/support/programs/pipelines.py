@@ -1,8 +1,7 @@
 """Whole pipelines in Amaranth's simulator."""
 
 from addax.hdl.dataflow.pipeline import Pipeline
-from addax.hdl.dataflow.schedule import answer_beats
-from addax.hdl.folder.emit import pack_pixels
+from addax.hdl.interface import answer_beats, pack_pixels
 from streaming import transfer
 
 

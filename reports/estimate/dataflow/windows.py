@@ -1,11 +1,11 @@
 """What stands in front of lanes, counted: windows, moves and joins."""
 
-from ...hdl.dataflow.plan import StageBuild
-from ...hdl.maps.join import JoinShape
-from ...hdl.maps.move import MoveShape
-from ...hdl.maps.window import WindowShape
-from ..devices.memories import MemoryShape
-from .counting import Structure, add_counter, add_fifo, bits_of, columns_of
+from ....hdl.dataflow.plan import StageBuild
+from ....hdl.maps.join import JoinShape
+from ....hdl.maps.move import MoveShape
+from ....hdl.maps.window import WindowShape
+from ...devices.memories import MemoryShape
+from ..counting import Structure, add_counter, add_fifo, bits_of, columns_of
 
 __all__ = ["add_join", "add_move", "add_window", "window_of"]
 

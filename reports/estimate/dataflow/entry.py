@@ -1,20 +1,23 @@
-"""The input operation, counted as `structure` counts stages: pixels onto a grid, or compared with levels."""
+"""The input operation, counted as stages are: pixels onto a grid, or compared with levels."""
 
-from ...hdl.activation.entry import entry_latency
-from ...quant.formats import format_for
-from ...quant.program import Requantise, Threshold
-from .counting import Product, Structure, add_clamp
+from ....hdl.activation.entry import entry_latency
+from ....hdl.dataflow.joints import Entrance
+from ....quant.formats import format_for
+from ....quant.program import Requantise, Threshold
+from ..counting import Product, Structure, add_clamp
+from ..structure import structure
 
 __all__ = ["entry_structure"]
 
 PIXEL_BITS = 8
 
 
-def entry_structure(op: Requantise | Threshold, channels: int) -> Structure:
-    """The counts of what turns beats of ``channels`` bytes into features; its constants are part of the RTL."""
-    found = Structure()
+@structure.register
+def entry_structure(entrance: Entrance) -> Structure:
+    """The counts of what turns beats of bytes into features; its constants are part of the RTL."""
+    found, op = Structure(), entrance.op
     found.of("activation")["valid.ff"] += entry_latency(op)
-    for number in range(channels):
+    for number in range(entrance.channels):
         if isinstance(op, Threshold):
             _levels(found, op)
         else:

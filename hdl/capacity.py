@@ -2,24 +2,24 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from ...common.errors import UserError
-from .plan import StageBuild
+from ..common.errors import UserError
 
 __all__ = ["Capacity"]
 
-Needs = Callable[[Sequence[StageBuild]], Mapping[str, float]]
+Needs = Callable[[Sequence[Any]], Mapping[str, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Capacity:
-    """What a device has, and how much of it stages take.
+    """What a device has, and how much of it a design takes.
 
     Attributes
     ----------
     device : its name
     limits : how many it has of what
-    needs : how many stages take, by the same names
+    needs : how many the contents of parts take (see `family.Part`), by the same names
     share : of the limits that a design takes when it is to fill the device: what is left is for place and route, and
         for the error of an estimate
     """
@@ -33,14 +33,14 @@ class Capacity:
         if not 0 < self.share <= 1:
             raise ValueError(f"share must be above 0 and at most 1, not {self.share!r}")
 
-    def fills(self, builds: Sequence[StageBuild]) -> bool:
-        """Whether ``builds`` take at most the share."""
-        needs = self.needs(builds)
+    def fills(self, contents: Sequence[Any]) -> bool:
+        """Whether ``contents`` take at most the share."""
+        needs = self.needs(contents)
         return all(needs.get(kind, 0) <= self.share * limit for kind, limit in self.limits.items())
 
-    def check(self, builds: Sequence[StageBuild]) -> None:
+    def check(self, contents: Sequence[Any]) -> None:
         """Raise `UserError` when the device is too small: what is missing, and how much."""
-        needs = self.needs(builds)
+        needs = self.needs(contents)
         missing = [
             f"{kind}: {needs[kind]:,.0f} needed, {limit:,.0f} there, {needs[kind] - limit:,.0f} missing"
             for kind, limit in self.limits.items() if needs.get(kind, 0) > limit

@@ -1,0 +1,57 @@
+"""The dataflow family: one stage per layer, all at work at once, joined by streams."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+from ...quant.program import Program
+from ..family import PlanRequest
+from .alike import alike
+from .choices import structural_cost
+from .complete import complete_plan
+from .design import DataflowDesign
+from .fold import fold
+from .plan import FAMILY, Plan
+
+__all__ = ["DATAFLOW", "Dataflow"]
+
+
+@dataclass(frozen=True)
+class Dataflow:
+    """A `family.Family`."""
+
+    name: str = FAMILY
+
+    def plan(self, program: Program, request: PlanRequest) -> Plan:
+        """The folds of all stages, see `fold.fold`."""
+        plan = fold(
+            program, device=request.device, clock_mhz=request.clock_mhz, lanes=request.lanes, fps=request.fps,
+            fixed_weights=request.fixed_weights, fabric=request.fabric, memory=request.memory, scale=request.scale,
+            structures=request.structures, cost=structural_cost if request.cost is None else request.cost,
+            capacity=request.capacity,
+        )  # fmt: skip
+        return replace(plan, control=request.control)
+
+    def plan_from_json(self, value: Any) -> Plan:
+        """See `plan.Plan.from_json`."""
+        return Plan.from_json(value)
+
+    def completed(self, value: Any, program: Program, request: PlanRequest) -> Plan:
+        """See `complete.complete_plan`."""
+        return complete_plan(
+            value, program, device=request.device, clock_mhz=request.clock_mhz, fixed_weights=request.fixed_weights
+        )
+
+    def alike(
+        self, program: Program, plan: Any, like: Program, *, structures: Mapping[str, str] = MappingProxyType({})
+    ) -> Plan:
+        """See `alike.alike`."""
+        return alike(program, plan, like, structures=structures)
+
+    def bind(self, program: Program, plan: Any, *, prefix: str = "addax") -> DataflowDesign:
+        """A pipeline of stages."""
+        return DataflowDesign.bound(program, plan, prefix=prefix)
+
+
+DATAFLOW = Dataflow()

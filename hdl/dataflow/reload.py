@@ -1,0 +1,88 @@
+"""Other weights in the same hardware: which Programs fit a build, and the Program that stands in memory files."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+
+from ...common.errors import UserError
+from ...quant.program import Convolution, Op, Program, SpatialShift
+from ..activation.entry import entry_of
+from ..memory.image import Image
+from .layout import StageImages, stage_tensors
+from .plan import Plan, StageBuild, bind
+from .stages import Stage
+
+__all__ = ["check_fits", "program_holding"]
+
+
+def check_fits(program: Program, own: Program, plan: Plan) -> None:
+    """Refuse a ``program`` whose weights the hardware of ``own`` under ``plan`` cannot hold.
+
+    Raises
+    ------
+    UserError
+        when it needs memories of another shape, other formats, or the hardware was made for fixed weights.
+    """
+    if plan.fixed_weights:
+        raise UserError("this build is sized for its own weights; generate it without --fixed-weights")
+    if _ends(program) != _ends(own):
+        raise UserError("the program does not fit the build: it has another input or other scores than the build")
+    if not _same_entry(entry_of(program), entry_of(own)):
+        raise UserError("the program does not fit the build: its input operation, a part of the RTL, is another")
+    ours, theirs = ([build.stage for build in bind(p, plan)] for p in (own, program))
+    for have, want in zip(theirs, ours, strict=True):
+        for aspect in Stage.SHAPE:
+            if getattr(have, aspect) != getattr(want, aspect):
+                hint = "; quantise it with --shifts shared" if aspect in ("channelwise", "shift_format") else ""
+                raise UserError(
+                    f"the program does not fit the build: {aspect} of {want.name} is {getattr(have, aspect)}, "
+                    f"the RTL is made for {getattr(want, aspect)}{hint}"
+                )
+
+
+def program_holding(
+    program: Program, stages: Sequence[tuple[StageBuild, StageImages]], memories: Mapping[str, Image]
+) -> Program:
+    """``program`` with the integers that stand in ``memories`` instead of its own.
+
+    Parameters
+    ----------
+    stages : its builds, and their memories as generated
+    memories : by their files; one for each of those
+
+    Raises
+    ------
+    ValueError
+        when they make no Program.
+    """
+    changed: dict[str, Op] = {}
+    for build, images in stages:
+        found: dict[str, Any] = {
+            name: None if image is None else memories[image.file]
+            for name in StageImages.MEMORIES
+            for image in [getattr(images, name)]
+        }
+        tensors, op = stage_tensors(build, replace(images, **found)), program.by_name[build.stage.name]
+        if isinstance(op, Convolution) and tensors.weight is not None:
+            pad = op.pad if tensors.pad is None else tensors.pad
+            changed[op.name] = replace(op, weight=build.stage.filters(tensors.weight), pad=pad)
+        elif isinstance(op, SpatialShift) and tensors.pad is not None:
+            changed[op.name] = replace(op, pad=tensors.pad)
+        for activation in (build.stage.requantise, build.stage.threshold):
+            if activation is not None:
+                changed[activation.name] = replace(activation, **tensors.activation)
+    return replace(program, ops=tuple(changed.get(op.name, op) for op in program.ops))
+
+
+def _ends(program: Program) -> tuple[Any, ...]:
+    return program.input.shape, program.classifies, program.shape(program.output), program.format(program.output)
+
+
+def _same_entry(one: Op | None, other: Op | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return type(one) is type(other) and all(
+        np.array_equal(getattr(one, item.name), getattr(other, item.name)) for item in fields(one)
+    )

@@ -1,0 +1,134 @@
+"""From a Program and a Plan to a BUILD folder: Verilog, memory files, manifest, test bench."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...common.errors import UserError
+from ...common.files import atomic_directory, sha256_of, write_bytes, write_json, write_text
+from ...quant import golden
+from ...quant.files.archive import program_bytes
+from ...quant.program import Program
+from ..board.boards import board_names
+from ..family import Design, Envelope
+from ..interface import Interface
+from ..streams.packet import packet_layout
+from ..verilog import without_lint
+from .build import KIND, Build, open_build
+from .families import bind
+from .header import tied_pins, write_software_view
+from .keywords import is_identifier
+from .memories import memory_entry, write_memories
+from .vectors import hex_lines
+from .verilog import cells_in, path_macro, rendered, verilog_of
+
+__all__ = ["generate"]
+
+HARNESS_BEATS = 1 << 20
+"""Input beats that the harness can hold: simulations of more images run in parts, each of which fills the pipeline."""
+LEAST_IMAGES = 8
+"""Images that the harness can hold, however large they are: enough to see a steady interval."""
+
+
+def generate(
+    program: Program, plan: Envelope, out: str | Path, *, vectors: NDArray[np.uint8], prefix: str = "addax"
+) -> Build:
+    """Write the BUILD folder of ``program`` under ``plan``.
+
+    Parameters
+    ----------
+    vectors : (N, C, H, W) images of the plain test bench; their expected results come from the golden model
+    prefix : of every Verilog module
+
+    Raises
+    ------
+    UserError
+        when the Plan does not fit, the prefix is no identifier, or ``out`` cannot be written.
+    """
+    if not is_identifier(prefix):
+        raise UserError(f"prefix must be a Verilog identifier that is no reserved word, not {prefix!r}")
+    out, design = Path(out), bind(program, plan, prefix=prefix)
+    with atomic_directory(out, KIND, results=_results()) as folder:
+        write_bytes(folder / "program.addax", program_bytes(program))
+        write_json(folder / "plan.json", plan.to_json())
+        cells = _write_hardware(folder, design, plan, prefix)
+        capacity = _capacity(design.interface, len(vectors))
+        _write_harness(folder, design, plan, prefix, capacity)
+        _write_bench(folder, design, prefix, vectors, cells)
+        manifest = _manifest(design, prefix, capacity)
+        manifest["files"] = {
+            file.name: sha256_of(file.read_bytes()) for file in sorted(folder.iterdir()) if file.name != "manifest.json"
+        }
+        write_json(folder / "manifest.json", manifest)
+    return open_build(out)
+
+
+def _results() -> dict[str, str]:
+    """Folders in a BUILD where `report` and `bitstream` put what they find, by default: results of that build alone."""
+    return {"report": "report", **dict.fromkeys(board_names(), "bitstream")}
+
+
+def _capacity(interface: Interface, vectors: int) -> int:
+    """Images that the harness holds, at least ``vectors``; a classifier's answers are never the larger stream."""
+    most = interface.beats if interface.program.classifies else max(interface.beats, interface.answers)
+    return max(LEAST_IMAGES, vectors, HARNESS_BEATS // most)
+
+
+def _write_hardware(folder: Path, design: Design, plan: Envelope, prefix: str) -> list[str]:
+    """The Verilog, its memory files and what software knows of its registers; names of a device's cells in it."""
+    registers = design.registers
+    writable = registers is not None and bool(registers.memories)
+    text = verilog_of(design.component(), prefix, design.rom_kinds, writable=writable)
+    write_text(folder / f"{prefix}.v", text)
+    cells = cells_in(text)
+    if cells:
+        models = rendered("cells.v.j2", family=plan.fabric, cells=cells)
+        write_text(folder / f"{prefix}_cells.v", without_lint(models))
+    write_text(folder / f"{prefix}.vlt", rendered("waiver.vlt.j2", prefix=prefix))
+    write_memories(folder, design.memories)
+    if registers is not None:
+        write_software_view(folder, registers, plan.control, prefix)
+    return cells
+
+
+def _write_harness(folder: Path, design: Design, plan: Envelope, prefix: str, capacity: int) -> None:
+    """What drives the streams of the top in any simulation."""
+    text = rendered(
+        "harness.v.j2", prefix=prefix, capacity=capacity, settle=design.settle,
+        tied=tied_pins(plan.control, design.registers), path=path_macro(prefix), **design.interface.facts,
+    )  # fmt: skip
+    write_text(folder / f"{prefix}_harness.v", text)
+
+
+def _write_bench(folder: Path, design: Design, prefix: str, vectors: NDArray[np.uint8], cells: list[str]) -> None:
+    """The self-checking test bench of plain Verilog, with its stimulus and expected answers."""
+    interface = design.interface
+    expected = interface.expected(golden.run(interface.program, vectors).output)
+    write_text(folder / "stimulus.mem", hex_lines(interface.pack(vectors), interface.data_in))
+    write_text(folder / "expected.mem", hex_lines(expected, interface.data_out + 1))
+    text = rendered(
+        "testbench.v.j2", prefix=prefix, images=len(vectors), watchdog=design.schedule.watchdog(),
+        path=path_macro(prefix), cells=[f"{prefix}_cells.v"] if cells else [], **interface.facts,
+    )  # fmt: skip
+    write_text(folder / f"{prefix}_testbench.v", text)
+
+
+def _manifest(design: Design, prefix: str, capacity: int) -> dict[str, Any]:
+    """What the manifest says, but for the checksums of the files."""
+    interface = design.interface
+    return {
+        "prefix": prefix,
+        **interface.facts,
+        "capacity": capacity,
+        "top": prefix,
+        "packet": packet_layout(interface.program, interface.elements),
+        "pixels": {
+            "order": "row by row, the first of a beat lowest, channel 0 in the lowest byte",
+            "bits": 8,
+            "per_beat": interface.pixels,
+        },
+        "schedule": design.schedule.to_json(),
+        "memories": [memory_entry(image) for image in design.memories],
+    }
