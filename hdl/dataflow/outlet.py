@@ -5,7 +5,8 @@ from typing import Any
 from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 
-from ..streams.elements import Queue, Widen
+from ..streams.convert import Widen
+from ..streams.queue import Queue
 from .plan import StageBuild
 
 __all__ = ["outlet", "room_for"]

@@ -12,11 +12,15 @@ from ..activation.requantise import Requantiser, fetch_in_turn
 from ..activation.threshold import Thresholder
 from ..bus.reload import port_of
 from ..bus.service import Service, StageService
-from ..lanes.array import FoldedArray, Reduce
+from ..lanes.array import FoldedArray
+from ..lanes.pool import Reduce
 from ..maps.window import Window, WindowShape
 from ..memory.image import Rom, Table
-from ..streams.elements import Fork, Queue, adapted, elements, in_block_ram
+from ..streams.beats import elements
+from ..streams.convert import adapted
+from ..streams.fork import Fork
 from ..streams.packet import packet_of
+from ..streams.queue import Queue, in_block_ram
 from .control import Control, front_end, pins
 from .control_map import control_map
 from .layout import StageImages, stage_images

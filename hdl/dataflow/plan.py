@@ -18,9 +18,10 @@ from ..activation.requantise import Scale
 from ..activation.scale import SCALES
 from ..activation.threshold import LATENCY as THRESHOLD_LATENCY
 from ..activation.threshold import Levels
-from ..cells.fabric import fabric_named
-from ..lanes.array import ArrayShape, Reduce
+from ..cells.known import fabric_named
 from ..lanes.kernels import STRUCTURES
+from ..lanes.pool import Reduce
+from ..lanes.shape import ArrayShape
 from ..maps.join import JoinShape, join_takes
 from ..maps.move import MoveShape, move_rows, moved_at_once
 from ..maps.window import WindowShape, ring_rows

@@ -17,8 +17,8 @@ from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
 from ..memory.loops import Counter, Pointer
+from ..streams.beats import elements
 from ..streams.delay import later
-from ..streams.elements import elements
 
 __all__ = ["MOVES", "Bank", "Move", "MoveShape", "move_folds", "move_rows", "moved_at_once"]
 

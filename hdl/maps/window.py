@@ -14,8 +14,8 @@ from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
 from ..memory.loops import Counter, Pointer
+from ..streams.beats import elements
 from ..streams.delay import later
-from ..streams.elements import elements
 
 __all__ = ["Window", "WindowShape", "ring_rows"]
 

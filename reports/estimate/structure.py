@@ -15,7 +15,7 @@ from ...hdl.dataflow.plan import StageBuild
 from ...hdl.lanes.counts import array_counts
 from ...hdl.maps.join import JoinShape
 from ...hdl.maps.move import MoveShape
-from ...hdl.streams.elements import in_block_ram
+from ...hdl.streams.queue import in_block_ram
 from ...quant.formats import Format
 from ...quant.formats import signed as signed_format
 from ...quant.program import RESIDUAL_MULTIPLIER_BITS

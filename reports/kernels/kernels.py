@@ -18,8 +18,9 @@ from amaranth.lib.wiring import In, Out
 from ...common.cache import cached, digest
 from ...common.errors import UserError
 from ...common.processes import stop_all
-from ...hdl.lanes.array import ArrayShape, KernelArray, default_structure
+from ...hdl.lanes.array import KernelArray
 from ...hdl.lanes.kernels import STRUCTURES
+from ...hdl.lanes.shape import ArrayShape, default_structure
 from ...quant.formats import Format, signed, unsigned
 from ..devices.cell_library import CellLibrary
 from ..devices.devices import Device

@@ -10,7 +10,7 @@ from addax.hdl.dataflow.queues import with_queues
 from addax.hdl.dataflow.schedule import schedule
 from addax.hdl.dataflow.stages import stages_of
 from addax.hdl.folder.emit import expected_beats
-from addax.hdl.streams import elements as streams
+from addax.hdl.streams import queue as streams
 from addax.quant import golden
 from addax.quant.formats import unsigned
 from addax.quant.program import Flatten
