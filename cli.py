@@ -325,10 +325,11 @@ def generate(
 ) -> None:  # fmt: skip
     """Make Verilog, memory files and a test bench of a Program."""
     from .hdl.activation.scale import SCALES
+    from .hdl.dataflow.build import bind
     from .hdl.dataflow.choices import alternatives
     from .hdl.dataflow.complete import read_plan
     from .hdl.dataflow.fold import fold
-    from .hdl.dataflow.plan import CONTROLS, FAMILIES, bind
+    from .hdl.dataflow.plan import CONTROLS, FAMILIES
     from .hdl.folder.emit import generate, sample_vectors
     from .hdl.memory.image import ROMS
     from .quant.files.archive import load_program

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..common.errors import UserError
 from ..common.files import copy_file, write_bytes, write_text
 from ..common.temporary import scratch_folder
-from ..hdl.dataflow.plan import bind
+from ..hdl.dataflow.build import bind
 from ..hdl.folder.emit import Build, write_memories
 from ..quant import golden
 from ..quant.files.archive import program_bytes

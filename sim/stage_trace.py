@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..common.templates import render
+from ..hdl.dataflow.build import StageBuild
 from ..hdl.dataflow.pipeline import PIPELINE, STAGE
-from ..hdl.dataflow.plan import StageBuild
 from ..quant import golden
 from ..quant.files.archive import load_program
 

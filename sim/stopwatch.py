@@ -11,8 +11,8 @@ from ..common.errors import UserError
 from ..common.files import write_text
 from ..common.templates import render
 from ..common.temporary import scratch_folder
+from ..hdl.dataflow.build import StageBuild, bind
 from ..hdl.dataflow.pipeline import PIPELINE, STAGE
-from ..hdl.dataflow.plan import StageBuild, bind
 from ..hdl.dataflow.schedule import answer_beats
 from ..hdl.folder.emit import Build
 from ..quant.program import Program

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...common.errors import UserError
-from .plan import StageBuild
+from .build import StageBuild
 
 __all__ = ["Capacity"]
 

@@ -11,9 +11,10 @@ from ...common.errors import UserError
 from ...quant.program import Program
 from ..memory.image import ROMS
 from ..streams.packet import element_bits
+from .build import StageBuild, bind
 from .capacity import Capacity
 from .choices import Cost, Option, cheapest, divisors, options_of, structural_cost
-from .plan import Plan, StageBuild, StagePlan, bind
+from .plan import Plan, StagePlan
 from .queues import with_queues
 from .schedule import answer_beats, schedule
 from .stages import stages_of

@@ -14,9 +14,9 @@ from ..memory.image import Table
 from ..streams.beats import elements
 from ..streams.convert import adapted
 from ..streams.queue import Queue
+from .build import StageBuild
 from .layout import StageImages
 from .outlet import outlet, room_for
-from .plan import StageBuild
 
 __all__ = ["JoinComponent", "MoveComponent"]
 

@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 
 from ..streams.convert import Widen
 from ..streams.queue import Queue
-from .plan import StageBuild
+from .build import StageBuild
 
 __all__ = ["outlet", "room_for"]
 

@@ -21,12 +21,13 @@ from ..streams.convert import adapted
 from ..streams.fork import Fork
 from ..streams.packet import packet_of
 from ..streams.queue import Queue, in_block_ram
+from .build import StageBuild, bind, readers_of
 from .control import Control, front_end, pins
 from .control_map import control_map
 from .layout import StageImages, stage_images
 from .move_stage import JoinComponent, MoveComponent
 from .outlet import outlet, room_for
-from .plan import Plan, StageBuild, bind, readers_of
+from .plan import Plan
 from .stages import PIXELS
 
 __all__ = ["PIPELINE", "STAGE", "Accelerator", "Pipeline", "StageComponent"]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ...quant.program import Program
 from ..activation.entry import entry_latency, entry_of
 from ..maps.join import JoinShape
-from .plan import StageBuild, readers_of
+from .build import StageBuild, readers_of
 from .stages import PIXELS
 
 __all__ = [

@@ -19,9 +19,10 @@ from ...quant.files.archive import load_program, program_bytes
 from ...quant.program import Convolution, Op, Program, SpatialShift
 from ..activation.entry import entry_of
 from ..board.boards import board_names
+from ..dataflow.build import StageBuild, bind
 from ..dataflow.control_map import control_map
 from ..dataflow.layout import StageImages, stage_images, stage_tensors
-from ..dataflow.plan import Plan, StageBuild, bind
+from ..dataflow.plan import Plan
 from ..dataflow.schedule import Schedule, answer_beats, schedule
 from ..dataflow.stages import Stage
 from ..memory.image import ROMS, Image

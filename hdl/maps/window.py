@@ -4,6 +4,7 @@ Padding is written into the ring like pixels, so that the read side knows no bor
 row can be written when one is free, an output row can be read when all rows it needs are complete.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -326,6 +327,16 @@ class Window(wiring.Component):
                                 window_row.set(following)
                                 line_row.set(following)
 
+        read = self._read_banks(m, ports, advance, [turn, turn_row], line_row, pixel, offset)
+        self._give(m, read, Cat(advance, advance & at_start, advance & at_last), [turn, turn_row])
+
+    def _read_banks(
+        self, m: Module, ports: list[list[Any]], advance: Value, turns: Sequence["_Turn"], line_row: Pointer,
+        pixel: Value, offset: Value,
+    ) -> list[Value]:  # fmt: skip
+        """For every row of banks its words, side by side: those ``pixel + offset`` words behind the begin of the row
+        that is read now."""
+        s, (turn, turn_row) = self.shape, turns
         read = []
         for number, row_ports in enumerate(ports):
             # Banks before the window's first one hold its later rows, one row of the bank further down.
@@ -338,10 +349,14 @@ class Window(wiring.Component):
                 beyond = Mux(turn.value > k, s.chunks, 0) if s.taps > 1 else 0
                 m.d.comb += [port.addr.eq(start + pixel + offset + beyond), port.en.eq(advance)]
             read.append(Cat(port.data for port in row_ports))
+        return read
+
+    def _give(self, m: Module, read: list[Value], strobes: Value, turns: Sequence["_Turn"]) -> None:
+        """The operands, and beside them the strobes that say which these are: ``valid``, ``first`` and ``last``."""
+        s, (turn, turn_row) = self.shape, turns
         # Bank t holds the columns t, t + taps, ..; a window that begins in column c finds its first tap in bank
         # c mod taps. One rotation puts the taps in order, another one the rows.
         word = s.simd * s.bits
-        strobes: Value = Cat(advance, advance & at_start, advance & at_last)
         row_turn = turn_row.value
         if s.taps > 1:
             read = [_rotated(m, row, word, s.taps, later(m, turn.value)) for row in read]

@@ -8,8 +8,9 @@ from typing import Any
 
 from ...common.errors import UserError
 from ...common.files import write_json, write_text
+from ...hdl.dataflow.build import StageBuild, bind, default_stage_plan
 from ...hdl.dataflow.fold import fold
-from ...hdl.dataflow.plan import Plan, StageBuild, bind, default_stage_plan
+from ...hdl.dataflow.plan import Plan
 from ...hdl.dataflow.queues import with_queues
 from ...hdl.dataflow.schedule import schedule
 from ...hdl.dataflow.stages import Stage, stages_of

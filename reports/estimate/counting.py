@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from ...hdl.dataflow.plan import StageBuild
+from ...hdl.dataflow.build import StageBuild
 from ...hdl.dataflow.stages import Stage
 from ...quant.formats import Format
 from ..devices.memories import MemoryShape

@@ -14,9 +14,10 @@ from typing import Any
 
 from ...common.errors import UserError
 from ...hdl.activation.entry import entry_of
+from ...hdl.dataflow.build import StageBuild, bind, readers_of
 from ...hdl.dataflow.capacity import Capacity
 from ...hdl.dataflow.choices import structural_cost
-from ...hdl.dataflow.plan import Plan, StageBuild, bind, readers_of
+from ...hdl.dataflow.plan import Plan
 from ...hdl.dataflow.stages import PIXELS
 from ...quant.program import Program
 from ..devices.devices import Device

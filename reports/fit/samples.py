@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from ...hdl.dataflow.build import StageBuild, default_stage_plan, queue_depth
 from ...hdl.dataflow.layout import stage_images
-from ...hdl.dataflow.plan import StageBuild, StagePlan, default_stage_plan, queue_depth
+from ...hdl.dataflow.plan import StagePlan
 from ...hdl.dataflow.stages import Stage, stages_of
 from ...hdl.folder.emit import stage_verilog, write_memories
 from ...hdl.lanes.kernels import STRUCTURES

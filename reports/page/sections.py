@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ...hdl.dataflow.plan import StageBuild
+from ...hdl.dataflow.build import StageBuild
 from ...hdl.dataflow.schedule import Schedule
 from ...quant.program import Program
 from ..devices.devices import Device

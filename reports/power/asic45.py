@@ -7,7 +7,7 @@ kind.
 from collections.abc import Sequence
 from typing import Any
 
-from ...hdl.dataflow.plan import StageBuild
+from ...hdl.dataflow.build import StageBuild
 
 __all__ = ["ENERGY_PJ", "SOURCE", "lanes_energy"]
 

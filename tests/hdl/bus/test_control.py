@@ -12,8 +12,9 @@ from pathlib import Path
 import addax
 import pytest
 from addax.common.errors import UserError
+from addax.hdl.dataflow.build import bind
 from addax.hdl.dataflow.control_map import control_map
-from addax.hdl.dataflow.plan import CONTROLS, Plan, bind
+from addax.hdl.dataflow.plan import CONTROLS, Plan
 from addax.hdl.folder.emit import generate, memory_images, open_build, sample_vectors
 from addax.hdl.memory.image import Image, Rom, Table, WritePort
 from addax.quant.program import Requantise

@@ -11,11 +11,11 @@ from math import lcm
 import numpy as np
 import pytest
 from addax.common.errors import UserError
+from addax.hdl.dataflow.build import StageBuild, bind, default_stage_plan
 from addax.hdl.dataflow.capacity import Capacity
 from addax.hdl.dataflow.choices import alternatives, structural_cost
 from addax.hdl.dataflow.fold import DEFAULT_LANES, fold
 from addax.hdl.dataflow.pipeline import Pipeline
-from addax.hdl.dataflow.plan import StageBuild, bind, default_stage_plan
 from addax.hdl.dataflow.schedule import answer_beats, schedule
 from addax.hdl.dataflow.stages import stages_of
 from addax.hdl.folder.emit import expected_beats, pack_pixels

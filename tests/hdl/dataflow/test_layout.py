@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from addax.common.errors import UserError
+from addax.hdl.dataflow.build import bind
 from addax.hdl.dataflow.layout import stage_images, stage_tensors
-from addax.hdl.dataflow.plan import bind
 from addax.hdl.folder.emit import (
     Build,
     export_memories,

@@ -4,8 +4,8 @@ import json
 
 import pytest
 from addax.common.errors import UserError
+from addax.hdl.dataflow.build import bind
 from addax.hdl.dataflow.fold import fold
-from addax.hdl.dataflow.plan import bind
 from addax.hdl.dataflow.schedule import schedule
 from addax.quant.quantize import quantise
 from addax.reports.compare.compare import FOLD, Contest, _alike, compare, structures_of

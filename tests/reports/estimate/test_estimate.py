@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from addax.common.errors import UserError
+from addax.hdl.dataflow.build import bind
 from addax.hdl.dataflow.choices import options_of, structural_cost
-from addax.hdl.dataflow.plan import bind
 from addax.hdl.dataflow.stages import stages_of
 from addax.hdl.folder.emit import generate
 from addax.hdl.lanes.counts import array_counts

@@ -4,7 +4,7 @@ import re
 import subprocess
 
 import pytest
-from addax.hdl.dataflow.plan import bind
+from addax.hdl.dataflow.build import bind
 from addax.hdl.dataflow.schedule import Schedule, StageTiming, schedule
 from addax.reports.devices.devices import device
 from addax.reports.page.charts import roofline_chart, timeline_chart
