@@ -13,9 +13,9 @@ from ...quant.program import MULTIPLIER_BITS, Program
 from ..activation.requantise import Scale
 from ..activation.threshold import LATENCY as THRESHOLD_LATENCY
 from ..activation.threshold import Levels
-from ..lanes.kernels import STRUCTURES
 from ..lanes.pool import Reduce
 from ..lanes.shape import ArrayShape
+from ..lanes.structures import OFFSET, STRUCTURES, default_structure
 from ..maps.join import JoinShape, join_takes
 from ..maps.move import MoveShape, move_rows, moved_at_once
 from ..maps.window import WindowShape, ring_rows
@@ -26,11 +26,6 @@ __all__ = ["Shape", "StageBuild", "bind", "connected", "default_stage_plan", "qu
 
 Shape = WindowShape | MoveShape | JoinShape
 """What takes the beats of a stage in, and in which rhythm."""
-
-_STRUCTURES = {"adder": "carry", "mult": "star", "xnor": "count", "shift": "barrel"}
-
-_OFFSET = ("max",)
-"""Structures whose sums hold a constant of the weights besides, which the requantise of a stage does not take away."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,8 +52,7 @@ class StageBuild:
     def array(self) -> ArrayShape:
         """The array of a stage with weights, one for each block."""
         assert self.stage.weight_format is not None
-        # Without a choice, multipliers are left to synthesis, which has DSP blocks for them.
-        structure = self.plan.structure or _STRUCTURES[self.stage.kind]
+        structure = self.plan.structure or default_structure(self.stage.kind)
         return ArrayShape(
             kernel=self.stage.kind, structure=structure, fabric=self.fabric,
             pin=self.plan.simd * self.plan.taps * self.plan.lines, pout=self.plan.pe, x=self.stage.x,
@@ -254,7 +248,7 @@ class StageBuild:
             raise ValueError(f"blocks of {name!r} must divide {stage.groups} groups, not be {plan.blocks}")
         if plan.blocks > 1 and (plan.pe, plan.simd) != (filters, stage.source[0] // stage.groups):
             raise ValueError(f"several blocks of {name!r} must have all channels of their groups")
-        known = [s for s in STRUCTURES[stage.kind] if s not in _OFFSET]
+        known = [s for s in STRUCTURES[stage.kind] if s not in OFFSET]
         if plan.structure and plan.structure not in known:
             raise ValueError(f"structure of {name!r} must be one of {', '.join(known)}, not {plan.structure!r}")
 

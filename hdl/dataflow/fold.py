@@ -54,7 +54,7 @@ def fold(
     fabric : whose carry cells the lanes instantiate
     memory : of the weights, see `StagePlan`; ``auto`` takes what costs less; one of a few words is left to synthesis
     scale : how requantisers multiply, see `scale.SCALES`; ``auto`` shifts where factors are few powers of two
-    structures : of the lanes of a kernel, see `kernels.STRUCTURES`; where none is given multiplications are left to
+    structures : of the lanes of a kernel, see `structures.STRUCTURES`; where none is given multiplications are left to
         synthesis, which has DSP blocks for them
     cost : what a fold of a stage costs, to choose among those that are fast enough
     capacity : of the device, which the design has to fit

@@ -34,7 +34,7 @@ class StagePlan:
     requantisers : units behind the array; divides ``pe * blocks`` (of a pool: ``simd``)
     rows : of the ring in front of the array, a multiple of ``lines``; 1 for a join, which has none
     queue : beats of the queue behind it, each of whole beats of the next stage
-    structure : of its lanes, see `kernels.STRUCTURES`; empty for the default one, and for a pool
+    structure : of its lanes, see `structures.STRUCTURES`; empty for the default one, and for a pool
     memory : of its weights: ``auto``, as synthesis likes, or ``block``, block RAM however few words there are
     residual : beats of the queue in which a residual waits, each as wide as those of the stage it comes from; 0
         without one

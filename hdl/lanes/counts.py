@@ -17,9 +17,9 @@ from amaranth.hdl._ast import AnyConst, Slice  # private: values that nothing dr
 from ..cells.fabric import Fabric
 from ..cells.known import FABRICS
 from ..cells.words import Word, plain
-from .kernels import MASKING
 from .ranks import alive, settled
 from .shape import ArrayShape, run_circuit
+from .structures import MASKING
 from .terms import Masked
 from .tree import accumulate
 

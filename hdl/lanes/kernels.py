@@ -35,18 +35,7 @@ from .shift import barrel
 from .terms import Circuit, Rows
 from .xnor import count
 
-__all__ = ["MASKING", "STRUCTURES", "circuit"]
-
-STRUCTURES: dict[str, tuple[str, ...]] = {
-    "adder": ("2a", "1c1a", "carry", "max"),
-    "mult": ("booth", "rows", "star"),
-    "xnor": ("count",),
-    "shift": ("barrel",),
-}
-"""Structures of each kernel."""
-
-MASKING = ("max",)
-"""Structures whose lanes hand on `Masked` signals."""
+__all__ = ["circuit"]
 
 
 def circuit(

@@ -13,26 +13,12 @@ from ...quant.program import check_operands, term_range
 from ..cells.fabric import Fabric
 from ..cells.known import FABRICS, fabric_named
 from .adder import common_format
-from .kernels import STRUCTURES, circuit
+from .kernels import circuit
 from .ranks import settled
+from .structures import STRUCTURES
 from .terms import Sums
 
-__all__ = ["ArrayShape", "default_structure", "run_circuit", "sum_format"]
-
-_BEST = {
-    "ice40": {"adder": "max", "mult": "booth", "xnor": "count", "shift": "barrel"},
-    "gowin": {"adder": "carry", "mult": "booth", "xnor": "count", "shift": "barrel"},
-    "ecp5": {"adder": "carry", "mult": "rows", "xnor": "count", "shift": "barrel"},
-    "xc7": {"adder": "max", "mult": "booth", "xnor": "count", "shift": "barrel"},
-    "xcup": {"adder": "max", "mult": "booth", "xnor": "count", "shift": "barrel"},
-    "osu018": {"adder": "carry", "mult": "star", "xnor": "count", "shift": "barrel"},
-}
-
-
-def default_structure(kernel: str, family: str) -> str:
-    """The cheapest structure of ``kernel`` on a family of devices without DSP blocks: what
-    ``addax kernels --all-structures`` shows."""
-    return _BEST[family][kernel]
+__all__ = ["ArrayShape", "run_circuit", "sum_format"]
 
 
 def sum_format(kernel: str, lo: int, hi: int) -> Format:
@@ -47,7 +33,7 @@ class ArrayShape:
     Attributes
     ----------
     kernel : ``adder``, ``mult``, ``xnor`` or ``shift``
-    structure : of the lane, see `kernels.STRUCTURES`
+    structure : of the lane, see `structures.STRUCTURES`
     fabric : ``generic``, or the device family whose carry cells are instantiated
     pin, pout : terms per row and rows
     x, w : formats of features and weights

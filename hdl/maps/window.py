@@ -15,6 +15,7 @@ from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
 from ..memory.loops import Counter, Pointer
+from ..memory.ring import RowAccount
 from ..streams.beats import elements
 from ..streams.delay import later
 
@@ -209,10 +210,7 @@ class Window(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         s = self.shape
-        level = Signal(range(s.rows + 1))  # complete rows that are still needed
-        row_done = Signal()
-        rows_freed = Signal(range(s.rows + 1))
-        m.d.sync += level.eq(level + row_done - rows_freed)
+        rows = RowAccount(m, s.rows)
 
         # Bank (l, t) holds the columns t, t + taps, .. of the rows l, l + lines, .. of the ring.
         depth = s.rows // s.lines * s.bank_row
@@ -222,11 +220,11 @@ class Window(wiring.Component):
         for line, row in enumerate(banks):
             for tap, bank in enumerate(row):
                 m.submodules[f"bank{line * s.taps + tap}"] = bank
-        self._write_side(m, [[bank.write_port() for bank in row] for row in banks], level, row_done)
-        self._read_side(m, [[bank.read_port() for bank in row] for row in banks], level, rows_freed)
+        self._write_side(m, [[bank.write_port() for bank in row] for row in banks], rows)
+        self._read_side(m, [[bank.read_port() for bank in row] for row in banks], rows)
         return m
 
-    def _write_side(self, m: Module, ports: list[list[Any]], level: Signal, row_done: Signal) -> None:
+    def _write_side(self, m: Module, ports: list[list[Any]], rows: RowAccount) -> None:
         s = self.shape
         column, row, chunk, bank, line = (Counter(m, n, name) for n, name in (
             (s.padded_width, "write_column"), (s.padded_height, "write_row"), (s.chunks, "write_chunk"),
@@ -245,7 +243,7 @@ class Window(wiring.Component):
         free = Signal()
         take = Signal()
         m.d.comb += [
-            free.eq((level != s.rows) | ~used),
+            free.eq((rows.level != s.rows) | ~used),
             self.i.ready.eq(free & inside),
             take.eq(free & (self.i.valid | ~inside)),
             self.pad_address.eq(chunk.value),
@@ -269,13 +267,13 @@ class Window(wiring.Component):
                     bank.clear()
                     m.d.sync += base.eq(row_start.value)
                     with m.If(used):
-                        m.d.comb += row_done.eq(1)
+                        m.d.comb += rows.row_done.eq(1)
                         line.step()
                         with m.If(line.at_end):
                             row_start.advance(s.bank_row)
                             m.d.sync += base.eq(row_start.after(s.bank_row))
 
-    def _read_side(self, m: Module, ports: list[list[Any]], level: Signal, rows_freed: Signal) -> None:
+    def _read_side(self, m: Module, ports: list[list[Any]], rows: RowAccount) -> None:
         s = self.shape
         chunk, tap, line, group, out_x, out_y = (Counter(m, n, name) for n, name in (
             (s.segment_chunks, "read_chunk"), (s.kernel[1] // s.taps, "read_tap"),
@@ -297,7 +295,7 @@ class Window(wiring.Component):
         m.d.comb += [
             at_start.eq((chunk.value == 0) & (tap.value == 0) & (line.value == 0)),
             at_last.eq(chunk.at_end & tap.at_end & line.at_end),
-            self.begin.eq(at_start & self.go & (level >= needed)),
+            self.begin.eq(at_start & self.go & (rows.level >= needed)),
             advance.eq(self.begin | ~at_start),
         ]
         with m.If(advance):
@@ -322,7 +320,7 @@ class Window(wiring.Component):
                                 m.d.sync += pixel.eq(0)
                                 turn.clear()
                                 out_y.step()
-                                m.d.comb += rows_freed.eq(Mux(out_y.at_end, s.kernel[0], s.stride))
+                                m.d.comb += rows.rows_freed.eq(Mux(out_y.at_end, s.kernel[0], s.stride))
                                 following = self._next_rows(m, window_row, turn_row, out_y.at_end)
                                 window_row.set(following)
                                 line_row.set(following)

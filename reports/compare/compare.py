@@ -15,7 +15,7 @@ from ...hdl.dataflow.queues import with_queues
 from ...hdl.dataflow.schedule import schedule
 from ...hdl.dataflow.stages import Stage, stages_of
 from ...hdl.folder.emit import Build, generate, sample_vectors
-from ...hdl.lanes.shape import default_structure
+from ...hdl.lanes.structures import default_structure
 from ...models import data
 from ...models.layers.kernels import KERNELS
 from ...quant.files.archive import load_program

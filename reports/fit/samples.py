@@ -17,7 +17,7 @@ from ...hdl.dataflow.layout import stage_images
 from ...hdl.dataflow.plan import StagePlan
 from ...hdl.dataflow.stages import Stage, stages_of
 from ...hdl.folder.emit import stage_verilog, write_memories
-from ...hdl.lanes.kernels import STRUCTURES
+from ...hdl.lanes.structures import STRUCTURES
 from ...hdl.memory.image import ROMS
 from ...quant.formats import Format, signed, unsigned
 from ...quant.program import (

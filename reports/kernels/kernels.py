@@ -19,8 +19,8 @@ from ...common.errors import UserError
 from ...common.executor import processors
 from ...common.processes import stop_all
 from ...hdl.lanes.array import KernelArray
-from ...hdl.lanes.kernels import STRUCTURES
-from ...hdl.lanes.shape import ArrayShape, default_structure
+from ...hdl.lanes.shape import ArrayShape
+from ...hdl.lanes.structures import STRUCTURES, default_structure
 from ...quant.formats import Format, signed, unsigned
 from ..devices.cell_library import CellLibrary
 from ..devices.devices import Device
