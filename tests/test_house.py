@@ -1,7 +1,10 @@
 """The order of the house: whoever reads a room knows that it needs only those before it."""
 
 import ast
+import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from itertools import pairwise
 from pathlib import Path
 
@@ -128,3 +131,63 @@ def test_simulation_and_reports_ask_the_design_and_know_no_family():
         if other[:2] == ("hdl", "dataflow")
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def functions(path):
+    """Functions and methods of a file, those inside others included, and their lines."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name, node.end_lineno - node.lineno + 1
+
+
+LONG_FILES = {
+    "cli.py": "the verbs; becomes a package",
+    "quant/lower/lowering.py": "becomes a table of operations",
+    "quant/onnx/reader.py": "becomes a reader per operation",
+    "quant/program.py": "becomes a module per operation",
+}
+"""Files of more than 500 lines, and why."""
+LONG_FUNCTIONS = {
+    "cli.py generate": "an option of click per choice",
+    "cli.py simulate": "an option of click per choice",
+    "hdl/folder/emit.py generate": "the choices become a request",
+    "quant/fold/factors.py fold_scale": "one derivation, whose steps share their terms",
+    "quant/program.py infer": "becomes a method per operation",
+    "quant/quantize.py quantise_network": "the choices become a request",
+    "sim/cosim.py simulate": "one run from bench to verdict",
+}
+"""Functions of more than 60 lines, and why."""
+
+
+def test_files_folders_and_functions_stay_small():
+    """Protects reading: one idea fits on a screen or few, and an exception goes from its list when it is gone."""
+    names = {path: str(path.relative_to(ROOT)) for path in CODE}
+    assert {names[path] for path in CODE if len(path.read_text().splitlines()) > 500} == set(LONG_FILES)
+    assert not {folder for folder in {path.parent for path in CODE} if len([*folder.glob("*.py")]) > 16}
+    long = {f"{names[path]} {name}" for path in CODE for name, lines in functions(path) if lines > 60}
+    assert long == set(LONG_FUNCTIONS)
+
+
+def foreign(path):
+    """Top packages that a file imports and that are neither this one nor Python's own."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name.partition(".")[0] for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module.partition(".")[0]
+
+
+def test_what_is_imported_is_declared():
+    """What comes only with something else goes when that no longer needs it."""
+
+    def plain(name):
+        return re.match(r"[\w.-]+", name)[0].lower().replace("_", "-")
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {plain(name) for name in [*project["dependencies"], *project["optional-dependencies"]["images"]]}
+    brought = packages_distributions()
+    for path in CODE:
+        if path.name == "qonnx_ops.py":
+            continue  # for qonnx to load: who has not installed it never imports this
+        for name in set(foreign(path)) - sys.stdlib_module_names:
+            assert any(plain(wheel) in declared for wheel in brought[name]), f"{path} imports {name}"

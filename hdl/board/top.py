@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from ...common.errors import UserError
 from ...common.reading import read_json
 from ..bus.front_end import pins
-from ..streams.elements import Narrow, Widen
+from ..streams.convert import Narrow, Widen
 from ..verilog import to_verilog, without_lint
 from .boards import Board
 from .serial import SerialFormat

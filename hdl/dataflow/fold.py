@@ -13,8 +13,9 @@ from ..capacity import Capacity
 from ..interface import answer_beats
 from ..memory.image import ROMS
 from ..streams.packet import element_bits
+from .build import StageBuild, bind
 from .choices import Cost, Option, cheapest, divisors, options_of, structural_cost
-from .plan import Plan, StageBuild, StagePlan, bind
+from .plan import Plan, StagePlan
 from .queues import with_queues
 from .schedule import schedule
 from .stages import stages_of
@@ -54,7 +55,7 @@ def fold(
     fabric : whose carry cells the lanes instantiate
     memory : of the weights, see `StagePlan`; ``auto`` takes what costs less; one of a few words is left to synthesis
     scale : how requantisers multiply, see `scale.SCALES`; ``auto`` shifts where factors are few powers of two
-    structures : of the lanes of a kernel, see `kernels.STRUCTURES`; where none is given multiplications are left to
+    structures : of the lanes of a kernel, see `structures.STRUCTURES`; where none is given multiplications are left to
         synthesis, which has DSP blocks for them
     cost : what a fold of a stage costs, to choose among those that are fast enough
     capacity : of the device, which the design has to fit

@@ -11,10 +11,12 @@ from ..bus.service import StageService
 from ..maps.join import Join, JoinShape
 from ..maps.move import Move, MoveShape
 from ..memory.image import Table
-from ..streams.elements import Queue, adapted, elements
+from ..streams.beats import elements
+from ..streams.convert import adapted
+from ..streams.queue import Queue
+from .build import StageBuild
 from .layout import StageImages
 from .outlet import outlet, room_for
-from .plan import StageBuild
 
 __all__ = ["JoinComponent", "MoveComponent"]
 

@@ -5,8 +5,9 @@ from typing import Any
 from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 
-from ..streams.elements import Queue, Widen
-from .plan import StageBuild
+from ..streams.convert import Widen
+from ..streams.queue import Queue
+from .build import StageBuild
 
 __all__ = ["outlet", "room_for"]
 

@@ -14,18 +14,23 @@ from ..blocks import STAGE
 from ..bus.front_end import front_end, pins
 from ..bus.reload import port_of
 from ..bus.service import Service, StageService
-from ..lanes.array import FoldedArray, Reduce
+from ..lanes.array import FoldedArray
+from ..lanes.pool import Reduce
 from ..maps.window import Window, WindowShape
 from ..memory.image import Rom, Table
-from ..streams.elements import Fork, Queue, adapted, elements, in_block_ram
+from ..streams.beats import elements
+from ..streams.convert import adapted
+from ..streams.fork import Fork
 from ..streams.packet import packet_of
+from ..streams.queue import Queue, in_block_ram
+from .build import StageBuild, bind, readers_of
 from .control import Control
 from .control_map import control_map
 from .joints import PIPELINE
 from .layout import StageImages, stage_images
 from .move_stage import JoinComponent, MoveComponent
 from .outlet import outlet, room_for
-from .plan import Plan, StageBuild, bind, readers_of
+from .plan import Plan
 from .stages import PIXELS
 
 __all__ = ["Accelerator", "Pipeline", "StageComponent"]

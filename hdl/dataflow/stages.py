@@ -27,7 +27,7 @@ from ...quant.program import (
     sum_bounds,
 )  # fmt: skip
 from ..activation.requantise import shift_bits
-from ..lanes.array import sum_format
+from ..lanes.shape import sum_format
 from ..maps.join import CONCAT
 from ..maps.move import MOVES
 

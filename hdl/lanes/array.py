@@ -1,253 +1,19 @@
 """Arrays of lanes: inner products of any kernel, a step of ``pin`` terms for ``pout`` results in every cycle."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, is_dataclass, replace
-from functools import cache
-from itertools import combinations, pairwise
 from typing import Any
 
-from amaranth.hdl import Const, Fragment, Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...quant.formats import Format, format_for
-from ...quant.program import check_operands, term_range
-from ..cells.fabric import FABRICS, Fabric, fabric_named
-from .kernels import STRUCTURES, Masked, Sums, accumulate, circuit, common_format
+from ...quant.formats import Format
+from ..cells.known import FABRICS
+from ..streams.delay import trail
+from .ranks import Rank, settled
+from .shape import ArrayShape, run_circuit
+from .tree import accumulate
 
-__all__ = [
-    "ArrayShape", "FoldedArray", "KernelArray", "Reduce", "Step", "alive", "default_structure", "run_circuit",
-    "settled", "sum_format",
-]  # fmt: skip
-
-_BEST = {
-    "ice40": {"adder": "max", "mult": "booth", "xnor": "count", "shift": "barrel"},
-    "gowin": {"adder": "carry", "mult": "booth", "xnor": "count", "shift": "barrel"},
-    "ecp5": {"adder": "carry", "mult": "rows", "xnor": "count", "shift": "barrel"},
-    "xc7": {"adder": "max", "mult": "booth", "xnor": "count", "shift": "barrel"},
-    "xcup": {"adder": "max", "mult": "booth", "xnor": "count", "shift": "barrel"},
-    "osu018": {"adder": "carry", "mult": "star", "xnor": "count", "shift": "barrel"},
-}
-
-
-def default_structure(kernel: str, family: str) -> str:
-    """The cheapest structure of ``kernel`` on a family of devices without DSP blocks: what
-    ``addax kernels --all-structures`` shows."""
-    return _BEST[family][kernel]
-
-
-def sum_format(kernel: str, lo: int, hi: int) -> Format:
-    """Format in which the array holds sums in ``lo..hi``: the adder kernel keeps the negative, which is unsigned."""
-    return format_for(-hi, -lo) if kernel == "adder" else format_for(lo, hi)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArrayShape:
-    """What an array computes, and how.
-
-    Attributes
-    ----------
-    kernel : ``adder``, ``mult``, ``xnor`` or ``shift``
-    structure : of the lane, see `kernels.STRUCTURES`
-    fabric : ``generic``, or the device family whose carry cells are instantiated
-    pin, pout : terms per row and rows
-    x, w : formats of features and weights
-    ranks : ranks of registers between the operand registers and the accumulators, at most one per level; None for one
-        behind the lane and behind every second level
-
-    Raises
-    ------
-    ValueError
-        from the constructor, for anything that cannot be built.
-    """
-
-    kernel: str
-    structure: str
-    fabric: str = "generic"
-    pin: int
-    pout: int
-    x: Format
-    w: Format
-    ranks: int | None = None
-
-    def __post_init__(self) -> None:
-        check_operands(self.kernel, self.x, self.w)
-        if self.structure not in STRUCTURES[self.kernel]:
-            known = ", ".join(STRUCTURES[self.kernel])
-            raise ValueError(f"structure of the {self.kernel} kernel must be one of {known}, not {self.structure!r}")
-        fabric_named(self.fabric)
-        for name in ("pin", "pout"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be a positive integer, not {value!r}")
-        if self.ranks is not None and not 0 <= self.ranks <= self.levels:
-            raise ValueError(f"registers between operands and accumulators must be 0..{self.levels}, not {self.ranks}")
-
-    @property
-    def levels(self) -> int:
-        """Levels between the operands and the accumulators; each ends where a rank of registers may stand."""
-        return _levels(replace(self, pout=1, ranks=None))
-
-    @property
-    def cuts(self) -> frozenset[int]:
-        """The levels behind which a rank stands: those that leave the longest way between two ranks shortest."""
-        levels = self.levels
-        ranks = min(levels, 1 + levels // 2) if self.ranks is None else self.ranks
-        return _cuts(levels, ranks)
-
-    @property
-    def latency(self) -> int:
-        """Cycles from the operands of a group's last step to its sums: operand registers, ranks, accumulators."""
-        return len(self.cuts) + 2
-
-    @property
-    def register_stages(self) -> int:
-        """Ranks of registers from the operand registers to the accumulators, both included."""
-        return self.latency
-
-    def total(self, steps: int) -> Format:
-        """Format of the accumulators for groups of up to ``steps`` steps."""
-        lo, hi = self.step_range
-        return format_for(min(0, lo * steps), max(0, hi * steps))
-
-    @property
-    def step_range(self) -> tuple[int, int]:
-        """Range of what a step adds to an accumulator."""
-        lo, hi = term_range(self.kernel, self.x, self.w)
-        if self.kernel == "xnor":
-            lo, hi = 0, 1
-        elif self.kernel == "adder":
-            grid = common_format(self.x, self.w)
-            lo, hi = 0, 2 * (grid.hi - grid.lo) if self.structure == "max" else -lo
-        return lo * self.pin, hi * self.pin
-
-    def decode(self, total: int, weights: Sequence[int]) -> int:
-        """The sum of the kernel's terms, from an accumulator and the weights of all its terms.
-
-        An adder array holds ``sum |x - w|``, of which the kernel is the negative; structure ``max`` holds that plus the
-        sum of the weights, counted from the lowest value of the format. A binary array holds how many pairs are equal.
-        """
-        if self.kernel == "xnor":
-            return 2 * total - len(weights)
-        if self.kernel == "adder":
-            lowest = common_format(self.x, self.w).lo
-            return -total + (sum(w - lowest for w in weights) if self.structure == "max" else 0)
-        return total
-
-
-@cache
-def _levels(shape: ArrayShape) -> int:
-    """Count the levels by describing one row without registers."""
-    xs = [Signal(shape.x.bits) for _ in range(shape.pin)]
-    ws = [[Signal(shape.w.bits) for _ in range(shape.pin)]]
-    levels = 0
-
-    def count(level: int, state: Any) -> Any:
-        nonlocal levels
-        levels = level + 1
-        return settled(state)
-
-    m = Module()
-    run_circuit(m, FABRICS[shape.fabric], shape, xs, ws, Const(1, 1), count)
-    Fragment.get(m, None)  # else Amaranth warns that the module was described for nothing
-    return levels
-
-
-def run_circuit(
-    m: Module, fabric: Fabric, shape: ArrayShape, xs: list[Signal], ws: list[list[Signal]], enable: Value,
-    pass_on: Callable[[int, Any], Any],
-) -> Sums:  # fmt: skip
-    """Describe the circuit, handing what is alive behind each level to ``pass_on(level, state)``."""
-    steps = circuit(
-        m, fabric, kernel=shape.kernel, structure=shape.structure, x=shape.x, w=shape.w, xs=xs, ws=ws,
-        enable=enable,
-    )  # fmt: skip
-    state, level = next(steps), 0
-    while True:
-        state = pass_on(level, state)
-        level += 1
-        try:
-            state = steps.send(state)
-        except StopIteration as end:
-            sums: Sums = end.value
-            return sums
-
-
-_LANE_WEIGHT = 1.25
-"""A lane is a little slower than a level of the tree, and so is the accumulator."""
-
-
-@cache
-def _cuts(levels: int, ranks: int) -> frozenset[int]:
-    weights = [_LANE_WEIGHT, *[1.0] * (levels - 1), _LANE_WEIGHT]
-
-    def ways(cuts: Iterable[int]) -> list[float]:
-        borders = [0, *(cut + 1 for cut in cuts), levels + 1]
-        return sorted((sum(weights[a:b]) for a, b in pairwise(borders)), reverse=True)
-
-    return frozenset(min(combinations(range(levels), ranks), key=ways))
-
-
-@cache
-def _is_signal(kind: type) -> bool:
-    return issubclass(kind, Masked | Value)
-
-
-@cache
-def _is_container(kind: type) -> bool:
-    return issubclass(kind, list | tuple) or is_dataclass(kind)
-
-
-def alive(value: Any, register: Any) -> Any:
-    """``value``, a nest of containers, with every signal in it replaced by ``register(signal)``."""
-    kind: Any = type(value)
-    if _is_signal(kind):
-        return register(value)
-    if isinstance(value, list | tuple):
-        return kind([alive(item, register) for item in value])
-    if _is_container(kind):
-        own: dict[str, Any] = vars(value)
-        return kind(**own | {k: alive(v, register) for k, v in own.items() if _is_container(v.__class__)})
-    if kind is dict:
-        return {key: alive(item, register) for key, item in value.items()}
-    return value
-
-
-def settled(state: Any) -> Any:
-    """``state`` without a rank: masks become gates."""
-    return alive(state, lambda v: Mux(v.mask, v.fill, v.value) if isinstance(v, Masked) else v)
-
-
-class _Rank:
-    """Registers for whatever passes; the same signal gets one register, however often it is read."""
-
-    def __init__(self, m: Module, enable: Value, name: str):
-        self._m = m
-        self._enable = enable
-        self._name = name
-        self._made: dict[int, tuple[Any, Value]] = {}
-
-    def __call__(self, state: Any) -> Any:
-        return alive(state, self._register)
-
-    def _register(self, value: Any) -> Value:
-        if isinstance(value, Const) or (isinstance(value, Value) and len(value) == 0):
-            return value
-        if id(value) not in self._made:
-            m, masked = self._m, isinstance(value, Masked)
-            source = value.value if masked else value
-            register = Signal(len(source), name=f"{self._name}_{len(self._made)}", reset_less=True)
-            if masked:
-                with m.If(value.mask):
-                    m.d.sync += register.eq(value.fill)
-                with m.Elif(self._enable):
-                    m.d.sync += register.eq(source)
-            else:
-                with m.If(self._enable):
-                    m.d.sync += register.eq(source)
-            # The value is kept, so that no other object can get its identity.
-            self._made[id(value)] = (value, register)
-        return self._made[id(value)][1]
+__all__ = ["FoldedArray", "KernelArray", "Step"]
 
 
 class Step(wiring.Component):
@@ -349,11 +115,11 @@ class FoldedArray(wiring.Component):
         cuts = shape.cuts
         sums = run_circuit(
             m, fabric, shape, xs, ws, self.enable,
-            lambda level, state: _Rank(m, self.enable, f"rank{level}")(state) if level in cuts else settled(state),
+            lambda level, state: Rank(m, self.enable, f"rank{level}")(state) if level in cuts else settled(state),
         )  # fmt: skip
 
         delay = self.latency - 1
-        valid, first, last = (self._delayed(m, s, delay) for s in (self.valid, self.first, self.last))
+        valid, first, last = (trail(m, s, delay, enable=self.enable) for s in (self.valid, self.first, self.last))
         for row in range(shape.pout):
             total = Signal(self.total.bits, name=f"total{row}", reset_less=True)
             after = accumulate(m, fabric, total, first, sums, row)
@@ -370,14 +136,6 @@ class FoldedArray(wiring.Component):
         with m.If(self.enable):
             m.d.sync += register.eq(port.word_select(index, fmt.bits))
         return register
-
-    def _delayed(self, m: Module, signal: Value, cycles: int) -> Value:
-        for k in range(cycles):
-            later = Signal.like(signal, name=f"{signal.name}_{k + 1}")
-            with m.If(self.enable):
-                m.d.sync += later.eq(signal)
-            signal = later
-        return signal
 
 
 class KernelArray(wiring.Component):
@@ -430,58 +188,3 @@ class KernelArray(wiring.Component):
             self.o.valid.eq(array.done),
         ]
         return m
-
-
-class Reduce(wiring.Component):
-    """The array of a pool: ``lanes`` independent channels, the largest or the sum over the steps of a group.
-
-    Members are those of `FoldedArray` without weights; ``latency`` is 2: operand registers, accumulator.
-    """
-
-    latency = 2
-
-    def __init__(self, *, function: str, lanes: int, x: Format, total: Format):
-        if function not in ("max", "sum"):
-            raise ValueError(f"function of a pool must be max or sum, not {function!r}")
-        self.function = function
-        self.lanes = lanes
-        self.x_format = x
-        self.total = total
-        super().__init__(
-            {
-                "x": In(lanes * x.bits),
-                "valid": In(1),
-                "first": In(1),
-                "last": In(1),
-                "sums": Out(lanes * total.bits),
-                "done": Out(1),
-            }
-        )
-
-    def elaborate(self, platform: Any) -> Module:
-        m = Module()
-        x_held = Signal.like(self.x)
-        m.d.sync += x_held.eq(self.x)
-        valid, first, last = (_delayed(m, s, 1) for s in (self.valid, self.first, self.last))
-        for lane in range(self.lanes):
-            x = _as(x_held.word_select(lane, self.x_format.bits), self.x_format)
-            total = Signal(self.total.bits, name=f"total{lane}")
-            before = _as(total, self.total)
-            after = Mux(x > before, x, before) if self.function == "max" else before + x
-            with m.If(valid):
-                m.d.sync += total.eq(Mux(first, x, after))
-            m.d.comb += self.sums.word_select(lane, self.total.bits).eq(total)
-        m.d.sync += self.done.eq(valid & last)
-        return m
-
-
-def _as(value: Value, fmt: Format) -> Value:
-    return value.as_signed() if fmt.signed else value.as_unsigned()
-
-
-def _delayed(m: Module, signal: Value, cycles: int) -> Value:
-    for k in range(cycles):
-        later = Signal.like(signal, name=f"{signal.name}_{k + 1}")
-        m.d.sync += later.eq(signal)
-        signal = later
-    return signal

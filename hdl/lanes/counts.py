@@ -14,9 +14,14 @@ from typing import Any
 from amaranth.hdl import Const, Fragment, Instance, Module, Value, unsigned
 from amaranth.hdl._ast import AnyConst, Slice  # private: values that nothing drives; what a slice is of
 
-from ..cells.fabric import FABRICS, Fabric, Word, plain
-from .array import ArrayShape, alive, run_circuit, settled
-from .kernels import MASKING, Masked, accumulate
+from ..cells.fabric import Fabric
+from ..cells.known import FABRICS
+from ..cells.words import Word, plain
+from .ranks import alive, settled
+from .shape import ArrayShape, run_circuit
+from .structures import MASKING
+from .terms import Masked
+from .tree import accumulate
 
 __all__ = ["array_counts"]
 

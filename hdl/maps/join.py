@@ -15,7 +15,7 @@ from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
 from ..memory.loops import Counter
-from ..streams.elements import elements
+from ..streams.beats import elements
 
 __all__ = ["CONCAT", "Join", "JoinShape", "join_folds", "join_takes"]
 

@@ -17,8 +17,9 @@ from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
 from ..memory.loops import Counter, Pointer
+from ..memory.ring import RowAccount
+from ..streams.beats import elements
 from ..streams.delay import later
-from ..streams.elements import elements
 
 __all__ = ["MOVES", "Bank", "Move", "MoveShape", "move_folds", "move_rows", "moved_at_once"]
 
@@ -243,26 +244,23 @@ class Move(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         s = self.shape
-        level = Signal(range(s.rows + 1))  # complete rows that are still needed
-        row_done = Signal()
-        rows_freed = Signal(range(s.rows + 1))
-        m.d.sync += level.eq(level + row_done - rows_freed)
+        rows = RowAccount(m, s.rows)
         banks = []
         for number, bank in enumerate(s.banks):
             m.submodules[f"bank{number}"] = ram = memory.Memory(
                 shape=len(bank.lanes) * s.bits, depth=s.rows * s.bank_row, init=[]
             )
             banks.append((bank, ram.write_port(), ram.read_port()))
-        self._write_side(m, [(bank, port) for bank, port, _ in banks], level, row_done)
-        self._read_side(m, [(bank, port) for bank, _, port in banks], level, rows_freed)
+        self._write_side(m, [(bank, port) for bank, port, _ in banks], rows)
+        self._read_side(m, [(bank, port) for bank, _, port in banks], rows)
         return m
 
-    def _write_side(self, m: Module, banks: Sequence[tuple[Bank, Any]], level: Signal, row_done: Signal) -> None:
+    def _write_side(self, m: Module, banks: Sequence[tuple[Bank, Any]], rows: RowAccount) -> None:
         s = self.shape
         place = Counter(m, s.bank_row, "write_place")
         address = Pointer(m, s.rows * s.bank_row, "write_address")
         take = Signal()
-        m.d.comb += [self.i.ready.eq(level != s.rows), take.eq(self.i.ready & self.i.valid)]
+        m.d.comb += [self.i.ready.eq(rows.level != s.rows), take.eq(self.i.ready & self.i.valid)]
         for bank, port in banks:
             m.d.comb += [
                 port.addr.eq(address.value), port.en.eq(take), port.data.eq(Cat(self.i.payload[k] for k in bank.lanes)),
@@ -270,9 +268,9 @@ class Move(wiring.Component):
         with m.If(take):
             place.step()
             address.advance(1)
-            m.d.comb += row_done.eq(place.at_end)
+            m.d.comb += rows.row_done.eq(place.at_end)
 
-    def _read_side(self, m: Module, banks: Sequence[tuple[Bank, Any]], level: Signal, rows_freed: Signal) -> None:
+    def _read_side(self, m: Module, banks: Sequence[tuple[Bank, Any]], rows: RowAccount) -> None:
         s = self.shape
         beat, copy_x, x, copy_y, y = (
             Counter(m, n, f"read_{name}")
@@ -295,7 +293,7 @@ class Move(wiring.Component):
             next_line = Mux(copy_x.at_end & x.at_end, Mux(copy_y.at_end, 0, copy_y.value + 1), copy_y.value)
             first_word = next_part if s.simd == 1 else next_line
 
-        m.d.comb += self.begin.eq(self.go & (level >= self._needed(y)))
+        m.d.comb += self.begin.eq(self.go & (rows.level >= self._needed(y)))
         with m.If(self.begin):
             beat.step()
             m.d.sync += word.eq(word + s.word_step)
@@ -309,7 +307,7 @@ class Move(wiring.Component):
                         copy_y.step()
                         with m.If(copy_y.at_end):
                             y.step()
-                            m.d.comb += rows_freed.eq(self._freed(y))
+                            m.d.comb += rows.rows_freed.eq(self._freed(y))
                             for line in lines.values():
                                 line.advance(s.bank_row)
 

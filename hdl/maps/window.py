@@ -4,6 +4,7 @@ Padding is written into the ring like pixels, so that the read side knows no bor
 row can be written when one is free, an output row can be read when all rows it needs are complete.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,9 @@ from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
 from ..memory.loops import Counter, Pointer
+from ..memory.ring import RowAccount
+from ..streams.beats import elements
 from ..streams.delay import later
-from ..streams.elements import elements
 
 __all__ = ["Window", "WindowShape", "ring_rows"]
 
@@ -208,10 +210,7 @@ class Window(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         s = self.shape
-        level = Signal(range(s.rows + 1))  # complete rows that are still needed
-        row_done = Signal()
-        rows_freed = Signal(range(s.rows + 1))
-        m.d.sync += level.eq(level + row_done - rows_freed)
+        rows = RowAccount(m, s.rows)
 
         # Bank (l, t) holds the columns t, t + taps, .. of the rows l, l + lines, .. of the ring.
         depth = s.rows // s.lines * s.bank_row
@@ -221,11 +220,11 @@ class Window(wiring.Component):
         for line, row in enumerate(banks):
             for tap, bank in enumerate(row):
                 m.submodules[f"bank{line * s.taps + tap}"] = bank
-        self._write_side(m, [[bank.write_port() for bank in row] for row in banks], level, row_done)
-        self._read_side(m, [[bank.read_port() for bank in row] for row in banks], level, rows_freed)
+        self._write_side(m, [[bank.write_port() for bank in row] for row in banks], rows)
+        self._read_side(m, [[bank.read_port() for bank in row] for row in banks], rows)
         return m
 
-    def _write_side(self, m: Module, ports: list[list[Any]], level: Signal, row_done: Signal) -> None:
+    def _write_side(self, m: Module, ports: list[list[Any]], rows: RowAccount) -> None:
         s = self.shape
         column, row, chunk, bank, line = (Counter(m, n, name) for n, name in (
             (s.padded_width, "write_column"), (s.padded_height, "write_row"), (s.chunks, "write_chunk"),
@@ -244,7 +243,7 @@ class Window(wiring.Component):
         free = Signal()
         take = Signal()
         m.d.comb += [
-            free.eq((level != s.rows) | ~used),
+            free.eq((rows.level != s.rows) | ~used),
             self.i.ready.eq(free & inside),
             take.eq(free & (self.i.valid | ~inside)),
             self.pad_address.eq(chunk.value),
@@ -268,13 +267,13 @@ class Window(wiring.Component):
                     bank.clear()
                     m.d.sync += base.eq(row_start.value)
                     with m.If(used):
-                        m.d.comb += row_done.eq(1)
+                        m.d.comb += rows.row_done.eq(1)
                         line.step()
                         with m.If(line.at_end):
                             row_start.advance(s.bank_row)
                             m.d.sync += base.eq(row_start.after(s.bank_row))
 
-    def _read_side(self, m: Module, ports: list[list[Any]], level: Signal, rows_freed: Signal) -> None:
+    def _read_side(self, m: Module, ports: list[list[Any]], rows: RowAccount) -> None:
         s = self.shape
         chunk, tap, line, group, out_x, out_y = (Counter(m, n, name) for n, name in (
             (s.segment_chunks, "read_chunk"), (s.kernel[1] // s.taps, "read_tap"),
@@ -296,7 +295,7 @@ class Window(wiring.Component):
         m.d.comb += [
             at_start.eq((chunk.value == 0) & (tap.value == 0) & (line.value == 0)),
             at_last.eq(chunk.at_end & tap.at_end & line.at_end),
-            self.begin.eq(at_start & self.go & (level >= needed)),
+            self.begin.eq(at_start & self.go & (rows.level >= needed)),
             advance.eq(self.begin | ~at_start),
         ]
         with m.If(advance):
@@ -321,11 +320,21 @@ class Window(wiring.Component):
                                 m.d.sync += pixel.eq(0)
                                 turn.clear()
                                 out_y.step()
-                                m.d.comb += rows_freed.eq(Mux(out_y.at_end, s.kernel[0], s.stride))
+                                m.d.comb += rows.rows_freed.eq(Mux(out_y.at_end, s.kernel[0], s.stride))
                                 following = self._next_rows(m, window_row, turn_row, out_y.at_end)
                                 window_row.set(following)
                                 line_row.set(following)
 
+        read = self._read_banks(m, ports, advance, [turn, turn_row], line_row, pixel, offset)
+        self._give(m, read, Cat(advance, advance & at_start, advance & at_last), [turn, turn_row])
+
+    def _read_banks(
+        self, m: Module, ports: list[list[Any]], advance: Value, turns: Sequence["_Turn"], line_row: Pointer,
+        pixel: Value, offset: Value,
+    ) -> list[Value]:  # fmt: skip
+        """For every row of banks its words, side by side: those ``pixel + offset`` words behind the begin of the row
+        that is read now."""
+        s, (turn, turn_row) = self.shape, turns
         read = []
         for number, row_ports in enumerate(ports):
             # Banks before the window's first one hold its later rows, one row of the bank further down.
@@ -338,10 +347,14 @@ class Window(wiring.Component):
                 beyond = Mux(turn.value > k, s.chunks, 0) if s.taps > 1 else 0
                 m.d.comb += [port.addr.eq(start + pixel + offset + beyond), port.en.eq(advance)]
             read.append(Cat(port.data for port in row_ports))
+        return read
+
+    def _give(self, m: Module, read: list[Value], strobes: Value, turns: Sequence["_Turn"]) -> None:
+        """The operands, and beside them the strobes that say which these are: ``valid``, ``first`` and ``last``."""
+        s, (turn, turn_row) = self.shape, turns
         # Bank t holds the columns t, t + taps, ..; a window that begins in column c finds its first tap in bank
         # c mod taps. One rotation puts the taps in order, another one the rows.
         word = s.simd * s.bits
-        strobes: Value = Cat(advance, advance & at_start, advance & at_last)
         row_turn = turn_row.value
         if s.taps > 1:
             read = [_rotated(m, row, word, s.taps, later(m, turn.value)) for row in read]

@@ -2,13 +2,24 @@
 
 from amaranth.hdl import Module, Signal, Value
 
-__all__ = ["later"]
+__all__ = ["later", "trail"]
 
 
-def later(m: Module, value: Value, ranks: int = 1, *, name: str = "later") -> Value:
-    """``value`` so many cycles later."""
+def later(m: Module, value: Value, ranks: int = 1, *, name: str = "later", enable: Value | None = None) -> Value:
+    """``value`` so many cycles later; of those in which ``enable`` is up, where it is given."""
     for rank in range(ranks):
         kept = Signal(value.shape(), name=f"{name}_{rank}" if ranks > 1 else name)
-        m.d.sync += kept.eq(value)
+        if enable is None:
+            m.d.sync += kept.eq(value)
+        else:
+            with m.If(enable):
+                m.d.sync += kept.eq(value)
         value = kept
     return value
+
+
+def trail(m: Module, signal: Signal, ranks: int, *, enable: Value | None = None) -> Signal:
+    """`later`, where every register is named after the one before it: ``valid``, ``valid_1``, ``valid_1_2``."""
+    for rank in range(ranks):
+        signal = later(m, signal, name=f"{signal.name}_{rank + 1}", enable=enable)
+    return signal

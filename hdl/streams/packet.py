@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from ...quant.formats import Format
 from ...quant.program import Program
 from ..memory.loops import Counter
-from .elements import elements
+from .beats import elements
 
 __all__ = ["Packet", "RawPacket", "beat_bits", "element_bits", "packet_bits", "packet_layout", "packet_of"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...common.errors import UserError
-from ...hdl.lanes.array import ArrayShape
+from ...hdl.lanes.shape import ArrayShape
 from ..devices.cell_library import CellLibrary
 from ..kernels.kernels import KERNELS, TOP, Request, requests
 from ..kernels.operands import NETWORK, Steps, bits_of, steps_for, terms_of

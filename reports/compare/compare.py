@@ -13,7 +13,7 @@ from ...hdl.folder.build import Build
 from ...hdl.folder.families import family_of
 from ...hdl.folder.generate import generate
 from ...hdl.folder.vectors import sample_vectors
-from ...hdl.lanes.array import default_structure
+from ...hdl.lanes.structures import default_structure
 from ...models import data
 from ...models.layers.kernels import KERNELS
 from ...quant.files.archive import load_program

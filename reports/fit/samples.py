@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from ...hdl.dataflow.build import StageBuild, default_stage_plan, queue_depth
 from ...hdl.dataflow.layout import stage_images
 from ...hdl.dataflow.pipeline import StageComponent
-from ...hdl.dataflow.plan import StageBuild, StagePlan, default_stage_plan, queue_depth
+from ...hdl.dataflow.plan import StagePlan
 from ...hdl.dataflow.stages import Stage, stages_of
 from ...hdl.folder.memories import write_memories
 from ...hdl.folder.verilog import verilog_of
-from ...hdl.lanes.kernels import STRUCTURES
+from ...hdl.lanes.structures import STRUCTURES
 from ...hdl.memory.image import ROMS
 from ...quant.formats import Format, signed, unsigned
 from ...quant.program import (

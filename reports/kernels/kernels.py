@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,9 +16,11 @@ from amaranth.lib.wiring import In, Out
 
 from ...common.cache import cached, digest
 from ...common.errors import UserError
+from ...common.executor import processors
 from ...common.processes import stop_all
-from ...hdl.lanes.array import ArrayShape, KernelArray, default_structure
-from ...hdl.lanes.kernels import STRUCTURES
+from ...hdl.lanes.array import KernelArray
+from ...hdl.lanes.shape import ArrayShape
+from ...hdl.lanes.structures import STRUCTURES, default_structure
 from ...quant.formats import Format, signed, unsigned
 from ..devices.cell_library import CellLibrary
 from ..devices.devices import Device
@@ -279,7 +280,7 @@ def price(
     if not synth and not place:
         return [Cost(request=request) for request in wanted]
     # Tools run in processes of their own; threads only wait for them.
-    pool = executor or ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
+    pool = executor or ThreadPoolExecutor(max_workers=processors())
     try:
         synthesised = [pool.submit(_synthesise, request, target) for request in wanted]
         placed: list[list[Future[float]]] = []

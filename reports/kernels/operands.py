@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...common.errors import UserError
-from ...hdl.lanes.array import ArrayShape
+from ...hdl.lanes.shape import ArrayShape
 from ...models import data
 from ...quant.formats import Format
 from ...quant.golden.execute import run

@@ -20,7 +20,7 @@ from ..devices.parts import Part, cut
 from ..devices.resources import Resources
 from ..tools.run import find_tool, run_tool, tool_version
 from .place import placer
-from .synth import joined, map_parts, parts_of
+from .synth import Synthesis, joined, map_parts, parts_of
 
 __all__ = ["BOARD", "DEFAULT_BAUD", "Bitstream", "board_part", "make_bitstream", "shortage"]
 
@@ -73,16 +73,7 @@ def make_bitstream(
         fails.
     """
     out = Path(out)
-    if build.plan.device != board.device:
-        raise UserError(
-            f"{build.path.name} is for {build.plan.device}, {board.name} carries an {board.device}: "
-            f"generate it with --device {board.device}"
-        )
-    try:
-        top = top_verilog(build, board, baud=baud)
-    except ValueError as error:
-        raise UserError(f"{board.name}: {error}") from error
-    target, pins = device(board.device), constraints(board)
+    top, target, pins = _top_of(build, board, baud=baud), device(board.device), constraints(board)
     step("synthesis")
     synthesis = map_parts([*parts_of(build), board_part(build, top)], build.path, target)
     if missing := shortage(synthesis.total, target):
@@ -90,38 +81,25 @@ def make_bitstream(
     step("place and route")
     netlist = joined(synthesis.netlists, top_name(build))
     folder = _place_and_pack(netlist, pins, board, target, top=top_name(build), seed=seed)
-    with reading(folder, "report of nextpnr"):
-        placed = json.loads((folder / "report.json").read_text())
-        fmax = min(float(clock["achieved"]) for clock in placed["fmax"].values())
-        used = {name: cells for name, cells in placed["utilization"].items() if cells["used"]}
+    fmax, used = _placed(folder)
     if fmax < board.clock_mhz:
         raise UserError(
             f"{build.path.name} misses the clock of {board.name}: {fmax:.1f} of {board.clock_mhz:g} MHz with seed "
             f"{seed}; try another --seed"
         )
-    form = SerialFormat.of(build)
-    line = baud / FRAME / max(form.image_bytes, form.answer_bytes)
-    total = synthesis.total
     file = out / f"{build.prefix}.bit"
     keys: dict[str, Any] = {
         "board": board.name,
         "device": target.name,
         "bitstream": str(file),
         "bytes": (folder / _BITS).stat().st_size,
-        **{key: getattr(total, key) for key in ("lut", "ff", "bram", "dsp", "carry")},
-        "board_lut": synthesis.parts[BOARD].lut,
+        **_sizes(synthesis),
         "utilization": used,
         "clock_mhz": board.clock_mhz,
         "fmax_mhz": fmax,
         "seed": seed,
-        "baud": baud,
-        "serial": form.to_json(),
-        "images_per_second": min(line, board.clock_mhz * 1e6 / build.schedule.interval),
-        "tools": {
-            synthesis.tool: synthesis.version,
-            placer(target): tool_version(find_tool(placer(target)), "nextpnr"),
-            _PACKER: tool_version(find_tool(_PACKER), "ecppack"),
-        },
+        **_line(build, board, baud),
+        "tools": _tools(synthesis, target),
     }
     with atomic_directory(out, KIND) as made:
         shutil.copy(folder / _BITS, made / file.name)
@@ -129,6 +107,50 @@ def make_bitstream(
         write_text(made / f"{board.name}.lpf", pins)
         write_json(made / "bitstream.json", keys)
     return Bitstream(keys=keys, file=file)
+
+
+def _top_of(build: Build, board: Board, *, baud: int) -> str:
+    """Verilog of the top around ``build``; refuses a build for another device, or a line that the board cannot have."""
+    if build.plan.device != board.device:
+        raise UserError(
+            f"{build.path.name} is for {build.plan.device}, {board.name} carries an {board.device}: "
+            f"generate it with --device {board.device}"
+        )
+    try:
+        return top_verilog(build, board, baud=baud)
+    except ValueError as error:
+        raise UserError(f"{board.name}: {error}") from error
+
+
+def _placed(folder: Path) -> tuple[float, dict[str, Any]]:
+    """The slowest clock's MHz and the cells that are used, from nextpnr's report in ``folder``."""
+    with reading(folder, "report of nextpnr"):
+        placed = json.loads((folder / "report.json").read_text())
+        fmax = min(float(clock["achieved"]) for clock in placed["fmax"].values())
+        return fmax, {name: cells for name, cells in placed["utilization"].items() if cells["used"]}
+
+
+def _sizes(synthesis: Synthesis) -> dict[str, int]:
+    """Cells of the whole design, and how many lookup tables of them the board's top takes."""
+    total = {key: getattr(synthesis.total, key) for key in ("lut", "ff", "bram", "dsp", "carry")}
+    return {**total, "board_lut": synthesis.parts[BOARD].lut}
+
+
+def _tools(synthesis: Synthesis, target: Device) -> dict[str, str]:
+    """The version of every tool on the way."""
+    return {
+        synthesis.tool: synthesis.version,
+        placer(target): tool_version(find_tool(placer(target)), "nextpnr"),
+        _PACKER: tool_version(find_tool(_PACKER), "ecppack"),
+    }
+
+
+def _line(build: Build, board: Board, baud: int) -> dict[str, Any]:
+    """The serial line, and how many images per second it and the accelerator let through."""
+    form = SerialFormat.of(build)
+    line = baud / FRAME / max(form.image_bytes, form.answer_bytes)
+    rate = min(line, board.clock_mhz * 1e6 / build.schedule.interval)
+    return {"baud": baud, "serial": form.to_json(), "images_per_second": rate}
 
 
 def board_part(build: Build, top: str) -> Part:

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from addax.hdl.dataflow.plan import Plan, StageBuild, bind, default_stage_plan
+from addax.hdl.dataflow.build import StageBuild, bind, default_stage_plan
+from addax.hdl.dataflow.plan import Plan
 from addax.hdl.dataflow.queues import with_queues
 from addax.hdl.dataflow.schedule import schedule
 from addax.hdl.dataflow.stages import stages_of
 from addax.hdl.interface import expected_beats
-from addax.hdl.streams import elements as streams
+from addax.hdl.streams import queue as streams
 from addax.quant import golden
 from addax.quant.formats import unsigned
 from addax.quant.program import Flatten

@@ -15,7 +15,7 @@ import addax
 import numpy as np
 import pytest
 from addax.common.errors import UserError
-from addax.hdl.dataflow.plan import bind
+from addax.hdl.dataflow.build import bind
 from addax.hdl.dataflow.schedule import schedule
 from addax.hdl.dataflow.stages import stages_of
 from addax.hdl.folder.build import open_build

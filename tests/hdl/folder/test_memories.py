@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from addax.common.errors import UserError
-from addax.hdl.dataflow.plan import Plan, default_stage_plan
+from addax.hdl.dataflow.build import default_stage_plan
+from addax.hdl.dataflow.plan import Plan
 from addax.hdl.dataflow.stages import stages_of
 from addax.hdl.folder.build import memory_images, open_build
 from addax.hdl.folder.generate import generate

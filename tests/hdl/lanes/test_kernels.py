@@ -9,9 +9,11 @@ Python integers, written here.
 import random
 
 import pytest
-from addax.hdl.cells.fabric import FABRICS, Word, plain
-from addax.hdl.lanes.array import ArrayShape, KernelArray, Step
-from addax.hdl.lanes.kernels import STRUCTURES
+from addax.hdl.cells.known import FABRICS
+from addax.hdl.cells.words import Word, plain
+from addax.hdl.lanes.array import KernelArray, Step
+from addax.hdl.lanes.shape import ArrayShape
+from addax.hdl.lanes.structures import STRUCTURES
 from addax.quant.formats import Format, signed, unsigned
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring

@@ -7,7 +7,9 @@ The expected sums are plain Python integers; nothing of the golden model or of t
 import random
 
 import pytest
-from addax.hdl.lanes.array import ArrayShape, FoldedArray, Reduce, sum_format
+from addax.hdl.lanes.array import FoldedArray
+from addax.hdl.lanes.pool import Reduce
+from addax.hdl.lanes.shape import ArrayShape, sum_format
 from addax.quant.formats import Format, format_for, signed, unsigned
 from amaranth.sim import Simulator
 from hypothesis import given

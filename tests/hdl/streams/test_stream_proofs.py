@@ -10,10 +10,12 @@ and a window have contracts of their own. The window is proved by reachability, 
 from dataclasses import replace
 
 import pytest
-from addax.hdl.lanes.array import ArrayShape, KernelArray
+from addax.hdl.lanes.array import KernelArray
+from addax.hdl.lanes.shape import ArrayShape
 from addax.hdl.maps.window import Window, WindowShape
-from addax.hdl.streams.elements import Narrow, Queue, Widen
+from addax.hdl.streams.convert import Narrow, Widen
 from addax.hdl.streams.packet import Packet
+from addax.hdl.streams.queue import Queue
 from addax.quant.formats import signed, unsigned
 from amaranth.hdl import Array, Assert, Assume, Cat, Const, Module, Mux, ResetSignal, Shape, Signal
 from amaranth.lib import stream, wiring

@@ -6,7 +6,8 @@ from functools import partial
 
 import pytest
 import streaming
-from addax.hdl.streams.elements import Narrow, Queue, Widen
+from addax.hdl.streams.convert import Narrow, Widen
+from addax.hdl.streams.queue import Queue
 from amaranth.hdl import Module, unsigned
 from amaranth.lib import wiring
 from amaranth.sim import Simulator

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from addax.common.errors import UserError
+from addax.hdl.dataflow.build import bind
 from addax.hdl.dataflow.choices import options_of
 from addax.hdl.dataflow.joints import Entrance
-from addax.hdl.dataflow.plan import bind
 from addax.hdl.dataflow.stages import stages_of
 from addax.hdl.folder.generate import generate
-from addax.hdl.lanes.array import ArrayShape
 from addax.hdl.lanes.counts import array_counts
+from addax.hdl.lanes.shape import ArrayShape
 from addax.quant.formats import unsigned
 from addax.quant.program import Requantise, Threshold
 from addax.reports.devices.devices import device, device_names

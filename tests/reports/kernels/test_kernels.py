@@ -7,7 +7,7 @@ import random
 import pytest
 from addax.cli import main
 from addax.common.errors import UserError
-from addax.hdl.lanes.kernels import STRUCTURES
+from addax.hdl.lanes.structures import STRUCTURES
 from addax.reports.devices.devices import device
 from addax.reports.devices.resources import Resources
 from addax.reports.kernels import kernels

@@ -7,7 +7,7 @@ from addax.common.errors import UserError
 from addax.hdl.blocks import STAGE
 from addax.hdl.family import DUT, Layer, Outlet, Part, Rhythm
 from addax.hdl.interface import Interface
-from addax.hdl.streams.elements import elements
+from addax.hdl.streams.beats import elements
 from addax.hdl.timing import Schedule, StageTiming
 from addax.quant.program import Input, MaxPool, Program
 from amaranth.hdl import ClockDomain, Module, Mux, Signal

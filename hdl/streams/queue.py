@@ -1,0 +1,67 @@
+"""Beats that wait: first in, first out, in lookup tables or in block RAM."""
+
+from typing import Any
+
+from amaranth.hdl import Module, Shape, Signal
+from amaranth.lib import fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["Queue", "in_block_ram"]
+
+BLOCK_QUEUE_BITS = 4096
+"""From so many bits on, a queue costs more in lookup tables than a block RAM is worth."""
+
+BLOCK_QUEUE_BEATS = 32
+"""A queue of fewer beats would leave a block RAM nearly empty."""
+
+
+def in_block_ram(width: int, depth: int) -> bool:
+    """Whether a queue that may take a cycle longer is built of block RAM."""
+    return depth >= BLOCK_QUEUE_BEATS and width * depth >= BLOCK_QUEUE_BITS
+
+
+class Queue(wiring.Component):
+    """First in, first out; one beat per cycle.
+
+    A beat can leave in the cycle after it came, or with ``block`` in the one after that.
+
+    Parameters
+    ----------
+    block : of block RAM, which is read with a clock
+
+    Members
+    -------
+    i : :py:`In(stream.Signature(shape))`
+    o : :py:`Out(stream.Signature(shape))`
+    """
+
+    def __init__(self, shape: Any, *, depth: int, block: bool = False):
+        if depth < 1:
+            raise ValueError(f"depth of a queue must be a positive integer, not {depth!r}")
+        self.shape = shape
+        self.depth = depth
+        self.block = block
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        if self.depth == 1:
+            # A memory of one word has an address of no bits, which Verilog cannot say.
+            held, full = Signal(Shape.cast(self.shape).width), Signal()
+            m.d.comb += [self.o.payload.eq(held), self.o.valid.eq(full), self.i.ready.eq(~full)]
+            with m.If(full):
+                m.d.sync += full.eq(~self.o.ready)
+            with m.Elif(self.i.valid):
+                m.d.sync += [held.eq(self.i.payload), full.eq(1)]
+            return m
+        kind = fifo.SyncFIFOBuffered if self.block else fifo.SyncFIFO
+        m.submodules.fifo = inner = kind(width=Shape.cast(self.shape).width, depth=self.depth)
+        m.d.comb += [
+            inner.w_data.eq(self.i.payload),
+            inner.w_en.eq(self.i.valid),
+            self.i.ready.eq(inner.w_rdy),
+            self.o.payload.eq(inner.r_data),
+            self.o.valid.eq(inner.r_rdy),
+            inner.r_en.eq(self.o.ready),
+        ]
+        return m
