@@ -12,7 +12,7 @@ from ..common.files import atomic_directory, sha256_of, write_bytes, write_json
 from .files.archive import checksum
 from .formats import Format, format_for, signed, unsigned
 from .ops.base import left_out
-from .ops.moves import MAX_OFFSET
+from .ops.move import MAX_OFFSET
 from .program import (
     MAX_SHIFT,
     RESIDUAL_MULTIPLIER_BITS,
