@@ -4,7 +4,7 @@ A consumer (the golden model, an export, ..) holds one `Register` and fills it i
 outside the package registers itself in the same way.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, ItemsView, Iterator
 from typing import Generic, TypeVar
 
 from .base import Op
@@ -31,6 +31,10 @@ class Register(Generic[Entry]):
 
     def __iter__(self) -> Iterator[type[Op]]:
         return iter(self._entries)
+
+    def items(self) -> ItemsView[type[Op], Entry]:
+        """Kinds and their entries."""
+        return self._entries.items()
 
     def register(self, kind: type[Op], entry: Entry) -> None:
         """Let ``kind`` have ``entry``; raises ``ValueError`` where it has one."""
