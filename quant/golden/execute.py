@@ -1,7 +1,7 @@
 """The golden model: the only software executor of a Program. Integers only, every declared width asserted.
 
 It shares formats with the hardware, never arithmetic code. Inside, tensors are ``(N, H, W, C)`` in the narrowest type
-that holds their format; what an operation computes stands in ``steps``, their inner loops in ``loops``.
+that holds their format; what each operation computes stands in ``steps``, the inner loops in ``loops``.
 """
 
 import os
@@ -13,9 +13,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from ..ops.base import Ints
 from ..program import Program
 from .loops import Loops, NumpyLoops, native_loops
-from .steps import STEPS, Array, Ints, WidthError
+from .steps import STEPS
+from .widths import Array, WidthError
 
 __all__ = ["Result", "WidthError", "run"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..formats import Format, signed
-from ..ops.convolution import Convolution, weight_values
+from ..formats import signed
+from ..ops.convolution import Convolution
 from ..ops.ends import ArgMax, Input
 from ..ops.move import PixelShuffle, SpatialShift, Upsample
 from ..ops.pool import AveragePool, MaxPool
@@ -19,28 +19,16 @@ from ..ops.requantise import RESIDUAL_MULTIPLIER_BITS, Requantise
 from ..ops.shape import Concat, Flatten
 from ..ops.threshold import Threshold
 from ..program import Program
-from .loops import Loops, on_bytes
+from .convolve import filters_of, sums_of
+from .loops import Loops
+from .widths import Array, WidthError, narrowest_type
 
-__all__ = ["STEPS", "Array", "Ints", "Step", "WidthError", "narrowest_type"]
+__all__ = ["STEPS", "Step"]
 
-Ints = NDArray[np.int64]
-Array = NDArray[np.integer]
 Step = Callable[..., Array]
 """Called with the results of an operation's sources, in their order; that of an input with (N, C, H, W) pixels."""
 STEPS: Register[Callable[[Program, Any, Loops], Step]] = Register("the golden model")
 """Of each kind of operation a function of the Program, the operation and the inner loops that gives its `Step`."""
-_ALIGN = 64
-"""Terms of an L1 distance that a vector register holds. Zeros fill rows up; they are equal and add nothing."""
-_TYPES = (np.uint8, np.int8, np.int16, np.int32, np.int64)
-
-
-class WidthError(AssertionError):
-    """A value left the width that the Program declares for it."""
-
-
-def narrowest_type(fmt: Format) -> Any:
-    """The narrowest type that holds ``fmt``."""
-    return next(kind for kind in _TYPES if np.iinfo(kind).min <= fmt.lo and fmt.hi <= np.iinfo(kind).max)
 
 
 # Ends, shapes and moves
@@ -148,79 +136,8 @@ def _windows(program: Program, op: MaxPool | AveragePool, loops: Loops, x: Array
 
 @STEPS.handles(Convolution)
 def _convolution(program: Program, op: Convolution, loops: Loops) -> Step:
-    filters = _filters(program, op)
-    return lambda x: _sums(program, op, loops, filters, x)
-
-
-def _filters(program: Program, op: Convolution) -> list[Array]:
-    """Per group (O, kh * kw * I), in the type of its products."""
-    operands = (("weights", op.weight_format, op.weight), ("pad", program.format(op.source), op.pad))
-    for what, fmt, held in operands:
-        if not fmt.allows(held):
-            raise WidthError(f"{op.name}: {what} leave {fmt}: {int(held.min())}..{int(held.max())}")
-    values = weight_values(op) if op.kernel in ("mult", "shift") else op.weight
-    rows = values.transpose(0, 2, 3, 1).reshape(op.groups, len(op.weight) // op.groups, op.taps)
-    if op.kernel == "xnor":
-        return [_words(_bytes_of(part)) for part in rows]
-    if op.kernel == "adder":
-        return [np.pad(on_bytes(part, op.weight_format), ((0, 0), (0, -op.taps % _ALIGN))) for part in rows]
-    return [_narrowest(part) for part in rows]
-
-
-def _sums(program: Program, op: Convolution, loops: Loops, prepared: list[Array], x: Array) -> Ints:
-    _, _, kh, kw = op.weight.shape
-    _, rows, columns = program.shape(op.name)
-    fmt = program.format(op.source)
-    width = x.shape[-1] // op.groups
-    sums = []
-    for group, filters in enumerate(prepared):
-        part = slice(group * width, (group + 1) * width)
-        operands: list[Array] = [x[..., part], op.pad[part]]
-        # Whole bytes per pixel are packed before windows repeat them.
-        early = op.kernel == "xnor" and width % 8 == 0
-        align = 1
-        if op.kernel == "adder":
-            operands = [on_bytes(values, fmt) for values in operands]
-            align = _ALIGN
-        elif early:
-            operands = [_bytes_of(values) for values in operands]
-            align = 8
-        patches = loops.patches(operands[0], operands[1], (kh, kw), op.stride, op.padding, align)
-        if op.kernel == "xnor":
-            patches = _words(patches if early else _bytes_of(patches))
-        sums.append(_products(program, op, loops, patches, filters))
-    joined = sums[0] if len(sums) == 1 else np.concatenate(sums, axis=1)
-    return joined.reshape(len(x), rows, columns, -1)
-
-
-def _products(program: Program, op: Convolution, loops: Loops, patches: Any, filters: Any) -> Ints:
-    declared = program.format(op.name)
-    bound = max(-declared.lo, declared.hi)
-    match op.kernel:
-        case "adder":
-            return loops.adder(patches, filters, bound)
-        case "xnor":
-            return op.taps - 2 * loops.differing(patches, filters)
-        case _:
-            return loops.mult(patches, filters, bound)
-
-
-def _narrowest(values: Ints) -> Array:
-    kind = next(k for k in _TYPES if np.iinfo(k).min <= values.min() and values.max() <= np.iinfo(k).max)
-    return values.astype(kind)
-
-
-def _bytes_of(bits: Array) -> NDArray[np.uint8]:
-    """The last axis of 0 and 1 in bytes, lowest bit first; what fills the last byte is 0."""
-    return np.packbits(bits.astype(np.uint8, copy=False), axis=-1, bitorder="little")
-
-
-def _words(packed: Array) -> NDArray[np.uint64]:
-    """Rows of bytes as rows of words; what fills the last word is 0."""
-    missing = -packed.shape[1] % 8
-    if missing:
-        packed = np.pad(packed, ((0, 0), (0, missing)))
-    return np.ascontiguousarray(packed).view(np.uint64)
+    filters = filters_of(program, op)
+    return lambda x: sums_of(program, op, loops, filters, x)
 
 
 # From sums to features

@@ -109,7 +109,7 @@ def _as_qonnx(graph: QcdqGraph, op: Op) -> None:
     WRITERS.of(op)(graph, op)
 
 
-def _always(program: Program, op: Op) -> str | None:
+def _never_unfit(program: Program, op: Op) -> str | None:
     return None
 
 
@@ -124,7 +124,7 @@ class Form:
     """
 
     write: Callable[[QcdqGraph, Any], None] = _as_qonnx
-    unfit: Callable[[Program, Any], str | None] = _always
+    unfit: Callable[[Program, Any], str | None] = _never_unfit
 
 
 FORMS: Register[Form] = Register("the qcdq export")
@@ -190,9 +190,10 @@ for _kind in (Concat, SpatialShift, PixelShuffle, Upsample, Flatten, ArgMax):
 
 def _unfit(program: Program, op: Op) -> str | None:
     """Why ``op`` has no QCDQ form."""
-    if type(op) not in FORMS:
+    form = FORMS.find(op)
+    if form is None:
         return f"no standard quantised operation is registered for {type(op).__name__}"
-    return FORMS.of(op).unfit(program, op)
+    return form.unfit(program, op)
 
 
 def _fits(fmt: Format) -> bool:

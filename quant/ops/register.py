@@ -56,6 +56,10 @@ class Register(Generic[Entry]):
         """Forget ``kind``; a ``KeyError`` where it was never registered."""
         del self._entries[kind]
 
+    def find(self, op: Op) -> Entry | None:
+        """The entry of ``op``, or None where its kind is not registered."""
+        return next((self._entries[kind] for kind in type(op).__mro__ if kind in self._entries), None)
+
     def of(self, op: Op) -> Entry:
         """The entry of ``op``.
 
@@ -64,7 +68,7 @@ class Register(Generic[Entry]):
         TypeError
             by the name of the operation, where its kind is not registered.
         """
-        for kind in type(op).__mro__:
-            if kind in self._entries:
-                return self._entries[kind]
-        raise TypeError(f"unknown operation {type(op).__name__}: {self.consumer} cannot do {op.name!r}")
+        entry = self.find(op)
+        if entry is None:
+            raise TypeError(f"unknown operation {type(op).__name__}: {self.consumer} cannot do {op.name!r}")
+        return entry

@@ -9,7 +9,8 @@ from addax.quant.files.archive import KINDS
 from addax.quant.files.c.loops import LOOPS, Loops
 from addax.quant.files.tensors import TENSORS
 from addax.quant.formats import format_for, signed, unsigned
-from addax.quant.golden.steps import STEPS, narrowest_type
+from addax.quant.golden.steps import STEPS
+from addax.quant.golden.widths import narrowest_type
 from addax.quant.onnx.build import WRITERS
 from addax.quant.onnx.qcdq import FORMS, Form
 from addax.quant.onnx.read_own import NODES
