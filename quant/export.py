@@ -10,20 +10,9 @@ from numpy.typing import NDArray
 from ..common.errors import UserError
 from ..common.files import atomic_directory, sha256_of, write_bytes, write_json
 from .files.archive import checksum
-from .formats import Format, format_for, signed, unsigned
-from .ops.base import left_out
-from .ops.moves import MAX_OFFSET
-from .program import (
-    MAX_SHIFT,
-    RESIDUAL_MULTIPLIER_BITS,
-    Convolution,
-    Op,
-    Program,
-    Requantise,
-    SpatialShift,
-    Threshold,
-    threshold_format,
-)  # fmt: skip
+from .files.tensors import TENSORS
+from .ops.base import Op, left_out
+from .program import Program
 
 __all__ = ["FORMATS", "KIND", "export"]
 
@@ -95,7 +84,7 @@ def _tensors(program: Program) -> dict[str, tuple[Op, str, Ints]]:
 
 
 def _entry(program: Program, name: str, op: Op, role: str, value: Ints) -> dict[str, Any]:
-    fmt, order = _described(program, op, role)
+    fmt, order = TENSORS.of(op)(program, op, role)
     return {
         "name": name,
         "layer": op.name,
@@ -107,31 +96,6 @@ def _entry(program: Program, name: str, op: Op, role: str, value: Ints) -> dict[
         "step": program.steps.get(op.source) if role == "weight" and getattr(op, "kernel", "") == "adder" else None,
         "sha256": checksum(value),
     }
-
-
-def _described(program: Program, op: Op, role: str) -> tuple[Format, str]:
-    """Format and order of a tensor."""
-    read = program.format(op.source)
-    match op, role:
-        case Convolution(), "weight":
-            return op.weight_format, "output, input, kernel row, kernel column"
-        case Convolution(), _:
-            return read, "input"
-        case Requantise(), "multiplier":
-            return signed(op.factor_bits), "output"
-        case Requantise(), "residual_multiplier":
-            return signed(RESIDUAL_MULTIPLIER_BITS), "output"
-        case Requantise(), "shift":
-            return format_for(0, MAX_SHIFT), "output"
-        case Requantise(), _:
-            return program.offset_format(op), "output"
-        case Threshold(), "thresholds":
-            return threshold_format(read), "output, level"
-        case SpatialShift(), "offsets":
-            return format_for(-MAX_OFFSET, MAX_OFFSET), "channel, rows and columns"
-        case SpatialShift(), _:
-            return read, "channel"
-    return unsigned(1), "output"
 
 
 def _operation(program: Program, op: Op) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ...common.errors import UserError
 from ...quant.formats import Format, unsigned
-from ...quant.ops.moves import Move
+from ...quant.ops.move import Move
 from ...quant.program import (
     ArgMax,
     AveragePool,

@@ -14,23 +14,30 @@ from safetensors.numpy import save
 from ...common.errors import UserError
 from ...common.files import sha256_of, write_bytes
 from ...common.tensors import HEADER, read_tensors
-from .. import program as ops
 from ..formats import Format
-from ..ops.base import left_out
-from ..program import Op, Program
+from ..ops.base import Op, left_out
+from ..ops.convolution import Convolution
+from ..ops.ends import ArgMax, Input
+from ..ops.move import PixelShuffle, SpatialShift, Upsample
+from ..ops.pool import AveragePool, MaxPool
+from ..ops.register import Register
+from ..ops.requantise import Requantise
+from ..ops.shape import Concat, Flatten
+from ..ops.threshold import Threshold
+from ..program import Program
 
-__all__ = ["describe", "load_program", "program_bytes", "program_digest", "rebuild", "save_program"]
+__all__ = ["KINDS", "describe", "load_program", "program_bytes", "program_digest", "rebuild", "save_program"]
 
 VERSION = 1
 MAX_ELEMENTS = 1 << 27
 """Of a tensor in a file: 64 channels of the largest television pictures of today's networks, 1920 x 1080."""
-_KINDS: dict[str, type[Op]] = {
-    kind.__name__: kind
-    for kind in (
-        ops.Input, ops.Convolution, ops.Requantise, ops.Threshold, ops.Concat, ops.MaxPool, ops.AveragePool,
-        ops.SpatialShift, ops.PixelShuffle, ops.Upsample, ops.Flatten, ops.ArgMax,
-    )
-}  # fmt: skip
+KINDS: Register[str] = Register("the .addax file")
+"""Of each kind of operation its name in files."""
+for _kind in (
+    Input, Convolution, Requantise, Threshold, Concat, MaxPool, AveragePool, SpatialShift, PixelShuffle, Upsample,
+    Flatten, ArgMax,
+):  # fmt: skip
+    KINDS.register(_kind, _kind.__name__)
 
 
 def program_bytes(program: Program) -> bytes:
@@ -45,7 +52,7 @@ def describe(program: Program) -> tuple[dict[str, NDArray[np.int64]], dict[str, 
     tensors: dict[str, NDArray[np.int64]] = {}
     graph = []
     for op in program.ops:
-        entry: dict[str, Any] = {"op": type(op).__name__}
+        entry: dict[str, Any] = {"op": KINDS.of(op)}
         for item in fields(op):
             value = getattr(op, item.name)
             if left_out(op, item):
@@ -128,7 +135,7 @@ def rebuild(tensors: Mapping[str, NDArray[np.generic]], header: Mapping[str, Any
 
 
 def _operation(entry: dict[str, Any], tensors: Mapping[str, NDArray[np.generic]]) -> Op:
-    kind = _KINDS.get(entry["op"])
+    kind = {name: kind for kind, name in KINDS.items()}.get(entry["op"])
     if kind is None:
         raise ValueError(f"unknown operation {entry['op']!r}")
     values: dict[str, Any] = {}

@@ -4,6 +4,8 @@ All scales are 1: tensors hold the Program's integers, and the factors of a requ
 so that the results are the golden model's, bit by bit. Real steps stand in the metadata.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,10 +14,20 @@ from onnx import ModelProto, TensorProto, inliner
 from ...common.errors import UserError
 from ..files.archive import describe
 from ..formats import Format
-from ..program import AveragePool, Convolution, MaxPool, Op, Program, Requantise, Threshold
-from .write import FLOAT, INT64, PIXELS, Graph
+from ..ops.base import Op
+from ..ops.convolution import Convolution
+from ..ops.ends import ArgMax, Input
+from ..ops.move import PixelShuffle, SpatialShift, Upsample
+from ..ops.pool import AveragePool, MaxPool
+from ..ops.register import Register
+from ..ops.requantise import Requantise
+from ..ops.shape import Concat, Flatten
+from ..ops.threshold import Threshold
+from ..program import Program
+from . import write  # noqa: F401  it fills the register of writers
+from .build import FLOAT, INT64, PIXELS, WRITERS, Graph
 
-__all__ = ["qcdq_model"]
+__all__ = ["FORMS", "Form", "QcdqGraph", "qcdq_model"]
 
 _MOST_BITS = 8
 _EXACT_MEAN = 1 << 22
@@ -31,10 +43,12 @@ def qcdq_model(program: Program, *, images: int | None = None) -> ModelProto:
         for what has no QCDQ form, by the name of the operation: kernels other than mult, weights or features of 1 bit
         or more than 8, thresholds, sums that a float does not hold.
     """
-    return _QcdqGraph(program, images).model()
+    return QcdqGraph(program, images).model()
 
 
-class _QcdqGraph(Graph):
+class QcdqGraph(Graph):
+    """A graph of standard operations only: tensors of few bits go through a pair of quantiser and dequantiser."""
+
     def __init__(self, program: Program, images: int | None):
         for op in program.ops:
             if reason := _unfit(program, op):
@@ -66,17 +80,11 @@ class _QcdqGraph(Graph):
         self.node("DequantizeLinear", [clipped, self.number(1), self._zero(fmt)], out, shape, FLOAT)
         return out
 
-    def _write(self, op: Op) -> None:
-        if op is self.program.input:
-            self._pair(op, PIXELS)
-        elif isinstance(op, AveragePool):
-            self._mean(op)
-        else:
-            super()._write(op)
-            if isinstance(op, Requantise) and _fits(op.format):
-                self._pair(op, self.tensor(op.name))
+    def write(self, op: Op) -> None:
+        """Add the nodes of ``op``."""
+        FORMS.of(op).write(self, op)
 
-    def _pair(self, op: Op, source: str) -> None:
+    def pair(self, op: Op, source: str) -> None:
         """Make ``source`` bytes and numbers again: the result of ``op``."""
         fmt, shape = self.program.format(op.name), [self.images, *self.program.shape(op.name)]
         scale, zero = self.number(1), self._zero(fmt)
@@ -96,34 +104,96 @@ class _QcdqGraph(Graph):
     def _zero(self, fmt: Format) -> str:
         return self.constant("signed_zero" if fmt.signed else "unsigned_zero", 0, _byte(fmt))
 
-    def _mean(self, op: AveragePool) -> None:
-        """The sum of a window as its mean times its size, rounded, which is exact."""
-        shape = [self.images, *self.program.shape(op.name)]
-        mean, product = f"{op.name}.mean", f"{op.name}.product"
-        window = {"kernel_shape": [op.size] * 2, "strides": [op.stride] * 2}
-        self.node("AveragePool", [self.tensor(op.source)], mean, shape, FLOAT, **window)
-        self.node("Mul", [mean, self.number(op.size**2)], product, shape, FLOAT)
-        self.main("Round", [product], op)
+
+def _as_qonnx(graph: QcdqGraph, op: Op) -> None:
+    WRITERS.of(op)(graph, op)
+
+
+def _never_unfit(program: Program, op: Op) -> str | None:
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """How a kind of operation is written in QCDQ.
+
+    Attributes
+    ----------
+    write : adds the nodes to a graph; as in QONNX unless given
+    unfit : says why an operation of this kind has no QCDQ form, or None
+    """
+
+    write: Callable[[QcdqGraph, Any], None] = _as_qonnx
+    unfit: Callable[[Program, Any], str | None] = _never_unfit
+
+
+FORMS: Register[Form] = Register("the qcdq export")
+"""Of each kind of operation its QCDQ form."""
+
+
+def _write_input(graph: QcdqGraph, op: Input) -> None:
+    graph.pair(op, PIXELS)
+
+
+def _write_requantise(graph: QcdqGraph, op: Requantise) -> None:
+    _as_qonnx(graph, op)
+    if _fits(op.format):
+        graph.pair(op, graph.tensor(op.name))
+
+
+def _write_mean(graph: QcdqGraph, op: AveragePool) -> None:
+    """The sum of a window as its mean times its size, rounded, which is exact."""
+    shape = [graph.images, *graph.program.shape(op.name)]
+    mean, product = f"{op.name}.mean", f"{op.name}.product"
+    window = {"kernel_shape": [op.size] * 2, "strides": [op.stride] * 2}
+    graph.node("AveragePool", [graph.tensor(op.source)], mean, shape, FLOAT, **window)
+    graph.node("Mul", [mean, graph.number(op.size**2)], product, shape, FLOAT)
+    graph.main("Round", [product], op)
+
+
+def _unfit_convolution(program: Program, op: Convolution) -> str | None:
+    if op.kernel != "mult":
+        return f"its kernel is {op.kernel}, and standard quantised operations only multiply"
+    for what, operand in (("weights", op.weight_format), ("features", program.format(op.source))):
+        if not _fits(operand):
+            return f"its {what} are {operand}, and QuantizeLinear makes 2 to {_MOST_BITS} bits"
+    if not Graph.exact(program, op):
+        return "its sums may exceed 2**24, up to which floats hold every integer"
+    return None
+
+
+def _unfit_threshold(program: Program, op: Threshold) -> str | None:
+    return "it counts thresholds, which no standard quantised operation does"
+
+
+def _unfit_sum(program: Program, op: AveragePool) -> str | None:
+    fmt = program.format(op.name)
+    if max(-fmt.lo, fmt.hi) < _EXACT_MEAN:
+        return None
+    return f"its sums are {fmt}, and a mean of floats only holds them below 2**22"
+
+
+def _unfit_maximum(program: Program, op: MaxPool) -> str | None:
+    fmt = program.format(op.name)
+    return f"it pools {fmt}, which floats do not hold" if Graph.carrier_of(fmt) == INT64 else None
+
+
+FORMS.register(Input, Form(write=_write_input))
+FORMS.register(Convolution, Form(unfit=_unfit_convolution))
+FORMS.register(Requantise, Form(write=_write_requantise))
+FORMS.register(Threshold, Form(unfit=_unfit_threshold))
+FORMS.register(MaxPool, Form(unfit=_unfit_maximum))
+FORMS.register(AveragePool, Form(write=_write_mean, unfit=_unfit_sum))
+for _kind in (Concat, SpatialShift, PixelShuffle, Upsample, Flatten, ArgMax):
+    FORMS.register(_kind, Form())
 
 
 def _unfit(program: Program, op: Op) -> str | None:
     """Why ``op`` has no QCDQ form."""
-    fmt = program.format(op.name)
-    if isinstance(op, Convolution):
-        if op.kernel != "mult":
-            return f"its kernel is {op.kernel}, and standard quantised operations only multiply"
-        for what, operand in (("weights", op.weight_format), ("features", program.format(op.source))):
-            if not _fits(operand):
-                return f"its {what} are {operand}, and QuantizeLinear makes 2 to {_MOST_BITS} bits"
-        if not Graph.exact(program, op):
-            return "its sums may exceed 2**24, up to which floats hold every integer"
-    if isinstance(op, Threshold):
-        return "it counts thresholds, which no standard quantised operation does"
-    if isinstance(op, AveragePool) and max(-fmt.lo, fmt.hi) >= _EXACT_MEAN:
-        return f"its sums are {fmt}, and a mean of floats only holds them below 2**22"
-    if isinstance(op, MaxPool) and Graph.carrier_of(fmt) == INT64:
-        return f"it pools {fmt}, which floats do not hold"
-    return None
+    form = FORMS.find(op)
+    if form is None:
+        return f"no standard quantised operation is registered for {type(op).__name__}"
+    return form.unfit(program, op)
 
 
 def _fits(fmt: Format) -> bool:

@@ -50,6 +50,7 @@ def test_weight_that_leaves_its_format_is_named(native, kernel, bits, word):
     conv = Convolution(name="conv", source="stored", kernel=kernel, weight=np.zeros((1, 1, 1, 1), np.int64),
                        weight_format=fmt, pad=np.zeros(1, np.int64))  # fmt: skip
     program = chain.add(conv).program()
+    conv.weight.setflags(write=True)
     conv.weight[:] = word
 
     with pytest.raises(WidthError, match=rf"^conv: weights leave {fmt}: {word}\.\.{word}$"):
@@ -62,6 +63,7 @@ def test_pad_that_leaves_the_format_of_the_features_is_named(native):
     conv = Convolution(name="conv", source="stored", kernel="mult", weight=np.ones((1, 1, 1, 1), np.int64), padding=1,
                        weight_format=signed(2), pad=np.zeros(1, np.int64))  # fmt: skip
     program = chain.add(conv).program()
+    conv.pad.setflags(write=True)
     conv.pad[:] = 256
 
     with pytest.raises(WidthError, match=r"^conv: pad leave uint8: 256\.\.256$"):
@@ -94,6 +96,7 @@ def test_product_that_leaves_its_width_is_named():
     )  # fmt: skip
     chain.requantise("req", signed(8), np.ones(1), np.zeros(1), 0)
     program = chain.program()
+    program.by_name["req"].offset.setflags(write=True)
     program.by_name["req"].offset[:] = 1 << 40
 
     with pytest.raises(WidthError, match=r"^req: acc \* M .*leaves \d+ bits"):

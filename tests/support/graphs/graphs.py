@@ -49,6 +49,7 @@ def finish(b, kernel="mult"):
     b.emit(Flatten(name="flatten", source=b.last))
     b.convolution(kernel, 5, weight_bits=5)
     dense = b.ops[b.last]
+    dense.weight.setflags(write=True)
     dense.weight[4] = dense.weight[1]
     sums = b.format()
     b.emit(

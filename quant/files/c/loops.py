@@ -1,0 +1,149 @@
+"""What every kind of operation is in C: its loops, and the macros that they read."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ....common.templates import render
+from ...ops.base import Op
+from ...ops.convolution import Convolution
+from ...ops.ends import ArgMax, Input
+from ...ops.move import PixelShuffle, SpatialShift, Upsample
+from ...ops.pool import AveragePool, MaxPool
+from ...ops.register import Register
+from ...ops.requantise import Requantise
+from ...ops.shape import Concat, Flatten
+from ...ops.threshold import Threshold
+from ...program import Program
+
+__all__ = ["LOOPS", "Loops", "Numbers"]
+
+_HERE = Path(__file__).parent
+_TERMS = {"adder": "ADDER", "mult": "MULT", "xnor": "XNOR", "shift": "SHIFT"}
+
+
+class Numbers:
+    """A Program whose tensors are C arrays of 64-bit integers, numbered in the order of the operations: t0, t1, .."""
+
+    def __init__(self, program: Program):
+        self.program = program
+        self.index = {op.name: k for k, op in enumerate(program.ops)}
+
+    def array(self, name: str) -> str:
+        """The C array that holds the result of operation ``name``."""
+        return f"t{self.index[name]}"
+
+    def size(self, name: str) -> int:
+        """Number of values of the result of operation ``name``."""
+        return int(np.prod(self.program.shape(name)))
+
+    def facts(self, op: Op) -> dict[str, Any]:
+        """What templates read of any operation; ``height``, ``width`` and ``plane`` are of what it reads."""
+        facts: dict[str, Any] = {"name": op.name, "kind": type(op).__name__, "shape": self.program.shape(op.name)}
+        facts["size"] = self.size(op.name)
+        if not op.source:
+            return facts
+        _, height, width = self.program.shape(op.source)
+        return facts | {"source": self.index[op.source], "height": height, "width": width, "plane": height * width}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loops:
+    """A kind of operation in C.
+
+    Attributes
+    ----------
+    text : the statements, indented by four, that compute the result of an operation; without a line end at the end
+    macros : lines of ``weights.h`` beside its arrays
+    """
+
+    text: Callable[[Numbers, Any], str]
+    macros: Callable[[Any], list[str]] = lambda op: []
+
+
+LOOPS: Register[Loops] = Register("the C export")
+"""Of each kind of operation its C."""
+
+
+def _nothing(numbers: Numbers, op: Any) -> dict[str, Any]:
+    return {}
+
+
+def _template(
+    name: str, facts: Callable[[Numbers, Any], Mapping[str, Any]] = _nothing
+) -> Callable[[Numbers, Any], str]:
+    """The text of the template ``name``, which reads `Numbers.facts` and ``facts`` as ``op``, its array as ``out``."""
+
+    def text(numbers: Numbers, op: Op) -> str:
+        known = {**numbers.facts(op), **facts(numbers, op)}
+        return render(_HERE / f"{name}.c.j2", op=known, out=numbers.array(op.name)).strip("\n")
+
+    return text
+
+
+def _convolution(numbers: Numbers, op: Convolution) -> dict[str, Any]:
+    outputs, inputs, kh, kw = op.weight.shape
+    sign = op.kernel == "mult" and op.weight_format.bits == 1
+    return {
+        "term": "SIGN" if sign else _TERMS[op.kernel], "inputs": inputs, "filters": outputs // op.groups,
+        "kernel_height": kh, "kernel_width": kw, "stride": op.stride, "padding": op.padding,
+    }  # fmt: skip
+
+
+def _requantise(numbers: Numbers, op: Requantise) -> dict[str, Any]:
+    facts: dict[str, Any] = {"residual": op.residual and numbers.index[op.residual], "even": op.ties == "even"}
+    for name in ("shift", "residual_multiplier"):
+        one = isinstance(getattr(op, name), int)
+        facts[name] = f"{op.name}_{name}".upper() if one else f"{op.name}_{name}[c]"
+    return facts
+
+
+def _requantise_macros(op: Requantise) -> list[str]:
+    name = op.name.upper()
+    lines = [f"#define {name}_SHIFT {op.shift}"] if isinstance(op.shift, int) else []
+    lines += [f"#define {name}_LO ({op.lo})", f"#define {name}_HI {op.hi}"]
+    if op.residual and isinstance(op.residual_multiplier, int):
+        lines.append(f"#define {name}_RESIDUAL_MULTIPLIER ({op.residual_multiplier})")
+    return lines
+
+
+def _threshold(numbers: Numbers, op: Threshold) -> dict[str, Any]:
+    return {"levels": op.thresholds.shape[1]}
+
+
+def _concat(numbers: Numbers, op: Concat) -> dict[str, Any]:
+    parts, begin = [], 0
+    for name in op.sources:
+        size = numbers.size(name)
+        parts.append({"source": numbers.index[name], "begin": begin, "size": size})
+        begin += size
+    return {"parts": parts}
+
+
+def _factor(numbers: Numbers, op: PixelShuffle | Upsample) -> dict[str, Any]:
+    return {"factor": op.factor}
+
+
+def _max_pool(numbers: Numbers, op: MaxPool) -> dict[str, Any]:
+    return {"window": op.size, "stride": op.stride, "padding": op.padding}
+
+
+def _average_pool(numbers: Numbers, op: AveragePool) -> dict[str, Any]:
+    return {"window": op.size, "stride": op.stride, "padding": 0}
+
+
+LOOPS.register(Input, Loops(text=_template("input")))
+LOOPS.register(Convolution, Loops(text=_template("convolution", _convolution)))
+LOOPS.register(Requantise, Loops(text=_template("requantise", _requantise), macros=_requantise_macros))
+LOOPS.register(Threshold, Loops(text=_template("threshold", _threshold)))
+LOOPS.register(Concat, Loops(text=_template("concat", _concat)))
+LOOPS.register(MaxPool, Loops(text=_template("pool", _max_pool)))
+LOOPS.register(AveragePool, Loops(text=_template("pool", _average_pool)))
+LOOPS.register(SpatialShift, Loops(text=_template("spatial_shift")))
+LOOPS.register(PixelShuffle, Loops(text=_template("enlarge", _factor)))
+LOOPS.register(Upsample, Loops(text=_template("enlarge", _factor)))
+LOOPS.register(Flatten, Loops(text=_template("flatten")))
+LOOPS.register(ArgMax, Loops(text=_template("argmax")))

@@ -1,0 +1,58 @@
+"""What an export says of the arrays of every kind of operation: their format, and what their axes are."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ..formats import Format, format_for, signed, unsigned
+from ..ops.base import Op
+from ..ops.convolution import Convolution
+from ..ops.ends import ArgMax, Input
+from ..ops.move import MAX_OFFSET, PixelShuffle, SpatialShift, Upsample
+from ..ops.pool import AveragePool, MaxPool
+from ..ops.register import Register
+from ..ops.requantise import MAX_SHIFT, RESIDUAL_MULTIPLIER_BITS, Requantise
+from ..ops.shape import Concat, Flatten
+from ..ops.threshold import Threshold, threshold_format
+from ..program import Program
+
+__all__ = ["TENSORS"]
+
+TENSORS: Register[Callable[[Program, Any, str], tuple[Format, str]]] = Register("the description of an export")
+"""Of each kind of operation a function of the Program, the operation and the name of the field with the array."""
+
+
+@TENSORS.handles(Convolution)
+def _convolution(program: Program, op: Convolution, role: str) -> tuple[Format, str]:
+    if role == "weight":
+        return op.weight_format, "output, input, kernel row, kernel column"
+    return program.format(op.source), "input"
+
+
+@TENSORS.handles(Requantise)
+def _requantise(program: Program, op: Requantise, role: str) -> tuple[Format, str]:
+    formats = {
+        "multiplier": signed(op.factor_bits),
+        "residual_multiplier": signed(RESIDUAL_MULTIPLIER_BITS),
+        "shift": format_for(0, MAX_SHIFT),
+        "offset": program.offset_format(op),
+    }
+    return formats[role], "output"
+
+
+@TENSORS.handles(Threshold)
+def _threshold(program: Program, op: Threshold, role: str) -> tuple[Format, str]:
+    if role == "thresholds":
+        return threshold_format(program.format(op.source)), "output, level"
+    return unsigned(1), "output"
+
+
+@TENSORS.handles(SpatialShift)
+def _spatial_shift(program: Program, op: SpatialShift, role: str) -> tuple[Format, str]:
+    if role == "offsets":
+        return format_for(-MAX_OFFSET, MAX_OFFSET), "channel, rows and columns"
+    return program.format(op.source), "channel"
+
+
+@TENSORS.handles(Input, Concat, MaxPool, AveragePool, PixelShuffle, Upsample, Flatten, ArgMax)
+def _no_arrays(program: Program, op: Op, role: str) -> tuple[Format, str]:
+    raise TypeError(f"{op.name} is a {type(op).__name__}, which has no array {role!r}")

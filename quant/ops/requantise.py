@@ -1,0 +1,192 @@
+"""The requantise: sums onto a grid of few bits, by a factor and a shift per channel, with a residual joined in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..formats import Format, signed
+from .base import LATER, Ints, Op, Shape, Tensor, per_channel
+
+__all__ = [
+    "MAX_PRODUCT_BITS", "MAX_SHIFT", "MULTIPLIER_BITS", "RESIDUAL_MULTIPLIER_BITS", "TIES", "Requantise",
+    "factor_bound", "offset_format", "powers_of_two",
+]  # fmt: skip
+
+MULTIPLIER_BITS = 16
+"""Width of the factor M of a requantise, sign included, unless it says more. The most negative number is excluded, so
+that -M fits as well."""
+MOST_MULTIPLIER_BITS = 32
+RESIDUAL_MULTIPLIER_BITS = 32
+"""Width of the factor R. M and R share one shift; with 16 bits, an R of about 1 would leave a small M few digits."""
+MAX_SHIFT = 47
+"""Sums of 16-bit products have some 40 bits: to bring them to 16 bits with a factor of as many digits takes so much."""
+MAX_PRODUCT_BITS = 61
+"""Of a sum and its factor M together, and of a residual and R: acc * M + r * R + B then stays within 63 bits."""
+MAX_RESIDUAL_BITS = MAX_PRODUCT_BITS - RESIDUAL_MULTIPLIER_BITS
+TIES = ("up", "even")
+"""Where a requantise rounds what lies in the middle of two integers: to the larger one, or to the even one."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Requantise(Op):
+    """``y[o] = clamp((acc[o] * M[o] + r * R[o] + B[o]) >> S[o], lo, hi)``; ``>>`` floors.
+
+    Batch norm, ReLU, rescaling and a residual in one operation. It reads sums, or a tensor that changes its grid, such
+    as pixels that are normalised. B holds half a step, so that the floor rounds to the nearest integer, and ties up.
+
+    Attributes
+    ----------
+    multiplier, offset : M and B, (O,)
+    shift : S, 0..47: one number, or (O,) where channels differ
+    lo, hi : within ``format``
+    residual : name of the operation whose result is ``r``, or None
+    residual_multiplier : R: one number, or (O,) where channels differ
+    terms : M and R are sums of at most so many signed powers of two, so that no multiplier is needed; 0: any
+    ties : one of `TIES`. ``even``: where all S[o] bits that are shifted out are 0, the sum was a tie before B's half
+        came to it, and the lowest bit of what remains is cleared: 2.5 becomes 3, then 2. S is at least 1 then.
+    factor_bits : width of M, sign included: an even number up to 32
+    """
+
+    multiplier: Ints
+    offset: Ints
+    shift: int | Ints
+    format: Format
+    lo: int
+    hi: int
+    residual: str | None = None
+    residual_multiplier: int | Ints = 0
+    terms: int = 0
+    ties: str = field(default="up", metadata=LATER)
+    factor_bits: int = field(default=MULTIPLIER_BITS, metadata=LATER)
+
+    def __post_init__(self) -> None:
+        # One number is said as one number, so that equal operations are equal files.
+        for name in ("shift", "residual_multiplier"):
+            value = getattr(self, name)
+            if (
+                isinstance(value, np.ndarray)
+                and value.size
+                and value.dtype == np.int64
+                and (value == value.flat[0]).all()
+            ):
+                object.__setattr__(self, name, int(value.flat[0]))
+        super().__post_init__()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The sums and, where there is one, the residual."""
+        return (self.source,) if self.residual is None else (self.source, self.residual)
+
+    @property
+    def shifts(self) -> Ints:
+        """S of every channel, (O,)."""
+        return per_channel(self.shift, len(self.multiplier))
+
+    @property
+    def residual_multipliers(self) -> Ints:
+        """R of every channel, (O,)."""
+        return per_channel(self.residual_multiplier, len(self.multiplier))
+
+    @property
+    def channelwise(self) -> bool:
+        """Whether S or R differ from channel to channel."""
+        return isinstance(self.shift, np.ndarray) or isinstance(self.residual_multiplier, np.ndarray)
+
+    def infer(self, read: Sequence[Tensor]) -> Tensor:
+        """The shape of the sums in ``format``."""
+        shape, fmt = read[0]
+        if self.ties not in TIES:
+            raise ValueError(f"ties must be {' or '.join(TIES)}, not {self.ties!r}")
+        if not MULTIPLIER_BITS <= self.factor_bits <= MOST_MULTIPLIER_BITS or self.factor_bits % 2:
+            raise ValueError(
+                f"factor_bits must be an even number in {MULTIPLIER_BITS}..{MOST_MULTIPLIER_BITS}, "
+                f"not {self.factor_bits}"
+            )
+        self._check_constants(shape[0], offset_format(fmt, self.factor_bits))
+        if not self.format.lo <= self.lo <= self.hi <= self.format.hi:
+            raise ValueError(f"clamp {self.lo}..{self.hi} leaves {self.format}")
+        if self.residual is not None:
+            _check_residual(read[1], shape)
+        self._check_terms()
+        return Tensor(shape, self.format)
+
+    def _check_constants(self, channels: int, offset: Format) -> None:
+        if self.multiplier.shape != (channels,) or self.offset.shape != (channels,):
+            raise ValueError(f"M and B must be {channels} values, not {self.multiplier.shape} and {self.offset.shape}")
+        for what, values in (("S", self.shifts), ("R", self.residual_multipliers)):
+            if values.shape != (channels,):
+                raise ValueError(f"{what} must be one value, or {channels}, not {values.shape}")
+        bound, residual_bound = factor_bound(self.factor_bits), factor_bound(RESIDUAL_MULTIPLIER_BITS)
+        if int(self.multiplier.min()) < -bound or int(self.multiplier.max()) > bound:
+            raise ValueError(f"M must be in {-bound}..{bound}")
+        joined = self.residual_multipliers
+        if int(joined.min()) < -residual_bound or int(joined.max()) > residual_bound:
+            raise ValueError(f"R must be in {-residual_bound}..{residual_bound}")
+        if not offset.allows(self.offset):
+            raise ValueError(f"B must fit {offset}, not {self.offset.min()}..{self.offset.max()}")
+        least = 1 if self.ties == "even" else 0
+        if not least <= int(self.shifts.min()) <= int(self.shifts.max()) <= MAX_SHIFT:
+            raise ValueError(f"shift must be in {least}..{MAX_SHIFT}, not {self.shift}")
+
+    def _check_terms(self) -> None:
+        if not self.terms:
+            return
+        if self.terms < 0:
+            raise ValueError(f"terms must be 0 or more, not {self.terms}")
+        for value in (*self.multiplier.tolist(), *self.residual_multipliers.tolist()):
+            if len(powers_of_two(value)) > self.terms:
+                raise ValueError(f"factor {value} is no sum of {self.terms} signed powers of two")
+
+    def check_scores(self, read: Sequence[Tensor]) -> None:
+        """Raise ``ValueError`` where a sum of the accumulator's range would be clamped."""
+        acc = read[0].format
+        residual = read[1].format if self.residual is not None else None
+        joined = [bound * self.residual_multipliers for bound in (residual.lo, residual.hi)] if residual else [0]
+        ends = [
+            (bound * self.multiplier + self.offset + r) >> self.shifts for bound in (acc.lo, acc.hi) for r in joined
+        ]
+        # A tie that goes to the even number may be one lower.
+        least = min(int(e.min()) for e in ends) - (self.ties == "even")
+        if least < self.lo or max(int(e.max()) for e in ends) > self.hi:
+            raise ValueError(f"scores could leave {self.lo}..{self.hi} and saturate")
+
+
+def _check_residual(residual: Tensor, shape: Shape) -> None:
+    if residual.format.bits > MAX_RESIDUAL_BITS:
+        raise ValueError(f"a residual of {residual.format} is too wide; the limit is {MAX_RESIDUAL_BITS} bits")
+    if residual.shape != shape:
+        raise ValueError(f"residual of shape {residual.shape} does not fit {shape}")
+
+
+def factor_bound(bits: int) -> int:
+    """Largest magnitude of a factor of ``bits`` bits; the same on both sides of 0."""
+    return (1 << (bits - 1)) - 1
+
+
+def offset_format(accumulator: Format, factor_bits: int = MULTIPLIER_BITS) -> Format:
+    """Format of B: as wide as the product that it is added to.
+
+    Raises
+    ------
+    ValueError
+        for sums so wide that their requantise would not fit 64-bit integers, in which the golden model computes.
+    """
+    most = MAX_PRODUCT_BITS - factor_bits
+    if accumulator.bits > most:
+        raise ValueError(f"sums of {accumulator.bits} bits are too wide to requantise; the limit is {most}")
+    return signed(accumulator.bits + factor_bits)
+
+
+def powers_of_two(value: int) -> tuple[int, ...]:
+    """The fewest signed powers of two whose sum is ``value`` (its non-adjacent form), smallest first."""
+    found = []
+    place = 0
+    while value:
+        if value & 1:
+            digit = 2 - (value & 3)
+            found.append(digit << place)
+            value -= digit
+        value >>= 1
+        place += 1
+    return tuple(found)
