@@ -733,7 +733,9 @@ def kernels(
 ) -> None:  # fmt: skip
     """What arrays of lanes cost: every kernel, side by side."""
     from .reports.devices.devices import device, is_cell_library
-    from .reports.kernels.kernels import KERNELS, comparison, jobs, price, requests
+    from .reports.kernels.choose import KERNELS, requests
+    from .reports.kernels.price import jobs, price
+    from .reports.kernels.savings import comparison
     from .reports.terminal.verb_tables import kernel_table
 
     if is_cell_library(name):

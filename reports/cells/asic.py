@@ -13,9 +13,10 @@ import numpy as np
 from ...common.errors import UserError
 from ...hdl.lanes.shape import ArrayShape
 from ..devices.cell_library import CellLibrary
-from ..kernels.kernels import KERNELS, TOP, Request, requests
+from ..kernels.choose import KERNELS, requests
 from ..kernels.operands import NETWORK, Steps, bits_of, steps_for, terms_of
 from ..kernels.published import abstract
+from ..kernels.request import TOP, Request
 from .gates import Activity, Stimulus, simulate_gates
 from .netlist import CellNetlist, Circuit, map_to_cells
 from .opensta import CellPower, longest_path, power_of

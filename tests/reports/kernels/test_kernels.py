@@ -10,8 +10,9 @@ from addax.common.errors import UserError
 from addax.hdl.lanes.structures import STRUCTURES
 from addax.reports.devices.devices import device
 from addax.reports.devices.resources import Resources
-from addax.reports.kernels import kernels
-from addax.reports.kernels.kernels import KERNELS, comparison, jobs, price, requests, savings
+from addax.reports.kernels.choose import KERNELS, requests
+from addax.reports.kernels.price import jobs, price
+from addax.reports.kernels.savings import PUBLISHED, comparison, savings
 from addax.reports.synth.pairing import paired_luts
 from addax.reports.tools import run as tools
 from prove import difference
@@ -340,4 +341,4 @@ def test_defaults_are_known_structures():
     for name, kernel in itertools.product(("ecp5-25k", "xc7z020", "xczu7ev", "ice40-up5k"), KERNELS):
         request = requests(device(name), kernels=[kernel], lanes=1)[0]
         assert request.structure in STRUCTURES[kernel] and not request.dsp
-    assert kernels.PUBLISHED["adder_lut"] / 256 == pytest.approx(27.6, abs=0.05)
+    assert PUBLISHED["adder_lut"] / 256 == pytest.approx(27.6, abs=0.05)
