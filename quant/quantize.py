@@ -14,7 +14,8 @@ from ..models.nets import zoo
 from ..models.training.loop import accuracy, scores
 from . import golden
 from .fold.scheme import Scheme
-from .lower.lowering import ORIGINS, calibrate, lower
+from .lower.calibration import calibrate
+from .lower.lowering import ORIGINS, lower
 from .lower.mixed import Sensitivity, choose, layers, mean_bits, sensitivities
 from .lower.trace import Comparison, compare
 from .program import Program, Shape

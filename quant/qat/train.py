@@ -32,7 +32,8 @@ from ...models.training.loop import accuracy, train
 from ..fold.calibrate import Grid
 from ..fold.scheme import Scheme
 from ..formats import Format, signed
-from ..lower.lowering import Calibration, calibrate, feature_grids
+from ..lower.calibration import Calibration, calibrate
+from ..lower.lowering import feature_grids
 
 __all__ = ["FeatureQuantiser", "SharedScaleAdderConv2d", "float_start", "load_trained", "prepare", "train_quantised"]
 

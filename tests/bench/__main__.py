@@ -32,7 +32,8 @@ from addax.quant.files.archive import save_program
 from addax.quant.fold.scheme import Scheme
 from addax.quant.formats import unsigned
 from addax.quant.golden.loops import NumpyLoops, native_loops
-from addax.quant.lower.lowering import calibrate, lower
+from addax.quant.lower.calibration import calibrate
+from addax.quant.lower.lowering import lower
 from addax.quant.published import cnv_w1a1, lfc_w1a1
 from addax.quant.quantize import quantise
 from addax.reports.estimate.estimate import stage_cost

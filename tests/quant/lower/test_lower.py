@@ -18,7 +18,8 @@ from addax.quant import golden
 from addax.quant.fold.calibrate import per_channel_symmetric
 from addax.quant.fold.scheme import Scheme
 from addax.quant.formats import signed, unsigned
-from addax.quant.lower.lowering import calibrate, lower
+from addax.quant.lower.calibration import calibrate
+from addax.quant.lower.lowering import lower
 from addax.quant.program import AveragePool, Concat, Convolution, MaxPool, Requantise
 from addax.quant.quantize import evaluate
 from torch import nn
