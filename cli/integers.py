@@ -52,7 +52,7 @@ def quantize(
     """Make an integer Program of a trained network."""
     from ..quant.files.archive import save_program
     from ..quant.fold.scheme import Scheme
-    from ..quant.quantize import quantise_network
+    from ..quant.quantize import quantize_network
 
     try:
         scheme = Scheme(
@@ -63,7 +63,7 @@ def quantize(
     except ValueError as error:
         raise UserError(str(error)) from error
     with steps("quantising") as step:
-        found = quantise_network(
+        found = quantize_network(
             source, kernel=kernel, weights=weights, data_source=data_source, scheme=scheme, images=calibration,
             mean=mean_bits, sensitivity=sensitivity, bits_given=bits is not None, input_scale=input_scale,
             input_offset=input_offset, progress=step,

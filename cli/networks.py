@@ -39,9 +39,9 @@ def train(
                 network, kernel=kernel, source=source, epochs=epochs, seed=seed, out=out, progress=lambda: advance(1)
             )
         else:
-            from ..quant.qat.train import float_start, train_quantised
+            from ..quant.qat.train import float_start, train_quantized
 
-            value = train_quantised(
+            value = train_quantized(
                 float_start(network, kernel, start), bits=bits, source=source, epochs=epochs, seed=seed, out=out,
                 progress=lambda: advance(1),
             )  # fmt: skip

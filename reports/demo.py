@@ -11,7 +11,7 @@ from ..common.processes import stop_all
 from ..hdl.dataflow.fold import fold
 from ..hdl.folder.emit import generate
 from ..models import data
-from ..quant.quantize import evaluate, float_accuracy, quantise
+from ..quant.quantize import evaluate, float_accuracy, quantize
 from ..sim.activity import measure_activity
 from ..sim.cosim import simulate, simulator_name
 from .devices.devices import device
@@ -40,7 +40,7 @@ def run_demo(out: str | Path, *, step: Callable[[str], None] = lambda text: None
     out = Path(out)
     step("quantising")
     float_share = float_accuracy(NETWORK, KERNEL, DATA)
-    program = quantise(NETWORK, kernel=KERNEL, weights=None, bits=BITS, data_source=DATA)
+    program = quantize(NETWORK, kernel=KERNEL, weights=None, bits=BITS, data_source=DATA)
     images = data.load(DATA, "test", shape=program.input.shape)
     quantised = evaluate(program, images)
     step("generating Verilog")

@@ -7,7 +7,7 @@ from addax.common.errors import UserError
 from addax.hdl.dataflow.fold import fold
 from addax.hdl.dataflow.plan import bind
 from addax.hdl.dataflow.schedule import schedule
-from addax.quant.quantize import quantise
+from addax.quant.quantize import quantize
 from addax.reports.compare.compare import FOLD, Contest, _alike, compare, structures_of
 from addax.reports.devices.devices import device
 
@@ -17,7 +17,7 @@ TARGET = device("xc7z020")
 @pytest.fixture(scope="module")
 def programs():
     kernels = ("adder", "mult", "xnor", "shift")
-    return {k: quantise("lenet5", kernel=k, weights=None, bits=8, data_source="digits") for k in kernels}
+    return {k: quantize("lenet5", kernel=k, weights=None, bits=8, data_source="digits") for k in kernels}
 
 
 @pytest.mark.parametrize("multipliers", ["lut", "dsp"])
