@@ -1,11 +1,12 @@
 """What ``addax quantize`` and ``addax evaluate`` do: find a network, calibrate it, lower it; run it on a data set."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from ..common.errors import UserError
@@ -14,21 +15,22 @@ from ..models.nets import zoo
 from ..models.training.loop import accuracy, scores
 from . import golden
 from .fold.scheme import Scheme
-from .lower.lowering import ORIGINS, calibrate, lower
+from .lower.calibration import Calibration, calibrate
+from .lower.lowering import ORIGINS, lower
 from .lower.mixed import Sensitivity, choose, layers, mean_bits, sensitivities
 from .lower.trace import Comparison, compare
 from .program import Program, Shape
 from .published import PUBLISHED
-from .sources import FLOAT_WEIGHTS, WEIGHTS_NAME, published_file, recalled, resolve, sha256_of_file
+from .sources import FLOAT_WEIGHTS, WEIGHTS_NAME, Source, published_file, recalled, resolve, sha256_of_file
 
 __all__ = [
     "CALIBRATION_IMAGES",
     "Evaluation",
-    "Quantised",
+    "Quantized",
     "evaluate",
     "float_network",
-    "quantise",
-    "quantise_network",
+    "quantize",
+    "quantize_network",
     "trace_program",
 ]
 
@@ -38,7 +40,7 @@ SENSITIVITY_BITS = (8, 6, 5, 4, 3)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quantised:
+class Quantized:
     """A Program, and what was found out on the way.
 
     Attributes
@@ -50,18 +52,18 @@ class Quantised:
     sensitivities: tuple[Sensitivity, ...] = ()
 
 
-def quantise(
+def quantize(
     source: str | Path, *, kernel: str | None, weights: str | Path | None, bits: int, data_source: str
 ) -> Program:
-    """`quantise_network` with nothing but a number of bits to choose."""
+    """`quantize_network` with nothing but a number of bits to choose."""
     try:
         scheme = Scheme(bits=bits)
     except ValueError as error:
         raise UserError(str(error)) from error
-    return quantise_network(source, kernel=kernel, weights=weights, data_source=data_source, scheme=scheme).program
+    return quantize_network(source, kernel=kernel, weights=weights, data_source=data_source, scheme=scheme).program
 
 
-def quantise_network(
+def quantize_network(
     source: str | Path,
     *,
     kernel: str | None,
@@ -75,7 +77,7 @@ def quantise_network(
     input_scale: float | None = None,
     input_offset: float | None = None,
     progress: Callable[[str], None] = lambda what: None,
-) -> Quantised:
+) -> Quantized:
     """Quantise ``source`` after training, calibrated on the train split of ``data_source``.
 
     Parameters
@@ -108,20 +110,56 @@ def quantise_network(
     if (ready := _integers(source, kernel, weights, input_scale, input_offset)) is not None:
         if mean is not None or sensitivity:
             raise UserError(f"{source} is a network of integers already; its widths cannot be chosen")
-        return Quantised(program=ready)
+        return Quantized(program=ready)
     network = resolve(source, kernel, weights, shape=_shape_of(data_source, source, weights))
-    if network.bits is not None:
-        if bits_given and network.bits != scheme.bits:
-            raise UserError(f"{source} was trained at {network.bits} bits, not {scheme.bits}; leave --bits out")
-        if mean is not None or sensitivity or scheme.layer_bits:
-            raise UserError(f"{source} was trained at {network.bits} bits; its widths cannot be chosen any more")
-        scheme = replace(scheme, bits=network.bits)
+    scheme = _settled(scheme, network, source, bits_given=bits_given, chooses=mean is not None or sensitivity)
     chosen = data.load(data_source, "train", shape=network.shape).head(images)
+    metadata = _origin(network, weights, scheme, f"{len(chosen)} images of the train split of {_name_of(data_source)}")
+    return _calibrated(
+        network.module, chosen.x, scheme, metadata, mean=mean, sensitivity=sensitivity, progress=progress
+    )  # fmt: skip
+
+
+def _settled(scheme: Scheme, network: Source, source: str, *, bits_given: bool, chooses: bool) -> Scheme:
+    """``scheme`` with the bits at which the network was trained, if it was; ``chooses``: widths are to be chosen."""
+    if network.bits is None:
+        return scheme
+    if bits_given and network.bits != scheme.bits:
+        raise UserError(f"{source} was trained at {network.bits} bits, not {scheme.bits}; leave --bits out")
+    if chooses or scheme.layer_bits:
+        raise UserError(f"{source} was trained at {network.bits} bits; its widths cannot be chosen any more")
+    return replace(scheme, bits=network.bits)
+
+
+def _calibrated(
+    module: nn.Module, images: NDArray[np.uint8], scheme: Scheme, metadata: Mapping[str, str], *, mean: float | None,
+    sensitivity: bool, progress: Callable[[str], None],
+) -> Quantized:  # fmt: skip
+    """The Program of ``module``, calibrated on ``images`` (N, C, H, W); the rest as `quantize_network`."""
+    progress("calibrating")
+    calibration = calibrate(module, images, scheme=scheme)
+    rows: list[Sensitivity] = []
+    chosen: dict[str, str] = {}
+    if mean is not None or sensitivity:
+        rows = _sensitivities(module, calibration, images[:SENSITIVITY_IMAGES], scheme, progress)
+    if mean is not None:
+        widths = choose(rows, budget=mean)
+        scheme = replace(scheme, layer_bits=widths)
+        chosen["mean_bits"] = f"{mean_bits(rows, widths):.3f}"
+        chosen["layer_bits"] = " ".join(f"{layer}:{bits}" for layer, bits in widths.items())
+    progress("lowering")
+    return Quantized(
+        program=lower(module, calibration, scheme=scheme, metadata={**metadata, **chosen}), sensitivities=tuple(rows)
+    )
+
+
+def _origin(network: Source, weights: Path | None, scheme: Scheme, images: str) -> dict[str, str]:
+    """Metadata of the Program: of which network it is made, and how; ``images`` says what calibrates."""
     metadata = {
         "network": network.name,
         "kernel": network.kernel,
         "bits": str(scheme.bits),
-        "calibration": f"{len(chosen)} images of the train split of {_name_of(data_source)}",
+        "calibration": images,
         "source": network.said,
     }
     if weights is not None:
@@ -130,25 +168,21 @@ def quantise_network(
         metadata[FLOAT_WEIGHTS] = sha256_of_file(network.file)
     if network.accuracy is not None:
         metadata["float_accuracy"] = f"{network.accuracy:.6f}"
-    progress("calibrating")
-    calibration = calibrate(network.module, chosen.x, scheme=scheme)
+    return metadata
+
+
+def _sensitivities(
+    module: nn.Module, calibration: Calibration, images: NDArray[np.uint8], scheme: Scheme,
+    progress: Callable[[str], None],
+) -> list[Sensitivity]:  # fmt: skip
+    """What each layer loses at each of `SENSITIVITY_BITS`, measured on ``images`` (N, C, H, W)."""
     rows: list[Sensitivity] = []
-    if mean is not None or sensitivity:
-        few = chosen.x[:SENSITIVITY_IMAGES]
-        count = len(layers(calibration)) * len(SENSITIVITY_BITS)
-        rows = sensitivities(
-            calibration, few, scores(network.module, few), scheme=scheme, bits=SENSITIVITY_BITS,
-            progress=lambda: progress(f"sensitivity, {len(rows)} of {count}"),
-        )  # fmt: skip
-    if mean is not None:
-        widths = choose(rows, budget=mean)
-        scheme = replace(scheme, layer_bits=widths)
-        metadata["mean_bits"] = f"{mean_bits(rows, widths):.3f}"
-        metadata["layer_bits"] = " ".join(f"{layer}:{bits}" for layer, bits in widths.items())
-    progress("lowering")
-    return Quantised(
-        program=lower(network.module, calibration, scheme=scheme, metadata=metadata), sensitivities=tuple(rows)
-    )
+    count = len(layers(calibration)) * len(SENSITIVITY_BITS)
+    rows = sensitivities(
+        calibration, images, scores(module, images), scheme=scheme, bits=SENSITIVITY_BITS,
+        progress=lambda: progress(f"sensitivity, {len(rows)} of {count}"),
+    )  # fmt: skip
+    return rows
 
 
 def _integers(
@@ -179,7 +213,7 @@ def _shape_of(data_source: str, source: str, weights: Path | None) -> Shape | No
 
 
 def float_network(source: str | Path, *, kernel: str | None, weights: str | Path | None) -> nn.Module:
-    """The float network that a person typed, in evaluation mode; raises `UserError` as `quantise` does."""
+    """The float network that a person typed, in evaluation mode; raises `UserError` as `quantize` does."""
     return resolve(str(source), kernel, None if weights is None else Path(weights)).module
 
 

@@ -12,7 +12,7 @@ from ..hdl.family import PlanRequest
 from ..hdl.folder.families import family_of
 from ..hdl.folder.generate import generate
 from ..models import data
-from ..quant.quantize import evaluate, float_accuracy, quantise
+from ..quant.quantize import evaluate, float_accuracy, quantize
 from ..sim.activity import measure_activity
 from ..sim.cosim import simulate, simulator_name
 from .devices.devices import device
@@ -42,7 +42,7 @@ def run_demo(out: str | Path, *, step: Callable[[str], None] = lambda text: None
     out = Path(out)
     step("quantising")
     float_share = float_accuracy(NETWORK, KERNEL, DATA)
-    program = quantise(NETWORK, kernel=KERNEL, weights=None, bits=BITS, data_source=DATA)
+    program = quantize(NETWORK, kernel=KERNEL, weights=None, bits=BITS, data_source=DATA)
     images = data.load(DATA, "test", shape=program.input.shape)
     quantised = evaluate(program, images)
     step("generating Verilog")

@@ -57,10 +57,10 @@ def lenet(calibration):
     """Quantised LeNet-5 by kernel and bits, each made once."""
     from functools import cache
 
-    from addax.quant.quantize import quantise
+    from addax.quant.quantize import quantize
 
     @cache
     def make(kernel="adder", bits=8):
-        return quantise("lenet5", kernel=kernel, weights=None, bits=bits, data_source="digits")
+        return quantize("lenet5", kernel=kernel, weights=None, bits=bits, data_source="digits")
 
     return make

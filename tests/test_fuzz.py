@@ -34,7 +34,7 @@ from addax.quant.files.archive import load_program, program_bytes
 from addax.quant.files.npz import import_npz
 from addax.quant.onnx.read import import_onnx
 from addax.quant.qat.train import load_trained
-from addax.quant.quantize import quantise, trace_program
+from addax.quant.quantize import quantize, trace_program
 from addax.sim.activity import read_saif
 from limits import bounded_memory
 
@@ -46,7 +46,7 @@ ODD = (None, True, -1, 0, 3, 2**31, 2**63, 10**30, 1.5, 1e308, "", "conv1", "../
 
 @pytest.fixture(scope="module")
 def program():
-    return quantise("lenet5", kernel="adder", weights=None, bits=8, data_source="digits")
+    return quantize("lenet5", kernel="adder", weights=None, bits=8, data_source="digits")
 
 
 def bytes_changed(content, rng):

@@ -13,7 +13,8 @@ from ...models.layers.shift import ShiftConv2d
 from .. import golden
 from ..fold.scheme import Scheme
 from ..program import Program
-from .lowering import Calibration, lower
+from .calibration import Calibration
+from .lowering import lower
 
 __all__ = ["Sensitivity", "choose", "layers", "mean_bits", "sensitivities"]
 

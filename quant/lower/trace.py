@@ -13,7 +13,8 @@ from ...common.reading import parse_json
 from ...models.training.loop import to_float
 from .. import golden
 from ..program import Program, Requantise
-from .lowering import ORIGINS, trace
+from .graph import trace
+from .lowering import ORIGINS
 
 __all__ = ["Comparison", "Divergence", "compare"]
 

@@ -19,9 +19,10 @@ from .attributes import understood
 from .fold import FOLDED, folded
 from .graph import QUANTISER_DOMAINS, attributes, input_of
 from .products import PRODUCTS
-from .quantizers import QUANTISERS, annotated_format
-from .reader import Handler, Joined, Reader, Tensor
+from .quantizers import QUANTIZERS, annotated_format
+from .reader import Handler, Reader
 from .shapes import ENDINGS, PASSING, SHAPES
+from .tensors import Joined, Tensor
 
 __all__ = ["import_float"]
 
@@ -30,7 +31,7 @@ _PAIR = ("QuantizeLinear", "DequantizeLinear")
 _MICROSOFT = "com.microsoft"
 """Domain of onnxruntime's own forms of that pair, for other widths."""
 _HANDLERS: Mapping[str, Handler] = {
-    **QUANTISERS, **PRODUCTS, **SHAPES, **ENDINGS, "Constant": lambda reader, node, given: None
+    **QUANTIZERS, **PRODUCTS, **SHAPES, **ENDINGS, "Constant": lambda reader, node, given: None
 }  # fmt: skip
 
 
@@ -133,7 +134,7 @@ class _Walk(Reader):
 
     def _read(self, node: NodeProto, where: str) -> None:
         standard = node.domain in ("", "ai.onnx")
-        own = node.op_type in QUANTISERS and node.op_type not in _PAIR and node.domain in QUANTISER_DOMAINS
+        own = node.op_type in QUANTIZERS and node.op_type not in _PAIR and node.domain in QUANTISER_DOMAINS
         pair = node.op_type in _PAIR and (standard or node.domain == _MICROSOFT)
         known = own or pair or (node.op_type in _HANDLERS and (standard or node.domain in QUANTISER_DOMAINS))
         if not known:

@@ -10,11 +10,12 @@ from onnx import NodeProto
 from ..fold.assembly import Bits, Pending, Stored
 from .attributes import Window, window_of
 from .quantizers import annotated_format, clip_grid
-from .reader import Constant, Floats, Given, Handler, Ints, Reader, Tensor, one_number
+from .reader import Handler, Reader
+from .tensors import Constant, Floats, Given, Ints, Tensor, one_number
 
 __all__ = ["PRODUCTS"]
 
-_QUANTISERS = ("Quant", "IntQuant", "BipolarQuant", "MultiThreshold", "QuantizeLinear", "DequantizeLinear")
+_QUANTIZERS = ("Quant", "IntQuant", "BipolarQuant", "MultiThreshold", "QuantizeLinear", "DequantizeLinear")
 _LIMITED = "behind a ReLU or an addition needs a quantiser in between"
 
 
@@ -95,7 +96,7 @@ def _weights(reader: Reader, name: str) -> Constant:
         return reader.quantised[name]
     if name in reader.constants and name in reader.annotated:
         return _annotated(reader.constants[name], reader.annotated[name], name)
-    none = not any(node.op_type in _QUANTISERS for node in reader.model.graph.node)
+    none = not any(node.op_type in _QUANTIZERS for node in reader.model.graph.node)
     raise ValueError(
         f"weights {name!r} must be a constant behind a quantiser"
         + ("; the file has none, it is a network of real numbers: quantise and export it with Brevitas, QONNX or "

@@ -13,9 +13,10 @@ from ..fold.assembly import Stored
 from ..fold.factors import Threshold, fold_sign
 from ..formats import Format, format_for, signed, unsigned
 from ..program import MAX_THRESHOLDS
-from .reader import Constant, Floats, Given, Grid, Handler, Ints, Joined, Reader, Tensor, one_number
+from .reader import Handler, Reader
+from .tensors import Constant, Floats, Given, Grid, Ints, Joined, Tensor, one_number
 
-__all__ = ["QUANTISERS", "annotated_format", "clip_grid"]
+__all__ = ["QUANTIZERS", "annotated_format", "clip_grid"]
 
 _ROUND: Mapping[str, Callable[[Floats], Floats]] = {
     "ROUND": np.rint, "HALF_EVEN": np.rint, "FLOOR": np.floor, "CEIL": np.ceil, "DOWN": np.trunc,
@@ -113,7 +114,7 @@ def _placed(
     fmt = format_for(lo, hi) if place else integer_format(width, is_signed)
     if lo < 0:
         _say_unsigned(reader, tensor)
-    return reader.quantise(tensor, step=step, lo=lo, hi=hi, format=fmt, ties=ties, lift=lift)
+    return reader.quantize(tensor, step=step, lo=lo, hi=hi, format=fmt, ties=ties, lift=lift)
 
 
 def _say_unsigned(reader: Reader, tensor: Tensor | Joined) -> None:
@@ -170,7 +171,7 @@ def _signed(reader: Reader, tensor: Tensor | Joined, step: float) -> Tensor:
         # Rounded down, a sum is at least 0 where it was before, whatever the grid and however narrow.
         grid = float(np.abs(value.gain).max()) or 1.0
         unlimited = replace(tensor, low=-math.inf, high=math.inf)
-        tensor = reader.quantise(unlimited, step=grid, lo=-2, hi=1, format=signed(2), ties="up", lift=-0.5)
+        tensor = reader.quantize(unlimited, step=grid, lo=-2, hi=1, format=signed(2), ties="up", lift=-0.5)
         value = reader.pending(tensor)
     found = fold_sign(
         gain=value.gain, centre=value.centre, bias=value.bias, accumulator=reader.format(value.op), at_zero=True
@@ -271,7 +272,7 @@ def _trunc(reader: Reader, node: NodeProto, given: Given) -> None:
     fmt = format_for(lo, hi)
     fmt = integer_format(fmt.bits, fmt.signed)
     # 2 ** places * scale, whatever the step that the file gives to the result.
-    made = reader.quantise(whole, step=scale * 2 ** int(places), lo=lo, hi=hi, format=fmt, ties=ties, lift=lift)
+    made = reader.quantize(whole, step=scale * 2 ** int(places), lo=lo, hi=hi, format=fmt, ties=ties, lift=lift)
     reader.steps[made.op] = step
     reader.tensors[node.output[0]] = replace(made, value=Stored(op=made.op, step=step))
 
@@ -291,7 +292,7 @@ def _whole(reader: Reader, tensor: Tensor, scale: float) -> Tensor:
     lo, hi = (int(f(np.stack(ends))) for f in (np.min, np.max))
     fmt = format_for(lo, hi)
     fmt = integer_format(fmt.bits, fmt.signed)
-    return reader.quantise(tensor, step=scale, lo=fmt.lo, hi=fmt.hi, format=fmt)
+    return reader.quantize(tensor, step=scale, lo=fmt.lo, hi=fmt.hi, format=fmt)
 
 
 # ONNX's own pair
@@ -398,7 +399,7 @@ def _on_axis(values: NDArray[Any], axes: int, given: Given) -> NDArray[Any]:
     return values.reshape([-1 if k == axis % axes else 1 for k in range(axes)])
 
 
-QUANTISERS: dict[str, Handler] = {
+QUANTIZERS: dict[str, Handler] = {
     "Quant": _quant, "IntQuant": _quant, "BipolarQuant": _bipolar_quant, "MultiThreshold": _multi_threshold,
     "Trunc": _trunc, "QuantizeLinear": _quantize_linear, "DequantizeLinear": _dequantize_linear,
 }  # fmt: skip

@@ -13,7 +13,8 @@ from ..program import AveragePool, Op, PixelShuffle, Upsample
 from .attributes import Window, window_of
 from .fold import axes_of, reshaped
 from .graph import resize_factor, shuffle_factor
-from .reader import Given, Handler, Joined, Reader, Tensor
+from .reader import Handler, Reader
+from .tensors import Given, Joined, Tensor
 
 __all__ = ["ENDINGS", "PASSING", "SHAPES"]
 

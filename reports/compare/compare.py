@@ -17,7 +17,7 @@ from ...hdl.lanes.structures import default_structure
 from ...models import data
 from ...models.layers.kernels import KERNELS
 from ...quant.files.archive import load_program
-from ...quant.quantize import evaluate, quantise
+from ...quant.quantize import evaluate, quantize
 from ...sim.cosim import simulate
 from ..devices.devices import Device
 from ..kernels.published import published
@@ -69,7 +69,7 @@ class Contest:
 
     Attributes
     ----------
-    network, bits, data_source : as `quant.quantise.quantise` takes them
+    network, bits, data_source : as `quant.quantize.quantize` takes them
     programs : files of Programs by kernel, for kernels that are not to be quantised
     split : of the data, that is simulated and evaluated
     device, clock_mhz, lanes, fps : as `hdl.family.PlanRequest` takes them; the first kernel's folds are everyone's
@@ -131,7 +131,7 @@ def compare(
             programs[kernel] = load_program(contest.programs[kernel])
             continue
         step(f"{kernel}: quantising")
-        programs[kernel] = quantise(
+        programs[kernel] = quantize(
             contest.network, kernel=kernel, weights=None, bits=contest.bits, data_source=contest.data_source
         )
     first = programs[kernels[0]]

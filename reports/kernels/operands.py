@@ -13,7 +13,7 @@ from ...models import data
 from ...quant.formats import Format
 from ...quant.golden.execute import run
 from ...quant.program import Convolution, Program, weight_values
-from ...quant.quantize import quantise
+from ...quant.quantize import quantize
 
 __all__ = ["LAYER", "NETWORK", "SOURCES", "Steps", "bits_of", "steps_for", "terms_of"]
 
@@ -81,7 +81,7 @@ def steps_for(shape: ArrayShape, *, source: str, count: int) -> Steps:
 
 @cache
 def _program(kernel: str, bits: int) -> Program:
-    return quantise(NETWORK, kernel=kernel, weights=None, bits=bits, data_source=DATA)
+    return quantize(NETWORK, kernel=kernel, weights=None, bits=bits, data_source=DATA)
 
 
 def _of_layer(program: Program, layer: Convolution, shape: ArrayShape, count: int) -> Steps:

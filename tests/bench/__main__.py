@@ -34,9 +34,10 @@ from addax.quant.files.archive import save_program
 from addax.quant.fold.scheme import Scheme
 from addax.quant.formats import unsigned
 from addax.quant.golden.loops import NumpyLoops, native_loops
-from addax.quant.lower.lowering import calibrate, lower
+from addax.quant.lower.calibration import calibrate
+from addax.quant.lower.lowering import lower
 from addax.quant.published import cnv_w1a1, lfc_w1a1
-from addax.quant.quantize import quantise
+from addax.quant.quantize import quantize
 from addax.reports.estimate.estimate import stage_cost
 from addax.sim import verilator
 from addax.sim.cosim import answers, simulate, simulator_of
@@ -51,7 +52,7 @@ SHARED = Path("../shared/data")
 
 
 def lenet5():
-    return quantise("lenet5", kernel="adder", weights=None, bits=8, data_source="digits")
+    return quantize("lenet5", kernel="adder", weights=None, bits=8, data_source="digits")
 
 
 def best(function, repeats=REPEATS):

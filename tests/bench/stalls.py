@@ -9,7 +9,7 @@ from addax.hdl.folder.generate import generate
 from addax.hdl.folder.vectors import sample_vectors
 from addax.models import data
 from addax.quant.published import cnv_w1a1, lfc_w1a1
-from addax.quant.quantize import quantise
+from addax.quant.quantize import quantize
 from addax.sim.cosim import simulate
 from addax.sim.stall import PATTERNS
 
@@ -21,7 +21,7 @@ def networks():
     """Name, Program, fold and images of a run for every network there is data for."""
     digits = data.load("digits", "test", shape=(1, 16, 16)).x
     for kernel in ("adder", "mult", "xnor", "shift"):
-        program = quantise("lenet5", kernel=kernel, weights=None, bits=8, data_source="digits")
+        program = quantize("lenet5", kernel=kernel, weights=None, bits=8, data_source="digits")
         yield f"{kernel} LeNet-5", program, {"device": "ecp5-85k", "clock_mhz": 50.0}, digits[:12]
     if not SHARED.is_dir():
         print(f"no {SHARED}: published networks are left out")
@@ -33,7 +33,7 @@ def networks():
     yield "LFC-W1A1", lfc_w1a1(weights / "lfcW1A1_mnist_decoded.npz"), target, mnist[:20]
     target = {"device": "xczu7ev", "clock_mhz": 100.0, "fps": 3_052}
     yield "CNV-W1A1", cnv_w1a1(weights / "cnvW1A1_cifar10_decoded.npz"), target, cifar[:2]
-    resnet = quantise(
+    resnet = quantize(
         "addernet-resnet20", kernel=None, weights=SHARED / "pretrained_addernet" / "ResNet20-AdderNet-CIFAR10.pth",
         bits=8, data_source=str(SHARED / "cifar10" / "cifar10_lossless_train4000.npz"),
     )  # fmt: skip

@@ -18,7 +18,8 @@ from addax.models.nets.resnet import ResNet20
 from addax.models.training.loop import scores
 from addax.quant import golden
 from addax.quant.fold.scheme import Scheme
-from addax.quant.lower.lowering import calibrate, lower
+from addax.quant.lower.calibration import calibrate
+from addax.quant.lower.lowering import lower
 from addax.quant.published import cnv_w1a1, lfc_w1a1
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"

@@ -16,7 +16,7 @@ from addax.common.errors import UserError
 from addax.models.files.checkpoint import Recipe, save_checkpoint
 from addax.models.nets import zoo
 from addax.quant.files.archive import load_program, program_bytes, save_program
-from addax.quant.quantize import quantise, trace_program
+from addax.quant.quantize import quantize, trace_program
 from safetensors.torch import save_file
 
 COUNTER = itertools.count()
@@ -46,7 +46,7 @@ def checkpoint(path, kernel="adder", accuracy=0.5):
 
 
 def made(source, weights=None, kernel=None):
-    return quantise(source, kernel=kernel, weights=weights, bits=8, data_source="digits")
+    return quantize(source, kernel=kernel, weights=weights, bits=8, data_source="digits")
 
 
 def refused(message):
@@ -113,7 +113,7 @@ def test_a_data_set_is_named_without_its_folders(tmp_path, monkeypatch):
              train_y=np.zeros(20, int))  # fmt: skip
     monkeypatch.chdir(tmp_path / "a" / "b")
 
-    program = quantise("lenet5", kernel=None, weights=None, bits=8, data_source="../set.npz")
+    program = quantize("lenet5", kernel=None, weights=None, bits=8, data_source="../set.npz")
 
     assert program.metadata["calibration"] == "20 images of the train split of set.npz"
 
@@ -218,7 +218,7 @@ def test_bare_weights_bring_their_classes_and_the_data_their_shape(tmp_path):
              train_y=np.zeros(20, int))  # fmt: skip
     torch.save(network(classes=7, shape=(1, 24, 24)).state_dict(), tmp_path / "own.pt")
 
-    program = quantise(
+    program = quantize(
         "lenet5", kernel=None, weights=str(tmp_path / "own.pt"), bits=8, data_source=str(tmp_path / "set.npz")
     )
 
@@ -281,7 +281,7 @@ def test_weights_alone_are_no_network(tmp_path):
 def test_names_of_files_may_be_text(tmp_path, digits):
     """Python functions take ``str`` where they take a path."""
     path = checkpoint(tmp_path / "own.safetensors")
-    program = quantise("lenet5", kernel=None, weights=str(path), bits=8, data_source="digits")
+    program = quantize("lenet5", kernel=None, weights=str(path), bits=8, data_source="digits")
     save_program(str(tmp_path / "net.addax"), program)
 
     loaded = load_program(str(tmp_path / "net.addax"))

@@ -11,7 +11,8 @@ from addax.models.layers.adder import AdderConv2d
 from addax.quant import golden
 from addax.quant.fold.scheme import RANGES, SHARINGS, Scheme
 from addax.quant.formats import signed, unsigned
-from addax.quant.lower.lowering import calibrate, lower
+from addax.quant.lower.calibration import calibrate
+from addax.quant.lower.lowering import lower
 from addax.quant.program import Concat, Convolution, Requantise, powers_of_two
 from torch import nn
 from torchnets import Net, pictures, run, settle

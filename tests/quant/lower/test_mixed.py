@@ -11,7 +11,8 @@ from addax.models.layers.adder import AdderConv2d
 from addax.models.training.loop import scores
 from addax.quant import golden
 from addax.quant.fold.scheme import Scheme
-from addax.quant.lower.lowering import calibrate, lower
+from addax.quant.lower.calibration import calibrate
+from addax.quant.lower.lowering import lower
 from addax.quant.lower.mixed import Sensitivity, choose, layers, mean_bits, sensitivities
 from addax.quant.program import Convolution
 from hypothesis import given

@@ -8,7 +8,7 @@ from addax.hdl.dataflow.alike import FOLD, alike
 from addax.hdl.dataflow.build import bind
 from addax.hdl.dataflow.fold import fold
 from addax.hdl.dataflow.schedule import schedule
-from addax.quant.quantize import quantise
+from addax.quant.quantize import quantize
 from addax.reports.compare.compare import Contest, compare, structures_of
 from addax.reports.devices.devices import device
 
@@ -18,7 +18,7 @@ TARGET = device("xc7z020")
 @pytest.fixture(scope="module")
 def programs():
     kernels = ("adder", "mult", "xnor", "shift")
-    return {k: quantise("lenet5", kernel=k, weights=None, bits=8, data_source="digits") for k in kernels}
+    return {k: quantize("lenet5", kernel=k, weights=None, bits=8, data_source="digits") for k in kernels}
 
 
 @pytest.mark.parametrize("multipliers", ["lut", "dsp"])

@@ -18,7 +18,7 @@ from addax.models.training.loop import accuracy
 from addax.quant import golden
 from addax.quant.files.archive import program_bytes
 from addax.quant.program import Convolution
-from addax.quant.quantize import CALIBRATION_IMAGES, Evaluation, evaluate, float_accuracy, quantise
+from addax.quant.quantize import CALIBRATION_IMAGES, Evaluation, evaluate, float_accuracy, quantize
 from safetensors.torch import save_file
 
 FACTORIES = """
@@ -58,7 +58,7 @@ FACTORIES = """
 
 def call(source, **changes):
     arguments = {"kernel": None, "weights": None, "bits": 8, "data_source": "digits", **changes}
-    return quantise(source, **arguments)
+    return quantize(source, **arguments)
 
 
 def content(program):

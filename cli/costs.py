@@ -1,0 +1,157 @@
+"""Verbs about what a design costs: report, compare, cells."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from ..common.console import steps
+from ..common.errors import UserError
+from .base import DEFAULT_BITS, PATH, listing, positive, show, verb
+
+__all__ = ["cells", "compare", "report"]
+
+
+@verb
+@click.argument("build", metavar="BUILD", type=PATH)
+@click.option("--synth", is_flag=True, help="Count resources with yosys.")
+@click.option("--place", "placed", is_flag=True, help="Place and route as well: Fmax.")
+@click.option("--seeds", default=1, show_default=True, help="Of place and route; the median is reported.")
+@click.option("--power", is_flag=True, help="Model power from simulated activity (synthesises too).")
+@click.option("--data", "source", default="digits", show_default=True, help="Images for --power.")
+@click.option("--saif", type=PATH, help="Activity file of a simulation of your own, for --power instead of --data.")
+@click.option("-o", "--out", type=PATH, help="Folder of the report.  [default: BUILD/report]")
+def report(
+    build: Path, synth: bool, placed: bool, seeds: int, power: bool, source: str, saif: Path | None, out: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Resources, timing and power of a BUILD, as JSON and HTML."""
+    from ..hdl.folder.build import open_build
+    from ..reports.page.report import POWER_IMAGES, make_report
+
+    if seeds < 1:
+        raise UserError(f"seeds must be a positive integer, not {seeds}")
+    if saif is not None and not power:
+        raise UserError("--saif goes with --power")
+    opened = open_build(build)
+    pixels = None
+    if power and saif is None:
+        from ..models import data
+
+        pixels = data.load(source, "test", shape=opened.program.input.shape).head(POWER_IMAGES).x
+    with steps("report") as step:
+        made = make_report(
+            opened, out or build / "report", synth=synth, placed=placed, seeds=seeds, power_images=pixels, saif=saif,
+            step=step, command=shlex.join(["addax", *sys.argv[1:]]),
+        )  # fmt: skip
+    k = made.keys
+    band = made.power_band_mw
+    rows = {
+        "device": k["device"],
+        "resources": k["source"] if k["lut"] is not None else "not counted: add --synth",
+        **({"estimate": k["estimate_note"]} if k["estimate_note"] else {}),
+        **{name: f"{k[name]:,}" for name in ("lut", "lut_paired", "ff", "bram", "dsp", "carry") if k[name] is not None},
+        **(_timing_rows(made.placement) if made.placement else {}),
+        "cycles per image": f"{k['cycles_per_image']:,}",
+        **({"power, modelled": f"{k['power_mw']['total']:.0f} mW ({band[0]:.0f} to {band[1]:.0f}), "
+            f"{k['energy_per_image_uj']:.2f} uJ per image"} if band else {}),
+        "report": k["report"],
+    }  # fmt: skip
+    show(k, as_json, listing(str(build), rows))
+
+
+def _timing_rows(placement: Any) -> dict[str, str]:
+    """The clock that was reached, how far seeds differ, and where the slowest path runs."""
+    reached = placement.seeds_mhz
+    spread = f" ({min(reached):.1f} to {max(reached):.1f}, {len(reached)} seeds)" if len(reached) > 1 else ""
+    path = ", ".join(f"{piece.name} {piece.delay_ns:.1f} ns" for piece in placement.critical_path)
+    return {"Fmax": f"{placement.fmax_mhz:.1f} MHz{spread}", **({"slowest path": path} if path else {})}
+
+
+@verb
+@click.argument("network", metavar="NET")
+@click.option("--kernels", default="adder,mult,xnor,shift", show_default=True, help="Separated by commas.")
+@click.option("--device", "name", required=True, help="ecp5-85k, xc7z020, ..")
+@click.option("--bits", default=DEFAULT_BITS, show_default=True, help="2..16, of weights and features.")
+@click.option("--data", "data_source", default="digits", show_default=True)
+@click.option("--lanes", type=int, help="Of the first kernel; its folds are everyone's.  [default: 80]")
+@click.option("--fps", type=float, help="The cheapest folds of the first kernel with so many images per second.")
+@click.option("--clock", "clock_mhz", default=50.0, show_default=True, help="MHz.")
+@click.option("--multipliers", default="lut", show_default=True, help="lut, or dsp: wherever synthesis likes.")
+@click.option("--program", "programs", multiple=True, metavar="KERNEL=NET.addax", help="Instead of quantising NET.")
+@click.option("--split", default="test", show_default=True)
+@click.option("--images", default=20, show_default=True, help="Of the split, that are simulated.")
+@click.option("--place", "placed", is_flag=True, help="Place and route as well: Fmax.")
+@click.option("--seeds", default=1, show_default=True, help="Of place and route; the median is reported.")
+@click.option("--power", is_flag=True, help="Model power from simulated activity.")
+@click.option("-o", "--out", type=PATH, default=Path("out/compare"), show_default=True, help="Folder of the builds.")
+def compare(
+    network: str, kernels: str, name: str, programs: tuple[str, ...], out: Path, as_json: bool, **terms: Any
+) -> None:  # fmt: skip
+    """One network with each kernel, as whole accelerators like for like."""
+    from ..reports.compare.compare import Contest, compare
+    from ..reports.devices.devices import device
+    from ..reports.terminal.tables import comparison_tables
+
+    if wrong := [entry for entry in programs if not all(entry.partition("="))]:
+        raise UserError(f"--program wants KERNEL=NET.addax, for example mult=net.addax, not {wrong[0]!r}")
+    files = {kernel: Path(file) for kernel, _, file in (entry.partition("=") for entry in programs)}
+    try:
+        contest = Contest(network=network, device=device(name), programs=files, **terms)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    with steps("compare") as step:
+        found = compare(
+            contest, [kernel.strip() for kernel in kernels.split(",")], out, step=step,
+            command=shlex.join(["addax", *sys.argv[1:]]),
+        )  # fmt: skip
+    rows = found.rows
+
+    def text(console: Console) -> None:
+        for table in comparison_tables(found, network=network, device=name):
+            console.print(table)
+        console.print(f"{found.html}", soft_wrap=True)
+
+    show(rows, as_json, text)
+
+
+@verb
+@click.argument("builds", metavar="BUILD...", type=PATH, nargs=-1, required=True)
+@click.option("--device", "name", default="asic-osu018", show_default=True, help="The library of standard cells.")
+@click.option("--data", "source", default="digits", show_default=True, help="digits, a folder, or a .npz file.")
+@click.option("--images", default=2, show_default=True, help="Of the test split, that the gates compute.")
+@click.option("--clock", "clock_mhz", default=200.0, show_default=True, help="MHz that the mapper aims at.")
+@click.option("--synth", is_flag=True, help="Nothing but cells and area.")
+def cells(
+    builds: tuple[Path, ...], name: str, source: str, images: int, clock_mhz: float, synth: bool, as_json: bool
+) -> None:
+    """What BUILDs cost in standard cells, memories apart: area, longest path, power on real images."""
+    from ..hdl.folder.build import open_build
+    from ..models import data
+    from ..reports.cells.build import modelled_power, price_builds, rankings
+    from ..reports.devices.devices import cell_library
+    from ..reports.terminal.cell_tables import build_table
+
+    if not 0 < clock_mhz <= 10_000:
+        raise UserError(f"clock must be a positive number of MHz, not {clock_mhz:g}")
+    opened = [open_build(build) for build in builds]
+    count = positive("images", images)
+    pixels = [data.load(source, "test", shape=build.program.input.shape).head(count).x for build in opened]
+    with steps("standard cells") as step:
+        costs = price_builds(
+            opened, cell_library(name), period_ps=1e6 / clock_mhz, timed=not synth, pixels=None if synth else pixels,
+            progress=step,
+        )  # fmt: skip
+    modelled = modelled_power(opened)
+    rows = [cost.to_json() | {"modelled_mw": modelled.get(cost.name)} for cost in costs]
+
+    def text(console: Console) -> None:
+        console.print(build_table(rows, name))
+        for kind, order in rankings(costs, modelled).items():
+            if len(order) > 1:
+                console.print(f"{kind}, least power first: {', '.join(order)}", soft_wrap=True)
+
+    show(rows, as_json, text)

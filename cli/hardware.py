@@ -1,0 +1,129 @@
+"""Verbs that make hardware: generate, bitstream."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from ..common.console import steps
+from .base import PATH, listing, show, verb
+
+__all__ = ["bitstream", "generate"]
+
+
+@verb
+@click.argument("program", metavar="NET.addax", type=PATH)
+@click.option("--arch", default="dataflow", show_default=True)
+@click.option("--device", default="ecp5-85k", show_default=True)
+@click.option("--lanes", type=int, help="The fastest design with at most so many lanes.  [default: fill the device]")
+@click.option("--fps", type=float, help="The cheapest design with so many images per second.")
+@click.option("--plan", "plan_file", type=PATH, help="A plan.json, perhaps edited; what it leaves out is chosen.")
+@click.option("--clock", "clock_mhz", default=50.0, show_default=True, help="MHz.")
+@click.option("--fixed-weights", is_flag=True, help="Size accumulators and shifts for these weights alone.")
+@click.option(
+    "--form",
+    default="generic",
+    show_default=True,
+    help="Of the lanes: generic, or device, with the device's carry cells.",
+)
+@click.option("--memory", default="auto", show_default=True, help="Of weights: auto, as synthesis likes, or block RAM.")
+@click.option(
+    "--multipliers",
+    default="dsp",
+    show_default=True,
+    help="Of lanes: dsp, as synthesis likes; lut: lookup tables.",
+)
+@click.option(
+    "--requantise",
+    "scale",
+    default="auto",
+    show_default=True,
+    help="dsp: multipliers as synthesis likes; lut: in lookup tables; pow2: by shifting, after quantize --terms.",
+)
+@click.option("--control", default="none", show_default=True, help="Registers behind a bus: axi-lite or wishbone.")
+@click.option("--prefix", default="addax", show_default=True, help="Of all Verilog modules.")
+@click.option("-o", "--out", type=PATH, required=True, help="BUILD folder to write.")
+def generate(
+    program: Path, plan_file: Path | None, prefix: str, out: Path, as_json: bool, **choices: Any
+) -> None:  # fmt: skip
+    """Make Verilog, memory files and a test bench of a Program."""
+    from ..hdl.folder.generate import generate
+    from ..hdl.folder.vectors import sample_vectors
+    from ..quant.files.archive import load_program
+    from ..reports.devices.devices import device
+    from ..reports.estimate.estimate import BRAM_LUTS, DSP_LUTS, cost_and_capacity
+    from .planning import PlanChoices, plan_for
+
+    loaded = load_program(program)
+    plan = plan_for(loaded, PlanChoices(file=plan_file, **choices))
+    cost, capacity = cost_and_capacity(device(plan.device))
+    with steps("generating"):
+        build = generate(loaded, plan, out, vectors=sample_vectors(loaded), prefix=prefix)
+    timing, design = build.schedule, build.design
+    ways = {
+        part: {name: None if found is None else found.to_json() for name, found in found_ways.items()}
+        for part, found_ways in design.alternatives(cost).items()
+    }
+    value = {
+        "build": str(out),
+        "device": plan.device,
+        "lanes": timing.lanes,
+        "predicted_cycles_per_image": timing.interval,
+        "predicted_cycles_first_image": timing.latency,
+        "images_per_second": plan.clock_mhz * 1e6 / timing.interval,
+        "bottleneck": timing.bottleneck.name,
+        "plan": plan.to_json(),
+        "alternatives": ways,
+    }
+
+    from ..reports.terminal.verb_tables import choices_table, fold_table
+
+    def text(console: Console) -> None:
+        console.print(f"{out}: {timing.lanes:,} lanes, {timing.interval:,} cycles per image", soft_wrap=True)
+        console.print(fold_table(design.layers, timing.stages))
+        console.print(choices_table(ways))
+        if capacity is None:
+            console.print(
+                f"there are no estimates for {plan.device}: costs are counts of bits; --synth tells what fits"
+            )
+        else:
+            console.print(f"cost: LUT + {BRAM_LUTS:g} per block RAM + {DSP_LUTS:g} per DSP block")
+        if design.interface.pixels > 1:
+            console.print(f"{design.interface.pixels} pixels per beat of the input")
+
+    show(value, as_json, text)
+
+
+@verb
+@click.argument("build", metavar="BUILD", type=PATH)
+@click.option("--board", "board_name", default="ulx3s-85f", show_default=True, help="ulx3s-85f, ulx3s-45f, ulx3s-25f.")
+@click.option("--baud", type=int, help="Of the serial line.  [default: 1000000]")
+@click.option("--seed", default=1, show_default=True, help="Of place and route.")
+@click.option("-o", "--out", type=PATH, help="Folder of the bitstream.  [default: BUILD/BOARD]")
+def bitstream(
+    build: Path, board_name: str, baud: int | None, seed: int, out: Path | None, as_json: bool
+) -> None:  # fmt: skip
+    """A bitstream of a BUILD for a board, where a serial line brings images and takes scores."""
+    from ..hdl.board.boards import board
+    from ..hdl.folder.build import open_build
+    from ..reports.synth.bitstream import DEFAULT_BAUD, make_bitstream
+
+    target = board(board_name)
+    with steps("bitstream") as step:
+        made = make_bitstream(
+            open_build(build), target, out or build / target.name, baud=DEFAULT_BAUD if baud is None else baud,
+            seed=seed, step=step,
+        )  # fmt: skip
+    k = made.keys
+    serial = k["serial"]
+    rows = {
+        "board": f"{k['board']}, {k['device']}",
+        "LUT / FF / block RAM / DSP": f"{k['lut']:,} / {k['ff']:,} / {k['bram']} / {k['dsp']}",
+        "Fmax": f"{k['fmax_mhz']:.1f} MHz, the board's clock is {k['clock_mhz']:g} MHz",
+        "serial line": f"{k['baud']:,} baud; {serial['image_bytes']:,} bytes per image, {serial['answer_bytes']} back, "
+        f"at most {serial['in_flight']} images unanswered",
+        "images/s": f"{k['images_per_second']:,.0f}",
+        "bitstream": f"{k['bitstream']}, {k['bytes']:,} bytes",
+    }
+    show(k, as_json, listing(f"{build} on {k['board']}", rows))

@@ -1,0 +1,174 @@
+"""Verbs about integer Programs: quantize, evaluate, export."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from ..common.console import steps
+from ..common.errors import UserError
+from ..common.files import MARKER, own_files
+from .base import DEFAULT_BITS, PATH, listing, percent, positive, show, verb
+
+__all__ = ["evaluate", "export", "quantize"]
+
+_TRACED = 200
+"""Images of a trace without --limit: enough for a mean, few enough for a float network."""
+
+
+@verb
+@click.argument("source", metavar="NET|CKPT|FILE.onnx|pkg.mod:factory")
+@click.option("--kernel", help="Of a network of the zoo: adder, mult, xnor or shift.  [default: adder]")
+@click.option(
+    "--weights", type=PATH, help=".safetensors, .pt or .pth for NET or factory; the file of a published network."
+)
+@click.option("--bits", type=int, help="2..16, of weights and features.  [default: 8, or what CKPT was trained at]")
+@click.option("--data", "data_source", default="digits", show_default=True, help="Its train split calibrates.")
+@click.option("--calibration", default=300, show_default=True, help="Images that calibrate.")
+@click.option("--ranges", default="mse", show_default=True, help="Of features: quantile, max, mse or sums.")
+@click.option("--groups", default=1, show_default=True, help="Groups of an adder layer's filters with own steps.")
+@click.option(
+    "--sharing", default="lossless", show_default=True, help="How weights join the grid: saturate, union are naive."
+)
+@click.option("--pow2-steps", is_flag=True, help="Steps are powers of two.")
+@click.option("--terms", default=0, show_default=True, help="Requantise by sums of so many powers of two; 0: multiply.")
+@click.option(
+    "--shifts", default="auto", show_default=True, help="Of requantise: auto, per channel where it shows, or shared."
+)
+@click.option("--layer-bits", multiple=True, metavar="LAYER:BITS", help="Bits of one layer; may be repeated.")
+@click.option("--mean-bits", type=float, help="Choose the bits of every layer so that a weight has so many on average.")
+@click.option("--sensitivity", is_flag=True, help="Show what every layer loses with fewer bits.")
+@click.option("--input-scale", type=float, help="Of an ONNX file: it reads scale * pixel + offset.  [default: 1/255]")
+@click.option("--input-offset", type=float, help="Of an ONNX file, likewise.  [default: 0]")
+@click.option("-o", "--out", type=PATH, required=True, help=".addax file to write.")
+def quantize(
+    source: str, kernel: str | None, weights: Path | None, bits: int | None, data_source: str, calibration: int,
+    ranges: str, groups: int, sharing: str, pow2_steps: bool, terms: int, shifts: str, layer_bits: tuple[str, ...],
+    mean_bits: float | None, sensitivity: bool, input_scale: float | None, input_offset: float | None, out: Path,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Make an integer Program of a trained network."""
+    from ..quant.files.archive import save_program
+    from ..quant.fold.scheme import Scheme
+    from ..quant.quantize import quantize_network
+
+    try:
+        scheme = Scheme(
+            bits=DEFAULT_BITS if bits is None else bits, ranges=ranges, groups=groups, sharing=sharing,
+            pow2_steps=pow2_steps, terms=terms, shifts=shifts,
+            layer_bits=dict(_layer_bits(entry) for entry in layer_bits),
+        )  # fmt: skip
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    with steps("quantising") as step:
+        found = quantize_network(
+            source, kernel=kernel, weights=weights, data_source=data_source, scheme=scheme, images=calibration,
+            mean=mean_bits, sensitivity=sensitivity, bits_given=bits is not None, input_scale=input_scale,
+            input_offset=input_offset, progress=step,
+        )  # fmt: skip
+    program = found.program
+    save_program(out, program)
+    shown = {name: text for name, text in program.metadata.items() if name != "origins"}
+    value = {
+        **shown,
+        "parameters": program.parameters(),
+        "macs": program.macs(),
+        "file": str(out),
+        "sensitivity": [row.keys() for row in found.sensitivities],
+    }
+
+    from ..reports.terminal.verb_tables import sensitivity_table
+
+    def text(console: Console) -> None:
+        listing("quantised", {k: v for k, v in value.items() if k != "sensitivity"})(console)
+        if found.sensitivities:
+            console.print(sensitivity_table(found.sensitivities))
+
+    show(value, as_json, text)
+
+
+def _layer_bits(entry: str) -> tuple[str, int]:
+    layer, separator, bits = entry.rpartition(":")
+    if not separator or not bits.isdecimal():
+        raise UserError(f"--layer-bits wants LAYER:BITS, for example layer1.0.conv1:6, not {entry!r}")
+    return layer, int(bits)
+
+
+@verb
+@click.argument("program", metavar="NET.addax", type=PATH)
+@click.option("--data", "source", required=True, help="digits, a folder, or a .npz file.")
+@click.option("--split", default="test", show_default=True)
+@click.option("--limit", type=int, help="Only the first so many images.")
+@click.option("--trace", is_flag=True, help="Compare every layer with the float network.")
+@click.option(
+    "--float",
+    "float_source",
+    help="With --trace: the float network, as NET of quantize.  [default: what NET.addax says, if it is no code]",
+)
+@click.option("--weights", type=PATH, help="With --trace: weights of the float network.")
+def evaluate(
+    program: Path, source: str, split: str, limit: int | None, trace: bool, float_source: str | None,
+    weights: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Accuracy of a Program by the golden model."""
+    from ..models import data
+    from ..quant.files.archive import load_program
+    from ..quant.quantize import evaluate, trace_program
+
+    if (float_source or weights) and not trace:
+        raise UserError("--float and --weights go with --trace")
+    loaded = load_program(program)
+    images = data.load(source, split, shape=loaded.input.shape).head(positive("limit", limit))
+    with steps("evaluating"):
+        value: dict[str, Any] = dict(evaluate(loaded, images).keys())
+        if trace:
+            few = images if limit is not None else images.head(_TRACED)
+            found = trace_program(loaded, few, source=float_source, weights=weights, folder=program.parent)
+            value |= {
+                "traced_images": found.images,
+                "agreement": found.agreement,
+                "trace": [row.keys() for row in found.rows],
+            }
+    rows = {
+        "correct": f"{value['correct']} of {value['images']}",
+        "accuracy": percent(value["accuracy"]),
+        "images/s": f"{value['images_per_second']:,.0f}",
+    }
+
+    def text(console: Console) -> None:
+        listing(f"{program.name} on {source}, {split}", rows)(console)
+        if trace:
+            title = f"against float: {percent(found.agreement)} of {found.images} images alike"
+            table = Table(title=title, title_justify="left")
+            for column in ("operation", "float value", "bits", "error", "bias", "clipped"):
+                table.add_column(column, justify="left" if column in ("operation", "float value") else "right")
+            for row in found.rows:
+                shares = (percent(row.error), percent(row.bias), percent(row.clipped))
+                table.add_row(row.operation, row.origin, str(row.bits), *shares)
+            console.print(table)
+
+    show(value, as_json, text)
+
+
+@verb
+@click.argument("source", metavar="NET.addax|BUILD", type=PATH)
+@click.option("--format", "fmt", required=True, help="qonnx, qcdq, npz or c of a Program; mem of a BUILD.")
+@click.option("--weights", type=PATH, help="With mem: the .addax whose weights go into the BUILD's memory files.")
+@click.option("-o", "--out", type=PATH, required=True, help="Folder to write.")
+def export(source: Path, fmt: str, weights: Path | None, out: Path, as_json: bool) -> None:
+    """Write the integers of a Program, or the memory files of a BUILD."""
+    from ..hdl.folder.build import open_build
+    from ..hdl.folder.memories import export_memories
+    from ..quant.export import export
+    from ..quant.files.archive import load_program
+
+    if fmt == "mem":
+        export_memories(open_build(source), out, program=load_program(weights) if weights else None)
+    elif weights is not None:
+        raise UserError("--weights goes with --format mem")
+    else:
+        export(load_program(source), out, fmt=fmt)
+    value = {"format": fmt, "folder": str(out), "files": sorted([MARKER, *own_files(out)])}
+    show(value, as_json, lambda console: console.print(f"wrote {len(value['files'])} files to {out}"))

@@ -1,0 +1,126 @@
+"""What the options of ``generate`` choose, as a value, and the Plan that comes of it.
+
+The module imports what prices designs, so that only a verb that plans imports it.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..common.errors import UserError
+from ..hdl.activation.scale import SCALES
+from ..hdl.family import CONTROLS, Envelope, PlanRequest
+from ..hdl.folder.families import bind, family_of, read_plan
+from ..hdl.memory.image import ROMS
+from ..quant.program import Program
+from ..reports.compare.compare import MULTIPLIERS, structures_of
+from ..reports.devices.devices import device
+from ..reports.estimate.estimate import cost_and_capacity
+
+__all__ = ["FORMS", "PlanChoices", "plan_for"]
+
+FORMS = ("generic", "device")
+"""Of the lanes: behavioural, or with the device's carry cells."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanChoices:
+    """How a design is to be planned.
+
+    Attributes
+    ----------
+    arch : the family of accelerators
+    device : name in the device catalogue
+    lanes, fps : see `PlanRequest`
+    file : a Plan, perhaps in part; it says what else would be chosen here, and nothing here may contradict it
+    clock_mhz, fixed_weights : see `Plan`; what ``file`` says of them comes first
+    form : one of `FORMS`
+    memory : of the weights, one of `ROMS`
+    multipliers : of the lanes, one of `MULTIPLIERS`
+    scale : how requantisers multiply, ``auto`` or one of `SCALES`
+    control : one of `CONTROLS`
+
+    Raises
+    ------
+    UserError
+        for a name that is not known.
+    """
+
+    arch: str = "dataflow"
+    device: str = "ecp5-85k"
+    lanes: int | None = None
+    fps: float | None = None
+    file: Path | None = None
+    clock_mhz: float = 50.0
+    fixed_weights: bool = False
+    form: str = "generic"
+    memory: str = "auto"
+    multipliers: str = "dsp"
+    scale: str = "auto"
+    control: str = "none"
+
+    def __post_init__(self) -> None:
+        family_of(self.arch)
+        device(self.device)
+        _known("form", self.form, FORMS)
+        _known("control", self.control, CONTROLS)
+        _known("memory", self.memory, ROMS)
+        _known("requantise", self.scale, ("auto", *SCALES))
+        _known("multipliers", self.multipliers, MULTIPLIERS)
+
+
+def plan_for(program: Program, choices: PlanChoices) -> Envelope:
+    """The Plan of ``program`` that ``choices`` ask for.
+
+    Raises
+    ------
+    UserError
+        for a file that is not a Plan of ``program`` or that an option contradicts, for a target that no fold meets, and
+        for a device that is too small.
+    """
+    return _chosen(program, choices) if choices.file is None else _written(program, choices, choices.file)
+
+
+def _chosen(program: Program, choices: PlanChoices) -> Envelope:
+    """The Plan that the family finds."""
+    target = device(choices.device)
+    cost, capacity = cost_and_capacity(target)
+    request = PlanRequest(
+        device=target.name, clock_mhz=choices.clock_mhz, lanes=choices.lanes, fps=choices.fps,
+        fixed_weights=choices.fixed_weights, fabric=target.fabric if choices.form == "device" else "generic",
+        memory=choices.memory, scale=choices.scale, control=choices.control, cost=cost, capacity=capacity,
+        structures=structures_of(choices.multipliers, target),
+    )  # fmt: skip
+    return family_of(choices.arch).plan(program, request)
+
+
+def _written(program: Program, choices: PlanChoices, file: Path) -> Envelope:
+    """The Plan in ``file``, completed, if it fits the device that it names."""
+    if choices.multipliers != "dsp":
+        raise UserError("a plan already says the structure of the lanes; leave --multipliers out")
+    if choices.scale != "auto":
+        raise UserError("a plan already says how each stage multiplies (scale); leave --requantise out")
+    if choices.memory != "auto":
+        raise UserError("a plan already says the memory of each stage; leave --memory out")
+    if choices.lanes is not None or choices.fps is not None:
+        raise UserError("a plan already says how many lanes there are; leave --lanes and --fps out")
+    request = PlanRequest(
+        device=choices.device, clock_mhz=choices.clock_mhz, fixed_weights=choices.fixed_weights
+    )  # fmt: skip
+    plan = read_plan(file, program, request, arch=choices.arch)
+    target = device(plan.device)
+    if choices.form != "generic":
+        raise UserError("a plan already says the form of the lanes (fabric); leave --form out")
+    if choices.control not in ("none", plan.control):
+        raise UserError("a plan already says the control; change it there, or leave --control out")
+    if choices.fixed_weights and not plan.fixed_weights:
+        raise UserError("the plan is not for fixed weights; change it there, or leave --fixed-weights out")
+    _, capacity = cost_and_capacity(target)
+    if capacity is not None:
+        capacity.check([part.content for part in bind(program, plan).parts])
+    return plan
+
+
+def _known(what: str, name: str, names: Collection[str]) -> None:
+    if name not in names:
+        raise UserError(f"unknown {what} {name!r}; known: {', '.join(names)}")

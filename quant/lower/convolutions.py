@@ -1,0 +1,190 @@
+"""Lowering of convolutions and dense layers of every kernel: words of weights, and sums that wait to be requantised."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ...common.errors import UserError
+from ...models.layers.adder import AdderConv2d
+from ...models.layers.binary import BinaryConv2d
+from ...models.layers.shift import ShiftConv2d, nearest_powers
+from ..fold.assembly import Bits, Pending, Stored
+from ..fold.calibrate import Grid, group_steps, per_channel_symmetric, shared_scale
+from ..formats import Format, signed, unsigned
+from ..program import SHIFT_MAX, Concat, Convolution
+from .geometry import geometry
+from .graph import Floats, numpy_of
+from .readers import is_edge, wanted
+from .state import Lowering
+from .table import Layer, lowers
+
+__all__ = ["convolution"]
+
+Ints = NDArray[np.int64]
+
+
+@lowers(AdderConv2d, BinaryConv2d, ShiftConv2d, nn.Conv2d, nn.Linear)
+def convolution(lowering: Lowering, layer: Layer) -> Pending:
+    """A layer with weights, on pixels, bits or features."""
+    value, module, path = lowering.values[layer.source], layer.module, layer.path
+    ordinary = isinstance(module, nn.Conv2d | nn.Linear) and getattr(module, "groups", 1) == 1
+    if isinstance(value, Pending) and value.op == "pixels" and not value.relu and ordinary:
+        return _on_pixels(lowering, layer, value)
+    if isinstance(module, BinaryConv2d) and isinstance(value, Bits):
+        words = (_weights(module) >= 0).astype(np.int64)
+        return _sums(lowering, layer, value.op, "xnor", words, unsigned(1), np.ones(len(words)))
+    stored = _features(lowering, layer)
+    if lowering.shape(stored.op)[1:] != (1, 1) and isinstance(module, nn.Linear):
+        raise UserError(f"dense layer at {path!r} reads a map of {lowering.shape(stored.op)}; flatten it first")
+    if isinstance(module, AdderConv2d):
+        return _adder(lowering, layer, stored)
+    kernel, words, fmt, steps = _factors(lowering, layer, edge=is_edge(lowering.traced, layer.node, stored.op))
+    return _sums(lowering, layer, stored.op, kernel, words, fmt, stored.step * steps, unit=stored.step)
+
+
+def _features(lowering: Lowering, layer: Layer) -> Stored:
+    """What the convolution reads, on the grid that it wants."""
+    value, scheme = lowering.values[layer.source], lowering.scheme
+    if isinstance(value, Pending):
+        bits, step = wanted(lowering.traced, layer.node, scheme)
+        fmt = unsigned(bits) if value.relu else signed(bits)
+        if step is None and scheme.sharing == "union" and isinstance(layer.module, AdderConv2d):
+            fmt = signed(bits)
+            features = lowering.ranges.statistics[lowering.root(layer.source).name].most
+            reach = max(features, np.abs(_weights(layer.module)).max())
+            step = float(reach) / fmt.hi
+        found = lowering.materialize(layer.source, fmt, step)
+    else:
+        found = lowering.store(layer.source)
+    fmt = lowering.format(found.op)
+    edge = is_edge(lowering.traced, layer.node, found.op)
+    own = Grid(format=fmt, step=found.step) if found.op != "pixels" else None
+    lowering.grids[layer.path] = own, scheme.of(layer.path, edge=edge)
+    return found
+
+
+def _factors(lowering: Lowering, layer: Layer, *, edge: bool) -> tuple[str, Ints, Format, Floats]:
+    """Kernel, words, format and steps (O,) of the weights of a layer that multiplies."""
+    module = layer.module
+    weight = _weights(module)
+    if isinstance(module, BinaryConv2d):
+        return "mult", (weight >= 0).astype(np.int64), unsigned(1), np.ones(len(weight))
+    if isinstance(module, ShiftConv2d):
+        words, unit = _shift_words(module.weight)
+        return "shift", words, unsigned(4), np.full(len(weight), unit)
+    fmt = signed(lowering.scheme.of(layer.path, edge=edge))
+    trained = getattr(module, "integer_weight", None)
+    if trained is not None:
+        words, steps, fmt = trained()
+        return "mult", words.reshape(weight.shape), fmt, steps
+    words, steps = per_channel_symmetric(weight, fmt)
+    return "mult", words, fmt, steps
+
+
+def _sums(
+    lowering: Lowering, layer: Layer, source: str, kernel: str, words: Ints, fmt: Format, gain: Floats, *,
+    unit: float = 1.0, centre: Floats | None = None, pad: Ints | None = None,
+) -> Pending:  # fmt: skip
+    """The sums of the convolution of operation ``source`` with ``words`` of ``fmt``.
+
+    Parameters
+    ----------
+    gain : what a unit of a sum stands for, (O,)
+    unit : what a unit of ``source`` stands for
+    centre : sum that stands for zero, (O,); None for 0
+    pad : word of ``source`` beyond its edge, (C,); None for what stands for the padding of the layer
+    """
+    stride, padding, groups = geometry(layer.module, layer.path)
+    channels = lowering.shape(source)[0]
+    if pad is None:
+        pad = np.zeros(channels, np.int64)
+        if padding and kernel == "mult" and isinstance(layer.module, BinaryConv2d):
+            pad -= round(1 / unit)  # a binary layer pads with -1
+            given = lowering.format(source)
+            if not given.allows(pad):
+                raise UserError(f"binary layer at {layer.path!r} pads with -1, which {given} cannot hold")
+    bias = getattr(layer.module, "bias", None)
+    name = lowering.emit(
+        Convolution(
+            name=lowering.unique(layer.path), source=source, kernel=kernel, weight=words, weight_format=fmt,
+            stride=stride, padding=padding, pad=pad, groups=groups,
+        )
+    )  # fmt: skip
+    zero = np.zeros(len(words))
+    return Pending(
+        op=name, gain=gain, centre=zero if centre is None else centre, bias=zero if bias is None else numpy_of(bias)
+    )
+
+
+def _on_pixels(lowering: Lowering, layer: Layer, value: Pending) -> Pending:
+    """A layer that multiplies normalised pixels: their scale goes into its weights, their centre into its sums.
+
+    The framework pads with zeros after normalisation: with the centre.
+    """
+    module, path = layer.module, layer.path
+    pixels = np.rint(value.centre - value.bias / value.gain).astype(np.int64) * (geometry(module, path)[1] > 0)
+    if not lowering.format(value.op).allows(pixels):
+        raise UserError(f"layer at {path!r} pads with {pixels.tolist()}, which are no pixels")
+    scaled = np.asarray(_weights(module) * value.gain[None, :, None, None], np.float64)
+    fmt = signed(lowering.scheme.of(path, edge=True))
+    lowering.grids[path] = None, fmt.bits
+    words, steps = per_channel_symmetric(scaled, fmt)
+    centre = np.einsum("oikl,i->o", words.astype(np.float64), value.centre - value.bias / value.gain)
+    return _sums(lowering, layer, value.op, "mult", words, fmt, steps, centre=centre, pad=pixels)
+
+
+def _adder(lowering: Lowering, layer: Layer, stored: Stored) -> Pending:
+    """An adder layer, in one part or, where groups of filters want grids of their own, in several: features stored
+    once per step, one convolution per group, their sums side by side."""
+    scheme, source = lowering.scheme, layer.source
+    weight, fmt = _weights(layer.module), lowering.format(stored.op)
+    # A trained layer's batch norm has met its roundings already.
+    trained = getattr(layer.module, "grid", None) is not None
+    patches = None if trained else lowering.ranges.patches.get(layer.node.name)
+    groups = [(len(weight), stored.step)]
+    free = isinstance(lowering.values[source], Pending)
+    if free and patches is not None and (scheme.groups > 1 or scheme.ranges == "sums"):
+        groups = group_steps(weight, patches, stored.step, fmt, scheme.groups)
+    lossless = scheme.sharing == "lossless"
+    begin, parts = 0, []
+    for count, step in groups:
+        some = slice(begin, begin + count)
+        of_group = stored if step == stored.step else lowering.materialize(source, fmt, step)
+        words, centre = shared_scale(weight[some], step, fmt, lossless=lossless)
+        if scheme.correct and lossless and patches is not None:
+            centre = centre + replace(patches, sums=patches.sums[:, some]).on_grid(weight[some], step, fmt)[0]
+        gain = np.full(count, step)
+        parts.append(_sums(lowering, layer, of_group.op, "adder", words, fmt, gain, centre=centre))
+        begin += count
+    return parts[0] if len(parts) == 1 else _side_by_side(lowering, f"{layer.path}_sums", parts)
+
+
+def _side_by_side(lowering: Lowering, path: str, parts: list[Pending]) -> Pending:
+    """The channels of all parts, as one."""
+    name = lowering.emit(
+        Concat(name=lowering.unique(path), source=parts[0].op, others=tuple(part.op for part in parts[1:]))
+    )
+    return Pending(
+        op=name,
+        gain=np.concatenate([part.gain for part in parts]),
+        centre=np.concatenate([part.centre for part in parts]),
+        bias=np.concatenate([part.bias for part in parts]),
+    )
+
+
+def _weights(layer: nn.Module) -> Floats:
+    """(O, I, Kh, Kw)."""
+    weight = numpy_of(layer.weight)  # type: ignore[arg-type]
+    return weight[:, :, None, None] if weight.ndim == 2 else weight
+
+
+def _shift_words(weight: Tensor) -> tuple[Ints, float]:
+    """A sign above a code of three bits for every weight, and what the code 1 stands for."""
+    powers = numpy_of(nearest_powers(weight.detach()))
+    magnitudes = np.abs(powers[powers != 0])
+    unit = float(magnitudes.max()) / SHIFT_MAX if magnitudes.size else 1.0
+    with np.errstate(divide="ignore"):
+        code = np.where(powers == 0, 0, np.rint(np.log2(np.abs(powers) / unit)) + 1)
+    return (code + 8 * (powers < 0)).astype(np.int64), unit
