@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 import torch
 from addax.common.errors import UserError
-from addax.hdl.dataflow.complete import read_plan
-from addax.hdl.dataflow.fold import fold
 from addax.hdl.dataflow.plan import Plan
+from addax.hdl.dataflow.planning.complete import read_plan
+from addax.hdl.dataflow.planning.fold import fold
 from addax.hdl.folder.build import open_build
 from addax.hdl.folder.generate import generate
 from addax.hdl.folder.vectors import sample_vectors

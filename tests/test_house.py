@@ -140,20 +140,8 @@ def functions(path):
             yield node.name, node.end_lineno - node.lineno + 1
 
 
-LONG_FILES = {
-    "cli.py": "the verbs; becomes a package",
-    "quant/lower/lowering.py": "becomes a table of operations",
-    "quant/onnx/reader.py": "becomes a reader per operation",
-    "quant/program.py": "becomes a module per operation",
-}
-"""Files of more than 500 lines, and why."""
 LONG_FUNCTIONS = {
-    "cli.py generate": "an option of click per choice",
-    "cli.py simulate": "an option of click per choice",
-    "hdl/folder/emit.py generate": "the choices become a request",
     "quant/fold/factors.py fold_scale": "one derivation, whose steps share their terms",
-    "quant/program.py infer": "becomes a method per operation",
-    "quant/quantize.py quantise_network": "the choices become a request",
     "sim/cosim.py simulate": "one run from bench to verdict",
 }
 """Functions of more than 60 lines, and why."""
@@ -162,7 +150,7 @@ LONG_FUNCTIONS = {
 def test_files_folders_and_functions_stay_small():
     """Protects reading: one idea fits on a screen or few, and an exception goes from its list when it is gone."""
     names = {path: str(path.relative_to(ROOT)) for path in CODE}
-    assert {names[path] for path in CODE if len(path.read_text().splitlines()) > 500} == set(LONG_FILES)
+    assert not [names[path] for path in CODE if len(path.read_text().splitlines()) > 500]
     assert not {folder for folder in {path.parent for path in CODE} if len([*folder.glob("*.py")]) > 16}
     long = {f"{names[path]} {name}" for path in CODE for name, lines in functions(path) if lines > 60}
     assert long == set(LONG_FUNCTIONS)

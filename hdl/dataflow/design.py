@@ -15,11 +15,11 @@ from ..interface import Interface
 from ..memory.image import Image
 from ..timing import Schedule
 from .build import StageBuild, bind
-from .choices import alternatives, structural_cost
 from .control_map import control_map
 from .joints import PACKET, PIPELINE, End, Entrance, Joint, joints_of
 from .layout import StageImages, stage_images
 from .plan import Plan
+from .planning.choices import alternatives, structural_cost
 from .reload import check_fits, program_holding
 from .schedule import schedule
 

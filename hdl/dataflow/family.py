@@ -7,12 +7,12 @@ from typing import Any
 
 from ...quant.program import Program
 from ..family import PlanRequest
-from .alike import alike
-from .choices import structural_cost
-from .complete import complete_plan
 from .design import DataflowDesign
-from .fold import fold
 from .plan import FAMILY, Plan
+from .planning.alike import alike
+from .planning.choices import structural_cost
+from .planning.complete import complete_plan
+from .planning.fold import fold
 
 __all__ = ["DATAFLOW", "Dataflow"]
 

@@ -4,7 +4,6 @@ It shares formats with the hardware, never arithmetic code. Inside, tensors are 
 that holds their format; what each operation computes stands in ``steps``, the inner loops in ``loops``.
 """
 
-import os
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from ...common.executor import processors
 from ..ops.base import Ints
 from ..program import Program
 from .loops import Loops, NumpyLoops, native_loops
@@ -76,7 +76,7 @@ def run(
             f"pixels must be uint8 of shape (N, {', '.join(map(str, program.input.shape))}), "
             f"not {pixels.dtype} of shape {pixels.shape}"
         )
-    workers = threads or os.cpu_count() or 1
+    workers = threads or processors()
     runner = _Runner(program, native_loops() if native else NumpyLoops())
     size = _batch(program, len(pixels), workers)
     batches = [pixels[begin : begin + size] for begin in range(0, len(pixels), size)]

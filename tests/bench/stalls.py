@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from addax.hdl.dataflow.fold import fold
+from addax.hdl.dataflow.planning.fold import fold
 from addax.hdl.folder.generate import generate
 from addax.hdl.folder.vectors import sample_vectors
 from addax.models import data

@@ -8,7 +8,7 @@ from addax.hdl.board.boards import board
 from addax.hdl.board.serial import SerialFormat
 from addax.hdl.board.top import top_name, top_verilog
 from addax.hdl.board.uart import LEAST_CYCLES
-from addax.hdl.dataflow.fold import fold
+from addax.hdl.dataflow.planning.fold import fold
 from addax.hdl.folder.generate import generate
 from addax.hdl.folder.vectors import sample_vectors
 from addax.quant import golden

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from addax.common.errors import UserError
 from addax.common.executor import pool
-from addax.hdl.dataflow.fold import fold
+from addax.hdl.dataflow.planning.fold import fold
 from addax.hdl.folder.build import open_build
 from addax.hdl.folder.generate import generate
 from addax.hdl.folder.memories import export_memories

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from addax.hdl.dataflow.fold import fold
+from addax.hdl.dataflow.planning.fold import fold
 from addax.hdl.folder.generate import generate
 from addax.hdl.folder.vectors import sample_vectors
 from addax.models import data

@@ -9,8 +9,8 @@ import pytest
 from addax.common.errors import UserError
 from addax.hdl.capacity import Capacity
 from addax.hdl.dataflow.build import bind
-from addax.hdl.dataflow.choices import alternatives, structural_cost
-from addax.hdl.dataflow.fold import DEFAULT_LANES, fold
+from addax.hdl.dataflow.planning.choices import alternatives, structural_cost
+from addax.hdl.dataflow.planning.fold import DEFAULT_LANES, fold
 from addax.hdl.dataflow.stages import stages_of
 from folds import (
     SEEDS,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from addax.common.errors import UserError
 from addax.hdl.dataflow.build import bind
-from addax.hdl.dataflow.choices import structural_cost
 from addax.hdl.dataflow.pipeline import Pipeline
+from addax.hdl.dataflow.planning.choices import structural_cost
 from addax.hdl.dataflow.schedule import answer_beats
 from addax.hdl.interface import expected_beats, pack_pixels
 from addax.quant import golden

@@ -123,7 +123,7 @@ def test_exported_memory_files_are_the_program_that_was_exported(builds, seed, t
 
 @pytest.mark.parametrize("kernel", ["adder", "mult"])
 def test_memory_files_of_lenet5_classify_as_the_network(lenet, digits, tmp_path, kernel):
-    from addax.hdl.dataflow.fold import fold
+    from addax.hdl.dataflow.planning.fold import fold
 
     program = lenet(kernel)
     plan = fold(program, device="ecp5-85k", clock_mhz=50.0, lanes=80, fps=None, fixed_weights=False, fabric="generic")

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from addax.common.errors import UserError
 from addax.hdl.dataflow.build import bind
-from addax.hdl.dataflow.choices import options_of
 from addax.hdl.dataflow.joints import Entrance
+from addax.hdl.dataflow.planning.choices import options_of
 from addax.hdl.dataflow.stages import stages_of
 from addax.hdl.folder.generate import generate
 from addax.hdl.lanes.counts import array_counts

@@ -5,7 +5,7 @@ from itertools import product
 from math import lcm
 
 from addax.hdl.dataflow.build import StageBuild, bind, default_stage_plan
-from addax.hdl.dataflow.fold import fold
+from addax.hdl.dataflow.planning.fold import fold
 from addax.hdl.dataflow.schedule import schedule
 from addax.hdl.dataflow.stages import stages_of
 

@@ -5,13 +5,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ...common.errors import UserError
-from ...common.reading import read_json
-from ...quant.program import Program
-from .build import bind, default_stage_plan
-from .plan import Plan, StagePlan, check_keys
+from ....common.errors import UserError
+from ....common.reading import read_json
+from ....quant.program import Program
+from ..build import bind, default_stage_plan
+from ..plan import Plan, StagePlan, check_keys
+from ..stages import Stage, stages_of
 from .queues import with_queues
-from .stages import Stage, stages_of
 
 __all__ = ["complete_plan", "read_plan"]
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from ...quant.program import Program
-from .build import StageBuild, bind, default_stage_plan
+from ....quant.program import Program
+from ..build import StageBuild, bind, default_stage_plan
+from ..plan import Plan
+from ..schedule import schedule
+from ..stages import Stage, stages_of
 from .fold import fold
-from .plan import Plan
 from .queues import with_queues
-from .schedule import schedule
-from .stages import Stage, stages_of
 
 __all__ = ["FOLD", "alike"]
 

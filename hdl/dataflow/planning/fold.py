@@ -7,18 +7,18 @@ from functools import cached_property
 from math import prod
 from types import MappingProxyType
 
-from ...common.errors import UserError
-from ...quant.program import Program
-from ..capacity import Capacity
-from ..interface import answer_beats
-from ..memory.image import ROMS
-from ..streams.packet import element_bits
-from .build import StageBuild, bind
+from ....common.errors import UserError
+from ....quant.program import Program
+from ...capacity import Capacity
+from ...interface import answer_beats
+from ...memory.image import ROMS
+from ...streams.packet import element_bits
+from ..build import StageBuild, bind
+from ..plan import Plan, StagePlan
+from ..schedule import schedule
+from ..stages import stages_of
 from .choices import Cost, Option, cheapest, divisors, options_of, structural_cost
-from .plan import Plan, StagePlan
 from .queues import with_queues
-from .schedule import schedule
-from .stages import stages_of
 
 __all__ = ["DEFAULT_LANES", "fold"]
 

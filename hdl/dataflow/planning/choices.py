@@ -6,12 +6,12 @@ from math import lcm
 from types import MappingProxyType
 from typing import NamedTuple
 
-from ...quant.program import Program
-from ..maps.join import join_folds
-from ..maps.move import move_folds
-from .build import StageBuild, default_stage_plan
-from .plan import StagePlan
-from .stages import PIXELS, Stage
+from ....quant.program import Program
+from ...maps.join import join_folds
+from ...maps.move import move_folds
+from ..build import StageBuild, default_stage_plan
+from ..plan import StagePlan
+from ..stages import PIXELS, Stage
 
 __all__ = [
     "Alternative", "Cost", "Option", "alternatives", "cheapest", "divisors", "folds_of", "options_of",
