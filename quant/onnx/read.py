@@ -38,7 +38,7 @@ def import_onnx(path: str | Path, *, input_scale: float | None = None, input_off
     model = load_model(path)
     header = next((p.value for p in model.metadata_props if p.key == HEADER), None)
     if header is None and not any(node.domain == DOMAIN for node in model.graph.node):
-        from .brevitas import import_float
+        from .foreign.brevitas import import_float
 
         return import_float(model, path, input_scale=input_scale, input_offset=input_offset)
     if input_scale is not None or input_offset is not None:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from ..fold.assembly import Bits, Pending, Stored
+from ...fold.assembly import Bits, Pending, Stored
 from .attributes import Window, window_of
 from .quantizers import annotated_format, clip_grid
 from .reader import Handler, Reader

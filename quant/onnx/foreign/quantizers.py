@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
-from ..fold.assembly import Stored
-from ..fold.factors import Threshold, fold_sign
-from ..formats import Format, format_for, signed, unsigned
-from ..program import MAX_THRESHOLDS
+from ...fold.assembly import Stored
+from ...fold.factors import Threshold, fold_sign
+from ...formats import Format, format_for, signed, unsigned
+from ...program import MAX_THRESHOLDS
 from .reader import Handler, Reader
 from .tensors import Constant, Floats, Given, Grid, Ints, Joined, Tensor, one_number
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto
 
-from ...common.errors import UserError
-from ..fold.assembly import Bits, Pending, Stored
-from ..program import Convolution, Input, Program
+from ....common.errors import UserError
+from ...fold.assembly import Bits, Pending, Stored
+from ...program import Convolution, Input, Program
+from ..graph import QUANTISER_DOMAINS, attributes, input_of
 from .attributes import understood
 from .fold import FOLDED, folded
-from .graph import QUANTISER_DOMAINS, attributes, input_of
 from .products import PRODUCTS
 from .quantizers import QUANTIZERS, annotated_format
 from .reader import Handler, Reader

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 from onnx import NodeProto, TensorProto
 
-from ..fold.assembly import Bits, Pending, Stored
-from ..formats import unsigned
-from ..program import AveragePool, Op, PixelShuffle, Upsample
+from ...fold.assembly import Bits, Pending, Stored
+from ...formats import unsigned
+from ...program import AveragePool, Op, PixelShuffle, Upsample
+from ..graph import resize_factor, shuffle_factor
 from .attributes import Window, window_of
 from .fold import axes_of, reshaped
-from .graph import resize_factor, shuffle_factor
 from .reader import Handler, Reader
 from .tensors import Given, Joined, Tensor
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..fold.assembly import Assembly, Bits, Pending, Stored
-from ..formats import Format, format_for, signed, unsigned
-from ..program import Concat, Convolution, Flatten, MaxPool, Op, PixelShuffle, Requantise, Shape, Threshold, Upsample
+from ...fold.assembly import Assembly, Bits, Pending, Stored
+from ...formats import Format, format_for, signed, unsigned
+from ...program import Concat, Convolution, Flatten, MaxPool, Op, PixelShuffle, Requantise, Shape, Threshold, Upsample
 from .attributes import Window
 from .tensors import NEEDS_QUANTIZER, Ints, Joined, Tensor
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
-from .graph import attributes
+from ..graph import attributes
 
 __all__ = ["FOLDED", "axes_of", "folded", "reshaped"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from onnx import NodeProto
 
-from .graph import attributes
+from ..graph import attributes
 
 __all__ = ["Window", "understood", "window_of"]
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..fold.assembly import Bits, Pending, Stored
-from ..formats import Format
+from ...fold.assembly import Bits, Pending, Stored
+from ...formats import Format
 from .attributes import Window
 
 __all__ = ["NEEDS_QUANTIZER", "Constant", "Floats", "Given", "Grid", "Ints", "Joined", "Tensor", "one_number"]

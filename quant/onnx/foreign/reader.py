@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto
 
-from ..fold.assembly import Bits, Pending, Stored
-from ..formats import format_for, unsigned
-from ..program import AveragePool, Convolution, Flatten, Requantise
-from .graph import constants_of, datatypes
+from ...fold.assembly import Bits, Pending, Stored
+from ...formats import format_for, unsigned
+from ...program import AveragePool, Convolution, Flatten, Requantise
+from ..graph import constants_of, datatypes
 from .operations import Operations
 from .tensors import NEEDS_QUANTIZER, Constant, Floats, Given, Grid, Joined, Tensor
 
