@@ -6,8 +6,9 @@ from types import MappingProxyType
 from typing import Any
 
 from ...quant.program import Program
+from .build import StageBuild, bind, default_stage_plan
 from .fold import fold
-from .plan import Plan, StageBuild, bind, default_stage_plan
+from .plan import Plan
 from .queues import with_queues
 from .schedule import schedule
 from .stages import Stage, stages_of

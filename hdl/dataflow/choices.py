@@ -9,7 +9,8 @@ from typing import NamedTuple
 from ...quant.program import Program
 from ..maps.join import join_folds
 from ..maps.move import move_folds
-from .plan import StageBuild, StagePlan, default_stage_plan
+from .build import StageBuild, default_stage_plan
+from .plan import StagePlan
 from .stages import PIXELS, Stage
 
 __all__ = [

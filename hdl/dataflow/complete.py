@@ -8,7 +8,8 @@ from typing import Any
 from ...common.errors import UserError
 from ...common.reading import read_json
 from ...quant.program import Program
-from .plan import Plan, StagePlan, bind, check_keys, default_stage_plan
+from .build import bind, default_stage_plan
+from .plan import Plan, StagePlan, check_keys
 from .queues import with_queues
 from .stages import Stage, stages_of
 

@@ -12,7 +12,8 @@ from ...quant.program import Op, Program
 from ..activation.entry import entry_of
 from ..bus.register_map import Field, Register, RegisterMap, WritableMemory
 from ..memory.image import Image
-from .plan import Plan, StageBuild
+from .build import StageBuild
+from .plan import Plan
 from .stages import Stage
 
 __all__ = ["MAGIC", "MAP_VERSION", "build_identity", "control_map"]

@@ -14,11 +14,12 @@ from ..family import DUT, Choice, Layer, Outlet, Part, Rhythm
 from ..interface import Interface
 from ..memory.image import Image
 from ..timing import Schedule
+from .build import StageBuild, bind
 from .choices import alternatives, structural_cost
 from .control_map import control_map
 from .joints import PACKET, PIPELINE, End, Entrance, Joint, joints_of
 from .layout import StageImages, stage_images
-from .plan import Plan, StageBuild, bind
+from .plan import Plan
 from .reload import check_fits, program_holding
 from .schedule import schedule
 

@@ -13,8 +13,9 @@ from ..capacity import Capacity
 from ..interface import answer_beats
 from ..memory.image import ROMS
 from ..streams.packet import element_bits
+from .build import StageBuild, bind
 from .choices import Cost, Option, cheapest, divisors, options_of, structural_cost
-from .plan import Plan, StageBuild, StagePlan, bind
+from .plan import Plan, StagePlan
 from .queues import with_queues
 from .schedule import schedule
 from .stages import stages_of

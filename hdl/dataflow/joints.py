@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from ...quant.formats import Format
 from ...quant.program import Program, Requantise, Threshold
 from ..activation.entry import entry_of
-from .plan import Plan, StageBuild, readers_of
+from .build import StageBuild, readers_of
+from .plan import Plan
 from .stages import PIXELS
 
 __all__ = ["PACKET", "PIPELINE", "End", "Entrance", "Joint", "joints_of"]

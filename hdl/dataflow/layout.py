@@ -11,7 +11,7 @@ from ...quant.formats import Format
 from ..activation.requantise import Constants, Factors
 from ..maps.move import MoveShape
 from ..memory.image import Image
-from .plan import StageBuild
+from .build import StageBuild
 
 __all__ = [
     "StageImages", "StageTensors", "factor_values", "level_values", "stage_images", "stage_tensors", "weight_lanes",

@@ -12,9 +12,9 @@ from ..maps.join import Join, JoinShape
 from ..maps.move import Move, MoveShape
 from ..memory.image import Table
 from ..streams.elements import Queue, adapted, elements
+from .build import StageBuild
 from .layout import StageImages
 from .outlet import outlet, room_for
-from .plan import StageBuild
 
 __all__ = ["JoinComponent", "MoveComponent"]
 

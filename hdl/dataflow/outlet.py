@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 
 from ..streams.elements import Queue, Widen
-from .plan import StageBuild
+from .build import StageBuild
 
 __all__ = ["outlet", "room_for"]
 

@@ -19,13 +19,14 @@ from ..maps.window import Window, WindowShape
 from ..memory.image import Rom, Table
 from ..streams.elements import Fork, Queue, adapted, elements, in_block_ram
 from ..streams.packet import packet_of
+from .build import StageBuild, bind, readers_of
 from .control import Control
 from .control_map import control_map
 from .joints import PIPELINE
 from .layout import StageImages, stage_images
 from .move_stage import JoinComponent, MoveComponent
 from .outlet import outlet, room_for
-from .plan import Plan, StageBuild, bind, readers_of
+from .plan import Plan
 from .stages import PIXELS
 
 __all__ = ["Accelerator", "Pipeline", "StageComponent"]

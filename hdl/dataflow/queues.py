@@ -14,7 +14,8 @@ from dataclasses import replace
 import numpy as np
 
 from ...quant.program import Program
-from .plan import StageBuild, StagePlan, connected, queue_depth, readers_of
+from .build import StageBuild, connected, queue_depth, readers_of
+from .plan import StagePlan
 from .schedule import Cycles, Flow, flow, join_taken, latest, main_way, residual_due, rows_held
 
 __all__ = ["with_queues"]

@@ -10,8 +10,9 @@ from ...common.errors import UserError
 from ...quant.program import Convolution, Op, Program, SpatialShift
 from ..activation.entry import entry_of
 from ..memory.image import Image
+from .build import StageBuild, bind
 from .layout import StageImages, stage_tensors
-from .plan import Plan, StageBuild, bind
+from .plan import Plan
 from .stages import Stage
 
 __all__ = ["check_fits", "program_holding"]

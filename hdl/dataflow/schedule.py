@@ -17,7 +17,7 @@ from ..activation.entry import entry_latency, entry_of
 from ..interface import answer_beats
 from ..maps.join import JoinShape
 from ..timing import Schedule, StageTiming
-from .plan import StageBuild, readers_of
+from .build import StageBuild, readers_of
 from .stages import PIXELS
 
 __all__ = [

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from ...hdl.dataflow.build import StageBuild, default_stage_plan, queue_depth
 from ...hdl.dataflow.layout import stage_images
 from ...hdl.dataflow.pipeline import StageComponent
-from ...hdl.dataflow.plan import StageBuild, StagePlan, default_stage_plan, queue_depth
+from ...hdl.dataflow.plan import StagePlan
 from ...hdl.dataflow.stages import Stage, stages_of
 from ...hdl.folder.memories import write_memories
 from ...hdl.folder.verilog import verilog_of

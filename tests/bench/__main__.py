@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import torch
 from addax.common.cache import cached, digest
+from addax.hdl.dataflow.build import StageBuild
 from addax.hdl.dataflow.choices import folds_of
 from addax.hdl.dataflow.fold import fold
-from addax.hdl.dataflow.plan import StageBuild
 from addax.hdl.dataflow.stages import stages_of
 from addax.hdl.folder.generate import generate
 from addax.hdl.folder.vectors import hex_lines

@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from addax.hdl.dataflow.plan import bind
+from addax.hdl.dataflow.build import bind
 from addax.hdl.folder.generate import generate
 from addax.quant import golden
 from addax.quant.formats import signed, unsigned

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from addax.cli import main
 from addax.common.errors import UserError
-from addax.hdl.dataflow.plan import bind
+from addax.hdl.dataflow.build import bind
 from addax.hdl.folder.generate import generate
 from addax.hdl.interface import answer_beats
 from addax.sim import stopwatch

@@ -9,8 +9,8 @@ from collections.abc import MutableMapping
 import numpy as np
 
 from ....hdl.activation.threshold import LATENCY as THRESHOLD_LATENCY
+from ....hdl.dataflow.build import StageBuild
 from ....hdl.dataflow.layout import factor_values, level_values, weight_lanes
-from ....hdl.dataflow.plan import StageBuild
 from ....hdl.lanes.counts import array_counts
 from ....hdl.maps.join import JoinShape
 from ....hdl.maps.move import MoveShape

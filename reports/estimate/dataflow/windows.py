@@ -1,6 +1,6 @@
 """What stands in front of lanes, counted: windows, moves and joins."""
 
-from ....hdl.dataflow.plan import StageBuild
+from ....hdl.dataflow.build import StageBuild
 from ....hdl.maps.join import JoinShape
 from ....hdl.maps.move import MoveShape
 from ....hdl.maps.window import WindowShape

@@ -12,8 +12,9 @@ from pathlib import Path
 import addax
 import pytest
 from addax.common.errors import UserError
+from addax.hdl.dataflow.build import bind
 from addax.hdl.dataflow.control_map import control_map
-from addax.hdl.dataflow.plan import Plan, bind
+from addax.hdl.dataflow.plan import Plan
 from addax.hdl.family import CONTROLS
 from addax.hdl.folder.build import memory_images, open_build
 from addax.hdl.folder.generate import generate

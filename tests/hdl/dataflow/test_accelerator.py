@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 from addax.common.errors import UserError
-from addax.hdl.dataflow.plan import bind
+from addax.hdl.dataflow.build import bind
 from addax.hdl.dataflow.schedule import schedule
 from addax.hdl.interface import expected_beats
 from addax.quant import golden

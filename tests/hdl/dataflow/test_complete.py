@@ -6,9 +6,9 @@ import re
 import numpy as np
 import pytest
 from addax.common.errors import UserError
+from addax.hdl.dataflow.build import bind
 from addax.hdl.dataflow.complete import complete_plan, read_plan
 from addax.hdl.dataflow.fold import fold
-from addax.hdl.dataflow.plan import bind
 from addax.hdl.dataflow.schedule import schedule
 from addax.quant.formats import unsigned
 from addax.quant.program import Concat, Flatten, MaxPool

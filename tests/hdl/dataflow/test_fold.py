@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from addax.common.errors import UserError
 from addax.hdl.capacity import Capacity
+from addax.hdl.dataflow.build import StageBuild, bind, default_stage_plan
 from addax.hdl.dataflow.choices import alternatives, structural_cost
 from addax.hdl.dataflow.fold import DEFAULT_LANES, fold
 from addax.hdl.dataflow.pipeline import Pipeline
-from addax.hdl.dataflow.plan import StageBuild, bind, default_stage_plan
 from addax.hdl.dataflow.schedule import schedule
 from addax.hdl.dataflow.stages import stages_of
 from addax.hdl.interface import answer_beats, expected_beats, pack_pixels

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from addax.common.errors import UserError
+from addax.hdl.dataflow.build import bind
 from addax.hdl.dataflow.layout import stage_images, stage_tensors
-from addax.hdl.dataflow.plan import bind
 from addax.hdl.folder.build import Build, memory_images, open_build
 from addax.hdl.folder.generate import generate
 from addax.hdl.folder.memories import export_memories, read_memories

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from addax.common.errors import UserError
 from addax.common.files import write_json
+from addax.hdl.dataflow.build import bind, default_stage_plan
 from addax.hdl.dataflow.pipeline import Pipeline
-from addax.hdl.dataflow.plan import Plan, StagePlan, bind, default_stage_plan
+from addax.hdl.dataflow.plan import Plan, StagePlan
 from addax.hdl.dataflow.queues import with_queues
 from addax.hdl.dataflow.schedule import schedule
 from addax.hdl.dataflow.stages import stages_of

@@ -2,7 +2,7 @@
 
 import pytest
 from addax.hdl.blocks import BLOCKS, block_of
-from addax.hdl.dataflow.plan import bind
+from addax.hdl.dataflow.build import bind
 from addax.hdl.folder.generate import generate
 from addax.reports.devices.devices import device
 from addax.reports.devices.resources import Resources

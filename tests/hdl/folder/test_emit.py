@@ -19,7 +19,8 @@ import addax
 import numpy as np
 import pytest
 from addax.common.errors import UserError
-from addax.hdl.dataflow.plan import Plan, bind, default_stage_plan
+from addax.hdl.dataflow.build import bind, default_stage_plan
+from addax.hdl.dataflow.plan import Plan
 from addax.hdl.dataflow.schedule import schedule
 from addax.hdl.dataflow.stages import stages_of
 from addax.hdl.folder.build import memory_images, open_build

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from addax.hdl.dataflow.plan import Plan, StageBuild, bind, default_stage_plan
+from addax.hdl.dataflow.build import StageBuild, bind, default_stage_plan
+from addax.hdl.dataflow.plan import Plan
 from addax.hdl.dataflow.queues import with_queues
 from addax.hdl.dataflow.schedule import schedule
 from addax.hdl.dataflow.stages import stages_of

@@ -5,8 +5,8 @@ import json
 import pytest
 from addax.common.errors import UserError
 from addax.hdl.dataflow.alike import FOLD, alike
+from addax.hdl.dataflow.build import bind
 from addax.hdl.dataflow.fold import fold
-from addax.hdl.dataflow.plan import bind
 from addax.hdl.dataflow.schedule import schedule
 from addax.quant.quantize import quantise
 from addax.reports.compare.compare import Contest, compare, structures_of

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from addax.common.errors import UserError
+from addax.hdl.dataflow.build import bind
 from addax.hdl.dataflow.choices import options_of
 from addax.hdl.dataflow.joints import Entrance
-from addax.hdl.dataflow.plan import bind
 from addax.hdl.dataflow.stages import stages_of
 from addax.hdl.folder.generate import generate
 from addax.hdl.lanes.array import ArrayShape

@@ -7,8 +7,9 @@ import subprocess
 from dataclasses import replace
 
 import numpy as np
+from addax.hdl.dataflow.build import StageBuild, default_stage_plan
 from addax.hdl.dataflow.fold import fold
-from addax.hdl.dataflow.plan import Plan, StageBuild, default_stage_plan
+from addax.hdl.dataflow.plan import Plan
 from addax.hdl.dataflow.queues import with_queues
 from addax.hdl.dataflow.stages import stages_of
 from addax.hdl.folder.generate import generate

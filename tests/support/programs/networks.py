@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 import numpy as np
-from addax.hdl.dataflow.plan import Plan, StageBuild, default_stage_plan
+from addax.hdl.dataflow.build import StageBuild, default_stage_plan
+from addax.hdl.dataflow.plan import Plan
 from addax.hdl.dataflow.queues import with_queues
 from addax.hdl.dataflow.stages import stages_of
 from addax.hdl.maps.join import join_folds
