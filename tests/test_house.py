@@ -81,6 +81,12 @@ def test_rooms_import_only_from_those_before_them(folder):
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.parametrize("folder", [folder for folder in ORDER if folder])
+def test_the_page_about_the_house_lists_the_same_rooms(folder):
+    """docs/architecture.md is where newcomers look."""
+    assert f"| `{folder}` | {', '.join(ORDER[folder])} |" in (ROOT / "docs" / "architecture.md").read_text()
+
+
 def test_no_module_imports_itself_by_way_of_others():
     """Protects reading: of two modules that need each other, none can be understood first."""
     edges = {module_of(path): {other for other in imports(path)} for path in CODE}
