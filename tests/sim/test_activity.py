@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from addax.common.errors import UserError
+from addax.hdl.family import Part
 from addax.hdl.folder.generate import generate
 from addax.sim.activity import Activity, Toggles, activity_of, measure_activity, read_saif
 from networks import random_images, random_plan, random_program
@@ -59,7 +60,8 @@ def test_toggles_are_sorted_into_blocks(path):
     (["conv1", "conv2"], "is of another design: it has no stage_conv2, but stage_conv1, stage_idle; without it"),
 ])  # fmt: skip
 def test_a_file_of_another_design_is_refused(path, stages, message):
-    build = SimpleNamespace(plan=SimpleNamespace(stages=[SimpleNamespace(name=name) for name in stages]))
+    parts = [Part(name=name, instance=f"stage_{name}", content=None) for name in stages]
+    build = SimpleNamespace(design=SimpleNamespace(inner="pipeline", parts=parts))
 
     if message is None:
         assert activity_of(build, path, images=3).images == 3
