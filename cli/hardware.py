@@ -48,19 +48,13 @@ def generate(
     program: Path, plan_file: Path | None, prefix: str, out: Path, as_json: bool, **choices: Any
 ) -> None:  # fmt: skip
     """Make Verilog, memory files and a test bench of a Program."""
-    from ..hdl.folder.generate import generate
-    from ..hdl.folder.vectors import sample_vectors
-    from ..quant.files.archive import load_program
+    from ..api import load
     from ..reports.devices.devices import device
     from ..reports.estimate.estimate import BRAM_LUTS, DSP_LUTS, cost_and_capacity
-    from .planning import PlanChoices, plan_for
 
-    loaded = load_program(program)
-    plan = plan_for(loaded, PlanChoices(file=plan_file, **choices))
+    build = load(program).generate(plan=plan_file, out=out, prefix=prefix, **choices)
+    plan, timing, design = build.plan, build.schedule, build.design
     cost, capacity = cost_and_capacity(device(plan.device))
-    with steps("generating"):
-        build = generate(loaded, plan, out, vectors=sample_vectors(loaded), prefix=prefix)
-    timing, design = build.schedule, build.design
     ways = {
         part: {name: None if found is None else found.to_json() for name, found in found_ways.items()}
         for part, found_ways in design.alternatives(cost).items()
@@ -71,7 +65,7 @@ def generate(
         "lanes": timing.lanes,
         "predicted_cycles_per_image": timing.interval,
         "predicted_cycles_first_image": timing.latency,
-        "images_per_second": plan.clock_mhz * 1e6 / timing.interval,
+        "images_per_second": build.images_per_second,
         "bottleneck": timing.bottleneck.name,
         "plan": plan.to_json(),
         "alternatives": ways,

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(addax.__file__).parent
 ORDER = {
-    "": ("common", "models", "quant", "hdl", "sim", "reports", "cli"),
+    "": ("common", "models", "nn", "quant", "hdl", "sim", "reports", "api", "cli"),
     "models": ("checkpoints", "layers", "nets", "data", "files", "training"),
     "quant": (
         "qonnx_ops", "formats", "ops", "program", "golden", "fold", "lower", "qat", "files", "onnx", "published",
@@ -24,8 +24,8 @@ ORDER = {
         "maps", "activation", "dataflow", "board", "folder",
     ),
     "reports": (
-        "tools", "devices", "synth", "estimate", "fit", "power", "kernels", "cells", "page", "compare", "terminal",
-        "demo",
+        "tools", "devices", "synth", "estimate", "fit", "power", "kernels", "cells", "page", "compare", "planning",
+        "terminal", "demo",
     ),
 }  # fmt: skip
 """Rooms of each folder, each of which may import from those before it."""

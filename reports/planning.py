@@ -1,7 +1,4 @@
-"""What the options of ``generate`` choose, as a value, and the Plan that comes of it.
-
-The module imports what prices designs, so that only a verb that plans imports it.
-"""
+"""What a user chooses of a design, as a value, and the Plan that comes of it."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -13,9 +10,9 @@ from ..hdl.family import CONTROLS, Envelope, PlanRequest
 from ..hdl.folder.families import bind, family_of, read_plan
 from ..hdl.memory.image import ROMS
 from ..quant.program import Program
-from ..reports.compare.compare import MULTIPLIERS, structures_of
-from ..reports.devices.devices import device
-from ..reports.estimate.estimate import cost_and_capacity
+from .compare.compare import MULTIPLIERS, structures_of
+from .devices.devices import device
+from .estimate.estimate import cost_and_capacity
 
 __all__ = ["FORMS", "PlanChoices", "plan_for"]
 
@@ -33,6 +30,7 @@ class PlanChoices:
     device : name in the device catalogue
     lanes, fps : see `PlanRequest`
     file : a Plan, perhaps in part; it says what else would be chosen here, and nothing here may contradict it
+    plan : a Plan, which says all of it
     clock_mhz, fixed_weights : see `Plan`; what ``file`` says of them comes first
     form : one of `FORMS`
     memory : of the weights, one of `ROMS`
@@ -51,6 +49,7 @@ class PlanChoices:
     lanes: int | None = None
     fps: float | None = None
     file: Path | None = None
+    plan: Envelope | None = None
     clock_mhz: float = 50.0
     fixed_weights: bool = False
     form: str = "generic"
@@ -78,6 +77,10 @@ def plan_for(program: Program, choices: PlanChoices) -> Envelope:
         for a file that is not a Plan of ``program`` or that an option contradicts, for a target that no fold meets, and
         for a device that is too small.
     """
+    if choices.plan is not None:
+        if choices != PlanChoices(plan=choices.plan, device=choices.device):
+            raise UserError("a plan says all that can be chosen; change it there, with dataclasses.replace")
+        return _fitting(program, choices.plan)
     return _chosen(program, choices) if choices.file is None else _written(program, choices, choices.file)
 
 
@@ -108,14 +111,19 @@ def _written(program: Program, choices: PlanChoices, file: Path) -> Envelope:
         device=choices.device, clock_mhz=choices.clock_mhz, fixed_weights=choices.fixed_weights
     )  # fmt: skip
     plan = read_plan(file, program, request, arch=choices.arch)
-    target = device(plan.device)
+    device(plan.device)
     if choices.form != "generic":
         raise UserError("a plan already says the form of the lanes (fabric); leave --form out")
     if choices.control not in ("none", plan.control):
         raise UserError("a plan already says the control; change it there, or leave --control out")
     if choices.fixed_weights and not plan.fixed_weights:
         raise UserError("the plan is not for fixed weights; change it there, or leave --fixed-weights out")
-    _, capacity = cost_and_capacity(target)
+    return _fitting(program, plan)
+
+
+def _fitting(program: Program, plan: Envelope) -> Envelope:
+    """``plan``, if what it builds fits its device."""
+    _, capacity = cost_and_capacity(device(plan.device))
     if capacity is not None:
         capacity.check([part.content for part in bind(program, plan).parts])
     return plan
