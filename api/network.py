@@ -124,6 +124,7 @@ class Network:
         *,
         lanes: int | None = None,
         fps: float | None = None,
+        fill: bool = False,
         plan: "str | Path | Envelope | None" = None,
         out: str | Path | None = None,
         prefix: str = "addax",
@@ -135,8 +136,9 @@ class Network:
         ----------
         device : of the catalogue, such as ``ecp5-85k``
         lanes : the fastest design with at most so many
-        fps : the cheapest design with so many images per second
-        plan : a ``plan.json``, perhaps in part, or a Plan; instead of ``lanes`` and ``fps``
+        fps : the cheapest design with so many images per second; where no goal is given at all, 30, as video has
+        fill : the fastest design that fits the device
+        plan : a ``plan.json``, perhaps in part, or a Plan; instead of ``lanes``, ``fps`` and ``fill``
         out : BUILD folder, ``out/NETWORK-DEVICE`` unless said. An earlier BUILD there is replaced, anything else is
             refused.
         prefix : of all Verilog modules
@@ -151,7 +153,8 @@ class Network:
         folder = Path(out) if out is not None else Path("out") / f"{self.name}-{device.partition(':')[0]}"
         with steps("generating"):
             return generated(
-                self.program, folder, prefix=prefix, plan=plan, device=device, lanes=lanes, fps=fps, **choices
+                self.program, folder, prefix=prefix, plan=plan, device=device, lanes=lanes, fps=fps, fill=fill,
+                **choices
             )  # fmt: skip
 
     @property
@@ -231,7 +234,12 @@ def quantize(
         "scheme": _scheme(scheme, bits), "images": calibration, "mean": mean_bits, "sensitivity": sensitivity,
         "bits_given": bits is not None,
     }  # fmt: skip
-    own = {"kernel": kernel, "weights": weights, "input_scale": input_scale, "input_offset": input_offset}
+    own: dict[str, Any] = {
+        "kernel": kernel,
+        "weights": weights,
+        "input_scale": input_scale,
+        "input_offset": input_offset,
+    }
     with steps("quantising") as step:
         if isinstance(source, nn.Module):
             return _of_module(source, images, mean, std, own, {**how, "progress": step})

@@ -1,7 +1,7 @@
 """What a user chooses of a design, as a value, and the Plan that comes of it."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..common.errors import UserError
@@ -12,9 +12,14 @@ from ..hdl.memory.image import ROMS
 from ..quant.program import Program
 from .compare.compare import MULTIPLIERS, structures_of
 from .devices.devices import device
-from .estimate.estimate import cost_and_capacity
+from .estimate.estimate import cost_and_capacity, families
+from .estimate.estimate import design as estimate
 
-__all__ = ["FORMS", "PlanChoices", "plan_for"]
+__all__ = ["FORMS", "VIDEO", "Offer", "PlanChoices", "offers", "plan_for"]
+
+VIDEO = 30.0
+"""Images per second of a design for which nobody says how fast: the pace of video, and small."""
+_FASTER = 10
 
 FORMS = ("generic", "device")
 """Of the lanes: behavioural, or with the device's carry cells."""
@@ -28,7 +33,8 @@ class PlanChoices:
     ----------
     arch : the family of accelerators
     device : name in the device catalogue
-    lanes, fps : see `PlanRequest`
+    lanes, fps : see `PlanRequest`; without either the pace is `VIDEO`
+    fill : the fastest design that fits the device
     file : a Plan, perhaps in part; it says what else would be chosen here, and nothing here may contradict it
     plan : a Plan, which says all of it
     clock_mhz, fixed_weights : see `Plan`; what ``file`` says of them comes first
@@ -48,6 +54,7 @@ class PlanChoices:
     device: str = "ecp5-85k"
     lanes: int | None = None
     fps: float | None = None
+    fill: bool = False
     file: Path | None = None
     plan: Envelope | None = None
     clock_mhz: float = 50.0
@@ -58,7 +65,14 @@ class PlanChoices:
     scale: str = "auto"
     control: str = "none"
 
+    @property
+    def aimless(self) -> bool:
+        """Whether nothing says how fast the design is to be."""
+        return (self.lanes, self.fps, self.fill, self.file, self.plan) == (None, None, False, None, None)
+
     def __post_init__(self) -> None:
+        if self.fill and (self.lanes, self.fps, self.file, self.plan) != (None,) * 4:
+            raise UserError("to fill the device is a goal of its own; leave --lanes, --fps and --plan out")
         family_of(self.arch)
         device(self.device)
         _known("form", self.form, FORMS)
@@ -86,6 +100,11 @@ def plan_for(program: Program, choices: PlanChoices) -> Envelope:
 
 def _chosen(program: Program, choices: PlanChoices) -> Envelope:
     """The Plan that the family finds."""
+    if choices.aimless:
+        try:
+            return _chosen(program, replace(choices, fps=VIDEO))
+        except UserError:  # it is a wish of ours only: then as fast as the device can
+            return _chosen(program, replace(choices, fill=True))
     target = device(choices.device)
     cost, capacity = cost_and_capacity(target)
     request = PlanRequest(
@@ -127,6 +146,46 @@ def _fitting(program: Program, plan: Envelope) -> Envelope:
     if capacity is not None:
         capacity.check([part.content for part in bind(program, plan).parts])
     return plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """Another design that could be had.
+
+    Attributes
+    ----------
+    option : of ``generate``, that asks for it
+    lut : lookup tables by estimate; None where there are no estimates
+    """
+
+    option: str
+    lanes: int
+    images_per_second: float
+    lut: int | None
+
+
+def offers(program: Program, choices: PlanChoices, *, pace: float) -> tuple[Offer, ...]:
+    """What more would cost than a design of ``pace`` images per second: about ten times as fast, and what fills the
+    device, where it can be had."""
+    faster = float(f"{_FASTER * pace:.2g}")
+    return tuple(
+        found
+        for option, asked in ((f"--fps {faster:.0f}", {"fps": faster}), ("--fill", {"fill": True}))
+        if (found := _offer(program, replace(choices, **asked), option)) is not None
+    )
+
+
+def _offer(program: Program, choices: PlanChoices, option: str) -> Offer | None:
+    try:
+        plan = _chosen(program, choices)
+    except UserError:
+        return None
+    target, schedule = device(plan.device), bind(program, plan).schedule
+    known = target.family in families()
+    return Offer(
+        option=option, lanes=schedule.lanes, images_per_second=plan.clock_mhz * 1e6 / schedule.interval,
+        lut=estimate(program, plan, target).total.lut if known else None,
+    )  # fmt: skip
 
 
 def _known(what: str, name: str, names: Collection[str]) -> None:
