@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from .common.errors import UserError
     from .models.data import Images
     from .models.data import load as load_images
+    from .quant.builder import ProgramBuilder, lossless_clamp
     from .quant.fold.scheme import Scheme
 
 __version__ = "0.1.0"
 __all__ = [
-    "Build", "Images", "Network", "Report", "Scheme", "Simulation", "UserError", "load", "load_images", "nn",
-    "open_build", "quantize",
+    "Build", "Images", "Network", "ProgramBuilder", "Report", "Scheme", "Simulation", "UserError", "load",
+    "load_images", "lossless_clamp", "nn", "open_build", "quantize",
 ]  # fmt: skip
 
 _HOMES = {
@@ -26,6 +27,7 @@ _HOMES = {
     "Images": "models.data",
     "Scheme": "quant.fold.scheme",
     "UserError": "common.errors",
+    **dict.fromkeys(("ProgramBuilder", "lossless_clamp"), "quant.builder"),
 }
 """Modules of what is imported when somebody asks for it: torch alone takes a second."""
 

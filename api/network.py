@@ -208,15 +208,13 @@ def quantize(
 
     Parameters
     ----------
-    source : a module of torch, which stays as it is; a network of the zoo or a published one by name; a
-        ``.safetensors`` checkpoint; an ONNX file; or ``package.module:factory``, which is imported and called
-    images : that calibrate: ``digits``, a folder or a ``.npz``, of which the train split is taken; arrays or tensors
-        (N, C, H, W) of pixels, uint8 or floats that are pixels / 255; (images, labels); a data set or loader of torch
+    source : a module of torch, which stays as it is; a network by name; a ``.safetensors`` checkpoint; an ONNX file; or
+        ``package.module:factory``, which is imported and called
+    images : that calibrate, as `data.samples` takes them: arrays, tensors, a data set of torch, or where they lie
     bits : 2..16, of weights and features; 8 unless said, or what a checkpoint was trained at
     kernel : of a network of the zoo: ``adder``, ``mult``, ``xnor`` or ``shift``
     weights : file of a published network, of a network of the zoo or for a factory
-    mean, std : per channel, where a module reads standardised images, ``(pixel / 255 - mean) / std``: that becomes its
-        first layer, and ``images`` that are floats are standardised so, too
+    mean, std : per channel, where a module reads standardised images, and ``images`` may be: ``(x / 255 - mean) / std``
     calibration : images that are looked at
     scheme : every other choice of quantisation; it says the bits as well
     mean_bits : choose the bits of every layer so that a weight has so many on average
@@ -234,12 +232,8 @@ def quantize(
         "scheme": _scheme(scheme, bits), "images": calibration, "mean": mean_bits, "sensitivity": sensitivity,
         "bits_given": bits is not None,
     }  # fmt: skip
-    own: dict[str, Any] = {
-        "kernel": kernel,
-        "weights": weights,
-        "input_scale": input_scale,
-        "input_offset": input_offset,
-    }
+    own: dict[str, Any] = {"kernel": kernel, "weights": weights}
+    own |= {"input_scale": input_scale, "input_offset": input_offset}
     with steps("quantising") as step:
         if isinstance(source, nn.Module):
             return _of_module(source, images, mean, std, own, {**how, "progress": step})

@@ -17,7 +17,7 @@ ORDER = {
     "models": ("checkpoints", "layers", "nets", "data", "files", "training"),
     "quant": (
         "qonnx_ops", "formats", "ops", "program", "golden", "fold", "lower", "qat", "files", "onnx", "published",
-        "export", "sources", "quantize",
+        "export", "builder", "sources", "quantize",
     ),
     "hdl": (
         "verilog", "blocks", "timing", "capacity", "cells", "memory", "streams", "bus", "interface", "family", "lanes",
