@@ -131,9 +131,7 @@ def test_a_plan_of_it_is_checked(negate):
 
 
 def test_without_its_entries_it_is_refused_by_name():
-    with pytest.raises(
-        UserError, match=r"^dark: the dataflow family cannot build Negate; it builds ArgMax, "
-    ):
+    with pytest.raises(UserError, match=r"^dark: the dataflow family cannot build Negate; it builds ArgMax, "):
         DATAFLOW.plan(negated(), PlanRequest(device="ecp5-45k"))
     with pytest.raises(UserError, match=r"^nothing is known of stages of object to estimate them by; use --synth$"):
         count_kind(object(), None, None)
