@@ -56,7 +56,7 @@ class ProgramBuilder:
         self._ops: dict[str, Op] = {}
         self._inferred: dict[str, Tensor] = {}
         self.last = ""
-        self.add(Input(name="pixels", shape=tuple(shape)))
+        self.add(Input(name="pixels", shape=shape))
 
     def shape(self, name: str | None = None) -> Shape:
         """(C, H, W) of the result of an operation, the last one unless said."""
