@@ -62,6 +62,8 @@ class Pending:
     Attributes
     ----------
     relu, residual : a ReLU comes on top, and under it an addition
+    floor, ceiling : real values between which a clamp keeps it, or None; a floor of 0 or more is a ReLU, too
+    shuffle : the channels become the pixels of a map so many times as high and wide
     """
 
     op: str
@@ -70,11 +72,27 @@ class Pending:
     bias: Floats
     relu: bool = False
     residual: Stored | None = None
+    floor: float | None = None
+    ceiling: float | None = None
+    shuffle: int = 1
+
+    @property
+    def clamped(self) -> bool:
+        """Whether a ReLU or another clamp comes on top."""
+        return self.relu or self.floor is not None or self.ceiling is not None
 
     @property
     def affine(self) -> bool:
-        """Whether it is no more than that."""
-        return not self.relu and self.residual is None
+        """Whether it is no more than gain, centre and bias."""
+        return not self.clamped and self.residual is None
+
+    def words(self, step: float, lo: int, hi: int) -> tuple[int, int]:
+        """``lo..hi`` of a grid of ``step``, without what the clamps cut off."""
+        if self.floor is not None:
+            lo = min(max(lo, round(self.floor / step)), hi)
+        if self.ceiling is not None:
+            hi = max(min(hi, round(self.ceiling / step)), lo)
+        return max(lo, 0) if self.relu else lo, hi
 
 
 class Assembly:
@@ -184,7 +202,7 @@ class Assembly:
         An `exact` network may get thresholds instead: see `choice.choose`.
         """
         lo, hi = fmt.lo if lo is None else lo, fmt.hi if hi is None else hi
-        lo = max(lo, 0) if value.relu else lo
+        lo, hi = value.words(step, lo, hi)
         chosen = self.chosen(name, value, step, lo, hi)
         if isinstance(chosen, Threshold):
             op = ThresholdOp(

@@ -13,7 +13,7 @@ from ...common.reading import parse_json
 from ...models.training.loop import to_float
 from .. import golden
 from ..program import Program, Requantise
-from .graph import trace
+from .graph.export import trace
 from .lowering import ORIGINS
 
 __all__ = ["Comparison", "Divergence", "compare"]
@@ -109,7 +109,8 @@ def compare(program: Program, module: nn.Module, images: NDArray[np.uint8]) -> C
         when ``program`` does not say what its tensors stand for, or ``module`` is another network.
     """
     origins = _origins(program)
-    values = _Values(trace(module), set(origins.values()))
+    height, width = images.shape[2:]
+    values = _Values(trace(module, (images.shape[1], height, width)), set(origins.values()))
     sums = {op.name: _Sums() for op in program.ops if op.name in origins}
     scores = program.output
     alike = 0

@@ -18,7 +18,7 @@ from addax.quant.fold.calibrate import (
 )
 from addax.quant.fold.scheme import Scheme
 from addax.quant.formats import Format, signed, unsigned
-from addax.quant.lower.graph import trace
+from addax.quant.lower.graph.export import trace
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
