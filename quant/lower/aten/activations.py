@@ -99,11 +99,19 @@ def _clamped(lowering: Lowering, call: Call, floor: float | None, ceiling: float
         value = lowering.pending(call.source)
     if only_relu and not value.clamped:
         return replace(value, relu=True)
-    before = (0.0 if value.relu and value.floor is None else value.floor, value.ceiling)
-    low, high = (None if end is None else float(np.clip(end, floor, ceiling)) if (floor, ceiling) != (None, None) else end
-                 for end in before)  # fmt: skip
-    low, high = (floor if low is None else low), (ceiling if high is None else high)
+    low = _within(0.0 if value.relu and value.floor is None else value.floor, floor, ceiling, otherwise=floor)
+    high = _within(value.ceiling, floor, ceiling, otherwise=ceiling)
     return replace(value, relu=low is not None and low >= 0, floor=low, ceiling=high)
+
+
+def _within(
+    end: float | None, floor: float | None, ceiling: float | None, *, otherwise: float | None
+) -> float | None:  # fmt: skip
+    """An end of what is clamped already, once more clamped to ``floor..ceiling``; ``otherwise`` where it had none."""
+    if end is None:
+        return otherwise
+    end = end if floor is None else max(end, floor)
+    return end if ceiling is None else min(end, ceiling)
 
 
 @lowers(Sign)

@@ -27,9 +27,9 @@ def joined(lowering: Lowering, left: fx.Node, right: fx.Node, alpha: float) -> P
     factors = {left: 1.0, right: alpha}
     takes_left = alpha > 0 and (_can_join(lowering, left) or not _can_join(lowering, right))
     main, other = (left, right) if takes_left else (right, left)
-    value = lowering.values[main]
-    if not isinstance(value, Pending) or not _can_join(lowering, main):
-        value = lowering.pending_of(lowering.store(main))
+    found = lowering.values[main]
+    joins = isinstance(found, Pending) and _can_join(lowering, main)
+    value = found if isinstance(found, Pending) and joins else lowering.pending_of(lowering.store(main))
     if factors[main] != 1:
         value = replace(value, gain=value.gain * factors[main], bias=value.bias * factors[main])
     shortcut = _shortcut(lowering, other)

@@ -76,7 +76,8 @@ def _viewed(lowering: Lowering, call: Call) -> Value | None:
     before, after = sizes(call.source), sizes(call.node)
     if str(before[0]) != str(after[0]):
         raise UserError(
-            f"{name_of(call.node)} at {said(call.node)} must keep the batch: it makes {_shown(after)} of {_shown(before)}"
+            f"{name_of(call.node)} at {said(call.node)} must keep the batch: it makes {_shown(after)} of "
+            f"{_shown(before)}"
         )
     if _dimensions(before) == _dimensions(after):
         return lowering.same(call.node, call.source)

@@ -48,8 +48,8 @@ def _axis(layer: Weighted, axis: int, size: int, factor: int) -> tuple[list[list
     result = (size - 1) * factor - 2 * padding + taps + more
     if result % factor:
         raise UserError(
-            f"transposed convolution at {layer.path!r} makes {result} of {size} rows or columns, no whole multiple of its "
-            f"stride {factor}; choose its padding or output_padding so that it is one"
+            f"transposed convolution at {layer.path!r} makes {result} of {size} rows or columns, no whole multiple of "
+            f"its stride {factor}; choose its padding or output_padding so that it is one"
         )
     rows = result // factor
     offsets = [(phase + padding - tap) // factor for phase in range(factor) for tap in range(taps)

@@ -17,7 +17,7 @@ _TOLERANCE = 1e-4
 """Of a largest sum: how near a graph's result has to be to that of an adder layer."""
 
 
-class _NotConstant(Exception):
+class _NotConstantError(Exception):
     """A value depends on more than the map whose patches are taken."""
 
 
@@ -74,7 +74,7 @@ def _layer(traced: fx.GraphModule, patches: fx.Node, source: fx.Node, end: fx.No
     found = _Part(traced, source, x)
     try:
         result = found.value(end)
-    except (_NotConstant, RuntimeError):
+    except (_NotConstantError, RuntimeError):
         return None, ""
     rows = F.unfold(x, size, padding=padding, stride=stride).transpose(1, 2)
     for name, weight in found.constants:
@@ -113,7 +113,7 @@ class _Part:
             size = node.meta["val"]
             return size if isinstance(size, int) else _BATCH  # the only size that is no number
         if node.op != "call_function":
-            raise _NotConstant
+            raise _NotConstantError
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), self.value)
         return node.target(*args, **kwargs)  # type: ignore[operator]
 

@@ -79,8 +79,8 @@ def _reason(module: nn.Module, shape: Shape, error: Exception) -> UserError:
     name = type(module).__name__
     if "data-dependent" in text or "DataDependent" in type(error).__name__:
         return UserError(
-            f"{name} cannot be traced: what it computes depends on values of a tensor{where}; compute both ways for all "
-            "images, or leave the condition out"
+            f"{name} cannot be traced: what it computes depends on values of a tensor{where}; compute both ways for "
+            "all images, or leave the condition out"
         )
     if isinstance(error, RuntimeError | IndexError):
         return UserError(f"the network cannot take images of {'x'.join(map(str, shape))}: {text}{where}")

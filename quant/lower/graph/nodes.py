@@ -87,7 +87,7 @@ def constant(traced: fx.GraphModule, value: Any) -> Tensor | None:
     found = traced
     for name in str(value.target).split("."):
         found = getattr(found, name)
-    return found if isinstance(found, Tensor) else None  # type: ignore[unreachable]
+    return found if isinstance(found, Tensor) else None
 
 
 def numpy_of(value: Tensor) -> Floats:

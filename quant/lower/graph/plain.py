@@ -20,8 +20,8 @@ __all__ = ["as_plain_graph"]
 
 _TORCH = str(Path(torch.__file__).parent)
 _OURS = str(Path(__file__).parents[3] / "models" / "layers")
-_FUNCTIONS = {"upsample_nearest2d": "interpolate", "_upsample_nearest_exact2d": "interpolate"}
-"""Names of functions where ATen has others."""
+_FUNCTIONS = (("upsample_", "interpolate"), ("_upsample_", "interpolate"))
+"""Names of functions where ATen has others, which begin so."""
 
 
 def as_plain_graph(exported: ExportedProgram, layers: Sequence[tuple[str, nn.Module]]) -> fx.GraphModule:
@@ -33,7 +33,7 @@ def as_plain_graph(exported: ExportedProgram, layers: Sequence[tuple[str, nn.Mod
         for a network that gives anything but one tensor, and for one that changes a part of a tensor in place.
     """
     with torch.no_grad():
-        return _Plain(exported.module(check_guards=False), layers).made()  # type: ignore[arg-type]
+        return _Plain(exported.module(check_guards=False), layers).made()
 
 
 class _Plain:
@@ -60,18 +60,19 @@ class _Plain:
             case "get_attr":
                 self.constants[node] = str(node.target), _attribute(self.source, str(node.target))
             case "output":
-                result, spec = node.args[0], self.source.graph._codegen.pytree_info.out_spec  # type: ignore[attr-defined]
-                if spec is not None and not spec.is_leaf():
-                    raise UserError(
-                        f"expected a tensor in the network's graph, not {pytree.tree_unflatten(result, spec)}"
-                    )
-                result = result[0] if isinstance(result, list | tuple) else result
-                self.graph.output(self._argument(result))
+                self._end(node.args[0])
             case "call_function":
                 self._call(node)
 
+    def _end(self, result: Any) -> None:
+        spec = self.source.graph._codegen.pytree_info.out_spec  # type: ignore[attr-defined]
+        if spec is not None and not spec.is_leaf():
+            raise UserError(f"expected a tensor in the network's graph, not {pytree.tree_unflatten(result, spec)}")
+        self.graph.output(self._argument(result[0] if isinstance(result, list | tuple) else result))
+
     def _call(self, node: fx.Node) -> None:
         name = name_of(node)
+        target: tuple[str, Any]
         if node.target is LEAF:
             path, layer = self.layers[node.args[1]]  # type: ignore[index]
             self.attributes[path] = layer
@@ -85,7 +86,7 @@ class _Plain:
             target = "call_function", _without_side_effects(node) or node.target
         arguments = node.args[:1] if node.target is LEAF else node.args
         args, kwargs = fx.node.map_arg((arguments, node.kwargs), self._argument)
-        made = self.graph.create_node(*target, args, kwargs, name=self._name(node, name))  # type: ignore[arg-type]
+        made = self.graph.create_node(*target, args, kwargs, name=self._name(node, name))
         self._made(node, made)
         if _without_side_effects(node):
             self._replace(node, made)
@@ -135,7 +136,7 @@ class _Plain:
             text = self.layers[node.args[1]][0]  # type: ignore[index]
         else:
             plain = name.rpartition(".")[2].rstrip("_")
-            text = _layer(node) or _FUNCTIONS.get(plain, plain)
+            text = _layer(node) or next((name for start, name in _FUNCTIONS if plain.startswith(start)), plain)
         return re.sub(r"(?<=[a-z])([A-Z])", r"_\1", text).lower()
 
 

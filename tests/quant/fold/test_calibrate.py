@@ -276,7 +276,7 @@ def sums_of(x, weight):
 def test_patches_are_what_the_layer_read_and_made():
     torch.manual_seed(0)
     net = Adders().eval()
-    traced = trace(net)
+    traced = trace(net, (2, 5, 5))
     batches = [torch.randn(3, 2, 5, 5) for _ in range(2)]
 
     ranges = observe(traced, iter(batches), quantile=1.0)
