@@ -276,9 +276,11 @@ def _sums(program: Program, op: Convolution | AveragePool | None, activation: Ac
     lo, hi = (x.lo, x.hi) if op is None else program.sum_range(op.name)
     window = (1, 1)
     if isinstance(op, AveragePool):
-        window, stride = (op.size, op.size), op.stride
+        window, stride = op.window.kernel, _one(op.name, op.window.strides)
     elif op is not None:
-        kind, stride, padding, pad, groups = op.kernel, op.stride, op.padding, op.pad, op.groups
+        kind, pad, groups = op.kernel, op.pad, op.groups
+        stride, padding = _one(op.name, op.window.strides), _one(op.name, op.window.pads)
+        _one(op.name, (*op.window.dilations, 1))
         weight, weight_format = op.weight, op.weight_format
         flattened = _flattened_map(program, op.source)
         if flattened is not None:
@@ -305,6 +307,13 @@ def _sums(program: Program, op: Convolution | AveragePool | None, activation: Ac
     )  # fmt: skip
 
 
+def _one(name: str, numbers: tuple[int, ...]) -> int:
+    """The one number that all of ``numbers`` are."""
+    if len(set(numbers)) > 1:
+        raise UserError(f"{name}: the dataflow family builds windows of one stride and one padding, without dilation")
+    return numbers[0]
+
+
 def _offset(program: Program, op: Requantise | None, kind: str) -> Format | None:
     """Format of B. A binary array counts, ``acc = 2 * count - K``: there B takes ``-M * K`` as well."""
     if op is None:
@@ -326,8 +335,9 @@ def _pooling(program: Program, op: MaxPool) -> Stage:
     fmt = program.format(op.source)
     source = program.shape(op.source)
     return replace(
-        _plain(op.name, fmt, source, program.shape(op.name)), kind="max", window=(op.size, op.size), stride=op.stride,
-        padding=op.padding, pad=np.full(source[0], fmt.lo, np.int64),
+        _plain(op.name, fmt, source, program.shape(op.name)), kind="max", window=op.window.kernel,
+        stride=_one(op.name, op.window.strides), padding=_one(op.name, op.window.pads),
+        pad=np.full(source[0], fmt.lo, np.int64),
     )  # fmt: skip
 
 

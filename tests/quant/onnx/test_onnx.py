@@ -20,7 +20,7 @@ from addax.quant.onnx.read import import_onnx
 from addax.quant.onnx.write import HEADER, qonnx_model
 from addax.quant.program import PixelShuffle, Upsample
 from graphs import NAMED, named
-from networks import Builder, random_graph, random_images, random_program, random_reshaping
+from networks import Builder, random_graph, random_images, random_program, random_reshaping, random_windows
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from qonnx.core.modelwrapper import ModelWrapper
@@ -302,7 +302,7 @@ def legal(make, seeds):
 @pytest.mark.parametrize(
     ("make", "key"),
     [(named, "small"), (named, "mult"), (named, "mult-signed"), *legal(random_program, range(40)),
-     *legal(random_graph, range(40))],
+     *legal(random_graph, range(40)), *legal(random_windows, range(60))],
 )  # fmt: skip
 def test_qcdq_is_standard_and_gives_the_scores_of_the_golden_model(tmp_path, make, key):
     program = make(key)

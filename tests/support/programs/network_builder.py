@@ -110,7 +110,7 @@ class Builder:
         op, (channels, _, _), fmt = self.ops[name], *self.inferred[name]
         if isinstance(op, MaxPool | AveragePool):
             mean, deviation = self.spread(op.source)
-            return (mean * op.size**2, deviation * op.size) if isinstance(op, AveragePool) else (mean, deviation)
+            return (mean * op.taps, deviation * op.taps**0.5) if isinstance(op, AveragePool) else (mean, deviation)
         if isinstance(op, SpatialShift | Upsample):
             return self.spread(op.source)
         if isinstance(op, PixelShuffle):
