@@ -14,8 +14,9 @@ from qonnx.core.datatype import DataType
 from qonnx.custom_op.base import CustomOp
 
 __all__ = [
-    "AdderConv", "IntegerConv", "IntegerMaxPool", "IntegerPixelShuffle", "IntegerUpsample", "PadChannels", "Requantise",
-    "RequantiseAdd", "RequantiseChannels", "RequantiseChannelsAdd", "SpatialShift", "SumPool", "Threshold",
+    "AdderConv", "DilatedAdderConv", "DilatedIntegerConv", "IntegerConv", "IntegerMaxPool", "IntegerPixelShuffle",
+    "IntegerUpsample", "PadChannels", "Requantise", "RequantiseAdd", "RequantiseChannels",
+    "RequantiseChannelsAdd", "SpatialShift", "SumPool", "Threshold",
 ]  # fmt: skip
 
 Ints = NDArray[np.int64]
@@ -82,8 +83,13 @@ class _Operation(CustomOp):
 
     def _windows(self, x: Ints, pad: Ints, kernel: tuple[int, ...]) -> Ints:
         """(N, C, rows, columns, kh, kw)."""
-        down, right = self.get_nodeattr("strides")
-        return sliding_window_view(self._framed(x, pad), kernel, axis=(2, 3))[:, :, ::down, ::right]
+        (down, right), (dh, dw) = self.get_nodeattr("strides"), self._dilations()
+        extent = [(taps - 1) * dilation + 1 for taps, dilation in zip(kernel, (dh, dw), strict=True)]
+        found = sliding_window_view(self._framed(x, pad), extent, axis=(2, 3))
+        return found[:, :, ::down, ::right, ::dh, ::dw]
+
+    def _dilations(self) -> tuple[int, int]:
+        return 1, 1
 
 
 class _Convolution(_Operation):
@@ -119,6 +125,22 @@ class IntegerConv(_Convolution):
 
     def _sum(self, windows: Ints, row: Ints) -> Ints:
         return np.asarray((windows * row).sum((1, 4, 5)))
+
+
+class _Dilated(_Convolution):
+    attributes: ClassVar[Attributes] = {**_Convolution.attributes, "dilations": ("ints", True, [])}
+
+    def _dilations(self) -> tuple[int, int]:
+        down, right = self.get_nodeattr("dilations")
+        return int(down), int(right)
+
+
+class DilatedAdderConv(_Dilated, AdderConv):
+    """``-sum |x - w|`` of taps that do not touch."""
+
+
+class DilatedIntegerConv(_Dilated, IntegerConv):
+    """``sum x * w`` in 64 bits, of taps that do not touch."""
 
 
 class _Pool(_Operation):

@@ -128,6 +128,12 @@ def rebuild(tensors: Mapping[str, NDArray[np.generic]], header: Mapping[str, Any
     except (TypeError, AttributeError, OverflowError) as error:
         raise ValueError(str(error)) from error
     for op in program.ops:
+        if isinstance(op, Convolution | MaxPool):
+            channels, *size = program.shape(op.source)
+            framed = (channels, *op.window.padded((size[0], size[1])))
+            if math.prod(framed) > MAX_ELEMENTS:
+                shape = "x".join(map(str, framed))
+                raise ValueError(f"{op.name} pads to {shape} values; at most {MAX_ELEMENTS:,} fit the memory")
         if math.prod(program.shape(op.name)) > MAX_ELEMENTS:
             shape = "x".join(map(str, program.shape(op.name)))
             raise ValueError(f"{op.name} gives {shape} values; at most {MAX_ELEMENTS:,} fit the memory")

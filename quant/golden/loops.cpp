@@ -44,23 +44,29 @@ void requantised(const int64_t* acc, const int64_t* residual, const int64_t* fac
 extern "C" {
 
 void addax_patches(const char* x, const char* pad, char* out, long images, long height, long width, long pixel_bytes,
-                   long kernel_height, long kernel_width, long stride, long padding, long row_bytes) {
+                   long rows, long columns, long kernel_height, long kernel_width, long down, long right, long dilation_y,
+                   long dilation_x, long top, long left_pad, long row_bytes) {
     const long unused = row_bytes - kernel_height * kernel_width * pixel_bytes;
-    const long rows = (height + 2 * padding - kernel_height) / stride + 1;
-    const long columns = (width + 2 * padding - kernel_width) / stride + 1;
     for (long n = 0; n < images; ++n)
         for (long oy = 0; oy < rows; ++oy)
             for (long ox = 0; ox < columns; ++ox) {
                 for (long ky = 0; ky < kernel_height; ++ky) {
-                    const long y = oy * stride + ky - padding, left = ox * stride - padding;
+                    const long y = oy * down + ky * dilation_y - top, left = ox * right - left_pad;
                     const bool inside = y >= 0 && y < height;
-                    const long begin = inside ? std::clamp(-left, 0L, kernel_width) : kernel_width;
-                    const long end = inside ? std::clamp(width - left, 0L, kernel_width) : kernel_width;
+                    const char* row = x + (n * height + y) * width * pixel_bytes;
+                    // The first tap that is not left of the image, and the first that is right of it.
+                    const long begin =
+                        inside ? std::clamp((-left + dilation_x - 1) / dilation_x, 0L, kernel_width) : kernel_width;
+                    const long end =
+                        inside ? std::clamp((width - left + dilation_x - 1) / dilation_x, 0L, kernel_width) : kernel_width;
                     for (long kx = 0; kx < begin; ++kx) std::memcpy(out + kx * pixel_bytes, pad, pixel_bytes);
-                    if (end > begin)
-                        std::memcpy(out + begin * pixel_bytes,
-                                    x + ((n * height + y) * width + left + begin) * pixel_bytes,
+                    if (end > begin && dilation_x == 1)
+                        std::memcpy(out + begin * pixel_bytes, row + (left + begin) * pixel_bytes,
                                     (end - begin) * pixel_bytes);
+                    else
+                        for (long kx = begin; kx < end; ++kx)
+                            std::memcpy(out + kx * pixel_bytes, row + (left + kx * dilation_x) * pixel_bytes,
+                                        pixel_bytes);
                     for (long kx = std::max(begin, end); kx < kernel_width; ++kx)
                         std::memcpy(out + kx * pixel_bytes, pad, pixel_bytes);
                     out += kernel_width * pixel_bytes;

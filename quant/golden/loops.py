@@ -20,6 +20,7 @@ from ...common.cache import cached, digest
 from ...common.errors import UserError
 from ...common.processes import run_tool
 from ..formats import Format
+from ..ops.window import Window
 
 __all__ = ["Loops", "NativeLoops", "NumpyLoops", "native_loops", "on_bytes"]
 
@@ -41,9 +42,7 @@ class Loops(Protocol):
 
     name: str
 
-    def patches(
-        self, x: Array, pad: Array, kernel: tuple[int, int], stride: int, padding: int, align: int = 1
-    ) -> Array:
+    def patches(self, x: Array, pad: Array, window: Window, align: int = 1) -> Array:
         """(N, H, W, C) to (N * rows * columns, kh * kw * C); what lies outside reads ``pad`` (C,).
 
         Zeros fill rows up to a multiple of ``align`` elements.
@@ -77,19 +76,20 @@ class NumpyLoops:
 
     name = "numpy"
 
-    def patches(
-        self, x: Array, pad: Array, kernel: tuple[int, int], stride: int, padding: int, align: int = 1
-    ) -> Array:
+    def patches(self, x: Array, pad: Array, window: Window, align: int = 1) -> Array:
         """As `Loops` says."""
-        if padding:
+        if any(window.pads):
+            top, left, _, _ = window.pads
             count, height, width, channels = x.shape
-            framed = np.empty((count, height + 2 * padding, width + 2 * padding, channels), x.dtype)
+            framed = np.empty((count, *window.padded((height, width)), channels), x.dtype)
             framed[:] = pad
-            framed[:, padding : padding + height, padding : padding + width] = x
+            framed[:, top : top + height, left : left + width] = x
             x = framed
-        windows = sliding_window_view(x, kernel, axis=(1, 2))[:, ::stride, ::stride]  # (N, rows, columns, C, kh, kw)
-        count, rows, columns, channels, *_ = windows.shape
-        taps = kernel[0] * kernel[1] * channels
+        (down, right), (dh, dw) = window.strides, window.dilations
+        # (N, rows, columns, C, kh, kw)
+        windows = sliding_window_view(x, window.extent, axis=(1, 2))[:, ::down, ::right, :, ::dh, ::dw]
+        count, rows, columns, channels, kh, kw = windows.shape
+        taps = kh * kw * channels
         found = windows.transpose(0, 1, 2, 4, 5, 3).reshape(count * rows * columns, taps)
         return np.pad(found, ((0, 0), (0, -taps % align)))
 
@@ -152,20 +152,18 @@ class NativeLoops:
             for a in arguments
         ))  # fmt: skip
 
-    def patches(
-        self, x: Array, pad: Array, kernel: tuple[int, int], stride: int, padding: int, align: int = 1
-    ) -> Array:
+    def patches(self, x: Array, pad: Array, window: Window, align: int = 1) -> Array:
         """As `Loops` says."""
         x, pad = np.ascontiguousarray(x), np.ascontiguousarray(pad, dtype=x.dtype)
         count, height, width, channels = x.shape
-        if kernel == (1, 1) and stride == 1 and not padding and channels % align == 0:
+        if window == Window(kernel=(1, 1)) and channels % align == 0:
             return x.reshape(-1, channels)
-        rows, columns = ((n + 2 * padding - k) // stride + 1 for n, k in zip((height, width), kernel, strict=True))
-        taps = kernel[0] * kernel[1] * channels
+        rows, columns = window.result((height, width))
+        taps = window.kernel[0] * window.kernel[1] * channels
         out = np.empty((count * rows * columns, taps + -taps % align), x.dtype)
         self._call(
-            "patches", x, pad, out, count, height, width, channels * x.itemsize, *kernel, stride, padding,
-            out.shape[1] * x.itemsize,
+            "patches", x, pad, out, count, height, width, channels * x.itemsize, rows, columns, *window.kernel,
+            *window.strides, *window.dilations, *window.pads[:2], out.shape[1] * x.itemsize,
         )  # fmt: skip
         return out
 

@@ -110,7 +110,7 @@ def _max_pool(program: Program, op: MaxPool, loops: Loops) -> Step:
 
     def step(x: Array) -> Array:
         pad = np.full(x.shape[-1], lowest, x.dtype)
-        return np.asarray(_windows(program, op, loops, x, pad, op.padding).max(-2))
+        return np.asarray(_windows(program, op, loops, x, pad).max(-2))
 
     return step
 
@@ -119,16 +119,16 @@ def _max_pool(program: Program, op: MaxPool, loops: Loops) -> Step:
 def _average_pool(program: Program, op: AveragePool, loops: Loops) -> Step:
     def step(x: Array) -> Array:
         pad = np.zeros(x.shape[-1], x.dtype)
-        return np.asarray(_windows(program, op, loops, x, pad, 0).sum(-2, dtype=np.int64))
+        return np.asarray(_windows(program, op, loops, x, pad).sum(-2, dtype=np.int64))
 
     return step
 
 
-def _windows(program: Program, op: MaxPool | AveragePool, loops: Loops, x: Array, pad: Array, padding: int) -> Array:
+def _windows(program: Program, op: MaxPool | AveragePool, loops: Loops, x: Array, pad: Array) -> Array:
     """(N, rows, columns, window, C)."""
     _, rows, columns = program.shape(op.name)
-    patches = loops.patches(x, pad, (op.size, op.size), op.stride, padding)
-    return patches.reshape(len(x), rows, columns, op.size**2, x.shape[-1])
+    patches = loops.patches(x, pad, op.window)
+    return patches.reshape(len(x), rows, columns, -1, x.shape[-1])
 
 
 # Convolutions

@@ -25,6 +25,8 @@ _WINDOW = ("strides", "pads", "dtype")
 SIGNATURES: dict[tuple[str, str], tuple[tuple[str, ...], tuple[str, ...]]] = {
     (DOMAIN, "AdderConv"): (("x", "weight", "pad"), (*_WINDOW, "group")),
     (DOMAIN, "IntegerConv"): (("x", "weight", "pad"), (*_WINDOW, "group")),
+    (DOMAIN, "DilatedAdderConv"): (("x", "weight", "pad"), (*_WINDOW, "group", "dilations")),
+    (DOMAIN, "DilatedIntegerConv"): (("x", "weight", "pad"), (*_WINDOW, "group", "dilations")),
     (DOMAIN, "IntegerMaxPool"): (("x",), ("kernel_shape", *_WINDOW)),
     (DOMAIN, "SumPool"): (("x",), ("kernel_shape", *_WINDOW)),
     (DOMAIN, "PadChannels"): (("x", "pad"), ("pads",)),
@@ -140,21 +142,26 @@ def _framed(body: _Body, x: str, pad: str | None, fill: str | None = None) -> st
     return body("Add", body("Pad", body("Sub", x, level), frame), level)
 
 
-def _windows(body: _Body, x: str, kernel: str) -> tuple[str, str, str]:
+def _windows(body: _Body, x: str, kernel: str, dilations: str | None = None) -> tuple[str, str, str]:
     """(N, C, H, W) to (N, C, kh * kw, rows * columns), and the vectors ``(N,)`` and ``(rows, columns)``.
 
-    ``kernel`` is the vector ``(kh, kw)``.
+    ``kernel`` is the vector ``(kh, kw)``, ``dilations`` that of the distances between taps where they are not 1.
     """
+    extent = kernel
+    if dilations is not None:
+        extent = body("Add", body("Mul", body("Sub", kernel, body.ints(1)), dilations), body.ints(1))
     shape = body("Shape", x)
     strides = body.attribute("strides", "value_ints")
     size = body("Slice", shape, body.ints(2), body.ints(4))
-    counts = body("Add", body("Div", body("Sub", size, kernel), strides), body.ints(1))
+    counts = body("Add", body("Div", body("Sub", size, extent), strides), body.ints(1))
     index = None
     for axis in (0, 1):
         position = body.scalar(axis)
         count, taps, stride = (body("Gather", vector, position) for vector in (counts, kernel, strides))
         outer = body("Mul", body("Range", body.scalar(0), count, body.scalar(1)), stride)
         inner = body("Range", body.scalar(0), taps, body.scalar(1))
+        if dilations is not None:
+            inner = body("Mul", inner, body("Gather", dilations, position))
         # to (kh, kw, rows, columns), 1 where the axis is the other one
         outer = body("Unsqueeze", outer, body.ints(0, 1, 3) if axis == 0 else body.ints(0, 1, 2))
         inner = body("Unsqueeze", inner, body.ints(1, 2, 3) if axis == 0 else body.ints(0, 2, 3))
@@ -167,14 +174,16 @@ def _windows(body: _Body, x: str, kernel: str) -> tuple[str, str, str]:
     return body("Gather", flat, index, axis=2), body("Slice", shape, body.ints(0), body.ints(1)), counts
 
 
-def _grouped(body: _Body, kind: int) -> tuple[str, str, Callable[[str], str]]:
+def _grouped(body: _Body, kind: int, dilated: bool) -> tuple[str, str, Callable[[str], str]]:
     """Windows (N, G, K, P) and filters (G, O / G, K) of a convolution as ``kind``, and what makes (N, G, O / G, P) the
     result."""
     group = body("Unsqueeze", body.attribute("group"), body.ints(0))
     weight = body.cast("weight", kind)
     shape = body("Shape", weight)
     x = _framed(body, body.cast("x", kind), body.cast("pad", kind))
-    patches, images, counts = _windows(body, x, body("Slice", shape, body.ints(2), body.ints(4)))
+    size = body("Slice", shape, body.ints(2), body.ints(4))
+    dilations = body.attribute("dilations", "value_ints") if dilated else None
+    patches, images, counts = _windows(body, x, size, dilations)
     pixels = body("ReduceProd", counts, keepdims=1)
     patches = body("Reshape", patches, body("Concat", images, group, body.ints(-1), pixels, axis=0))
     taps = body("ReduceProd", body("Slice", shape, body.ints(1), body.ints(4)), keepdims=1)
@@ -187,8 +196,8 @@ def _grouped(body: _Body, kind: int) -> tuple[str, str, Callable[[str], str]]:
     return patches, filters, result
 
 
-def _adder_conv(body: _Body) -> str:
-    patches, filters, result = _grouped(body, TensorProto.DOUBLE)
+def _adder_conv(body: _Body, *, dilated: bool = False) -> str:
+    patches, filters, result = _grouped(body, TensorProto.DOUBLE, dilated)
     step = _Body("s")
     distance = step("Abs", step("Sub", patches, "slice"))
     total = step("ReduceSum", distance, step.ints(2), keepdims=0)
@@ -198,8 +207,8 @@ def _adder_conv(body: _Body) -> str:
     return result(body.cast(body("Neg", sums), TensorProto.INT64))
 
 
-def _integer_conv(body: _Body) -> str:
-    patches, filters, result = _grouped(body, TensorProto.INT64)
+def _integer_conv(body: _Body, *, dilated: bool = False) -> str:
+    patches, filters, result = _grouped(body, TensorProto.INT64, dilated)
     return result(body("MatMul", filters, patches))
 
 
@@ -346,6 +355,8 @@ def _bipolar_quant(body: _Body) -> str:
 _BODIES: dict[str, Callable[[_Body], str]] = {
     "AdderConv": _adder_conv,
     "IntegerConv": _integer_conv,
+    "DilatedAdderConv": lambda body: _adder_conv(body, dilated=True),
+    "DilatedIntegerConv": lambda body: _integer_conv(body, dilated=True),
     "IntegerMaxPool": _max_pool,
     "SumPool": _sum_pool,
     "PadChannels": _pad_channels,

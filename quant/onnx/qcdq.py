@@ -145,9 +145,9 @@ def _write_mean(graph: QcdqGraph, op: AveragePool) -> None:
     """The sum of a window as its mean times its size, rounded, which is exact."""
     shape = [graph.images, *graph.program.shape(op.name)]
     mean, product = f"{op.name}.mean", f"{op.name}.product"
-    window = {"kernel_shape": [op.size] * 2, "strides": [op.stride] * 2}
+    window = {"kernel_shape": list(op.window.kernel), "strides": list(op.window.strides)}
     graph.node("AveragePool", [graph.tensor(op.source)], mean, shape, FLOAT, **window)
-    graph.node("Mul", [mean, graph.number(op.size**2)], product, shape, FLOAT)
+    graph.node("Mul", [mean, graph.number(op.taps)], product, shape, FLOAT)
     graph.main("Round", [product], op)
 
 

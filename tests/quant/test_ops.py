@@ -11,9 +11,17 @@ from addax.quant.golden import run
 from addax.quant.ops.base import Op, Tensor
 from addax.quant.ops.ends import ArgMax, Input
 from addax.quant.program import Program, Requantise, SpatialShift
-from networks import random_chain, random_graph, random_moving, random_program, random_reshaping, random_residual
+from networks import (
+    random_chain,
+    random_graph,
+    random_moving,
+    random_program,
+    random_reshaping,
+    random_residual,
+    random_windows,
+)
 
-MAKERS = (random_program, random_chain, random_graph, random_reshaping, random_residual, random_moving)
+MAKERS = (random_program, random_chain, random_graph, random_reshaping, random_residual, random_moving, random_windows)
 
 
 @pytest.mark.parametrize("make", MAKERS)

@@ -17,6 +17,7 @@ from ...ops.register import Register
 from ...ops.requantise import Requantise
 from ...ops.shape import Concat, Flatten
 from ...ops.threshold import Threshold
+from ...ops.window import Window
 from ...program import Program
 
 __all__ = ["LOOPS", "Loops", "Numbers"]
@@ -85,11 +86,11 @@ def _template(
 
 
 def _convolution(numbers: Numbers, op: Convolution) -> dict[str, Any]:
-    outputs, inputs, kh, kw = op.weight.shape
+    outputs, inputs = op.weight.shape[:2]
     sign = op.kernel == "mult" and op.weight_format.bits == 1
     return {
         "term": "SIGN" if sign else _TERMS[op.kernel], "inputs": inputs, "filters": outputs // op.groups,
-        "kernel_height": kh, "kernel_width": kw, "stride": op.stride, "padding": op.padding,
+        **_window(op.window),
     }  # fmt: skip
 
 
@@ -127,12 +128,18 @@ def _factor(numbers: Numbers, op: PixelShuffle | Upsample) -> dict[str, Any]:
     return {"factor": op.factor}
 
 
-def _max_pool(numbers: Numbers, op: MaxPool) -> dict[str, Any]:
-    return {"window": op.size, "stride": op.stride, "padding": op.padding}
+def _pool(numbers: Numbers, op: MaxPool | AveragePool) -> dict[str, Any]:
+    return _window(op.window)
 
 
-def _average_pool(numbers: Numbers, op: AveragePool) -> dict[str, Any]:
-    return {"window": op.size, "stride": op.stride, "padding": 0}
+def _window(window: Window) -> dict[str, Any]:
+    """Its taps, and in C the row and the column of the tap ``ky``, ``kx`` of the window of ``y``, ``x``."""
+    kh, kw = window.kernel
+    row, column = (
+        f"{axis} * {stride} + k{axis}{'' if dilation == 1 else f' * {dilation}'} - {pad}"
+        for axis, stride, dilation, pad in zip("yx", window.strides, window.dilations, window.pads[:2], strict=True)
+    )
+    return {"kernel_height": kh, "kernel_width": kw, "row": row, "column": column}
 
 
 LOOPS.register(Input, Loops(text=_template("input")))
@@ -140,8 +147,8 @@ LOOPS.register(Convolution, Loops(text=_template("convolution", _convolution)))
 LOOPS.register(Requantise, Loops(text=_template("requantise", _requantise), macros=_requantise_macros))
 LOOPS.register(Threshold, Loops(text=_template("threshold", _threshold)))
 LOOPS.register(Concat, Loops(text=_template("concat", _concat)))
-LOOPS.register(MaxPool, Loops(text=_template("pool", _max_pool)))
-LOOPS.register(AveragePool, Loops(text=_template("pool", _average_pool)))
+LOOPS.register(MaxPool, Loops(text=_template("pool", _pool)))
+LOOPS.register(AveragePool, Loops(text=_template("pool", _pool)))
 LOOPS.register(SpatialShift, Loops(text=_template("spatial_shift")))
 LOOPS.register(PixelShuffle, Loops(text=_template("enlarge", _factor)))
 LOOPS.register(Upsample, Loops(text=_template("enlarge", _factor)))

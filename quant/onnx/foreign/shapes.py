@@ -9,9 +9,10 @@ from onnx import NodeProto, TensorProto
 
 from ...fold.assembly import Bits, Pending, Stored
 from ...formats import unsigned
+from ...ops.window import Window
 from ...program import AveragePool, Op, PixelShuffle, Upsample
 from ..graph import resize_factor, shuffle_factor
-from .attributes import Window, window_of
+from .attributes import settled, window_of
 from .fold import axes_of, reshaped
 from .reader import Handler, Reader
 from .tensors import Given, Joined, Tensor
@@ -45,7 +46,6 @@ def _max_pool(reader: Reader, node: NodeProto, given: Given) -> None:
         waiting = replace(tensor, value=reader.pending(tensor), pools=(*tensor.pools, (name, window)))
         if tensor.falls is not None:
             raise ValueError("two max pools with a negative factor between need a quantiser in between")
-        window.stride((height, width))
         made = waiting
         if not reader.is_sums(waiting) and not tensor.pools and _rises(waiting):
             made = reader.pooled_sums(waiting)
@@ -118,9 +118,10 @@ def _averaged(reader: Reader, node: NodeProto, tensor: Tensor, window: Window) -
         value = reader.pending_of(value)
         value = replace(value, bias=value.bias + offset)
     assert isinstance(value, Pending)
-    size, (height, width), name = reader.shape(value.op)[1:], window.kernel, node.name or node.output[0]
-    if height == width and not any(window.pads) and window.dilations == (1, 1):
-        op = AveragePool(name=reader.named(name), source=value.op, size=height, stride=window.stride(size))
+    (height, width), name = window.kernel, node.name or node.output[0]
+    if not any(window.pads) and window.dilations == (1, 1):
+        window = settled(window, reader.shape(value.op)[1:])
+        op = AveragePool(name=reader.named(name), source=value.op, size=window.kernel, stride=window.strides)
         made = reader.emit(op)
     else:
         channels = reader.shape(value.op)[0]

@@ -49,7 +49,7 @@ class Builder:
         edge = self.rng.random(shape)
         return np.where(edge < 0.1, fmt.lo, np.where(edge > 0.9, fmt.hi, values)).astype(np.int64)
 
-    def convolution(self, kernel, outputs, size=1, stride=1, padding=0, weight_bits=4, groups=1):
+    def convolution(self, kernel, outputs, size=1, stride=1, padding=0, weight_bits=4, groups=1, dilation=1):
         x = self.format()
         weight_format = words(kernel, x, weight_bits)
         inputs = self.shape()[0]
@@ -58,7 +58,7 @@ class Builder:
                 name=f"conv{len(self.ops)}", source=self.last, kernel=kernel,
                 weight=self.integers(weight_format, (outputs, inputs // groups, size, size)),
                 weight_format=weight_format, stride=stride, padding=padding, pad=self.integers(x, inputs),
-                groups=groups,
+                groups=groups, dilation=dilation,
             )
         )  # fmt: skip
 
@@ -110,7 +110,7 @@ class Builder:
         op, (channels, _, _), fmt = self.ops[name], *self.inferred[name]
         if isinstance(op, MaxPool | AveragePool):
             mean, deviation = self.spread(op.source)
-            return (mean * op.size**2, deviation * op.size) if isinstance(op, AveragePool) else (mean, deviation)
+            return (mean * op.taps, deviation * op.taps**0.5) if isinstance(op, AveragePool) else (mean, deviation)
         if isinstance(op, SpatialShift | Upsample):
             return self.spread(op.source)
         if isinstance(op, PixelShuffle):

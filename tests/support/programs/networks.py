@@ -12,6 +12,7 @@ from addax.quant.program import (
 )
 from network_builder import Builder as Builder
 from random_plans import random_plan as random_plan
+from random_windows import random_windows as random_windows
 
 
 def random_program(seed):
