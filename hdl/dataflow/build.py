@@ -1,256 +1,17 @@
-"""Stages with their folds, alone and joined: what their hardware, memory files and the cycle model read."""
+"""Stages with their folds joined to a pipeline: who reads what, in which beats, and how deep queues are at least."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from functools import cached_property
-from math import lcm
+from dataclasses import replace
 
 import numpy as np
 
 from ...common.errors import UserError
-from ...quant.formats import format_for
-from ...quant.program import MULTIPLIER_BITS, Program
-from ..activation.requantise import Scale
-from ..activation.threshold import LATENCY as THRESHOLD_LATENCY
-from ..activation.threshold import Levels
-from ..lanes.pool import Reduce
-from ..lanes.shape import ArrayShape
-from ..lanes.structures import OFFSET, STRUCTURES, default_structure
-from ..maps.join import JoinShape, join_takes
-from ..maps.move import MoveShape, move_rows, moved_at_once
-from ..maps.window import WindowShape, ring_rows
+from ...quant.program import Program
+from .kinds.build import StageBuild
 from .plan import Plan, StagePlan
 from .stages import PIXELS, Stage, stages_of
 
-__all__ = ["Shape", "StageBuild", "bind", "connected", "default_stage_plan", "queue_depth", "readers_of"]
-
-Shape = WindowShape | MoveShape | JoinShape
-"""What takes the beats of a stage in, and in which rhythm."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class StageBuild:
-    """A stage together with its fold: every derived number that the hardware, the memory files and the cycle model
-    read.
-
-    Attributes
-    ----------
-    next_simd : elements per beat that the next stage (or the packet) takes; where several read, the first of them
-    residual_count : elements per beat of the stage that the residual comes from
-    join_counts : elements per beat of the streams that a join reads
-    fabric : of the lanes
-    """
-
-    stage: Stage
-    plan: StagePlan
-    next_simd: int = 1
-    residual_count: int = 1
-    join_counts: tuple[int, ...] = ()
-    fabric: str = "generic"
-
-    @cached_property
-    def array(self) -> ArrayShape:
-        """The array of a stage with weights, one for each block."""
-        assert self.stage.weight_format is not None
-        structure = self.plan.structure or default_structure(self.stage.kind)
-        return ArrayShape(
-            kernel=self.stage.kind, structure=structure, fabric=self.fabric,
-            pin=self.plan.simd * self.plan.taps * self.plan.lines, pout=self.plan.pe, x=self.stage.x,
-            w=self.stage.weight_format,
-        )  # fmt: skip
-
-    @property
-    def x_count(self) -> int:
-        """Elements per beat of its input: channels of a pixel."""
-        return self.plan.simd * self.plan.blocks
-
-    @cached_property
-    def groups(self) -> int:
-        """Groups of output channels per output pixel."""
-        return (self.stage.source[0] if self.stage.weight is None else self.stage.result[0]) // self.sums
-
-    @cached_property
-    def window(self) -> Shape:
-        """Geometry of the window, or of the ring of a move, or of a join."""
-        channels, height, width = self.stage.source
-        pool, bits = self.stage.weight is None, self.stage.x.bits
-        if self.stage.joins:
-            return JoinShape(parts=self.stage.parts, height=height, width=width, bits=bits, simd=self.plan.simd)
-        if self.stage.moves:
-            return MoveShape(
-                kind=self.stage.kind, channels=channels, height=height, width=width, bits=bits, simd=self.plan.simd,
-                factor=self.stage.factor, offsets=self.stage.offsets, rows=self.plan.rows,
-            )  # fmt: skip
-        return WindowShape(
-            channels=channels, height=height, width=width, kernel=self.stage.window, stride=self.stage.stride,
-            padding=self.stage.padding, bits=bits, simd=self.x_count, taps=self.plan.taps,
-            lines=self.plan.lines, groups=self.groups,
-            segments=channels // self.plan.simd if pool else self.stage.groups // self.plan.blocks,
-            rows=self.plan.rows,
-        )  # fmt: skip
-
-    @property
-    def sums(self) -> int:
-        """Sums that the array gives at once."""
-        return self.plan.simd if self.stage.weight is None else self.plan.pe * self.plan.blocks
-
-    @property
-    def lanes(self) -> int:
-        """Lanes of the array; a pool has none."""
-        plan = self.plan
-        return 0 if self.stage.weight is None else plan.pe * plan.simd * plan.taps * plan.lines * plan.blocks
-
-    @property
-    def out_count(self) -> int:
-        """Elements that leave the array at once."""
-        if self.stage.moves:
-            return moved_at_once(self.stage.kind, self.plan.simd, self.stage.factor)
-        return self.plan.requantisers if self.activates else self.plan.simd
-
-    @property
-    def activates(self) -> bool:
-        """Whether sums become features behind the array, in ``plan.requantisers`` units."""
-        return self.stage.requantise is not None or self.stage.threshold is not None
-
-    @property
-    def levels(self) -> Levels:
-        """Layout of the thresholds."""
-        total = self.stage.total
-        return Levels(level=format_for(total.lo, total.hi + 1), count=self.stage.levels, units=self.plan.requantisers)
-
-    @property
-    def gather(self) -> int:
-        """Beats of the array in one beat of the queue, which holds whole beats of the next stage."""
-        return lcm(self.out_count, self.next_simd) // self.out_count
-
-    @property
-    def split(self) -> int:
-        """Beats of the next stage in one beat of the queue."""
-        return self.gather * self.out_count // self.next_simd
-
-    @property
-    def group_beats(self) -> int:
-        """Beats of the array per group."""
-        return 1 if self.stage.moves else self.sums // self.out_count
-
-    @property
-    def array_latency(self) -> int:
-        """Cycles from operands to ``done``."""
-        if self.stage.moves or self.stage.joins:
-            return 0
-        return Reduce.latency if self.stage.weight is None else self.array.latency
-
-    @property
-    def group_latency(self) -> int:
-        """Cycles from the begin of a group to its first beat behind the array."""
-        latency = self.window.latency + self.window.steps - 1 + self.array_latency
-        if self.stage.threshold is not None:
-            return latency + THRESHOLD_LATENCY
-        if self.stage.requantise is None:
-            return latency
-        return latency + self.scale.latency(residual=self.stage.residual is not None)
-
-    @property
-    def scale(self) -> Scale:
-        """How its requantisers multiply."""
-        bits = self.stage.factor_bits or MULTIPLIER_BITS
-        return Scale(how=self.plan.scale, terms=self.stage.terms, bits=bits)
-
-    def wants(self, port: int, have: int) -> int:
-        """Elements per beat in which it takes in what comes in beats of ``have``: those of its window, or whole beats
-        of both sides for the queue of a residual or of a stream that is joined."""
-        waits = port > 0 or self.stage.joins
-        return lcm(have, self.takes(port)) if waits else self.x_count
-
-    def takes(self, port: int) -> int:
-        """Elements per beat of what it computes with, by which of its ``reads`` it is."""
-        if self.stage.joins:
-            return join_takes(self.stage.parts, self.plan.simd)[port]
-        return self.out_count if port else self.x_count
-
-    def join_split(self, port: int) -> int:
-        """Beats of a join in one beat of the queue of a stream."""
-        return self.wants(port, self.join_counts[port]) // self.takes(port)
-
-    @property
-    def residual_gather(self) -> int:
-        """Beats of a residual's stage in one beat of the queue in which it waits."""
-        return lcm(self.residual_count, self.out_count) // self.residual_count
-
-    @property
-    def residual_split(self) -> int:
-        """Beats of the requantisers in one beat of that queue."""
-        return self.residual_gather * self.residual_count // self.out_count
-
-    @property
-    def interval(self) -> int:
-        """Cycles per image that the stage needs by itself."""
-        return max(self.window.read_cycles, self.window.write_cycles, self.out_beats)
-
-    @property
-    def out_beats(self) -> int:
-        """Beats of the array per image."""
-        channels, height, width = self.stage.result
-        return channels * height * width // self.out_count
-
-    def check(self) -> None:
-        """Raise ``ValueError`` when the fold does not fit the stage."""
-        name, stage, plan = self.stage.name, self.stage, self.plan
-        if stage.weight is None:
-            what = "move" if stage.moves else "join" if stage.joins else "pool"
-            ones = ("pe", "taps", "lines", "blocks", *(("rows",) if stage.joins else ()))
-            ones += ("requantisers",) if what != "pool" else ()
-            for key in ones:
-                if getattr(plan, key) != 1:
-                    raise ValueError(f"{key} of {what} {name!r} must be 1, not {getattr(plan, key)}")
-            if plan.structure:
-                raise ValueError(f"{what} {name!r} has no lanes, so no structure {plan.structure!r}")
-        else:
-            self._check_lanes()
-        try:
-            steps = self.window.steps
-        except ValueError as error:
-            raise ValueError(f"stage {name!r}: {error}") from error
-        if self.sums % plan.requantisers:
-            raise ValueError(f"requantisers of {name!r} must divide {self.sums}, not be {plan.requantisers}")
-        if self.group_beats > steps:
-            raise ValueError(
-                f"{plan.requantisers} requantisers of {name!r} take {self.group_beats} cycles for a group, "
-                f"but a group comes every {steps}"
-            )
-        least = -(-(self.group_beats + self.gather - 1) // self.gather)
-        if plan.queue < least:
-            raise ValueError(f"queue of {name!r} must hold a group, {least} beats, not {plan.queue}")
-        self.check_scale()
-        if (stage.residual is not None) != (plan.residual > 0):
-            wanted = "at least 1 beat" if stage.residual is not None else "0 beats, it has none"
-            raise ValueError(f"residual of {name!r} must be {wanted}, not {plan.residual}")
-        if len(plan.joins) != len(stage.parts):
-            raise ValueError(f"joins of {name!r} must be {len(stage.parts)} depths, not {len(plan.joins)}")
-
-    def check_scale(self) -> None:
-        """Raise ``ValueError`` when its requantisers cannot multiply as the plan says."""
-        name, how = self.stage.name, self.plan.scale
-        if how != "dsp" and self.stage.requantise is None:
-            raise ValueError(f"stage {name!r} does not requantise, so it has no scale {how!r}")
-        if how == "pow2" and not self.stage.terms:
-            raise ValueError(
-                f"scale pow2 of {name!r} needs factors of few powers of two; quantise with --terms for that"
-            )
-
-    def _check_lanes(self) -> None:
-        name, stage, plan = self.stage.name, self.stage, self.plan
-        filters = stage.result[0] // stage.groups
-        if filters % plan.pe:
-            own = f"{filters} channels" + (" of a group" if stage.groups > 1 else "")
-            raise ValueError(f"pe of {name!r} must divide {own}, not be {plan.pe}")
-        if stage.groups % plan.blocks:
-            raise ValueError(f"blocks of {name!r} must divide {stage.groups} groups, not be {plan.blocks}")
-        if plan.blocks > 1 and (plan.pe, plan.simd) != (filters, stage.source[0] // stage.groups):
-            raise ValueError(f"several blocks of {name!r} must have all channels of their groups")
-        known = [s for s in STRUCTURES[stage.kind] if s not in OFFSET]
-        if plan.structure and plan.structure not in known:
-            raise ValueError(f"structure of {name!r} must be one of {', '.join(known)}, not {plan.structure!r}")
+__all__ = ["StageBuild", "bind", "connected", "default_stage_plan", "queue_depth", "readers_of"]
 
 
 def bind(program: Program, plan: Plan) -> tuple[StageBuild, ...]:
@@ -288,7 +49,7 @@ def bind(program: Program, plan: Plan) -> tuple[StageBuild, ...]:
 def connected(
     stages: Iterable[tuple[Stage, StagePlan]], *, channels: int, outputs: int = 1, fabric: str = "generic"
 ) -> tuple[StageBuild, ...]:
-    """Builds that know the beats of those behind them, and of those that their residuals come from.
+    """Builds that know the beats of those that read them, and of those that they read.
 
     Parameters
     ----------
@@ -305,9 +66,8 @@ def connected(
         if taken:
             reader, port = taken[0]
             width = reader.takes(port)
-        joined = counts[build.stage.reads[1]] if build.stage.residual is not None else 1
-        streams = tuple(counts[name] for name in build.stage.reads) if build.stage.joins else ()
-        result.append(replace(build, next_simd=width, residual_count=joined, join_counts=streams))
+        streams = tuple(counts[name] for name in build.stage.reads)
+        result.append(replace(build, next_simd=width, counts=streams))
         counts[build.stage.name] = result[-1].gather * result[-1].out_count
     return tuple(result)
 
@@ -321,32 +81,19 @@ def readers_of(builds: Iterable[StageBuild]) -> dict[str, list[tuple[StageBuild,
     return readers
 
 
-def default_stage_plan(stage: Stage, *, pe: int, simd: int, taps: int, lines: int = 1, blocks: int = 1) -> StagePlan:
+def default_stage_plan(
+    stage: Stage, *, simd: int, pe: int = 1, taps: int = 1, lines: int = 1, blocks: int = 1
+) -> StagePlan:
     """The fold ``pe`` x ``simd`` x ``taps`` x ``lines`` x ``blocks`` with as few requantisers and rows as never cost a
     cycle.
 
     Its queue is for a next stage that takes every beat at once, and a residual's holds one beat; `queues.with_queues`
     makes them right for the real ones.
     """
-    pool = stage.weight is None
-    sums = simd if pool else pe * blocks
-    channels = stage.source[0] // stage.groups
-    if stage.moves or stage.joins:
-        rows = move_rows(stage.offsets, stage.source[0] * stage.source[2] // simd) if stage.moves else 1
-        draft = StagePlan(
-            name=stage.name, pe=pe, simd=simd, taps=taps, lines=lines, blocks=blocks, requantisers=1, rows=rows,
-            queue=1, joins=(1,) * len(stage.parts),
-        )  # fmt: skip
-        return replace(draft, queue=queue_depth(StageBuild(stage=stage, plan=draft), pause=0))
-    row = stage.window[1] // taps * (1 if pool else channels // simd)
-    steps = stage.window[0] // lines * row
-    units = next(u for u in range(1, sums + 1) if sums % u == 0 and sums // u <= steps)
-    row_cycles = (stage.source[2] + 2 * stage.padding) * (stage.source[0] // (simd * blocks))
-    draft = StagePlan(
-        name=stage.name, pe=pe, simd=simd, taps=taps, lines=lines, blocks=blocks, requantisers=units,
-        rows=ring_rows(stage.window[0], stage.stride, row_cycles, lines), queue=1,
-        residual=0 if stage.residual is None else 1, scale="pow2" if stage.terms else "dsp",
-    )  # fmt: skip
+    fold = StagePlan(
+        name=stage.name, pe=pe, simd=simd, taps=taps, lines=lines, blocks=blocks, requantisers=1, rows=1, queue=1
+    )
+    draft = stage.drafted(fold)
     return replace(draft, queue=queue_depth(StageBuild(stage=stage, plan=draft), pause=0))
 
 

@@ -14,7 +14,6 @@ from ..bus.register_map import Field, Register, RegisterMap, WritableMemory
 from ..memory.image import Image
 from .build import StageBuild
 from .plan import Plan
-from .stages import Stage
 
 __all__ = ["MAGIC", "MAP_VERSION", "build_identity", "control_map"]
 
@@ -63,7 +62,7 @@ def build_identity(program: Program, builds: Sequence[StageBuild], plan: Plan, i
         "plan": plan.to_json(),
         "input": [*program.input.shape],
         "entry": None if entry is None else _plain(entry),
-        "stages": [{aspect: str(getattr(b.stage, aspect)) for aspect in Stage.SHAPE} for b in builds],
+        "stages": [{name: str(aspect) for name, aspect in b.stage.aspects.items()} for b in builds],
         "shifts": [b.stage.shared_shift for b in builds] if plan.fixed_weights else None,
         "answer": [program.classifies, str(program.format(program.output)), *program.shape(program.output)],
         "memories": [[image.name, image.width, image.depth] for image in images],

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from ...quant.program import Program
 from ..blocks import STAGE
 from ..bus.register_map import RegisterMap
@@ -17,7 +15,7 @@ from ..timing import Schedule
 from .build import StageBuild, bind
 from .control_map import control_map
 from .joints import PACKET, PIPELINE, End, Entrance, Joint, joints_of
-from .layout import StageImages, stage_images
+from .kinds.images import StageImages, stage_images
 from .plan import Plan
 from .planning.choices import alternatives, structural_cost
 from .reload import check_fits, program_holding
@@ -141,17 +139,13 @@ class DataflowDesign:
 
 def _layer(build: StageBuild) -> Layer:
     """What reports show of a stage."""
-    stage, plan, w = build.stage, build.plan, build.window
-    width = 0 if stage.weight is None or stage.weight_format is None else stage.weight_format.bits
-    received = int(np.prod(stage.source)) * stage.x.bits
-    if stage.residual is not None:
-        received += int(np.prod(stage.result)) * stage.residual.bits
+    stage, plan = build.stage, build.plan
     return Layer(
         name=stage.name, kind=stage.kind, result=stage.result, window=stage.window,
         fold={key: getattr(plan, key) for key in ("pe", "simd", "taps", "lines", "blocks", "residual")},
-        lanes=build.lanes, requantisers=plan.requantisers if build.activates else 0, macs=stage.macs,
-        weight_bits=0 if stage.weight is None else stage.weight.size * width, weight_port_bits=build.lanes * width,
-        ring_bits=w.taps * w.rows * w.bank_row * w.simd * w.bits, operand_bits=stage.x.bits, received_bits=received,
+        lanes=build.lanes, requantisers=stage.units(plan), macs=stage.macs, weight_bits=stage.weight_bits,
+        weight_port_bits=build.lanes * stage.weight_width, ring_bits=build.window.ring_bits,
+        operand_bits=stage.x.bits, received_bits=stage.received_bits,
     )  # fmt: skip
 
 
@@ -165,17 +159,12 @@ def _outlet(build: StageBuild) -> Outlet:
 
 
 def _rhythm(build: StageBuild) -> Rhythm:
-    """When the window, move or join of a stage begins a group, or hands on a beat."""
+    """When a stage begins a group, or hands on a beat."""
     stage = build.stage
     at = f"{DUT}.{PIPELINE}.{STAGE}{stage.name}."
-    if stage.joins:
-        join = f"{at}\\join ."  # a keyword, so its name is escaped
-        begin, go = f"{join}o__valid && {join}o__ready", f"{join}o__ready"
-    else:
-        part = f"{at}{'move' if stage.moves else 'window'}."
-        begin, go = f"{part}\\begin ", f"{part}go"  # a keyword, too
+    begin, go = stage.probe
     return Rhythm(
-        name=stage.name, begin=begin, go=go, groups=build.window.read_cycles // build.window.steps,
-        steps=build.window.steps, starved="waits for input",
+        name=stage.name, begin=" && ".join(f"{at}{net}" for net in begin), go=f"{at}{go}",
+        groups=build.window.read_cycles // build.window.steps, steps=build.window.steps, starved="waits for input",
         blocked="waits for room" if stage.residual is None else "waits for room or for the residual",
     )  # fmt: skip

@@ -2,190 +2,28 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, ClockDomain, DomainRenamer, Module, Mux, Signal, Value
+from amaranth.hdl import ClockDomain, DomainRenamer, Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...quant.program import Program
 from ..activation.entry import Entry, entry_of
-from ..activation.requantise import Requantiser, fetch_in_turn
-from ..activation.threshold import Thresholder
 from ..blocks import STAGE
 from ..bus.front_end import front_end, pins
-from ..bus.reload import port_of
-from ..bus.service import Service, StageService
-from ..lanes.array import FoldedArray
-from ..lanes.pool import Reduce
-from ..maps.window import Window, WindowShape
-from ..memory.image import Rom, Table
+from ..bus.service import Service
 from ..streams.beats import elements
 from ..streams.convert import adapted
 from ..streams.fork import Fork
 from ..streams.packet import packet_of
-from ..streams.queue import Queue, in_block_ram
-from .build import StageBuild, bind, readers_of
+from .build import bind, readers_of
 from .control import Control
 from .control_map import control_map
 from .joints import PIPELINE
-from .layout import StageImages, stage_images
-from .move_stage import JoinComponent, MoveComponent
-from .outlet import outlet, room_for
+from .kinds.images import stage_images
 from .plan import Plan
 from .stages import PIXELS
 
-__all__ = ["Accelerator", "Pipeline", "StageComponent"]
-
-
-class StageComponent(wiring.Component):
-    """A stage in hardware: window, array, requantisers, queue.
-
-    A group of output channels begins when its pixels are in the ring, its part of a residual has come, and the queue
-    has room for all its beats. From there it runs without a stall to the queue, so neither the array nor the
-    requantisers need an enable.
-
-    Members
-    -------
-    i : In stream, ``build.x_count`` elements of the feature format
-    r : In stream, with a residual, ``build.residual_count`` elements of its format
-    o : Out stream, ``build.gather * build.out_count`` elements of the result format
-
-    Parameters
-    ----------
-    prefix : of the Verilog modules that read memory files; None builds the contents in
-    service : what control needs of the stage, where there is control
-    """
-
-    def __init__(
-        self, build: StageBuild, images: StageImages, *, prefix: str | None, service: StageService | None = None
-    ):  # fmt: skip
-        self.build = build
-        self.images = images
-        self.prefix = prefix
-        self.service = service
-        self.reload = None if service is None else service.reload
-        self.inlets = ("i", "r")
-        residual = build.stage.residual
-        super().__init__(
-            {
-                "i": In(stream.Signature(elements(build.stage.x.bits, build.x_count))),
-                **({"r": In(stream.Signature(elements(residual.bits, build.residual_count)))} if residual else {}),
-                "o": Out(stream.Signature(elements(build.stage.y.bits, build.gather * build.out_count))),
-            }
-        )
-
-    def elaborate(self, platform: Any) -> Module:
-        m = Module()
-        build, stage = self.build, self.build.stage
-        assert isinstance(build.window, WindowShape)
-        m.submodules.window = window = Window(build.window)
-        wiring.connect(m, wiring.flipped(self.i), window.i)
-        if self.images.pad is not None:
-            m.submodules.pad = pad = Table(
-                self.images.pad, prefix=self.prefix, write=port_of(self.reload, self.images.pad)
-            )
-            m.d.comb += [pad.address.eq(window.pad_address), window.pad.eq(pad.data)]
-        else:
-            # Only pools pad without a memory; elsewhere the value is not read, and must not show in the Verilog.
-            lowest = stage.x.encode(stage.x.lo) if stage.weight is None else 0
-            word = sum(lowest << (k * stage.x.bits) for k in range(build.x_count))
-            m.d.comb += window.pad.eq(word)
-
-        sums, done = self._sums(m, window)
-        queue, entry = outlet(m, build, self.o)
-        activation: Requantiser | Thresholder | None = None
-        if not build.activates:
-            m.d.comb += [entry.payload.as_value().eq(sums), entry.valid.eq(done)]
-        else:
-            activation = self._requantiser(m) if stage.threshold is None else self._thresholder(m)
-            m.d.comb += [
-                activation.sums.eq(sums),
-                activation.done.eq(done),
-                entry.payload.as_value().eq(activation.y),
-                entry.valid.eq(activation.valid),
-            ]
-
-        arrived = self._residual(m, window, activation) if stage.residual is not None else 1
-        m.d.comb += window.go.eq(room_for(m, build, queue, window.begin) & arrived)
-        if self.service is not None:
-            inputs = [self.i] if stage.residual is None else [self.i, self.r]
-            self.service.report(m, busy=window.valid, inputs=inputs, outputs=[self.o])
-        return m
-
-    def _sums(self, m: Module, window: Window) -> tuple[Value, Value]:
-        """What the arrays make of the window's steps, and when it is there."""
-        build, stage = self.build, self.build.stage
-        strobes = ("valid", "first", "last")
-        if stage.weight is None:
-            function = "sum" if stage.kind == "average" else "max"
-            m.submodules.array = pool = Reduce(function=function, lanes=build.plan.simd, x=stage.x, total=stage.total)
-            m.d.comb += [pool.x.eq(window.x), *(getattr(pool, name).eq(getattr(window, name)) for name in strobes)]
-            return pool.sums, pool.done
-        assert self.images.weights is not None
-        m.submodules.weights = rom = Rom(
-            self.images.weights,
-            prefix=self.prefix,
-            write=port_of(self.reload, self.images.weights),
-            kind=build.plan.memory,
-        )
-        weights = fetch_in_turn(m, rom, window.valid)
-        arrays = []
-        blocks, own = build.plan.blocks, build.plan.simd * stage.x.bits
-        for block in range(blocks):
-            array = FoldedArray(build.array, total=stage.total)
-            m.submodules["array" if blocks == 1 else f"array{block}"] = array
-            taps = [
-                window.x.word_select(tap * blocks + block, own) for tap in range(build.plan.lines * build.plan.taps)
-            ]
-            m.d.comb += [
-                array.x.eq(Cat(taps)),
-                array.w.eq(weights.word_select(block, len(array.w))),
-                *(getattr(array, name).eq(getattr(window, name)) for name in strobes),
-            ]
-            arrays.append(array)
-        return Cat(array.sums for array in arrays), arrays[0].done
-
-    def _residual(self, m: Module, window: Window, requantiser: Any) -> Value:
-        """Keep the residual until the requantisers take it; whether all of the next group's is there."""
-        build, stage = self.build, self.build.stage
-        assert stage.residual is not None
-        bits, have = stage.residual.bits, build.residual_count
-        wide = build.residual_gather * have
-        # A beat is taken long after the group that needs it has begun, so one cycle more in the queue is not seen.
-        depth, block = build.plan.residual, in_block_ram(wide * bits, build.plan.residual)
-        m.submodules.residual = queue = Queue(elements(bits, wide), depth=depth, block=block)
-        source = adapted(m, "residual", wiring.flipped(self.r), bits=bits, have=have, want=wide)
-        wiring.connect(m, source, queue.i)
-        parts = adapted(m, "residual", queue.o, bits=bits, have=wide, want=build.out_count)
-        m.d.comb += [requantiser.r.eq(parts.payload.as_value()), parts.ready.eq(requantiser.taking)]
-        # Counted in beats of the requantisers: those that have come and that no group has claimed.
-        split = build.residual_split
-        there = Signal(range((build.plan.residual + 2) * split + 1), name="residual_there")
-        come = Mux(queue.i.valid & queue.i.ready, split, 0)
-        m.d.sync += there.eq(there + come - Mux(window.begin, build.group_beats, 0))
-        return there >= build.group_beats
-
-    def _requantiser(self, m: Module) -> Requantiser:
-        build, stage = self.build, self.build.stage
-        assert stage.requantise is not None and stage.offset is not None
-        assert self.images.factors is not None and self.images.constants is not None
-        m.submodules.requantise = requantiser = Requantiser(
-            pe=build.sums, units=build.plan.requantisers, total=stage.total, offset=stage.offset, result=stage.y,
-            factors=self.images.factors, constants=self.images.constants,
-            shift=stage.shared_shift if self.images.fixed else None, prefix=self.prefix, residual=stage.residual,
-            places=1 if stage.kind == "xnor" else 0,  # a binary array counts: acc = 2 * count - K
-            reload=self.reload, scale=build.scale, channelwise=stage.channelwise, even=stage.even,
-            shift_format=stage.shift_format,
-        )  # fmt: skip
-        return requantiser
-
-    def _thresholder(self, m: Module) -> Thresholder:
-        build, stage = self.build, self.build.stage
-        assert self.images.levels is not None
-        m.submodules.threshold = thresholder = Thresholder(
-            pe=build.sums, total=stage.total, levels=build.levels, result=stage.y, image=self.images.levels,
-            prefix=self.prefix, reload=self.reload,
-        )  # fmt: skip
-        return thresholder
+__all__ = ["Accelerator", "Pipeline"]
 
 
 class Pipeline(wiring.Component):
@@ -233,15 +71,15 @@ class Pipeline(wiring.Component):
         for build, images in zip(self.builds, self.images, strict=True):
             name, reads = build.stage.name, build.stage.reads
             service = None if self.service is None else self.service.stages[name]
-            kind = JoinComponent if build.stage.joins else MoveComponent if build.stage.moves else StageComponent
-            m.submodules[STAGE + name] = component = kind(build, images, prefix=self.prefix, service=service)
+            component = build.stage.component(build, images, prefix=self.prefix, service=service)
+            m.submodules[STAGE + name] = component
             for port, made in enumerate(reads):
                 source = waiting[name, port]
-                if not port and not build.stage.joins:  # what waits is gathered and split where it does
+                if not build.stage.waits(port):  # what waits is gathered and split where it does
                     source = adapted(
-                        m, STAGE + name, source, bits=widths[made], have=counts[made], want=build.x_count
+                        m, STAGE + name, source, bits=widths[made], have=counts[made], want=build.takes(port)
                     )  # fmt: skip
-                wiring.connect(m, source, getattr(component, component.inlets[port]))
+                wiring.connect(m, source, component.sources[port])
             counts[name], widths[name] = build.gather * build.out_count, build.stage.y.bits
             waiting |= self._hand_on(m, name, component.o, readers)
         last = self.builds[-1].stage.name

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 
 from ...common.errors import UserError
-from ...quant.program import Convolution, Op, Program, SpatialShift
+from ...quant.program import Op, Program
 from ..activation.entry import entry_of
 from ..memory.image import Image
 from .build import StageBuild, bind
-from .layout import StageImages, stage_tensors
+from .kinds.images import StageImages, stage_tensors
 from .plan import Plan
-from .stages import Stage
 
 __all__ = ["check_fits", "program_holding"]
 
@@ -34,12 +33,13 @@ def check_fits(program: Program, own: Program, plan: Plan) -> None:
         raise UserError("the program does not fit the build: its input operation, a part of the RTL, is another")
     ours, theirs = ([build.stage for build in bind(p, plan)] for p in (own, program))
     for have, want in zip(theirs, ours, strict=True):
-        for aspect in Stage.SHAPE:
-            if getattr(have, aspect) != getattr(want, aspect):
+        theirs_say = have.aspects
+        for aspect, wanted in want.aspects.items():
+            if (found := theirs_say.get(aspect)) != wanted:
                 hint = "; quantise it with --shifts shared" if aspect in ("channelwise", "shift_format") else ""
                 raise UserError(
-                    f"the program does not fit the build: {aspect} of {want.name} is {getattr(have, aspect)}, "
-                    f"the RTL is made for {getattr(want, aspect)}{hint}"
+                    f"the program does not fit the build: {aspect} of {want.name} is {found}, "
+                    f"the RTL is made for {wanted}{hint}"
                 )
 
 
@@ -60,20 +60,9 @@ def program_holding(
     """
     changed: dict[str, Op] = {}
     for build, images in stages:
-        found: dict[str, Any] = {
-            name: None if image is None else memories[image.file]
-            for name in StageImages.MEMORIES
-            for image in [getattr(images, name)]
-        }
-        tensors, op = stage_tensors(build, replace(images, **found)), program.by_name[build.stage.name]
-        if isinstance(op, Convolution) and tensors.weight is not None:
-            pad = op.pad if tensors.pad is None else tensors.pad
-            changed[op.name] = replace(op, weight=build.stage.filters(tensors.weight), pad=pad)
-        elif isinstance(op, SpatialShift) and tensors.pad is not None:
-            changed[op.name] = replace(op, pad=tensors.pad)
-        for activation in (build.stage.requantise, build.stage.threshold):
-            if activation is not None:
-                changed[activation.name] = replace(activation, **tensors.activation)
+        held = replace(images, contents={what: memories[image.file] for what, image in images.contents.items()})
+        for name, values in stage_tensors(build, held).items():
+            changed[name] = replace(program.by_name[name], **values)
     return replace(program, ops=tuple(changed.get(op.name, op) for op in program.ops))
 
 

@@ -10,22 +10,16 @@ from dataclasses import dataclass, field
 from math import lcm
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...quant.program import Program
 from ..activation.entry import entry_latency, entry_of
 from ..interface import answer_beats
-from ..maps.join import JoinShape
 from ..timing import Schedule, StageTiming
 from .build import StageBuild, readers_of
+from .kinds.rhythm import NEVER, Cycles, spaced, spaced_before
 from .stages import PIXELS
 
-__all__ = [
-    "Cycles", "Flow", "flow", "join_taken", "latest", "main_way", "residual_due", "rows_held", "schedule",
-]  # fmt: skip
-
-Cycles = NDArray[np.int64]
-_NEVER = 1 << 60
+__all__ = ["Cycles", "Flow", "flow", "latest", "main_way", "schedule"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +108,7 @@ def flow(
         if fixed is not None and name in stands:
             begins[name] = fixed.begins[name]
         else:
-            begins[name] = _begins(build, [came[name, port] for port in range(len(build.stage.reads))])
+            begins[name] = build.rhythm.begins([came[name, port] for port in range(len(build.stage.reads))])
         beats_of_group = begins[name][:, None] + build.group_latency + np.arange(build.group_beats)
         emitted[name] = np.asarray(beats_of_group.reshape(-1))
         ready = _queued(emitted[name], build.gather)
@@ -126,7 +120,7 @@ def latest(builds: Sequence[StageBuild], program: Program, times: Flow, *, pixel
     """Everything as late as it may be for the scores to come as in ``times``, within the queues behind the stages."""
     counts = {PIXELS: program.input.shape[0] * pixels}
     counts |= {build.stage.name: build.gather * build.out_count for build in builds}
-    due = {name: np.full(len(beats), _NEVER, np.int64) for name, beats in times.sent.items()}
+    due = {name: np.full(len(beats), NEVER, np.int64) for name, beats in times.sent.items()}
     begins: dict[str, Cycles] = {}
     sent: dict[str, Cycles] = {}
     for build in reversed(builds):
@@ -138,7 +132,7 @@ def latest(builds: Sequence[StageBuild], program: Program, times: Flow, *, pixel
         for port, source in enumerate(build.stage.reads):
             edge = _Edge(build, port, counts[source])
             due[source] = np.minimum(due[source], edge.due(begins[name], len(due[source])))
-    sent[PIXELS] = _spaced_before(due[PIXELS], 1)
+    sent[PIXELS] = spaced_before(due[PIXELS], 1)
     return Flow(begins=begins, emitted={}, sent=sent, came={})
 
 
@@ -150,12 +144,8 @@ def main_way(builds: Sequence[StageBuild], times: Flow) -> frozenset[str]:
     while name != PIXELS:
         way.add(name)
         build = by_name[name]
-        port = 0
-        if isinstance(build.window, JoinShape):
-            ports = range(len(build.stage.parts))
-            came = [np.repeat(times.came[name, port], build.join_split(port)) for port in ports]
-            port = build.window.latest(came)
-        name = build.stage.reads[port]
+        reads = build.stage.reads
+        name = reads[build.rhythm.awaited([times.came[name, port] for port in range(len(reads))])]
     return frozenset(way)
 
 
@@ -164,14 +154,14 @@ class _Edge:
 
     Parameters
     ----------
-    port : which of its ``reads`` it is: 0 for a window, 1 for a residual, any for a join
+    port : which of its ``reads`` it is
     have : elements per beat that leave
     """
 
     def __init__(self, build: StageBuild, port: int, have: int):
         self.build = build
         self.port = port
-        self.waits = port > 0 or build.stage.joins  # in a queue of its own
+        self.waits = build.stage.waits(port)  # in a queue of its own
         want = build.wants(port, have)
         self.widen = lcm(have, want) // have
         self.narrow = lcm(have, want) // want
@@ -184,7 +174,7 @@ class _Edge:
     def delivered(self, offered: Cycles) -> Cycles:
         """When what is behind takes them."""
         parts = self._offered(offered)
-        return parts if self.waits else _written(self.build, parts)[0]
+        return parts if self.waits else self.build.rhythm.taken(parts)
 
     def held(self, offered: Cycles, claimed: Cycles | None) -> Cycles:
         """Until when an entry may stay in front of the queue without the next beat being offered later.
@@ -193,7 +183,7 @@ class _Edge:
         Gathered beats stay where they were gathered, while the fork keeps the first part of the next.
         """
         kept, nexts = (0, 1) if self.widen == 1 else (self.widen, self.widen + 1)
-        until = np.append(offered[nexts :: self.widen] - 1, _NEVER)
+        until = np.append(offered[nexts :: self.widen] - 1, NEVER)
         if claimed is not None:
             places = claimed[kept :: self.widen] - 1
             until[: len(places)] = np.minimum(until[: len(places)], places)
@@ -210,34 +200,21 @@ class _Edge:
         whole = offered.reshape(-1, self.widen)
         free = np.concatenate([whole[:1, 0], left[:-1]])
         if self.widen > 1:
-            return _spaced(np.concatenate([np.maximum(whole[:, :1], free[:, None]), whole[:, 1:]], 1).reshape(-1), 1)
+            return spaced(np.concatenate([np.maximum(whole[:, :1], free[:, None]), whole[:, 1:]], 1).reshape(-1), 1)
         return np.asarray(np.maximum(offered, free))
 
     def due(self, begins: Cycles, count: int) -> Cycles:
         """Until when ``count`` beats must be taken, for groups to begin in time."""
-        build = self.build
-        if build.stage.joins:
-            split = build.join_split(self.port)
-            entries = _joined(build, self.port, begins)[::split] - _join_latency(split)
-        elif self.port:
-            entries = residual_due(build, begins, count // self.widen)
-        else:
-            parts = _due_rows(build, begins).reshape(-1, self.narrow)
+        entries = self.build.rhythm.due(self.port, begins, count * self.narrow // self.widen)
+        if not self.waits:
+            parts = entries.reshape(-1, self.narrow)
             entries = (parts - np.arange(self.narrow)).min(1) - (1 if self.narrow > 1 else 0)
-            entries = _spaced_before(entries, self.narrow)
+            entries = spaced_before(entries, self.narrow)
         if self.widen == 1:
             return entries
-        due = np.full((len(entries), self.widen), _NEVER, np.int64)
+        due = np.full((len(entries), self.widen), NEVER, np.int64)
         due[:, -1] = entries - 1
-        return _spaced_before(due.reshape(-1), 1)
-
-
-def residual_due(build: StageBuild, begins: Cycles, count: int) -> Cycles:
-    """Until when ``count`` beats must have entered the queue of a residual, for groups to begin in time."""
-    entries = np.full(count, _NEVER, np.int64)
-    groups = np.arange(1, len(begins) + 1)
-    np.minimum.at(entries, -(-groups * build.group_beats // build.residual_split) - 1, begins - 1)
-    return entries
+        return spaced_before(due.reshape(-1), 1)
 
 
 def _edges(builds: Sequence[StageBuild], program: Program, pixels: int) -> dict[str, list[_Edge]]:
@@ -273,112 +250,17 @@ def _fork_cycles(edges: Sequence[_Edge], beats: int) -> int:
     return int(done[-1] - done[-1 - beats])
 
 
-def _spaced(ready: Cycles, gap: int) -> Cycles:
-    """Earliest times that are no earlier than ``ready``, in order, and at least ``gap`` apart."""
-    ramp = gap * np.arange(len(ready), dtype=np.int64)
-    return np.asarray(np.maximum.accumulate(ready - ramp) + ramp)
-
-
-def _spaced_before(due: Cycles, gap: int) -> Cycles:
-    """Latest times that are no later than ``due``, in order, and at least ``gap`` apart."""
-    return -_spaced(-due[::-1], gap)[::-1]
-
-
 def _queued(pushed: Cycles, gather: int) -> Cycles:
     """When beats leave a queue into which ``gather`` at a time enter as one."""
     entered = pushed if gather == 1 else pushed.reshape(-1, gather)[:, -1] + 1
-    return _spaced(entered + 1, 1)
+    return spaced(entered + 1, 1)
 
 
 def _split(beats: Cycles, parts: int) -> Cycles:
     """When the parts of beats leave a `Narrow`, which takes a new beat with the last part of the one before."""
     if parts == 1:
         return beats
-    return np.asarray((_spaced(beats, parts)[:, None] + 1 + np.arange(parts)).reshape(-1))
-
-
-def _written(build: StageBuild, arrivals: Cycles) -> tuple[Cycles, Cycles]:
-    """When beats are written into the ring, given when they come, and when each row of each image is complete."""
-    w = build.window
-    assert not isinstance(w, JoinShape)
-    p, height, width = w.padding, w.height, w.width
-    inside = arrivals.reshape(-1, height, width, w.chunks)
-    ready = np.full((len(inside), w.padded_height, w.padded_width, w.chunks), -(1 << 40), np.int64)
-    ready[:, p : p + height, p : p + width] = inside
-    written = _spaced(ready.reshape(-1), 1).reshape(ready.shape)
-    return written[:, p : p + height, p : p + width].reshape(-1), written[:, :, -1, -1] + 1
-
-
-def _begins(build: StageBuild, came: Sequence[Cycles]) -> Cycles:
-    """When groups begin, given for all that it reads when beats have come."""
-    w = build.window
-    if isinstance(w, JoinShape):
-        splits = [build.join_split(port) for port in range(len(came))]
-        return _spaced(w.in_order([np.repeat(c + _join_latency(n), n) for c, n in zip(came, splits, strict=True)]), 1)
-    _, complete = _written(build, came[0])
-    ready = np.repeat(complete[:, w.needed_rows - 1].reshape(-1), w.row_reads)
-    for residual in came[1:]:
-        groups = np.arange(1, len(ready) + 1)
-        ready = np.maximum(ready, residual[-(-groups * build.group_beats // build.residual_split) - 1] + 1)
-    return _spaced(ready, w.steps)
-
-
-def _join_latency(split: int) -> int:
-    """Cycles from when a beat enters the queue of a stream that is joined to when its first part can pass."""
-    return 1 if split == 1 else 2
-
-
-def _joined(build: StageBuild, port: int, begins: Cycles) -> Cycles:
-    """Those of ``begins``, of a join, at which the beats of one stream pass."""
-    w = build.window
-    assert isinstance(w, JoinShape)
-    return np.asarray(begins[w.places(port, len(begins) // w.read_cycles)])
-
-
-def join_taken(build: StageBuild, port: int, came: Cycles, begins: Cycles) -> Cycles:
-    """When beats leave the queue of a stream that is joined: into `Narrow`, where there is one, which takes the next
-    with the last part of the one before."""
-    split, passed = build.join_split(port), _joined(build, port, begins)
-    if split == 1:
-        return passed
-    return np.maximum(came + 1, np.concatenate([came[:1], passed[split - 1 :: split][:-1]]))
-
-
-def _due_rows(build: StageBuild, begins: Cycles) -> Cycles:
-    """Until when beats must be written into the ring for groups to begin in time."""
-    w = build.window
-    assert not isinstance(w, JoinShape)
-    p = w.padding
-    return _latest_writes(build, begins)[:, p : p + w.height, p : p + w.width].reshape(-1)
-
-
-def _latest_writes(build: StageBuild, begins: Cycles, came: Cycles | None = None) -> Cycles:
-    """When beats, padding among them, are written into the ring at the latest for groups to begin in time; those that
-    have been written before, when they ``came``."""
-    w = build.window
-    assert not isinstance(w, JoinShape)
-    p = w.padding
-    firsts = begins.reshape(-1, len(w.needed_rows), w.row_reads)[:, :, 0]
-    due = np.full((len(firsts), w.padded_height, w.padded_width, w.chunks), _NEVER, np.int64)
-    if came is not None:
-        due[:, p : p + w.height, p : p + w.width] = came.reshape(-1, w.height, w.width, w.chunks)
-    for number, row in enumerate(w.needed_rows):
-        due[:, row - 1, -1, -1] = np.minimum(due[:, row - 1, -1, -1], firsts[:, number] - 1)
-    return _spaced_before(due.reshape(-1), 1).reshape(due.shape)
-
-
-def rows_held(build: StageBuild, times: Flow) -> int:
-    """The most rows that are in a ring at once under ``times``, those that are being written among them."""
-    w = build.window
-    assert not isinstance(w, JoinShape)
-    begins = times.begins[build.stage.name]
-    written = _latest_writes(build, begins, times.came[build.stage.name, 0])
-    starts = written[:, : w.used_height, 0, 0].reshape(-1)
-    lasts = begins.reshape(-1, w.row_reads)[:, -1] + w.steps - 1
-    freed = np.repeat(lasts, np.tile(w.freed_rows, len(written)))
-    # row n needs freed[n - rows] < starts[n]
-    gone = np.searchsorted(freed, starts, side="left")
-    return int((np.arange(len(starts)) + 1 - gone).max())
+    return np.asarray((spaced(beats, parts)[:, None] + 1 + np.arange(parts)).reshape(-1))
 
 
 def _claimed(build: StageBuild, begins: Cycles) -> Cycles:
@@ -387,7 +269,7 @@ def _claimed(build: StageBuild, begins: Cycles) -> Cycles:
     count = len(begins) * beats // gather
     # the first group whose own beats and those before it are more than the queue holds without beat n
     groups = ((np.arange(count) + build.plan.queue) * gather) // beats
-    return np.where(groups < len(begins), begins[np.minimum(groups, len(begins) - 1)], _NEVER)
+    return np.where(groups < len(begins), begins[np.minimum(groups, len(begins) - 1)], NEVER)
 
 
 def _latest_begins(build: StageBuild, due: Cycles) -> tuple[Cycles, Cycles]:
@@ -400,7 +282,7 @@ def _latest_begins(build: StageBuild, due: Cycles) -> tuple[Cycles, Cycles]:
     groups = len(limit) * gather // beats
     capacity = build.plan.queue * gather
     begins, sent = [0] * groups, limit
-    begin, leave = 2 * _NEVER, 2 * _NEVER
+    begin, leave = 2 * NEVER, 2 * NEVER
     way = build.group_latency + (2 if gather > 1 else 1)
     for group in reversed(range(groups)):
         begin -= steps

@@ -55,8 +55,7 @@ class JoinShape:
     """A group is a single beat."""
     latency = 0
     longest_pause = 0
-    taps = 1
-    rows = 0
+    ring_bits = 0
     """There is no ring."""
 
     def __post_init__(self) -> None:

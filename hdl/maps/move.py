@@ -102,7 +102,6 @@ class MoveShape:
     padding = 0
     """None is written into the ring; what moves in from outside the map is put in place when it is read."""
     longest_pause = 0
-    taps = 1
 
     def __post_init__(self) -> None:
         folds = move_folds(self.kind, self.channels, self.factor)
@@ -157,6 +156,11 @@ class MoveShape:
     def bank_row(self) -> int:
         """Words per row of the map."""
         return self.width * self.chunks
+
+    @property
+    def ring_bits(self) -> int:
+        """Bits of memory in all banks."""
+        return self.rows * self.bank_row * self.simd * self.bits
 
     @property
     def padded_height(self) -> int:

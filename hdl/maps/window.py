@@ -139,6 +139,11 @@ class WindowShape:
         return -(-self.padded_width // self.taps) * self.chunks
 
     @property
+    def ring_bits(self) -> int:
+        """Bits of memory in all banks."""
+        return self.taps * self.rows * self.bank_row * self.simd * self.bits
+
+    @property
     def segment_chunks(self) -> int:
         """Beats per pixel of which a group reads."""
         return self.chunks // self.segments

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from ...hdl.dataflow.build import StageBuild, default_stage_plan, queue_depth
-from ...hdl.dataflow.layout import stage_images
-from ...hdl.dataflow.pipeline import StageComponent
+from ...hdl.dataflow.kinds.images import stage_images
+from ...hdl.dataflow.kinds.layer import LayerStage
 from ...hdl.dataflow.plan import StagePlan
 from ...hdl.dataflow.stages import Stage, stages_of
 from ...hdl.folder.memories import write_memories
@@ -102,7 +102,7 @@ def tables_by_block(made: Sample, target: Device, folder: Path) -> tuple[dict[st
 def _part(made: Sample, folder: Path) -> Part:
     images = stage_images(made.build, fixed=False, prefix=TOP)
     write_memories(folder, images.all())
-    component = StageComponent(made.build, images, prefix=TOP)
+    component = made.build.stage.component(made.build, images, prefix=TOP)
     text = verilog_of(component, TOP, {"auto", made.build.plan.memory})
     roms = [f"{TOP}.{name}" for name in (TABLE, *(name for name, _ in ROMS.values()))]
     shared = [name for name in roms if f"module \\{name} " in text]
@@ -113,13 +113,13 @@ def _part(made: Sample, folder: Path) -> Part:
 def _size(build: StageBuild) -> float:
     """In the terms of `SIZES`; infinite for what takes too long for other reasons."""
     stage = build.stage
-    sums = build.sums * stage.total.bits
-    if stage.weight is None or stage.weight_format is None:
+    sums = build.sums * stage.carried.bits
+    if not isinstance(stage, LayerStage):
         return sums
-    if stage.weight.size * stage.weight_format.bits > WEIGHT_BITS or sums > SIZES[1]:
+    if stage.weight_bits > WEIGHT_BITS or sums > SIZES[1]:
         return np.inf
-    bits = build.lanes * (stage.x.bits + stage.weight_format.bits)
-    return bits * 3 if stage.kind == "mult" and stage.weight_format.bits > 1 else bits
+    bits = build.lanes * (stage.x.bits + stage.weight_width)
+    return bits * 3 if stage.kind == "mult" and stage.weight_width > 1 else bits
 
 
 class _Draw:
@@ -143,7 +143,7 @@ class _Draw:
         name = self._program(kind)
         program = Program(ops=tuple(self.ops.values()))
         stage = next(s for s in stages_of(program) if s.tensor == name)
-        form = fabric if stage.weight is not None and self.rng.random() < 0.35 else "generic"
+        form = fabric if isinstance(stage, LayerStage) and self.rng.random() < 0.35 else "generic"
         return self._folded(stage, form)
 
     def _program(self, kind: str) -> str:
@@ -298,8 +298,8 @@ class _Draw:
     def _folded(self, stage: Stage, form: str) -> StageBuild:
         """Any fold of ``stage`` of about a size that is drawn first, so that small and large ones are as frequent."""
         high, wide = stage.window
-        if stage.weight is None:
-            plan = default_stage_plan(stage, pe=1, simd=self._divisor(stage.source[0]), taps=1)
+        if not isinstance(stage, LayerStage):
+            plan = default_stage_plan(stage, simd=self._divisor(stage.source[0]))
         else:
             inputs, filters = (n // stage.groups for n in (stage.source[0], stage.result[0]))
             fold = {"simd": self._divisor(inputs), "pe": self._divisor(filters), "blocks": 1}
@@ -325,7 +325,7 @@ class _Draw:
             if lcm(width, draft.out_count) > 4 * draft.out_count:
                 width = draft.out_count
         joined = self._divisor(stage.result[0]) if stage.residual is not None else 1
-        build = replace(draft, next_simd=width, residual_count=joined)
+        build = replace(draft, next_simd=width, counts=(draft.x_count, joined)[: len(stage.reads)])
         pause = int(self.choose(1, 1, 1, 20, 60, 130))
         plan = replace(plan, queue=queue_depth(build, pause=pause))
         if stage.residual is not None:

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
 
 from ....quant.program import Program
 from ..build import StageBuild, bind, default_stage_plan
 from ..plan import Plan
 from ..schedule import schedule
-from ..stages import Stage, stages_of
+from ..stages import stages_of
 from .fold import fold
 from .queues import with_queues
 
@@ -28,7 +27,7 @@ def alike(program: Program, plan: Plan, like: Program, *, structures: Mapping[st
     structures : of the lanes of a kernel, where not the default one
     """
     stages, others = stages_of(program), stages_of(like)
-    if [_geometry(s) for s in stages] != [_geometry(s) for s in others]:
+    if [stage.geometry for stage in stages] != [stage.geometry for stage in others]:
         interval = schedule(bind(like, plan), like, pixels=plan.pixels).interval
         plan = fold(
             program, device=plan.device, clock_mhz=plan.clock_mhz, fps=plan.clock_mhz * 1e6 / interval,
@@ -40,7 +39,3 @@ def alike(program: Program, plan: Plan, like: Program, *, structures: Mapping[st
         chosen = replace(chosen, structure=structures.get(stage.kind, ""))
         builds.append(StageBuild(stage=stage, plan=chosen, fabric=plan.fabric))
     return replace(plan, stages=with_queues(builds, program, pixels=plan.pixels))
-
-
-def _geometry(stage: Stage) -> tuple[Any, ...]:
-    return stage.source, stage.result, stage.window, stage.stride, stage.groups, stage.weight is None

@@ -7,15 +7,12 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ....quant.program import Program
-from ...maps.join import join_folds
-from ...maps.move import move_folds
 from ..build import StageBuild, default_stage_plan
 from ..plan import StagePlan
 from ..stages import PIXELS, Stage
 
 __all__ = [
-    "Alternative", "Cost", "Option", "alternatives", "cheapest", "divisors", "folds_of", "options_of",
-    "structural_cost",
+    "Alternative", "Cost", "Option", "alternatives", "cheapest", "folds_of", "options_of", "structural_cost",
 ]  # fmt: skip
 
 Cost = Callable[[StageBuild], float]
@@ -27,12 +24,12 @@ def structural_cost(build: StageBuild) -> float:
     word = build.x_count * stage.x.bits
     operands = word * plan.taps * plan.lines
     rotation = operands * ((plan.taps if plan.taps > 1 else 0) + (plan.lines if plan.lines > 1 else 0)) / 2
-    weight_bits = stage.weight_format.bits if stage.weight_format else 0
-    lanes = build.lanes * (stage.x.bits + weight_bits)
-    sums = build.sums * stage.total.bits * 2
-    requantisers = plan.requantisers * stage.total.bits * (8 if stage.requantise else 2 * stage.levels)
+    lanes = build.lanes * (stage.x.bits + stage.weight_width)
+    sums = build.sums * stage.carried.bits * 2
+    requantisers = plan.requantisers * stage.carried.bits * stage.unit_cost
     depth = build.groups * build.window.steps
-    memory = min(-(-build.lanes * weight_bits // 72) * -(-depth // 512) * 100, build.lanes * weight_bits * depth / 64)
+    port = build.lanes * stage.weight_width
+    memory = min(-(-port // 72) * -(-depth // 512) * 100, port * depth / 64)
     return lanes + operands + rotation + sums + requantisers + memory + plan.queue * build.out_count * stage.y.bits / 4
 
 
@@ -73,21 +70,7 @@ def options_of(stage: Stage, cost: Cost, structures: Mapping[str, str] = Mapping
 
 def folds_of(stage: Stage) -> list[StagePlan]:
     """Every fold of ``stage``."""
-    if stage.moves or stage.joins:
-        simds = join_folds(stage.parts) if stage.joins else move_folds(stage.kind, stage.source[0], stage.factor)
-        return [default_stage_plan(stage, pe=1, simd=simd, taps=1) for simd in simds]
-    if stage.weight is None:
-        return [default_stage_plan(stage, pe=1, simd=simd, taps=1) for simd in divisors(stage.source[0])]
-    inputs, filters = (n // stage.groups for n in (stage.source[0], stage.result[0]))
-    high, wide = stage.window
-    taps = [1, wide] if wide > 1 and stage.stride <= wide else [1]
-    lines = [1, high] if high > 1 and stage.stride <= high else [1]
-    parts = [(simd, pe, 1) for simd in divisors(inputs) for pe in divisors(filters)]
-    parts += [(inputs, filters, blocks) for blocks in divisors(stage.groups)[1:]]
-    return [
-        default_stage_plan(stage, pe=pe, simd=simd, taps=tap, lines=line, blocks=blocks)
-        for simd, pe, blocks in parts for tap in taps for line in lines
-    ]  # fmt: skip
+    return [default_stage_plan(stage, **fold) for fold in stage.folds()]
 
 
 def cheapest(options: list[list[Option]], program: Program, interval: int, *, by_lanes: bool) -> list[StageBuild]:
@@ -169,8 +152,3 @@ def alternatives(build: StageBuild, cost: Cost = structural_cost) -> dict[str, A
         if found.cycles > own.cycles and found.cost < own.cost and slower is None:
             slower = found
     return {"chosen": own, "slower": slower, "faster": faster}
-
-
-def divisors(n: int) -> list[int]:
-    """Of a positive integer, ascending."""
-    return [k for k in range(1, n + 1) if n % k == 0]

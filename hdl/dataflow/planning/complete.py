@@ -85,7 +85,7 @@ def _is_whole(stage: Stage, entry: Mapping[str, Any] | None) -> bool:
     """Whether nothing is left to choose."""
     needed = {"pe", "simd", "taps", "requantisers", "rows", "queue"}
     needed |= {"residual"} if stage.residual is not None else set()
-    needed |= {"joins"} if stage.parts else set()
+    needed |= {"joins"} if stage.joined else set()
     return entry is not None and needed <= set(entry)
 
 

@@ -14,10 +14,11 @@ from ...interface import answer_beats
 from ...memory.image import ROMS
 from ...streams.packet import element_bits
 from ..build import StageBuild, bind
+from ..kinds.stage import divisors
 from ..plan import Plan, StagePlan
 from ..schedule import schedule
 from ..stages import stages_of
-from .choices import Cost, Option, cheapest, divisors, options_of, structural_cost
+from .choices import Cost, Option, cheapest, options_of, structural_cost
 from .queues import with_queues
 
 __all__ = ["DEFAULT_LANES", "fold"]
@@ -188,10 +189,10 @@ class _Space:
         if build.lanes and build.groups * build.window.steps >= LEAST_BLOCK_WORDS:
             kinds = ROMS if self.memory == "auto" else (self.memory,)
             plan = min((replace(plan, memory=kind) for kind in kinds), key=lambda p: self.cost(replace(build, plan=p)))
-        if self.scale != "auto" and build.stage.requantise is not None:
+        if self.scale != "auto" and build.stage.multiplies:
             plan = replace(plan, scale=self.scale)
             try:
-                replace(build, plan=plan).check_scale()
+                build.stage.check_scale(plan.scale)
             except ValueError as error:
                 raise UserError(str(error)) from error
         return plan

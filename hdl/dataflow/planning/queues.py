@@ -16,13 +16,12 @@ import numpy as np
 from ....quant.program import Program
 from ..build import StageBuild, connected, queue_depth, readers_of
 from ..plan import StagePlan
-from ..schedule import Cycles, Flow, flow, join_taken, latest, main_way, residual_due, rows_held
+from ..schedule import Flow, flow, latest, main_way
 
 __all__ = ["with_queues"]
 
 IMAGES = 4
 """Images in a row that show the steady state."""
-_NEVER = np.int64(1) << 60
 
 
 def with_queues(
@@ -50,8 +49,8 @@ def with_queues(
         replace(
             plan,
             residual=0 if build.stage.residual is None else _depth(build, times, 1),
-            joins=tuple(_depth(build, times, port) for port in range(len(build.stage.parts))),
-            rows=plan.rows if build.stage.joins else max(plan.rows, _rows(build, times)),
+            joins=tuple(_depth(build, times, port) for port in range(build.stage.joined)),
+            rows=max(plan.rows, _rows(build, times)),
         )
         for plan, build in zip(plans, builds, strict=True)
     )
@@ -71,7 +70,9 @@ def _meeting(builds: tuple[StageBuild, ...], program: Program, pixels: int) -> F
 
 def _rows(build: StageBuild, times: Flow) -> int:
     """Rows of the ring: what a fork hands on early, since another reader needs it, waits there."""
-    return -(-rows_held(build, times) // build.plan.lines) * build.plan.lines
+    name = build.stage.name
+    held = build.rhythm.rows_held(times.begins[name], times.came[name, 0])
+    return -(-held // build.plan.lines) * build.plan.lines
 
 
 def _depth(build: StageBuild, times: Flow, port: int) -> int:
@@ -81,21 +82,10 @@ def _depth(build: StageBuild, times: Flow, port: int) -> int:
     """
     key = build.stage.name, port
     entered, begins = times.came[key], times.begins[build.stage.name]
-    if key in times.held and not build.stage.joins:
-        due = residual_due(build, begins, len(entered))
+    if key in times.held and build.rhythm.leaves_waiting:
+        due = build.rhythm.due(port, begins, len(entered))
         entered = np.maximum(entered, np.minimum(times.held[key], due))
-    taken = join_taken(build, port, entered, begins) if build.stage.joins else residual_taken(build, begins)
+    taken = build.rhythm.left(port, entered, begins)
     # entry n needs taken[n - depth] < entered[n]
     gone = np.searchsorted(taken, entered, side="left")
     return max(int((np.arange(len(entered)) + 1 - gone).max()), 1)
-
-
-def residual_taken(build: StageBuild, begins: Cycles) -> Cycles:
-    """When beats leave a residual's queue: into `Narrow`, which takes the next with the last part of the one before."""
-    at = build.window.latency + build.window.steps - 1 + build.array_latency + 1
-    parts = (begins[:, None] + at + np.arange(build.group_beats)).reshape(-1)
-    split = build.residual_split
-    if split == 1:
-        return parts
-    lasts = parts.reshape(-1, split)[:, -1]
-    return np.concatenate([[-_NEVER], lasts[:-1]])

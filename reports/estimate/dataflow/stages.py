@@ -5,15 +5,23 @@ their memories. What a count costs on a family of devices is fitted, see `fit`.
 """
 
 from collections.abc import MutableMapping
+from functools import singledispatch
 
 import numpy as np
 
-from ....hdl.activation.threshold import LATENCY as THRESHOLD_LATENCY
+from ....common.errors import UserError
+from ....hdl.activation.requantise import Scale
+from ....hdl.activation.threshold import Levels
 from ....hdl.dataflow.build import StageBuild
+from ....hdl.dataflow.kinds.activation import Requantised, Thresholded
+from ....hdl.dataflow.kinds.join import JoinStage
+from ....hdl.dataflow.kinds.layer import LayerStage
+from ....hdl.dataflow.kinds.move import MoveStage
+from ....hdl.dataflow.kinds.pool import PoolStage
+from ....hdl.dataflow.kinds.stage import Stage
+from ....hdl.dataflow.kinds.sums import WindowStage
 from ....hdl.dataflow.layout import factor_values, level_values, weight_lanes
 from ....hdl.lanes.counts import array_counts
-from ....hdl.maps.join import JoinShape
-from ....hdl.maps.move import MoveShape
 from ....hdl.streams.queue import in_block_ram
 from ....quant.formats import Format
 from ....quant.formats import signed as signed_format
@@ -32,60 +40,92 @@ from ..counting import (
     kept,
 )
 from ..structure import structure
-from .windows import add_join, add_move, add_window, window_of
+from .windows import add_join, add_move, add_window
 
-__all__ = ["stage_structure"]
+__all__ = ["count_kind", "stage_structure"]
 
 RESIDUAL_MASK = (1 << RESIDUAL_MULTIPLIER_BITS) - 1
 
 
 @structure.register
 def stage_structure(build: StageBuild) -> Structure:
-    """The counts of ``build``."""
+    """The counts of ``build``: what its kind says, and the queue behind it."""
     found = Structure()
-    if isinstance(build.window, JoinShape):
-        add_join(found, build, build.window)
-    elif isinstance(build.window, MoveShape):
-        add_move(found, build.window)
-    else:
-        add_window(found, build)
-        _array(found, build)
-    if build.stage.requantise is not None:
-        _requantise(found, build)
-    elif build.stage.threshold is not None:
-        _threshold(found, build)
+    count_kind(build.stage, found, build)
     _queue(found, build)
     if build.stage.residual is not None:
         _residual(found, build)
     return found
 
 
-def _array(found: Structure, build: StageBuild) -> None:
-    stage, plan, counts = build.stage, build.plan, found.of("lanes")
-    if stage.weight is None or stage.weight_format is None:
-        strobes = 3 if window_of(build).steps > 1 else 1
-        counts["pool.ff"] += plan.simd * (stage.x.bits + stage.total.bits) + strobes + 1
-        counts["pool_out"] += plan.simd * stage.total.bits
-        if window_of(build).steps > 1:  # else there is nothing to compare with, or to add to
-            counts[f"pool_{stage.kind}/{stage.total.bits}"] += plan.simd
-        return
+@singledispatch
+def count_kind(stage: Stage, found: Structure, build: StageBuild) -> None:
+    """Add what a kind of stage has in front of its queue, by its type; other kinds register theirs.
+
+    Raises
+    ------
+    UserError
+        for a kind that nobody has registered.
+    """
+    raise UserError(f"nothing is known of stages of {type(stage).__name__} to estimate them by; use --synth")
+
+
+@count_kind.register
+def _join(stage: JoinStage, found: Structure, build: StageBuild) -> None:
+    add_join(found, build, stage.shape(build.plan))
+
+
+@count_kind.register
+def _move(stage: MoveStage, found: Structure, build: StageBuild) -> None:
+    add_move(found, stage.shape(build.plan))
+
+
+@count_kind.register
+def _pool(stage: PoolStage, found: Structure, build: StageBuild) -> None:
+    w, plan, counts = stage.shape(build.plan), build.plan, found.of("lanes")
+    add_window(found, w)
+    strobes = 3 if w.steps > 1 else 1
+    counts["pool.ff"] += plan.simd * (stage.x.bits + stage.total.bits) + strobes + 1
+    counts["pool_out"] += plan.simd * stage.total.bits
+    if w.steps > 1:  # else there is nothing to compare with, or to add to
+        counts[f"pool_{stage.kind}/{stage.total.bits}"] += plan.simd
+    _activation(found, stage, build)
+
+
+@count_kind.register
+def _layer(stage: LayerStage, found: Structure, build: StageBuild) -> None:
+    w = stage.shape(build.plan)
+    rows = stage.pad.reshape(-1, build.x_count)
+    add_window(found, w, outside=columns_of((rows, stage.x)) if w.padding and w.chunks > 1 else None)
+    _array(found, stage, build)
+    _activation(found, stage, build)
+
+
+def _activation(found: Structure, stage: WindowStage, build: StageBuild) -> None:
+    if isinstance(stage.activation, Requantised):
+        _requantise(found, stage, stage.activation, build)
+    elif isinstance(stage.activation, Thresholded):
+        _threshold(found, stage, stage.activation, build)
+
+
+def _array(found: Structure, stage: LayerStage, build: StageBuild) -> None:
+    plan, counts, steps = build.plan, found.of("lanes"), build.window.steps
     fmt = stage.weight_format
     fold = ("weights", plan.pe, plan.simd, plan.taps, plan.lines, plan.blocks)
-    columns = kept(stage, fold, lambda: columns_of((weight_lanes(build), fmt)))
-    _rom(found, "weights", build.groups * window_of(build).steps, columns, block=plan.memory == "block")
-    shape = build.array
+    columns = kept(stage, fold, lambda: columns_of((weight_lanes(stage, build), fmt)))
+    _rom(found, "weights", build.groups * steps, columns, block=plan.memory == "block")
+    shape = stage.array(plan, build.fabric)
     for key, count in array_counts(shape, stage.total.bits).items():
         if key != "ff_w":  # counted with their memory
             counts[f"{key.removeprefix('ff_')}.ff" if key.startswith("ff_") else key] += plan.blocks * count
     if stage.kind == "shift":
         counts["signs"] += build.lanes
-    counts["strobe.ff"] += (3 if window_of(build).steps > 1 else 1) * (shape.latency - 1) + 1
-    if stage.kind == "mult" and shape.structure == "star" and stage.weight_format.bits > 1:
+    counts["strobe.ff"] += (3 if steps > 1 else 1) * (shape.latency - 1) + 1
+    if stage.kind == "mult" and shape.structure == "star" and fmt.bits > 1:
         found.products.append(
             Product(
-                where="lane", count=build.lanes, alone=shape.pin == 1, a=stage.x.bits,
-                b=stage.weight_format.bits, a_signed=stage.x.signed,
-                b_signed=stage.weight_format.signed,
+                where="lane", count=build.lanes, alone=shape.pin == 1, a=stage.x.bits, b=fmt.bits,
+                a_signed=stage.x.signed, b_signed=fmt.signed,
             )
         )  # fmt: skip
 
@@ -113,7 +153,7 @@ def _rom(
 
 def _held(found: Structure, build: StageBuild, latency: int) -> None:
     counts = found.of("activation")
-    sums = build.sums * build.stage.total.bits
+    sums = build.sums * build.stage.carried.bits
     beats = build.group_beats
     counts["held.ff"] += sums + bits_of(beats + 1) + latency - 1
     counts["held"] += sums  # also where they are taken at once
@@ -121,34 +161,33 @@ def _held(found: Structure, build: StageBuild, latency: int) -> None:
         counts[f"counter/{bits_of(beats + 1)}"] += 1
 
 
-def _requantise(found: Structure, build: StageBuild) -> None:
-    stage, counts = build.stage, found.of("activation")
-    assert stage.offset is not None and stage.requantise is not None
-    residual, op = stage.residual, stage.requantise
+def _requantise(found: Structure, stage: WindowStage, made: Requantised, build: StageBuild) -> None:
+    counts = found.of("activation")
+    residual, op, scale = made.residual, made.op, made.scale(build.plan)
     shift = int(op.shifts.min())
-    _held(found, build, build.scale.latency(residual=residual is not None))
-    both, b, rows = kept(stage, ("factors", build.plan.requantisers), lambda: _factor_columns(build))
+    _held(found, build, made.latency(build.plan))
+    both, b, rows = kept(stage, ("factors", build.plan.requantisers), lambda: _factor_columns(made, build))
     words = stage.result[0] // build.plan.requantisers
     _rom(found, "factors", words, both, behind=b.varying, merged=b.distinct, kept=b.distinct)
     units, acc = build.plan.requantisers, stage.total.bits
     places = 1 if stage.kind == "xnor" else 0
     operand = acc + places + (0 if stage.total.signed else 1)
-    product = operand + build.scale.bits
-    wide = stage.offset.bits + 1
+    product = operand + scale.bits
+    wide = made.offset.bits + 1
     joined = wide
     counts["m_operand.ff"] += units * acc
     counts["product.ff"] += units * (product - places)
     constant = " constant" if words == 1 else ""
     counts[f"wide{constant}/{min(wide, product + 1)}"] += units
-    if build.scale.how == "dsp":
+    if scale.how == "dsp":
         found.products.append(
             Product(
-                where="requantise", count=units, a=operand - places, b=build.scale.bits, a_signed=True, b_signed=True,
+                where="requantise", count=units, a=operand - places, b=scale.bits, a_signed=True, b_signed=True,
                 rows=rows, constant=words == 1, inputs=acc + both.distinct,
             )
         )  # fmt: skip
     else:
-        _soft_product(counts, build, operand, units)
+        _soft_product(counts, scale, operand, units)
     if residual is not None:
         r = residual.bits + (0 if residual.signed else 1)
         r_product = r + RESIDUAL_MULTIPLIER_BITS
@@ -159,19 +198,19 @@ def _requantise(found: Structure, build: StageBuild) -> None:
         counts["r_product.ff"] += units * r_product
         counts["r_waiting.ff"] += units * r_product
         counts[f"joined/{joined}"] += units
-        if build.scale.how == "dsp":
+        if scale.how == "dsp":
             found.products.append(
                 Product(
                     where="residual", count=units, a=RESIDUAL_MULTIPLIER_BITS, b=r, a_signed=True, b_signed=True,
                     rows=units * int(np.bitwise_or.reduce(op.residual_multipliers & RESIDUAL_MASK)).bit_count(),
-                    constant=not stage.channelwise,
+                    constant=not made.channelwise,
                 )
             )  # fmt: skip
         else:
-            _soft_product(counts, build, r, 2 * units)  # of twice the bits
+            _soft_product(counts, scale, r, 2 * units)  # of twice the bits
     left = max(joined - shift, 1)
-    if stage.channelwise:
-        _own_shifts(counts, build, joined, units)
+    if made.channelwise:
+        _own_shifts(counts, made, scale, joined, units)
     # What is shifted out is not kept: neither behind the shift nor of the sum in front of it.
     counts["shifted.ff"] += units * left
     if residual is None:
@@ -182,19 +221,20 @@ def _requantise(found: Structure, build: StageBuild) -> None:
     counts["requantisers"] += units
 
 
-def _own_shifts(counts: MutableMapping[str, int], build: StageBuild, joined: int, units: int) -> None:
+def _own_shifts(
+    counts: MutableMapping[str, int], made: Requantised, scale: Scale, joined: int, units: int
+) -> None:  # fmt: skip
     """Shifts that are data, roughly: no stage like that took part in the fit. As many selections in a row as bits of S
     ever change, and S waits for the sum."""
-    assert build.stage.requantise is not None
-    shifts = build.stage.requantise.shifts
+    shifts = made.op.shifts
     changing = int(np.bitwise_or.reduce(shifts) ^ np.bitwise_and.reduce(shifts)).bit_count()
     counts["held"] += units * changing * joined
-    counts["m_operand.ff"] += units * changing * (2 + build.scale.multiplier.latency)
+    counts["m_operand.ff"] += units * changing * (2 + scale.multiplier.latency)
 
 
-def _soft_product(counts: MutableMapping[str, int], build: StageBuild, operand: int, units: int) -> None:
+def _soft_product(counts: MutableMapping[str, int], how: Scale, operand: int, units: int) -> None:
     """Products of requantisers without multiplier blocks, roughly: no stage like that took part in the fit."""
-    scale = build.scale.multiplier
+    scale = how.multiplier
     bits = scale.bits
     if scale.scale == "pow2":
         counts[f"add/{operand + bits}"] += units * (2 * scale.terms - 1)
@@ -208,11 +248,11 @@ def _soft_product(counts: MutableMapping[str, int], build: StageBuild, operand: 
     counts["product.ff"] += units * (bits // 4) * (operand + 4)
 
 
-def _threshold(found: Structure, build: StageBuild) -> None:
-    stage, counts, layout = build.stage, found.of("activation"), build.levels
-    _held(found, build, THRESHOLD_LATENCY)
-    units = build.plan.requantisers
-    columns, down = kept(stage, ("levels", units), lambda: _level_columns(build))
+def _threshold(found: Structure, stage: WindowStage, made: Thresholded, build: StageBuild) -> None:
+    units, counts = build.plan.requantisers, found.of("activation")
+    layout = made.layout(stage.total, units)
+    _held(found, build, made.latency(build.plan))
+    columns, down = kept(stage, ("levels", units), lambda: _level_columns(layout, made, build))
     _rom(found, "levels", stage.result[0] // units, columns, behind=down.varying, merged=down.distinct)
     counts["operand.ff"] += units * stage.total.bits
     counts["reached.ff"] += units * layout.count
@@ -238,35 +278,34 @@ def _residual(found: Structure, build: StageBuild) -> None:
     counts, stage = found.of("queue"), build.stage
     assert stage.residual is not None
     bits = stage.residual.bits
-    wide = build.residual_gather * build.residual_count * bits
-    if build.residual_gather > 1:
-        counts["gather.ff"] += wide + bits_of(build.residual_gather + 1)
-        counts[f"gather/{bits_of(build.residual_gather + 1)}"] += 1
+    wide = build.waiting_gather(1) * build.count_of(1) * bits
+    if build.waiting_gather(1) > 1:
+        counts["gather.ff"] += wide + bits_of(build.waiting_gather(1) + 1)
+        counts[f"gather/{bits_of(build.waiting_gather(1) + 1)}"] += 1
     block = in_block_ram(wide, build.plan.residual)
-    registered = not block and build.residual_split == 1
+    registered = not block and build.waiting_split(1) == 1
     add_fifo(found, "queue", wide, build.plan.residual, block=block, registered=registered)
     if registered:  # by the operands of the requantisers, which are counted with the memory
         found.of("activation")["r_operand.ff"] -= wide
-    if build.residual_split > 1:
-        counts["gather.ff"] += wide + bits_of(build.residual_split + 1)
+    if build.waiting_split(1) > 1:
+        counts["gather.ff"] += wide + bits_of(build.waiting_split(1) + 1)
         counts["narrow"] += wide
-    there = bits_of((build.plan.residual + 2) * build.residual_split + 1)
+    there = bits_of((build.plan.residual + 2) * build.waiting_split(1) + 1)
     counts["room.ff"] += there
     counts[f"room/{there}"] += 1
 
 
-def _factor_columns(build: StageBuild) -> tuple[Columns, Columns, int]:
+def _factor_columns(made: Requantised, build: StageBuild) -> tuple[Columns, Columns, int]:
     """Of M and B together, and of B; and how many bits of the units' M are ever set."""
-    assert build.stage.offset is not None
-    multiplier, offset = factor_values(build)
-    b = (offset, build.stage.offset)
-    used = np.bitwise_or.reduce(multiplier & ((1 << build.scale.bits) - 1), axis=0)
+    multiplier, offset = factor_values(made, build)
+    b, bits = (offset, made.offset), made.factor_bits
+    used = np.bitwise_or.reduce(multiplier & ((1 << bits) - 1), axis=0)
     rows = int(np.bitwise_count(used).sum())
-    return columns_of((multiplier, signed_format(build.scale.bits)), b), columns_of(b), rows
+    return columns_of((multiplier, signed_format(bits)), b), columns_of(b), rows
 
 
-def _level_columns(build: StageBuild) -> tuple[Columns, Columns]:
+def _level_columns(layout: Levels, made: Thresholded, build: StageBuild) -> tuple[Columns, Columns]:
     """Of levels and directions together, and of directions."""
-    levels, falling = level_values(build)
+    levels, falling = level_values(made, build)
     down = (falling, Format(bits=1, signed=False))
-    return columns_of((levels.reshape(len(levels), -1), build.levels.level), down), columns_of(down)
+    return columns_of((levels.reshape(len(levels), -1), layout.level), down), columns_of(down)

@@ -5,20 +5,19 @@ from ....hdl.maps.join import JoinShape
 from ....hdl.maps.move import MoveShape
 from ....hdl.maps.window import WindowShape
 from ...devices.memories import MemoryShape
-from ..counting import Structure, add_counter, add_fifo, bits_of, columns_of
+from ..counting import Columns, Structure, add_counter, add_fifo, bits_of
 
-__all__ = ["add_join", "add_move", "add_window", "window_of"]
-
-
-def window_of(build: StageBuild) -> WindowShape:
-    """Of a stage that has one."""
-    assert isinstance(build.window, WindowShape)
-    return build.window
+__all__ = ["add_join", "add_move", "add_window"]
 
 
-def add_window(found: Structure, build: StageBuild) -> None:
-    """The window of a stage that has one: ring, counters of both sides, and what leads to the lanes."""
-    w, counts = window_of(build), found.of("window")
+def add_window(found: Structure, w: WindowShape, *, outside: Columns | None = None) -> None:
+    """A window: ring, counters of both sides, and what leads to the lanes.
+
+    Parameters
+    ----------
+    outside : columns of the memory of what is read outside the map, where there is one
+    """
+    counts = found.of("window")
     word = w.simd * w.bits
     depth = w.rows // w.lines * w.bank_row
     cropped = w.used_height < w.padded_height
@@ -37,22 +36,21 @@ def add_window(found: Structure, build: StageBuild) -> None:
     )
     if w.kernel[0] != w.stride or w.lines > 1:
         add_counter(found, "window", "window", w.out_height)
-    _pointers(found, build, depth)
+    _pointers(found, w, depth)
     counts["window.ff"] += bits_of(w.rows + 1)
     counts[f"level/{bits_of(w.rows + 1)}"] += 1
     if w.segments > 1:
         counts["window.ff"] += bits_of(w.chunks)
         counts[f"segment/{bits_of(w.chunks)}"] += 1
         add_counter(found, "window", "window", w.groups // w.segments)
-    _operands(found, build, word, bits_of(depth))
+    _operands(found, w, word, bits_of(depth))
     if w.padding:
         counts["paddings"] += 1
         counts["padded"] += word
         for side in (w.padded_width, w.padded_height):
             counts[f"side/{bits_of(side)}"] += 1
-        if w.chunks > 1 and build.stage.weight is not None:
-            rows = build.stage.pad.reshape(-1, build.x_count)
-            counts["pad_table"] += columns_of((rows, build.stage.x)).distinct * w.chunks
+        if w.chunks > 1 and outside is not None:
+            counts["pad_table"] += outside.distinct * w.chunks
     counts["window"] += 1
     ring = MemoryShape(width=word, depth=depth, clocked=True, written=True)
     found.rings.extend([("window", ring)] * (w.taps * w.lines))
@@ -79,7 +77,7 @@ def add_join(found: Structure, build: StageBuild, s: JoinShape) -> None:
     streams come, in its own."""
     for port, depth in enumerate(build.plan.joins):
         takes = build.takes(port)
-        wants = build.wants(port, build.join_counts[port]) if build.join_counts else takes
+        wants = build.wants(port, build.counts[port]) if build.counts else takes
         add_fifo(found, "queue", wants * s.bits, depth)
         if wants > takes:
             found.of("window")["gather.ff"] += wants * s.bits + bits_of(wants // takes + 1)
@@ -88,9 +86,9 @@ def add_join(found: Structure, build: StageBuild, s: JoinShape) -> None:
     found.of("window")["narrow"] += build.out_count * s.bits * (len(s.parts) - 1)
 
 
-def _pointers(found: Structure, build: StageBuild, depth: int) -> None:
+def _pointers(found: Structure, w: WindowShape, depth: int) -> None:
     """Addresses; bits below what they step by are zero, and some follow others."""
-    w, counts = window_of(build), found.of("window")
+    counts = found.of("window")
     address = bits_of(depth)
     row = max(address - _zeros(w.bank_row), 0)
     rows = 1 + 1 + (w.kernel[0] > w.lines)  # the row that is written; the window's first row, and the one that is read
@@ -117,9 +115,9 @@ def _zeros(value: int) -> int:
     return (value & -value).bit_length() - 1
 
 
-def _operands(found: Structure, build: StageBuild, word: int, address: int) -> None:
+def _operands(found: Structure, w: WindowShape, word: int, address: int) -> None:
     """From the banks to the array: rotations, and strobes that keep step."""
-    w, counts = window_of(build), found.of("window")
+    counts = found.of("window")
     banks = w.taps * w.lines
     strobes = 3 if w.steps > 1 else 1
     counts["window.ff"] += strobes * w.latency

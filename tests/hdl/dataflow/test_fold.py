@@ -204,7 +204,7 @@ def test_requantisers_multiply_as_asked(scale, seed):
 
     plan = folded(program, scale=scale)
 
-    kept = {stage.name: stage.requantise is not None for stage in stages_of(program)}
+    kept = {stage.name: stage.multiplies for stage in stages_of(program)}
     assert {s.scale for s in plan.stages if kept[s.name]} == {scale}
     assert {s.scale for s in plan.stages if not kept[s.name]} <= {"dsp"}
 
@@ -214,10 +214,10 @@ def test_shifting_needs_factors_that_are_few_powers_of_two():
     with pytest.raises(UserError, match="scale pow2 of 'conv1' needs factors of few powers of two"):
         folded(random_program(5), scale="pow2")
     program = random_residual(2)
-    assert {s.terms for s in stages_of(program)} >= {1}
+    assert {s.aspects["terms"] for s in stages_of(program)} >= {1}
     plan = folded(program, lanes=100)
     for stage, own in zip(plan.stages, stages_of(program), strict=True):
-        assert stage.scale == ("pow2" if own.terms else "dsp")
+        assert stage.scale == ("pow2" if own.aspects["terms"] else "dsp")
 
 
 def test_the_plan_keeps_what_it_was_asked_for():

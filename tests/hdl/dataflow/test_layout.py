@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from addax.common.errors import UserError
 from addax.hdl.dataflow.build import bind
-from addax.hdl.dataflow.layout import stage_images, stage_tensors
+from addax.hdl.dataflow.kinds.images import stage_images, stage_tensors
 from addax.hdl.folder.build import Build, memory_images, open_build
 from addax.hdl.folder.generate import generate
 from addax.hdl.folder.memories import export_memories, read_memories
 from addax.hdl.folder.vectors import sample_vectors
 from addax.quant import golden
 from addax.quant.formats import Format, signed, unsigned
-from addax.quant.program import Convolution, Requantise
+from addax.quant.program import Convolution, Requantise, Threshold
 from networks import random_chain, random_images, random_plan, random_program
 
 SEEDS = (1, 7, 19)
@@ -54,17 +54,18 @@ def test_what_stands_in_the_memories_of_a_stage_is_what_was_put_there(seed, fixe
 
     for build in bind(program, plan):
         stage, held = build.stage, stage_tensors(build, stage_images(build, fixed=fixed))
-        assert (held.weight is None) == (stage.weight is None)
-        if stage.weight is not None:
-            assert np.array_equal(held.weight, stage.weight)
-            assert (held.pad is not None) == (stage.padding > 0)
-            assert held.pad is None or np.array_equal(held.pad, stage.pad)
-        if stage.requantise is not None:
-            assert held.activation.keys() == {"multiplier", "offset", "shift", "lo", "hi"}
-            for name, value in held.activation.items():
-                assert np.array_equal(value, getattr(stage.requantise, name)), (stage.name, name)
-        elif stage.threshold is None:
-            assert not held.activation
+        layer, made = program.by_name[stage.name], program.by_name[stage.tensor]
+        expected = {layer.name: set(), made.name: set()}
+        if isinstance(layer, Convolution):
+            expected[layer.name] = {"weight", "pad"} if layer.padding else {"weight"}
+        if isinstance(made, Requantise):
+            expected[made.name] = {"multiplier", "offset", "shift", "lo", "hi"}
+        for name, fields in expected.items():
+            found = held.get(name, {})
+            if not isinstance(program.by_name[name], Threshold):
+                assert found.keys() == fields
+                for field, value in found.items():
+                    assert np.array_equal(value, getattr(program.by_name[name], field)), (name, field)
 
 
 @pytest.mark.parametrize("seed", range(24))
@@ -73,12 +74,13 @@ def test_thresholds_read_back_decide_as_those_that_were_put_there(seed):
     program = random_chain(seed)
     for build in bind(program, random_plan(program, seed + 100)):
         stage, held = build.stage, stage_tensors(build, stage_images(build, fixed=False))
-        if stage.threshold is None:
+        own = program.by_name[stage.tensor]
+        if not isinstance(own, Threshold):
             continue
         step = 2 if stage.kind == "xnor" else 1
         lo, hi = program.sum_range(stage.name)
         sums = np.arange(lo, hi + 1, step)[:, None, None]
-        ours, own = held.activation, stage.threshold
+        ours = held[own.name]
         assert np.array_equal(ours["falling"], own.falling)
         assert np.array_equal(sums >= ours["thresholds"], sums >= own.thresholds)
 

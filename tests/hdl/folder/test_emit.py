@@ -248,7 +248,7 @@ def test_memory_kinds_are_one_module_each(tmp_path):
     """What asks for block RAM says so in a module of its own; the rest of the text does not change."""
     program = random_program(1)
     plan = random_plan(program, 1)
-    weighed = next(stage.name for stage in stages_of(program) if stage.weight is not None)
+    weighed = next(stage.name for stage in stages_of(program) if stage.weight_bits)
     asking = replace(plan, stages=tuple(
         replace(stage, memory="block") if stage.name == weighed else stage for stage in plan.stages
     ))  # fmt: skip

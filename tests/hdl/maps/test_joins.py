@@ -38,7 +38,7 @@ def planned(program):
     folds = {"pe": 2, "simd": 1, "taps": 3, "lines": 3}
     stages = []
     for stage in stages_of(program):
-        how = folds if stage.weight is not None else {"pe": 1, "simd": 2, "taps": 1}
+        how = folds if stage.weight_bits else {"pe": 1, "simd": 2, "taps": 1}
         stages.append(StageBuild(stage=stage, plan=default_stage_plan(stage, **how)))
     return Plan(
         family="dataflow", device="ecp5-45k", clock_mhz=50.0, fixed_weights=False,

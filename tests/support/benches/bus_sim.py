@@ -182,7 +182,7 @@ def run_bench(build, compiled, module, folder, *, seed=1):
         "parts": parts,
         "answers": {name: answers_of(build, program, pixels) for name, program in programs.items()},
         "busy": [stage.busy for stage in build.schedule.stages],
-        "works": ["move" if stage.moves else "window" for stage in stages_of(build.program)],
+        "works": [stage.probe[1].partition(".")[0] for stage in stages_of(build.program)],
         "c_writes": loads_in_c(build, parts["other"], folder),
     }
     assert not set(job["answers"]["own"]) & set(job["answers"]["other"]), "other weights must matter for every image"

@@ -5,6 +5,7 @@ from itertools import product
 from math import lcm
 
 from addax.hdl.dataflow.build import StageBuild, bind, default_stage_plan
+from addax.hdl.dataflow.kinds.layer import LayerStage
 from addax.hdl.dataflow.planning.fold import fold
 from addax.hdl.dataflow.schedule import schedule
 from addax.hdl.dataflow.stages import stages_of
@@ -34,7 +35,7 @@ def naive_folds(stage):
     channels, height, width = stage.source
     outputs, rows, columns = stage.result
     kh, kw = stage.window
-    pool = stage.weight is None
+    pool = not isinstance(stage, LayerStage)
     result = []
     for simd in divisors(channels):
         for taps, lines in product(*({1, k} if not pool and stage.stride <= k else {1} for k in (kw, kh))):
@@ -42,7 +43,7 @@ def naive_folds(stage):
                 groups = channels // simd if pool else outputs // pe
                 steps = (kh // lines) * (kw // taps) * (1 if pool else channels // simd)
                 sums = simd if pool else pe
-                units = next(u for u in divisors(sums) if sums // u <= steps) if stage.requantise else sums
+                units = next(u for u in divisors(sums) if sums // u <= steps) if stage.multiplies else sums
                 read = rows * columns * groups * steps
                 write = (height + 2 * stage.padding) * (width + 2 * stage.padding) * channels // simd
                 emit = outputs * rows * columns // units
@@ -80,14 +81,14 @@ def all_intervals(program):
 
 
 def layers(program):
-    return sum(stage.weight is not None for stage in stages_of(program))
+    return sum(isinstance(stage, LayerStage) for stage in stages_of(program))
 
 
 def all_builds(stage):
     for simd in divisors(stage.source[0]):
-        sides = [{1, k} if stage.weight is not None and stage.stride <= k else {1} for k in stage.window]
+        sides = [{1, k} if isinstance(stage, LayerStage) and stage.stride <= k else {1} for k in stage.window]
         for lines, taps in product(*sides):
-            for pe in [1] if stage.weight is None else divisors(stage.result[0]):
+            for pe in divisors(stage.result[0]) if isinstance(stage, LayerStage) else [1]:
                 plan = default_stage_plan(stage, pe=pe, simd=simd, taps=taps, lines=lines)
                 yield StageBuild(stage=stage, plan=plan)
 

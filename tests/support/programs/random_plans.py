@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 from addax.hdl.dataflow.build import StageBuild, default_stage_plan
+from addax.hdl.dataflow.kinds.layer import LayerStage
 from addax.hdl.dataflow.plan import Plan
 from addax.hdl.dataflow.planning.queues import with_queues
 from addax.hdl.dataflow.stages import stages_of
-from addax.hdl.maps.join import join_folds
-from addax.hdl.maps.move import move_folds
 
 LANES = {"adder": ["2a", "1c1a", "carry"], "mult": ["booth", "rows", "star"], "xnor": ["count"], "shift": ["barrel"]}
 """Structures that a stage may have."""
@@ -24,12 +23,8 @@ def random_plan(program, seed, *, fixed_weights=False, fabric="generic", structu
     stages = []
     for stage in stages_of(program, fixed_weights=fixed_weights):
         high, wide = stage.window
-        if stage.joins:
-            fold = {"simd": int(rng.choice(join_folds(stage.parts))), "pe": 1, "taps": 1}
-        elif stage.moves:
-            fold = {"simd": int(rng.choice(move_folds(stage.kind, stage.source[0], stage.factor))), "pe": 1, "taps": 1}
-        elif stage.weight is None:
-            fold = {"simd": divisor(stage.source[0]), "pe": 1, "taps": 1}
+        if not isinstance(stage, LayerStage):
+            fold = {"simd": int(rng.choice([own["simd"] for own in stage.folds()]))}
         else:
             inputs, filters = (n // stage.groups for n in (stage.source[0], stage.result[0]))
             fold = {"simd": divisor(inputs), "pe": divisor(filters)}
@@ -38,9 +33,9 @@ def random_plan(program, seed, *, fixed_weights=False, fabric="generic", structu
             fold["taps"] = wide if stage.stride <= wide and rng.random() < 0.5 else 1
             fold["lines"] = high if stage.stride <= high and rng.random() < 0.3 else 1
         plan = default_stage_plan(stage, **fold)
-        if structures and stage.weight is not None:
+        if structures and isinstance(stage, LayerStage):
             plan = replace(plan, structure=str(rng.choice(LANES[stage.kind])))
-        if stage.requantise is not None and scales.random() < 0.3:
+        if stage.multiplies and scales.random() < 0.3:
             plan = replace(plan, scale=str(scales.choice(["dsp", "lut"])))
         stages.append(StageBuild(stage=stage, plan=plan, fabric=fabric))
     image = program.input.shape[1] * program.input.shape[2]

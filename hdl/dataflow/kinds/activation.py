@@ -1,0 +1,112 @@
+"""What makes features of the sums of a stage: a requantise, or thresholds."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ....quant.formats import Format, format_for, unsigned
+from ....quant.program import Requantise, Threshold
+from ...activation.requantise import Scale, shift_bits
+from ...activation.threshold import LATENCY as THRESHOLD_LATENCY
+from ...activation.threshold import Levels
+from ..plan import StagePlan
+
+__all__ = ["Activation", "Requantised", "Thresholded"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Requantised:
+    """A requantise behind an array.
+
+    Attributes
+    ----------
+    offset : format of B in the array's terms
+    residual : format of the residual that it adds, or None
+    """
+
+    op: Requantise
+    offset: Format
+    residual: Format | None
+
+    unit_cost = 8
+    levels = 0
+
+    @property
+    def terms(self) -> int:
+        """Most powers of two in a factor; 0: any."""
+        return self.op.terms
+
+    @property
+    def channelwise(self) -> bool:
+        """Whether every channel has an S and R of its own."""
+        return self.op.channelwise
+
+    @property
+    def shift_format(self) -> Format:
+        """Of S."""
+        return unsigned(shift_bits(int(self.op.shifts.max())))
+
+    @property
+    def shared_shift(self) -> int | None:
+        """S, where all channels share one."""
+        return None if self.channelwise else int(self.op.shifts[0])
+
+    @property
+    def even(self) -> bool:
+        """Whether it rounds ties to the even number."""
+        return self.op.ties == "even"
+
+    @property
+    def factor_bits(self) -> int:
+        """Width of M."""
+        return self.op.factor_bits
+
+    @property
+    def aspects(self) -> dict[str, Any]:
+        """See `Stage.aspects`."""
+        names = ("residual", "offset", "terms", "channelwise", "even", "factor_bits", "shift_format")
+        return {name: getattr(self, name) for name in names}
+
+    def scale(self, plan: StagePlan) -> Scale:
+        """How it multiplies."""
+        return Scale(how=plan.scale, terms=self.terms, bits=self.factor_bits)
+
+    def latency(self, plan: StagePlan) -> int:
+        """From sums to features."""
+        return self.scale(plan).latency(residual=self.residual is not None)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Thresholded:
+    """Thresholds behind an array."""
+
+    op: Threshold
+
+    terms = 0
+    residual = None
+    shared_shift = None
+
+    @property
+    def levels(self) -> int:
+        """Thresholds per channel."""
+        return self.op.thresholds.shape[1]
+
+    @property
+    def unit_cost(self) -> int:
+        """See `Stage.unit_cost`."""
+        return 2 * self.levels
+
+    @property
+    def aspects(self) -> dict[str, Any]:
+        """See `Stage.aspects`."""
+        return {"levels": self.levels}
+
+    def layout(self, total: Format, units: int) -> Levels:
+        """Of its memory, for sums of the format ``total``."""
+        return Levels(level=format_for(total.lo, total.hi + 1), count=self.levels, units=units)
+
+    def latency(self, plan: StagePlan) -> int:
+        """From sums to features."""
+        return THRESHOLD_LATENCY
+
+
+Activation = Requantised | Thresholded

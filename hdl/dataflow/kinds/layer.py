@@ -1,0 +1,184 @@
+"""Stages that multiply a window with weights, in any kernel."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from amaranth.hdl import Cat, Module, Value
+from numpy.typing import NDArray
+
+from ....quant.formats import Format
+from ....quant.ops.base import Ints, Shape
+from ...activation.requantise import fetch_in_turn
+from ...bus.reload import port_of
+from ...bus.service import StageService
+from ...lanes.array import FoldedArray
+from ...lanes.shape import ArrayShape
+from ...lanes.structures import OFFSET, STRUCTURES, default_structure
+from ...maps.window import Window
+from ...memory.image import Image, Rom
+from ..layout import pad_image, pad_values, weight_image, weight_values
+from ..plan import StagePlan
+from .build import StageBuild
+from .images import StageImages
+from .stage import divisors
+from .sums import WindowStage
+from .window_component import WindowComponent
+
+__all__ = ["LayerStage"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LayerStage(WindowStage):
+    """A convolution or dense layer with its activation; ``kind`` is its kernel.
+
+    Attributes
+    ----------
+    weight : (O, I / groups, Kh, Kw) in the order of the pixel stream
+    flattened : shape of the map that a dense layer reads as one pixel of many channels, else None
+    groups : of the convolution
+    """
+
+    weight: Ints
+    weight_format: Format
+    flattened: Shape | None
+    groups: int
+
+    @property
+    def aspects(self) -> dict[str, Any]:
+        """Groups and format of the weights besides."""
+        return super().aspects | {"groups": self.groups, "weight_format": self.weight_format}
+
+    @property
+    def geometry(self) -> tuple[Any, ...]:
+        """The groups besides."""
+        return *super().geometry, self.groups
+
+    @property
+    def macs(self) -> int:
+        """One for each weight and pixel."""
+        return int(np.prod(self.weight.shape[1:])) * int(np.prod(self.result))
+
+    @property
+    def weight_width(self) -> int:
+        """By their format."""
+        return self.weight_format.bits
+
+    @property
+    def weight_bits(self) -> int:
+        """Each weight once."""
+        return self.weight.size * self.weight_format.bits
+
+    def folds(self) -> list[dict[str, int]]:
+        """Divisors of the channels of a group, or all of them and several groups; one tap and line, or all."""
+        inputs, filters = (n // self.groups for n in (self.source[0], self.result[0]))
+        high, wide = self.window
+        taps = [1, wide] if wide > 1 and self.stride <= wide else [1]
+        lines = [1, high] if high > 1 and self.stride <= high else [1]
+        parts = [(simd, pe, 1) for simd in divisors(inputs) for pe in divisors(filters)]
+        parts += [(inputs, filters, blocks) for blocks in divisors(self.groups)[1:]]
+        return [
+            {"pe": pe, "simd": simd, "taps": tap, "lines": line, "blocks": blocks}
+            for simd, pe, blocks in parts for tap in taps for line in lines
+        ]  # fmt: skip
+
+    def chunks(self, plan: StagePlan) -> int:
+        """Of the channels of a group."""
+        return self.source[0] // self.groups // plan.simd
+
+    def segments(self, plan: StagePlan) -> int:
+        """Groups that are computed one after the other."""
+        return self.groups // plan.blocks
+
+    def sums(self, plan: StagePlan) -> int:
+        """One for each output channel at once."""
+        return plan.pe * plan.blocks
+
+    def lanes(self, plan: StagePlan) -> int:
+        """A term each."""
+        return plan.pe * plan.simd * plan.taps * plan.lines * plan.blocks
+
+    def array(self, plan: StagePlan, fabric: str) -> ArrayShape:
+        """The array, one for each block."""
+        structure = plan.structure or default_structure(self.kind)
+        return ArrayShape(
+            kernel=self.kind, structure=structure, fabric=fabric, pin=plan.simd * plan.taps * plan.lines,
+            pout=plan.pe, x=self.x, w=self.weight_format,
+        )  # fmt: skip
+
+    def array_latency(self, plan: StagePlan, fabric: str) -> int:
+        """Of its array."""
+        return self.array(plan, fabric).latency
+
+    def check(self, plan: StagePlan) -> None:
+        """Divisors, and a structure of its kernel."""
+        name = self.name
+        filters = self.result[0] // self.groups
+        if filters % plan.pe:
+            own = f"{filters} channels" + (" of a group" if self.groups > 1 else "")
+            raise ValueError(f"pe of {name!r} must divide {own}, not be {plan.pe}")
+        if self.groups % plan.blocks:
+            raise ValueError(f"blocks of {name!r} must divide {self.groups} groups, not be {plan.blocks}")
+        if plan.blocks > 1 and (plan.pe, plan.simd) != (filters, self.source[0] // self.groups):
+            raise ValueError(f"several blocks of {name!r} must have all channels of their groups")
+        known = [s for s in STRUCTURES[self.kind] if s not in OFFSET]
+        if plan.structure and plan.structure not in known:
+            raise ValueError(f"structure of {name!r} must be one of {', '.join(known)}, not {plan.structure!r}")
+
+    def filters(self, weight: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The weights of this stage, in its order, as those of the operation: the inverse of what `stages_of` did."""
+        if self.flattened is None:
+            return weight
+        channels, height, width = self.flattened
+        return weight.reshape(-1, height, width, channels).transpose(0, 3, 1, 2).reshape(len(weight), -1, 1, 1)
+
+    def images(self, build: StageBuild, prefix: str) -> dict[str, Image]:
+        """Weights in front of the activation's, and the padding."""
+        found = {"weights": weight_image(self, build, prefix), **super().images(build, prefix)}
+        return found | ({"pad": pad_image(build, self.pad, prefix)} if self.padding else {})
+
+    def held(self, build: StageBuild, images: Mapping[str, Image]) -> dict[str, dict[str, Any]]:
+        """Weights and padding besides."""
+        own: dict[str, Any] = {"weight": self.filters(weight_values(self, build, images["weights"].words))}
+        if "pad" in images:
+            own["pad"] = pad_values(build, images["pad"])
+        return {self.name: own, **super().held(build, images)}
+
+    def component(
+        self, build: StageBuild, images: StageImages, *, prefix: str | None, service: StageService | None = None
+    ) -> "LayerComponent":
+        """Window, weights and arrays."""
+        return LayerComponent(self, build, images, prefix=prefix, service=service)
+
+
+class LayerComponent(WindowComponent[LayerStage]):
+    """A layer in hardware."""
+
+    def outside(self, m: Module, window: Window) -> Value | int:
+        """Zeros: they are not read, and must not show in the Verilog."""
+        return 0
+
+    def array(self, m: Module, window: Window) -> tuple[Value, Value]:
+        """One array for each block, all with their part of the weights."""
+        build, stage, image = self.build, self.stage, self.images["weights"]
+        m.submodules.weights = rom = Rom(
+            image, prefix=self.prefix, write=port_of(self.reload, image), kind=build.plan.memory
+        )  # fmt: skip
+        weights = fetch_in_turn(m, rom, window.valid)
+        shape = stage.array(build.plan, build.fabric)
+        arrays = []
+        blocks, own = build.plan.blocks, build.plan.simd * stage.x.bits
+        for block in range(blocks):
+            array = FoldedArray(shape, total=stage.total)
+            m.submodules["array" if blocks == 1 else f"array{block}"] = array
+            taps = [
+                window.x.word_select(tap * blocks + block, own) for tap in range(build.plan.lines * build.plan.taps)
+            ]
+            m.d.comb += [
+                array.x.eq(Cat(taps)),
+                array.w.eq(weights.word_select(block, len(array.w))),
+                *(getattr(array, name).eq(getattr(window, name)) for name in ("valid", "first", "last")),
+            ]
+            arrays.append(array)
+        return Cat(array.sums for array in arrays), arrays[0].done

@@ -1,0 +1,165 @@
+"""What layers and pools have in common: a window, and an activation that makes features of their sums."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ....quant.formats import Format
+from ....quant.ops.base import Ints
+from ...maps.window import WindowShape, ring_rows
+from ...memory.image import Image
+from ..layout import activation_images, activation_values
+from ..plan import StagePlan
+from .activation import Activation, Requantised
+from .build import StageBuild
+from .ring import RingRhythm
+from .stage import Stage
+
+__all__ = ["WindowStage"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WindowStage(Stage):
+    """A window, what computes behind it, and units that make features of its sums.
+
+    Attributes
+    ----------
+    stride, padding : of the window
+    pad : (C,), what is read outside the map
+    total : format of what leaves the array
+    activation : what makes features of it; None where it leaves as it is
+    """
+
+    stride: int
+    padding: int
+    pad: Ints
+    total: Format
+    activation: Activation | None
+
+    @property
+    def aspects(self) -> dict[str, Any]:
+        """Window and activation besides."""
+        own = {"stride": self.stride, "padding": self.padding}
+        return super().aspects | own | ({} if self.activation is None else self.activation.aspects)
+
+    @property
+    def geometry(self) -> tuple[Any, ...]:
+        """The stride besides."""
+        return *super().geometry, self.stride
+
+    @property
+    def carried(self) -> Format:
+        """Sums."""
+        return self.total
+
+    @property
+    def received_bits(self) -> int:
+        """The residual besides."""
+        joined = 0 if self.residual is None else int(np.prod(self.result)) * self.residual.bits
+        return super().received_bits + joined
+
+    @property
+    def multiplies(self) -> bool:
+        """Where it requantises."""
+        return isinstance(self.activation, Requantised)
+
+    @property
+    def unit_cost(self) -> int:
+        """Of its activation."""
+        return 0 if self.activation is None else self.activation.unit_cost
+
+    @property
+    def shared_shift(self) -> int | None:
+        """Of its activation."""
+        return None if self.activation is None else self.activation.shared_shift
+
+    @property
+    def inlets(self) -> tuple[str, ...]:
+        """The map and, where there is one, the residual."""
+        return ("i",) if self.residual is None else ("i", "r")
+
+    @property
+    def residual(self) -> Format | None:
+        """Of its activation."""
+        return None if self.activation is None else self.activation.residual
+
+    @property
+    def probe(self) -> tuple[tuple[str, ...], str]:
+        """Of the window."""
+        return ("window.\\begin ",), "window.go"  # a keyword, so its name is escaped
+
+    def read_format(self, port: int) -> Format:
+        """The residual has its own."""
+        return self.x if self.residual is None or not port else self.residual
+
+    @abstractmethod
+    def chunks(self, plan: StagePlan) -> int:
+        """Steps in which a tap is read."""
+
+    def drafted(self, plan: StagePlan) -> StagePlan:
+        """With as few units as keep up with the array, and rows for the window."""
+        row = self.window[1] // plan.taps * self.chunks(plan)
+        steps = self.window[0] // plan.lines * row
+        sums = self.sums(plan)
+        units = next(u for u in range(1, sums + 1) if sums % u == 0 and sums // u <= steps)
+        row_cycles = (self.source[2] + 2 * self.padding) * (self.source[0] // (plan.simd * plan.blocks))
+        return replace(
+            plan, requantisers=units, rows=ring_rows(self.window[0], self.stride, row_cycles, plan.lines),
+            residual=0 if self.residual is None else 1,
+            scale="pow2" if self.activation is not None and self.activation.terms else "dsp",
+        )  # fmt: skip
+
+    @abstractmethod
+    def segments(self, plan: StagePlan) -> int:
+        """Parts of the channels of which a group reads only its own."""
+
+    def shape(self, plan: StagePlan) -> WindowShape:
+        """The window."""
+        channels, height, width = self.source
+        return WindowShape(
+            channels=channels, height=height, width=width, kernel=self.window, stride=self.stride,
+            padding=self.padding, bits=self.x.bits, simd=plan.simd * plan.blocks, taps=plan.taps, lines=plan.lines,
+            groups=self.result[0] // self.sums(plan), segments=self.segments(plan), rows=plan.rows,
+        )  # fmt: skip
+
+    def out_count(self, plan: StagePlan) -> int:
+        """What the units give at once, where there are units."""
+        return plan.simd if self.activation is None else plan.requantisers
+
+    def group_beats(self, plan: StagePlan) -> int:
+        """All sums, one set of units after the other."""
+        return self.sums(plan) // self.out_count(plan)
+
+    def units(self, plan: StagePlan) -> int:
+        """As planned, where there are any."""
+        return 0 if self.activation is None else plan.requantisers
+
+    def unit_latency(self, plan: StagePlan) -> int:
+        """Of its activation."""
+        return 0 if self.activation is None else self.activation.latency(plan)
+
+    def check_scale(self, how: str) -> None:
+        """Few powers of two for ``pow2``."""
+        if not isinstance(self.activation, Requantised):
+            super().check_scale(how)
+        elif how == "pow2" and not self.activation.terms:
+            raise ValueError(
+                f"scale pow2 of {self.name!r} needs factors of few powers of two; quantise with --terms for that"
+            )
+
+    def rhythm(self, build: StageBuild) -> RingRhythm:
+        """That of its window."""
+        return RingRhythm(build, self.shape(build.plan))
+
+    def images(self, build: StageBuild, prefix: str) -> dict[str, Image]:
+        """Of its activation."""
+        return activation_images(self.activation, build, prefix)
+
+    def held(self, build: StageBuild, images: Mapping[str, Image]) -> dict[str, dict[str, Any]]:
+        """Fields of its activation."""
+        if self.activation is None:
+            return {}
+        return {self.activation.op.name: activation_values(self.activation, build, images)}
