@@ -14,9 +14,9 @@ from qonnx.core.datatype import DataType
 from qonnx.custom_op.base import CustomOp
 
 __all__ = [
-    "AdderConv", "DilatedAdderConv", "DilatedIntegerConv", "IntegerConv", "IntegerMaxPool", "IntegerPixelShuffle",
-    "IntegerUpsample", "PadChannels", "Requantise", "RequantiseAdd", "RequantiseChannels",
-    "RequantiseChannelsAdd", "SpatialShift", "SumPool", "Threshold",
+    "AdderConv", "DilatedAdderConv", "DilatedIntegerConv", "ImageConstant", "IntegerConv", "IntegerMaxPool",
+    "IntegerPixelShuffle", "IntegerUpsample", "PadChannels", "Requantise", "RequantiseAdd", "RequantiseChannels",
+    "RequantiseChannelsAdd", "RequantiseSlopes", "RequantiseSlopesAdd", "SpatialShift", "SumPool", "Threshold",
 ]  # fmt: skip
 
 Ints = NDArray[np.int64]
@@ -285,6 +285,9 @@ class RequantiseChannels(Requantise):
     def _compute(self, *inputs: Ints) -> Ints:
         acc, multiplier, offset, shift = inputs[:4]
         total = acc * multiplier[:, None, None] + offset[:, None, None] + self._joined(*inputs[4:])
+        return self._floored(total, shift)
+
+    def _floored(self, total: Ints, shift: Ints) -> Ints:
         whole, part = np.divmod(total, (1 << shift)[:, None, None])
         # B holds a half: what leaves no rest was a tie.
         tied = (part == 0) & (whole % 2 == 1) & (self.get_nodeattr("even") == 1)
@@ -297,6 +300,39 @@ class RequantiseChannelsAdd(RequantiseChannels):
     def _joined(self, *inputs: Ints) -> Ints | int:
         residual, factor = inputs
         return np.asarray(residual * factor[:, None, None])
+
+
+class RequantiseSlopes(RequantiseChannels):
+    """`RequantiseChannels`, with other factors and offsets for sums below the knee of their channel."""
+
+    def _compute(self, *inputs: Ints) -> Ints:
+        acc, *constants, shift = inputs[:7]
+        multiplier, offset, second, lower, knee = (values[:, None, None] for values in constants)
+        scaled: Ints = np.where(acc >= knee, acc * multiplier + offset, acc * second + lower)
+        return self._floored(scaled + self._joined(*inputs[7:]), shift)
+
+
+class RequantiseSlopesAdd(RequantiseSlopes, RequantiseChannelsAdd):
+    """`RequantiseSlopes` with a residual, as in `RequantiseChannelsAdd`."""
+
+
+class ImageConstant(_Operation):
+    """One value for every image of a batch."""
+
+    attributes: ClassVar[Attributes] = {"bits": ("i", True, 1), "signed": ("i", True, 0), **_DTYPE}
+
+    def _compute(self, *inputs: Ints) -> Ints:
+        images, value = inputs
+        return np.broadcast_to(value, (len(images), *value.shape))
+
+    def make_shape_compatible_op(self, model: Any) -> NodeProto:
+        """A standard node whose result has the shape of ours: zeros of it."""
+        shape = [model.get_tensor_shape(self.onnx_node.input[0])[0], *model.get_tensor_shape(self.onnx_node.input[1])]
+        value = helper.make_tensor("value", self._dtype(), shape, np.zeros(shape).reshape(-1))
+        return helper.make_node("Constant", [], list(self.onnx_node.output), value=value)
+
+    def _datatype(self, model: Any) -> str:
+        return f"{'INT' if self.get_nodeattr('signed') else 'UINT'}{self.get_nodeattr('bits')}"
 
 
 class Threshold(_Operation):

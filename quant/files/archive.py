@@ -16,9 +16,10 @@ from ...common.files import sha256_of, write_bytes
 from ...common.tensors import HEADER, read_tensors
 from ..formats import Format
 from ..ops.base import Op, left_out
+from ..ops.constant import Constant
 from ..ops.convolution import Convolution
 from ..ops.ends import ArgMax, Input
-from ..ops.move import PixelShuffle, SpatialShift, Upsample
+from ..ops.move import PixelShuffle, Slice, SpatialShift, Upsample
 from ..ops.pool import AveragePool, MaxPool
 from ..ops.register import Register
 from ..ops.requantise import Requantise
@@ -34,8 +35,8 @@ MAX_ELEMENTS = 1 << 27
 KINDS: Register[str] = Register("the .addax file")
 """Of each kind of operation its name in files."""
 for _kind in (
-    Input, Convolution, Requantise, Threshold, Concat, MaxPool, AveragePool, SpatialShift, PixelShuffle, Upsample,
-    Flatten, ArgMax,
+    Input, Constant, Convolution, Requantise, Threshold, Concat, MaxPool, AveragePool, SpatialShift, PixelShuffle,
+    Upsample, Slice, Flatten, ArgMax,
 ):  # fmt: skip
     KINDS.register(_kind, _kind.__name__)
 

@@ -21,13 +21,15 @@ void products(const Word* patches, const Word* filters, Sum* out, long count, lo
 
 template <typename Word>
 void requantised(const int64_t* acc, const int64_t* residual, const int64_t* factor, const int64_t* offset,
-                 const int64_t* residual_factor, const int64_t* shift, bool even, int64_t lo, int64_t hi, Word* out,
-                 long count, long channels, int64_t* range) {
+                 const int64_t* residual_factor, const int64_t* shift, const int64_t* second, const int64_t* lower,
+                 const int64_t* knee, bool even, int64_t lo, int64_t hi, Word* out, long count, long channels,
+                 int64_t* range) {
     int64_t least = range[0], most = range[1];
     for (long p = 0; p < count; ++p)
         for (long c = 0; c < channels; ++c) {
             const long at = p * channels + c;
-            int64_t wide = acc[at] * factor[c] + offset[c];
+            const bool below = knee && acc[at] < knee[c];
+            int64_t wide = acc[at] * (below ? second : factor)[c] + (below ? lower : offset)[c];
             if (residual) wide += residual[at] * residual_factor[c];
             least = std::min(least, wide);
             most = std::max(most, wide);
@@ -135,10 +137,10 @@ void addax_threshold(const int64_t* acc, const int64_t* levels, const int64_t* f
 #define REQUANTISE(suffix, type)                                                                                    \
     void addax_requantise_##suffix(const int64_t* acc, const int64_t* residual, const int64_t* factor,              \
                                    const int64_t* offset, const int64_t* residual_factor, const int64_t* shift,     \
-                                   int64_t even, int64_t lo, int64_t hi, type* out, long count, long channels,      \
-                                   int64_t* range) {                                                                \
-        requantised(acc, residual, factor, offset, residual_factor, shift, even != 0, lo, hi, out, count, channels, \
-                    range);                                                                                         \
+                                   const int64_t* second, const int64_t* lower, const int64_t* knee, int64_t even,  \
+                                   int64_t lo, int64_t hi, type* out, long count, long channels, int64_t* range) {  \
+        requantised(acc, residual, factor, offset, residual_factor, shift, second, lower, knee, even != 0, lo, hi,  \
+                    out, count, channels, range);                                                                   \
     }
 REQUANTISE(u8, uint8_t)
 REQUANTISE(i16, int16_t)

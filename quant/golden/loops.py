@@ -62,12 +62,12 @@ class Loops(Protocol):
 
     def requantise(
         self, acc: Ints, factor: Ints, offset: Ints, residual: Ints | None, residual_factor: Ints, shift: Ints,
-        even: bool, lo: int, hi: int, kind: np.dtype[Any],
+        even: bool, lo: int, hi: int, kind: np.dtype[Any], second: tuple[Ints, Ints, Ints] | None = None,
     ) -> tuple[Array, int, int]:  # fmt: skip
         """``clamp((acc * M + r * R + B) >> S)`` of (.., C) tensors as ``kind``, and the range before the shift.
 
-        M, R, B and S are (C,). B holds the half of ``1 << S``; where ``even``, every S is at least 1 and ties go to the
-        even number.
+        M, R, B and S are (C,). ``second`` is N, D and T0, (C,), or None: N and D stand for M and B where ``acc < T0``.
+        B and D hold the half of ``1 << S``; where ``even``, every S is at least 1 and ties go to the even number.
         """
 
 
@@ -124,10 +124,13 @@ class NumpyLoops:
 
     def requantise(
         self, acc: Ints, factor: Ints, offset: Ints, residual: Ints | None, residual_factor: Ints, shift: Ints,
-        even: bool, lo: int, hi: int, kind: np.dtype[Any],
+        even: bool, lo: int, hi: int, kind: np.dtype[Any], second: tuple[Ints, Ints, Ints] | None = None,
     ) -> tuple[Array, int, int]:  # fmt: skip
         """As `Loops` says."""
         wide = acc * factor + offset
+        if second is not None:
+            below, lower, knee = second
+            wide = np.where(acc >= knee, wide, acc * below + lower)
         if residual is not None:
             wide += residual * residual_factor
         # The sum without its half is t; t + half - 1 + (whether t >> S is odd) floors to the nearest, ties to even.
@@ -200,19 +203,21 @@ class NativeLoops:
 
     def requantise(
         self, acc: Ints, factor: Ints, offset: Ints, residual: Ints | None, residual_factor: Ints, shift: Ints,
-        even: bool, lo: int, hi: int, kind: np.dtype[Any],
+        even: bool, lo: int, hi: int, kind: np.dtype[Any], second: tuple[Ints, Ints, Ints] | None = None,
     ) -> tuple[Array, int, int]:  # fmt: skip
         """As `Loops` says."""
         suffix = next((s for k, s in self._KINDS if k == kind), "i64")
         out = np.empty(acc.shape, kind if suffix != "i64" else np.int64)
         span = np.zeros(2, np.int64)
+        none = ctypes.c_void_p(None)
         acc, *constants = (
             np.ascontiguousarray(a, dtype=np.int64) for a in (acc, factor, offset, residual_factor, shift)
         )  # fmt: skip
-        other = ctypes.c_void_p(None) if residual is None else np.ascontiguousarray(residual, dtype=np.int64)
+        other = none if residual is None else np.ascontiguousarray(residual, dtype=np.int64)
+        bend = (none,) * 3 if second is None else tuple(np.ascontiguousarray(a, dtype=np.int64) for a in second)
         channels = acc.shape[-1]
         self._call(
-            f"requantise_{suffix}", acc, other, *constants, int(even), lo, hi, out,
+            f"requantise_{suffix}", acc, other, *constants, *bend, int(even), lo, hi, out,
             acc.size // channels, channels, span,
         )  # fmt: skip
         return out.astype(kind, copy=False), int(span[0]), int(span[1])

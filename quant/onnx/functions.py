@@ -49,6 +49,15 @@ SIGNATURES: dict[tuple[str, str], tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("acc", "multiplier", "offset", "shift", "residual", "residual_multiplier"),
         ("even", "factor_bits", "lo", "hi", "bits", "signed", "terms", "dtype"),
     ),
+    (DOMAIN, "RequantiseSlopes"): (
+        ("acc", "multiplier", "offset", "second", "second_offset", "knee", "shift"),
+        ("even", "factor_bits", "lo", "hi", "bits", "signed", "terms", "dtype"),
+    ),
+    (DOMAIN, "RequantiseSlopesAdd"): (
+        ("acc", "multiplier", "offset", "second", "second_offset", "knee", "shift", "residual", "residual_multiplier"),
+        ("even", "factor_bits", "lo", "hi", "bits", "signed", "terms", "dtype"),
+    ),
+    (DOMAIN, "ImageConstant"): (("images", "value"), ("bits", "signed", "dtype")),
     (DOMAIN, "Threshold"): (("acc", "thresholds", "falling"), ("bits", "dtype")),
     (QONNX, "Quant"): (("x", "scale", "zero_point", "bit_width"), ("signed", "narrow", "rounding_mode")),
     (QONNX, "BipolarQuant"): (("x", "scale"), ()),
@@ -271,10 +280,20 @@ def _upsample(body: _Body) -> str:
     return body.as_declared(body("Reshape", repeated, body("Mul", body("Shape", x), factors)))
 
 
-def _scaled_sum(body: _Body, factor: str | None) -> str:
-    """``acc * M + B``, and ``r * factor`` where a residual joins."""
+def _image_constant(body: _Body) -> str:
+    """One value for every image of a batch."""
+    count = body("Slice", body("Shape", "images"), body.ints(0), body.ints(1))
+    shape = body("Concat", count, body.ints(1, 1, 1), axis=0)
+    return body.as_declared(body("Expand", body("Unsqueeze", "value", body.ints(0)), shape))
+
+
+def _scaled_sum(body: _Body, factor: str | None, *, bends: bool = False) -> str:
+    """``acc * M + B``, below the knee ``acc * N + D`` where it ``bends``, and ``r * factor`` where a residual joins."""
     acc = body.cast("acc", TensorProto.INT64)
     total = body("Add", body("Mul", acc, body.channels("multiplier")), body.channels("offset"))
+    if bends:
+        below = body("Add", body("Mul", acc, body.channels("second")), body.channels("second_offset"))
+        total = body("Where", body("GreaterOrEqual", acc, body.channels("knee")), total, below)
     if factor is None:
         return total
     return body("Add", total, body("Mul", body.cast("residual", TensorProto.INT64), factor))
@@ -300,9 +319,9 @@ def _requantise(body: _Body, *, joins: bool = False) -> str:
     return _clamped(body, _floored(body, total, _power(body, body.attribute("shift"))))
 
 
-def _requantise_channels(body: _Body, *, joins: bool = False) -> str:
+def _requantise_channels(body: _Body, *, joins: bool = False, bends: bool = False) -> str:
     """S and R per channel; where ``even``, the sum without its half tells whether the nearest below is odd."""
-    total = _scaled_sum(body, body.channels("residual_multiplier") if joins else None)
+    total = _scaled_sum(body, body.channels("residual_multiplier") if joins else None, bends=bends)
     divisor = _power(body, body.channels("shift"))
     one, two = body.scalar(1), body.scalar(2)
     below = _floored(body, body("Sub", total, body("Div", divisor, two)), divisor)
@@ -367,6 +386,9 @@ _BODIES: dict[str, Callable[[_Body], str]] = {
     "RequantiseAdd": lambda body: _requantise(body, joins=True),
     "RequantiseChannels": _requantise_channels,
     "RequantiseChannelsAdd": lambda body: _requantise_channels(body, joins=True),
+    "RequantiseSlopes": lambda body: _requantise_channels(body, bends=True),
+    "RequantiseSlopesAdd": lambda body: _requantise_channels(body, joins=True, bends=True),
+    "ImageConstant": _image_constant,
     "Threshold": _threshold,
     "Quant": _quant,
     "BipolarQuant": _bipolar_quant,

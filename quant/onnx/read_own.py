@@ -12,10 +12,11 @@ from onnx import ModelProto, NodeProto
 from ...common.errors import UserError
 from ..formats import Format, unsigned
 from ..ops.base import Ints, Op
+from ..ops.constant import Constant
 from ..ops.convolution import Convolution
 from ..ops.ends import ArgMax, Input
 from ..ops.kernels import SHIFT_MAX
-from ..ops.move import PixelShuffle, SpatialShift, Upsample
+from ..ops.move import AXES, PixelShuffle, Slice, SpatialShift, Upsample
 from ..ops.pool import AveragePool, MaxPool
 from ..ops.register import Register
 from ..ops.requantise import Requantise
@@ -181,11 +182,16 @@ def _requantise(reader: Reader, node: NodeProto) -> Requantise:
 
 def _requantise_channels(reader: Reader, node: NodeProto) -> Requantise:
     given = attributes(node)
-    joins = node.op_type == "RequantiseChannelsAdd"
+    bends, joins = node.op_type.startswith("RequantiseSlopes"), node.op_type.endswith("Add")
+    at = 3
+    below: dict[str, Any] = {}
+    if bends:
+        at, roles = 6, ("second", "second_offset", "knee")
+        below = {role: reader.integers(name) for role, name in zip(roles, node.input[3:6], strict=True)}
     return Requantise(
-        **_common(reader, node), shift=reader.integers(node.input[3]), ties="even" if given["even"] else "up",
-        factor_bits=given["factor_bits"], residual=reader.plain(node, 4) if joins else None,
-        residual_multiplier=reader.integers(node.input[5]) if joins else 0,
+        **_common(reader, node), shift=reader.integers(node.input[at]), ties="even" if given["even"] else "up",
+        factor_bits=given["factor_bits"], residual=reader.plain(node, at + 1) if joins else None,
+        residual_multiplier=reader.integers(node.input[at + 2]) if joins else 0, **below,
     )  # fmt: skip
 
 
@@ -217,6 +223,19 @@ def _multi_threshold(reader: Reader, node: NodeProto) -> Threshold:
         name=node.name, source=reader.plain(node), thresholds=thresholds, falling=falling,
         format=unsigned(int(bits)),
     )  # fmt: skip
+
+
+def _constant(reader: Reader, node: NodeProto) -> Constant:
+    given = attributes(node)
+    fmt = Format(bits=given["bits"], signed=bool(given["signed"]))
+    return Constant(name=node.name, value=reader.integers(node.input[1]), format=fmt)
+
+
+def _slice(reader: Reader, node: NodeProto) -> Slice:
+    start, stop, axis, step = (reader.integers(name).item() for name in node.input[1:])
+    if not 1 <= axis <= len(AXES):
+        raise ValueError(f"it cuts axis {axis}; images stay whole")
+    return Slice(name=node.name, source=reader.plain(node), axis=AXES[axis - 1], start=start, stop=stop, step=step)
 
 
 def _concat(reader: Reader, node: NodeProto) -> Concat:
@@ -274,6 +293,7 @@ NODES.register(Convolution, {(DOMAIN, "AdderConv"): _convolution, (DOMAIN, "Inte
 NODES.register(Requantise, {
     (DOMAIN, "Requantise"): _requantise, (DOMAIN, "RequantiseAdd"): _requantise,
     (DOMAIN, "RequantiseChannels"): _requantise_channels, (DOMAIN, "RequantiseChannelsAdd"): _requantise_channels,
+    (DOMAIN, "RequantiseSlopes"): _requantise_channels, (DOMAIN, "RequantiseSlopesAdd"): _requantise_channels,
 })  # fmt: skip
 NODES.register(Threshold, {(DOMAIN, "Threshold"): _threshold, (QONNX, "MultiThreshold"): _multi_threshold})
 NODES.register(MaxPool, {("", "MaxPool"): _max_pool, (DOMAIN, "IntegerMaxPool"): _max_pool})
@@ -281,6 +301,8 @@ NODES.register(AveragePool, {(DOMAIN, "SumPool"): _sum_pool})
 NODES.register(SpatialShift, {(DOMAIN, "SpatialShift"): _spatial_shift})
 NODES.register(PixelShuffle, {("", "DepthToSpace"): _pixel_shuffle, (DOMAIN, "IntegerPixelShuffle"): _pixel_shuffle})
 NODES.register(Upsample, {("", "Resize"): _upsample, (DOMAIN, "IntegerUpsample"): _upsample})
+NODES.register(Slice, {("", "Slice"): _slice})
+NODES.register(Constant, {(DOMAIN, "ImageConstant"): _constant})
 NODES.register(Concat, {("", "Concat"): _concat})
 NODES.register(Flatten, {("", "Reshape"): _flatten})
 NODES.register(ArgMax, {("", "ArgMax"): _argmax})

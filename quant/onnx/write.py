@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
+from ..ops.constant import Constant
 from ..ops.convolution import Convolution
 from ..ops.ends import ArgMax, Input
-from ..ops.move import PixelShuffle, SpatialShift, Upsample
+from ..ops.move import AXES, PixelShuffle, Slice, SpatialShift, Upsample
 from ..ops.pool import AveragePool, MaxPool
 from ..ops.requantise import MULTIPLIER_BITS, Requantise
 from ..ops.shape import Concat, Flatten
@@ -41,6 +42,13 @@ def qonnx_model(program: Program, *, images: int | None = None) -> ModelProto:
 def _input(graph: Graph, op: Input) -> None:
     inputs = [PIXELS, graph.number(1), graph.number(0), graph.number(op.format.bits)]
     graph.main("Quant", inputs, op, domain=QONNX, signed=0, narrow=0, rounding_mode="ROUND")
+
+
+@WRITERS.handles(Constant)
+def _constant(graph: Graph, op: Constant) -> None:
+    value = graph.constant(f"{op.name}.value", op.value, np.int64)
+    given = {"bits": op.format.bits, "signed": int(op.format.signed)}
+    graph.main("ImageConstant", [PIXELS, value], op, domain=DOMAIN, **given)
 
 
 @WRITERS.handles(Concat)
@@ -109,8 +117,11 @@ def _requantise(graph: Graph, op: Requantise) -> None:
     given: dict[str, Any] = {"lo": op.lo, "hi": op.hi, "terms": op.terms}
     given |= {"bits": op.format.bits, "signed": int(op.format.signed)}
     kind, joined = "Requantise", [] if op.residual is None else [graph.tensor(op.residual)]
-    if op.channelwise or op.ties != "up" or op.factor_bits != MULTIPLIER_BITS:
-        kind = "RequantiseChannels"
+    if op.bends or op.channelwise or op.ties != "up" or op.factor_bits != MULTIPLIER_BITS:
+        kind = "RequantiseSlopes" if op.bends else "RequantiseChannels"
+        if op.bends:
+            below = {"second": op.seconds, "second_offset": op.second_offsets, "knee": op.knees}
+            inputs += [graph.constant(f"{op.name}.{role}", values, np.int64) for role, values in below.items()]
         inputs.append(graph.constant(f"{op.name}.shift", op.shifts, np.int64))
         given |= {"even": int(op.ties == "even"), "factor_bits": op.factor_bits}
         if joined:
@@ -174,6 +185,14 @@ def _upsample(graph: Graph, op: Upsample) -> None:
         graph.main("Resize", [source, "", scales], op, **NEAREST)
     else:
         graph.main("IntegerUpsample", [source, scales], op, domain=DOMAIN)
+
+
+@WRITERS.handles(Slice)
+def _slice(graph: Graph, op: Slice) -> None:
+    # Channels are the second axis, behind the images.
+    places = {"begins": op.start, "ends": op.stop, "axes": 1 + AXES.index(op.axis), "every": op.step}
+    vectors = [graph.constant(f"{op.name}.{role}", [place], np.int64) for role, place in places.items()]
+    graph.main("Slice", [graph.tensor(op.source), *vectors], op)
 
 
 @WRITERS.handles(ArgMax)

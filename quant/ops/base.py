@@ -114,7 +114,9 @@ class Op:
                 raise ValueError(f"{item.name} must be text, not {value!r}")
             if item.type is Format and not isinstance(value, Format):
                 raise ValueError(f"{item.name} must be a Format, not {value!r}")
-            if item.type == Ints and not isinstance(value, np.ndarray):
+            if (item.type == Ints or (item.type == Ints | None and value is not None)) and not isinstance(
+                value, np.ndarray
+            ):
                 raise ValueError(f"{item.name} must be a numpy array of 64-bit integers, not {type(value).__name__}")
             if isinstance(value, np.ndarray) and value.dtype != np.int64:
                 raise ValueError(f"{item.name} must be 64-bit integers, not {value.dtype}")
@@ -124,7 +126,8 @@ class Op:
 
 def left_out(op: Op, item: "Field[Any]") -> bool:
     """Whether a file of ``op`` leaves its field ``item`` out."""
-    return bool(item.metadata.get("later")) and getattr(op, item.name) == item.default
+    value = getattr(op, item.name)
+    return bool(item.metadata.get("later")) and not isinstance(value, np.ndarray) and bool(value == item.default)
 
 
 def per_channel(value: int | Ints, channels: int) -> Ints:

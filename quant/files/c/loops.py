@@ -9,9 +9,10 @@ import numpy as np
 
 from ....common.templates import render
 from ...ops.base import Op
+from ...ops.constant import Constant
 from ...ops.convolution import Convolution
 from ...ops.ends import ArgMax, Input
-from ...ops.move import PixelShuffle, SpatialShift, Upsample
+from ...ops.move import AXES, PixelShuffle, Slice, SpatialShift, Upsample
 from ...ops.pool import AveragePool, MaxPool
 from ...ops.register import Register
 from ...ops.requantise import Requantise
@@ -96,7 +97,8 @@ def _convolution(numbers: Numbers, op: Convolution) -> dict[str, Any]:
 
 def _requantise(numbers: Numbers, op: Requantise) -> dict[str, Any]:
     facts: dict[str, Any] = {"residual": op.residual and numbers.index[op.residual], "even": op.ties == "even"}
-    for name in ("shift", "residual_multiplier"):
+    facts |= {"bends": op.bends, "lower": "offset" if op.second_offset is None else "second_offset"}
+    for name in ("shift", "residual_multiplier", "knee"):
         one = isinstance(getattr(op, name), int)
         facts[name] = f"{op.name}_{name}".upper() if one else f"{op.name}_{name}[c]"
     return facts
@@ -106,6 +108,8 @@ def _requantise_macros(op: Requantise) -> list[str]:
     name = op.name.upper()
     lines = [f"#define {name}_SHIFT {op.shift}"] if isinstance(op.shift, int) else []
     lines += [f"#define {name}_LO ({op.lo})", f"#define {name}_HI {op.hi}"]
+    if op.bends and isinstance(op.knee, int):
+        lines.append(f"#define {name}_KNEE ({op.knee})")
     if op.residual and isinstance(op.residual_multiplier, int):
         lines.append(f"#define {name}_RESIDUAL_MULTIPLIER ({op.residual_multiplier})")
     return lines
@@ -122,6 +126,11 @@ def _concat(numbers: Numbers, op: Concat) -> dict[str, Any]:
         parts.append({"source": numbers.index[name], "begin": begin, "size": size})
         begin += size
     return {"parts": parts}
+
+
+def _slice(numbers: Numbers, op: Slice) -> dict[str, Any]:
+    places = dict.fromkeys(AXES, (0, 1)) | {op.axis: (op.start, op.step)}
+    return {"places": [places[axis] for axis in AXES]}
 
 
 def _factor(numbers: Numbers, op: PixelShuffle | Upsample) -> dict[str, Any]:
@@ -143,6 +152,8 @@ def _window(window: Window) -> dict[str, Any]:
 
 
 LOOPS.register(Input, Loops(text=_template("input")))
+LOOPS.register(Constant, Loops(text=_template("constant")))
+LOOPS.register(Slice, Loops(text=_template("slice", _slice)))
 LOOPS.register(Convolution, Loops(text=_template("convolution", _convolution)))
 LOOPS.register(Requantise, Loops(text=_template("requantise", _requantise), macros=_requantise_macros))
 LOOPS.register(Threshold, Loops(text=_template("threshold", _threshold)))

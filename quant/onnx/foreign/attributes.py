@@ -69,6 +69,7 @@ _TABLE: Mapping[str, Mapping[str, _Only | None]] = {
         "keep_aspect_ratio_policy": _Only(("stretch",)),
     },
     "Sigmoid": _LEGACY,
+    "Slice": {"starts": READ, "ends": READ, "axes": READ},
     "Softmax": {"axis": READ},
     "Squeeze": {"axes": READ},
     "TopK": {"axis": READ, "k": READ, "largest": _Only((1,)), "sorted": READ},

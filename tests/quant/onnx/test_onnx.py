@@ -20,7 +20,15 @@ from addax.quant.onnx.read import import_onnx
 from addax.quant.onnx.write import HEADER, qonnx_model
 from addax.quant.program import MaxPool, PixelShuffle, Upsample
 from graphs import NAMED, named
-from networks import Builder, random_graph, random_images, random_program, random_reshaping, random_windows
+from networks import (
+    Builder,
+    random_bending,
+    random_graph,
+    random_images,
+    random_program,
+    random_reshaping,
+    random_windows,
+)
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from qonnx.core.modelwrapper import ModelWrapper
@@ -194,10 +202,11 @@ def test_functions_say_what_the_operations_mean(domain, name, inputs, attributes
     assert np.array_equal(context["y"], np.array(expected, kind))
 
 
+@pytest.mark.parametrize("make", [random_reshaping, random_bending])
 @pytest.mark.parametrize("seed", range(12))
-def test_raw_output_is_that_of_the_golden_model_everywhere(tmp_path, seed):
+def test_raw_output_is_that_of_the_golden_model_everywhere(tmp_path, seed, make):
     """In onnxruntime, in the reference of the standard, in qonnx, and read back, without scores or class."""
-    program = random_reshaping(seed, raw=True)
+    program = make(seed, raw=True)
     pixels, model = random_images(program, 5, seed), qonnx_model(program, images=5)
     onnx.checker.check_model(model, full_check=True)
     expected, given = golden.run(program, pixels).output, {"pixels": pixels.astype(np.float32)}

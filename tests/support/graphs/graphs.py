@@ -17,7 +17,7 @@ from addax.quant.program import (
     Upsample,
     score_format,
 )
-from networks import Builder, random_graph, random_program, random_reshaping, random_windows
+from networks import Builder, random_bending, random_graph, random_program, random_reshaping, random_windows
 
 __all__ = ["EXTREMES", "NAMED", "extreme_program", "named"]
 
@@ -172,6 +172,7 @@ NAMED = {
     **{f"graph{seed}": lambda seed=seed: random_graph(seed) for seed in range(16)},
     **{f"windows{seed}": lambda seed=seed: random_windows(seed) for seed in range(16)},
     **{f"moves{seed}": lambda seed=seed: random_reshaping(seed) for seed in range(10)},
+    **{f"bends{seed}": lambda seed=seed: random_bending(seed, raw=False) for seed in range(10)},
 }
 """Every Program that exports are tried on, by name."""
 

@@ -8,12 +8,14 @@ from addax.quant.program import (
     ArgMax,
     AveragePool,
     Concat,
+    Constant,
     Convolution,
     Flatten,
     Input,
     MaxPool,
     PixelShuffle,
     Requantise,
+    Slice,
     SpatialShift,
     Threshold,
     Upsample,
@@ -66,9 +68,12 @@ def naive_requantise(op, x, residual):
     multiplier, offset, shifts, factors = (
         values.tolist() for values in (op.multiplier, op.offset, op.shifts, op.residual_multipliers)
     )
+    slopes, lower, knees = (values.tolist() for values in (op.seconds, op.second_offsets, op.knees))
     result = {}
     for (o, r, c), acc in x.items():
-        wide = acc * multiplier[o] + offset[o] + (residual[o, r, c] * factors[o] if residual else 0)
+        wide = acc * multiplier[o] + offset[o] if acc >= knees[o] else acc * slopes[o] + lower[o]
+        if residual:
+            wide += residual[o, r, c] * factors[o]
         whole = wide // 2 ** shifts[o]
         if op.ties == "even":  # B holds the half that Python's own rounding of fractions does without
             whole = round(Fraction(wide - 2 ** (shifts[o] - 1), 2 ** shifts[o]))
@@ -120,6 +125,15 @@ def naive_shuffle(op, x):
     return result
 
 
+def naive_slice(op, x):
+    at, result = "CHW".index(op.axis), {}
+    for key, value in x.items():
+        places = [place for place in range(op.start, op.stop) if (place - op.start) % op.step == 0]
+        if key[at] in places:
+            result[*key[:at], places.index(key[at]), *key[at + 1 :]] = value
+    return result
+
+
 def naive_upsample(op, x):
     steps = range(op.factor)
     return {(c, i * op.factor + a, j * op.factor + b): v for (c, i, j), v in x.items() for a in steps for b in steps}
@@ -137,6 +151,10 @@ def naive(program, image):
         match op:
             case Input():
                 result = {key: int(image[key]) for key in itertools.product(*map(range, op.shape))}
+            case Constant():
+                result = {key: int(op.value[key]) for key in itertools.product(*map(range, op.value.shape))}
+            case Slice():
+                result = naive_slice(op, x)
             case Convolution():
                 result = naive_convolution(op, shape_of(x), x)
             case Requantise():
