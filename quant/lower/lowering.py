@@ -14,7 +14,16 @@ from ..fold.calibrate import Grid
 from ..fold.regrid import requantised_once
 from ..fold.scheme import Scheme
 from ..program import Program
-from .aten import activations, convolutions, factors, joins, moves, pools, shapes  # noqa: F401  they fill the table
+from .aten import (  # noqa: F401  they fill the table
+    activations,
+    convolutions,
+    factors,
+    joins,
+    moves,
+    pads,
+    pools,
+    shapes,
+)  # fmt: skip
 from .aten.table import lower_call
 from .calibration import Calibration, calibrate
 from .graph.nodes import argument, given, is_call, name_of, path_of, sizes, tensor

@@ -12,11 +12,11 @@ from ...fold.assembly import Bits, Pending, Stored
 from ...fold.factors import fold_sign
 from ...formats import unsigned
 from ...program import Threshold
-from ..graph.nodes import constant, numpy_of, said
+from ..graph.nodes import Floats, constant, numpy_of, said
 from ..state import Lowering, Value
 from .table import Call, lowers, refused
 
-__all__ = ["batch_norm", "clamp", "hardtanh", "normalize", "relu", "relu6", "sign"]
+__all__ = ["batch_norm", "clamp", "hardtanh", "leaky_relu", "normalize", "prelu", "relu", "relu6", "sign"]
 
 aten = torch.ops.aten
 
@@ -97,7 +97,7 @@ def _clamped(lowering: Lowering, call: Call, floor: float | None, ceiling: float
         if only_relu and not lowering.format(value.op).signed:
             return lowering.same(call.node, call.source)
         value = lowering.pending(call.source)
-    if only_relu and not value.clamped:
+    if only_relu and not value.clamped and value.slope is None:
         return replace(value, relu=True)
     low = _within(0.0 if value.relu and value.floor is None else value.floor, floor, ceiling, otherwise=floor)
     high = _within(value.ceiling, floor, ceiling, otherwise=ceiling)
@@ -112,6 +112,32 @@ def _within(
         return otherwise
     end = end if floor is None else max(end, floor)
     return end if ceiling is None else min(end, ceiling)
+
+
+@lowers(aten.leaky_relu)
+def leaky_relu(lowering: Lowering, call: Call) -> Value:
+    """A ReLU with a second slope, a number."""
+    return _bent(lowering, call, np.array([float(call.given["negative_slope"])]))
+
+
+@lowers(aten.prelu)
+def prelu(lowering: Lowering, call: Call) -> Value:
+    """A ReLU with a second slope, of all channels or of each."""
+    weight = constant(lowering.traced, call.given["weight"])
+    if weight is None:
+        raise refused(call.node)
+    return _bent(lowering, call, numpy_of(weight).reshape(-1))
+
+
+def _bent(lowering: Lowering, call: Call, slope: Floats) -> Value:
+    """What ``call`` multiplies by ``slope`` (1,) or (C,) below zero."""
+    value = lowering.values[call.source]
+    if isinstance(value, Stored) and not lowering.format(value.op).signed:
+        return lowering.same(call.node, call.source)
+    if not isinstance(value, Pending) or not value.affine:
+        value = lowering.pending_of(lowering.store(call.source))
+    channels = len(value.gain)
+    return replace(value, slope=np.repeat(slope, channels // len(slope)))
 
 
 @lowers(Sign)

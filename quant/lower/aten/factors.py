@@ -106,7 +106,7 @@ def _affine(lowering: Lowering, call: Call, source: Any, factor: Floats, term: F
     if scales and (isinstance(value, Pending) or value.op != "pixels"):
         stored = lowering.store(source) if isinstance(value, Pending) else value
         return Stored(op=stored.op, step=stored.step * float(factor[0]))
-    if isinstance(value, Pending) and (value.clamped or value.residual is not None):
+    if isinstance(value, Pending) and not value.affine:
         value = lowering.store(source)
     if not isinstance(value, Pending):
         value = lowering.pending_of(value)

@@ -1,38 +1,32 @@
-"""Sizes of windows, which a Program has equal in both directions."""
+"""Windows of layers, as fields of operations."""
 
 from typing import Any
 
 from ....common.errors import UserError
+from ...ops.window import merged
 from ..graph.weights import Weighted
 
-__all__ = ["around", "geometry", "square"]
+__all__ = ["NO_PADS", "Pads", "geometry", "square"]
+
+Pads = tuple[int, int, int, int]
+"""Top, left, bottom, right."""
+NO_PADS = (0, 0, 0, 0)
 
 
 def square(value: Any, path: str) -> int:
     """One number for rows and columns of the layer at ``path``; raises `UserError` where they differ."""
-    pair = value if isinstance(value, tuple | list) else (value, value)
-    if len(set(pair)) != 1 or not isinstance(pair[0], int):
-        raise UserError(f"layer at {path!r} must have equal vertical and horizontal parameters, not {tuple(pair)}")
-    return pair[0]
+    found = merged(value, 2)
+    if not isinstance(found, int):
+        raise UserError(f"layer at {path!r} must have equal vertical and horizontal parameters, not {found}")
+    return found
 
 
-def around(pads: tuple[int, int, int, int], path: str) -> int:
-    """One number for padding on all sides (top, left, bottom, right); raises `UserError` where they differ."""
-    if len(set(pads)) != 1 or pads[0] < 0:
-        raise UserError(
-            f"layer at {path!r} must have equal padding on all sides, not {pads} (top, left, bottom, right)"
-        )
-    return pads[0]
-
-
-def geometry(layer: Weighted, more: tuple[int, int, int, int] = (0, 0, 0, 0)) -> dict[str, Any]:
-    """Stride, padding and groups of a convolution or dense layer that a pad of ``more`` stands in front of; raises
-    `UserError` for what no Program says."""
-    if layer.dilation != (1, 1):
-        raise UserError(f"convolution at {layer.path!r}: dilation and padding modes are not supported")
+def geometry(layer: Weighted, more: Pads = NO_PADS) -> dict[str, Any]:
+    """Stride, padding, dilation and groups of a convolution or dense layer that zeros of ``more`` stand in front of."""
     pads = tuple(a + b for a, b in zip(layer.padding, more, strict=True))
     return {
-        "stride": square(layer.stride, layer.path),
-        "padding": around(pads, layer.path),  # type: ignore[arg-type]
+        "stride": merged(layer.stride, 2),
+        "padding": merged(pads, 4),
+        "dilation": merged(layer.dilation, 2),
         "groups": layer.groups,
     }

@@ -1,15 +1,17 @@
 """Lowering of pools: the largest of a window, or its mean."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
 from ....common.errors import UserError
 from ...fold.assembly import Pending
 from ...formats import unsigned
+from ...ops.window import merged
 from ...program import AveragePool, Convolution, MaxPool
 from ..graph.nodes import said, sizes
 from ..state import Lowering, Value
-from .geometry import square
 from .table import Call, lowers
 
 __all__ = ["average_pool", "global_pool", "max_pool", "mean"]
@@ -27,8 +29,8 @@ def max_pool(lowering: Lowering, call: Call) -> Value:
     return lowering.moved(
         call.node, call.source,
         lambda name, op: MaxPool(
-            name=name, source=op, size=square(pool["kernel_size"], path), stride=square(stride, path),
-            padding=square(pool["padding"], path),
+            name=name, source=op, size=merged(pool["kernel_size"], 2), stride=merged(stride, 2),
+            padding=merged([*pool["padding"], *pool["padding"]], 4),
         ), path,
     )  # fmt: skip
 
@@ -43,7 +45,7 @@ def average_pool(lowering: Lowering, call: Call) -> Pending:
     stride = pool["stride"] or pool["kernel_size"]
     if tuple(pool["kernel_size"]) == (height, width) and height != width:
         return _mean(lowering, call)
-    return _average(lowering, call, square(pool["kernel_size"], path), square(stride, path))
+    return _average(lowering, call, pool["kernel_size"], stride)
 
 
 @lowers(aten.adaptive_avg_pool2d)
@@ -52,13 +54,14 @@ def global_pool(lowering: Lowering, call: Call) -> Pending:
     _, height, width = lowering.shape_of(call.source)
     rows, columns = (int(n) for n in sizes(call.node)[2:])
     if (rows, columns) == (1, 1):
-        return _average(lowering, call, height, height) if height == width else _mean(lowering, call)
-    if height % rows or width % columns or height // rows != width // columns:
+        return _mean(lowering, call)
+    if height % rows or width % columns:
         raise UserError(
-            f"adaptive average pool at {call.path!r} must make one pixel, or pixels of equal square windows, not "
+            f"adaptive average pool at {call.path!r} must make one pixel, or pixels of equal windows, not "
             f"{rows}x{columns} of {height}x{width}"
         )
-    return _average(lowering, call, height // rows, height // rows)
+    window = (height // rows, width // columns)
+    return _average(lowering, call, window, window)
 
 
 @lowers(aten.mean)
@@ -68,22 +71,28 @@ def mean(lowering: Lowering, call: Call) -> Pending:
     over = sorted(dim % rank for dim in call.given.get("dim") or ())
     if rank != 4 or over != [2, 3]:
         raise UserError(f"mean at {said(call.node)} must be over rows and columns, dimensions 2 and 3 of a map")
-    _, height, width = lowering.shape_of(call.source)
-    return _average(lowering, call, height, height) if height == width else _mean(lowering, call)
+    return _mean(lowering, call)
 
 
-def _average(lowering: Lowering, call: Call, size: int, stride: int) -> Pending:
-    """Sums of square windows; the requantise behind them divides."""
+def _average(lowering: Lowering, call: Call, size: Sequence[int], stride: Sequence[int]) -> Pending:
+    """Sums of windows; the requantise behind them divides."""
     stored = lowering.store(call.source)
-    name = lowering.emit(AveragePool(name=lowering.unique(call.path), source=stored.op, size=size, stride=stride))
+    name = lowering.emit(
+        AveragePool(name=lowering.unique(call.path), source=stored.op, size=merged(size, 2), stride=merged(stride, 2))
+    )  # fmt: skip
     channels = lowering.shape(name)[0]
     zero = np.zeros(channels)
     relu = not lowering.format(stored.op).signed
-    return Pending(op=name, gain=np.full(channels, stored.step / size**2), centre=zero, bias=zero, relu=relu)
+    return Pending(
+        op=name, gain=np.full(channels, stored.step / (size[0] * size[1])), centre=zero, bias=zero, relu=relu
+    )
 
 
 def _mean(lowering: Lowering, call: Call) -> Pending:
-    """The mean of a map that is not square: a sum by a convolution of ones; the requantise behind it divides."""
+    """The mean of a map; where that is not square, a sum by a convolution of ones. The requantise behind it divides."""
+    _, *window = lowering.shape_of(call.source)
+    if window[0] == window[1]:
+        return _average(lowering, call, window, window)
     stored = lowering.store(call.source)
     channels, height, width = lowering.shape(stored.op)
     name = lowering.emit(

@@ -1,21 +1,19 @@
-"""Lowering of what changes no value: flatten and other views, identity and dropout, zeros around a map."""
+"""Lowering of what changes no value: flatten and other views, slices, identity and dropout."""
+
+import operator
 
 import numpy as np
 import torch
 from torch import fx, nn
 
 from ....common.errors import UserError
-from ....models.layers.binary import BinaryConv2d
-from ...fold.assembly import Pending, Stored
-from ...formats import unsigned
-from ...program import Convolution, Flatten
-from ..graph.nodes import name_of, said, sizes
-from ..graph.weights import is_convolution
+from ...ops.move import AXES
+from ...program import Flatten, Slice
+from ..graph.nodes import given, is_call, name_of, said, sizes
 from ..state import Lowering, Value
-from .geometry import around
 from .table import Call, lowers, refused
 
-__all__ = ["dropout", "flatten", "identity", "pad", "unflatten", "view"]
+__all__ = ["cast", "dropout", "flatten", "identity", "one_of", "one_part", "part", "unflatten", "view"]
 
 aten = torch.ops.aten
 
@@ -61,7 +59,7 @@ def unflatten(lowering: Lowering, call: Call) -> Value:
     return found
 
 
-@lowers(aten.view, aten.reshape, aten._unsafe_view, aten.squeeze, aten.unsqueeze, aten.select, aten.slice, aten.expand,
+@lowers(aten.view, aten.reshape, aten._unsafe_view, aten.squeeze, aten.unsqueeze, aten.expand,
         aten.view_as, aten.reshape_as, aten.expand_as)  # fmt: skip
 def view(lowering: Lowering, call: Call) -> Value:
     """A view that flattens, or takes away or adds dimensions of one element."""
@@ -69,6 +67,60 @@ def view(lowering: Lowering, call: Call) -> Value:
     if found is None:
         raise refused(call.node)
     return found
+
+
+@lowers(aten.slice)
+def part(lowering: Lowering, call: Call) -> Value:
+    """Some of the channels, rows or columns."""
+    if (found := _viewed(lowering, call)) is not None:
+        return found
+    dim, size = _axis(call)
+    return _sliced(lowering, call, dim, range(size)[call.given["start"] : call.given["end"] : call.given["step"]])
+
+
+@lowers(aten.select)
+def one_of(lowering: Lowering, call: Call) -> Value:
+    """One row or column; one channel would leave none."""
+    if (found := _viewed(lowering, call)) is not None:
+        return found
+    dim, size = _axis(call)
+    if dim == 1:
+        raise refused(call.node)
+    at = range(size)[call.given["index"]]
+    return _sliced(lowering, call, dim, range(at, at + 1))
+
+
+@lowers(operator.getitem)
+def one_part(lowering: Lowering, call: Call) -> Value:
+    """One of the parts into which a tensor is split."""
+    whole, at = call.node.args
+    assert isinstance(whole, fx.Node) and isinstance(at, int)
+    if not is_call(whole, aten.split, aten.split_with_sizes, aten.chunk, aten.tensor_split):
+        raise refused(whole)
+    dim = given(whole)["dim"] % len(sizes(call.source))
+    parts = [int(part.shape[dim]) for part in whole.meta["val"]]
+    begin = sum(parts[: at % len(parts)])
+    return _sliced(lowering, call, dim, range(begin, begin + parts[at]))
+
+
+def _axis(call: Call) -> tuple[int, int]:
+    """The dimension that ``call`` cuts, and its size."""
+    shape = sizes(call.source)
+    dim = call.given["dim"] % len(shape)
+    return dim, int(shape[dim])
+
+
+def _sliced(lowering: Lowering, call: Call, dim: int, kept: range) -> Value:
+    if not kept:
+        raise UserError(f"slice at {said(call.node)} keeps nothing")
+    if lowering.shape_of(call.source)[dim - 1] != sizes(call.source)[dim]:
+        raise refused(call.node)
+    return lowering.moved(
+        call.node, call.source,
+        lambda name, op: Slice(
+            name=name, source=op, axis=AXES[dim - 1], start=kept.start, stop=kept[-1] + 1, step=kept.step
+        ), call.path,
+    )  # fmt: skip
 
 
 def _viewed(lowering: Lowering, call: Call) -> Value | None:
@@ -97,53 +149,3 @@ def _dimensions(shape: tuple[int, ...]) -> list[int]:
 
 def _shown(shape: tuple[int, ...]) -> str:
     return "x".join(["batch" if not isinstance(n, int) else str(n) for n in shape])
-
-
-@lowers(aten.pad, aten.constant_pad_nd)
-def pad(lowering: Lowering, call: Call) -> Value:
-    """Zeros around a map: padding of the convolutions behind it, or a convolution of ones of its own."""
-    amounts = [int(n) for n in call.given["pad"]] + [0] * 8
-    left, right, top, bottom = amounts[:4]
-    pads = (top, left, bottom, right)
-    mode, value = call.given.get("mode", "constant"), float(call.given["value"] or 0)
-    if mode != "constant" or any(amounts[4:]) or min(pads) < 0:
-        raise UserError(
-            f"padding at {said(call.node)} must be of rows and columns with a constant, not {mode!r} {pads}"
-        )
-    if value == 0 and _absorbed(lowering, call.node, pads):
-        lowering.pads[call.node] = _sum(pads, lowering.pads.get(call.source, (0, 0, 0, 0)))
-        return lowering.same(call.node, call.source)
-    stored = lowering.store(call.source)
-    channels, fmt = lowering.shape(stored.op)[0], lowering.format(stored.op)
-    word = np.full(channels, round(value / stored.step), np.int64)
-    if not fmt.allows(word):
-        raise UserError(f"padding at {said(call.node)} with {value:g} is out of the range of what it pads")
-    name = lowering.emit(
-        Convolution(
-            name=lowering.unique(call.path), source=stored.op, kernel="mult", weight_format=unsigned(1),
-            weight=np.ones((channels, 1, 1, 1), np.int64), pad=word, groups=channels, padding=around(pads, call.path),
-        )
-    )  # fmt: skip
-    zero = np.zeros(channels)
-    sums = Pending(op=name, gain=np.full(channels, stored.step), centre=zero, bias=zero)
-    found: Stored = lowering.requantise(lowering.unique(f"{name}_out"), sums, stored.step, fmt)
-    lowering.origins[found.op] = call.node.name
-    return found
-
-
-def _absorbed(lowering: Lowering, node: fx.Node, pads: tuple[int, int, int, int]) -> bool:
-    """Whether all that reads ``node`` are convolutions that can pad for it."""
-    traced = lowering.traced
-    for user in node.users:
-        if not is_convolution(traced, user) or (
-            user.op == "call_module" and isinstance(traced.get_submodule(str(user.target)), BinaryConv2d)
-        ):
-            return False
-        if user.op != "call_module" and "transpose" in name_of(user):
-            return False
-    return bool(node.users)
-
-
-def _sum(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    top, left, bottom, right = (a + b for a, b in zip(one, other, strict=True))
-    return top, left, bottom, right

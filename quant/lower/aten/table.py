@@ -1,5 +1,6 @@
 """Which function lowers which operation of ATen, or layer of ours: a new one is one entry, made by a decorator."""
 
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,10 +18,10 @@ __all__ = ["Call", "lower_call", "lowers", "refused"]
 aten = torch.ops.aten
 _SUPPORTED = (
     "AdderConv2d, BinaryConv2d, ShiftConv2d, Sign, Normalise, SpatialShift2d, convolutions, dense layers, batch norm, "
-    "ReLU, ReLU6, clamp, max and average pools, mean over the map, additions, factors, cat, zero pads, pixel_shuffle, "
-    "interpolate (nearest), flatten and views of one pixel, dropout"
+    "ReLU, ReLU6, LeakyReLU, PReLU, clamp, max and average pools, mean over the map, additions, factors, cat, slices, "
+    "zero pads, pixel_shuffle, interpolate (nearest), flatten, dropout"
 )
-_CURVES = "write ReLU, ReLU6 or hardtanh, and train again"
+_CURVES = "write ReLU, ReLU6, LeakyReLU or hardtanh, and train again"
 _PRODUCTS = "a product of two tensors is not supported; leave the gate or the attention out"
 _NORMS = "write BatchNorm2d, whose statistics are constants when it runs"
 _SCORES = "only the last operation may be one: it is left out, the order of the scores is the same"
@@ -33,7 +34,6 @@ _INSTEAD = {
                      "linalg_vector_norm", "var", "std"), _NORMS),
     **dict.fromkeys(("softmax", "log_softmax", "sigmoid", "_softmax", "_log_softmax"), _SCORES),
     **dict.fromkeys(("transpose", "permute", "movedim", "t", "numpy_T", "mT", "swapaxes"), _ORDER),
-    "leaky_relu": _CURVES, "prelu": _CURVES,
     "im2col": "write AdderConv2d where it makes an adder layer",
 }  # fmt: skip
 """What to write for operations that people often use."""
@@ -59,10 +59,10 @@ class Call:
 
 
 CallLowering = Callable[[Lowering, Call], Value]
-_table: dict[type[nn.Module] | OpOverloadPacket, CallLowering] = {}
+_table: dict[Any, CallLowering] = {}
 
 
-def lowers(*kinds: type[nn.Module] | OpOverloadPacket) -> Callable[[CallLowering], CallLowering]:
+def lowers(*kinds: type[nn.Module] | OpOverloadPacket | Callable[..., Any]) -> Callable[[CallLowering], CallLowering]:
     """Register a function that lowers operations of ATen (all their overloads), or layers of a type that stays whole
     and of its subclasses that have none of their own."""
 
@@ -77,14 +77,15 @@ def lower_call(lowering: Lowering, node: fx.Node) -> Value:
     """What the result of ``node`` becomes; raises `UserError` for a call that nothing lowers."""
     kind = kind_of(lowering.traced, node)
     kinds = kind.__mro__ if isinstance(kind, type) else (kind,)
-    function = next((_table[k] for k in kinds if k in _table), None)
+    function = _table.get(node.target) or next((_table[k] for k in kinds if k in _table), None)
     if function is None:
         raise refused(node)
     first = node.args[0] if node.args else None
-    listed = isinstance(first, list | tuple) and first
-    source = first[0] if listed else first  # type: ignore[index]
-    if not isinstance(source, fx.Node):
-        source = argument(node)
+    if isinstance(first, list | tuple) and first:
+        first = first[0]
+    source = first if isinstance(first, fx.Node) else argument(node)
+    if node.target is operator.getitem:
+        source = argument(source)
     if source not in lowering.values and not _reads_known(lowering, node):
         raise refused(node)
     module = lowering.traced.get_submodule(str(node.target)) if node.op == "call_module" else None

@@ -169,7 +169,7 @@ def test_sums_of_all_kinds_are_those_in_float(fit, train_set, test_set, join, bi
         (lambda n, block, x: block + x.mean((2, 3), keepdim=True), "addition at 'add' .* two tensors of one shape"),
         (lambda n, block, x: block / x, "unsupported operation aten.div at 'div'"),
         (lambda n, block, x: block / 0, "division by 0 at 'div'"),
-        (lambda n, block, x: torch.cat([block[:, :2].add_(1), x[:, 2:]], 1), "aten.add_ at 'add' .* a part of a tensor"),
+        (lambda n, block, x: torch.cat([block[:, :2].add_(1), x[:, 2:]], 1), "aten.add_ at .* a part of a tensor"),
     ],
     ids=["product", "sizes", "quotient", "zero", "in-place"],
 )  # fmt: skip
