@@ -42,6 +42,8 @@ class Calibration:
 def calibrate(module: nn.Module, images: NDArray[np.uint8], *, scheme: Scheme | None = None) -> Calibration:
     """Run ``module`` over (N, C, H, W) uint8 images; raises `UserError` as `lowering.lower` does."""
     for name, value in module.state_dict().items():
+        if isinstance(value, nn.UninitializedParameter | nn.UninitializedBuffer):
+            raise UserError(f"tensor {name!r} has no values yet; run the network once, or read its weights")
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise UserError(f"tensor {name!r} holds NaN or infinite values; it cannot be quantised")
     _check_calibration(images)

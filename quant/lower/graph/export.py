@@ -45,7 +45,7 @@ def trace(module: nn.Module, shape: Shape) -> fx.GraphModule:
         exported = _exported(module, shape)
     traced = as_plain_graph(exported, [(path, module.get_submodule(path)) for path in paths])
     images = next(node for node in traced.graph.nodes if node.op == "placeholder")
-    if isinstance(images.meta["val"].shape[0], int):
+    if str(images.meta["val"].shape[0]).isdigit():
         raise UserError(
             f"{type(module).__name__} fixes how many images it takes at once; write -1 or x.shape[0] for the batch"
         )

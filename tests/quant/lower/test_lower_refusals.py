@@ -81,8 +81,8 @@ def test_batch_norm_without_statistics_is_refused(train_set):
         (lambda n, x: n.flat(x), "must end in a convolution, a dense layer"),
     ],
     ids=[
-        "function", "method", "flatten-rows", "view", "select", "batch", "attribute", "parameter", "tuple", "method-relu",
-        "relu-scores", "no-classifier",
+        "function", "method", "flatten-rows", "view", "select", "batch", "attribute", "parameter", "tuple",
+        "method-relu", "relu-scores", "no-classifier",
     ],
 )  # fmt: skip
 def test_unsupported_use_is_named(train_set, flow, message):
