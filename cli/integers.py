@@ -51,6 +51,7 @@ def quantize(
 ) -> None:  # fmt: skip
     """Make an integer Program of a trained network."""
     from ..quant.files.archive import save_program
+    from ..quant.fold.assembly import NOTES
     from ..quant.fold.scheme import Scheme
     from ..quant.quantize import quantize_network
 
@@ -70,6 +71,8 @@ def quantize(
         )  # fmt: skip
     program = found.program
     save_program(out, program)
+    for note in filter(None, program.metadata.get(NOTES, "").split("; ")):
+        click.echo(f"addax: note: {note}", err=True)
     shown = {name: text for name, text in program.metadata.items() if name != "origins"}
     value = {
         **shown,

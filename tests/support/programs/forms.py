@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 from torchnets import Net, pictures, settle
 
-__all__ = ["FORMS", "SHAPE", "TwoImages", "authors_adder", "made", "without_scores"]
+__all__ = ["FORMS", "SHAPE", "TwoImages", "authors_adder", "made", "many_forms", "without_scores"]
 
 SHAPE = (2, 12, 10)
 
@@ -196,3 +196,29 @@ def without_scores(net):
 
 FORMS = [*((way, "mean", None) for way in MAPS), *((None, end, None) for end in ENDS),
          *((None, "mean", scores) for scores in SCORES)]  # fmt: skip
+
+
+def many_forms():
+    """One network that says most of what hardware is built for, each in another way."""
+    torch.manual_seed(3)
+
+    def flow(n, x):
+        x = F.relu6(n.stem(F.pad((x - n.mean) / 0.25, (1, 1, 1, 1))))
+        y = F.relu(n.norm(n.wide(x)))
+        x = F.relu_(n.adder_norm(n.adder(y)).add_(x))
+        x = torch.cat([x * 0.5, n.low(x).clamp(-0.5, 1)], dim=1)
+        x = F.max_pool2d(F.hardtanh(n.deep(x), -1, 1), (2, 1), (2, 1))
+        x = x + 0.1 * F.conv2d(x, n.taps, groups=6)
+        x = F.relu(n.up(x)) if x.shape[-1] > 3 else x
+        x = F.dropout(n.tall(F.avg_pool2d(x, 2)).relu(), training=n.training)
+        return F.log_softmax(n.last(n.fc(x.mean((2, 3)).view(-1, 6))), dim=1)
+
+    net = Net(
+        flow, mean=nn.Buffer(torch.tensor([0.4, 0.6]).view(1, -1, 1, 1)), stem=nn.Conv2d(2, 6, 3), wide=nn.Conv2d(
+            6, 6, 3, padding="same", dilation=2), norm=nn.BatchNorm2d(6), adder=Cdist(6, 6, 3, padding=1),
+        adder_norm=nn.BatchNorm2d(6), low=nn.Conv2d(6, 4, (3, 1), padding=(1, 0)), deep=nn.Conv2d(10, 6, 1),
+        taps=nn.Parameter(torch.randn(6, 1, 1, 1)), up=nn.ConvTranspose2d(6, 3, 4, 2, 1),
+        tall=nn.Conv2d(3, 6, (3, 2), (2, 1)),
+        fc=nn.Linear(6, 7), last=nn.BatchNorm1d(7),
+    )  # fmt: skip
+    return settle(net, pictures(40, SHAPE))
