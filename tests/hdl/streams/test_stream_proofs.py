@@ -12,7 +12,8 @@ from dataclasses import replace
 import pytest
 from addax.hdl.lanes.array import KernelArray
 from addax.hdl.lanes.shape import ArrayShape
-from addax.hdl.maps.window import Window, WindowShape
+from addax.hdl.maps.window import Window
+from addax.hdl.maps.window_shape import WindowShape
 from addax.hdl.streams.convert import Narrow, Widen
 from addax.hdl.streams.packet import Packet
 from addax.hdl.streams.queue import Queue
