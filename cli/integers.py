@@ -48,6 +48,7 @@ def quantize(
 ) -> None:  # fmt: skip
     """Make an integer Program of a trained network."""
     from .. import api
+    from ..quant.fold.assembly import NOTES
     from ..quant.fold.scheme import Scheme
 
     try:
@@ -63,6 +64,8 @@ def quantize(
         mean_bits=mean_bits, sensitivity=sensitivity, input_scale=input_scale, input_offset=input_offset,
     )  # fmt: skip
     network.save(out)
+    for note in filter(None, network.program.metadata.get(NOTES, "").split("; ")):
+        click.echo(f"addax: note: {note}", err=True)
     shown = {name: text for name, text in network.program.metadata.items() if name != "origins"}
     value = {
         **shown,

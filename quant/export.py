@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..common.errors import UserError
 from ..common.files import atomic_directory, sha256_of, write_bytes, write_json
 from .files.archive import checksum
+from .files.npz import OWN_STEP
 from .files.tensors import TENSORS
 from .ops.base import Op, left_out
 from .program import Program
@@ -103,7 +104,7 @@ def _operation(program: Program, op: Op) -> dict[str, Any]:
     fmt = program.format(op.name)
     values = {item.name: getattr(op, item.name) for item in fields(op) if not left_out(op, item)}
     plain = {
-        key: list(value) if isinstance(value, tuple) else value
+        OWN_STEP if key == "step" else key: list(value) if isinstance(value, tuple) else value
         for key, value in values.items()
         if isinstance(value, int | str | tuple | None) and key not in ("name", "source")
     }

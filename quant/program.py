@@ -15,10 +15,11 @@ from typing import Any
 from ..common.errors import UserError
 from .formats import Format
 from .ops.base import Ints, Op, Shape, Tensor, per_channel
+from .ops.constant import Constant
 from .ops.convolution import Convolution, sum_bounds, weight_values
 from .ops.ends import SCORE_BYTE, ArgMax, Input, score_format
 from .ops.kernels import KERNELS, OPERAND_BITS, SHIFT_MAX, Kernel, check_operands, term_range
-from .ops.move import PixelShuffle, SpatialShift, Upsample
+from .ops.move import PixelShuffle, Slice, SpatialShift, Upsample
 from .ops.pool import AveragePool, MaxPool
 from .ops.requantise import (
     MAX_PRODUCT_BITS,
@@ -36,10 +37,11 @@ from .ops.threshold import MAX_THRESHOLDS, Threshold, threshold_format
 
 __all__ = [
     "KERNELS", "MAX_PRODUCT_BITS", "MAX_SHIFT", "MAX_THRESHOLDS", "MULTIPLIER_BITS", "OPERAND_BITS",
-    "RESIDUAL_MULTIPLIER_BITS", "SCORE_BYTE", "SHIFT_MAX", "TIES", "ArgMax", "AveragePool", "Concat", "Convolution",
-    "Flatten", "Input", "Ints", "Kernel", "MaxPool", "Op", "PixelShuffle", "Program", "Requantise", "Shape",
-    "SpatialShift", "Threshold", "Upsample", "check_operands", "factor_bound", "infer", "offset_format", "per_channel",
-    "powers_of_two", "score_format", "sum_bounds", "term_range", "threshold_format", "weight_values",
+    "RESIDUAL_MULTIPLIER_BITS", "SCORE_BYTE", "SHIFT_MAX", "TIES", "ArgMax", "AveragePool", "Concat", "Constant",
+    "Convolution", "Flatten", "Input", "Ints", "Kernel", "MaxPool", "Op", "PixelShuffle", "Program", "Requantise",
+    "Shape", "Slice", "SpatialShift", "Threshold", "Upsample", "check_operands", "factor_bound", "infer",
+    "offset_format", "per_channel", "powers_of_two", "score_format", "sum_bounds", "term_range", "threshold_format",
+    "weight_values",
 ]  # fmt: skip
 
 MAX_STEP = 1e100

@@ -14,8 +14,9 @@ from qonnx.core.datatype import DataType
 from qonnx.custom_op.base import CustomOp
 
 __all__ = [
-    "AdderConv", "IntegerConv", "IntegerMaxPool", "IntegerPixelShuffle", "IntegerUpsample", "PadChannels", "Requantise",
-    "RequantiseAdd", "RequantiseChannels", "RequantiseChannelsAdd", "SpatialShift", "SumPool", "Threshold",
+    "AdderConv", "DilatedAdderConv", "DilatedIntegerConv", "ImageConstant", "IntegerConv", "IntegerMaxPool",
+    "IntegerPixelShuffle", "IntegerUpsample", "PadChannels", "Requantise", "RequantiseAdd", "RequantiseChannels",
+    "RequantiseChannelsAdd", "RequantiseSlopes", "RequantiseSlopesAdd", "SpatialShift", "SumPool", "Threshold",
 ]  # fmt: skip
 
 Ints = NDArray[np.int64]
@@ -82,8 +83,13 @@ class _Operation(CustomOp):
 
     def _windows(self, x: Ints, pad: Ints, kernel: tuple[int, ...]) -> Ints:
         """(N, C, rows, columns, kh, kw)."""
-        down, right = self.get_nodeattr("strides")
-        return sliding_window_view(self._framed(x, pad), kernel, axis=(2, 3))[:, :, ::down, ::right]
+        (down, right), (dh, dw) = self.get_nodeattr("strides"), self._dilations()
+        extent = [(taps - 1) * dilation + 1 for taps, dilation in zip(kernel, (dh, dw), strict=True)]
+        found = sliding_window_view(self._framed(x, pad), extent, axis=(2, 3))
+        return found[:, :, ::down, ::right, ::dh, ::dw]
+
+    def _dilations(self) -> tuple[int, int]:
+        return 1, 1
 
 
 class _Convolution(_Operation):
@@ -119,6 +125,22 @@ class IntegerConv(_Convolution):
 
     def _sum(self, windows: Ints, row: Ints) -> Ints:
         return np.asarray((windows * row).sum((1, 4, 5)))
+
+
+class _Dilated(_Convolution):
+    attributes: ClassVar[Attributes] = {**_Convolution.attributes, "dilations": ("ints", True, [])}
+
+    def _dilations(self) -> tuple[int, int]:
+        down, right = self.get_nodeattr("dilations")
+        return int(down), int(right)
+
+
+class DilatedAdderConv(_Dilated, AdderConv):
+    """``-sum |x - w|`` of taps that do not touch."""
+
+
+class DilatedIntegerConv(_Dilated, IntegerConv):
+    """``sum x * w`` in 64 bits, of taps that do not touch."""
 
 
 class _Pool(_Operation):
@@ -263,6 +285,9 @@ class RequantiseChannels(Requantise):
     def _compute(self, *inputs: Ints) -> Ints:
         acc, multiplier, offset, shift = inputs[:4]
         total = acc * multiplier[:, None, None] + offset[:, None, None] + self._joined(*inputs[4:])
+        return self._floored(total, shift)
+
+    def _floored(self, total: Ints, shift: Ints) -> Ints:
         whole, part = np.divmod(total, (1 << shift)[:, None, None])
         # B holds a half: what leaves no rest was a tie.
         tied = (part == 0) & (whole % 2 == 1) & (self.get_nodeattr("even") == 1)
@@ -275,6 +300,39 @@ class RequantiseChannelsAdd(RequantiseChannels):
     def _joined(self, *inputs: Ints) -> Ints | int:
         residual, factor = inputs
         return np.asarray(residual * factor[:, None, None])
+
+
+class RequantiseSlopes(RequantiseChannels):
+    """`RequantiseChannels`, with other factors and offsets for sums below the knee of their channel."""
+
+    def _compute(self, *inputs: Ints) -> Ints:
+        acc, *constants, shift = inputs[:7]
+        multiplier, offset, second, lower, knee = (values[:, None, None] for values in constants)
+        scaled: Ints = np.where(acc >= knee, acc * multiplier + offset, acc * second + lower)
+        return self._floored(scaled + self._joined(*inputs[7:]), shift)
+
+
+class RequantiseSlopesAdd(RequantiseSlopes, RequantiseChannelsAdd):
+    """`RequantiseSlopes` with a residual, as in `RequantiseChannelsAdd`."""
+
+
+class ImageConstant(_Operation):
+    """One value for every image of a batch."""
+
+    attributes: ClassVar[Attributes] = {"bits": ("i", True, 1), "signed": ("i", True, 0), **_DTYPE}
+
+    def _compute(self, *inputs: Ints) -> Ints:
+        images, value = inputs
+        return np.broadcast_to(value, (len(images), *value.shape))
+
+    def make_shape_compatible_op(self, model: Any) -> NodeProto:
+        """A standard node whose result has the shape of ours: zeros of it."""
+        shape = [model.get_tensor_shape(self.onnx_node.input[0])[0], *model.get_tensor_shape(self.onnx_node.input[1])]
+        value = helper.make_tensor("value", self._dtype(), shape, np.zeros(shape).reshape(-1))
+        return helper.make_node("Constant", [], list(self.onnx_node.output), value=value)
+
+    def _datatype(self, model: Any) -> str:
+        return f"{'INT' if self.get_nodeattr('signed') else 'UINT'}{self.get_nodeattr('bits')}"
 
 
 class Threshold(_Operation):

@@ -195,7 +195,7 @@ def _layer(grouping: Grouping, op: Convolution, made: Requantise | Threshold, re
     return LayerStage(
         name=op.name, tensor=made.name, reads=tuple(grouping.made(name) for name in reads), kind=op.kernel, x=x,
         source=program.shape(op.source), result=program.shape(made.name), y=made.format,
-        window=(weight.shape[2], weight.shape[3]), stride=op.stride, padding=op.padding, pad=op.pad,
+        window=op.window.kernel, stride=op.stride, padding=op.padding, dilation=op.dilation, pad=op.pad,
         total=sum_format(op.kernel, lo, hi), activation=_activation(program, made, op.kernel), weight=weight,
         weight_format=op.weight_format, flattened=flattened, groups=op.groups,
     )  # fmt: skip
@@ -209,11 +209,11 @@ def _averaged(
     read = made.source if op is None else op.source
     x, source = program.format(read), program.shape(read)
     lo, hi = (x.lo, x.hi) if op is None else program.sum_range(op.name)
-    size, stride = (1, 1) if op is None else (op.size, op.stride)
+    size, stride = ((1, 1), 1) if op is None else (op.window.kernel, op.stride)
     return PoolStage(
         name=made.name if op is None else op.name, tensor=made.name,
         reads=tuple(grouping.made(name) for name in (read, *joined)), kind=AVERAGE, x=x, source=source,
-        result=program.shape(made.name), y=made.format, window=(size, size), stride=stride, padding=0,
+        result=program.shape(made.name), y=made.format, window=size, stride=stride, padding=0,
         pad=np.zeros(source[0], np.int64), total=sum_format(AVERAGE, lo, hi),
         activation=_activation(program, made, AVERAGE),
     )  # fmt: skip
@@ -246,7 +246,7 @@ def _pooling(grouping: Grouping, op: MaxPool) -> Stage:
     source = program.shape(op.source)
     return PoolStage(
         name=op.name, tensor=op.name, reads=(grouping.features(op, "pools"),), kind=MAX, x=fmt, source=source,
-        result=program.shape(op.name), y=fmt, window=(op.size, op.size), stride=op.stride, padding=op.padding,
+        result=program.shape(op.name), y=fmt, window=op.window.kernel, stride=op.stride, padding=op.padding,
         pad=np.full(source[0], fmt.lo, np.int64), total=fmt, activation=None,
     )  # fmt: skip
 

@@ -99,8 +99,8 @@ class MoveShape:
     """A group is a single beat."""
     latency = 2
     """Cycles from a beat's address to the beat: the memory, then a register behind choice and padding."""
-    padding = 0
-    """None is written into the ring; what moves in from outside the map is put in place when it is read."""
+    corner = (0, 0)
+    """No padding is written into the ring; what moves in from outside the map is put in place when it is read."""
     longest_pause = 0
 
     def __post_init__(self) -> None:

@@ -5,178 +5,20 @@ row can be written when one is free, an output row can be read when all rows it 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
-from numpy.typing import NDArray
 
 from ..memory.loops import Counter, Pointer
 from ..memory.ring import RowAccount
 from ..streams.beats import elements
 from ..streams.delay import later
+from .turn import Turn
+from .window_shape import WindowShape
 
-__all__ = ["Window", "WindowShape", "ring_rows"]
-
-
-SLACK_CYCLES = 16
-"""Cycles that the way from a freed row to the next written one may take in handshakes."""
-
-
-def ring_rows(kernel_height: int, stride: int, row_cycles: int, lines: int = 1) -> int:
-    """Rows of the ring with which an array never waits for pixels if the stream in front is as fast as it.
-
-    While an image's last output row is read, its ``kernel_height`` rows stay, and the next image needs as many at once.
-    ``stride`` more are written meanwhile. Rows are given back and written in a loop; what its handshakes take must be
-    covered by rows, too, ``row_cycles`` each. With several ``lines`` read at once, every bank holds as many rows.
-    """
-    rows = 2 * kernel_height + stride + -(-SLACK_CYCLES // row_cycles)
-    return -(-rows // lines) * lines
-
-
-@dataclass(frozen=True, kw_only=True)
-class WindowShape:
-    """Geometry of a window and its fold.
-
-    Attributes
-    ----------
-    channels, height, width : of the image, before padding
-    kernel : height and width of the window
-    simd : channels of one tap that are read at once; divides the channels of a segment
-    taps : taps of a window row that are read at once: 1, or all of them (the width of the window)
-    lines : rows of a window that are read at once: 1, or all of them (the height of the window)
-    groups : how often the window of a pixel is read, once per group of output channels; a multiple of ``segments``
-    segments : parts of the channels of which a group reads only its own: 1 for a plain convolution, the groups of a
-        grouped one, ``channels / simd`` for a pool
-    rows : of the ring, a multiple of ``lines``
-    """
-
-    channels: int
-    height: int
-    width: int
-    kernel: tuple[int, int]
-    stride: int
-    padding: int
-    bits: int
-    simd: int
-    taps: int
-    lines: int = 1
-    groups: int
-    segments: int = 1
-    rows: int
-
-    def __post_init__(self) -> None:
-        if self.simd < 1 or self.channels % (self.simd * self.segments):
-            raise ValueError(f"simd must divide {self.channels // self.segments} channels, not be {self.simd}")
-        if self.groups % self.segments:
-            raise ValueError(f"groups must be a multiple of {self.segments} segments, not {self.groups}")
-        for what, count, side, extent in (
-            ("taps", self.taps, self.kernel[1], "width"), ("lines", self.lines, self.kernel[0], "height"),
-        ):  # fmt: skip
-            if count not in (1, side):
-                raise ValueError(f"{what} must be 1 or {side}, the {extent} of the window, not {count}")
-            if count > 1 and self.stride > side:
-                raise ValueError(f"{what} in parallel need a stride of at most the window's {extent}, {side}")
-        least = -(-max(self.kernel[0] + 1, self.stride) // self.lines) * self.lines
-        if self.rows < least or self.rows % self.lines:
-            raise ValueError(f"rows must be at least {least} and a multiple of {self.lines}, not {self.rows}")
-
-    @property
-    def padded_height(self) -> int:
-        """Rows per image, padding included."""
-        return self.height + 2 * self.padding
-
-    @property
-    def used_height(self) -> int:
-        """Rows of the padded image that any window reads; a stride may leave some over, which are dropped."""
-        return (self.out_height - 1) * self.stride + self.kernel[0]
-
-    @property
-    def padded_width(self) -> int:
-        """Pixels per row in the ring."""
-        return self.width + 2 * self.padding
-
-    @property
-    def out_height(self) -> int:
-        """Rows of output pixels."""
-        return (self.padded_height - self.kernel[0]) // self.stride + 1
-
-    @property
-    def out_width(self) -> int:
-        """Output pixels per row."""
-        return (self.padded_width - self.kernel[1]) // self.stride + 1
-
-    @property
-    def needed_rows(self) -> NDArray[np.int64]:
-        """For each row of output pixels how many rows of the padded image must be complete before it is read."""
-        rows = np.arange(self.out_height) * self.stride + max(self.kernel[0], self.stride)
-        rows[-1] = self.used_height
-        return rows
-
-    @property
-    def freed_rows(self) -> NDArray[np.int64]:
-        """For each row of output pixels how many rows are no longer needed when it has been read."""
-        rows = np.full(self.out_height, self.stride)
-        rows[-1] = self.kernel[0]
-        return rows
-
-    @property
-    def row_reads(self) -> int:
-        """Groups that are read for each row of output pixels."""
-        return self.out_width * self.groups
-
-    @property
-    def chunks(self) -> int:
-        """Beats per pixel in the ring."""
-        return self.channels // self.simd
-
-    @property
-    def bank_row(self) -> int:
-        """Words per image row in one bank."""
-        return -(-self.padded_width // self.taps) * self.chunks
-
-    @property
-    def ring_bits(self) -> int:
-        """Bits of memory in all banks."""
-        return self.taps * self.rows * self.bank_row * self.simd * self.bits
-
-    @property
-    def segment_chunks(self) -> int:
-        """Beats per pixel of which a group reads."""
-        return self.chunks // self.segments
-
-    @property
-    def row_steps(self) -> int:
-        """Steps per row of a window."""
-        return self.kernel[1] // self.taps * self.segment_chunks
-
-    @property
-    def steps(self) -> int:
-        """Steps of a group: the fold of the inner product."""
-        return self.kernel[0] // self.lines * self.row_steps
-
-    @property
-    def write_cycles(self) -> int:
-        """Cycles per image that the write side needs."""
-        return self.padded_height * self.padded_width * self.chunks
-
-    @property
-    def longest_pause(self) -> int:
-        """Longest run of padding, in which no input is taken: from one image's last pixel to the next one's first."""
-        return 2 * self.padding * (self.padded_width + 1) * self.chunks
-
-    @property
-    def read_cycles(self) -> int:
-        """Cycles per image that the read side needs."""
-        return self.out_height * self.out_width * self.groups * self.steps
-
-    @property
-    def latency(self) -> int:
-        """Cycles from a step's address to its operands."""
-        return 1 + (self.taps > 1) + (self.lines > 1)
+__all__ = ["Window"]
 
 
 class Window(wiring.Component):
@@ -239,10 +81,13 @@ class Window(wiring.Component):
         base = Signal.like(row_start.value, name="write_base")
 
         inside = Signal()
-        p = s.padding
+        beat = self.i.payload.as_value()
+        top, left = s.corner
+        padded = any(s.pads)
         m.d.comb += inside.eq(
-            (column.value >= p) & (column.value < p + s.width) & (row.value >= p) & (row.value < p + s.height)
-            if p else 1
+            (column.value >= left) & (column.value < left + s.width)
+            & (row.value >= top) & (row.value < top + s.height)
+            if padded else 1
         )  # fmt: skip
         used = row.value < s.used_height if s.used_height < s.padded_height else Const(1)
         free = Signal()
@@ -257,26 +102,56 @@ class Window(wiring.Component):
             for k, port in enumerate(row_ports):
                 m.d.comb += [
                     port.addr.eq(base + chunk.value),
-                    port.data.eq(Mux(inside, self.i.payload.as_value(), self.pad) if p else self.i.payload.as_value()),
+                    port.data.eq(Mux(inside, beat, self.pad) if padded else beat),
                     port.en.eq(take & used & (bank.value == k) & (line.value == number)),
                 ]
         with m.If(take):
             chunk.step()
             with m.If(chunk.at_end):
                 column.step()
-                bank.step()
-                with m.If(bank.at_end):
-                    m.d.sync += base.eq(base + s.chunks)
+                if s.spacing[1] == 1:
+                    bank.step()
+                    with m.If(bank.at_end):
+                        m.d.sync += base.eq(base + s.chunks)
+                else:
+                    m.d.sync += base.eq(base + self._beside(m, bank, column))
                 with m.If(column.at_end):
                     row.step()
                     bank.clear()
                     m.d.sync += base.eq(row_start.value)
                     with m.If(used):
                         m.d.comb += rows.row_done.eq(1)
-                        line.step()
-                        with m.If(line.at_end):
-                            row_start.advance(s.bank_row)
-                            m.d.sync += base.eq(row_start.after(s.bank_row))
+                        self._next_row(m, line, row_start, base)
+
+    def _beside(self, m: Module, bank: Counter, column: Counter) -> Value:
+        """Step to the bank of the next column, where several lie beside each other in each; how many words further in
+        its bank that column is."""
+        s = self.shape
+        place = Counter(m, s.spacing[1], "write_place")
+        place.step()
+        with m.If(place.at_end):
+            bank.step()
+        with m.If(column.at_end):
+            place.clear()
+        return Mux(place.at_end & ~bank.at_end, -(s.spacing[1] - 1) * s.chunks, s.chunks)
+
+    def _next_row(self, m: Module, line: Counter, row_start: Pointer, base: Signal) -> None:
+        """Step to where the next row of the ring is written."""
+        s, spacing = self.shape, self.shape.spacing[0]
+        if spacing == 1:
+            line.step()
+            with m.If(line.at_end):
+                row_start.advance(s.bank_row)
+                m.d.sync += base.eq(row_start.after(s.bank_row))
+            return
+        place = Counter(m, spacing, "write_row_place")
+        place.step()
+        with m.If(place.at_end):
+            line.step()
+        back = row_start.value - (spacing - 1) * s.bank_row
+        following = Mux(place.at_end & ~line.at_end, back, row_start.after(s.bank_row))
+        row_start.set(following)
+        m.d.sync += base.eq(following)
 
     def _read_side(self, m: Module, ports: list[list[Any]], rows: RowAccount) -> None:
         s = self.shape
@@ -285,18 +160,21 @@ class Window(wiring.Component):
             (s.kernel[0] // s.lines, "read_line"), (s.groups, "read_group"), (s.out_width, "read_x"),
             (s.out_height, "read_y"),
         ))  # fmt: skip
-        turn_row = _Turn(m, s.lines, "turn_row")  # bank of the window's first row
+        turn_row = Turn(m, s.lines, "turn_row", s.spacing[0])  # bank of the window's first row
         window_row = Pointer(m, s.rows // s.lines * s.bank_row, "window_row")  # first row of the window in that bank
         line_row = Pointer(m, s.rows // s.lines * s.bank_row, "line_row")  # row of the window that is read now
         pixel = Signal(range(max(2, s.bank_row)), name="pixel")  # offset of the window's first column in its row
         offset = Signal(range(max(2, s.bank_row)), name="offset")  # from there to what is read now
-        turn = _Turn(m, s.taps, "turn")  # bank of the window's first column
+        turn = Turn(m, s.taps, "turn", s.spacing[1])  # bank of the window's first column
         segment = _Segment(m, s)
 
+        # From one tap to the next of those that are read one after the other.
+        tap_rows = s.dilations[0] if s.lines == 1 else 1
+        tap_columns = s.dilations[1] if s.taps == 1 else 1
         at_start, at_last = Signal(), Signal()
         advance = Signal()
         # A stride beyond the window skips rows; they must be there to be freed, save after the last window.
-        needed = Mux(out_y.at_end, s.kernel[0], max(s.kernel[0], s.stride))
+        needed = Mux(out_y.at_end, s.extent[0], max(s.extent[0], s.strides[0]))
         m.d.comb += [
             at_start.eq((chunk.value == 0) & (tap.value == 0) & (line.value == 0)),
             at_last.eq(chunk.at_end & tap.at_end & line.at_end),
@@ -308,10 +186,10 @@ class Window(wiring.Component):
             m.d.sync += offset.eq(offset + 1)
             with m.If(chunk.at_end):
                 tap.step()
-                m.d.sync += offset.eq(offset + 1 + s.chunks - s.segment_chunks)
+                m.d.sync += offset.eq(offset + 1 + tap_columns * s.chunks - s.segment_chunks)
                 with m.If(tap.at_end):
                     line.step()
-                    line_row.advance(s.bank_row)
+                    line_row.advance(tap_rows * s.bank_row)
                     m.d.sync += offset.eq(segment.base)
                     with m.If(line.at_end):
                         group.step()
@@ -320,12 +198,12 @@ class Window(wiring.Component):
                         m.d.sync += offset.eq(segment.following(group))
                         with m.If(group.at_end):
                             out_x.step()
-                            m.d.sync += pixel.eq(pixel + turn.advance(s.stride, s.chunks))
+                            m.d.sync += pixel.eq(pixel + turn.advance(s.strides[1], s.chunks))
                             with m.If(out_x.at_end):
                                 m.d.sync += pixel.eq(0)
                                 turn.clear()
                                 out_y.step()
-                                m.d.comb += rows.rows_freed.eq(Mux(out_y.at_end, s.kernel[0], s.stride))
+                                m.d.comb += rows.rows_freed.eq(Mux(out_y.at_end, s.extent[0], s.strides[0]))
                                 following = self._next_rows(m, window_row, turn_row, out_y.at_end)
                                 window_row.set(following)
                                 line_row.set(following)
@@ -334,7 +212,7 @@ class Window(wiring.Component):
         self._give(m, read, Cat(advance, advance & at_start, advance & at_last), [turn, turn_row])
 
     def _read_banks(
-        self, m: Module, ports: list[list[Any]], advance: Value, turns: Sequence["_Turn"], line_row: Pointer,
+        self, m: Module, ports: list[list[Any]], advance: Value, turns: Sequence["Turn"], line_row: Pointer,
         pixel: Value, offset: Value,
     ) -> list[Value]:  # fmt: skip
         """For every row of banks its words, side by side: those ``pixel + offset`` words behind the begin of the row
@@ -344,17 +222,17 @@ class Window(wiring.Component):
         for number, row_ports in enumerate(ports):
             # Banks before the window's first one hold its later rows, one row of the bank further down.
             start = (
-                Mux(turn_row.value > number, line_row.after(s.bank_row), line_row.value)
+                Mux(turn_row.value > number, line_row.after(s.spacing[0] * s.bank_row), line_row.value)
                 if s.lines > 1
                 else (line_row.value)
             )
             for k, port in enumerate(row_ports):
-                beyond = Mux(turn.value > k, s.chunks, 0) if s.taps > 1 else 0
+                beyond = Mux(turn.value > k, s.spacing[1] * s.chunks, 0) if s.taps > 1 else 0
                 m.d.comb += [port.addr.eq(start + pixel + offset + beyond), port.en.eq(advance)]
             read.append(Cat(port.data for port in row_ports))
         return read
 
-    def _give(self, m: Module, read: list[Value], strobes: Value, turns: Sequence["_Turn"]) -> None:
+    def _give(self, m: Module, read: list[Value], strobes: Value, turns: Sequence["Turn"]) -> None:
         """The operands, and beside them the strobes that say which these are: ``valid``, ``first`` and ``last``."""
         s, (turn, turn_row) = self.shape, turns
         # Bank t holds the columns t, t + taps, ..; a window that begins in column c finds its first tap in bank
@@ -372,16 +250,23 @@ class Window(wiring.Component):
         m.d.sync += Cat(self.valid, self.first, self.last).eq(strobes)
         m.d.comb += self.x.eq(operands)
 
-    def _next_rows(self, m: Module, first: Pointer, turn: "_Turn", at_end: Value) -> Value:
+    def _next_rows(self, m: Module, first: Pointer, turn: "Turn", at_end: Value) -> Value:
         """Where the next window's first row stands: ``stride`` rows further, behind all its rows after the last one."""
         s = self.shape
         if s.lines == 1:
-            return Mux(at_end, first.after(s.kernel[0] * s.bank_row), first.after(s.stride * s.bank_row))
+            return Mux(at_end, first.after(s.extent[0] * s.bank_row), first.after(s.strides[0] * s.bank_row))
+        if s.spacing[0] > 1:
+            bank, place, shift, wraps = (
+                Mux(at_end, behind, next_one)
+                for behind, next_one in zip(turn.after(s.extent[0]), turn.after(s.strides[0]), strict=True)
+            )
+            turn.set(bank, place)
+            return Mux(wraps, first.after(s.spacing[0] * s.bank_row), first.value) + shift * s.bank_row
         down = Signal(name="down")
         with m.If(at_end):
             m.d.comb += down.eq(1)  # as many rows as there are banks
         with m.Else():
-            m.d.comb += down.eq(turn.advance(s.stride, 1))
+            m.d.comb += down.eq(turn.advance(s.strides[0], 1))
         return Mux(down, first.after(s.bank_row), first.value)
 
 
@@ -393,29 +278,6 @@ def _rotated(m: Module, parts: Value, width: int, count: int, first: Value) -> S
             with m.Case(k):
                 m.d.sync += result.eq(parts.rotate_right(k * width))
     return result
-
-
-class _Turn:
-    """Which of ``banks`` banks holds the window's first column, or row."""
-
-    def __init__(self, m: Module, banks: int, name: str):
-        self.m = m
-        self.banks = banks
-        self.value = Signal(range(banks), name=name) if banks > 1 else Const(0, 1)
-
-    def advance(self, stride: int, words: int) -> Value:
-        """Move by ``stride``, at most the banks where there are several; returns how far that is inside a bank, where
-        its next column or row is ``words`` further."""
-        if self.banks == 1:
-            return Const(stride * words)
-        further = self.value + stride
-        wraps = further >= self.banks
-        self.m.d.sync += self.value.eq(Mux(wraps, further - self.banks, further))
-        return Mux(wraps, words, 0)
-
-    def clear(self) -> None:
-        if self.banks > 1:
-            self.m.d.sync += self.value.eq(0)
 
 
 class _Segment:

@@ -16,9 +16,10 @@ from ...common.files import sha256_of, write_bytes
 from ...common.tensors import HEADER, read_tensors
 from ..formats import Format
 from ..ops.base import Op, left_out
+from ..ops.constant import Constant
 from ..ops.convolution import Convolution
 from ..ops.ends import ArgMax, Input
-from ..ops.move import PixelShuffle, SpatialShift, Upsample
+from ..ops.move import PixelShuffle, Slice, SpatialShift, Upsample
 from ..ops.pool import AveragePool, MaxPool
 from ..ops.register import Register
 from ..ops.requantise import Requantise
@@ -34,8 +35,8 @@ MAX_ELEMENTS = 1 << 27
 KINDS: Register[str] = Register("the .addax file")
 """Of each kind of operation its name in files."""
 for _kind in (
-    Input, Convolution, Requantise, Threshold, Concat, MaxPool, AveragePool, SpatialShift, PixelShuffle, Upsample,
-    Flatten, ArgMax,
+    Input, Constant, Convolution, Requantise, Threshold, Concat, MaxPool, AveragePool, SpatialShift, PixelShuffle,
+    Upsample, Slice, Flatten, ArgMax,
 ):  # fmt: skip
     KINDS.register(_kind, _kind.__name__)
 
@@ -128,6 +129,12 @@ def rebuild(tensors: Mapping[str, NDArray[np.generic]], header: Mapping[str, Any
     except (TypeError, AttributeError, OverflowError) as error:
         raise ValueError(str(error)) from error
     for op in program.ops:
+        if isinstance(op, Convolution | MaxPool):
+            channels, *size = program.shape(op.source)
+            framed = (channels, *op.window.padded((size[0], size[1])))
+            if math.prod(framed) > MAX_ELEMENTS:
+                shape = "x".join(map(str, framed))
+                raise ValueError(f"{op.name} pads to {shape} values; at most {MAX_ELEMENTS:,} fit the memory")
         if math.prod(program.shape(op.name)) > MAX_ELEMENTS:
             shape = "x".join(map(str, program.shape(op.name)))
             raise ValueError(f"{op.name} gives {shape} values; at most {MAX_ELEMENTS:,} fit the memory")

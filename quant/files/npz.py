@@ -14,9 +14,11 @@ from ...common.reading import read_npz as read_arrays
 from ..program import Program
 from .archive import VERSION, checksum, rebuild
 
-__all__ = ["NPZ", "import_npz", "npz_bytes", "read_npz"]
+__all__ = ["NPZ", "OWN_STEP", "import_npz", "npz_bytes", "read_npz"]
 
 NPZ = "weights.npz"
+OWN_STEP = "own_step"
+"""Key of a manifest for the field of an operation that is called step, as what one unit of its result is called."""
 Ints = NDArray[np.int64]
 
 
@@ -89,6 +91,8 @@ def _entry(operation: dict[str, Any], formats: Mapping[str, dict[str, Any]]) -> 
         entry["weight_format"] = formats[f"{operation['name']}_weight"]
     else:
         entry["format"] = {key: operation[key] for key in ("bits", "signed")}
+    if OWN_STEP in entry:
+        entry["step"] = entry.pop(OWN_STEP)
     return entry
 
 

@@ -5,9 +5,10 @@ from typing import Any
 
 from ..formats import Format, format_for, signed, unsigned
 from ..ops.base import Op
+from ..ops.constant import Constant
 from ..ops.convolution import Convolution
 from ..ops.ends import ArgMax, Input
-from ..ops.move import MAX_OFFSET, PixelShuffle, SpatialShift, Upsample
+from ..ops.move import MAX_OFFSET, PixelShuffle, Slice, SpatialShift, Upsample
 from ..ops.pool import AveragePool, MaxPool
 from ..ops.register import Register
 from ..ops.requantise import MAX_SHIFT, RESIDUAL_MULTIPLIER_BITS, Requantise
@@ -19,6 +20,11 @@ __all__ = ["TENSORS"]
 
 TENSORS: Register[Callable[[Program, Any, str], tuple[Format, str]]] = Register("the description of an export")
 """Of each kind of operation a function of the Program, the operation and the name of the field with the array."""
+
+
+@TENSORS.handles(Constant)
+def _constant(program: Program, op: Constant, role: str) -> tuple[Format, str]:
+    return op.format, "channel, row, column"
 
 
 @TENSORS.handles(Convolution)
@@ -35,6 +41,9 @@ def _requantise(program: Program, op: Requantise, role: str) -> tuple[Format, st
         "residual_multiplier": signed(RESIDUAL_MULTIPLIER_BITS),
         "shift": format_for(0, MAX_SHIFT),
         "offset": program.offset_format(op),
+        "second": signed(op.factor_bits),
+        "second_offset": program.offset_format(op),
+        "knee": threshold_format(program.format(op.source)),
     }
     return formats[role], "output"
 
@@ -53,6 +62,6 @@ def _spatial_shift(program: Program, op: SpatialShift, role: str) -> tuple[Forma
     return program.format(op.source), "channel"
 
 
-@TENSORS.handles(Input, Concat, MaxPool, AveragePool, PixelShuffle, Upsample, Flatten, ArgMax)
+@TENSORS.handles(Input, Concat, MaxPool, AveragePool, PixelShuffle, Upsample, Slice, Flatten, ArgMax)
 def _no_arrays(program: Program, op: Op, role: str) -> tuple[Format, str]:
     raise TypeError(f"{op.name} is a {type(op).__name__}, which has no array {role!r}")

@@ -26,6 +26,7 @@ from ..program import (
 from ..program import Threshold as ThresholdOp
 from .choice import Choice, Wanted, choose
 from .factors import Threshold
+from .slopes import choose_slopes
 
 __all__ = ["NOTES", "Assembly", "Bits", "Pending", "Stored"]
 
@@ -58,6 +59,10 @@ class Pending:
     Attributes
     ----------
     relu, residual : a ReLU comes on top, and under it an addition
+    floor, ceiling : real values between which a clamp keeps it, or None; a floor of 0 or more is a ReLU, too
+    shuffle : the channels become the pixels of a map so many times as high and wide
+    slope : (O,), what a LeakyReLU or PReLU multiplies values below 0 by; None: neither. It comes before the ReLU and
+        cannot stand on a residual: store the sum first, a requantise of one slope, and bend what was stored
     """
 
     op: str
@@ -66,11 +71,28 @@ class Pending:
     bias: Floats
     relu: bool = False
     residual: Stored | None = None
+    floor: float | None = None
+    ceiling: float | None = None
+    shuffle: int = 1
+    slope: Floats | None = None
+
+    @property
+    def clamped(self) -> bool:
+        """Whether a ReLU or another clamp comes on top."""
+        return self.relu or self.floor is not None or self.ceiling is not None
 
     @property
     def affine(self) -> bool:
-        """Whether it is no more than that."""
-        return not self.relu and self.residual is None
+        """Whether it is no more than gain, centre and bias."""
+        return not self.clamped and self.residual is None and self.slope is None
+
+    def words(self, step: float, lo: int, hi: int) -> tuple[int, int]:
+        """``lo..hi`` of a grid of ``step``, without what the clamps cut off."""
+        if self.floor is not None:
+            lo = min(max(lo, round(self.floor / step)), hi)
+        if self.ceiling is not None:
+            hi = max(min(hi, round(self.ceiling / step)), lo)
+        return max(lo, 0) if self.relu else lo, hi
 
 
 class Assembly:
@@ -167,7 +189,9 @@ class Assembly:
         An `exact` network may get thresholds instead: see `choice.choose`.
         """
         lo, hi = fmt.lo if lo is None else lo, fmt.hi if hi is None else hi
-        lo = max(lo, 0) if value.relu else lo
+        lo, hi = value.words(step, lo, hi)
+        if value.slope is not None:
+            return self._bent(name, value, value.slope, step, fmt, lo, hi)
         chosen = self.chosen(name, value, step, lo, hi)
         if isinstance(chosen, Threshold):
             op = ThresholdOp(
@@ -181,6 +205,8 @@ class Assembly:
 
         Their format has whole bytes in which no sum of the accumulator's format can saturate, whatever the biases.
         """
+        if value.slope is not None:
+            raise ValueError("class scores have no second slope; requantise it first")
         name = self.unique("scores")
         step = float(np.abs(self.settled(value).gain).max()) or 1.0
         chosen = self.chosen(name, value, step, None, None)
@@ -209,20 +235,31 @@ class Assembly:
     def chosen(self, name: str, value: Pending, step: float, lo: int | None, hi: int | None) -> Choice | Threshold:
         """What makes units of ``step`` of ``value``, within ``lo..hi`` where there is a clamp; what is lost is said in
         `notes`."""
+        found, note = choose(self._wanted(value, step, lo, hi))
+        if note:
+            self.note(f"{name}: {note}")
+        return found
+
+    def _wanted(self, value: Pending, step: float, lo: int | None, hi: int | None) -> Wanted:
+        """``value`` as what is asked of a requantise."""
         value = self.settled(value)
         residual = value.residual.step / step if value.residual else 0.0
         joined = self.format(value.residual.op) if value.residual else None
         least, most = self.bounds(value.op)
-        wanted = Wanted(
+        return Wanted(
             gain=value.gain / step, centre=value.centre, bias=value.bias / step, residual=residual,
             residual_reach=max(-joined.lo, joined.hi) if joined else 0, lo=lo, hi=hi, least=least, most=most,
             accumulator=self.format(value.op), terms=self.terms, exact=self.exact,
             even=self.ties == "even" and lo is not None, shared=self.shared,
         )  # fmt: skip
-        found, note = choose(wanted)
+
+    def _bent(self, name: str, value: Pending, slope: Floats, step: float, fmt: Format, lo: int, hi: int) -> Stored:
+        """`requantise` of a value with a second slope, see `fold.slopes`."""
+        found, note = choose_slopes(self._wanted(value, step, lo, hi), slope)
         if note:
             self.note(f"{name}: {note}")
-        return found
+        op = Requantise(name=name, source=value.op, format=fmt, lo=lo, hi=hi, terms=self.terms, **found.fields)
+        return Stored(op=self.emit(op, step), step=step)
 
     def ending(self, name: str) -> str:
         """End the Program with the result of operation ``name`` as its raw output; returns ``name``."""

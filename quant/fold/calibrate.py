@@ -153,7 +153,7 @@ class _Observer(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> object:
         result = super().run_node(n)
-        if isinstance(result, Tensor) and result.is_floating_point():
+        if n.op != "get_attr" and isinstance(result, Tensor) and result.is_floating_point():
             values = result.detach().flatten().numpy()
             magnitudes = np.abs(values)
             few = min(_LARGEST, values.size)

@@ -16,7 +16,7 @@ from ..program import (
     powers_of_two,
 )  # fmt: skip
 
-__all__ = ["Factors", "Reach", "Threshold", "fold_scale", "fold_sign", "nearest_sum"]
+__all__ = ["Factors", "Reach", "Threshold", "fold_scale", "fold_sign", "nearest_sum", "rounded"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -74,6 +74,7 @@ class Reach:
 def fold_scale(
     *, gain: Floats, centre: Floats, bias: Floats, residual: float = 0.0, accumulator: Format, terms: int = 0,
     bits: int = MULTIPLIER_BITS, channelwise: bool = False, least_shift: int = 0, reach: Reach | None = None,
+    most_shift: int | Ints = MAX_SHIFT,
 ) -> Factors:  # fmt: skip
     """The integers of ``gain * (acc - centre) + bias + residual * r``, in units of the result's step.
 
@@ -88,7 +89,7 @@ def fold_scale(
     terms : factors become sums of at most so many signed powers of two; 0: any
     bits : of M
     channelwise : every channel has the largest S with which its own numbers fit, not that of the largest of all
-    least_shift : of S
+    least_shift, most_shift : of S; the most may differ from channel to channel
     reach : what sums and results can be, where that is known: an offset beyond it is as good as one at its end, and
         asks for no smaller S
 
@@ -105,14 +106,15 @@ def fold_scale(
     exact = np.zeros(count, np.bool_)
     for shift in range(MAX_SHIFT, least_shift - 1, -1):
         scale = float(1 << shift)
-        multiplier = _rounded(gain * scale, terms, bound)
-        other = float(_rounded(np.array([residual * scale]), terms, residual_bound)[0])
+        multiplier = rounded(gain * scale, terms, bound)
+        other = float(rounded(np.array([residual * scale]), terms, residual_bound)[0])
         half = (1 << (shift - 1)) if shift else 0
         offset = np.rint(bias * scale) - np.rint(multiplier * centre) + half
         if reach is not None:
             offset = reach.clipped(offset, multiplier, other, shift)
         fits = (np.abs(multiplier) <= bound) & (offset >= widest.lo) & (offset <= widest.hi)
         fits &= abs(other) <= residual_bound
+        fits &= shift <= np.asarray(most_shift)
         if not channelwise:
             fits[:] = fits.all()
         new = left & fits
@@ -139,14 +141,15 @@ def _one(values: Ints) -> int | Ints:
     return int(values[0]) if (values == values[0]).all() else values
 
 
-def _rounded(values: Floats, terms: int, bound: int) -> Floats:
-    rounded = np.rint(values)
+def rounded(values: Floats, terms: int, bound: int) -> Floats:
+    """The nearest factors; of those within ``bound``, the nearest sums of ``terms`` signed powers of two."""
+    found = np.rint(values)
     if not terms:
-        return rounded
+        return found
     # Beyond the bound nothing is used, and a sum of powers of two would take its time to find.
-    held = np.abs(rounded) <= bound
-    rounded[held] = [nearest_sum(int(v), terms) for v in rounded[held].tolist()]
-    return rounded
+    held = np.abs(found) <= bound
+    found[held] = [nearest_sum(int(v), terms) for v in found[held].tolist()]
+    return found
 
 
 def nearest_sum(value: int, terms: int) -> int:

@@ -31,7 +31,8 @@ def requantised_once(
     """
     groups: dict[tuple[str, str | None], list[Requantise]] = {}
     for op in ops:
-        if isinstance(op, Requantise) and op.name in steps:
+        # Sums bent by one activation are other values than the sums themselves, or than those bent by another.
+        if isinstance(op, Requantise) and op.name in steps and not op.bends:
             groups.setdefault((op.source, op.residual), []).append(op)
     result = list(ops)
     for group in groups.values():

@@ -51,7 +51,6 @@ def sums_of(program: Program, op: Convolution, loops: Loops, prepared: list[Arra
     Ints
         (N, rows, columns, O)
     """
-    _, _, kh, kw = op.weight.shape
     _, rows, columns = program.shape(op.name)
     fmt = program.format(op.source)
     width = x.shape[-1] // op.groups
@@ -68,7 +67,7 @@ def sums_of(program: Program, op: Convolution, loops: Loops, prepared: list[Arra
         elif early:
             operands = [_bytes_of(values) for values in operands]
             align = 8
-        patches = loops.patches(operands[0], operands[1], (kh, kw), op.stride, op.padding, align)
+        patches = loops.patches(operands[0], operands[1], op.window, align)
         if op.kernel == "xnor":
             patches = _words(patches if early else _bytes_of(patches))
         sums.append(_products(program, op, loops, patches, filters))

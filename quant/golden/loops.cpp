@@ -21,13 +21,15 @@ void products(const Word* patches, const Word* filters, Sum* out, long count, lo
 
 template <typename Word>
 void requantised(const int64_t* acc, const int64_t* residual, const int64_t* factor, const int64_t* offset,
-                 const int64_t* residual_factor, const int64_t* shift, bool even, int64_t lo, int64_t hi, Word* out,
-                 long count, long channels, int64_t* range) {
+                 const int64_t* residual_factor, const int64_t* shift, const int64_t* second, const int64_t* lower,
+                 const int64_t* knee, bool even, int64_t lo, int64_t hi, Word* out, long count, long channels,
+                 int64_t* range) {
     int64_t least = range[0], most = range[1];
     for (long p = 0; p < count; ++p)
         for (long c = 0; c < channels; ++c) {
             const long at = p * channels + c;
-            int64_t wide = acc[at] * factor[c] + offset[c];
+            const bool below = knee && acc[at] < knee[c];
+            int64_t wide = acc[at] * (below ? second : factor)[c] + (below ? lower : offset)[c];
             if (residual) wide += residual[at] * residual_factor[c];
             least = std::min(least, wide);
             most = std::max(most, wide);
@@ -44,23 +46,29 @@ void requantised(const int64_t* acc, const int64_t* residual, const int64_t* fac
 extern "C" {
 
 void addax_patches(const char* x, const char* pad, char* out, long images, long height, long width, long pixel_bytes,
-                   long kernel_height, long kernel_width, long stride, long padding, long row_bytes) {
+                   long rows, long columns, long kernel_height, long kernel_width, long down, long right, long dilation_y,
+                   long dilation_x, long top, long left_pad, long row_bytes) {
     const long unused = row_bytes - kernel_height * kernel_width * pixel_bytes;
-    const long rows = (height + 2 * padding - kernel_height) / stride + 1;
-    const long columns = (width + 2 * padding - kernel_width) / stride + 1;
     for (long n = 0; n < images; ++n)
         for (long oy = 0; oy < rows; ++oy)
             for (long ox = 0; ox < columns; ++ox) {
                 for (long ky = 0; ky < kernel_height; ++ky) {
-                    const long y = oy * stride + ky - padding, left = ox * stride - padding;
+                    const long y = oy * down + ky * dilation_y - top, left = ox * right - left_pad;
                     const bool inside = y >= 0 && y < height;
-                    const long begin = inside ? std::clamp(-left, 0L, kernel_width) : kernel_width;
-                    const long end = inside ? std::clamp(width - left, 0L, kernel_width) : kernel_width;
+                    const char* row = x + (n * height + y) * width * pixel_bytes;
+                    // The first tap that is not left of the image, and the first that is right of it.
+                    const long begin =
+                        inside ? std::clamp((-left + dilation_x - 1) / dilation_x, 0L, kernel_width) : kernel_width;
+                    const long end =
+                        inside ? std::clamp((width - left + dilation_x - 1) / dilation_x, 0L, kernel_width) : kernel_width;
                     for (long kx = 0; kx < begin; ++kx) std::memcpy(out + kx * pixel_bytes, pad, pixel_bytes);
-                    if (end > begin)
-                        std::memcpy(out + begin * pixel_bytes,
-                                    x + ((n * height + y) * width + left + begin) * pixel_bytes,
+                    if (end > begin && dilation_x == 1)
+                        std::memcpy(out + begin * pixel_bytes, row + (left + begin) * pixel_bytes,
                                     (end - begin) * pixel_bytes);
+                    else
+                        for (long kx = begin; kx < end; ++kx)
+                            std::memcpy(out + kx * pixel_bytes, row + (left + kx * dilation_x) * pixel_bytes,
+                                        pixel_bytes);
                     for (long kx = std::max(begin, end); kx < kernel_width; ++kx)
                         std::memcpy(out + kx * pixel_bytes, pad, pixel_bytes);
                     out += kernel_width * pixel_bytes;
@@ -129,10 +137,10 @@ void addax_threshold(const int64_t* acc, const int64_t* levels, const int64_t* f
 #define REQUANTISE(suffix, type)                                                                                    \
     void addax_requantise_##suffix(const int64_t* acc, const int64_t* residual, const int64_t* factor,              \
                                    const int64_t* offset, const int64_t* residual_factor, const int64_t* shift,     \
-                                   int64_t even, int64_t lo, int64_t hi, type* out, long count, long channels,      \
-                                   int64_t* range) {                                                                \
-        requantised(acc, residual, factor, offset, residual_factor, shift, even != 0, lo, hi, out, count, channels, \
-                    range);                                                                                         \
+                                   const int64_t* second, const int64_t* lower, const int64_t* knee, int64_t even,  \
+                                   int64_t lo, int64_t hi, type* out, long count, long channels, int64_t* range) {  \
+        requantised(acc, residual, factor, offset, residual_factor, shift, second, lower, knee, even != 0, lo, hi,  \
+                    out, count, channels, range);                                                                   \
     }
 REQUANTISE(u8, uint8_t)
 REQUANTISE(i16, int16_t)

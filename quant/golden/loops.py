@@ -20,6 +20,7 @@ from ...common.cache import cached, digest
 from ...common.errors import UserError
 from ...common.processes import run_tool
 from ..formats import Format
+from ..ops.window import Window
 
 __all__ = ["Loops", "NativeLoops", "NumpyLoops", "native_loops", "on_bytes"]
 
@@ -41,9 +42,7 @@ class Loops(Protocol):
 
     name: str
 
-    def patches(
-        self, x: Array, pad: Array, kernel: tuple[int, int], stride: int, padding: int, align: int = 1
-    ) -> Array:
+    def patches(self, x: Array, pad: Array, window: Window, align: int = 1) -> Array:
         """(N, H, W, C) to (N * rows * columns, kh * kw * C); what lies outside reads ``pad`` (C,).
 
         Zeros fill rows up to a multiple of ``align`` elements.
@@ -63,12 +62,12 @@ class Loops(Protocol):
 
     def requantise(
         self, acc: Ints, factor: Ints, offset: Ints, residual: Ints | None, residual_factor: Ints, shift: Ints,
-        even: bool, lo: int, hi: int, kind: np.dtype[Any],
+        even: bool, lo: int, hi: int, kind: np.dtype[Any], second: tuple[Ints, Ints, Ints] | None = None,
     ) -> tuple[Array, int, int]:  # fmt: skip
         """``clamp((acc * M + r * R + B) >> S)`` of (.., C) tensors as ``kind``, and the range before the shift.
 
-        M, R, B and S are (C,). B holds the half of ``1 << S``; where ``even``, every S is at least 1 and ties go to the
-        even number.
+        M, R, B and S are (C,). ``second`` is N, D and T0, (C,), or None: N and D stand for M and B where ``acc < T0``.
+        B and D hold the half of ``1 << S``; where ``even``, every S is at least 1 and ties go to the even number.
         """
 
 
@@ -77,19 +76,20 @@ class NumpyLoops:
 
     name = "numpy"
 
-    def patches(
-        self, x: Array, pad: Array, kernel: tuple[int, int], stride: int, padding: int, align: int = 1
-    ) -> Array:
+    def patches(self, x: Array, pad: Array, window: Window, align: int = 1) -> Array:
         """As `Loops` says."""
-        if padding:
+        if any(window.pads):
+            top, left, _, _ = window.pads
             count, height, width, channels = x.shape
-            framed = np.empty((count, height + 2 * padding, width + 2 * padding, channels), x.dtype)
+            framed = np.empty((count, *window.padded((height, width)), channels), x.dtype)
             framed[:] = pad
-            framed[:, padding : padding + height, padding : padding + width] = x
+            framed[:, top : top + height, left : left + width] = x
             x = framed
-        windows = sliding_window_view(x, kernel, axis=(1, 2))[:, ::stride, ::stride]  # (N, rows, columns, C, kh, kw)
-        count, rows, columns, channels, *_ = windows.shape
-        taps = kernel[0] * kernel[1] * channels
+        (down, right), (dh, dw) = window.strides, window.dilations
+        # (N, rows, columns, C, kh, kw)
+        windows = sliding_window_view(x, window.extent, axis=(1, 2))[:, ::down, ::right, :, ::dh, ::dw]
+        count, rows, columns, channels, kh, kw = windows.shape
+        taps = kh * kw * channels
         found = windows.transpose(0, 1, 2, 4, 5, 3).reshape(count * rows * columns, taps)
         return np.pad(found, ((0, 0), (0, -taps % align)))
 
@@ -124,10 +124,13 @@ class NumpyLoops:
 
     def requantise(
         self, acc: Ints, factor: Ints, offset: Ints, residual: Ints | None, residual_factor: Ints, shift: Ints,
-        even: bool, lo: int, hi: int, kind: np.dtype[Any],
+        even: bool, lo: int, hi: int, kind: np.dtype[Any], second: tuple[Ints, Ints, Ints] | None = None,
     ) -> tuple[Array, int, int]:  # fmt: skip
         """As `Loops` says."""
         wide = acc * factor + offset
+        if second is not None:
+            below, lower, knee = second
+            wide = np.where(acc >= knee, wide, acc * below + lower)
         if residual is not None:
             wide += residual * residual_factor
         # The sum without its half is t; t + half - 1 + (whether t >> S is odd) floors to the nearest, ties to even.
@@ -152,20 +155,18 @@ class NativeLoops:
             for a in arguments
         ))  # fmt: skip
 
-    def patches(
-        self, x: Array, pad: Array, kernel: tuple[int, int], stride: int, padding: int, align: int = 1
-    ) -> Array:
+    def patches(self, x: Array, pad: Array, window: Window, align: int = 1) -> Array:
         """As `Loops` says."""
         x, pad = np.ascontiguousarray(x), np.ascontiguousarray(pad, dtype=x.dtype)
         count, height, width, channels = x.shape
-        if kernel == (1, 1) and stride == 1 and not padding and channels % align == 0:
+        if window == Window(kernel=(1, 1)) and channels % align == 0:
             return x.reshape(-1, channels)
-        rows, columns = ((n + 2 * padding - k) // stride + 1 for n, k in zip((height, width), kernel, strict=True))
-        taps = kernel[0] * kernel[1] * channels
+        rows, columns = window.result((height, width))
+        taps = window.kernel[0] * window.kernel[1] * channels
         out = np.empty((count * rows * columns, taps + -taps % align), x.dtype)
         self._call(
-            "patches", x, pad, out, count, height, width, channels * x.itemsize, *kernel, stride, padding,
-            out.shape[1] * x.itemsize,
+            "patches", x, pad, out, count, height, width, channels * x.itemsize, rows, columns, *window.kernel,
+            *window.strides, *window.dilations, *window.pads[:2], out.shape[1] * x.itemsize,
         )  # fmt: skip
         return out
 
@@ -202,19 +203,21 @@ class NativeLoops:
 
     def requantise(
         self, acc: Ints, factor: Ints, offset: Ints, residual: Ints | None, residual_factor: Ints, shift: Ints,
-        even: bool, lo: int, hi: int, kind: np.dtype[Any],
+        even: bool, lo: int, hi: int, kind: np.dtype[Any], second: tuple[Ints, Ints, Ints] | None = None,
     ) -> tuple[Array, int, int]:  # fmt: skip
         """As `Loops` says."""
         suffix = next((s for k, s in self._KINDS if k == kind), "i64")
         out = np.empty(acc.shape, kind if suffix != "i64" else np.int64)
         span = np.zeros(2, np.int64)
+        none = ctypes.c_void_p(None)
         acc, *constants = (
             np.ascontiguousarray(a, dtype=np.int64) for a in (acc, factor, offset, residual_factor, shift)
         )  # fmt: skip
-        other = ctypes.c_void_p(None) if residual is None else np.ascontiguousarray(residual, dtype=np.int64)
+        other = none if residual is None else np.ascontiguousarray(residual, dtype=np.int64)
+        bend = (none,) * 3 if second is None else tuple(np.ascontiguousarray(a, dtype=np.int64) for a in second)
         channels = acc.shape[-1]
         self._call(
-            f"requantise_{suffix}", acc, other, *constants, int(even), lo, hi, out,
+            f"requantise_{suffix}", acc, other, *constants, *bend, int(even), lo, hi, out,
             acc.size // channels, channels, span,
         )  # fmt: skip
         return out.astype(kind, copy=False), int(span[0]), int(span[1])

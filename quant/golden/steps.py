@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..formats import signed
+from ..ops.constant import Constant
 from ..ops.convolution import Convolution
 from ..ops.ends import ArgMax, Input
-from ..ops.move import PixelShuffle, SpatialShift, Upsample
+from ..ops.move import PixelShuffle, Slice, SpatialShift, Upsample
 from ..ops.pool import AveragePool, MaxPool
 from ..ops.register import Register
 from ..ops.requantise import RESIDUAL_MULTIPLIER_BITS, Requantise
@@ -37,6 +38,12 @@ STEPS: Register[Callable[[Program, Any, Loops], Step]] = Register("the golden mo
 @STEPS.handles(Input)
 def _input(program: Program, op: Input, loops: Loops) -> Step:
     return lambda pixels: pixels.transpose(0, 2, 3, 1)
+
+
+@STEPS.handles(Constant)
+def _constant(program: Program, op: Constant, loops: Loops) -> Step:
+    value = op.value.transpose(1, 2, 0).astype(narrowest_type(op.format))
+    return lambda pixels: np.broadcast_to(value, (len(pixels), *value.shape))
 
 
 @STEPS.handles(ArgMax)
@@ -67,6 +74,13 @@ def _pixel_shuffle(program: Program, op: PixelShuffle, loops: Loops) -> Step:
 @STEPS.handles(Upsample)
 def _upsample(program: Program, op: Upsample, loops: Loops) -> Step:
     return lambda x: x.repeat(op.factor, axis=1).repeat(op.factor, axis=2)
+
+
+@STEPS.handles(Slice)
+def _slice(program: Program, op: Slice, loops: Loops) -> Step:
+    cut = [slice(None)] * 4
+    cut["NHWC".index(op.axis)] = slice(op.start, op.stop, op.step)
+    return lambda x: x[tuple(cut)]
 
 
 def _shifted(op: SpatialShift, x: Array) -> Array:
@@ -110,7 +124,7 @@ def _max_pool(program: Program, op: MaxPool, loops: Loops) -> Step:
 
     def step(x: Array) -> Array:
         pad = np.full(x.shape[-1], lowest, x.dtype)
-        return np.asarray(_windows(program, op, loops, x, pad, op.padding).max(-2))
+        return np.asarray(_windows(program, op, loops, x, pad).max(-2))
 
     return step
 
@@ -119,16 +133,16 @@ def _max_pool(program: Program, op: MaxPool, loops: Loops) -> Step:
 def _average_pool(program: Program, op: AveragePool, loops: Loops) -> Step:
     def step(x: Array) -> Array:
         pad = np.zeros(x.shape[-1], x.dtype)
-        return np.asarray(_windows(program, op, loops, x, pad, 0).sum(-2, dtype=np.int64))
+        return np.asarray(_windows(program, op, loops, x, pad).sum(-2, dtype=np.int64))
 
     return step
 
 
-def _windows(program: Program, op: MaxPool | AveragePool, loops: Loops, x: Array, pad: Array, padding: int) -> Array:
+def _windows(program: Program, op: MaxPool | AveragePool, loops: Loops, x: Array, pad: Array) -> Array:
     """(N, rows, columns, window, C)."""
     _, rows, columns = program.shape(op.name)
-    patches = loops.patches(x, pad, (op.size, op.size), op.stride, padding)
-    return patches.reshape(len(x), rows, columns, op.size**2, x.shape[-1])
+    patches = loops.patches(x, pad, op.window)
+    return patches.reshape(len(x), rows, columns, -1, x.shape[-1])
 
 
 # Convolutions
@@ -149,12 +163,13 @@ def _requantise(program: Program, op: Requantise, loops: Loops) -> Step:
     bits = program.offset_format(op).bits
     if op.residual is not None:
         bits = max(bits, program.format(op.residual).bits + RESIDUAL_MULTIPLIER_BITS) + 1
+    second = (op.second, op.second_offsets, op.knees) if op.second is not None else None
 
     def step(acc: Array, joined: Array | None = None) -> Array:
         residual = None if joined is None else joined.astype(np.int64)
         result, least, most = loops.requantise(
             acc.astype(np.int64, copy=False), op.multiplier, op.offset, residual, op.residual_multipliers, op.shifts,
-            op.ties == "even", op.lo, op.hi, kind,
+            op.ties == "even", op.lo, op.hi, kind, second,
         )  # fmt: skip
         if not signed(min(bits + 1, 63)).allows(np.array([least, most])):
             raise WidthError(f"{op.name}: acc * M + r * R + B leaves {bits + 1} bits")

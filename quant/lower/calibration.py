@@ -14,7 +14,8 @@ from ...models.training.loop import to_float
 from ..fold.calibrate import Ranges, observe
 from ..fold.scheme import Scheme
 from ..program import Shape
-from .graph import is_convolution, trace
+from .graph.export import trace
+from .graph.weights import Weighted, is_convolution, weighted
 
 __all__ = ["Calibration", "batches", "calibrate"]
 
@@ -31,19 +32,23 @@ class Calibration:
     ranges: Ranges
     shape: Shape
 
-    def convolutions(self) -> list[str]:
-        """Paths of all convolutions and dense layers."""
-        return [str(node.target) for node in self.traced.graph.nodes if is_convolution(self.traced, node)]
+    def convolutions(self) -> dict[str, Weighted]:
+        """All convolutions and dense layers, by their paths."""
+        traced = self.traced
+        found = [weighted(traced, node) for node in traced.graph.nodes if is_convolution(traced, node)]
+        return {layer.path: layer for layer in found}
 
 
 def calibrate(module: nn.Module, images: NDArray[np.uint8], *, scheme: Scheme | None = None) -> Calibration:
     """Run ``module`` over (N, C, H, W) uint8 images; raises `UserError` as `lowering.lower` does."""
     for name, value in module.state_dict().items():
+        if isinstance(value, nn.UninitializedParameter | nn.UninitializedBuffer):
+            raise UserError(f"tensor {name!r} has no values yet; run the network once, or read its weights")
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise UserError(f"tensor {name!r} holds NaN or infinite values; it cannot be quantised")
     _check_calibration(images)
-    traced = trace(module)
     shape = (int(images.shape[1]), int(images.shape[2]), int(images.shape[3]))
+    traced = trace(module, shape)
     try:
         ranges = observe(traced, batches(images), quantile=(scheme or Scheme()).quantile)
     except (RuntimeError, IndexError) as error:

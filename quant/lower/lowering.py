@@ -1,13 +1,12 @@
 """Lowering: a trained torch network and calibration images to an integer Program."""
 
 import json
-import operator
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from ...common.errors import UserError
 from ..fold.assembly import Bits, Pending, Stored
@@ -15,16 +14,28 @@ from ..fold.calibrate import Grid
 from ..fold.regrid import requantised_once
 from ..fold.scheme import Scheme
 from ..program import Program
-from . import activations, convolutions, joins, moves, pools, shapes  # noqa: F401  they fill the table
+from .aten import (  # noqa: F401  they fill the table
+    activations,
+    convolutions,
+    factors,
+    joins,
+    moves,
+    pads,
+    pools,
+    shapes,
+)  # fmt: skip
+from .aten.table import lower_call
 from .calibration import Calibration, calibrate
-from .graph import argument, tensor
+from .graph.nodes import argument, given, is_call, name_of, path_of, sizes, tensor
 from .state import Lowering
-from .table import Layer, lower_function, lower_layer, lower_method
 
 __all__ = ["ORIGINS", "feature_grids", "lower"]
 
 ORIGINS = "origins"
 """Key of a Program's metadata: which value of the float network each operation stands for, as JSON."""
+aten = torch.ops.aten
+_MONOTONOUS = (aten.softmax, aten.log_softmax, aten.sigmoid)
+"""What leaves the order of scores as it is."""
 
 
 def lower(
@@ -39,10 +50,11 @@ def lower(
 
     Parameters
     ----------
-    module : built of AdderConv2d, BinaryConv2d, ShiftConv2d, Conv2d, Linear, BatchNorm, ReLU, Sign, Normalise,
-        MaxPool2d, AvgPool2d, AdaptiveAvgPool2d(1), SpatialShift2d, PixelShuffle, Upsample(mode="nearest"), Flatten,
-        Unflatten to 1x1, Identity, Dropout, residual additions and concatenations of channels; takes images scaled to
-        0..1, ends in (B, classes) scores or in a map (B, C, H, W), which the Program then gives raw
+    module : built of what `aten.table` lowers, as layers or as functions: AdderConv2d, BinaryConv2d, ShiftConv2d,
+        convolutions and dense layers, batch norm, ReLU and other clamps, Sign, Normalise, pools, means over the map,
+        SpatialShift2d, PixelShuffle, nearest upsampling, views that flatten, additions, constant factors, zero pads
+        and concatenations of channels; takes images scaled to 0..1, ends in (B, classes) scores or in a map
+        (B, C, H, W), which the Program then gives raw. A softmax, log-softmax or sigmoid at its end is left out.
     calibration : (N, C, H, W) uint8 images from the training split, or what `calibrate` made of them, when the same
         network is lowered several times
     bits : 2..16, of features and weights; short for ``scheme=Scheme(bits=bits)``
@@ -72,8 +84,10 @@ def feature_grids(calibration: Calibration, scheme: Scheme) -> dict[str, tuple[G
 
 def _program(lowering: Lowering, metadata: Mapping[str, str]) -> Program:
     """The Program of the whole graph, node by node."""
+    end, left_out = _scores(lowering)
     for node in lowering.traced.graph.nodes:
-        _lower_node(lowering, node)
+        if node not in left_out:
+            _lower_node(lowering, node, end)
     try:
         formats = {name: fmt for name, (_, fmt) in lowering.inferred.items()}
         ordered = requantised_once(list(lowering.ops.values()), lowering.steps, formats, terms=lowering.terms)
@@ -83,36 +97,41 @@ def _program(lowering: Lowering, metadata: Mapping[str, str]) -> Program:
         raise UserError(f"the network does not make a program: {error}") from error
 
 
-def _lower_node(lowering: Lowering, node: fx.Node) -> None:
+def _scores(lowering: Lowering) -> tuple[fx.Node, list[fx.Node]]:
+    """The node whose values are the result, and those behind it that are left out and said: a softmax or sigmoid at
+    the end."""
+    output = next(node for node in lowering.traced.graph.nodes if node.op == "output")
+    node = tensor(output.args[0])
+    chain, left_out = [node], 0
+    while len(node.users) == 1 and is_call(node, *_MONOTONOUS, aten.squeeze, aten.flatten, aten.view, aten.reshape):
+        if is_call(node, *_MONOTONOUS):
+            if given(node).get("dim", 1) not in (1, 1 - len(sizes(node))):
+                break
+            left_out = len(chain)
+            what = "scores are" if len(sizes(node)) == 2 else "the result is"
+            lowering.note(f"{name_of(node)} at {path_of(node)!r} is left out: {what} what it reads, in the same order")
+        node = argument(node)
+        chain.append(node)
+    return chain[left_out], chain[:left_out]
+
+
+def _lower_node(lowering: Lowering, node: fx.Node, end: fx.Node) -> None:
     values = lowering.values
     match node.op:
         case "placeholder":
             if values:
                 raise UserError(f"the network must take one tensor, the images; it also takes {node.name!r}")
             values[node] = Stored(op="pixels", step=1 / 255)
-        case "call_module":
-            path = str(node.target)
-            module = lowering.traced.get_submodule(path)
-            values[node] = lower_layer(lowering, Layer(node=node, path=path, module=module, source=argument(node)))
-        case "call_function" if node.target is getattr and node.args[1] == "shape":
-            pass  # the batch size of a view
-        case "call_function" if node.target is operator.getitem and node.args[0] not in values:
-            pass  # of that shape
-        case "call_function":
-            values[node] = lower_function(lowering, node)
-        case "call_method" if node.target == "size":
-            pass  # likewise
-        case "call_method":
-            values[node] = lower_method(lowering, node)
+        case "call_module" | "call_function" if isinstance(node.meta.get("val"), Tensor):
+            values[node] = lower_call(lowering, node)
         case "output":
-            _end(lowering, node.args[0])
+            _end(lowering, end)
         case _:
-            raise UserError(f"unsupported {node.op} {node.target!r} in the network")
+            pass  # constants and sizes, which their readers look up
 
 
-def _end(lowering: Lowering, result: Any) -> None:
+def _end(lowering: Lowering, node: fx.Node) -> None:
     """The end of the Program: class scores and their arg-max, or a raw map."""
-    node = tensor(result)
     value = lowering.values[node]
     if lowering.shape(value.op)[1:] != (1, 1):
         raw = value if isinstance(value, Bits) else lowering.store(node)

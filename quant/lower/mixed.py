@@ -78,13 +78,11 @@ def sensitivities(
 
 def layers(calibration: Calibration) -> dict[str, int]:
     """Layers whose width can be chosen, and their numbers of weights: all but binary and shift layers."""
-    traced = calibration.traced
-    chosen = [
-        path
-        for path in calibration.convolutions()
-        if not isinstance(traced.get_submodule(path), BinaryConv2d | ShiftConv2d)
-    ]
-    return {path: traced.state_dict()[f"{path}.weight"].numel() for path in chosen}
+    return {
+        path: found.weight.numel()
+        for path, found in calibration.convolutions().items()
+        if not isinstance(found.layer, BinaryConv2d | ShiftConv2d)
+    }
 
 
 def _compare(program: Program, images: NDArray[np.uint8], reference: NDArray[np.floating]) -> tuple[float, float]:

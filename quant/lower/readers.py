@@ -1,12 +1,11 @@
 """Who reads a value of the graph, and on which grid they want it."""
 
-import operator
-
 import torch
 from torch import fx
 
 from ..fold.scheme import Scheme
-from .graph import is_convolution
+from .graph.nodes import is_call
+from .graph.weights import is_convolution, weighted
 
 __all__ = ["is_edge", "wanted"]
 
@@ -26,12 +25,11 @@ def wanted(traced: fx.GraphModule, node: fx.Node, scheme: Scheme) -> tuple[int, 
     bits = [scheme.residual_bits] if joins else []
     steps = []
     for reader in readers:
-        path = str(reader.target)
-        grid = getattr(traced.get_submodule(path), "grid", None)
-        if grid is not None:
-            steps.append(grid)
+        layer = weighted(traced, reader)
+        if layer.grid is not None:
+            steps.append(layer.grid)
         last = not _readers(traced, reader)[0]
-        bits.append(scheme.of(path, edge=last))
+        bits.append(scheme.of(layer.path, edge=last))
     if len(steps) == len(readers) == 1:
         return steps[0].format.bits, steps[0].step
     return max(bits, default=scheme.bits), None
@@ -46,6 +44,6 @@ def _readers(traced: fx.GraphModule, node: fx.Node) -> tuple[list[fx.Node], bool
         if is_convolution(traced, user):
             found.append(user)
             continue
-        joins |= user.op == "call_function" and user.target in (operator.add, torch.add)
+        joins |= is_call(user, torch.ops.aten.add, torch.ops.aten.sub)
         follow.extend(user.users)
     return found, joins

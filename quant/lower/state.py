@@ -11,7 +11,7 @@ from ..fold.choice import Choice
 from ..fold.factors import Threshold
 from ..fold.scheme import Scheme
 from ..formats import Format, signed, unsigned
-from ..program import Input, Op, Shape
+from ..program import Input, Op, PixelShuffle, Shape
 from .calibration import Calibration
 from .readers import wanted
 
@@ -30,6 +30,7 @@ class Lowering(Assembly):
     values : what each node has become
     roots : of nodes that change nothing, the node whose value they have
     stored : tensors by node, format and step of the grid on which they are stored
+    pads : of nodes that pad with zeros, how far (top, left, bottom, right), where the convolutions behind them pad
 
     Raises
     ------
@@ -38,9 +39,9 @@ class Lowering(Assembly):
     """
 
     def __init__(self, calibration: Calibration, scheme: Scheme):
-        layers = [calibration.traced.get_submodule(path) for path in calibration.convolutions()]
+        known = calibration.convolutions()
         # What has been trained on grids has been rounded as torch rounds.
-        trained = any(getattr(layer, "grid", None) is not None for layer in layers)
+        trained = any(layer.grid is not None for layer in known.values())
         super().__init__(
             terms=scheme.terms, ties="even" if trained else "up", shared=scheme.shifts == "shared"
         )  # fmt: skip
@@ -53,13 +54,16 @@ class Lowering(Assembly):
         self.roots: dict[fx.Node, fx.Node] = {}
         self.stored: dict[tuple[fx.Node, Format, float], Stored] = {}
         self.emit(Input(name="pixels", shape=calibration.shape), 1 / 255)
-        known = calibration.convolutions()
+        self.pads: dict[fx.Node, tuple[int, int, int, int]] = {}
         if unknown := [path for path in scheme.layer_bits if path not in known]:
             raise UserError(f"the network has no convolution {unknown[0]!r}; it has {', '.join(known)}")
 
     def shape_of(self, node: fx.Node) -> Shape:
         """(C, H, W) of what ``node`` has become."""
-        return self.shape(self.values[node].op)
+        value = self.values[node]
+        channels, height, width = self.shape(value.op)
+        factor = value.shuffle if isinstance(value, Pending) else 1
+        return channels // factor**2, height * factor, width * factor
 
     def root(self, node: fx.Node) -> fx.Node:
         """The node as which ``node`` is calibrated and stored."""
@@ -121,6 +125,10 @@ class Lowering(Assembly):
             value = self.values[root]
             assert isinstance(value, Pending)
             found = self.requantise(self.unique(value.op + "_out"), value, step, fmt)
+            if value.shuffle > 1:
+                name = self.unique(value.op + "_pixels")
+                self.emit(PixelShuffle(name=name, source=found.op, factor=value.shuffle), step)
+                found = Stored(op=name, step=step)
             self.origins[found.op] = root.name
             self.stored[root, fmt, step] = found
         return self.stored[root, fmt, step]

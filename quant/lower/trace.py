@@ -13,7 +13,7 @@ from ...common.reading import parse_json
 from ...models.training.loop import to_float
 from .. import golden
 from ..program import Program, Requantise
-from .graph import trace
+from .graph.export import trace
 from .lowering import ORIGINS
 
 __all__ = ["Comparison", "Divergence", "compare"]
@@ -109,7 +109,7 @@ def compare(program: Program, module: nn.Module, images: NDArray[np.uint8]) -> C
         when ``program`` does not say what its tensors stand for, or ``module`` is another network.
     """
     origins = _origins(program)
-    values = _Values(trace(module), set(origins.values()))
+    values = _Values(_traced(module, images), set(origins.values()))
     sums = {op.name: _Sums() for op in program.ops if op.name in origins}
     scores = program.output
     alike = 0
@@ -139,6 +139,15 @@ def compare(program: Program, module: nn.Module, images: NDArray[np.uint8]) -> C
         agreement=alike / len(images),
         rows=tuple(_row(program, name, origins[name], total) for name, total in sums.items()),
     )
+
+
+def _traced(module: nn.Module, images: NDArray[np.uint8]) -> fx.GraphModule:
+    """The graph of ``module`` on ``images``."""
+    channels, height, width = images.shape[1:]
+    try:
+        return trace(module, (channels, height, width))
+    except UserError as error:
+        raise UserError(str(error).replace("the network", "the float network", 1)) from error
 
 
 def _origins(program: Program) -> dict[str, str]:

@@ -25,6 +25,8 @@ _WINDOW = ("strides", "pads", "dtype")
 SIGNATURES: dict[tuple[str, str], tuple[tuple[str, ...], tuple[str, ...]]] = {
     (DOMAIN, "AdderConv"): (("x", "weight", "pad"), (*_WINDOW, "group")),
     (DOMAIN, "IntegerConv"): (("x", "weight", "pad"), (*_WINDOW, "group")),
+    (DOMAIN, "DilatedAdderConv"): (("x", "weight", "pad"), (*_WINDOW, "group", "dilations")),
+    (DOMAIN, "DilatedIntegerConv"): (("x", "weight", "pad"), (*_WINDOW, "group", "dilations")),
     (DOMAIN, "IntegerMaxPool"): (("x",), ("kernel_shape", *_WINDOW)),
     (DOMAIN, "SumPool"): (("x",), ("kernel_shape", *_WINDOW)),
     (DOMAIN, "PadChannels"): (("x", "pad"), ("pads",)),
@@ -47,6 +49,15 @@ SIGNATURES: dict[tuple[str, str], tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("acc", "multiplier", "offset", "shift", "residual", "residual_multiplier"),
         ("even", "factor_bits", "lo", "hi", "bits", "signed", "terms", "dtype"),
     ),
+    (DOMAIN, "RequantiseSlopes"): (
+        ("acc", "multiplier", "offset", "second", "second_offset", "knee", "shift"),
+        ("even", "factor_bits", "lo", "hi", "bits", "signed", "terms", "dtype"),
+    ),
+    (DOMAIN, "RequantiseSlopesAdd"): (
+        ("acc", "multiplier", "offset", "second", "second_offset", "knee", "shift", "residual", "residual_multiplier"),
+        ("even", "factor_bits", "lo", "hi", "bits", "signed", "terms", "dtype"),
+    ),
+    (DOMAIN, "ImageConstant"): (("images", "value"), ("bits", "signed", "dtype")),
     (DOMAIN, "Threshold"): (("acc", "thresholds", "falling"), ("bits", "dtype")),
     (QONNX, "Quant"): (("x", "scale", "zero_point", "bit_width"), ("signed", "narrow", "rounding_mode")),
     (QONNX, "BipolarQuant"): (("x", "scale"), ()),
@@ -140,21 +151,26 @@ def _framed(body: _Body, x: str, pad: str | None, fill: str | None = None) -> st
     return body("Add", body("Pad", body("Sub", x, level), frame), level)
 
 
-def _windows(body: _Body, x: str, kernel: str) -> tuple[str, str, str]:
+def _windows(body: _Body, x: str, kernel: str, dilations: str | None = None) -> tuple[str, str, str]:
     """(N, C, H, W) to (N, C, kh * kw, rows * columns), and the vectors ``(N,)`` and ``(rows, columns)``.
 
-    ``kernel`` is the vector ``(kh, kw)``.
+    ``kernel`` is the vector ``(kh, kw)``, ``dilations`` that of the distances between taps where they are not 1.
     """
+    extent = kernel
+    if dilations is not None:
+        extent = body("Add", body("Mul", body("Sub", kernel, body.ints(1)), dilations), body.ints(1))
     shape = body("Shape", x)
     strides = body.attribute("strides", "value_ints")
     size = body("Slice", shape, body.ints(2), body.ints(4))
-    counts = body("Add", body("Div", body("Sub", size, kernel), strides), body.ints(1))
+    counts = body("Add", body("Div", body("Sub", size, extent), strides), body.ints(1))
     index = None
     for axis in (0, 1):
         position = body.scalar(axis)
         count, taps, stride = (body("Gather", vector, position) for vector in (counts, kernel, strides))
         outer = body("Mul", body("Range", body.scalar(0), count, body.scalar(1)), stride)
         inner = body("Range", body.scalar(0), taps, body.scalar(1))
+        if dilations is not None:
+            inner = body("Mul", inner, body("Gather", dilations, position))
         # to (kh, kw, rows, columns), 1 where the axis is the other one
         outer = body("Unsqueeze", outer, body.ints(0, 1, 3) if axis == 0 else body.ints(0, 1, 2))
         inner = body("Unsqueeze", inner, body.ints(1, 2, 3) if axis == 0 else body.ints(0, 2, 3))
@@ -167,14 +183,16 @@ def _windows(body: _Body, x: str, kernel: str) -> tuple[str, str, str]:
     return body("Gather", flat, index, axis=2), body("Slice", shape, body.ints(0), body.ints(1)), counts
 
 
-def _grouped(body: _Body, kind: int) -> tuple[str, str, Callable[[str], str]]:
+def _grouped(body: _Body, kind: int, dilated: bool) -> tuple[str, str, Callable[[str], str]]:
     """Windows (N, G, K, P) and filters (G, O / G, K) of a convolution as ``kind``, and what makes (N, G, O / G, P) the
     result."""
     group = body("Unsqueeze", body.attribute("group"), body.ints(0))
     weight = body.cast("weight", kind)
     shape = body("Shape", weight)
     x = _framed(body, body.cast("x", kind), body.cast("pad", kind))
-    patches, images, counts = _windows(body, x, body("Slice", shape, body.ints(2), body.ints(4)))
+    size = body("Slice", shape, body.ints(2), body.ints(4))
+    dilations = body.attribute("dilations", "value_ints") if dilated else None
+    patches, images, counts = _windows(body, x, size, dilations)
     pixels = body("ReduceProd", counts, keepdims=1)
     patches = body("Reshape", patches, body("Concat", images, group, body.ints(-1), pixels, axis=0))
     taps = body("ReduceProd", body("Slice", shape, body.ints(1), body.ints(4)), keepdims=1)
@@ -187,8 +205,8 @@ def _grouped(body: _Body, kind: int) -> tuple[str, str, Callable[[str], str]]:
     return patches, filters, result
 
 
-def _adder_conv(body: _Body) -> str:
-    patches, filters, result = _grouped(body, TensorProto.DOUBLE)
+def _adder_conv(body: _Body, *, dilated: bool = False) -> str:
+    patches, filters, result = _grouped(body, TensorProto.DOUBLE, dilated)
     step = _Body("s")
     distance = step("Abs", step("Sub", patches, "slice"))
     total = step("ReduceSum", distance, step.ints(2), keepdims=0)
@@ -198,8 +216,8 @@ def _adder_conv(body: _Body) -> str:
     return result(body.cast(body("Neg", sums), TensorProto.INT64))
 
 
-def _integer_conv(body: _Body) -> str:
-    patches, filters, result = _grouped(body, TensorProto.INT64)
+def _integer_conv(body: _Body, *, dilated: bool = False) -> str:
+    patches, filters, result = _grouped(body, TensorProto.INT64, dilated)
     return result(body("MatMul", filters, patches))
 
 
@@ -262,10 +280,20 @@ def _upsample(body: _Body) -> str:
     return body.as_declared(body("Reshape", repeated, body("Mul", body("Shape", x), factors)))
 
 
-def _scaled_sum(body: _Body, factor: str | None) -> str:
-    """``acc * M + B``, and ``r * factor`` where a residual joins."""
+def _image_constant(body: _Body) -> str:
+    """One value for every image of a batch."""
+    count = body("Slice", body("Shape", "images"), body.ints(0), body.ints(1))
+    shape = body("Concat", count, body.ints(1, 1, 1), axis=0)
+    return body.as_declared(body("Expand", body("Unsqueeze", "value", body.ints(0)), shape))
+
+
+def _scaled_sum(body: _Body, factor: str | None, *, bends: bool = False) -> str:
+    """``acc * M + B``, below the knee ``acc * N + D`` where it ``bends``, and ``r * factor`` where a residual joins."""
     acc = body.cast("acc", TensorProto.INT64)
     total = body("Add", body("Mul", acc, body.channels("multiplier")), body.channels("offset"))
+    if bends:
+        below = body("Add", body("Mul", acc, body.channels("second")), body.channels("second_offset"))
+        total = body("Where", body("GreaterOrEqual", acc, body.channels("knee")), total, below)
     if factor is None:
         return total
     return body("Add", total, body("Mul", body.cast("residual", TensorProto.INT64), factor))
@@ -291,9 +319,9 @@ def _requantise(body: _Body, *, joins: bool = False) -> str:
     return _clamped(body, _floored(body, total, _power(body, body.attribute("shift"))))
 
 
-def _requantise_channels(body: _Body, *, joins: bool = False) -> str:
+def _requantise_channels(body: _Body, *, joins: bool = False, bends: bool = False) -> str:
     """S and R per channel; where ``even``, the sum without its half tells whether the nearest below is odd."""
-    total = _scaled_sum(body, body.channels("residual_multiplier") if joins else None)
+    total = _scaled_sum(body, body.channels("residual_multiplier") if joins else None, bends=bends)
     divisor = _power(body, body.channels("shift"))
     one, two = body.scalar(1), body.scalar(2)
     below = _floored(body, body("Sub", total, body("Div", divisor, two)), divisor)
@@ -346,6 +374,8 @@ def _bipolar_quant(body: _Body) -> str:
 _BODIES: dict[str, Callable[[_Body], str]] = {
     "AdderConv": _adder_conv,
     "IntegerConv": _integer_conv,
+    "DilatedAdderConv": lambda body: _adder_conv(body, dilated=True),
+    "DilatedIntegerConv": lambda body: _integer_conv(body, dilated=True),
     "IntegerMaxPool": _max_pool,
     "SumPool": _sum_pool,
     "PadChannels": _pad_channels,
@@ -356,6 +386,9 @@ _BODIES: dict[str, Callable[[_Body], str]] = {
     "RequantiseAdd": lambda body: _requantise(body, joins=True),
     "RequantiseChannels": _requantise_channels,
     "RequantiseChannelsAdd": lambda body: _requantise_channels(body, joins=True),
+    "RequantiseSlopes": lambda body: _requantise_channels(body, bends=True),
+    "RequantiseSlopesAdd": lambda body: _requantise_channels(body, joins=True, bends=True),
+    "ImageConstant": _image_constant,
     "Threshold": _threshold,
     "Quant": _quant,
     "BipolarQuant": _bipolar_quant,

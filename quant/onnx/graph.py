@@ -16,7 +16,7 @@ from .functions import QONNX
 
 __all__ = [
     "QUANTISER_DOMAINS", "attributes", "constants_of", "datatypes", "input_of", "input_shape", "load_model",
-    "resize_factor", "shuffle_factor", "square",
+    "numbers", "resize_factor", "shuffle_factor",
 ]  # fmt: skip
 
 QUANTISER_DOMAINS = (QONNX, "onnx.brevitas", "finn.custom_op.general")
@@ -128,12 +128,12 @@ def input_shape(model: ModelProto, path: Path) -> tuple[str, tuple[int, int, int
     return found.name, (shape[1], shape[2], shape[3])
 
 
-def square(node: NodeProto, name: str, default: int) -> int:
-    """An attribute that must be one number in all directions."""
-    values = set(attributes(node).get(name) or [default])
-    if len(values) != 1:
-        raise ValueError(f"{node.op_type} {node.name!r} needs equal {name} in all directions, not {sorted(values)}")
-    return int(values.pop())
+def numbers(node: NodeProto, name: str, default: int, count: int) -> tuple[int, ...]:
+    """An attribute of ``count`` numbers, each ``default`` where the node does not have it."""
+    given = tuple(int(value) for value in attributes(node).get(name) or [default] * count)
+    if len(given) != count:
+        raise ValueError(f"{node.op_type} {node.name!r} needs {count} {name}, not {list(given)}")
+    return given
 
 
 def shuffle_factor(node: NodeProto) -> int:

@@ -15,9 +15,10 @@ from ...common.errors import UserError
 from ..files.archive import describe
 from ..formats import Format
 from ..ops.base import Op
+from ..ops.constant import Constant
 from ..ops.convolution import Convolution
 from ..ops.ends import ArgMax, Input
-from ..ops.move import PixelShuffle, SpatialShift, Upsample
+from ..ops.move import PixelShuffle, Slice, SpatialShift, Upsample
 from ..ops.pool import AveragePool, MaxPool
 from ..ops.register import Register
 from ..ops.requantise import Requantise
@@ -135,7 +136,7 @@ def _write_input(graph: QcdqGraph, op: Input) -> None:
     graph.pair(op, PIXELS)
 
 
-def _write_requantise(graph: QcdqGraph, op: Requantise) -> None:
+def _write_paired(graph: QcdqGraph, op: Requantise | Constant) -> None:
     _as_qonnx(graph, op)
     if _fits(op.format):
         graph.pair(op, graph.tensor(op.name))
@@ -145,9 +146,9 @@ def _write_mean(graph: QcdqGraph, op: AveragePool) -> None:
     """The sum of a window as its mean times its size, rounded, which is exact."""
     shape = [graph.images, *graph.program.shape(op.name)]
     mean, product = f"{op.name}.mean", f"{op.name}.product"
-    window = {"kernel_shape": [op.size] * 2, "strides": [op.stride] * 2}
+    window = {"kernel_shape": list(op.window.kernel), "strides": list(op.window.strides)}
     graph.node("AveragePool", [graph.tensor(op.source)], mean, shape, FLOAT, **window)
-    graph.node("Mul", [mean, graph.number(op.size**2)], product, shape, FLOAT)
+    graph.node("Mul", [mean, graph.number(op.taps)], product, shape, FLOAT)
     graph.main("Round", [product], op)
 
 
@@ -180,11 +181,12 @@ def _unfit_maximum(program: Program, op: MaxPool) -> str | None:
 
 FORMS.register(Input, Form(write=_write_input))
 FORMS.register(Convolution, Form(unfit=_unfit_convolution))
-FORMS.register(Requantise, Form(write=_write_requantise))
+FORMS.register(Requantise, Form(write=_write_paired))
+FORMS.register(Constant, Form(write=_write_paired))
 FORMS.register(Threshold, Form(unfit=_unfit_threshold))
 FORMS.register(MaxPool, Form(unfit=_unfit_maximum))
 FORMS.register(AveragePool, Form(write=_write_mean, unfit=_unfit_sum))
-for _kind in (Concat, SpatialShift, PixelShuffle, Upsample, Flatten, ArgMax):
+for _kind in (Concat, SpatialShift, PixelShuffle, Upsample, Slice, Flatten, ArgMax):
     FORMS.register(_kind, Form())
 
 

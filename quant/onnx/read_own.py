@@ -1,6 +1,6 @@
 """ONNX graphs that we wrote, read integer by integer: what every node says of its operation."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,11 @@ from onnx import ModelProto, NodeProto
 from ...common.errors import UserError
 from ..formats import Format, unsigned
 from ..ops.base import Ints, Op
+from ..ops.constant import Constant
 from ..ops.convolution import Convolution
 from ..ops.ends import ArgMax, Input
 from ..ops.kernels import SHIFT_MAX
-from ..ops.move import PixelShuffle, SpatialShift, Upsample
+from ..ops.move import AXES, PixelShuffle, Slice, SpatialShift, Upsample
 from ..ops.pool import AveragePool, MaxPool
 from ..ops.register import Register
 from ..ops.requantise import Requantise
@@ -23,7 +24,7 @@ from ..ops.shape import Concat, Flatten
 from ..ops.threshold import Threshold
 from .build import KERNEL
 from .functions import DOMAIN, QONNX
-from .graph import attributes, constants_of, input_shape, resize_factor, shuffle_factor, square
+from .graph import attributes, constants_of, input_shape, numbers, resize_factor, shuffle_factor
 
 __all__ = ["NODES", "Held", "Reader", "integers"]
 
@@ -38,7 +39,7 @@ class Held:
     """The result of operation ``op``; perhaps framed by ``pad``, perhaps as signs."""
 
     op: str
-    padding: int = 0
+    pads: tuple[int, ...] = (0, 0, 0, 0)
     pad: Ints | None = None
     signs: bool = False
 
@@ -143,7 +144,7 @@ def _bipolar_quant(reader: Reader, node: NodeProto) -> None:
 
 def _pad_channels(reader: Reader, node: NodeProto) -> None:
     framed = replace(
-        reader.source(node), padding=square(node, "pads", 0), pad=reader.integers(node.input[1])
+        reader.source(node), pads=numbers(node, "pads", 0, 4), pad=reader.integers(node.input[1])
     )  # fmt: skip
     reader.tensors[node.output[0]] = framed
 
@@ -156,16 +157,17 @@ def _convolution(reader: Reader, node: NodeProto) -> Convolution:
     if weights is None:
         raise ValueError(f"{node.input[1]!r} must be constant weights behind a quantiser")
     named = {entry.key: entry.value for entry in node.metadata_props}.get(KERNEL)
-    kernel = "adder" if node.op_type == "AdderConv" else "xnor" if source.signs else named or "mult"
-    channels, padding = weights.values.shape[1] * given["group"], square(node, "pads", 0)
+    kernel = "adder" if node.op_type.endswith("AdderConv") else "xnor" if source.signs else named or "mult"
+    channels, pads = weights.values.shape[1] * given["group"], numbers(node, "pads", 0, 4)
     pad = source.pad if source.pad is not None else np.zeros(channels, np.int64)
     if len(node.input) > 2 and source.pad is None:
         pad = reader.integers(node.input[2])
     words = _words(weights.values, kernel, weights.format, node.input[1])
     return Convolution(
         name=node.name, source=source.op, kernel=kernel, weight=words,
-        weight_format=unsigned(4) if kernel == "shift" else weights.format, stride=square(node, "strides", 1),
-        padding=source.padding + padding, pad=pad, groups=given["group"],
+        weight_format=unsigned(4) if kernel == "shift" else weights.format, stride=_pair(node, "strides"),
+        padding=_sides(a + b for a, b in zip(source.pads, pads, strict=True)), pad=pad, groups=given["group"],
+        dilation=_pair(node, "dilations"),
     )  # fmt: skip
 
 
@@ -180,11 +182,16 @@ def _requantise(reader: Reader, node: NodeProto) -> Requantise:
 
 def _requantise_channels(reader: Reader, node: NodeProto) -> Requantise:
     given = attributes(node)
-    joins = node.op_type == "RequantiseChannelsAdd"
+    bends, joins = node.op_type.startswith("RequantiseSlopes"), node.op_type.endswith("Add")
+    at = 3
+    below: dict[str, Any] = {}
+    if bends:
+        at, roles = 6, ("second", "second_offset", "knee")
+        below = {role: reader.integers(name) for role, name in zip(roles, node.input[3:6], strict=True)}
     return Requantise(
-        **_common(reader, node), shift=reader.integers(node.input[3]), ties="even" if given["even"] else "up",
-        factor_bits=given["factor_bits"], residual=reader.plain(node, 4) if joins else None,
-        residual_multiplier=reader.integers(node.input[5]) if joins else 0,
+        **_common(reader, node), shift=reader.integers(node.input[at]), ties="even" if given["even"] else "up",
+        factor_bits=given["factor_bits"], residual=reader.plain(node, at + 1) if joins else None,
+        residual_multiplier=reader.integers(node.input[at + 2]) if joins else 0, **below,
     )  # fmt: skip
 
 
@@ -218,6 +225,19 @@ def _multi_threshold(reader: Reader, node: NodeProto) -> Threshold:
     )  # fmt: skip
 
 
+def _constant(reader: Reader, node: NodeProto) -> Constant:
+    given = attributes(node)
+    fmt = Format(bits=given["bits"], signed=bool(given["signed"]))
+    return Constant(name=node.name, value=reader.integers(node.input[1]), format=fmt)
+
+
+def _slice(reader: Reader, node: NodeProto) -> Slice:
+    start, stop, axis, step = (reader.integers(name).item() for name in node.input[1:])
+    if not 1 <= axis <= len(AXES):
+        raise ValueError(f"it cuts axis {axis}; images stay whole")
+    return Slice(name=node.name, source=reader.plain(node), axis=AXES[axis - 1], start=start, stop=stop, step=step)
+
+
 def _concat(reader: Reader, node: NodeProto) -> Concat:
     first, *others = (reader.plain(node, k) for k in range(len(node.input)))
     return Concat(name=node.name, source=first, others=tuple(others))
@@ -237,14 +257,24 @@ def _upsample(reader: Reader, node: NodeProto) -> Upsample:
     return Upsample(name=node.name, source=reader.plain(node), factor=factor)
 
 
+def _pair(node: NodeProto, name: str) -> tuple[int, int]:
+    down, right = numbers(node, name, 1, 2)
+    return down, right
+
+
+def _sides(pads: Iterable[int]) -> tuple[int, int, int, int]:
+    top, left, bottom, right = pads
+    return top, left, bottom, right
+
+
 def _sum_pool(reader: Reader, node: NodeProto) -> AveragePool:
-    size, stride = square(node, "kernel_shape", 1), square(node, "strides", 1)
+    size, stride = _pair(node, "kernel_shape"), _pair(node, "strides")
     return AveragePool(name=node.name, source=reader.plain(node), size=size, stride=stride)
 
 
 def _max_pool(reader: Reader, node: NodeProto) -> MaxPool:
-    size, stride = square(node, "kernel_shape", 1), square(node, "strides", 1)
-    padding = square(node, "pads", 0)
+    size, stride = _pair(node, "kernel_shape"), _pair(node, "strides")
+    padding = _sides(numbers(node, "pads", 0, 4))
     return MaxPool(name=node.name, source=reader.plain(node), size=size, stride=stride, padding=padding)
 
 
@@ -258,10 +288,12 @@ def _argmax(reader: Reader, node: NodeProto) -> ArgMax:
 
 NODES.register(Input, {(QONNX, "Quant"): _quant})
 NODES.register(Convolution, {(DOMAIN, "AdderConv"): _convolution, (DOMAIN, "IntegerConv"): _convolution,
+                             (DOMAIN, "DilatedAdderConv"): _convolution, (DOMAIN, "DilatedIntegerConv"): _convolution,
                              ("", "Conv"): _convolution})  # fmt: skip
 NODES.register(Requantise, {
     (DOMAIN, "Requantise"): _requantise, (DOMAIN, "RequantiseAdd"): _requantise,
     (DOMAIN, "RequantiseChannels"): _requantise_channels, (DOMAIN, "RequantiseChannelsAdd"): _requantise_channels,
+    (DOMAIN, "RequantiseSlopes"): _requantise_channels, (DOMAIN, "RequantiseSlopesAdd"): _requantise_channels,
 })  # fmt: skip
 NODES.register(Threshold, {(DOMAIN, "Threshold"): _threshold, (QONNX, "MultiThreshold"): _multi_threshold})
 NODES.register(MaxPool, {("", "MaxPool"): _max_pool, (DOMAIN, "IntegerMaxPool"): _max_pool})
@@ -269,6 +301,8 @@ NODES.register(AveragePool, {(DOMAIN, "SumPool"): _sum_pool})
 NODES.register(SpatialShift, {(DOMAIN, "SpatialShift"): _spatial_shift})
 NODES.register(PixelShuffle, {("", "DepthToSpace"): _pixel_shuffle, (DOMAIN, "IntegerPixelShuffle"): _pixel_shuffle})
 NODES.register(Upsample, {("", "Resize"): _upsample, (DOMAIN, "IntegerUpsample"): _upsample})
+NODES.register(Slice, {("", "Slice"): _slice})
+NODES.register(Constant, {(DOMAIN, "ImageConstant"): _constant})
 NODES.register(Concat, {("", "Concat"): _concat})
 NODES.register(Flatten, {("", "Reshape"): _flatten})
 NODES.register(ArgMax, {("", "ArgMax"): _argmax})

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
+from ..ops.constant import Constant
 from ..ops.convolution import Convolution
 from ..ops.ends import ArgMax, Input
-from ..ops.move import PixelShuffle, SpatialShift, Upsample
+from ..ops.move import AXES, PixelShuffle, Slice, SpatialShift, Upsample
 from ..ops.pool import AveragePool, MaxPool
 from ..ops.requantise import MULTIPLIER_BITS, Requantise
 from ..ops.shape import Concat, Flatten
@@ -43,6 +44,13 @@ def _input(graph: Graph, op: Input) -> None:
     graph.main("Quant", inputs, op, domain=QONNX, signed=0, narrow=0, rounding_mode="ROUND")
 
 
+@WRITERS.handles(Constant)
+def _constant(graph: Graph, op: Constant) -> None:
+    value = graph.constant(f"{op.name}.value", op.value, np.int64)
+    given = {"bits": op.format.bits, "signed": int(op.format.signed)}
+    graph.main("ImageConstant", [PIXELS, value], op, domain=DOMAIN, **given)
+
+
 @WRITERS.handles(Concat)
 def _concat(graph: Graph, op: Concat) -> None:
     graph.main("Concat", [graph.tensor(name) for name in op.sources], op, axis=1)
@@ -56,18 +64,21 @@ def _flatten(graph: Graph, op: Flatten) -> None:
 
 @WRITERS.handles(Convolution)
 def _convolution(graph: Graph, op: Convolution) -> None:
-    source, weight, padding, pad = graph.tensor(op.source), graph.weights(op), op.padding, op.pad
+    source, weight, pads, pad = graph.tensor(op.source), graph.weights(op), list(op.window.pads), op.pad
     kind = "AdderConv" if op.kernel == "adder" else "Conv" if graph.exact(graph.program, op) else "IntegerConv"
-    if (op.kernel == "xnor" and padding) or (kind == "Conv" and pad.any()):
+    if (op.kernel == "xnor" and any(pads)) or (kind == "Conv" and pad.any()):
         source = _framed(graph, op, source)
-        padding, pad = 0, np.zeros_like(pad)
+        pads, pad = [0] * 4, np.zeros_like(pad)
     if op.kernel == "xnor":
         source = _signs(graph, op, source)
-    window: dict[str, Any] = {"strides": [op.stride] * 2, "pads": [padding] * 4, "group": op.groups}
+    window: dict[str, Any] = {"strides": list(op.window.strides), "pads": pads, "group": op.groups}
+    if op.dilation != 1:
+        window["dilations"] = list(op.window.dilations)
     if kind == "Conv":
         node = graph.main(kind, [source, weight], op, gives=FLOAT, kernel_shape=list(op.weight.shape[2:]), **window)
     else:
         held = graph.constant(f"{op.name}.pad", pad, np.float32)
+        kind = kind if op.dilation == 1 else f"Dilated{kind}"
         node = graph.main(kind, [source, weight, held], op, domain=DOMAIN, **window)
     entry = node.metadata_props.add()
     entry.key, entry.value = KERNEL, op.kernel
@@ -75,17 +86,20 @@ def _convolution(graph: Graph, op: Convolution) -> None:
 
 def _framed(graph: Graph, op: Convolution, source: str) -> str:
     """``source`` with its padding."""
-    channels, height, width = graph.program.shape(op.source)
     out, pad = f"{op.name}.framed", graph.constant(f"{op.name}.pad", op.pad, np.float32)
-    shape = [graph.images, channels, height + 2 * op.padding, width + 2 * op.padding]
-    graph.node("PadChannels", [source, pad], out, shape, FLOAT, domain=DOMAIN, pads=[op.padding] * 4)
+    shape = _framed_shape(graph, op)
+    graph.node("PadChannels", [source, pad], out, shape, FLOAT, domain=DOMAIN, pads=list(op.window.pads))
     return out
+
+
+def _framed_shape(graph: Graph, op: Convolution) -> list[int | str]:
+    channels, *size = graph.program.shape(op.source)
+    return [graph.images, channels, *op.window.padded((size[0], size[1]))]
 
 
 def _signs(graph: Graph, op: Convolution, source: str) -> str:
     """Bits 0 and 1 as -1 and +1."""
-    channels, height, width = graph.program.shape(op.source)
-    shape = [graph.images, channels, height + 2 * op.padding, width + 2 * op.padding]
+    shape = _framed_shape(graph, op)
     centred, out = f"{op.name}.centred", f"{op.name}.signs"
     half = graph.constant("half", 0.5, np.float32)
     graph.node("Sub", [source, half], centred, shape, FLOAT)
@@ -103,8 +117,11 @@ def _requantise(graph: Graph, op: Requantise) -> None:
     given: dict[str, Any] = {"lo": op.lo, "hi": op.hi, "terms": op.terms}
     given |= {"bits": op.format.bits, "signed": int(op.format.signed)}
     kind, joined = "Requantise", [] if op.residual is None else [graph.tensor(op.residual)]
-    if op.channelwise or op.ties != "up" or op.factor_bits != MULTIPLIER_BITS:
-        kind = "RequantiseChannels"
+    if op.bends or op.channelwise or op.ties != "up" or op.factor_bits != MULTIPLIER_BITS:
+        kind = "RequantiseSlopes" if op.bends else "RequantiseChannels"
+        if op.bends:
+            below = {"second": op.seconds, "second_offset": op.second_offsets, "knee": op.knees}
+            inputs += [graph.constant(f"{op.name}.{role}", values, np.int64) for role, values in below.items()]
         inputs.append(graph.constant(f"{op.name}.shift", op.shifts, np.int64))
         given |= {"even": int(op.ties == "even"), "factor_bits": op.factor_bits}
         if joined:
@@ -133,11 +150,11 @@ def _threshold(graph: Graph, op: Threshold) -> None:
 
 @WRITERS.handles(MaxPool, AveragePool)
 def _pool(graph: Graph, op: MaxPool | AveragePool) -> None:
-    window: dict[str, Any] = {"kernel_shape": [op.size] * 2, "strides": [op.stride] * 2, "pads": [0] * 4}
+    window: dict[str, Any] = {"kernel_shape": list(op.window.kernel)}
+    window |= {"strides": list(op.window.strides), "pads": list(op.window.pads)}
     if isinstance(op, AveragePool):
         graph.main("SumPool", [graph.tensor(op.source)], op, domain=DOMAIN, **window)
         return
-    window["pads"] = [op.padding] * 4
     if graph.carrier(op.name) == FLOAT:
         graph.main("MaxPool", [graph.tensor(op.source)], op, **window)
     else:
@@ -168,6 +185,14 @@ def _upsample(graph: Graph, op: Upsample) -> None:
         graph.main("Resize", [source, "", scales], op, **NEAREST)
     else:
         graph.main("IntegerUpsample", [source, scales], op, domain=DOMAIN)
+
+
+@WRITERS.handles(Slice)
+def _slice(graph: Graph, op: Slice) -> None:
+    # Channels are the second axis, behind the images.
+    places = {"begins": op.start, "ends": op.stop, "axes": 1 + AXES.index(op.axis), "every": op.step}
+    vectors = [graph.constant(f"{op.name}.{role}", [place], np.int64) for role, place in places.items()]
+    graph.main("Slice", [graph.tensor(op.source), *vectors], op)
 
 
 @WRITERS.handles(ArgMax)

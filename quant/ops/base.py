@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..formats import Format
+from .window import Pair, Sides, is_pair, is_sides
 
-__all__ = ["LATER", "Bounds", "Ints", "Op", "Shape", "Tensor", "left_out", "per_channel", "windows"]
+__all__ = ["LATER", "Bounds", "Ints", "Op", "Shape", "Tensor", "left_out", "per_channel"]
 
 Shape = tuple[int, int, int]
 Ints = NDArray[np.int64]
@@ -119,11 +120,17 @@ class Op:
                 raise ValueError(f"{item.name} must be an integer, not {value!r}")
             if item.type == int | Ints and (not isinstance(value, int | np.ndarray) or isinstance(value, bool)):
                 raise ValueError(f"{item.name} must be an integer or one for each channel, not {value!r}")
+            if item.type == Pair and not is_pair(value):
+                raise ValueError(f"{item.name} must be an integer or two, vertical and horizontal, not {value!r}")
+            if item.type == Sides and not is_sides(value):
+                raise ValueError(f"{item.name} must be an integer or four, top, left, bottom and right, not {value!r}")
             if item.type is str and not isinstance(value, str):
                 raise ValueError(f"{item.name} must be text, not {value!r}")
             if item.type is Format and not isinstance(value, Format):
                 raise ValueError(f"{item.name} must be a Format, not {value!r}")
-            if item.type == Ints and not isinstance(value, np.ndarray):
+            if (item.type == Ints or (item.type == Ints | None and value is not None)) and not isinstance(
+                value, np.ndarray
+            ):
                 raise ValueError(f"{item.name} must be a numpy array of 64-bit integers, not {type(value).__name__}")
             if isinstance(value, np.ndarray) and value.dtype != np.int64:
                 raise ValueError(f"{item.name} must be 64-bit integers, not {value.dtype}")
@@ -133,22 +140,13 @@ class Op:
 
 def left_out(op: Op, item: "Field[Any]") -> bool:
     """Whether a file of ``op`` leaves its field ``item`` out."""
-    return bool(item.metadata.get("later")) and getattr(op, item.name) == item.default
+    value = getattr(op, item.name)
+    return bool(item.metadata.get("later")) and not isinstance(value, np.ndarray) and bool(value == item.default)
 
 
 def per_channel(value: int | Ints, channels: int) -> Ints:
     """A number for all channels, or one for each, as (O,)."""
     return value if isinstance(value, np.ndarray) else np.full(channels, value, np.int64)
-
-
-def windows(height: int, width: int, kh: int, kw: int, stride: int, padding: int) -> tuple[int, int]:
-    """Rows and columns of the windows of ``kh`` x ``kw`` in a padded map; ``ValueError`` where there are none."""
-    if min(kh, kw, stride) < 1 or padding < 0 or padding >= max(kh, kw, 2):
-        raise ValueError(f"window {kh}x{kw}, stride {stride}, padding {padding} is not a window")
-    rows, columns = height + 2 * padding - kh, width + 2 * padding - kw
-    if rows < 0 or columns < 0:
-        raise ValueError(f"window {kh}x{kw} is larger than the padded image {height}x{width}")
-    return rows // stride + 1, columns // stride + 1
 
 
 def _short(value: object) -> str:

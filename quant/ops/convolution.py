@@ -1,20 +1,22 @@
 """The convolution: sums of products of a window of features and a filter, by one of four kernels."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from ..formats import Format, format_for
-from .base import Bounds, Ints, Op, Shape, Tensor, windows
+from .base import LATER, Bounds, Ints, Op, Shape, Tensor
 from .kernels import Kernel, check_operands, term_range
+from .window import Pair, Sides, Window, is_pair, merged, pair, sides
 
 __all__ = ["Convolution", "sum_bounds", "weight_values"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Convolution(Op):
-    """``acc[o,y,x] = sum over taps f(x[i, y*s+ky-p, x*s+kx-p], w[o,i,ky,kx])``, exact.
+    """``acc[o,y,x] = sum over taps f(x[i, y*s+ky*d-p, x*s+kx*d-p], w[o,i,ky,kx])``, exact.
 
     ``f`` is ``-abs(x - w)`` for the kernel ``adder``, ``x * w`` for ``mult`` and ``shift``, and for ``xnor`` +1 where
     both bits are equal, else -1. A tap outside the image reads ``pad[i]``. Dense layers are the 1x1 case on a
@@ -25,6 +27,8 @@ class Convolution(Op):
     weight : (O, I / groups, Kh, Kw), words of ``weight_format`` as the hardware stores them: a single bit is +1 or, as
         0, -1; a word of ``shift`` is a sign above a code, see `weight_values`
     weight_format : for ``adder`` the format of the tensor it reads: one grid for both operands
+    stride, dilation : one number, or (vertical, horizontal); a dilation along which the window has one tap is 1
+    padding : one number, or (top, left, bottom, right)
     pad : (I,) in the format of the tensor it reads
     groups : filters and channels are cut into so many parts; a filter reads the channels of its own part
     """
@@ -32,10 +36,33 @@ class Convolution(Op):
     kernel: Kernel
     weight: Ints
     weight_format: Format
-    stride: int = 1
-    padding: int = 0
+    stride: Pair = 1
+    padding: Sides = 0
     pad: Ints
     groups: int = 1
+    dilation: Pair = field(default=1, metadata=LATER)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        dilation: Any = merged(self.dilation, 2)
+        if is_pair(dilation) and np.ndim(self.weight) == 4:
+            # Nothing lies between the taps of a side that has one.
+            down, right = (
+                d if k > 1 else min(d, 1) for d, k in zip(pair(dilation), self.weight.shape[2:], strict=True)
+            )
+            dilation = merged((down, right), 2)
+        for name, value in (
+            ("stride", merged(self.stride, 2)), ("padding", merged(self.padding, 4)), ("dilation", dilation),
+        ):  # fmt: skip
+            object.__setattr__(self, name, value)
+
+    @property
+    def window(self) -> Window:
+        """What slides over the map."""
+        _, _, height, width = self.weight.shape
+        return Window(
+            kernel=(height, width), strides=pair(self.stride), pads=sides(self.padding), dilations=pair(self.dilation)
+        )
 
     @property
     def taps(self) -> int:
@@ -68,9 +95,8 @@ class Convolution(Op):
         self._check_formats(fmt)
         if self.pad.shape != (channels,) or not fmt.allows(self.pad):
             raise ValueError(f"pad must be {channels} values of {fmt}")
-        outputs, _, kh, kw = self.weight.shape
-        rows, columns = windows(height, width, kh, kw, self.stride, self.padding)
-        return Tensor((outputs, rows, columns), format_for(*self.sum_range(fmt)))
+        rows, columns = self.window.checked((height, width))
+        return Tensor((len(self.weight), rows, columns), format_for(*self.sum_range(fmt)))
 
     def _check_groups(self, shape: Shape) -> None:
         if self.groups < 1 or shape[0] % self.groups:

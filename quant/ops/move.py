@@ -1,4 +1,4 @@
-"""Operations that move pixels and compute nothing: the shift of channels, the pixel shuffle, nearest upsampling.
+"""Operations that move pixels and compute nothing: shifts of channels, pixel shuffle, nearest upsampling, slices.
 
 Each keeps the format of the tensor it reads.
 """
@@ -12,12 +12,14 @@ import numpy as np
 from ..formats import Format
 from .base import Ints, Op, Tensor
 
-__all__ = ["MAX_FACTOR", "MAX_OFFSET", "Move", "PixelShuffle", "SpatialShift", "Upsample"]
+__all__ = ["AXES", "MAX_FACTOR", "MAX_OFFSET", "Move", "PixelShuffle", "Slice", "SpatialShift", "Upsample"]
 
 MAX_OFFSET = 3
 """Rows and columns that a channel may move: as far as a window of 7x7 reaches, so that few rows need be held."""
 MAX_FACTOR = 64
 """Of enlargement, in either direction."""
+AXES = ("C", "H", "W")
+"""Names of the axes of a tensor, in their order."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -57,8 +59,8 @@ class SpatialShift(Op):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class PixelShuffle(Op):
-    """``(C * r * r, H, W)`` to ``(C, H * r, W * r)``: ``y[c, i*r + a, j*r + b] = x[(c*r + a)*r + b, i, j]``.
+class Enlargement(Op):
+    """An operation that makes every axis of a map larger by one factor.
 
     Attributes
     ----------
@@ -69,40 +71,77 @@ class PixelShuffle(Op):
 
     factor: int
 
+    def _enlarged(self, channels: int, read: Tensor) -> Tensor:
+        """``channels`` maps, each larger than the one that is ``read``."""
+        (_, height, width), fmt = read
+        return Tensor((channels, height * self.factor, width * self.factor), fmt)
+
+    def _check_factor(self) -> None:
+        if not 1 <= self.factor <= MAX_FACTOR:
+            raise ValueError(f"factor must be in 1..{MAX_FACTOR}, not {self.factor}")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class PixelShuffle(Enlargement):
+    """``(C * r * r, H, W)`` to ``(C, H * r, W * r)``: ``y[c, i*r + a, j*r + b] = x[(c*r + a)*r + b, i, j]``."""
+
     def infer(self, read: Sequence[Tensor]) -> Tensor:
         """(C, H * r, W * r) of (C * r * r, H, W)."""
-        (channels, height, width), fmt = read[0]
-        _check_factor(self.factor)
+        self._check_factor()
+        channels = read[0].shape[0]
         if channels % self.factor**2:
             raise ValueError(
                 f"a pixel shuffle by {self.factor} needs a multiple of {self.factor**2} channels, not {channels}"
             )
-        return Tensor((channels // self.factor**2, height * self.factor, width * self.factor), fmt)
+        return self._enlarged(channels // self.factor**2, read[0])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Upsample(Op):
-    """``(C, H, W)`` to ``(C, H * r, W * r)``, nearest neighbour: ``y[c, i, j] = x[c, i // r, j // r]``.
+class Upsample(Enlargement):
+    """``(C, H, W)`` to ``(C, H * r, W * r)``, nearest neighbour: ``y[c, i, j] = x[c, i // r, j // r]``."""
+
+    def infer(self, read: Sequence[Tensor]) -> Tensor:
+        """(C, H * r, W * r)."""
+        self._check_factor()
+        return self._enlarged(read[0].shape[0], read[0])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Slice(Op):
+    """Every ``step``-th channel, row or column from ``start`` up to before ``stop``; the others are left out.
 
     Attributes
     ----------
-    factor : r, 1..64
+    axis : one of `AXES`
+    start, stop : ``0 <= start < stop``, ``stop`` at most the size of the axis
+    step : at least 1
     """
 
     keeps_values: ClassVar[bool] = True
 
-    factor: int
+    axis: str
+    start: int
+    stop: int
+    step: int = 1
+
+    @property
+    def kept(self) -> range:
+        """Places along the axis that are kept."""
+        return range(self.start, self.stop, self.step)
 
     def infer(self, read: Sequence[Tensor]) -> Tensor:
-        """(C, H * r, W * r)."""
-        (channels, height, width), fmt = read[0]
-        _check_factor(self.factor)
-        return Tensor((channels, height * self.factor, width * self.factor), fmt)
+        """The tensor that it reads with fewer channels, rows or columns."""
+        shape, fmt = read[0]
+        if self.axis not in AXES:
+            raise ValueError(f"axis must be one of {', '.join(AXES)}, not {self.axis!r}")
+        at = AXES.index(self.axis)
+        if not 0 <= self.start < self.stop <= shape[at] or self.step < 1:
+            raise ValueError(
+                f"a slice {self.start}:{self.stop}:{self.step} is no part of {shape[at]} along {self.axis}"
+            )
+        channels, height, width = (len(self.kept) if k == at else n for k, n in enumerate(shape))
+        return Tensor((channels, height, width), fmt)
 
 
 Move = SpatialShift | PixelShuffle | Upsample
-
-
-def _check_factor(factor: int) -> None:
-    if not 1 <= factor <= MAX_FACTOR:
-        raise ValueError(f"factor must be in 1..{MAX_FACTOR}, not {factor}")
+"""What the dataflow family builds as a ring of rows that is read in another order."""

@@ -1,4 +1,4 @@
-"""The requantise: sums onto a grid of few bits, by a factor and a shift per channel, with a residual joined in."""
+"""The requantise: sums onto a grid of few bits, by factors and a shift per channel, with a residual joined in."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +35,10 @@ class Requantise(Op):
     Batch norm, ReLU, rescaling and a residual in one operation. It reads sums, or a tensor that changes its grid, such
     as pixels that are normalised. B holds half a step, so that the floor rounds to the nearest integer, and ties up.
 
+    With a second slope (LeakyReLU, PReLU), N and D stand for M and B wherever ``acc[o] < T0[o]``. D is needed beside N:
+    of ``z = g * acc + b`` the offset is ``b`` above the knee and ``a * b`` below it, so one B for both sides would
+    leave a step of ``(M - N) * T0`` at every knee that is not at 0.
+
     Attributes
     ----------
     multiplier, offset : M and B, (O,)
@@ -45,7 +49,10 @@ class Requantise(Op):
     terms : M and R are sums of at most so many signed powers of two, so that no multiplier is needed; 0: any
     ties : one of `TIES`. ``even``: where all S[o] bits that are shifted out are 0, the sum was a tie before B's half
         came to it, and the lowest bit of what remains is cleared: 2.5 becomes 3, then 2. S is at least 1 then.
-    factor_bits : width of M, sign included: an even number up to 32
+    factor_bits : width of M and N, sign included: an even number up to 32
+    second : N, (O,), or None where M and B hold for all sums; None, too, when N and D equal M and B everywhere
+    knee : T0, one number or (O,), within `threshold.threshold_format` of what it reads; 0 without a second slope
+    second_offset : D, (O,), holding half a step as B does; None where it is B
     """
 
     multiplier: Ints
@@ -59,10 +66,18 @@ class Requantise(Op):
     terms: int = 0
     ties: str = field(default="up", metadata=LATER)
     factor_bits: int = field(default=MULTIPLIER_BITS, metadata=LATER)
+    second: Ints | None = field(default=None, metadata=LATER)
+    knee: int | Ints = field(default=0, metadata=LATER)
+    second_offset: Ints | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
-        # One number is said as one number, so that equal operations are equal files.
-        for name in ("shift", "residual_multiplier"):
+        # One number is said as one number, and one slope as one, so that equal operations are equal files.
+        if _same(self.second_offset, self.offset):
+            object.__setattr__(self, "second_offset", None)
+        if self.second_offset is None and _same(self.second, self.multiplier):
+            object.__setattr__(self, "second", None)
+            object.__setattr__(self, "knee", 0)
+        for name in ("shift", "residual_multiplier", "knee"):
             value = getattr(self, name)
             if (
                 isinstance(value, np.ndarray)
@@ -93,6 +108,26 @@ class Requantise(Op):
         return per_channel(self.residual_multiplier, len(self.multiplier))
 
     @property
+    def bends(self) -> bool:
+        """Whether it has a second slope."""
+        return self.second is not None
+
+    @property
+    def seconds(self) -> Ints:
+        """N of every channel, (O,)."""
+        return self.multiplier if self.second is None else self.second
+
+    @property
+    def second_offsets(self) -> Ints:
+        """D of every channel, (O,)."""
+        return self.offset if self.second_offset is None else self.second_offset
+
+    @property
+    def knees(self) -> Ints:
+        """T0 of every channel, (O,)."""
+        return per_channel(self.knee, len(self.multiplier))
+
+    @property
     def channelwise(self) -> bool:
         """Whether S or R differ from channel to channel."""
         return isinstance(self.shift, np.ndarray) or isinstance(self.residual_multiplier, np.ndarray)
@@ -108,6 +143,7 @@ class Requantise(Op):
                 f"not {self.factor_bits}"
             )
         self._check_constants(shape[0], offset_format(fmt, self.factor_bits))
+        self._check_second(shape[0], fmt)
         if not self.format.lo <= self.lo <= self.hi <= self.format.hi:
             raise ValueError(f"clamp {self.lo}..{self.hi} leaves {self.format}")
         if self.residual is not None:
@@ -133,12 +169,28 @@ class Requantise(Op):
         if not least <= int(self.shifts.min()) <= int(self.shifts.max()) <= MAX_SHIFT:
             raise ValueError(f"shift must be in {least}..{MAX_SHIFT}, not {self.shift}")
 
+    def _check_second(self, channels: int, fmt: Format) -> None:
+        if self.second is None:
+            if self.second_offset is not None or not isinstance(self.knee, int) or self.knee:
+                raise ValueError("a knee or an offset below it needs a second slope")
+            return
+        bound, offset = factor_bound(self.factor_bits), offset_format(fmt, self.factor_bits)
+        for what, values in (("N", self.second), ("D", self.second_offsets), ("T0", self.knees)):
+            if values.shape != (channels,):
+                raise ValueError(f"{what} must be {channels} values, not {values.shape}")
+        if int(self.second.min()) < -bound or int(self.second.max()) > bound:
+            raise ValueError(f"N must be in {-bound}..{bound}")
+        if not offset.allows(self.second_offsets):
+            raise ValueError(f"D must fit {offset}, not {self.second_offsets.min()}..{self.second_offsets.max()}")
+        if int(self.knees.min()) < fmt.lo or int(self.knees.max()) > fmt.hi + 1:
+            raise ValueError(f"T0 must be in {fmt.lo}..{fmt.hi + 1}")
+
     def _check_terms(self) -> None:
         if not self.terms:
             return
         if self.terms < 0:
             raise ValueError(f"terms must be 0 or more, not {self.terms}")
-        for value in (*self.multiplier.tolist(), *self.residual_multipliers.tolist()):
+        for value in (*self.multiplier.tolist(), *self.residual_multipliers.tolist(), *self.seconds.tolist()):
             if len(powers_of_two(value)) > self.terms:
                 raise ValueError(f"factor {value} is no sum of {self.terms} signed powers of two")
 
@@ -147,13 +199,23 @@ class Requantise(Op):
         acc = read[0].format
         residual = read[1].format if self.residual is not None else None
         joined = [bound * self.residual_multipliers for bound in (residual.lo, residual.hi)] if residual else [0]
-        ends = [
-            (bound * self.multiplier + self.offset + r) >> self.shifts for bound in (acc.lo, acc.hi) for r in joined
+        sides: list[tuple[Ints, Ints, int | Ints]] = [
+            (self.multiplier, self.offset, bound) for bound in (acc.lo, acc.hi)
         ]
+        if self.second is not None:
+            above, below = self.knees.clip(acc.lo, acc.hi), (self.knees - 1).clip(acc.lo, acc.hi)
+            sides = [(self.multiplier, self.offset, bound) for bound in (above, acc.hi)]
+            sides += [(self.seconds, self.second_offsets, bound) for bound in (acc.lo, below)]
+        ends = [(bound * m + b + r) >> self.shifts for m, b, bound in sides for r in joined]
         # A tie that goes to the even number may be one lower.
         least = min(int(e.min()) for e in ends) - (self.ties == "even")
         if least < self.lo or max(int(e.max()) for e in ends) > self.hi:
             raise ValueError(f"scores could leave {self.lo}..{self.hi} and saturate")
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether two fields, of whatever type they came, are equal arrays."""
+    return isinstance(one, np.ndarray) and isinstance(other, np.ndarray) and np.array_equal(one, other)
 
 
 def _check_residual(residual: Tensor, shape: Shape) -> None:

@@ -305,8 +305,9 @@ class _Draw:
             fold = {"simd": self._divisor(inputs), "pe": self._divisor(filters), "blocks": 1}
             if stage.groups > 1 and self.rng.random() < 0.5:
                 fold = {"simd": inputs, "pe": filters, "blocks": self._divisor(stage.groups)}
-            fold["taps"] = wide if stage.stride <= wide and self.rng.random() < 0.4 else 1
-            fold["lines"] = high if stage.stride <= high and self.rng.random() < 0.25 else 1
+            down, right = stage.view.strides
+            fold["taps"] = wide if right <= wide and self.rng.random() < 0.4 else 1
+            fold["lines"] = high if down <= high and self.rng.random() < 0.25 else 1
             plan = default_stage_plan(stage, **fold)
             plan = replace(plan, structure=self._structure(stage), memory=self.choose("auto", "block"))
         return self._connected(stage, plan, form)

@@ -19,7 +19,7 @@ from addax.quant.formats import Format
 from addax.quant.onnx.read import import_onnx
 from addax.quant.program import Threshold
 from graphs import EXTREMES, NAMED, extreme_program, named
-from networks import random_images, random_program, random_reshaping
+from networks import random_bending, random_images, random_program, random_reshaping
 
 ANY = [fmt for fmt in FORMATS if fmt != "qcdq"]
 """Formats that say every Program."""
@@ -32,7 +32,8 @@ def arrays(program):
     """Every tensor of a Program by the name that an export gives it."""
     found = {}
     for op in program.ops:
-        own = ("shift", "residual_multiplier")  # arrays only where channels have their own
+        own = ("shift", "residual_multiplier", "knee")  # arrays only where channels have their own
+        own += ("second", "second_offset", "value")
         for role in ("weight", "pad", "multiplier", "offset", "thresholds", "falling", "offsets", *own):
             if isinstance(getattr(op, role, None), np.ndarray):
                 found[f"{op.name}_{role}"] = getattr(op, role)
@@ -390,9 +391,10 @@ def test_c_reference_classifies_digits_as_the_golden_model(tmp_path, lenet, digi
     assert np.array_equal(printed[:, -1], expected.classes)
 
 
+@pytest.mark.parametrize("make", [random_reshaping, random_bending])
 @pytest.mark.parametrize("seed", range(8))
-def test_raw_output_is_that_of_the_golden_model_in_c_and_numpy(tmp_path, seed):
-    program = random_reshaping(seed, raw=True)
+def test_raw_output_is_that_of_the_golden_model_in_c_and_numpy(tmp_path, seed, make):
+    program = make(seed, raw=True)
     images = random_images(program, 20, seed)
 
     printed = scores_of(export(program, tmp_path / "c", fmt="c"), images)
@@ -402,7 +404,7 @@ def test_raw_output_is_that_of_the_golden_model_in_c_and_numpy(tmp_path, seed):
     assert program_bytes(again) == program_bytes(program)
 
 
-@pytest.mark.parametrize("name", ["extreme", "wide", "moved", "moves4", "graph7"])
+@pytest.mark.parametrize("name", ["extreme", "wide", "moved", "moves4", "graph7", "bends1"])
 def test_c_reference_has_no_undefined_behaviour(tmp_path, name):
     program = named(name)
     images = random_images(program, 4, 0)

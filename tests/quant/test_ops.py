@@ -9,11 +9,24 @@ from addax.quant.files.archive import program_bytes
 from addax.quant.formats import Format, unsigned
 from addax.quant.golden import run
 from addax.quant.ops.base import Op, Tensor
+from addax.quant.ops.constant import Constant
 from addax.quant.ops.ends import ArgMax, Input
 from addax.quant.program import Program, Requantise, SpatialShift
-from networks import random_chain, random_graph, random_moving, random_program, random_reshaping, random_residual
+from networks import (
+    random_bending,
+    random_chain,
+    random_graph,
+    random_moving,
+    random_program,
+    random_reshaping,
+    random_residual,
+    random_windows,
+)
 
-MAKERS = (random_program, random_chain, random_graph, random_reshaping, random_residual, random_moving)
+MAKERS = (
+    random_program, random_chain, random_graph, random_reshaping, random_residual, random_moving, random_windows,
+    random_bending,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("make", MAKERS)
@@ -95,7 +108,7 @@ def test_sources_of_all_operations_are_tuples():
     for make in MAKERS:
         for op in make(4).ops:
             assert isinstance(op.sources, tuple)
-            assert (op.sources == ()) == isinstance(op, Input)
+            assert (op.sources == ()) == isinstance(op, Input | Constant)
 
 
 def test_operation_infers_from_what_it_reads_alone():

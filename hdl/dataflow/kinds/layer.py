@@ -73,9 +73,12 @@ class LayerStage(WindowStage):
     def folds(self) -> list[dict[str, int]]:
         """Divisors of the channels of a group, or all of them and several groups; one tap and line, or all."""
         inputs, filters = (n // self.groups for n in (self.source[0], self.result[0]))
-        high, wide = self.window
-        taps = [1, wide] if wide > 1 and self.stride <= wide else [1]
-        lines = [1, high] if high > 1 and self.stride <= high else [1]
+        # All taps of a side at once can follow a stride of no more than what they cover, see `WindowShape`.
+        view = self.view
+        lines, taps = (
+            [1, side] if side > 1 and stride <= side * dilation else [1]
+            for side, stride, dilation in zip(view.kernel, view.strides, view.dilations, strict=True)
+        )
         parts = [(simd, pe, 1) for simd in divisors(inputs) for pe in divisors(filters)]
         parts += [(inputs, filters, blocks) for blocks in divisors(self.groups)[1:]]
         return [

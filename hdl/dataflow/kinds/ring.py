@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...maps.move import MoveShape
-from ...maps.window import WindowShape
+from ...maps.window_shape import WindowShape
 from .rhythm import NEVER, Cycles, Rhythm, spaced, spaced_before
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ class RingRhythm(Rhythm):
             last = -(-groups * self.build.group_beats // self.build.waiting_split(port)) - 1
             np.minimum.at(entries, last, begins - 1)
             return entries
-        p, w = self.shape.padding, self.shape
-        return self._latest_writes(begins)[:, p : p + w.height, p : p + w.width].reshape(-1)
+        return self._latest_writes(begins)[:, *self._inside].reshape(-1)
 
     def left(self, port: int, came: Cycles, begins: Cycles) -> Cycles:
         """Into `Narrow`, which takes the next with the last part of the one before."""
@@ -70,25 +69,29 @@ class RingRhythm(Rhythm):
         gone = np.searchsorted(freed, starts, side="left")
         return int((np.arange(len(starts)) + 1 - gone).max())
 
+    @property
+    def _inside(self) -> tuple[slice, slice]:
+        """Rows and columns of the padded map that the map is."""
+        (top, left), w = self.shape.corner, self.shape
+        return slice(top, top + w.height), slice(left, left + w.width)
+
     def _written(self, arrivals: Cycles) -> tuple[Cycles, Cycles]:
         """When beats are written into the ring, given when they come, and when each row of each image is complete."""
         w = self.shape
-        p, height, width = w.padding, w.height, w.width
-        inside = arrivals.reshape(-1, height, width, w.chunks)
+        inside = arrivals.reshape(-1, w.height, w.width, w.chunks)
         ready = np.full((len(inside), w.padded_height, w.padded_width, w.chunks), -(1 << 40), np.int64)
-        ready[:, p : p + height, p : p + width] = inside
+        ready[:, *self._inside] = inside
         written = spaced(ready.reshape(-1), 1).reshape(ready.shape)
-        return written[:, p : p + height, p : p + width].reshape(-1), written[:, :, -1, -1] + 1
+        return written[:, *self._inside].reshape(-1), written[:, :, -1, -1] + 1
 
     def _latest_writes(self, begins: Cycles, came: Cycles | None = None) -> Cycles:
         """When beats, padding among them, are written into the ring at the latest for groups to begin in time; those
         that have been written before, when they ``came``."""
         w = self.shape
-        p = w.padding
         firsts = begins.reshape(-1, len(w.needed_rows), w.row_reads)[:, :, 0]
         due = np.full((len(firsts), w.padded_height, w.padded_width, w.chunks), NEVER, np.int64)
         if came is not None:
-            due[:, p : p + w.height, p : p + w.width] = came.reshape(-1, w.height, w.width, w.chunks)
+            due[:, *self._inside] = came.reshape(-1, w.height, w.width, w.chunks)
         for number, row in enumerate(w.needed_rows):
             due[:, row - 1, -1, -1] = np.minimum(due[:, row - 1, -1, -1], firsts[:, number] - 1)
         return spaced_before(due.reshape(-1), 1).reshape(due.shape)

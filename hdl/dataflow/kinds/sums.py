@@ -9,7 +9,8 @@ import numpy as np
 
 from ....quant.formats import Format
 from ....quant.ops.base import Ints
-from ...maps.window import WindowShape, ring_rows
+from ....quant.ops.window import Pair, Sides, Window, pair, sides
+from ...maps.window_shape import WindowShape, ring_rows
 from ...memory.image import Image
 from ..layout import activation_images, activation_values
 from ..plan import StagePlan
@@ -27,28 +28,38 @@ class WindowStage(Stage):
 
     Attributes
     ----------
-    stride, padding : of the window
+    stride, padding, dilation : of the window, as operations have them
     pad : (C,), what is read outside the map
     total : format of what leaves the array
     activation : what makes features of it; None where it leaves as it is
     """
 
-    stride: int
-    padding: int
+    stride: Pair
+    padding: Sides
     pad: Ints
     total: Format
     activation: Activation | None
+    dilation: Pair = 1
+
+    @property
+    def view(self) -> Window:
+        """What slides over the map."""
+        return Window(
+            kernel=self.window, strides=pair(self.stride), pads=sides(self.padding), dilations=pair(self.dilation)
+        )
 
     @property
     def aspects(self) -> dict[str, Any]:
         """Window and activation besides."""
-        own = {"stride": self.stride, "padding": self.padding}
+        own: dict[str, Any] = {"stride": self.stride, "padding": self.padding}
+        if self.dilation != 1:
+            own["dilation"] = self.dilation
         return super().aspects | own | ({} if self.activation is None else self.activation.aspects)
 
     @property
     def geometry(self) -> tuple[Any, ...]:
-        """The stride besides."""
-        return *super().geometry, self.stride
+        """Stride and dilation besides."""
+        return *super().geometry, self.stride, self.dilation
 
     @property
     def carried(self) -> Format:
@@ -105,9 +116,11 @@ class WindowStage(Stage):
         steps = self.window[0] // plan.lines * row
         sums = self.sums(plan)
         units = next(u for u in range(1, sums + 1) if sums % u == 0 and sums // u <= steps)
-        row_cycles = (self.source[2] + 2 * self.padding) * (self.source[0] // (plan.simd * plan.blocks))
+        view = self.view
+        row_cycles = view.padded(self.source[1:])[1] * (self.source[0] // (plan.simd * plan.blocks))
+        unit = plan.lines * view.dilations[0] if plan.lines > 1 else 1
         return replace(
-            plan, requantisers=units, rows=ring_rows(self.window[0], self.stride, row_cycles, plan.lines),
+            plan, requantisers=units, rows=ring_rows(view.extent[0], view.strides[0], row_cycles, unit),
             residual=0 if self.residual is None else 1,
             scale="pow2" if self.activation is not None and self.activation.terms else "dsp",
         )  # fmt: skip
@@ -121,7 +134,8 @@ class WindowStage(Stage):
         channels, height, width = self.source
         return WindowShape(
             channels=channels, height=height, width=width, kernel=self.window, stride=self.stride,
-            padding=self.padding, bits=self.x.bits, simd=plan.simd * plan.blocks, taps=plan.taps, lines=plan.lines,
+            padding=self.padding, dilation=self.dilation, bits=self.x.bits,
+            simd=plan.simd * plan.blocks, taps=plan.taps, lines=plan.lines,
             groups=self.result[0] // self.sums(plan), segments=self.segments(plan), rows=plan.rows,
         )  # fmt: skip
 

@@ -9,14 +9,16 @@ import numpy as np
 
 from ....common.templates import render
 from ...ops.base import Op
+from ...ops.constant import Constant
 from ...ops.convolution import Convolution
 from ...ops.ends import ArgMax, Input
-from ...ops.move import PixelShuffle, SpatialShift, Upsample
+from ...ops.move import AXES, PixelShuffle, Slice, SpatialShift, Upsample
 from ...ops.pool import AveragePool, MaxPool
 from ...ops.register import Register
 from ...ops.requantise import Requantise
 from ...ops.shape import Concat, Flatten
 from ...ops.threshold import Threshold
+from ...ops.window import Window
 from ...program import Program
 
 __all__ = ["LOOPS", "Loops", "Numbers"]
@@ -85,17 +87,18 @@ def _template(
 
 
 def _convolution(numbers: Numbers, op: Convolution) -> dict[str, Any]:
-    outputs, inputs, kh, kw = op.weight.shape
+    outputs, inputs = op.weight.shape[:2]
     sign = op.kernel == "mult" and op.weight_format.bits == 1
     return {
         "term": "SIGN" if sign else _TERMS[op.kernel], "inputs": inputs, "filters": outputs // op.groups,
-        "kernel_height": kh, "kernel_width": kw, "stride": op.stride, "padding": op.padding,
+        **_window(op.window),
     }  # fmt: skip
 
 
 def _requantise(numbers: Numbers, op: Requantise) -> dict[str, Any]:
     facts: dict[str, Any] = {"residual": op.residual and numbers.index[op.residual], "even": op.ties == "even"}
-    for name in ("shift", "residual_multiplier"):
+    facts |= {"bends": op.bends, "lower": "offset" if op.second_offset is None else "second_offset"}
+    for name in ("shift", "residual_multiplier", "knee"):
         one = isinstance(getattr(op, name), int)
         facts[name] = f"{op.name}_{name}".upper() if one else f"{op.name}_{name}[c]"
     return facts
@@ -105,6 +108,8 @@ def _requantise_macros(op: Requantise) -> list[str]:
     name = op.name.upper()
     lines = [f"#define {name}_SHIFT {op.shift}"] if isinstance(op.shift, int) else []
     lines += [f"#define {name}_LO ({op.lo})", f"#define {name}_HI {op.hi}"]
+    if op.bends and isinstance(op.knee, int):
+        lines.append(f"#define {name}_KNEE ({op.knee})")
     if op.residual and isinstance(op.residual_multiplier, int):
         lines.append(f"#define {name}_RESIDUAL_MULTIPLIER ({op.residual_multiplier})")
     return lines
@@ -123,25 +128,38 @@ def _concat(numbers: Numbers, op: Concat) -> dict[str, Any]:
     return {"parts": parts}
 
 
+def _slice(numbers: Numbers, op: Slice) -> dict[str, Any]:
+    places = dict.fromkeys(AXES, (0, 1)) | {op.axis: (op.start, op.step)}
+    return {"places": [places[axis] for axis in AXES]}
+
+
 def _factor(numbers: Numbers, op: PixelShuffle | Upsample) -> dict[str, Any]:
     return {"factor": op.factor}
 
 
-def _max_pool(numbers: Numbers, op: MaxPool) -> dict[str, Any]:
-    return {"window": op.size, "stride": op.stride, "padding": op.padding}
+def _pool(numbers: Numbers, op: MaxPool | AveragePool) -> dict[str, Any]:
+    return _window(op.window)
 
 
-def _average_pool(numbers: Numbers, op: AveragePool) -> dict[str, Any]:
-    return {"window": op.size, "stride": op.stride, "padding": 0}
+def _window(window: Window) -> dict[str, Any]:
+    """Its taps, and in C the row and the column of the tap ``ky``, ``kx`` of the window of ``y``, ``x``."""
+    kh, kw = window.kernel
+    row, column = (
+        f"{axis} * {stride} + k{axis}{'' if dilation == 1 else f' * {dilation}'} - {pad}"
+        for axis, stride, dilation, pad in zip("yx", window.strides, window.dilations, window.pads[:2], strict=True)
+    )
+    return {"kernel_height": kh, "kernel_width": kw, "row": row, "column": column}
 
 
 LOOPS.register(Input, Loops(text=_template("input")))
+LOOPS.register(Constant, Loops(text=_template("constant")))
+LOOPS.register(Slice, Loops(text=_template("slice", _slice)))
 LOOPS.register(Convolution, Loops(text=_template("convolution", _convolution)))
 LOOPS.register(Requantise, Loops(text=_template("requantise", _requantise), macros=_requantise_macros))
 LOOPS.register(Threshold, Loops(text=_template("threshold", _threshold)))
 LOOPS.register(Concat, Loops(text=_template("concat", _concat)))
-LOOPS.register(MaxPool, Loops(text=_template("pool", _max_pool)))
-LOOPS.register(AveragePool, Loops(text=_template("pool", _average_pool)))
+LOOPS.register(MaxPool, Loops(text=_template("pool", _pool)))
+LOOPS.register(AveragePool, Loops(text=_template("pool", _pool)))
 LOOPS.register(SpatialShift, Loops(text=_template("spatial_shift")))
 LOOPS.register(PixelShuffle, Loops(text=_template("enlarge", _factor)))
 LOOPS.register(Upsample, Loops(text=_template("enlarge", _factor)))

@@ -6,9 +6,10 @@ from typing import Any
 
 from onnx import NodeProto
 
+from ...ops.window import Window
 from ..graph import attributes
 
-__all__ = ["Window", "understood", "window_of"]
+__all__ = ["settled", "understood", "window_of"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ _TABLE: Mapping[str, Mapping[str, _Only | None]] = {
         "keep_aspect_ratio_policy": _Only(("stretch",)),
     },
     "Sigmoid": _LEGACY,
+    "Slice": {"starts": READ, "ends": READ, "axes": READ},
     "Softmax": {"axis": READ},
     "Squeeze": {"axes": READ},
     "TopK": {"axis": READ, "k": READ, "largest": _Only((1,)), "sorted": READ},
@@ -96,48 +98,16 @@ def understood(node: NodeProto) -> dict[str, Any]:
     return given
 
 
-@dataclass(frozen=True, kw_only=True)
-class Window:
-    """What slides over a map: rows first, then columns.
-
-    Attributes
-    ----------
-    kernel : height and width, without what dilation puts between
-    strides, dilations : per direction
-    pads : at the top, on the left, at the bottom, on the right
-    """
-
-    kernel: tuple[int, int]
-    strides: tuple[int, int] = (1, 1)
-    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
-    dilations: tuple[int, int] = (1, 1)
-
-    @property
-    def extent(self) -> tuple[int, int]:
-        """Height and width with what dilation puts between."""
-        (kh, kw), (dh, dw) = self.kernel, self.dilations
-        return (kh - 1) * dh + 1, (kw - 1) * dw + 1
-
-    def result(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Rows and columns that it makes of a map of ``size``."""
-        rows, columns = (
-            (size[k] + self.pads[k] + self.pads[k + 2] - self.extent[k]) // self.strides[k] + 1 for k in (0, 1)
-        )
-        return rows, columns
-
-    def stride(self, size: tuple[int, int]) -> int:
-        """One stride for both directions; where only one row or column is made, its stride is any."""
-        made = self.result(size)
-        needed = {stride for stride, count in zip(self.strides, made, strict=True) if count > 1} or {self.strides[1]}
-        if len(needed) > 1:
-            raise ValueError(f"it needs equal strides in all directions, not {list(self.strides)}")
-        return needed.pop()
-
-    def evenly(self, size: tuple[int, int]) -> "Window":
-        """The same with equal pads on all sides, where that makes the same windows; else itself."""
-        even = replace(self, pads=(self.pads[0],) * 4)
-        fits = self.pads[0] == self.pads[1] and even.result(size) == self.result(size)
-        return even if fits else self
+def settled(window: Window, size: tuple[int, int]) -> Window:
+    """``window`` over a map of ``size``, said in the plainest way: with equal pads on all sides where that makes the
+    same windows, and where only one row or column is made, with the stride of the other direction."""
+    made = window.result(size)
+    if made[0] == 1 or made[1] == 1:
+        one = window.strides[0] if made[0] > 1 else window.strides[1]
+        window = replace(window, strides=(one, one))
+    even = replace(window, pads=(window.pads[0],) * 4)
+    fits = window.pads[0] == window.pads[1] and even.result(size) == made
+    return even if fits else window
 
 
 def window_of(given: Mapping[str, Any], size: tuple[int, int], *, axes: int, kernel: tuple[int, ...] = ()) -> Window:

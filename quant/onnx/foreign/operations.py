@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from ...fold.assembly import Assembly, Bits, Pending, Stored
 from ...formats import Format, format_for, signed, unsigned
+from ...ops.window import Window
 from ...program import Concat, Convolution, Flatten, MaxPool, Op, PixelShuffle, Requantise, Shape, Threshold, Upsample
-from .attributes import Window
+from .attributes import settled
 from .tensors import NEEDS_QUANTIZER, Ints, Joined, Tensor
 
 __all__ = ["Operations"]
@@ -165,22 +166,10 @@ class Operations(Assembly):
 
     def max_pool(self, name: str, value: Stored | Bits, window: Window) -> Stored | Bits:
         """The largest of windows of integers or bits."""
-        _, height, width = self.shape(value.op)
-        rows, columns = window.result((height, width))
-        stride, (kh, kw), size = window.stride((height, width)), window.kernel, max(window.kernel)
-        pads = list(window.evenly((height, width)).pads)
-        if kh != kw:
-            # A window over all of an axis may see more of what never wins.
-            short = 0 if kh < kw else 1
-            if (rows, columns)[short] != 1:
-                raise ValueError(f"it needs equal kernel_shape in all directions, not {[kh, kw]}")
-            pads[short + 2] += size - min(kh, kw)
-        if len(set(pads)) > 1 or pads[0] >= size:
-            if isinstance(value, Bits):
-                value = self.numbers_of(value)  # a convolution that copies reads no single bits
-            value = self.framed(name, value, (pads[0], pads[1], pads[2], pads[3]), self.format(value.op).lo)
-            pads = [0]
-        op = MaxPool(name=self.named(name), source=value.op, size=size, stride=stride, padding=pads[0])
+        window = settled(window, self.shape(value.op)[1:])
+        op = MaxPool(
+            name=self.named(name), source=value.op, size=window.kernel, stride=window.strides, padding=window.pads
+        )
         return replace(value, op=self.emit(op, value.step if isinstance(value, Stored) else None))
 
     def pooled_sums(self, tensor: Tensor) -> Tensor:
@@ -194,46 +183,25 @@ class Operations(Assembly):
             self.steps.pop(op, None)
         return replace(tensor, value=replace(value, op=op), pools=())
 
-    def framed(self, name: str, value: Stored, pads: tuple[int, int, int, int], fill: int) -> Stored:
-        """A map with rows and columns of ``fill`` around it, by a convolution that copies."""
-        channels, fmt = self.shape(value.op)[0], self.format(value.op)
-        copied = self.convolve(
-            f"{name}_copy", value.op, np.ones((channels, 1, 1, 1), np.int64), signed(2),
-            Window(kernel=(1, 1), pads=pads), groups=channels, fill=fill,
-        )  # fmt: skip
-        ones = np.ones(channels, np.int64)
-        op = Requantise(
-            name=self.unique(f"{name}_framed"), source=copied, multiplier=ones, offset=0 * ones, shift=0, lo=fmt.lo,
-            hi=fmt.hi, format=fmt,
-        )  # fmt: skip
-        self.note("unequal pads of a pool are made by a convolution that copies")
-        return replace(value, op=self.emit(op, value.step))
-
     def convolve(
         self, name: str, source: str, weights: Ints, fmt: Format, window: Window, *, groups: int = 1, fill: int = 0,
         kernel: str = "mult",
     ) -> str:  # fmt: skip
-        """A convolution of one stride and one padding: zeros among the weights say all else."""
+        """A convolution; zeros around the weights say what no window of a Program is."""
         size = self.shape(source)[1:]
-        window = window.evenly(size)
-        stride, padding = window.stride(size), max(window.pads)
-        height, width = window.extent
-        # A window must reach into the image from its padding: zeros around the weights make it larger.
-        while padding >= max(2, *(n + 2 * padding - window.pads[k] - window.pads[k + 2]
-                                  for k, n in enumerate((height, width)))):  # fmt: skip
-            padding += 1
-        top, left, bottom, right = (padding - pad for pad in window.pads)
-        (dh, dw), outputs = window.dilations, weights.shape[:2]
-        if (height, width) != weights.shape[2:] or top + left + bottom + right:
-            wide = np.zeros((*outputs, top + height + bottom, left + width + right), np.int64)
-            wide[:, :, top : top + height : dh, left : left + width : dw] = weights
-            weights, fmt = wide, signed(2) if fmt.bits == 1 else fmt
+        window = settled(window, size)
+        reach = max(2, *window.extent)
+        if max(window.pads) >= reach:
+            # A window must reach into the image from its padding: zeros around the weights make it larger.
+            weights, window = _within_reach(weights, window)
+            fmt = signed(2) if fmt.bits == 1 else fmt
         words = (weights + 1) // 2 if fmt.bits == 1 else weights
         channels = self.shape(source)[0]
         return self.emit(
             Convolution(
-                name=self.named(name), source=source, kernel=kernel, weight=words, weight_format=fmt, stride=stride,
-                padding=padding, pad=np.full(channels, fill, np.int64), groups=groups,
+                name=self.named(name), source=source, kernel=kernel, weight=words, weight_format=fmt,
+                stride=window.strides, padding=window.pads, dilation=window.dilations,
+                pad=np.full(channels, fill, np.int64), groups=groups,
             )
         )  # fmt: skip
 
@@ -244,3 +212,13 @@ class Operations(Assembly):
         if abs(place - whole) > _CLOSE * max(1, abs(place)) or not (outside or fmt.lo <= whole <= fmt.hi):
             raise ValueError(f"no integer of {name!r} stands for 0, as padding has it; it {NEEDS_QUANTIZER}")
         return whole
+
+
+def _within_reach(weights: Ints, window: Window) -> tuple[Ints, Window]:
+    """The same convolution with a frame of zeros around its weights, so large that windows reach into the image."""
+    grown = max(window.pads) - max(window.extent) + 1
+    (height, width), (dh, dw) = window.extent, window.dilations
+    wide = np.zeros((*weights.shape[:2], height + 2 * grown, width + 2 * grown), np.int64)
+    wide[:, :, grown : grown + height : dh, grown : grown + width : dw] = weights
+    top, left, bottom, right = (pad + grown for pad in window.pads)
+    return wide, Window(kernel=wide.shape[2:], strides=window.strides, pads=(top, left, bottom, right))

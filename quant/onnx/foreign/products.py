@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from ...fold.assembly import Bits, Pending, Stored
-from .attributes import Window, window_of
+from ...ops.window import Window
+from .attributes import window_of
 from .quantizers import annotated_format, clip_grid
 from .reader import Handler, Reader
 from .tensors import Constant, Floats, Given, Ints, Tensor, one_number
@@ -30,7 +31,7 @@ def _conv(reader: Reader, node: NodeProto, given: Given) -> None:
     if axes == 1:
         weights = weights.changed(lambda values: values[:, :, None, :])
     # Zeros of the padding are neither +1 nor -1: there, bits become numbers.
-    binary = weights.format.bits == 1 and not any(window.pads) and window.extent == window.kernel
+    binary = weights.format.bits == 1 and not any(window.pads)
     read, offset = _operand(reader, source, node.input[0], binary=binary)
     bias = reader.optional(node, 2)
     made = _products(reader, node, read, offset, weights, bias, 1.0, window, groups=given.get("group", 1))

@@ -9,9 +9,11 @@ from onnx import NodeProto, TensorProto
 
 from ...fold.assembly import Bits, Pending, Stored
 from ...formats import unsigned
-from ...program import AveragePool, Op, PixelShuffle, Upsample
+from ...ops.move import AXES
+from ...ops.window import Window
+from ...program import AveragePool, Op, PixelShuffle, Slice, Upsample
 from ..graph import resize_factor, shuffle_factor
-from .attributes import Window, window_of
+from .attributes import settled, window_of
 from .fold import axes_of, reshaped
 from .reader import Handler, Reader
 from .tensors import Given, Joined, Tensor
@@ -20,6 +22,10 @@ __all__ = ["ENDINGS", "PASSING", "SHAPES"]
 
 PASSING = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "QuantizeLinear", "DequantizeLinear")
 """Operations that keep what stands behind class scores."""
+
+
+_ALL = (1 << 31) - 1
+"""Where a slice ends that takes all there is, by any file's habit."""
 
 
 # Pools
@@ -45,7 +51,6 @@ def _max_pool(reader: Reader, node: NodeProto, given: Given) -> None:
         waiting = replace(tensor, value=reader.pending(tensor), pools=(*tensor.pools, (name, window)))
         if tensor.falls is not None:
             raise ValueError("two max pools with a negative factor between need a quantiser in between")
-        window.stride((height, width))
         made = waiting
         if not reader.is_sums(waiting) and not tensor.pools and _rises(waiting):
             made = reader.pooled_sums(waiting)
@@ -118,9 +123,10 @@ def _averaged(reader: Reader, node: NodeProto, tensor: Tensor, window: Window) -
         value = reader.pending_of(value)
         value = replace(value, bias=value.bias + offset)
     assert isinstance(value, Pending)
-    size, (height, width), name = reader.shape(value.op)[1:], window.kernel, node.name or node.output[0]
-    if height == width and not any(window.pads) and window.dilations == (1, 1):
-        op = AveragePool(name=reader.named(name), source=value.op, size=height, stride=window.stride(size))
+    (height, width), name = window.kernel, node.name or node.output[0]
+    if not any(window.pads) and window.dilations == (1, 1):
+        window = settled(window, reader.shape(value.op)[1:])
+        op = AveragePool(name=reader.named(name), source=value.op, size=window.kernel, stride=window.strides)
         made = reader.emit(op)
     else:
         channels = reader.shape(value.op)[0]
@@ -219,7 +225,7 @@ def _concat(reader: Reader, node: NodeProto, given: Given) -> None:
 
 def _pixel_shuffle(reader: Reader, node: NodeProto, given: Given) -> None:
     factor = shuffle_factor(node)
-    _enlarged(reader, node, lambda name, source: PixelShuffle(name=name, source=source, factor=factor))
+    _rearranged(reader, node, node.input[0], lambda name, source: PixelShuffle(name=name, source=source, factor=factor))
 
 
 def _resize(reader: Reader, node: NodeProto, given: Given) -> None:
@@ -227,14 +233,15 @@ def _resize(reader: Reader, node: NodeProto, given: Given) -> None:
     factor = resize_factor(
         node, {name: reader.constant(name) for name in node.input if reader.is_constant(name)}, (height, width)
     )
-    _enlarged(reader, node, lambda name, source: Upsample(name=name, source=source, factor=factor))
+    _rearranged(reader, node, node.input[0], lambda name, source: Upsample(name=name, source=source, factor=factor))
 
 
-def _enlarged(reader: Reader, node: NodeProto, make: Callable[[str, str], Op]) -> None:
-    tensor = reader.image(node.input[0])
+def _rearranged(reader: Reader, node: NodeProto, source: str, make: Callable[[str, str], Op]) -> None:
+    """The result of ``node``: what a move makes of the tensor ``source``."""
+    tensor = reader.image(source)
     if len(tensor.shape) != 3:
-        raise ValueError(f"input {node.input[0]!r} must be images (N, C, H, W), not {('N', *tensor.shape)}")
-    read, offset = reader.features(tensor, node.input[0])
+        raise ValueError(f"input {source!r} must be images (N, C, H, W), not {('N', *tensor.shape)}")
+    read, offset = reader.features(tensor, source)
     value = read.value
     assert isinstance(value, Stored | Bits)
     name = reader.emit(make(reader.named(node.name or node.output[0]), value.op), value.step)
@@ -244,6 +251,34 @@ def _enlarged(reader: Reader, node: NodeProto, make: Callable[[str, str], Op]) -
         waiting = reader.pending_of(made)
         made = replace(waiting, bias=waiting.bias + offset)
     reader.tensors[node.output[0]] = Tensor(value=made, shape=reader.shape(name))
+
+
+def _slice(reader: Reader, node: NodeProto, given: Given) -> None:
+    """One slice for each axis that is cut."""
+
+    def part(name: str, position: int, default: list[int]) -> list[int]:
+        held = reader.optional(node, position)
+        return list(given.get(name, default)) if held is None else [int(n) for n in held.reshape(-1)]
+
+    starts, ends = part("starts", 1, []), part("ends", 2, [])
+    axes, steps = part("axes", 3, list(range(len(starts)))), part("steps", 4, [1] * len(starts))
+    name = node.input[0]
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        rank = len(reader.tensor(name).shape) + 1
+        if axis % rank == 0 and (start, step) == (0, 1) and end >= _ALL:
+            continue
+        if axis % rank == 0 or not 0 <= axis + rank < 2 * rank:
+            raise ValueError(f"it cuts axis {axis} of {('N', *reader.tensor(name).shape)}; images stay whole")
+        size = reader.tensor(name).shape[axis % rank - 1]
+        kept = range(size)[start:end:step]
+        if step < 1 or not kept:
+            raise ValueError(f"it must keep some of {size} in their order, not {start}:{end}:{step}")
+        if kept != range(size):
+            cut = {"axis": AXES[axis % rank - 1], "start": kept.start, "stop": kept.stop, "step": step}
+            _rearranged(reader, node, name, lambda name, source, cut=cut: Slice(name=name, source=source, **cut))  # type: ignore[misc]
+            name = node.output[0]
+    if name == node.input[0]:
+        reader.tensors[node.output[0]] = reader.any_tensor(name)
 
 
 def _same(reader: Reader, node: NodeProto, given: Given) -> None:
@@ -282,6 +317,6 @@ SHAPES: dict[str, Handler] = {
     "MaxPool": _max_pool, "GlobalMaxPool": _max_pool, "AveragePool": _average_pool, "GlobalAveragePool": _global_pool,
     "ReduceMean": _reduce_mean, "Flatten": _flatten, "Reshape": _reshape, "Squeeze": _squeeze, "Unsqueeze": _squeeze,
     "Transpose": _transpose, "Concat": _concat, "DepthToSpace": _pixel_shuffle, "Resize": _resize,
-    "Upsample": _resize, "Identity": _same, "Dropout": _same, "Cast": _same,
+    "Upsample": _resize, "Identity": _same, "Dropout": _same, "Cast": _same, "Slice": _slice,
 }  # fmt: skip
 ENDINGS: dict[str, Handler] = dict.fromkeys(("Softmax", "LogSoftmax", "Sigmoid", "ArgMax", "TopK"), _ending)

@@ -3,7 +3,7 @@
 from ....hdl.dataflow.build import StageBuild
 from ....hdl.maps.join import JoinShape
 from ....hdl.maps.move import MoveShape
-from ....hdl.maps.window import WindowShape
+from ....hdl.maps.window_shape import WindowShape
 from ...devices.memories import MemoryShape
 from ..counting import Columns, Structure, add_counter, add_fifo, bits_of
 
@@ -34,8 +34,9 @@ def add_window(found: Structure, w: WindowShape, *, outside: Columns | None = No
         w.groups,
         w.out_width,
     )
-    if w.kernel[0] != w.stride or w.lines > 1:
+    if w.extent[0] != w.strides[0] or w.lines > 1:
         add_counter(found, "window", "window", w.out_height)
+    add_counter(found, "window", "window", *w.spacing)
     _pointers(found, w, depth)
     counts["window.ff"] += bits_of(w.rows + 1)
     counts[f"level/{bits_of(w.rows + 1)}"] += 1
@@ -95,12 +96,12 @@ def _pointers(found: Structure, w: WindowShape, depth: int) -> None:
     base = 0 if w.padded_width == 1 and w.lines == 1 else max(address - _zeros(w.chunks), 0)
     pixel = 0
     if w.out_width > 1:
-        step = w.chunks if w.taps > 1 else w.stride * w.chunks
+        step = w.chunks if w.taps > 1 else w.strides[1] * w.chunks
         pixel = max(bits_of(max(2, w.bank_row)) - _zeros(step), 0)
     offset = bits_of(max(2, w.bank_row)) if w.row_steps > 1 else 0
     counts["window.ff"] += rows * row + base + pixel + offset
     # Where a pointer stands next: a sum, and around the end of the ring.
-    steps = 1 if w.kernel[0] == w.stride or w.lines > 1 else 2
+    steps = 1 if w.extent[0] == w.strides[0] or w.lines > 1 else 2
     counts[f"pointer/{row}"] += 1 + (w.kernel[0] > w.lines) + steps
     counts[f"base/{base}"] += w.chunks > 1 or w.padded_width > 1
     counts[f"offset/{offset}"] += offset > 0
@@ -121,17 +122,17 @@ def _operands(found: Structure, w: WindowShape, word: int, address: int) -> None
     banks = w.taps * w.lines
     strobes = 3 if w.steps > 1 else 1
     counts["window.ff"] += strobes * w.latency
-    row_turns = w.lines > 1 and w.stride % w.lines != 0
+    row_turns = w.lines > 1 and (w.strides[0] % w.row_unit != 0 or w.spacing[0] > 1)
     if w.taps > 1:
-        turns = w.stride % w.taps != 0 and w.out_width > 1
+        turns = w.strides[1] % (w.taps * w.spacing[1]) != 0 and w.out_width > 1
         counts["rotated.ff"] += banks * word
         if turns:
-            counts["window.ff"] += 2 * bits_of(w.taps)
+            counts["window.ff"] += 2 * bits_of(w.taps) + bits_of(w.spacing[1])
             counts[f"rotate{w.taps}"] += banks * word
             counts[f"beyond/{address}"] += banks
     if w.lines > 1:
         counts["rotated.ff"] += banks * word
         if row_turns:
-            counts["window.ff"] += bits_of(w.lines) * (2 + (w.taps > 1))
+            counts["window.ff"] += bits_of(w.lines) * (2 + (w.taps > 1)) + bits_of(w.spacing[0])
             counts[f"rotate{w.lines}"] += banks * word
             counts[f"turned/{address}"] += w.lines - 1

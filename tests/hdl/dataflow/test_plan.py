@@ -320,7 +320,7 @@ def test_deeper_queues_and_rings_save_no_cycle(seed):
     images = random_images(program, 6, seed)
 
     beats, ends = run_plan(program, plan, images)
-    more = changed_stages(plan, queue=lambda s: 4 * s.queue + 50, rows=lambda s: s.rows + 20 * s.lines)
+    more = changed_stages(plan, queue=lambda s: 4 * s.queue + 50, rows=lambda s: 6 * s.rows)
     more_beats, more_ends = run_plan(program, more, images)
 
     assert more_beats == beats
@@ -337,8 +337,9 @@ def least_queue(build):
 
 
 def least_rows(build):
-    lines = build.plan.lines
-    return -(-max(build.stage.window[0] + 1, build.stage.stride) // lines) * lines
+    lines, view = build.plan.lines, build.stage.view
+    unit = lines * view.dilations[0] if lines > 1 else 1
+    return -(-max(view.extent[0] + 1, view.strides[0]) // unit) * unit
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from addax.hdl.maps.window import Window, WindowShape, ring_rows
+from addax.hdl.maps.window import Window
+from addax.hdl.maps.window_shape import WindowShape, ring_rows
+from addax.quant.ops.window import pair, sides
 from amaranth.hdl import Array, Const, Module
 from amaranth.sim import Simulator
 from hypothesis import given
@@ -31,16 +33,18 @@ def beats_of(shape, images):
 
 def naive_steps(shape, images, pad):
     """What must reach the array, as (x, first, last): slices of the padded image, one after the other."""
-    (kh, kw), p, simd, taps, lines = shape.kernel, shape.padding, shape.simd, shape.taps, shape.lines
-    padded = np.empty((len(images), shape.channels, shape.height + 2 * p, shape.width + 2 * p), np.int64)
+    (kh, kw), simd, taps, lines = shape.kernel, shape.simd, shape.taps, shape.lines
+    (top, left, bottom, right), (down, across), (dh, dw) = shape.pads, shape.strides, shape.dilations
+    frame = (top + shape.height + bottom, left + shape.width + right)
+    padded = np.empty((len(images), shape.channels, *frame), np.int64)
     padded[:] = pad[:, None, None]
-    padded[:, :, p : p + shape.height, p : p + shape.width] = images
+    padded[:, :, top : top + shape.height, left : left + shape.width] = images
     chunks = np.arange(0, shape.channels, simd).reshape(shape.segments, -1)
     result = []
     for image in padded:
-        for y in range(0, image.shape[1] - kh + 1, shape.stride):
-            for x in range(0, image.shape[2] - kw + 1, shape.stride):
-                patch = image[:, y : y + kh, x : x + kw]
+        for y in range(0, image.shape[1] - (kh - 1) * dh, down):
+            for x in range(0, image.shape[2] - (kw - 1) * dw, across):
+                patch = image[:, y : y + (kh - 1) * dh + 1 : dh, x : x + (kw - 1) * dw + 1 : dw]
                 for group in range(shape.groups):
                     steps = [
                         patch[c : c + simd, ky : ky + lines, kx : kx + taps].transpose(1, 2, 0).reshape(-1)
@@ -113,18 +117,28 @@ def invent(shape, count, seed):
 def shapes(draw):
     channels = draw(st.integers(1, 6))
     kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
-    stride = draw(st.integers(1, 5))
-    padding = draw(st.integers(0, max(*kernel, 2) - 1))
-    height, width = (draw(st.integers(max(1, k - 2 * padding), 6)) for k in kernel)
+    plain = draw(st.booleans())  # equal in all directions, as most windows are
+    stride = draw(st.integers(1, 5)) if plain else draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
+    dilation = 1 if plain else draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    extent = [(k - 1) * d + 1 for k, d in zip(kernel, pair(dilation), strict=True)]
+    pads = st.integers(0, max(*extent, 2) - 1) if plain else st.tuples(*(st.integers(0, 3) for _ in range(4)))
+    padding = draw(pads)
+    height, width = (
+        draw(st.integers(max(1, k - before - after), max(6, k)))
+        for k, before, after in zip(extent, sides(padding)[:2], sides(padding)[2:], strict=True)
+    )
     simd = draw(st.sampled_from(divisors(channels)))
     segments = draw(st.sampled_from(divisors(channels // simd)))
-    taps = kernel[1] if stride <= kernel[1] and draw(st.booleans()) else 1
-    lines = kernel[0] if stride <= kernel[0] and draw(st.booleans()) else 1
+    lines, taps = (
+        k if most <= k * d and draw(st.booleans()) else 1
+        for k, most, d in zip(kernel, pair(stride), pair(dilation), strict=True)
+    )
     return WindowShape(
         channels=channels, height=height, width=width, kernel=kernel, stride=stride, padding=padding,
+        dilation=dilation,
         bits=draw(st.integers(2, 8)), simd=simd, taps=taps, lines=lines, segments=segments,
         groups=segments * draw(st.integers(1, 3)),
-        rows=whole(max(kernel[0] + 1, stride), lines) + draw(st.integers(0, 4)) * lines,
+        rows=rows_of(kernel, stride, dilation, lines, draw(st.integers(0, 4))),
     )  # fmt: skip
 
 
@@ -132,9 +146,11 @@ def divisors(n):
     return [k for k in range(1, n + 1) if n % k == 0]
 
 
-def whole(rows, lines):
-    """As many rows, rounded up to whole rows of all banks."""
-    return -(-rows // lines) * lines
+def rows_of(kernel, stride, dilation, lines, more):
+    """The least rows of a ring, in whole rows of all banks, and some more."""
+    d = pair(dilation)[0] if kernel[0] > 1 else 1
+    unit = lines * d if lines > 1 else 1
+    return (-(-max((kernel[0] - 1) * d + 2, pair(stride)[0]) // unit) + more) * unit
 
 
 def check(shape, images, pad, **how):
@@ -144,7 +160,7 @@ def check(shape, images, pad, **how):
     assert steps[: len(expected)] == expected
     # Windows of the next image that lie wholly in its padding need no pixel of it and may come early; no others may.
     surplus = len(steps) - len(expected)
-    early_rows = max(0, shape.padding - shape.kernel[0] + shape.stride) // shape.stride
+    early_rows = max(0, shape.pads[0] - shape.extent[0] + shape.strides[0]) // shape.strides[0]
     assert surplus <= early_rows * shape.out_width * shape.groups * shape.steps
     assert steps[len(expected) :] == naive_steps(shape, images[:1], pad)[:surplus]
     # A group begins only when it may, and then one step leaves per cycle.
@@ -173,16 +189,25 @@ def test_any_window_reads_what_a_naive_one_reads(shape, count, pause, go, seed):
 def test_many_more_windows(seed):
     rng = random.Random(seed)
     channels, kernel = rng.randint(1, 8), (rng.randint(1, 5), rng.randint(1, 5))
-    stride, padding = rng.randint(1, 6), rng.randrange(max(*kernel, 2))
-    height, width = (rng.randint(max(1, k - 2 * padding), 9) for k in kernel)
+    stride, dilation, padding = rng.randint(1, 6), 1, rng.randrange(max(*kernel, 2))
+    if seed % 2:
+        stride, dilation = (rng.randint(1, 6), rng.randint(1, 6)), (rng.randint(1, 4), rng.randint(1, 4))
+        padding = tuple(rng.randrange(5) for _ in range(4))
+    extent = [(k - 1) * d + 1 for k, d in zip(kernel, pair(dilation), strict=True)]
+    height, width = (
+        rng.randint(max(1, k - before - after), max(9, k))
+        for k, before, after in zip(extent, sides(padding)[:2], sides(padding)[2:], strict=True)
+    )
     simd = rng.choice(divisors(channels))
     segments = rng.choice(divisors(channels // simd))
-    taps = kernel[1] if stride <= kernel[1] and rng.random() < 0.6 else 1
-    lines = kernel[0] if stride <= kernel[0] and rng.random() < 0.4 else 1
+    lines, taps = (
+        k if most <= k * d and rng.random() < share else 1
+        for k, most, d, share in zip(kernel, pair(stride), pair(dilation), (0.4, 0.6), strict=True)
+    )
     shape = WindowShape(
         channels=channels, height=height, width=width, kernel=kernel, stride=stride, padding=padding,
-        bits=rng.randint(2, 12), simd=simd, taps=taps, lines=lines, segments=segments,
-        groups=segments * rng.randint(1, 4), rows=whole(max(kernel[0] + 1, stride), lines) + rng.randint(0, 5) * lines,
+        dilation=dilation, bits=rng.randint(2, 12), simd=simd, taps=taps, lines=lines, segments=segments,
+        groups=segments * rng.randint(1, 4), rows=rows_of(kernel, stride, dilation, lines, rng.randint(0, 5)),
     )  # fmt: skip
     images, pad = invent(shape, 3, seed)
 
@@ -210,6 +235,37 @@ CORNERS = {
     "all rows and all taps, own channels": {"lines": 3, "taps": 3, "rows": 6, "segments": 2, "stride": 2},
     "a wide window": {"kernel": (1, 4), "taps": 4},
     "a high window": {"kernel": (4, 1), "rows": 5},
+    "strides that differ": {"stride": (1, 2)},
+    "rows passed over": {"kernel": (2, 3), "stride": (3, 1), "height": 7},
+    "pads that differ": {"padding": (0, 2, 1, 0)},
+    "padding below only": {"kernel": (2, 2), "padding": (0, 0, 1, 1)},
+    "spaced taps": {"dilation": 2, "padding": 2, "rows": 6},
+    "spaced taps at every second place": {"dilation": 3, "padding": 3, "stride": 2, "rows": 8},
+    "spaced columns": {"dilation": (1, 2), "padding": (1, 2, 1, 2)},
+    "spaced taps, all of a row": {"dilation": 2, "padding": 2, "rows": 6, "taps": 3},
+    "spaced taps, all of a row at steps": {"dilation": (1, 3), "padding": (1, 3, 1, 3), "taps": 3, "stride": (1, 4)},
+    "spaced by as many as there are taps": {
+        "kernel": (2, 2),
+        "dilation": 2,
+        "padding": 1,
+        "rows": 4,
+        "taps": 2,
+        "lines": 2,
+        "stride": (3, 4),
+    },
+    "spaced rows, all at once": {"dilation": 2, "padding": 2, "rows": 6, "lines": 3},
+    "spaced rows, all at once, at steps": {"dilation": 3, "padding": 3, "rows": 9, "lines": 3, "stride": (2, 1)},
+    "spaced, all at once": {"dilation": (2, 3), "padding": (2, 3, 2, 3), "rows": 12, "lines": 3, "taps": 3, "simd": 4},
+    "spaced, all at once, own channels": {
+        "dilation": (3, 2),
+        "padding": (3, 0, 1, 4),
+        "rows": 9,
+        "lines": 3,
+        "taps": 3,
+        "segments": 2,
+        "stride": (9, 5),
+        "height": 12,
+    },
 }
 
 
@@ -230,7 +286,8 @@ def test_with_enough_rows_a_window_never_waits_twice(name):
     """
     shape = replace(SHAPE, **CORNERS[name])
     shape = replace(
-        shape, rows=ring_rows(shape.kernel[0], shape.stride, shape.padded_width * shape.chunks, shape.lines)
+        shape,
+        rows=ring_rows(shape.extent[0], shape.strides[0], shape.padded_width * shape.chunks, shape.row_unit),
     )
     images, pad = invent(shape, 8, 2)
     per_image = shape.out_height * shape.out_width * shape.groups
@@ -289,6 +346,10 @@ def test_groups_read_the_same_window_again():
         ({"segments": 2, "groups": 3}, "groups must be a multiple of 2 segments, not 3"),
         ({"rows": 3}, "rows must be at least 4 and a multiple of 1, not 3"),
         ({"lines": 3, "rows": 3}, "rows must be at least 6 and a multiple of 3, not 3"),
+        ({"taps": 3, "stride": (1, 7), "dilation": 2, "rows": 6}, "need a stride of at most the window's width, 6"),
+        ({"lines": 3, "stride": (7, 1), "dilation": 2, "rows": 12}, "need a stride of at most the window's height, 6"),
+        ({"dilation": 2}, "rows must be at least 6 and a multiple of 1, not 4"),
+        ({"dilation": 2, "lines": 3, "rows": 9}, "rows must be at least 6 and a multiple of 6, not 9"),
         ({"lines": 3, "rows": 7}, "rows must be at least 6 and a multiple of 3, not 7"),
         ({"stride": 6, "rows": 5}, "rows must be at least 6 and a multiple of 1, not 5"),
     ],
@@ -306,14 +367,14 @@ def test_the_numbers_of_a_shape_are_those_of_the_hardware(shape, seed):
 
     assert len(expected) == shape.read_cycles
     assert sum(first for _, first, _ in expected) == shape.out_height * shape.out_width * shape.groups
-    assert shape.used_height <= shape.padded_height < shape.used_height + max(shape.stride, 1)
+    assert shape.used_height <= shape.padded_height < shape.used_height + shape.strides[0]
 
 
 @pytest.mark.parametrize("name", CORNERS)
 def test_the_longest_pause_between_inputs_is_that_of_the_padding(name):
     """With room in the ring and a willing array, inputs wait for padding alone, and never longer than declared."""
     shape = replace(SHAPE, **CORNERS[name])
-    shape = replace(shape, rows=64 // shape.lines * shape.lines, groups=shape.segments)
+    shape = replace(shape, rows=64 // shape.row_unit * shape.row_unit, groups=shape.segments)
     images, pad = invent(shape, 2, 5)
 
     _, inputs = check(shape, images, pad)

@@ -12,7 +12,8 @@ from dataclasses import replace
 import pytest
 from addax.hdl.lanes.array import KernelArray
 from addax.hdl.lanes.shape import ArrayShape
-from addax.hdl.maps.window import Window, WindowShape
+from addax.hdl.maps.window import Window
+from addax.hdl.maps.window_shape import WindowShape
 from addax.hdl.streams.convert import Narrow, Widen
 from addax.hdl.streams.packet import Packet
 from addax.hdl.streams.queue import Queue
@@ -271,17 +272,17 @@ class WindowContract(wiring.Component):
     def steps(self, image):
         """What an image's steps are: x, the beats that must have come, whether a group begins or ends with it."""
         s = self.dut.shape
-        (kh, kw), p = s.kernel, s.padding
+        (kh, kw), (dh, dw), (top, left, bottom, right) = s.kernel, s.dilations, s.pads
         beats = s.channels // s.simd
         part = beats // s.segments
         own = [range(k * part, (k + 1) * part) for k in range(s.segments)]
         result = []
-        for y in range(0, s.height + 2 * p - kh + 1, s.stride):
-            for x in range(0, s.width + 2 * p - kw + 1, s.stride):
+        for y in range(-top, s.height + bottom - (kh - 1) * dh, s.strides[0]):
+            for x in range(-left, s.width + right - (kw - 1) * dw, s.strides[1]):
                 for group in range(s.groups):
                     places = [
                         [
-                            (y + ky + line - p, x + kx + tap - p, beat)
+                            (y + (ky + line) * dh, x + (kx + tap) * dw, beat)
                             for line in range(s.lines) for tap in range(s.taps)
                         ]
                         for ky in range(0, kh, s.lines) for kx in range(0, kw, s.taps)

@@ -7,7 +7,8 @@ from addax.quant.files.archive import load_program, program_bytes, program_diges
 from addax.quant.formats import signed, unsigned
 from addax.quant.program import KERNELS, ArgMax, Concat, Convolution, Input, Program, Requantise, Threshold
 from archives import KINDS, edited
-from networks import random_graph, random_images, random_program, random_reshaping
+from networks import random_bending, random_graph, random_images, random_program, random_reshaping, random_windows
+from operations import convolution
 from safetensors.numpy import load_file
 
 
@@ -73,6 +74,27 @@ def test_every_kernel_comes_back_with_its_scores(load):
     assert len(np.unique(scores, axis=0)) > 1
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_windows_come_back_byte_for_byte(load, seed):
+    program = random_windows(seed)
+
+    loaded = load(program_bytes(program))
+
+    assert program_bytes(loaded) == program_bytes(program)
+    assert [repr(op) for op in loaded.ops] == [repr(op) for op in program.ops]
+
+
+def test_equal_windows_are_equal_files():
+    """One number, or the same one for all sides, is the file that was written before sides could differ."""
+    plain = convolution(stride=2, padding=1)
+    said = convolution(stride=(2, 2), padding=[1, 1, 1, 1], dilation=(1, 1))
+
+    assert repr(said) == repr(plain)
+    assert "dilation" not in repr(plain)
+    one_row = convolution(weight=np.ones((3, 2, 1, 3), np.int64), dilation=(5, 2))
+    assert one_row.dilation == (1, 2), "nothing lies between the taps of a side that has one"
+
+
 @pytest.mark.parametrize("seed", range(25))
 def test_random_graph_comes_back_byte_for_byte(load, seed):
     program = random_graph(seed)
@@ -86,11 +108,12 @@ def test_random_graph_comes_back_byte_for_byte(load, seed):
     assert all(np.array_equal(before.tensors[name], after.tensors[name]) for name in before.tensors)
 
 
+@pytest.mark.parametrize("make", [random_reshaping, random_bending])
 @pytest.mark.parametrize("raw", [False, True])
 @pytest.mark.parametrize("seed", range(12))
-def test_random_moves_come_back_byte_for_byte(load, seed, raw):
+def test_random_moves_come_back_byte_for_byte(load, seed, raw, make):
     """Also without an arg-max."""
-    program = random_reshaping(seed, raw)
+    program = make(seed, raw)
 
     loaded = load(program_bytes(program))
 

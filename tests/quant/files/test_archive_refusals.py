@@ -10,9 +10,10 @@ import pytest
 from addax.common.errors import UserError
 from addax.models.nets import zoo
 from addax.quant import golden
-from addax.quant.files.archive import load_program
+from addax.quant.files.archive import load_program, program_bytes
 from archives import HEADER, edited, split
 from networks import random_images
+from operations import convolution, program
 from safetensors.numpy import load_file, save_file
 
 
@@ -209,7 +210,21 @@ def without_steps(value):
         (change("Requantise", format={"bits": 8.5, "signed": True}), "bits of a format"),
         (change("MaxPool", size=1.5), ""),
         (change("MaxPool", size=100), "larger than the padded image"),
-        (change("AveragePool", stride=[1, 1]), ""),
+        (change("AveragePool", stride=[1]), "stride must be an integer or two, vertical and horizontal, not (1,)"),
+        (change("AveragePool", stride=[1, 1, 1, 1]), "stride must be an integer or two"),
+        (change("AveragePool", stride=[1, 1.0]), "stride must be an integer or two"),
+        (change("AveragePool", stride=[1, True]), "stride must be an integer or two"),
+        (change("AveragePool", stride=[[1, 1], [1, 1]]), "stride must be an integer or two"),
+        (change("AveragePool", stride=[1, 0]), "is not a window"),
+        (change("Convolution", stride=[]), "stride must be an integer or two"),
+        (change("Convolution", dilation=0), "is not a window"),
+        (change("Convolution", dilation=True), "dilation must be an integer or two"),
+        (change("Convolution", dilation=None), "dilation must be an integer or two"),
+        (change("Convolution", dilation=[1, -1]), "is not a window"),
+        (change("Convolution", dilation=1 << 40), "larger than the padded image"),
+        (change("Convolution", padding=[1, 1]), "padding must be an integer or four, top, left, bottom and right"),
+        (change("Convolution", padding=[0, 0, 0, -1]), "is not a window"),
+        (change("MaxPool", padding=[0, 0, 1 << 40, 0]), "is not a window"),
         (drop("Input", "shape"), ""),
         (drop("Convolution", "kernel"), ""),
         (drop("Requantise", "shift"), ""),
@@ -235,6 +250,15 @@ def test_program_that_does_not_fit_together_is_refused(load, content, edit, mess
     """Nothing that a file says may reach the golden model or the RTL unchecked."""
     with refused("net.addax is a broken .addax file", message):
         load(edited(content, edit))
+
+
+@pytest.mark.parametrize("reach", [1 << 16, 1 << 40])
+def test_padding_that_no_memory_holds_is_refused(load, reach):
+    """A distance between taps is one number in a file, and may make windows that reach far out of a small map."""
+    content = program_bytes(program(convolution(dilation=reach, padding=reach)))
+
+    with refused("net.addax is a broken .addax file", "conv pads to 2x", "at most 134,217,728 fit the memory"):
+        load(content)
 
 
 def tensors_of(content, tmp_path):

@@ -18,7 +18,7 @@ from addax.quant.fold.calibrate import (
 )
 from addax.quant.fold.scheme import Scheme
 from addax.quant.formats import Format, signed, unsigned
-from addax.quant.lower.graph import trace
+from addax.quant.lower.graph.export import trace
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -276,7 +276,7 @@ def sums_of(x, weight):
 def test_patches_are_what_the_layer_read_and_made():
     torch.manual_seed(0)
     net = Adders().eval()
-    traced = trace(net)
+    traced = trace(net, (2, 5, 5))
     batches = [torch.randn(3, 2, 5, 5) for _ in range(2)]
 
     ranges = observe(traced, iter(batches), quantile=1.0)

@@ -19,7 +19,7 @@ from addax.quant.program import (
 )
 from chains import ONE_BIT, Chain
 from naive import check
-from networks import random_graph, random_images, random_program
+from networks import random_graph, random_images, random_program, random_windows
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -35,6 +35,30 @@ def test_random_graph_equals_the_loops(seed):
     program = random_graph(seed)
 
     check(program, random_images(program, 2, seed))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_windows_equal_the_loops(seed):
+    """Sides, strides, distances between taps and pads that all differ."""
+    program = random_windows(seed)
+
+    check(program, random_images(program, 2, seed))
+
+
+def test_random_windows_differ_in_everything():
+    """Else the tests on them would protect less than they say."""
+    ops = [op for seed in range(60) for op in random_windows(seed).ops]
+    convolutions = [op for op in ops if isinstance(op, Convolution)]
+    pools = [op for op in ops if isinstance(op, MaxPool | AveragePool)]
+
+    assert {op.kernel for op in convolutions} == set(program_module.KERNELS)
+    for name in ("stride", "padding", "dilation"):
+        assert sum(isinstance(getattr(op, name), tuple) for op in convolutions) > 30
+    assert sum(isinstance(op.padding, tuple) and op.dilation != 1 for op in convolutions) > 30
+    for kind in (MaxPool, AveragePool):
+        assert sum(isinstance(op, kind) and isinstance(op.size, tuple) and op.stride != 1 for op in pools) > 5
+    scores = [golden.run(random_windows(seed), random_images(random_windows(seed), 20, 0)).scores for seed in range(20)]
+    assert sum(len(np.unique(score, axis=0)) > 3 for score in scores) > 12
 
 
 def test_random_graphs_have_everything_and_are_not_stuck():

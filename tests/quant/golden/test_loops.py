@@ -1,11 +1,13 @@
 """The inner loops of the golden model: both kinds against loops over Python integers, and against each other."""
 
 import itertools
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
 from addax.quant.golden.loops import NativeLoops, NumpyLoops, native_loops
+from addax.quant.ops.window import Window
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -46,15 +48,18 @@ def random_operands(rng, kind, shape):
     return np.where(edge < 0.1, lo, np.where(edge > 0.9, hi, values)).astype(kind)
 
 
-def naive_patches(x, pad, kernel, stride, padding, align=1):
+def naive_patches(x, pad, window, align=1):
     count, height, width, channels = x.shape
     x, pad = x.tolist(), pad.tolist()
+    (kh, kw), (down, right), (dh, dw) = window.kernel, window.strides, window.dilations
+    above, before, below, behind = window.pads
     rows = []
     for n in range(count):
-        for top in range(-padding, height + padding - kernel[0] + 1, stride):
-            for left in range(-padding, width + padding - kernel[1] + 1, stride):
+        for top in range(-above, height + below - (kh - 1) * dh, down):
+            for left in range(-before, width + behind - (kw - 1) * dw, right):
                 row = []
-                for y, column in itertools.product(range(top, top + kernel[0]), range(left, left + kernel[1])):
+                for ky, kx in itertools.product(range(kh), range(kw)):
+                    y, column = top + ky * dh, left + kx * dw
                     inside = 0 <= y < height and 0 <= column < width
                     row += [x[n][y][column][c] if inside else pad[c] for c in range(channels)]
                 while len(row) % align:
@@ -82,6 +87,17 @@ def bound_of(name, patches, filters):
 # Patches
 
 
+@st.composite
+def windows(draw, height, width):
+    """Any window that a map with its padding holds."""
+    pairs = st.tuples(st.integers(1, 4), st.integers(1, 4))
+    window = Window(kernel=draw(pairs), strides=draw(pairs), dilations=draw(pairs))
+    pads = [draw(st.integers(0, 3)) for _ in range(4)]
+    for axis, (size, extent) in enumerate(zip((height, width), window.extent, strict=True)):
+        pads[axis] = max(pads[axis], extent - size - pads[axis + 2])
+    return replace(window, pads=tuple(pads))
+
+
 @settings(max_examples=60)
 @given(data=st.data())
 def test_patches_equal_the_plain_loops(loops, data):
@@ -91,19 +107,17 @@ def test_patches_equal_the_plain_loops(loops, data):
     kind = draw(st.sampled_from(KINDS))
     count, channels = draw(st.integers(0, 3)), draw(st.integers(1, 3))
     height, width = draw(st.integers(1, 5)), draw(st.integers(1, 5))
-    kernel = draw(st.integers(1, 4)), draw(st.integers(1, 4))
-    padding = draw(st.integers(max(0, -((height - kernel[0]) // 2), -((width - kernel[1]) // 2)), 3))
-    stride = draw(st.integers(1, 4))
+    window = draw(windows(height, width))
     x = draw(operands(kind, (count, height, width, channels)))
     pad = draw(operands(kind, channels))
 
     align = draw(st.sampled_from([1, 2, 8, 64]))
 
-    found = loops.patches(x, pad.astype(draw(st.sampled_from([kind, np.int64]))), kernel, stride, padding, align)
+    found = loops.patches(x, pad.astype(draw(st.sampled_from([kind, np.int64]))), window, align)
 
-    taps = kernel[0] * kernel[1] * channels
+    taps = window.kernel[0] * window.kernel[1] * channels
     assert found.dtype == kind and found.ndim == 2 and taps <= found.shape[1] < taps + align
-    assert found.tolist() == naive_patches(x, pad, kernel, stride, padding, align)
+    assert found.tolist() == naive_patches(x, pad, window, align)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -115,11 +129,18 @@ def test_patches_of_views_are_those_of_what_they_show(loops, seed):
     pad = random_operands(rng, kind, 2)
     for view in (whole[..., 1:3], whole.transpose(0, 2, 3, 1)[..., ::3], whole[:, ::-1, ::2, 3:]):
         assert not view.flags.c_contiguous
-        for kernel, stride, padding in (((1, 1), 1, 0), ((1, 1), 1, 1), ((1, 1), 2, 0), ((3, 2), 2, 1)):
+        for window in (
+            Window(kernel=(1, 1)),
+            Window(kernel=(1, 1), pads=(1, 1, 1, 1)),
+            Window(kernel=(1, 1), strides=(2, 2)),
+            Window(kernel=(1, 1), strides=(2, 1)),
+            Window(kernel=(3, 2), strides=(2, 2), pads=(1, 1, 1, 1)),
+            Window(kernel=(2, 2), strides=(1, 3), pads=(0, 2, 1, 0), dilations=(3, 2)),
+        ):
             before = view.copy()
             for align in (1, 2, 3):
-                found = loops.patches(view, pad, kernel, stride, padding, align)
-                assert found.tolist() == naive_patches(view, pad, kernel, stride, padding, align)
+                found = loops.patches(view, pad, window, align)
+                assert found.tolist() == naive_patches(view, pad, window, align)
             same(view, before)
 
 
@@ -130,9 +151,14 @@ def test_patches_are_the_same_by_both(native, seed):
     count, height, width, channels = (int(rng.integers(low, 20)) for low in (0, 7, 7, 1))
     x, pad = random_operands(rng, kind, (count, height, width, channels)), random_operands(rng, kind, channels)
     kernel = int(rng.integers(1, 8)), int(rng.integers(1, 8))
-    stride, padding, align = int(rng.integers(1, 5)), int(rng.integers(0, 4)), int(rng.choice([1, 8, 64]))
+    stride, padding, align = int(rng.integers(1, 5)), rng.integers(0, 4, 4).tolist(), int(rng.choice([1, 8, 64]))
+    dilations = tuple(int(rng.integers(1, 2 + 6 // k)) for k in kernel)
+    window = Window(kernel=kernel, strides=(stride, seed % 3 + 1), pads=tuple(padding), dilations=dilations)
+    padded = window.padded((height, width))
+    if any(extent > size for extent, size in zip(window.extent, padded, strict=True)):
+        window = replace(window, dilations=(1, 1))
 
-    same(*(kinds.patches(x, pad, kernel, stride, padding, align) for kinds in (native, NumpyLoops())))
+    same(*(kinds.patches(x, pad, window, align) for kinds in (native, NumpyLoops())))
 
 
 # Products

@@ -188,7 +188,7 @@ def test_accuracy_of_an_image_is_refused_in_one_line(images):
         (lambda n, x: n.huge(x), "does not fit together at .*: factor must be in 1..64, not 65"),
         (lambda n, x: n.far(x), r"does not fit together at 'far': offsets must be in -3\.\.3, not 0\.\.4"),
         (lambda n, x: n.bilinear(x), "upsampling at 'bilinear': mode 'bilinear' is not supported"),
-        (lambda n, x: F.pixel_unshuffle(x, 1), "unsupported function 'pixel_unshuffle'.* pixel_shuffle, interpolate"),
+        (lambda n, x: F.pixel_unshuffle(x, 1), "unsupported operation aten.pixel_unshuffle.* pixel_shuffle, inter"),
     ],
 )  # fmt: skip
 def test_move_that_no_program_says_is_refused_by_name(images, move, message):

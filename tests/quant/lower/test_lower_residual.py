@@ -7,8 +7,9 @@ import pytest
 import torch
 from addax.common.errors import UserError
 from addax.models.layers.kernels import convolution
-from addax.models.training.loop import accuracy, predict
+from addax.models.training.loop import accuracy, predict, to_float
 from addax.quant import golden
+from addax.quant.fold.scheme import Scheme
 from addax.quant.formats import signed, unsigned
 from addax.quant.lower.lowering import lower
 from addax.quant.program import AveragePool, MaxPool, Requantise
@@ -124,21 +125,56 @@ def test_identity_shortcut_has_eight_bits_in_a_narrow_network(fit, train_set):
     assert program.format(joins[0].residual).bits >= 8
 
 
+@pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize(
-    ("join", "name"),
+    "join",
     [
-        (lambda n, block, x: torch.add(block, x, alpha=3), "add"),
-        (lambda n, block, x: block + 1, "expected a tensor in the network's graph, not 1"),
-        (lambda n, block, x: x + x, "add"),
-        (lambda n, block, x: n.relu1(block) + x, "add"),
-        (lambda n, block, x: block * x, "mul"),
-        (lambda n, block, x: block - x, "sub"),
-        (lambda n, block, x: block + x + x, "add"),
+        lambda n, block, x: torch.add(block, x, alpha=3),
+        lambda n, block, x: torch.add(x, block, alpha=0.1),
+        lambda n, block, x: torch.add(block, x, alpha=-0.5),
+        lambda n, block, x: x + 0.1 * block,
+        lambda n, block, x: block + 1,
+        lambda n, block, x: 1 - block,
+        lambda n, block, x: x + x,
+        lambda n, block, x: n.relu1(block) + x,
+        lambda n, block, x: n.relu1(block) + n.relu1(x * 0.5),
+        lambda n, block, x: block - x,
+        lambda n, block, x: x - block,
+        lambda n, block, x: x - n.relu1(block),
+        lambda n, block, x: block + x + x,
+        lambda n, block, x: block.add_(x).mul_(0.5),
+        lambda n, block, x: -block / 3 + x * 2,
     ],
-    ids=["alpha", "constant", "no-convolution", "relu-before", "product", "difference", "three-terms"],
-)
-def test_joins_that_are_not_a_residual_addition_are_refused(train_set, join, name):
-    with pytest.raises(UserError, match=name):
+    ids=[
+        "alpha", "other-alpha", "negative-alpha", "layer-scale", "constant", "constant-less", "twice", "relu-before",
+        "relus", "difference", "other-difference", "of-features", "three-terms", "in-place", "factors",
+    ],
+)  # fmt: skip
+def test_sums_of_all_kinds_are_those_in_float(fit, train_set, test_set, join, bits):
+    """Factors, signs and which operand joins which: the scores are those of the float network within its rounding."""
+    net = fit(residual("mult", join))
+
+    program = lower(net, train_set.x[:300], scheme=Scheme(bits=bits, ranges="max"))
+
+    with torch.no_grad():
+        wanted = net(to_float(test_set.x[:200])).numpy()
+    found = golden.run(program, test_set.x[:200]).scores * program.steps[program.output]
+    assert np.quantile(np.abs(found - wanted), 0.98) < {8: 0.05, 16: 3e-3}[bits] * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize(
+    ("join", "message"),
+    [
+        (lambda n, block, x: block * x, "unsupported operation aten.mul at 'mul' .* a product of two tensors"),
+        (lambda n, block, x: block + x.mean((2, 3), keepdim=True), "addition at 'add' .* two tensors of one shape"),
+        (lambda n, block, x: block / x, "unsupported operation aten.div at 'div'"),
+        (lambda n, block, x: block / 0, "division by 0 at 'div'"),
+        (lambda n, block, x: torch.cat([block[:, :2].add_(1), x[:, 2:]], 1), "aten.add_ at .* a part of a tensor"),
+    ],
+    ids=["product", "sizes", "quotient", "zero", "in-place"],
+)  # fmt: skip
+def test_joins_that_are_no_addition_are_refused(train_set, join, message):
+    with pytest.raises(UserError, match=message):
         lower(residual("mult", join), train_set.x[:10])
 
 

@@ -18,9 +18,17 @@ from addax.quant.onnx.functions import DOMAIN, QONNX, SIGNATURES, function
 from addax.quant.onnx.qcdq import qcdq_model
 from addax.quant.onnx.read import import_onnx
 from addax.quant.onnx.write import HEADER, qonnx_model
-from addax.quant.program import PixelShuffle, Upsample
+from addax.quant.program import MaxPool, PixelShuffle, Upsample
 from graphs import NAMED, named
-from networks import Builder, random_graph, random_images, random_program, random_reshaping
+from networks import (
+    Builder,
+    random_bending,
+    random_graph,
+    random_images,
+    random_program,
+    random_reshaping,
+    random_windows,
+)
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from qonnx.core.modelwrapper import ModelWrapper
@@ -65,7 +73,14 @@ def test_qonnx_gives_the_scores_of_the_golden_model_in_onnxruntime(name):
     agrees(run(model, random_images(program, IMAGES, 0)), program, random_images(program, IMAGES, 0))
 
 
-@pytest.mark.parametrize("name", NAMED)
+def crooked(program):
+    """Whether it has a max pool that the reference implementation of ONNX gets wrong: where both strides are 1, it
+    takes the pads in another order than the standard and onnxruntime."""
+    pools = [op for op in program.ops if isinstance(op, MaxPool)]
+    return any(op.stride == 1 and isinstance(op.padding, tuple) for op in pools)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMED if not crooked(named(name))])
 def test_qonnx_gives_the_scores_of_the_golden_model_in_another_runtime(name):
     """The reference implementation of the ONNX standard, in numpy."""
     program = named(name)
@@ -187,10 +202,11 @@ def test_functions_say_what_the_operations_mean(domain, name, inputs, attributes
     assert np.array_equal(context["y"], np.array(expected, kind))
 
 
+@pytest.mark.parametrize("make", [random_reshaping, random_bending])
 @pytest.mark.parametrize("seed", range(12))
-def test_raw_output_is_that_of_the_golden_model_everywhere(tmp_path, seed):
+def test_raw_output_is_that_of_the_golden_model_everywhere(tmp_path, seed, make):
     """In onnxruntime, in the reference of the standard, in qonnx, and read back, without scores or class."""
-    program = random_reshaping(seed, raw=True)
+    program = make(seed, raw=True)
     pixels, model = random_images(program, 5, seed), qonnx_model(program, images=5)
     onnx.checker.check_model(model, full_check=True)
     expected, given = golden.run(program, pixels).output, {"pixels": pixels.astype(np.float32)}
@@ -302,7 +318,7 @@ def legal(make, seeds):
 @pytest.mark.parametrize(
     ("make", "key"),
     [(named, "small"), (named, "mult"), (named, "mult-signed"), *legal(random_program, range(40)),
-     *legal(random_graph, range(40))],
+     *legal(random_graph, range(40)), *legal(random_windows, range(60))],
 )  # fmt: skip
 def test_qcdq_is_standard_and_gives_the_scores_of_the_golden_model(tmp_path, make, key):
     program = make(key)
@@ -449,7 +465,9 @@ def set_metadata(model, text):
         (lambda m: set_attribute(m, "Requantise", "shift", 50), "not hold a program: .*shift must be in 0..47, not 50"),
         (lambda m: set_attribute(m, "Requantise", "shift", None), "node '.*' of .* lacks 'shift'"),
         (lambda m: set_attribute(m, "Requantise", "bits", 0), "bits of a format must be"),
-        (lambda m: set_attribute(m, "Conv", "strides", [1, 2]), "needs equal strides in all directions"),
+        (lambda m: set_attribute(m, "Conv", "strides", [1, 2]), "does not hold a program: "),
+        (lambda m: set_attribute(m, "Conv", "strides", [1, 2, 3]), r"needs 2 strides, not \[1, 2, 3\]"),
+        (lambda m: set_attribute(m, "Conv", "pads", [1, 2]), r"needs 4 pads, not \[1, 2\]"),
         (fraction, "must hold integers|must hold -1 and"),
         (nothing, "must hold integers|must hold -1 and"),
         (lambda m: without_functions(m, domain="elsewhere"),

@@ -9,7 +9,7 @@ from addax.common.errors import UserError
 from addax.hdl.dataflow.stages import stages_of
 from addax.quant import golden
 from addax.quant.onnx.read import import_onnx
-from addax.quant.program import Convolution, Flatten, MaxPool
+from addax.quant.program import Convolution, Flatten, MaxPool, Slice
 from alike import RNG, alike, equal, features
 from foreign import Foreign, in_qonnx, pixels_for
 from onnx import TensorProto
@@ -182,3 +182,44 @@ def test_scale_and_offset_on_the_command_line(tmp_path, capsys):
     assert "0.0078 * pixel - 1" in " ".join(capsys.readouterr().out.split())
     assert main(["quantize", "lenet5", "--data", "digits", "--input-scale", "2", "-o", out]) == 1
     assert "--input-scale and --input-offset are for ONNX files" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("starts", "ends", "axes", "steps"),
+    [
+        ([1], [3], [1], None),
+        ([0], [np.iinfo(np.int64).max], [-1], [2]),
+        ([-3, 1], [-1, 9], [2, 3], [1, 3]),
+        ([0, 1, 0, 0], [(1 << 31) - 1, 3, 6, 6], None, None),
+    ],
+)
+def test_slices_become_slices(tmp_path, starts, ends, axes, steps):
+    """Of channels, rows and columns, counted from either end; a Program holds one axis in each."""
+    g = Foreign((2, 6, 6))
+    x = g.quant(g.node("Conv", g.quant("x", 1 / 255), g.weights(RNG(4), (4, 2, 1, 1))), 0.05, 5, signed=1)
+    parts = [g.sizes(part) for part in (starts, ends, *([axes] if axes else []), *([steps] if steps else []))]
+    x = g.node("Slice", x, *parts)
+    shape = np.zeros((1, 4, 6, 6))
+    for axis, start, end, step in zip(axes or range(4), starts, ends, steps or [1] * 4, strict=False):
+        shape = shape[(slice(None),) * (axis % 4) + (slice(start, end, step),)]
+    program = equal(g.saved(tmp_path, g.quant(x, 0.07, 5, signed=1), shape.shape[1:]))
+
+    assert sum(isinstance(op, Slice) for op in program.ops) == len(axes or [1])
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (([0], [1], [0]), r"cuts axis 0 of .*; images stay whole"),
+        (([3], [1], [2]), r"must keep some of 6 in their order, not 3:1:1"),
+        (([5], [0], [2], [-1]), r"must keep some of 6 in their order, not 5:0:-1"),
+        (([0], [1], [7]), r"cuts axis 7 of"),
+        (([0, 1], [1], [2]), r"shorter|longer"),
+    ],
+)
+def test_slices_that_no_program_can_say_are_refused(tmp_path, parts, message):
+    g = Foreign((2, 6, 6))
+    x = g.node("Slice", g.quant("x", 1 / 255), *(g.sizes(part) for part in parts))
+
+    with pytest.raises(UserError, match=message):
+        import_onnx(g.saved(tmp_path, g.quant(x, 0.1), (2, 6, 6)))

@@ -19,7 +19,6 @@ REFUSED = {
                       "its storage_order must be 0, not 1"),
     "pool-dilation": (lambda g: g.node("MaxPool", g.quant("x", 1.0), kernel_shape=[2, 2], dilations=[2, 2]),
                       "its dilations must be 1"),
-    "pool-size": (lambda g: g.node("MaxPool", g.quant("x", 1.0), kernel_shape=[3, 2]), "equal kernel_shape"),
     "pool-large": (lambda g: g.node("MaxPool", g.quant("x", 1.0), kernel_shape=[9, 9]), "larger than the padded map"),
     "both-pads": (lambda g: g.node("MaxPool", g.quant("x", 1.0), kernel_shape=[2, 2], pads=[1] * 4, auto_pad="VALID"),
                   r"its auto_pad VALID contradicts its pads"),

@@ -14,7 +14,7 @@ from addax.quant.program import (
     term_range,
     weight_values,
 )
-from networks import random_graph, random_program
+from networks import random_graph, random_program, random_windows
 from operations import SHIFT_WORDS, bits, convolution, program, requantise
 
 
@@ -149,7 +149,7 @@ def test_average_pool_keeps_the_whole_sum():
     assert p.format("mean") == signed(7)
 
 
-@pytest.mark.parametrize("make", [random_program, random_graph])
+@pytest.mark.parametrize("make", [random_program, random_graph, random_windows])
 @pytest.mark.parametrize("seed", range(12))
 def test_random_programs_infer_formats_that_hold_their_sum_range(seed, make):
     p = make(seed)

@@ -17,7 +17,7 @@ from addax.quant.program import (
     Upsample,
     score_format,
 )
-from networks import Builder, random_graph, random_program, random_reshaping
+from networks import Builder, random_bending, random_graph, random_program, random_reshaping, random_windows
 
 __all__ = ["EXTREMES", "NAMED", "extreme_program", "named"]
 
@@ -32,14 +32,14 @@ EXTREMES = {
 """The tensors of `extreme_program`, by the names that exports give them."""
 
 
-def layer(kernel, *, features, weight_bits=4, stride=1, padding=0, groups=1):
+def layer(kernel, *, features, weight_bits=4, stride=1, padding=0, groups=1, dilation=1):
     """Pixels on the grid ``features``, one convolution of ``kernel``, scores."""
-    b = Builder(np.random.default_rng(features.bits * weight_bits + stride), (2, 6, 5))
+    b = Builder(np.random.default_rng(features.bits * weight_bits + np.max(stride)), (2, 6, 5))
     if features.bits < 3 and not features.signed:
         b.threshold(features)
     elif features != unsigned(8):
         b.rescale(features)
-    b.convolution(kernel, 4, 3, stride, padding, weight_bits, groups)
+    b.convolution(kernel, 4, 3, stride, padding, weight_bits, groups, dilation)
     return finish(b)
 
 
@@ -156,6 +156,9 @@ NAMED = {
     "mult": lambda: layer("mult", features=unsigned(8), weight_bits=8, padding=1),
     "mult-signed": lambda: layer("mult", features=signed(5), weight_bits=3, stride=2, groups=2),
     "mult-16": lambda: layer("mult", features=unsigned(16), weight_bits=16, padding=1, groups=2),
+    "mult-16-spaced": lambda: layer(
+        "mult", features=unsigned(16), weight_bits=16, padding=(2, 0, 1, 3), stride=(1, 2), dilation=(2, 1)
+    ),
     "mult-1": lambda: layer("mult", features=signed(7), weight_bits=1, padding=2, stride=2),
     "xnor": lambda: layer("xnor", features=unsigned(1), padding=1),
     "xnor-groups": lambda: layer("xnor", features=unsigned(1), groups=2, stride=2),
@@ -167,7 +170,9 @@ NAMED = {
     "small": small,
     **{f"chain{seed}": lambda seed=seed: random_program(seed) for seed in range(6)},
     **{f"graph{seed}": lambda seed=seed: random_graph(seed) for seed in range(16)},
+    **{f"windows{seed}": lambda seed=seed: random_windows(seed) for seed in range(16)},
     **{f"moves{seed}": lambda seed=seed: random_reshaping(seed) for seed in range(10)},
+    **{f"bends{seed}": lambda seed=seed: random_bending(seed, raw=False) for seed in range(10)},
 }
 """Every Program that exports are tried on, by name."""
 

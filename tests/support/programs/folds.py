@@ -30,22 +30,32 @@ def divisors(n):
     return [k for k in range(1, n + 1) if n % k == 0]
 
 
+def sides_of(stage):
+    """How many rows and how many taps of a row of its window a stage may read at once."""
+    view = stage.view
+    return [
+        {1, k} if isinstance(stage, LayerStage) and stride <= k * dilation else {1}
+        for k, stride, dilation in zip(view.kernel, view.strides, view.dilations, strict=True)
+    ]
+
+
 def naive_folds(stage):
     """(cycles per image, lanes) of every fold of a stage."""
     channels, height, width = stage.source
     outputs, rows, columns = stage.result
     kh, kw = stage.window
+    top, left, bottom, right = stage.view.pads
     pool = not isinstance(stage, LayerStage)
     result = []
     for simd in divisors(channels):
-        for taps, lines in product(*({1, k} if not pool and stage.stride <= k else {1} for k in (kw, kh))):
+        for lines, taps in product(*sides_of(stage)):
             for pe in [1] if pool else divisors(outputs):
                 groups = channels // simd if pool else outputs // pe
                 steps = (kh // lines) * (kw // taps) * (1 if pool else channels // simd)
                 sums = simd if pool else pe
                 units = next(u for u in divisors(sums) if sums // u <= steps) if stage.multiplies else sums
                 read = rows * columns * groups * steps
-                write = (height + 2 * stage.padding) * (width + 2 * stage.padding) * channels // simd
+                write = (top + height + bottom) * (left + width + right) * channels // simd
                 emit = outputs * rows * columns // units
                 result.append((max(read, write, emit), 0 if pool else pe * simd * taps * lines))
     return result
@@ -86,8 +96,7 @@ def layers(program):
 
 def all_builds(stage):
     for simd in divisors(stage.source[0]):
-        sides = [{1, k} if isinstance(stage, LayerStage) and stage.stride <= k else {1} for k in stage.window]
-        for lines, taps in product(*sides):
+        for lines, taps in product(*sides_of(stage)):
             for pe in divisors(stage.result[0]) if isinstance(stage, LayerStage) else [1]:
                 plan = default_stage_plan(stage, pe=pe, simd=simd, taps=taps, lines=lines)
                 yield StageBuild(stage=stage, plan=plan)

@@ -8,12 +8,14 @@ from addax.quant.program import (
     ArgMax,
     AveragePool,
     Concat,
+    Constant,
     Convolution,
     Flatten,
     Input,
     MaxPool,
     PixelShuffle,
     Requantise,
+    Slice,
     SpatialShift,
     Threshold,
     Upsample,
@@ -23,11 +25,14 @@ SHIFT_WORDS = [0, 1, 2, 4, 8, 16, 32, 64, 0, -1, -2, -4, -8, -16, -32, -64]
 """What the words of the shift kernel stand for."""
 
 
-def window(shape, size, stride, padding):
-    rows, columns = (range(0, n + 2 * padding - k + 1, stride) for n, k in zip(shape[1:], size, strict=True))
-    for (r, top), (c, left) in itertools.product(enumerate(rows), enumerate(columns)):
-        yield r, c, [(ky, kx, top + ky - padding, left + kx - padding)
-                     for ky in range(size[0]) for kx in range(size[1])]  # fmt: skip
+def window(shape, size, strides, pads, dilations=(1, 1)):
+    strides, dilations = (value if isinstance(value, tuple) else (value, value) for value in (strides, dilations))
+    top, left, bottom, right = pads if isinstance(pads, tuple) else (pads,) * 4
+    (_, height, width), (kh, kw), (dh, dw) = shape, size, dilations
+    rows = range(-top, height + bottom - (kh - 1) * dh, strides[0])
+    columns = range(-left, width + right - (kw - 1) * dw, strides[1])
+    for (r, y), (c, x) in itertools.product(enumerate(rows), enumerate(columns)):
+        yield r, c, [(ky, kx, y + ky * dh, x + kx * dw) for ky in range(kh) for kx in range(kw)]
 
 
 def product(op, a, w):
@@ -47,7 +52,7 @@ def product(op, a, w):
 def naive_convolution(op, shape, x):
     weight, pad, (outputs, inputs, *size) = op.weight.tolist(), op.pad.tolist(), op.weight.shape
     result = {}
-    for r, c, taps in window(shape, size, op.stride, op.padding):
+    for r, c, taps in window(shape, size, op.stride, op.padding, op.dilation):
         for o in range(outputs):
             first = o // (outputs // op.groups) * inputs  # channel of the filter's group
             total = 0
@@ -63,9 +68,12 @@ def naive_requantise(op, x, residual):
     multiplier, offset, shifts, factors = (
         values.tolist() for values in (op.multiplier, op.offset, op.shifts, op.residual_multipliers)
     )
+    slopes, lower, knees = (values.tolist() for values in (op.seconds, op.second_offsets, op.knees))
     result = {}
     for (o, r, c), acc in x.items():
-        wide = acc * multiplier[o] + offset[o] + (residual[o, r, c] * factors[o] if residual else 0)
+        wide = acc * multiplier[o] + offset[o] if acc >= knees[o] else acc * slopes[o] + lower[o]
+        if residual:
+            wide += residual[o, r, c] * factors[o]
         whole = wide // 2 ** shifts[o]
         if op.ties == "even":  # B holds the half that Python's own rounding of fractions does without
             whole = round(Fraction(wide - 2 ** (shifts[o] - 1), 2 ** shifts[o]))
@@ -96,7 +104,8 @@ def naive_concat(parts):
 def naive_pool(op, shape, x, join):
     result = {}
     padding = op.padding if isinstance(op, MaxPool) else 0
-    for r, c, taps in window(shape, (op.size, op.size), op.stride, padding):
+    size = op.size if isinstance(op.size, tuple) else (op.size, op.size)
+    for r, c, taps in window(shape, size, op.stride, padding):
         for i in range(shape[0]):
             result[i, r, c] = join([x[i, row, column] for _, _, row, column in taps if (i, row, column) in x])
     return result
@@ -113,6 +122,15 @@ def naive_shuffle(op, x):
         c, place = divmod(k, r * r)
         down, right = divmod(place, r)
         result[c, i * r + down, j * r + right] = value
+    return result
+
+
+def naive_slice(op, x):
+    at, result = "CHW".index(op.axis), {}
+    for key, value in x.items():
+        places = [place for place in range(op.start, op.stop) if (place - op.start) % op.step == 0]
+        if key[at] in places:
+            result[*key[:at], places.index(key[at]), *key[at + 1 :]] = value
     return result
 
 
@@ -133,6 +151,10 @@ def naive(program, image):
         match op:
             case Input():
                 result = {key: int(image[key]) for key in itertools.product(*map(range, op.shape))}
+            case Constant():
+                result = {key: int(op.value[key]) for key in itertools.product(*map(range, op.value.shape))}
+            case Slice():
+                result = naive_slice(op, x)
             case Convolution():
                 result = naive_convolution(op, shape_of(x), x)
             case Requantise():

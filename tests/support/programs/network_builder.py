@@ -7,12 +7,14 @@ from addax.quant.formats import signed, unsigned
 from addax.quant.program import (
     ArgMax,
     AveragePool,
+    Constant,
     Convolution,
     Input,
     MaxPool,
     PixelShuffle,
     Program,
     Requantise,
+    Slice,
     SpatialShift,
     Threshold,
     Upsample,
@@ -49,7 +51,7 @@ class Builder:
         edge = self.rng.random(shape)
         return np.where(edge < 0.1, fmt.lo, np.where(edge > 0.9, fmt.hi, values)).astype(np.int64)
 
-    def convolution(self, kernel, outputs, size=1, stride=1, padding=0, weight_bits=4, groups=1):
+    def convolution(self, kernel, outputs, size=1, stride=1, padding=0, weight_bits=4, groups=1, dilation=1):
         x = self.format()
         weight_format = words(kernel, x, weight_bits)
         inputs = self.shape()[0]
@@ -58,7 +60,7 @@ class Builder:
                 name=f"conv{len(self.ops)}", source=self.last, kernel=kernel,
                 weight=self.integers(weight_format, (outputs, inputs // groups, size, size)),
                 weight_format=weight_format, stride=stride, padding=padding, pad=self.integers(x, inputs),
-                groups=groups,
+                groups=groups, dilation=dilation,
             )
         )  # fmt: skip
 
@@ -110,9 +112,12 @@ class Builder:
         op, (channels, _, _), fmt = self.ops[name], *self.inferred[name]
         if isinstance(op, MaxPool | AveragePool):
             mean, deviation = self.spread(op.source)
-            return (mean * op.size**2, deviation * op.size) if isinstance(op, AveragePool) else (mean, deviation)
+            return (mean * op.taps, deviation * op.taps**0.5) if isinstance(op, AveragePool) else (mean, deviation)
         if isinstance(op, SpatialShift | Upsample):
             return self.spread(op.source)
+        if isinstance(op, Slice):
+            kept = op.kept if op.axis == "C" else slice(None)
+            return tuple(part[kept] for part in self.spread(op.source))
         if isinstance(op, PixelShuffle):
             return tuple(part.reshape(channels, -1).mean(1) for part in self.spread(op.source))
         if not isinstance(op, Convolution):
@@ -169,6 +174,41 @@ class Builder:
             offsets = offsets[np.sort(self.rng.integers(0, channels, channels))]
         pad = {"pad": self.integers(self.format(), channels)} if self.rng.random() < 0.7 else {}
         self.emit(SpatialShift(name=f"move{len(self.ops)}", source=self.last, offsets=offsets, **pad))
+
+    def bend(self):
+        """The last requantise with a second slope: knees all over what it meets, some where no sum comes."""
+        op, x = self.ops[self.last], self.inferred[self.ops[self.last].source][1]
+        channels = len(op.multiplier)
+        mean, deviation = self.spread(op.source)
+        knee = np.rint(self.rng.normal(mean, deviation)).astype(np.int64).clip(x.lo, x.hi + 1)
+        edge = self.rng.random(channels)
+        knee = np.where(edge < 0.1, x.lo, np.where(edge > 0.9, x.hi + 1, knee))
+        steps = self.rng.integers(-3, 3, channels)
+        second = np.where(steps < 0, op.multiplier // 2 ** -steps.clip(None, 0), -op.multiplier * (steps % 2))
+        if op.terms:
+            second = self.rng.permutation(op.multiplier)
+        # What keeps both sides together at the knee, and, for some, anything else.
+        lower = op.offset + (op.multiplier - second) * knee
+        lower = np.where(self.rng.random(channels) < 0.3, op.offset, lower)
+        self.ops[op.name] = replace(op, second=second, knee=knee, second_offset=lower)
+        infer(self.ops[op.name], self.inferred, self.ops)
+
+    def cut(self):
+        """Some channels, rows or columns."""
+        axis = str(self.rng.choice(["C", "H", "W"]))
+        size = self.shape()["CHW".index(axis)]
+        start = int(self.rng.integers(0, size))
+        stop, step = int(self.rng.integers(start + 1, size + 1)), int(self.rng.integers(1, 4))
+        self.emit(Slice(name=f"cut{len(self.ops)}", source=self.last, axis=axis, start=start, stop=stop, step=step))
+
+    def constant(self, channels):
+        """So many channels that fit beside the last result: zeros, or anything."""
+        source, fmt = self.last, self.format()
+        shape = (channels, *self.shape()[1:])
+        value = np.zeros(shape, np.int64) if self.rng.random() < 0.4 and fmt.lo <= 0 else self.integers(fmt, shape)
+        name = self.emit(Constant(name=f"const{len(self.ops)}", value=value, format=fmt))
+        self.last = source
+        return name
 
     def enlarge(self, kind, factor):
         self.emit(kind(name=f"move{len(self.ops)}", source=self.last, factor=factor))

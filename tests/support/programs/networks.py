@@ -12,6 +12,7 @@ from addax.quant.program import (
 )
 from network_builder import Builder as Builder
 from random_plans import random_plan as random_plan
+from random_windows import random_windows as random_windows
 
 
 def random_program(seed):
@@ -268,6 +269,60 @@ def random_moving(seed, raw=None):
         if rng.random() < 0.6:
             move(b.last)
     if raw or np.prod(b.shape()) > 200:  # a dense layer of so many inputs takes long to simulate
+        return b.raw()
+    b.emit(Flatten(name="flatten", source=b.last))
+    b.convolution("xnor" if b.format() == unsigned(1) else choose("adder", "mult", "shift"), int(rng.integers(1, 6)))
+    b.requantise(None, scores=True)
+    return b.program()
+
+
+def random_bending(seed, raw=None):
+    """Second slopes, slices, constants beside features, and sums of two stored tensors, which may be one and the same.
+
+    With ``raw`` the Program ends in a map, else in class scores; without a choice, in either.
+    """
+    rng = np.random.default_rng(seed)
+    b = Builder(rng, (int(rng.integers(1, 4)), int(rng.integers(2, 6)), int(rng.integers(2, 6))))
+    raw = bool(rng.random() < 0.5) if raw is None else raw
+
+    def choose(*what):
+        return what[int(rng.integers(len(what)))]
+
+    def layer(outputs, result, join=None):
+        kernel = "xnor" if b.format() == unsigned(1) else choose("adder", "mult", "shift")
+        size = choose(1, 3)
+        b.convolution(kernel, outputs, size, padding=size // 2, weight_bits=int(rng.integers(1, 5)))
+        b.rescale(result, residual=join, terms=choose(0, 0, 0, 2))
+        if rng.random() < 0.8:
+            b.bend()
+
+    def join(result):
+        """The sum of the last result and of another of its shape, or of itself."""
+        like = [name for name, found in b.inferred.items() if found[0] == b.shape() and name in stored]
+        b.rescale(result, residual=choose(*like))
+        if rng.random() < 0.5:
+            b.bend()
+
+    if rng.random() < 0.3:
+        b.rescale(choose(unsigned(4), signed(6)))
+        b.bend()
+    stored = []
+    for _ in range(int(rng.integers(1, 4))):
+        result = choose(unsigned(2), unsigned(7), signed(5), signed(8))
+        layer(choose(2, 3, 4, 6), result)
+        stored.append(b.last)
+        if rng.random() < 0.5:
+            b.cut()
+            stored.append(b.last)
+        if rng.random() < 0.5:
+            source, beside = b.last, b.constant(choose(1, 2))
+            parts = [source, beside] if rng.random() < 0.7 else [beside, source]
+            b.emit(Concat(name=f"cat{len(b.ops)}", source=parts[0], others=tuple(parts[1:])))
+            stored.append(b.last)
+        if rng.random() < 0.5:
+            join(result)
+            stored.append(b.last)
+    if raw:
         return b.raw()
     b.emit(Flatten(name="flatten", source=b.last))
     b.convolution("xnor" if b.format() == unsigned(1) else choose("adder", "mult", "shift"), int(rng.integers(1, 6)))

@@ -30,8 +30,9 @@ def random_plan(program, seed, *, fixed_weights=False, fabric="generic", structu
             fold = {"simd": divisor(inputs), "pe": divisor(filters)}
             if stage.groups > 1 and rng.random() < 0.6:
                 fold = {"simd": inputs, "pe": filters, "blocks": divisor(stage.groups)}
-            fold["taps"] = wide if stage.stride <= wide and rng.random() < 0.5 else 1
-            fold["lines"] = high if stage.stride <= high and rng.random() < 0.3 else 1
+            (down, right), (dh, dw) = stage.view.strides, stage.view.dilations
+            fold["taps"] = wide if right <= wide * dw and rng.random() < 0.5 else 1
+            fold["lines"] = high if down <= high * dh and rng.random() < 0.3 else 1
         plan = default_stage_plan(stage, **fold)
         if structures and isinstance(stage, LayerStage):
             plan = replace(plan, structure=str(rng.choice(LANES[stage.kind])))

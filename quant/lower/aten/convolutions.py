@@ -3,57 +3,71 @@
 from dataclasses import replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ...common.errors import UserError
-from ...models.layers.adder import AdderConv2d
-from ...models.layers.binary import BinaryConv2d
-from ...models.layers.shift import ShiftConv2d, nearest_powers
-from ..fold.assembly import Bits, Pending, Stored
-from ..fold.calibrate import Grid, group_steps, per_channel_symmetric, shared_scale
-from ..formats import Format, signed, unsigned
-from ..program import SHIFT_MAX, Concat, Convolution
+from ....common.errors import UserError
+from ....models.layers.adder import AdderConv2d
+from ....models.layers.binary import BinaryConv2d
+from ....models.layers.shift import ShiftConv2d, nearest_powers
+from ...fold.assembly import Bits, Pending, Stored
+from ...fold.calibrate import Grid, group_steps, per_channel_symmetric, shared_scale
+from ...formats import Format, signed, unsigned
+from ...program import SHIFT_MAX, Concat, Convolution
+from ..graph.nodes import Floats, numpy_of
+from ..graph.weights import Weighted, weighted
+from ..readers import is_edge, wanted
+from ..state import Lowering
 from .geometry import geometry
-from .graph import Floats, numpy_of
-from .readers import is_edge, wanted
-from .state import Lowering
-from .table import Layer, lowers
+from .table import Call, lowers
+from .transposed import as_ordinary
 
 __all__ = ["convolution"]
 
+aten = torch.ops.aten
 Ints = NDArray[np.int64]
 
 
-@lowers(AdderConv2d, BinaryConv2d, ShiftConv2d, nn.Conv2d, nn.Linear)
-def convolution(lowering: Lowering, layer: Layer) -> Pending:
+@lowers(
+    AdderConv2d, BinaryConv2d, ShiftConv2d, nn.Conv2d, nn.Linear, aten.conv2d, aten.linear, aten.conv_transpose2d
+)  # fmt: skip
+def convolution(lowering: Lowering, call: Call) -> Pending:
     """A layer with weights, on pixels, bits or features."""
-    value, module, path = lowering.values[layer.source], layer.module, layer.path
-    ordinary = isinstance(module, nn.Conv2d | nn.Linear) and getattr(module, "groups", 1) == 1
-    if isinstance(value, Pending) and value.op == "pixels" and not value.relu and ordinary:
+    layer, value = weighted(lowering.traced, call.node), lowering.values[call.source]
+    if not layer.transposed:
+        return _lowered(lowering, layer, value)
+    ordinary, factor = as_ordinary(layer, lowering.shape_of(call.source))
+    return replace(_lowered(lowering, ordinary, value), shuffle=factor)
+
+
+def _lowered(lowering: Lowering, layer: Weighted, value: Stored | Pending | Bits) -> Pending:
+    kind, path = layer.layer, layer.path
+    ordinary = not isinstance(kind, AdderConv2d | BinaryConv2d | ShiftConv2d) and layer.groups == 1
+    if isinstance(value, Pending) and value.op == "pixels" and value.affine and ordinary:
         return _on_pixels(lowering, layer, value)
-    if isinstance(module, BinaryConv2d) and isinstance(value, Bits):
-        words = (_weights(module) >= 0).astype(np.int64)
+    if isinstance(kind, BinaryConv2d) and isinstance(value, Bits):
+        words = (_weights(layer) >= 0).astype(np.int64)
         return _sums(lowering, layer, value.op, "xnor", words, unsigned(1), np.ones(len(words)))
     stored = _features(lowering, layer)
-    if lowering.shape(stored.op)[1:] != (1, 1) and isinstance(module, nn.Linear):
+    if lowering.shape(stored.op)[1:] != (1, 1) and layer.dense:
         raise UserError(f"dense layer at {path!r} reads a map of {lowering.shape(stored.op)}; flatten it first")
-    if isinstance(module, AdderConv2d):
+    if isinstance(kind, AdderConv2d):
         return _adder(lowering, layer, stored)
     kernel, words, fmt, steps = _factors(lowering, layer, edge=is_edge(lowering.traced, layer.node, stored.op))
     return _sums(lowering, layer, stored.op, kernel, words, fmt, stored.step * steps, unit=stored.step)
 
 
-def _features(lowering: Lowering, layer: Layer) -> Stored:
+def _features(lowering: Lowering, layer: Weighted) -> Stored:
     """What the convolution reads, on the grid that it wants."""
     value, scheme = lowering.values[layer.source], lowering.scheme
     if isinstance(value, Pending):
         bits, step = wanted(lowering.traced, layer.node, scheme)
         fmt = unsigned(bits) if value.relu else signed(bits)
-        if step is None and scheme.sharing == "union" and isinstance(layer.module, AdderConv2d):
+        if step is None and scheme.sharing == "union" and isinstance(layer.layer, AdderConv2d):
             fmt = signed(bits)
             features = lowering.ranges.statistics[lowering.root(layer.source).name].most
-            reach = max(features, np.abs(_weights(layer.module)).max())
+            reach = max(features, np.abs(_weights(layer)).max())
             step = float(reach) / fmt.hi
         found = lowering.materialize(layer.source, fmt, step)
     else:
@@ -65,17 +79,16 @@ def _features(lowering: Lowering, layer: Layer) -> Stored:
     return found
 
 
-def _factors(lowering: Lowering, layer: Layer, *, edge: bool) -> tuple[str, Ints, Format, Floats]:
+def _factors(lowering: Lowering, layer: Weighted, *, edge: bool) -> tuple[str, Ints, Format, Floats]:
     """Kernel, words, format and steps (O,) of the weights of a layer that multiplies."""
-    module = layer.module
-    weight = _weights(module)
-    if isinstance(module, BinaryConv2d):
+    weight = _weights(layer)
+    if isinstance(layer.layer, BinaryConv2d):
         return "mult", (weight >= 0).astype(np.int64), unsigned(1), np.ones(len(weight))
-    if isinstance(module, ShiftConv2d):
-        words, unit = _shift_words(module.weight)
+    if isinstance(layer.layer, ShiftConv2d):
+        words, unit = _shift_words(layer.weight)
         return "shift", words, unsigned(4), np.full(len(weight), unit)
     fmt = signed(lowering.scheme.of(layer.path, edge=edge))
-    trained = getattr(module, "integer_weight", None)
+    trained = getattr(layer.layer, "integer_weight", None)
     if trained is not None:
         words, steps, fmt = trained()
         return "mult", words.reshape(weight.shape), fmt, steps
@@ -84,7 +97,7 @@ def _factors(lowering: Lowering, layer: Layer, *, edge: bool) -> tuple[str, Ints
 
 
 def _sums(
-    lowering: Lowering, layer: Layer, source: str, kernel: str, words: Ints, fmt: Format, gain: Floats, *,
+    lowering: Lowering, layer: Weighted, source: str, kernel: str, words: Ints, fmt: Format, gain: Floats, *,
     unit: float = 1.0, centre: Floats | None = None, pad: Ints | None = None,
 ) -> Pending:  # fmt: skip
     """The sums of the convolution of operation ``source`` with ``words`` of ``fmt``.
@@ -96,38 +109,38 @@ def _sums(
     centre : sum that stands for zero, (O,); None for 0
     pad : word of ``source`` beyond its edge, (C,); None for what stands for the padding of the layer
     """
-    stride, padding, groups = geometry(layer.module, layer.path)
+    window = geometry(layer, lowering.pads.get(layer.source, (0, 0, 0, 0)))
     channels = lowering.shape(source)[0]
     if pad is None:
         pad = np.zeros(channels, np.int64)
-        if padding and kernel == "mult" and isinstance(layer.module, BinaryConv2d):
+        if window["padding"] and kernel == "mult" and isinstance(layer.layer, BinaryConv2d):
             pad -= round(1 / unit)  # a binary layer pads with -1
             given = lowering.format(source)
             if not given.allows(pad):
                 raise UserError(f"binary layer at {layer.path!r} pads with -1, which {given} cannot hold")
-    bias = getattr(layer.module, "bias", None)
     name = lowering.emit(
         Convolution(
-            name=lowering.unique(layer.path), source=source, kernel=kernel, weight=words, weight_format=fmt,
-            stride=stride, padding=padding, pad=pad, groups=groups,
+            name=lowering.unique(layer.path), source=source, kernel=kernel, weight=words, weight_format=fmt, pad=pad,
+            **window,
         )
     )  # fmt: skip
-    zero = np.zeros(len(words))
+    zero, bias = np.zeros(len(words)), layer.bias
     return Pending(
         op=name, gain=gain, centre=zero if centre is None else centre, bias=zero if bias is None else numpy_of(bias)
     )
 
 
-def _on_pixels(lowering: Lowering, layer: Layer, value: Pending) -> Pending:
+def _on_pixels(lowering: Lowering, layer: Weighted, value: Pending) -> Pending:
     """A layer that multiplies normalised pixels: their scale goes into its weights, their centre into its sums.
 
     The framework pads with zeros after normalisation: with the centre.
     """
-    module, path = layer.module, layer.path
-    pixels = np.rint(value.centre - value.bias / value.gain).astype(np.int64) * (geometry(module, path)[1] > 0)
+    path = layer.path
+    padded = any(layer.padding) or layer.source in lowering.pads
+    pixels = np.rint(value.centre - value.bias / value.gain).astype(np.int64) * padded
     if not lowering.format(value.op).allows(pixels):
         raise UserError(f"layer at {path!r} pads with {pixels.tolist()}, which are no pixels")
-    scaled = np.asarray(_weights(module) * value.gain[None, :, None, None], np.float64)
+    scaled = np.asarray(_weights(layer) * value.gain[None, :, None, None], np.float64)
     fmt = signed(lowering.scheme.of(path, edge=True))
     lowering.grids[path] = None, fmt.bits
     words, steps = per_channel_symmetric(scaled, fmt)
@@ -135,13 +148,13 @@ def _on_pixels(lowering: Lowering, layer: Layer, value: Pending) -> Pending:
     return _sums(lowering, layer, value.op, "mult", words, fmt, steps, centre=centre, pad=pixels)
 
 
-def _adder(lowering: Lowering, layer: Layer, stored: Stored) -> Pending:
+def _adder(lowering: Lowering, layer: Weighted, stored: Stored) -> Pending:
     """An adder layer, in one part or, where groups of filters want grids of their own, in several: features stored
     once per step, one convolution per group, their sums side by side."""
     scheme, source = lowering.scheme, layer.source
-    weight, fmt = _weights(layer.module), lowering.format(stored.op)
+    weight, fmt = _weights(layer), lowering.format(stored.op)
     # A trained layer's batch norm has met its roundings already.
-    trained = getattr(layer.module, "grid", None) is not None
+    trained = layer.grid is not None
     patches = None if trained else lowering.ranges.patches.get(layer.node.name)
     groups = [(len(weight), stored.step)]
     free = isinstance(lowering.values[source], Pending)
@@ -174,9 +187,9 @@ def _side_by_side(lowering: Lowering, path: str, parts: list[Pending]) -> Pendin
     )
 
 
-def _weights(layer: nn.Module) -> Floats:
+def _weights(layer: Weighted) -> Floats:
     """(O, I, Kh, Kw)."""
-    weight = numpy_of(layer.weight)  # type: ignore[arg-type]
+    weight = numpy_of(layer.weight)
     return weight[:, :, None, None] if weight.ndim == 2 else weight
 
 

@@ -1,0 +1,125 @@
+"""Lowering of factors and terms that are constants, numbers or one per channel: they go into gain and bias."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from ....common.errors import UserError
+from ...fold.assembly import Bits, Pending, Stored
+from ..graph.nodes import Floats, constant, numpy_of, said, sizes
+from ..state import Lowering, Value
+from .joins import joined
+from .table import Call, lowers, refused
+
+__all__ = ["add", "divide", "multiply", "negate", "subtract"]
+
+aten = torch.ops.aten
+
+
+@lowers(aten.add)
+def add(lowering: Lowering, call: Call) -> Value:
+    """The sum of two tensors, or of a tensor and a constant."""
+    return _sum(lowering, call, call.given["self"], call.given["other"], float(call.given.get("alpha", 1)))
+
+
+@lowers(aten.sub)
+def subtract(lowering: Lowering, call: Call) -> Value:
+    """The difference of two tensors, or of a tensor and a constant, either way round."""
+    return _sum(lowering, call, call.given["self"], call.given["other"], -float(call.given.get("alpha", 1)))
+
+
+@lowers(aten.rsub)
+def subtract_from(lowering: Lowering, call: Call) -> Value:
+    """A constant less a tensor."""
+    term = _per_channel(lowering, call, call.given["other"])
+    if term is None:
+        raise refused(call.node)
+    return _affine(lowering, call, call.source, -np.ones(1) * float(call.given.get("alpha", 1)), term)
+
+
+@lowers(aten.mul)
+def multiply(lowering: Lowering, call: Call) -> Value:
+    """A tensor times a constant."""
+    values = call.given["self"], call.given["other"]
+    for value, other in (values, values[::-1]):
+        factor = _per_channel(lowering, call, other)
+        if factor is not None:
+            return _affine(lowering, call, value, factor, np.zeros(1))
+    raise refused(call.node)
+
+
+@lowers(aten.div)
+def divide(lowering: Lowering, call: Call) -> Value:
+    """A tensor by a constant."""
+    factor = _per_channel(lowering, call, call.given["other"])
+    if factor is None or call.given.get("rounding_mode") is not None:
+        raise refused(call.node)
+    if not factor.all():
+        raise UserError(f"division by 0 at {said(call.node)}")
+    return _affine(lowering, call, call.source, 1 / factor, np.zeros(1))
+
+
+@lowers(aten.neg)
+def negate(lowering: Lowering, call: Call) -> Value:
+    """A tensor times -1."""
+    return _affine(lowering, call, call.source, -np.ones(1), np.zeros(1))
+
+
+def _sum(lowering: Lowering, call: Call, left: Any, right: Any, alpha: float) -> Value:
+    """``left + alpha * right``."""
+    term = _per_channel(lowering, call, right)
+    if term is not None:
+        return _affine(lowering, call, left, np.ones(1), alpha * term)
+    term = _per_channel(lowering, call, left)
+    if term is not None:
+        return _affine(lowering, call, right, np.full(1, alpha), term)
+    if sizes(left)[1:] != sizes(right)[1:]:
+        raise UserError(f"addition at {said(call.node)} must be of two tensors of one shape")
+    return joined(lowering, left, right, alpha)
+
+
+def _per_channel(lowering: Lowering, call: Call, value: Any) -> Floats | None:
+    """A constant as one number (1,) or one per channel (C,); None where ``value`` depends on the images."""
+    found = constant(lowering.traced, value)
+    if found is None:
+        return None
+    numbers, shape = numpy_of(found), sizes(call.node)
+    if numbers.size == 1:
+        return numbers.reshape(1)
+    rows = (1,) * (len(shape) - numbers.ndim) + numbers.shape
+    if len(rows) != len(shape) or rows != (1, shape[1], *(1 for _ in shape[2:])):
+        raise UserError(
+            f"constant of shape {numbers.shape} at {said(call.node)} must be one number, or one for each channel"
+        )
+    return numbers.reshape(-1)
+
+
+def _affine(lowering: Lowering, call: Call, source: Any, factor: Floats, term: Floats) -> Value:
+    """``factor * source + term``, each (1,) or (C,)."""
+    value = lowering.values[source]
+    value = lowering.numbers_of(value) if isinstance(value, Bits) else value
+    scales = factor.size == 1 and factor[0] > 0 and not term.any()
+    if isinstance(value, Pending) and scales and len(source.users) == 1:
+        return _scaled(value, float(factor[0]))
+    if scales and (isinstance(value, Pending) or value.op != "pixels"):
+        stored = lowering.store(source) if isinstance(value, Pending) else value
+        return Stored(op=stored.op, step=stored.step * float(factor[0]))
+    if isinstance(value, Pending) and not value.affine:
+        value = lowering.store(source)
+    if not isinstance(value, Pending):
+        value = lowering.pending_of(value)
+    factor, term = (np.repeat(v, value.shuffle**2) if v.size > 1 else v for v in (factor, term))
+    return replace(value, gain=value.gain * factor, bias=value.bias * factor + term)
+
+
+def _scaled(value: Pending, factor: float) -> Pending:
+    """All of ``value`` times a positive number."""
+    rest = value.residual
+    return replace(
+        value, gain=value.gain * factor, bias=value.bias * factor,
+        residual=None if rest is None else Stored(op=rest.op, step=rest.step * factor),
+        floor=None if value.floor is None else value.floor * factor,
+        ceiling=None if value.ceiling is None else value.ceiling * factor,
+    )  # fmt: skip

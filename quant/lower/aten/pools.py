@@ -1,0 +1,107 @@
+"""Lowering of pools: the largest of a window, or its mean."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from ....common.errors import UserError
+from ...fold.assembly import Pending
+from ...formats import unsigned
+from ...ops.window import merged
+from ...program import AveragePool, Convolution, MaxPool
+from ..graph.nodes import said, sizes
+from ..state import Lowering, Value
+from .table import Call, lowers
+
+__all__ = ["average_pool", "global_pool", "max_pool", "mean"]
+
+aten = torch.ops.aten
+
+
+@lowers(aten.max_pool2d, aten.max_pool2d_with_indices)
+def max_pool(lowering: Lowering, call: Call) -> Value:
+    """The largest of each window, on the grid of what it reads."""
+    pool, path = call.given, call.path
+    if set(pool["dilation"]) != {1} or pool["ceil_mode"] or len(call.node.target._schema.returns) > 1:  # type: ignore[union-attr]
+        raise UserError(f"max pool at {path!r}: dilation, ceil_mode and return_indices are not supported")
+    stride = pool["stride"] or pool["kernel_size"]
+    return lowering.moved(
+        call.node, call.source,
+        lambda name, op: MaxPool(
+            name=name, source=op, size=merged(pool["kernel_size"], 2), stride=merged(stride, 2),
+            padding=merged([*pool["padding"], *pool["padding"]], 4),
+        ), path,
+    )  # fmt: skip
+
+
+@lowers(aten.avg_pool2d)
+def average_pool(lowering: Lowering, call: Call) -> Pending:
+    """The mean of each window."""
+    pool, path = call.given, call.path
+    if set(pool["padding"]) != {0} or pool["ceil_mode"] or pool["divisor_override"] is not None:
+        raise UserError(f"average pool at {path!r}: padding and ceil_mode and divisor_override are not supported")
+    _, height, width = lowering.shape_of(call.source)
+    stride = pool["stride"] or pool["kernel_size"]
+    if tuple(pool["kernel_size"]) == (height, width) and height != width:
+        return _mean(lowering, call)
+    return _average(lowering, call, pool["kernel_size"], stride)
+
+
+@lowers(aten.adaptive_avg_pool2d)
+def global_pool(lowering: Lowering, call: Call) -> Pending:
+    """The mean of each channel, or of equal windows of it."""
+    _, height, width = lowering.shape_of(call.source)
+    rows, columns = (int(n) for n in sizes(call.node)[2:])
+    if (rows, columns) == (1, 1):
+        return _mean(lowering, call)
+    if height % rows or width % columns:
+        raise UserError(
+            f"adaptive average pool at {call.path!r} must make one pixel, or pixels of equal windows, not "
+            f"{rows}x{columns} of {height}x{width}"
+        )
+    window = (height // rows, width // columns)
+    return _average(lowering, call, window, window)
+
+
+@lowers(aten.mean)
+def mean(lowering: Lowering, call: Call) -> Pending:
+    """The mean of each channel over all of its pixels."""
+    rank = len(sizes(call.source))
+    over = sorted(dim % rank for dim in call.given.get("dim") or ())
+    if rank != 4 or over != [2, 3]:
+        raise UserError(f"mean at {said(call.node)} must be over rows and columns, dimensions 2 and 3 of a map")
+    return _mean(lowering, call)
+
+
+def _average(lowering: Lowering, call: Call, size: Sequence[int], stride: Sequence[int]) -> Pending:
+    """Sums of windows; the requantise behind them divides."""
+    stored = lowering.store(call.source)
+    name = lowering.emit(
+        AveragePool(name=lowering.unique(call.path), source=stored.op, size=merged(size, 2), stride=merged(stride, 2))
+    )  # fmt: skip
+    channels = lowering.shape(name)[0]
+    zero = np.zeros(channels)
+    relu = not lowering.format(stored.op).signed
+    return Pending(
+        op=name, gain=np.full(channels, stored.step / (size[0] * size[1])), centre=zero, bias=zero, relu=relu
+    )
+
+
+def _mean(lowering: Lowering, call: Call) -> Pending:
+    """The mean of a map; where that is not square, a sum by a convolution of ones. The requantise behind it divides."""
+    _, *window = lowering.shape_of(call.source)
+    if window[0] == window[1]:
+        return _average(lowering, call, window, window)
+    stored = lowering.store(call.source)
+    channels, height, width = lowering.shape(stored.op)
+    name = lowering.emit(
+        Convolution(
+            name=lowering.unique(call.path), source=stored.op, kernel="mult", weight_format=unsigned(1),
+            weight=np.ones((channels, 1, height, width), np.int64), pad=np.zeros(channels, np.int64),
+            groups=channels,
+        )
+    )  # fmt: skip
+    zero = np.zeros(channels)
+    gain = np.full(channels, stored.step / (height * width))
+    return Pending(op=name, gain=gain, centre=zero, bias=zero, relu=not lowering.format(stored.op).signed)
