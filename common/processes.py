@@ -1,5 +1,6 @@
 """The one place where tools are started: each in a session of its own, under a keeper that ends with this process."""
 
+import _thread
 import contextlib
 import os
 import signal
@@ -24,6 +25,8 @@ _SHELL_SIGNALS = 128
 _ANSWER = 64
 _LOOK_SECONDS = 0.1
 """Between two looks at whether a tool that runs is still wanted."""
+_AGAIN_SECONDS = 0.02
+"""After which an interrupt that was swallowed comes again."""
 _running: "set[_Tool]" = set()
 
 
@@ -156,17 +159,43 @@ def stop_all(jobs: Sequence[Future[Any]]) -> None:
 
 @contextlib.contextmanager
 def signals_interrupt() -> Iterator[None]:
-    """While the block runs, the signals that ask a process to end interrupt it as Ctrl-C does, so that it tidies up."""
-    asked: list[signal.Signals] = []
-    if threading.current_thread() is threading.main_thread():
-        asked = [s for s in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) is signal.SIG_DFL]
+    """While the block runs, the signals that ask a process to end interrupt it as Ctrl-C does, so that it tidies up.
+
+    An interrupt that comes while Python destroys an object is swallowed there; it is sent again.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked = [s for s in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) is signal.SIG_DFL]
     for number in asked:
         signal.signal(number, _interrupt)
+    again = _Again(sys.unraisablehook)
+    sys.unraisablehook = again
     try:
         yield
     finally:
+        again.wanted = False
+        sys.unraisablehook = again.others
         for number in asked:
             signal.signal(number, signal.SIG_DFL)
+
+
+class _Again:
+    """What hears of exceptions that nobody can catch: of interrupts it makes new ones, ``others`` hear of the rest."""
+
+    def __init__(self, others: Callable[["sys.UnraisableHookArgs"], Any]):
+        self.others = others
+        self.wanted = True
+
+    def __call__(self, found: "sys.UnraisableHookArgs", /) -> Any:
+        if not issubclass(found.exc_type, KeyboardInterrupt):
+            return self.others(found)
+        # Not now: the new one would be raised here, where it is swallowed, too.
+        return threading.Timer(_AGAIN_SECONDS, self._interrupt).start()
+
+    def _interrupt(self) -> None:
+        if self.wanted:
+            _thread.interrupt_main()
 
 
 def _interrupt(number: int, frame: object) -> None:

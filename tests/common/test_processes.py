@@ -214,3 +214,20 @@ def test_signals_that_are_ignored_stay_ignored():
         signal.signal(signal.SIGHUP, before)
     with ThreadPoolExecutor(1) as pool:
         pool.submit(lambda: signals_interrupt().__enter__()).result()
+
+
+def test_an_interrupt_that_a_destructor_swallows_comes_again():
+    """Protects Ctrl-C: Python only prints an exception that is raised while it destroys an object, and goes on."""
+
+    class Slow:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0)  # where the signal is heard
+
+    before = sys.unraisablehook
+    with pytest.raises(KeyboardInterrupt), signals_interrupt():
+        slow = Slow()
+        del slow
+        time.sleep(10)
+        pytest.fail("nobody heard of the interrupt")
+    assert sys.unraisablehook is before
