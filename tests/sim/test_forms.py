@@ -18,8 +18,8 @@ pytestmark = [*GUARD]
 def test_many_forms_are_bit_exact(tmp_path_factory, stall):
     """No score differs, no cycle is lost."""
     program = lower(many_forms(), pictures(40, SHAPE))
-    plan, out = fold(program, device="ecp5-85k", clock_mhz=50.0, lanes=300), tmp_path_factory.mktemp("forms")
-    build = generate(program, plan, out, vectors=sample_vectors(program, 1))
+    plan = fold(program, device="ecp5-85k", clock_mhz=50.0, lanes=300)
+    build = generate(program, plan, tmp_path_factory.mktemp("forms"), vectors=sample_vectors(program, 1))
 
     outcome = simulate(build, pictures(20, SHAPE, seed=1), stall=stall)
 

@@ -21,7 +21,12 @@ from torch.nn import functional as F
 from torchnets import Net, pictures, settle
 
 IMAGES = pictures(40, SHAPE)
-CASES = Path(__file__).parents[4] / "shared" / "cases" / "forms.py"
+CASES = Path(__file__).parents[4] / "shared" / "cases"
+NETS = {
+    "PaddingSame": (), "ViewMinus1": (), "Dropout2d": (), "FunctionalDropout": (), "FunctionalPool": (), "Mean": (),
+    "NonSquareGap": (), "AuthorsAdder": (), "LogSoftmax": "aten.log_softmax at 'log_softmax' is left out",
+}  # fmt: skip
+"""Networks of ../shared/cases/nets.py, and what is said of them."""
 BOUND = {8: 0.05, 16: 1e-3}
 """Largest difference of a score, as a share of the largest score."""
 
@@ -53,9 +58,14 @@ def test_form_is_what_torch_computes(way, end, scores, bits, capsys):
 
 def test_forms_that_are_filed_pass_or_are_refused_by_name(capsys):
     """The table of ../shared/cases/forms.py, as it stands: which forms pass is counted and printed."""
-    text = CASES.read_text().replace("addax.models.adder", "addax.models.layers.adder").partition("\nok=0\n")[0]
+    text = (
+        (CASES / "forms.py")
+        .read_text()
+        .replace("addax.models.adder", "addax.models.layers.adder")
+        .partition("\nok=0\n")[0]
+    )
     table = {}
-    exec(compile(text.replace("from addax.quant.lower import lower", ""), str(CASES), "exec"), table)
+    exec(compile(text.replace("from addax.quant.lower import lower", ""), str(CASES / "forms.py"), "exec"), table)
     refused = {
         "GELU": "aten.gelu", "hardswish": "aten.hardswish", "SE (x*sigmoid)": "aten.sigmoid",
         "GroupNorm": "aten.group_norm", "LayerNorm": "aten.layer_norm",
@@ -73,6 +83,28 @@ def test_forms_that_are_filed_pass_or_are_refused_by_name(capsys):
     with capsys.disabled():
         print(f" {passed} of {len(table['T'])} forms pass", end=" ")
     assert (passed, len(table["T"])) == (35, 41)
+
+
+@pytest.mark.parametrize("bits", BOUND)
+@pytest.mark.parametrize("name", NETS)
+def test_networks_that_are_filed_are_what_torch_computes(name, bits):
+    """Those of ../shared/cases/nets.py, the layer of the AdderNet authors' repository among them."""
+    names = {}
+    exec(compile((CASES / "nets.py").read_text(), "nets.py", "exec"), names)
+    torch.manual_seed(0)
+    net, images = names[name]().eval(), pictures(40, (1, 16, 16))
+    program = lower(net, images, scheme=Scheme(bits=bits, ranges="max"))
+
+    with torch.no_grad():
+        wanted = net(to_float(images)).numpy()
+    found = golden.run(program, images).scores * program.steps[program.output]
+
+    if NETS[name]:
+        assert NETS[name] in program.metadata[NOTES]
+        wanted, found = wanted - wanted.mean(1, keepdims=True), found - found.mean(1, keepdims=True)
+    assert np.abs(found - wanted).max() < BOUND[bits] * np.abs(wanted).max()
+    kernels = [op.kernel for op in program.ops if isinstance(op, Convolution)]
+    assert ("adder" in kernels) == (name == "AuthorsAdder")
 
 
 @pytest.mark.parametrize("options", [{}, {"padding": 1}, {"padding": 1, "stride": 2}], ids=str)
