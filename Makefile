@@ -42,7 +42,7 @@ wheel: $(VENV)/ready
 	build/try/bin/pip install --quiet --no-deps build/wheel/*.whl
 	cd build && try/bin/addax quantize lenet5 --kernel adder --bits 8 --data digits -o try/net.addax \
 	    && try/bin/addax evaluate try/net.addax --data digits \
-	    && try/bin/addax generate try/net.addax --device ecp5-45k -o try/build \
+	    && try/bin/addax generate try/net.addax --device ecp5-45k --fill -o try/build \
 	    && try/bin/addax report try/build
 
 $(VENV)/ready: requirements.lock pyproject.toml

@@ -29,46 +29,13 @@ def report(
     as_json: bool,
 ) -> None:  # fmt: skip
     """Resources, timing and power of a BUILD, as JSON and HTML."""
-    from ..hdl.folder.build import open_build
-    from ..reports.page.report import POWER_IMAGES, make_report
+    from ..api import open_build
 
-    if seeds < 1:
-        raise UserError(f"seeds must be a positive integer, not {seeds}")
-    if saif is not None and not power:
-        raise UserError("--saif goes with --power")
-    opened = open_build(build)
-    pixels = None
-    if power and saif is None:
-        from ..models import data
-
-        pixels = data.load(source, "test", shape=opened.program.input.shape).head(POWER_IMAGES).x
-    with steps("report") as step:
-        made = make_report(
-            opened, out or build / "report", synth=synth, placed=placed, seeds=seeds, power_images=pixels, saif=saif,
-            step=step, command=shlex.join(["addax", *sys.argv[1:]]),
-        )  # fmt: skip
-    k = made.keys
-    band = made.power_band_mw
-    rows = {
-        "device": k["device"],
-        "resources": k["source"] if k["lut"] is not None else "not counted: add --synth",
-        **({"estimate": k["estimate_note"]} if k["estimate_note"] else {}),
-        **{name: f"{k[name]:,}" for name in ("lut", "lut_paired", "ff", "bram", "dsp", "carry") if k[name] is not None},
-        **(_timing_rows(made.placement) if made.placement else {}),
-        "cycles per image": f"{k['cycles_per_image']:,}",
-        **({"power, modelled": f"{k['power_mw']['total']:.0f} mW ({band[0]:.0f} to {band[1]:.0f}), "
-            f"{k['energy_per_image_uj']:.2f} uJ per image"} if band else {}),
-        "report": k["report"],
-    }  # fmt: skip
-    show(k, as_json, listing(str(build), rows))
-
-
-def _timing_rows(placement: Any) -> dict[str, str]:
-    """The clock that was reached, how far seeds differ, and where the slowest path runs."""
-    reached = placement.seeds_mhz
-    spread = f" ({min(reached):.1f} to {max(reached):.1f}, {len(reached)} seeds)" if len(reached) > 1 else ""
-    path = ", ".join(f"{piece.name} {piece.delay_ns:.1f} ns" for piece in placement.critical_path)
-    return {"Fmax": f"{placement.fmax_mhz:.1f} MHz{spread}", **({"slowest path": path} if path else {})}
+    made = open_build(build).report(
+        synth=synth, place=placed, seeds=seeds, power=power, images=source, saif=saif, out=out or build / "report",
+        command=shlex.join(["addax", *sys.argv[1:]]),
+    )  # fmt: skip
+    show(made.keys(), as_json, listing(str(build), made.rows()))
 
 
 @verb

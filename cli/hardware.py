@@ -1,13 +1,17 @@
 """Verbs that make hardware: generate, bitstream."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 
 from ..common.console import steps
 from .base import PATH, listing, show, verb
+
+if TYPE_CHECKING:
+    from ..reports.planning import Offer
 
 __all__ = ["bitstream", "generate"]
 
@@ -16,8 +20,11 @@ __all__ = ["bitstream", "generate"]
 @click.argument("program", metavar="NET.addax", type=PATH)
 @click.option("--arch", default="dataflow", show_default=True)
 @click.option("--device", default="ecp5-85k", show_default=True)
-@click.option("--lanes", type=int, help="The fastest design with at most so many lanes.  [default: fill the device]")
-@click.option("--fps", type=float, help="The cheapest design with so many images per second.")
+@click.option("--lanes", type=int, help="The fastest design with at most so many lanes.")
+@click.option(
+    "--fps", type=float, help="The cheapest design with so many images per second.  [default: 30, as video has]"
+)
+@click.option("--fill", is_flag=True, help="The fastest design that fits the device.")
 @click.option("--plan", "plan_file", type=PATH, help="A plan.json, perhaps edited; what it leaves out is chosen.")
 @click.option("--clock", "clock_mhz", default=50.0, show_default=True, help="MHz.")
 @click.option("--fixed-weights", is_flag=True, help="Size accumulators and shifts for these weights alone.")
@@ -48,19 +55,15 @@ def generate(
     program: Path, plan_file: Path | None, prefix: str, out: Path, as_json: bool, **choices: Any
 ) -> None:  # fmt: skip
     """Make Verilog, memory files and a test bench of a Program."""
-    from ..hdl.folder.generate import generate
-    from ..hdl.folder.vectors import sample_vectors
-    from ..quant.files.archive import load_program
+    from ..api import load
     from ..reports.devices.devices import device
     from ..reports.estimate.estimate import BRAM_LUTS, DSP_LUTS, cost_and_capacity
-    from .planning import PlanChoices, plan_for
+    from ..reports.planning import PlanChoices, offers
 
-    loaded = load_program(program)
-    plan = plan_for(loaded, PlanChoices(file=plan_file, **choices))
+    network = load(program)
+    build = network.generate(plan=plan_file, out=out, prefix=prefix, **choices)
+    plan, timing, design = build.plan, build.schedule, build.design
     cost, capacity = cost_and_capacity(device(plan.device))
-    with steps("generating"):
-        build = generate(loaded, plan, out, vectors=sample_vectors(loaded), prefix=prefix)
-    timing, design = build.schedule, build.design
     ways = {
         part: {name: None if found is None else found.to_json() for name, found in found_ways.items()}
         for part, found_ways in design.alternatives(cost).items()
@@ -71,13 +74,16 @@ def generate(
         "lanes": timing.lanes,
         "predicted_cycles_per_image": timing.interval,
         "predicted_cycles_first_image": timing.latency,
-        "images_per_second": plan.clock_mhz * 1e6 / timing.interval,
+        "images_per_second": build.images_per_second,
         "bottleneck": timing.bottleneck.name,
         "plan": plan.to_json(),
         "alternatives": ways,
     }
 
     from ..reports.terminal.verb_tables import choices_table, fold_table
+
+    asked = PlanChoices(file=plan_file, **choices)
+    more = _more(offers(network.program, asked, pace=build.images_per_second)) if asked.aimless and not as_json else []
 
     def text(console: Console) -> None:
         console.print(f"{out}: {timing.lanes:,} lanes, {timing.interval:,} cycles per image", soft_wrap=True)
@@ -91,8 +97,19 @@ def generate(
             console.print(f"cost: LUT + {BRAM_LUTS:g} per block RAM + {DSP_LUTS:g} per DSP block")
         if design.interface.pixels > 1:
             console.print(f"{design.interface.pixels} pixels per beat of the input")
+        for line in more:
+            console.print(line, soft_wrap=True)
 
     show(value, as_json, text)
+
+
+def _more(found: "Sequence[Offer]") -> list[str]:
+    """What a design would cost that somebody asks for who has said no pace."""
+    lines = ["no pace was asked for, so it is that of video; more costs more:"] if found else []
+    for offer in found:
+        cost = "" if offer.lut is None else f", about {offer.lut:,} LUT"
+        lines.append(f"  {offer.option}: {offer.lanes:,} lanes, {offer.images_per_second:,.0f} images/s{cost}")
+    return lines
 
 
 @verb

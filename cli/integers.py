@@ -14,9 +14,6 @@ from .base import DEFAULT_BITS, PATH, listing, percent, positive, show, verb
 
 __all__ = ["evaluate", "export", "quantize"]
 
-_TRACED = 200
-"""Images of a trace without --limit: enough for a mean, few enough for a float network."""
-
 
 @verb
 @click.argument("source", metavar="NET|CKPT|FILE.onnx|pkg.mod:factory")
@@ -50,9 +47,8 @@ def quantize(
     as_json: bool,
 ) -> None:  # fmt: skip
     """Make an integer Program of a trained network."""
-    from ..quant.files.archive import save_program
+    from .. import api
     from ..quant.fold.scheme import Scheme
-    from ..quant.quantize import quantize_network
 
     try:
         scheme = Scheme(
@@ -62,29 +58,26 @@ def quantize(
         )  # fmt: skip
     except ValueError as error:
         raise UserError(str(error)) from error
-    with steps("quantising") as step:
-        found = quantize_network(
-            source, kernel=kernel, weights=weights, data_source=data_source, scheme=scheme, images=calibration,
-            mean=mean_bits, sensitivity=sensitivity, bits_given=bits is not None, input_scale=input_scale,
-            input_offset=input_offset, progress=step,
-        )  # fmt: skip
-    program = found.program
-    save_program(out, program)
-    shown = {name: text for name, text in program.metadata.items() if name != "origins"}
+    network = api.quantize(
+        source, data_source, bits=bits, kernel=kernel, weights=weights, calibration=calibration, scheme=scheme,
+        mean_bits=mean_bits, sensitivity=sensitivity, input_scale=input_scale, input_offset=input_offset,
+    )  # fmt: skip
+    network.save(out)
+    shown = {name: text for name, text in network.program.metadata.items() if name != "origins"}
     value = {
         **shown,
-        "parameters": program.parameters(),
-        "macs": program.macs(),
+        "parameters": network.parameters,
+        "macs": network.macs,
         "file": str(out),
-        "sensitivity": [row.keys() for row in found.sensitivities],
+        "sensitivity": [row.keys() for row in network.sensitivities],
     }
 
     from ..reports.terminal.verb_tables import sensitivity_table
 
     def text(console: Console) -> None:
         listing("quantised", {k: v for k, v in value.items() if k != "sensitivity"})(console)
-        if found.sensitivities:
-            console.print(sensitivity_table(found.sensitivities))
+        if network.sensitivities:
+            console.print(sensitivity_table(network.sensitivities))
 
     show(value, as_json, text)
 
@@ -113,19 +106,15 @@ def evaluate(
     weights: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Accuracy of a Program by the golden model."""
-    from ..models import data
-    from ..quant.files.archive import load_program
-    from ..quant.quantize import evaluate, trace_program
+    from ..api import load
 
     if (float_source or weights) and not trace:
         raise UserError("--float and --weights go with --trace")
-    loaded = load_program(program)
-    images = data.load(source, split, shape=loaded.input.shape).head(positive("limit", limit))
+    network, limit = load(program), positive("limit", limit)
     with steps("evaluating"):
-        value: dict[str, Any] = dict(evaluate(loaded, images).keys())
+        value: dict[str, Any] = dict(network.evaluate(source, split=split, limit=limit).keys())
         if trace:
-            few = images if limit is not None else images.head(_TRACED)
-            found = trace_program(loaded, few, source=float_source, weights=weights, folder=program.parent)
+            found = network.compare(source, split=split, limit=limit, source=float_source, weights=weights)
             value |= {
                 "traced_images": found.images,
                 "agreement": found.agreement,
@@ -159,16 +148,13 @@ def evaluate(
 @click.option("-o", "--out", type=PATH, required=True, help="Folder to write.")
 def export(source: Path, fmt: str, weights: Path | None, out: Path, as_json: bool) -> None:
     """Write the integers of a Program, or the memory files of a BUILD."""
-    from ..hdl.folder.build import open_build
-    from ..hdl.folder.memories import export_memories
-    from ..quant.export import export
-    from ..quant.files.archive import load_program
+    from ..api import load, open_build
 
     if fmt == "mem":
-        export_memories(open_build(source), out, program=load_program(weights) if weights else None)
+        open_build(source).export_memories(out, program=load(weights).program if weights else None)
     elif weights is not None:
         raise UserError("--weights goes with --format mem")
     else:
-        export(load_program(source), out, fmt=fmt)
+        load(source).export(fmt, out)
     value = {"format": fmt, "folder": str(out), "files": sorted([MARKER, *own_files(out)])}
     show(value, as_json, lambda console: console.print(f"wrote {len(value['files'])} files to {out}"))

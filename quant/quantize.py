@@ -1,9 +1,11 @@
 """What ``addax quantize`` and ``addax evaluate`` do: find a network, calibrate it, lower it; run it on a data set."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +32,7 @@ __all__ = [
     "evaluate",
     "float_network",
     "quantize",
+    "quantize_float",
     "quantize_network",
     "trace_program",
 ]
@@ -68,7 +71,7 @@ def quantize_network(
     *,
     kernel: str | None,
     weights: str | Path | None,
-    data_source: str,
+    data_source: Any,
     scheme: Scheme | None = None,
     images: int = CALIBRATION_IMAGES,
     mean: float | None = None,
@@ -78,7 +81,7 @@ def quantize_network(
     input_offset: float | None = None,
     progress: Callable[[str], None] = lambda what: None,
 ) -> Quantized:
-    """Quantise ``source`` after training, calibrated on the train split of ``data_source``.
+    """Quantise ``source`` after training, calibrated on images of ``data_source``.
 
     Parameters
     ----------
@@ -87,7 +90,8 @@ def quantize_network(
     kernel : for a network of the zoo; ``adder`` when None
     weights : of a published network; for a network of the zoo or a factory a ``.safetensors``, ``.pt`` or ``.pth``
         file; a network of the zoo brings its own
-    images : of the train split that calibrate
+    data_source : whatever `data.samples` takes; of a path, its train split
+    images : that calibrate
     mean : budget of bits per weight: the width of every layer is chosen by its sensitivity
     sensitivity : make the table of sensitivities
     bits_given : False: a checkpoint that was trained at few bits may set those of ``scheme``
@@ -100,9 +104,6 @@ def quantize_network(
     UserError
         for anything of it that is missing, foreign or does not fit.
     """
-    scheme = scheme or Scheme()
-    if images < 1:
-        raise UserError(f"calibration needs a positive number of images, not {images}")
     source, weights = str(source), None if weights is None else Path(weights)
     said = input_scale is not None or input_offset is not None
     if said and not source.endswith(".onnx"):
@@ -112,22 +113,54 @@ def quantize_network(
             raise UserError(f"{source} is a network of integers already; its widths cannot be chosen")
         return Quantized(program=ready)
     network = resolve(source, kernel, weights, shape=_shape_of(data_source, source, weights))
-    scheme = _settled(scheme, network, source, bits_given=bits_given, chooses=mean is not None or sensitivity)
-    chosen = data.load(data_source, "train", shape=network.shape).head(images)
-    metadata = _origin(network, weights, scheme, f"{len(chosen)} images of the train split of {_name_of(data_source)}")
+    return quantize_float(
+        network, data_source, scheme=scheme, images=images, mean=mean, sensitivity=sensitivity, bits_given=bits_given,
+        weights=weights, progress=progress,
+    )  # fmt: skip
+
+
+def quantize_float(
+    network: Source,
+    data_source: Any,
+    *,
+    scheme: Scheme | None = None,
+    images: int = CALIBRATION_IMAGES,
+    mean: float | None = None,
+    sensitivity: bool = False,
+    bits_given: bool = True,
+    weights: Path | None = None,
+    image_mean: Sequence[float] | None = None,
+    image_std: Sequence[float] | None = None,
+    progress: Callable[[str], None] = lambda what: None,
+) -> Quantized:
+    """Quantise a float network; the rest as `quantize_network`.
+
+    Parameters
+    ----------
+    weights : the file of them, for metadata
+    image_mean, image_std : of the standardisation that images of ``data_source`` have had
+    """
+    if images < 1:
+        raise UserError(f"calibration needs a positive number of images, not {images}")
+    chooses = mean is not None or sensitivity
+    scheme = _settled(scheme or Scheme(), network, bits_given=bits_given, chooses=chooses)
+    chosen = data.samples(
+        data_source, "train", shape=network.shape, limit=images, mean=image_mean, std=image_std
+    )  # fmt: skip
+    metadata = _origin(network, weights, scheme, f"{len(chosen)} images of {chosen.said}")
     return _calibrated(
         network.module, chosen.x, scheme, metadata, mean=mean, sensitivity=sensitivity, progress=progress
     )  # fmt: skip
 
 
-def _settled(scheme: Scheme, network: Source, source: str, *, bits_given: bool, chooses: bool) -> Scheme:
+def _settled(scheme: Scheme, network: Source, *, bits_given: bool, chooses: bool) -> Scheme:
     """``scheme`` with the bits at which the network was trained, if it was; ``chooses``: widths are to be chosen."""
     if network.bits is None:
         return scheme
     if bits_given and network.bits != scheme.bits:
-        raise UserError(f"{source} was trained at {network.bits} bits, not {scheme.bits}; leave --bits out")
+        raise UserError(f"{network.said} was trained at {network.bits} bits, not {scheme.bits}; leave --bits out")
     if chooses or scheme.layer_bits:
-        raise UserError(f"{source} was trained at {network.bits} bits; its widths cannot be chosen any more")
+        raise UserError(f"{network.said} was trained at {network.bits} bits; its widths cannot be chosen any more")
     return replace(scheme, bits=network.bits)
 
 
@@ -176,13 +209,11 @@ def _sensitivities(
     progress: Callable[[str], None],
 ) -> list[Sensitivity]:  # fmt: skip
     """What each layer loses at each of `SENSITIVITY_BITS`, measured on ``images`` (N, C, H, W)."""
-    rows: list[Sensitivity] = []
-    count = len(layers(calibration)) * len(SENSITIVITY_BITS)
-    rows = sensitivities(
+    total, done = len(layers(calibration)) * len(SENSITIVITY_BITS), count(1)
+    return sensitivities(
         calibration, images, scores(module, images), scheme=scheme, bits=SENSITIVITY_BITS,
-        progress=lambda: progress(f"sensitivity, {len(rows)} of {count}"),
+        progress=lambda: progress(f"sensitivity, {next(done)} of {total}"),
     )  # fmt: skip
-    return rows
 
 
 def _integers(
@@ -200,16 +231,12 @@ def _integers(
     return None
 
 
-def _name_of(data_source: str) -> str:
-    """What a data set is called in metadata: without the folders in which it lies here."""
-    return data_source if data_source == data.DIGITS else Path(data_source).resolve().name
-
-
-def _shape_of(data_source: str, source: str, weights: Path | None) -> Shape | None:
+def _shape_of(data_source: Any, source: str, weights: Path | None) -> Shape | None:
     """Shape of the images, where bare weights do not say for which they were trained."""
     if source not in zoo.NETWORKS or weights is None or data_source == data.DIGITS:
         return None
-    return data.load(data_source, "train").shape
+    _, channels, height, width = data.samples(data_source, "train").x.shape
+    return channels, height, width
 
 
 def float_network(source: str | Path, *, kernel: str | None, weights: str | Path | None) -> nn.Module:
@@ -250,7 +277,7 @@ def evaluate(program: Program, images: data.Images) -> Evaluation:
 
 def trace_program(
     program: Program,
-    images: data.Images,
+    images: data.Images | data.Samples,
     *,
     source: str | Path | None,
     weights: str | Path | None,

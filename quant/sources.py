@@ -4,9 +4,10 @@ A factory, ``package.module:name``, is code that is imported and called. Only wh
 what a file says of its own origin goes through `recalled`, which knows names and checksums and imports nothing.
 """
 
+import copy
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,12 +22,14 @@ from ..models.files.checkpoint import Recipe, build_for, fit, load_checkpoint, r
 from ..models.files.published import addernet_resnet20
 from ..models.files.weights import TORCH, read_weights
 from ..models.layers.kernels import KERNELS
+from ..models.layers.normalize import standardised
 from ..models.nets import zoo
 from .program import Shape
 from .published import PUBLISHED
 
 __all__ = [
-    "FILES", "FLOAT_WEIGHTS", "WEIGHTS_NAME", "Source", "published_file", "recalled", "resolve", "sha256_of_file",
+    "FILES", "FLOAT_WEIGHTS", "WEIGHTS_NAME", "Source", "own_module", "published_file", "recalled", "resolve",
+    "sha256_of_file",
 ]  # fmt: skip
 
 FILES = (".safetensors", *TORCH)
@@ -98,6 +101,32 @@ def resolve(source: str, kernel: str | None, weights: Path | None, *, shape: Sha
             "package.module:factory"
         )
     return _from_zoo(source, kernel or KERNELS[0], weights, shape)
+
+
+def own_module(module: nn.Module, *, mean: Sequence[float] | None = None, std: Sequence[float] | None = None) -> Source:
+    """A network that somebody holds in Python. It is copied, to the CPU and in evaluation mode, and stays as it is.
+
+    Parameters
+    ----------
+    mean, std : of the standardisation ``(x - mean) / std`` that its images, pixels / 255, have had; it becomes the
+        first layer. None: the network reads pixels / 255.
+
+    Raises
+    ------
+    UserError
+        when the module cannot be copied, or for means and deviations that are no standardisation.
+    """
+    name = type(module).__name__
+    try:
+        own = copy.deepcopy(module).cpu().eval()
+    except Exception as error:  # copying runs the user's code, which may raise anything
+        raise UserError(f"{name} cannot be copied: {type(error).__name__}: {error}") from error
+    if mean is not None or std is not None:
+        try:
+            own = standardised(own, mean or (), std or ())
+        except ValueError as error:
+            raise UserError(f"mean and std must be as many positive deviations as means: {error}") from error
+    return Source(module=own, name=name, kernel="own", said=name)
 
 
 def published_file(source: str, kernel: str | None, weights: Path | None) -> Path:

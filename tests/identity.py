@@ -45,10 +45,15 @@ SMALL = {"adder": (2, 5, 8, 16), "mult": (3, 8, 12), "shift": (4, 8, 16), "xnor"
 """Widths of the small network of the matrix."""
 EMBEDDED = (("adder", 8), ("adder", 16), ("mult", 8), ("shift", 8), ("xnor", 8))
 HARDWARE = (
-    ["--device", "ecp5-45k"], ["--device", "xc7z020", "--form", "device"], ["--device", "xczu7ev", "--form", "device"],
-    ["--device", "ecp5-25k", "--form", "device", "--control", "axi-lite"], ["--device", "gw2a-18", "--lanes", "20"],
+    ["--device", "ecp5-45k", "--fill"], ["--device", "xc7z020", "--form", "device", "--fill"],
+    ["--device", "xczu7ev", "--form", "device", "--fill"],
+    ["--device", "ecp5-25k", "--form", "device", "--control", "axi-lite", "--fill"],
+    ["--device", "gw2a-18", "--lanes", "20"],
     ["--device", "ice40-up5k", "--lanes", "4", "--control", "wishbone", "--prefix", "other"],
-    ["--device", "xc7z020", "--fixed-weights", "--multipliers", "lut", "--requantise", "lut", "--memory", "block"],
+    [
+        "--device", "xc7z020", "--fixed-weights", "--multipliers", "lut", "--requantise", "lut", "--memory", "block",
+        "--fill",
+    ],
 )  # fmt: skip
 
 

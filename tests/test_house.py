@@ -13,19 +13,19 @@ import pytest
 
 ROOT = Path(addax.__file__).parent
 ORDER = {
-    "": ("common", "models", "quant", "hdl", "sim", "reports", "cli"),
+    "": ("common", "models", "nn", "quant", "hdl", "sim", "reports", "api", "cli"),
     "models": ("checkpoints", "layers", "nets", "data", "files", "training"),
     "quant": (
         "qonnx_ops", "formats", "ops", "program", "golden", "fold", "lower", "qat", "files", "onnx", "published",
-        "export", "sources", "quantize",
+        "export", "builder", "sources", "quantize",
     ),
     "hdl": (
         "verilog", "blocks", "timing", "capacity", "cells", "memory", "streams", "bus", "interface", "family", "lanes",
         "maps", "activation", "dataflow", "board", "folder",
     ),
     "reports": (
-        "tools", "devices", "synth", "estimate", "fit", "power", "kernels", "cells", "page", "compare", "terminal",
-        "demo",
+        "tools", "devices", "synth", "estimate", "fit", "power", "kernels", "cells", "page", "compare", "planning",
+        "terminal", "demo",
     ),
 }  # fmt: skip
 """Rooms of each folder, each of which may import from those before it."""

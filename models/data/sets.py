@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ...common.errors import UserError
 from ...common.reading import check_unpacked, gunzip, parse_npy, read_npz, read_regular
 
-__all__ = ["DIGITS", "Images", "check_pixels", "load"]
+__all__ = ["DIGITS", "Images", "check_labels", "check_pixels", "load"]
 
 SPLITS = ("train", "test")
 DIGITS = "digits"
@@ -60,7 +60,7 @@ class Images:
 
     def __post_init__(self) -> None:
         check_pixels(self.x, "images")
-        _check_labels(self.y, len(self.x), "images")
+        check_labels(self.y, len(self.x), "images")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -70,6 +70,12 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def __getitem__(self, chosen: slice | NDArray[Any]) -> "Images":
+        """Some of them, as numpy chooses rows: ``images[:100]``, ``images[images.y == 3]``."""
+        if isinstance(chosen, int):
+            raise TypeError("one image is no set of images; say images[k:k + 1]")
+        return Images(x=self.x[chosen], y=self.y[chosen])
 
     def head(self, count: int | None) -> "Images":
         """The first ``count`` images, or all."""
@@ -112,7 +118,8 @@ def _advice(x: NDArray[Any]) -> str:
     return "undo their standardisation, write the pixels 0..255 as uint8, and let the network standardise them"
 
 
-def _check_labels(y: Any, count: int, what: str) -> None:
+def check_labels(y: Any, count: int, what: str) -> None:
+    """Refuse labels of ``count`` images, called ``what``, that are no class indices: a `UserError` says what came."""
     if not isinstance(y, np.ndarray):
         raise UserError(f"labels of {what} must be a numpy array of {count} integers, not {type(y).__name__}")
     if y.shape != (count,) or not np.issubdtype(y.dtype, np.integer):
@@ -122,7 +129,7 @@ def _check_labels(y: Any, count: int, what: str) -> None:
         raise UserError(f"labels of {what} must be in 0..{MAX_LABEL}; there is a label {wrong}")
 
 
-def load(source: str | Path, split: str, *, shape: tuple[int, int, int] | None = None) -> Images:
+def load(source: str | Path, split: str = "test", *, shape: tuple[int, int, int] | None = None) -> Images:
     """Load one split of a data set.
 
     Parameters
@@ -318,7 +325,7 @@ def _is_wide(tile: Any) -> bool:
 def _images(x: NDArray[np.generic], y: NDArray[np.generic], source: str) -> Images:
     """From (N, H, W[, C]) to (N, C, H, W), checked."""
     check_pixels(x, f"images of {source}", form="(N, H, W[, C])", ranks=(3, 4))
-    _check_labels(y, len(x), source)
+    check_labels(y, len(x), source)
     if x.size == 0 and len(x):
         raise UserError(f"images of {source} have no pixels: shape {x.shape}")
     if x.ndim == 3:

@@ -1,13 +1,13 @@
 """The convolution: sums of products of a window of features and a filter, by one of four kernels."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..formats import Format, format_for
-from .base import LATER, Ints, Op, Shape, Tensor
+from .base import LATER, Bounds, Ints, Op, Shape, Tensor
 from .kernels import Kernel, check_operands, term_range
 from .window import Pair, Sides, Window, is_pair, merged, pair, sides
 
@@ -82,6 +82,10 @@ class Convolution(Op):
         """Range of the sums for any features of ``x`` and any weights of ``weight_format``."""
         lo, hi = term_range(self.kernel, x, self.weight_format)
         return lo * self.taps, hi * self.taps
+
+    def bounds(self, read: Sequence[Tensor], of: Callable[[str], Bounds]) -> Bounds:
+        """By its weights, for any features of the format."""
+        return sum_bounds(self, read[0].format)
 
     def infer(self, read: Sequence[Tensor]) -> Tensor:
         """(O, rows, columns) in the format of the accumulator for any weights."""

@@ -1,11 +1,11 @@
 """Pools: the largest value or the sum of every window of a channel."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from ..formats import Format, format_for
-from .base import Op, Tensor
+from .base import Bounds, Op, Tensor
 from .window import Pair, Sides, Window, merged, pair, sides
 
 __all__ = ["AveragePool", "MaxPool"]
@@ -36,6 +36,10 @@ class MaxPool(Op):
     def window(self) -> Window:
         """What slides over the map."""
         return Window(kernel=pair(self.size), strides=pair(self.stride), pads=sides(self.padding))
+
+    def bounds(self, read: Sequence[Tensor], of: Callable[[str], Bounds]) -> Bounds:
+        """Those of what it reads."""
+        return of(self.source)
 
     def infer(self, read: Sequence[Tensor]) -> Tensor:
         """(C, rows, columns) in the format that it reads."""

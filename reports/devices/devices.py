@@ -1,7 +1,7 @@
-"""The device catalogue, read from ``devices.toml``."""
+"""The device catalogue, read from ``devices.toml`` and ``parts.toml``, and devices that a user describes by sizes."""
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ class Device:
     ----------
     family : how its cells are counted
     fabric : of `hdl.fabric`, the form in which lanes are built for it
+    like : device of its family whose commands it shares; "" where they are its own
     lut, ff, bram, dsp, carry : its lookup tables, flip-flops, block RAMs, multiplier blocks and carry cells
     source : of these figures
     synth : the command of yosys
@@ -57,6 +58,7 @@ class Device:
     place: str = ""
     pins_of: str = ""
     serial_ports: bool = False
+    like: str = ""
 
     @property
     def units(self) -> Units:
@@ -76,7 +78,10 @@ class Device:
 
 @cache
 def _entries() -> dict[str, dict[str, Any]]:
-    return tomllib.loads((Path(__file__).parent / "devices.toml").read_text())
+    folder = Path(__file__).parent
+    whole = tomllib.loads((folder / "devices.toml").read_text())
+    parts = tomllib.loads((folder / "parts.toml").read_text())
+    return {**whole, **{name: {**whole[own["like"]], **own} for name, own in parts.items()}}
 
 
 @cache
@@ -110,18 +115,54 @@ def device_names() -> tuple[str, ...]:
 
 
 def device(name: str) -> Device:
-    """The device called ``name``.
+    """The device called ``name``, or described as ``FAMILY:lut=20800,ff=41600,bram=50,dsp=90``.
+
+    A described device is estimated and synthesised; it is not placed, since nobody knows its wires.
 
     Raises
     ------
     UserError
-        for an unknown name, and for a library of standard cells.
+        for an unknown name, a description that lacks a size, and for a library of standard cells.
     """
+    if ":" in name:
+        return _described(name)
     if is_cell_library(name):
         raise UserError(
             f"{name} is a library of standard cells, not an FPGA; it prices arrays (addax kernels --device {name}) and "
             "BUILDs that were made for any FPGA (addax cells BUILD)"
         )
     if name not in _catalogue():
-        raise UserError(f"unknown device {name!r}; known: {', '.join(device_names())}")
+        raise UserError(
+            f"unknown device {name!r}; known: {', '.join(device_names())}; or its family and sizes: "
+            f"{_FAMILIES[0]}:lut=20800,ff=41600,bram=50,dsp=90"
+        )
     return _catalogue()[name]
+
+
+_FAMILIES = ("xc7", "xcup", "ecp5", "ice40", "gowin")
+_SIZES = ("lut", "ff", "bram", "dsp")
+_MOST = 10_000_000
+"""Of a described device: several times the largest there is."""
+
+
+def _described(name: str) -> Device:
+    """The device that ``name`` describes: family and sizes."""
+    family, _, text = name.partition(":")
+    if family not in _FAMILIES:
+        raise UserError(f"unknown family {family!r} of device {name!r}; known: {', '.join(_FAMILIES)}")
+    sizes: dict[str, int] = {}
+    for entry in text.split(","):
+        key, _, value = entry.partition("=")
+        if key not in _SIZES or key in sizes or not value.isascii() or not value.isdecimal() or int(value) > _MOST:
+            wanted = ",".join(f"{size}=.." for size in _SIZES)
+            raise UserError(f"device {name!r} must say {family}:{wanted}, each once, not {entry!r}")
+        sizes[key] = int(value)
+    if missing := [key for key in _SIZES if not sizes.get(key) and (key in ("lut", "ff") or key not in sizes)]:
+        raise UserError(f"device {name!r} does not say its {missing[0]}, a positive integer")
+    like = next(known for known in _catalogue().values() if known.family == family)
+    return replace(
+        like, name=name, like=like.name, lut=sizes["lut"], ff=sizes["ff"], bram=sizes["bram"], dsp=sizes["dsp"],
+        carry=like.carry * sizes["lut"] // like.lut, nextpnr=None, place="",
+        pins_of="", source="as described; carry cells in proportion to tables",
+        with_dsp=like.with_dsp if sizes["dsp"] else "",
+    )  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError
-from ..devices.devices import Device
+from ..devices.devices import Device, device
 
 __all__ = ["STATIC", "VOLTAGE", "Coefficient", "PowerModel", "has_power", "power_model"]
 
@@ -18,6 +18,10 @@ UNITS = {
     "clock_pf_per_ff": "pF of clock per flip-flop", "bram_pj": "pJ per access of a block RAM",
     "dsp_pj": "pJ per product of a multiplier block", STATIC: "mW", VOLTAGE: "V",
 }  # fmt: skip
+
+
+_WIDER = 2.0
+"""How much wider the band of a static power is that was taken from another device, at either end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +76,7 @@ def _tables() -> dict[str, dict[str, Any]]:
 
 def has_power(target: Device) -> bool:
     """Whether there are coefficients for ``target``."""
-    return target.family in _tables() and target.name in _tables()["static"]
+    return target.family in _tables() and (target.name in _tables()["static"] or target.like in _tables()["static"])
 
 
 def power_model(target: Device) -> PowerModel:
@@ -88,5 +92,19 @@ def power_model(target: Device) -> PowerModel:
             f"no power coefficients for {target.name}, only for {', '.join(_tables()['static'])}; "
             "resources and timing can be had without --power"
         )
-    raw = {**_tables()[target.family], STATIC: _tables()["static"][target.name]}
+    raw = {**_tables()[target.family], STATIC: _static(target)}
     return PowerModel(coefficients={name: Coefficient(name=name, **own) for name, own in raw.items()})
+
+
+def _static(target: Device) -> dict[str, Any]:
+    """Static power of ``target``; where none is known, that of the device it is like, by tables, with a wider band."""
+    table: dict[str, dict[str, Any]] = _tables()["static"]
+    if target.name in table:
+        return table[target.name]
+    known, share = table[target.like], target.lut / device(target.like).lut
+    return {
+        "value": known["value"] * share,
+        "low": known["low"] * share / _WIDER,
+        "high": known["high"] * share * _WIDER,
+        "source": f"assumed: that of {target.like} in proportion to tables, band {_WIDER:g} times as wide",
+    }

@@ -44,7 +44,7 @@ def _pins(part: str) -> tuple[list[str], list[str]]:
     """Pins for clocks, and pins that are nothing else but pins."""
     from apycula.chipdb import load_chipdb  # type: ignore[import-untyped]
 
-    family = part.partition("-")[0] + "-18"
+    family = {"GW2A": "GW2A-18", "GW1N": "GW1N-9"}[part.partition("-")[0]]
     known = load_chipdb(str(resources.files("apycula") / f"{family}.msgpack.xz"))
     package, variant, _ = known.packages[part]
     pins = known.pinout[variant][package]

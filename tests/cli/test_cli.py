@@ -64,6 +64,27 @@ def test_a_plan_can_be_edited_and_given_back(run, net, build, tmp_path):
     assert next(s for s in json.loads(out)["plan"]["stages"] if s["name"] == "conv2")["pe"] == conv2["pe"]
 
 
+def test_without_a_goal_the_design_is_small_and_more_is_offered(run, net, tmp_path):
+    """A beginner's first `generate` must not take minutes and a whole device; what more costs is said."""
+    status, out, _ = run("generate", net, "-o", tmp_path / "small")
+    assert status == 0 and "no pace was asked for" in out and "--fps 13000" in out and "--fill" in out
+    small = json.loads(run("generate", net, "-o", tmp_path / "small", "--json")[1])
+    asked = json.loads(run("generate", net, "--fps", 30, "-o", tmp_path / "asked", "--json")[1])
+    filled = json.loads(run("generate", net, "--fill", "-o", tmp_path / "filled", "--json")[1])
+    assert small["plan"] == asked["plan"] and 30 <= small["images_per_second"] < filled["images_per_second"] / 10
+    status, _, err = run("generate", net, "--fill", "--lanes", 4, "-o", tmp_path / "none")
+    assert status == 1 and "to fill the device is a goal of its own" in err
+
+
+def test_a_described_device_is_planned_for_and_reported(run, net, tmp_path):
+    name = "xc7:lut=8000,ff=16000,bram=20,dsp=60"
+    assert run("generate", net, "--device", name, "--fill", "-o", tmp_path / "b")[0] == 0
+    found = json.loads(run("report", tmp_path / "b", "--json")[1])
+    assert found["device"] == name and 0 < found["lut"] <= 8000 and found["bram"] <= 20 and found["dsp"] <= 60
+    status, _, err = run("report", tmp_path / "b", "--place")
+    assert status == 1 and "place and route" in err
+
+
 def test_control_comes_from_the_option_or_the_plan(run, net, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     assert run("generate", net, "--control", "axi-lite", "-o", first)[0] == 0

@@ -76,7 +76,7 @@ def test_public_classifiers_go_all_the_way(tmp_path, capsys, name):
         np.savez(source, test_x=bits(20).reshape(20, 1, 1, 600), test_y=np.zeros(20, np.int64))
 
     assert main(["quantize", str(FILES / f"{name}.onnx"), "-o", program]) == 0
-    assert main(["generate", program, "-o", build]) == 0
+    assert main(["generate", program, "--fill", "-o", build]) == 0
     capsys.readouterr()
     assert main(["simulate", build, "--data", source, "--images", "20", "--json"]) == 0
 

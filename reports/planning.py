@@ -1,10 +1,7 @@
-"""What the options of ``generate`` choose, as a value, and the Plan that comes of it.
-
-The module imports what prices designs, so that only a verb that plans imports it.
-"""
+"""What a user chooses of a design, as a value, and the Plan that comes of it."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..common.errors import UserError
@@ -13,11 +10,16 @@ from ..hdl.family import CONTROLS, Envelope, PlanRequest
 from ..hdl.folder.families import bind, family_of, read_plan
 from ..hdl.memory.image import ROMS
 from ..quant.program import Program
-from ..reports.compare.compare import MULTIPLIERS, structures_of
-from ..reports.devices.devices import device
-from ..reports.estimate.estimate import cost_and_capacity
+from .compare.compare import MULTIPLIERS, structures_of
+from .devices.devices import device
+from .estimate.estimate import cost_and_capacity, families
+from .estimate.estimate import design as estimate
 
-__all__ = ["FORMS", "PlanChoices", "plan_for"]
+__all__ = ["FORMS", "VIDEO", "Offer", "PlanChoices", "offers", "plan_for"]
+
+VIDEO = 30.0
+"""Images per second of a design for which nobody says how fast: the pace of video, and small."""
+_FASTER = 10
 
 FORMS = ("generic", "device")
 """Of the lanes: behavioural, or with the device's carry cells."""
@@ -31,8 +33,10 @@ class PlanChoices:
     ----------
     arch : the family of accelerators
     device : name in the device catalogue
-    lanes, fps : see `PlanRequest`
+    lanes, fps : see `PlanRequest`; without either the pace is `VIDEO`
+    fill : the fastest design that fits the device
     file : a Plan, perhaps in part; it says what else would be chosen here, and nothing here may contradict it
+    plan : a Plan, which says all of it
     clock_mhz, fixed_weights : see `Plan`; what ``file`` says of them comes first
     form : one of `FORMS`
     memory : of the weights, one of `ROMS`
@@ -50,7 +54,9 @@ class PlanChoices:
     device: str = "ecp5-85k"
     lanes: int | None = None
     fps: float | None = None
+    fill: bool = False
     file: Path | None = None
+    plan: Envelope | None = None
     clock_mhz: float = 50.0
     fixed_weights: bool = False
     form: str = "generic"
@@ -59,7 +65,14 @@ class PlanChoices:
     scale: str = "auto"
     control: str = "none"
 
+    @property
+    def aimless(self) -> bool:
+        """Whether nothing says how fast the design is to be."""
+        return (self.lanes, self.fps, self.fill, self.file, self.plan) == (None, None, False, None, None)
+
     def __post_init__(self) -> None:
+        if self.fill and (self.lanes, self.fps, self.file, self.plan) != (None,) * 4:
+            raise UserError("to fill the device is a goal of its own; leave --lanes, --fps and --plan out")
         family_of(self.arch)
         device(self.device)
         _known("form", self.form, FORMS)
@@ -78,11 +91,20 @@ def plan_for(program: Program, choices: PlanChoices) -> Envelope:
         for a file that is not a Plan of ``program`` or that an option contradicts, for a target that no fold meets, and
         for a device that is too small.
     """
+    if choices.plan is not None:
+        if choices != PlanChoices(plan=choices.plan, device=choices.device):
+            raise UserError("a plan says all that can be chosen; change it there, with dataclasses.replace")
+        return _fitting(program, choices.plan)
     return _chosen(program, choices) if choices.file is None else _written(program, choices, choices.file)
 
 
 def _chosen(program: Program, choices: PlanChoices) -> Envelope:
     """The Plan that the family finds."""
+    if choices.aimless:
+        try:
+            return _chosen(program, replace(choices, fps=VIDEO))
+        except UserError:  # it is a wish of ours only: then as fast as the device can
+            return _chosen(program, replace(choices, fill=True))
     target = device(choices.device)
     cost, capacity = cost_and_capacity(target)
     request = PlanRequest(
@@ -108,17 +130,62 @@ def _written(program: Program, choices: PlanChoices, file: Path) -> Envelope:
         device=choices.device, clock_mhz=choices.clock_mhz, fixed_weights=choices.fixed_weights
     )  # fmt: skip
     plan = read_plan(file, program, request, arch=choices.arch)
-    target = device(plan.device)
+    device(plan.device)
     if choices.form != "generic":
         raise UserError("a plan already says the form of the lanes (fabric); leave --form out")
     if choices.control not in ("none", plan.control):
         raise UserError("a plan already says the control; change it there, or leave --control out")
     if choices.fixed_weights and not plan.fixed_weights:
         raise UserError("the plan is not for fixed weights; change it there, or leave --fixed-weights out")
-    _, capacity = cost_and_capacity(target)
+    return _fitting(program, plan)
+
+
+def _fitting(program: Program, plan: Envelope) -> Envelope:
+    """``plan``, if what it builds fits its device."""
+    _, capacity = cost_and_capacity(device(plan.device))
     if capacity is not None:
         capacity.check([part.content for part in bind(program, plan).parts])
     return plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """Another design that could be had.
+
+    Attributes
+    ----------
+    option : of ``generate``, that asks for it
+    lut : lookup tables by estimate; None where there are no estimates
+    """
+
+    option: str
+    lanes: int
+    images_per_second: float
+    lut: int | None
+
+
+def offers(program: Program, choices: PlanChoices, *, pace: float) -> tuple[Offer, ...]:
+    """What more would cost than a design of ``pace`` images per second: about ten times as fast, and what fills the
+    device, where it can be had."""
+    faster = float(f"{_FASTER * pace:.2g}")
+    return tuple(
+        found
+        for option, asked in ((f"--fps {faster:.0f}", {"fps": faster}), ("--fill", {"fill": True}))
+        if (found := _offer(program, replace(choices, **asked), option)) is not None
+    )
+
+
+def _offer(program: Program, choices: PlanChoices, option: str) -> Offer | None:
+    try:
+        plan = _chosen(program, choices)
+    except UserError:
+        return None
+    target, schedule = device(plan.device), bind(program, plan).schedule
+    known = target.family in families()
+    return Offer(
+        option=option, lanes=schedule.lanes, images_per_second=plan.clock_mhz * 1e6 / schedule.interval,
+        lut=estimate(program, plan, target).total.lut if known else None,
+    )  # fmt: skip
 
 
 def _known(what: str, name: str, names: Collection[str]) -> None:

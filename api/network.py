@@ -1,0 +1,287 @@
+"""A network of integers: made of a trained one, tried, exported, saved, and built."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..common.console import steps
+from ..common.errors import UserError
+from .build import DEVICE, Build, generated
+from .display import program_page, table
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..hdl.family import Envelope
+    from ..quant.fold.scheme import Scheme
+    from ..quant.golden import Result
+    from ..quant.lower.mixed import Sensitivity
+    from ..quant.lower.trace import Comparison
+    from ..quant.program import Program
+    from ..quant.quantize import Evaluation
+
+__all__ = ["Network", "load", "quantize"]
+
+DIGITS = "digits"
+TRACED = 200
+"""Images of a trace, where their number is not said: enough for a mean, few enough for a float network."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Network:
+    """A network of integers, bit for bit what its hardware computes.
+
+    Attributes
+    ----------
+    program : its operations
+    sensitivities : what every layer loses with fewer bits, where that was asked for
+    module : the float network that it was made of, where that was given as a module
+    file : from which it was loaded
+    """
+
+    program: "Program"
+    sensitivities: tuple["Sensitivity", ...] = ()
+    module: "nn.Module | None" = None
+    file: Path | None = None
+
+    def run(self, images: Any) -> "Result":
+        """What the golden model computes for ``images``, whatever `quantize` takes as such; labels are not needed."""
+        from ..models.data import samples
+        from ..quant import golden
+
+        return golden.run(self.program, samples(images, "test", shape=self.program.input.shape).x)
+
+    def evaluate(self, images: Any = DIGITS, *, split: str = "test", limit: int | None = None) -> "Evaluation":
+        """Accuracy on labelled images by the golden model.
+
+        Parameters
+        ----------
+        images : a data set, (images, labels), or where they lie, of which the ``split`` is taken
+        limit : take the first so many
+
+        Raises
+        ------
+        UserError
+            for images without labels or of another shape, and where the network is no classifier.
+        """
+        from ..models.data import samples
+        from ..quant.quantize import evaluate
+
+        _ = self.program.classes
+        shape = self.program.input.shape
+        return evaluate(self.program, samples(images, split, shape=shape, limit=_positive("limit", limit)).labelled())
+
+    def compare(
+        self, images: Any = DIGITS, *, split: str = "test", limit: int | None = None,
+        source: str | Path | None = None, weights: str | Path | None = None,
+    ) -> "Comparison":  # fmt: skip
+        """This network beside the float one that it was made of, layer by layer.
+
+        Parameters
+        ----------
+        limit : images on which both run; 200 unless said
+        source, weights : of the float network. Where they are not given, it is the module that `quantize` was given,
+            else what the network says it was made of, if that is no code
+
+        Raises
+        ------
+        UserError
+            when the float network is not found.
+        """
+        from ..models.data import samples
+        from ..quant.lower.trace import compare
+        from ..quant.quantize import trace_program
+
+        few = samples(images, split, shape=self.program.input.shape, limit=_positive("limit", limit) or TRACED)
+        if source is None and weights is None and self.module is not None:
+            return compare(self.program, self.module, few.x)
+        folder = None if self.file is None else self.file.parent
+        return trace_program(self.program, few, source=source, weights=weights, folder=folder)
+
+    def export(self, fmt: str, out: str | Path) -> Path:
+        """Write the integers as ``qonnx``, ``qcdq``, ``npz`` or ``c`` into the folder ``out``, with a manifest.
+
+        Raises
+        ------
+        UserError
+            for an unknown format, operations that it cannot say, or a folder that cannot be written.
+        """
+        from ..quant.export import export
+
+        return export(self.program, out, fmt=fmt)
+
+    def save(self, file: str | Path) -> Path:
+        """Write the ``.addax`` file that `load` and the command line read."""
+        from ..quant.files.archive import save_program
+
+        save_program(file, self.program)
+        return Path(file)
+
+    def generate(
+        self,
+        device: str = DEVICE,
+        *,
+        lanes: int | None = None,
+        fps: float | None = None,
+        fill: bool = False,
+        plan: "str | Path | Envelope | None" = None,
+        out: str | Path | None = None,
+        prefix: str = "addax",
+        **choices: Any,
+    ) -> Build:
+        """Make Verilog, memory files and a test bench.
+
+        Parameters
+        ----------
+        device : of the catalogue, such as ``ecp5-85k``
+        lanes : the fastest design with at most so many
+        fps : the cheapest design with so many images per second; where no goal is given at all, 30, as video has
+        fill : the fastest design that fits the device
+        plan : a ``plan.json``, perhaps in part, or a Plan; instead of ``lanes``, ``fps`` and ``fill``
+        out : BUILD folder, ``out/NETWORK-DEVICE`` unless said. An earlier BUILD there is replaced, anything else is
+            refused.
+        prefix : of all Verilog modules
+        choices : the other fields of `PlanChoices`: ``clock_mhz``, ``fixed_weights``, ``form``, ``memory``,
+            ``multipliers``, ``scale``, ``control``, ..
+
+        Raises
+        ------
+        UserError
+            for a target that no design meets, a device that is too small, a Plan that does not fit, an unknown choice.
+        """
+        folder = Path(out) if out is not None else Path("out") / f"{self.name}-{device.partition(':')[0]}"
+        with steps("generating"):
+            return generated(
+                self.program, folder, prefix=prefix, plan=plan, device=device, lanes=lanes, fps=fps, fill=fill,
+                **choices
+            )  # fmt: skip
+
+    @property
+    def name(self) -> str:
+        """Of the network that it was made of."""
+        kept = "".join(c if c.isalnum() or c in "-_" else "-" for c in self.program.metadata.get("network", ""))
+        return kept.strip("-") or "network"
+
+    @property
+    def parameters(self) -> int:
+        """Number of integer weights."""
+        return self.program.parameters()
+
+    @property
+    def macs(self) -> int:
+        """Products per image."""
+        return self.program.macs()
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.program.input.shape))
+        said = self.program.metadata
+        how = ", ".join(f"{said[key]} {unit}".strip() for key, unit in (("kernel", ""), ("bits", "bit")) if key in said)
+        return (
+            f"<addax.Network {self.name} ({how}): {shape} pixels, {len(self.program.ops)} operations, "
+            f"{self.parameters:,} weights, {self.macs:,} MACs per image>"
+        )
+
+    def _repr_html_(self) -> str:
+        shown = {key: text for key, text in self.program.metadata.items() if key != "origins"}
+        rows = {**shown, "parameters": f"{self.parameters:,}", "MACs per image": f"{self.macs:,}"}
+        return table(f"addax.Network {self.name}", rows) + program_page(self.program)
+
+
+def quantize(
+    source: "str | Path | nn.Module",
+    images: Any = DIGITS,
+    *,
+    bits: int | None = None,
+    kernel: str | None = None,
+    weights: str | Path | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    calibration: int = 300,
+    scheme: "Scheme | None" = None,
+    mean_bits: float | None = None,
+    sensitivity: bool = False,
+    input_scale: float | None = None,
+    input_offset: float | None = None,
+) -> Network:
+    """Make a network of integers of a trained one.
+
+    Parameters
+    ----------
+    source : a module of torch, which stays as it is; a network by name; a ``.safetensors`` checkpoint; an ONNX file; or
+        ``package.module:factory``, which is imported and called
+    images : that calibrate, as `data.samples` takes them: arrays, tensors, a data set of torch, or where they lie
+    bits : 2..16, of weights and features; 8 unless said, or what a checkpoint was trained at
+    kernel : of a network of the zoo: ``adder``, ``mult``, ``xnor`` or ``shift``
+    weights : file of a published network, of a network of the zoo or for a factory
+    mean, std : per channel, where a module reads standardised images, and ``images`` may be: ``(x / 255 - mean) / std``
+    calibration : images that are looked at
+    scheme : every other choice of quantisation; it says the bits as well
+    mean_bits : choose the bits of every layer so that a weight has so many on average
+    sensitivity : find out what every layer loses with fewer bits
+    input_scale, input_offset : of an ONNX file: it reads ``scale * pixel + offset``
+
+    Raises
+    ------
+    UserError
+        for whatever of it is missing, foreign, out of range, or cannot be said in integers, by name.
+    """
+    from torch import nn
+
+    how: dict[str, Any] = {
+        "scheme": _scheme(scheme, bits), "images": calibration, "mean": mean_bits, "sensitivity": sensitivity,
+        "bits_given": bits is not None,
+    }  # fmt: skip
+    own: dict[str, Any] = {"kernel": kernel, "weights": weights}
+    own |= {"input_scale": input_scale, "input_offset": input_offset}
+    with steps("quantising") as step:
+        if isinstance(source, nn.Module):
+            return _of_module(source, images, mean, std, own, {**how, "progress": step})
+        if mean is not None or std is not None:
+            raise UserError(f"mean and std are for a module; {source} reads pixels as it was trained")
+        from ..quant.quantize import quantize_network
+
+        found = quantize_network(source, data_source=images, progress=step, **own, **how)
+    return Network(program=found.program, sensitivities=found.sensitivities)
+
+
+def _of_module(
+    module: "nn.Module", images: Any, mean: Sequence[float] | None, std: Sequence[float] | None, own: dict[str, Any],
+    how: dict[str, Any],
+) -> Network:  # fmt: skip
+    """The network of a module of torch; ``own`` is what other sources are described with."""
+    from ..quant.quantize import quantize_float
+    from ..quant.sources import own_module
+
+    if said := [name for name, value in own.items() if value is not None]:
+        raise UserError(f"a module brings its own kernel, weights and input; leave {', '.join(said)} out")
+    network = own_module(module, mean=mean, std=std)
+    found = quantize_float(network, images, image_mean=mean, image_std=std, **how)
+    return Network(program=found.program, sensitivities=found.sensitivities, module=network.module)
+
+
+def _scheme(scheme: "Scheme | None", bits: int | None) -> "Scheme":
+    """How to quantise, where only the bits may be said."""
+    from ..quant.fold.scheme import Scheme
+
+    if scheme is not None:
+        if bits is not None and bits != scheme.bits:
+            raise UserError(f"bits are said twice: {bits}, and {scheme.bits} by the scheme")
+        return scheme
+    try:
+        return Scheme(bits=8 if bits is None else bits)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def load(file: str | Path) -> Network:
+    """The network in a ``.addax`` file; raises `UserError` where there is none. Nothing in it is run."""
+    from ..quant.files.archive import load_program
+
+    return Network(program=load_program(file), file=Path(file))
+
+
+def _positive(name: str, value: int | None) -> int | None:
+    if value is not None and value < 1:
+        raise UserError(f"{name} must be a positive integer, not {value}")
+    return value

@@ -1,0 +1,264 @@
+"""A builder of Programs for people who bring integers: weights of their own quantisation, factors, thresholds."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..common.errors import UserError
+from .fold.calibrate import shared_scale
+from .formats import Format, format_for, signed, unsigned
+from .ops.base import Ints, Op, Shape, Tensor
+from .ops.window import Pair
+from .program import (
+    ArgMax,
+    AveragePool,
+    Concat,
+    Convolution,
+    Flatten,
+    Input,
+    Kernel,
+    MaxPool,
+    Program,
+    Requantise,
+    Threshold,
+    infer,
+    score_format,
+)
+
+__all__ = ["ProgramBuilder", "lossless_clamp"]
+
+Numbers = Sequence[Any] | NDArray[Any] | int
+
+
+class ProgramBuilder:
+    """Operations one after another; shapes and formats are carried along, so that only numbers need be said.
+
+    Every method adds an operation and returns its name, by which later ones read it; without ``source`` an operation
+    reads the one before. What does not fit is refused where it is added, by name.
+
+    Parameters
+    ----------
+    shape : (C, H, W) of the images, unsigned bytes
+    network : what the result is called
+
+    Examples
+    --------
+    >>> build = ProgramBuilder((1, 2, 2))
+    >>> _ = build.convolution([[[[1, -1], [2, 0]]]], kernel="mult", bits=4)
+    >>> _ = build.scores()
+    >>> build.program().classes
+    1
+    """
+
+    def __init__(self, shape: Shape, *, network: str = "own"):
+        self.network = network
+        self._ops: dict[str, Op] = {}
+        self._inferred: dict[str, Tensor] = {}
+        self.last = ""
+        self.add(Input(name="pixels", shape=shape))
+
+    def shape(self, name: str | None = None) -> Shape:
+        """(C, H, W) of the result of an operation, the last one unless said."""
+        return self._of(name).shape
+
+    def format(self, name: str | None = None) -> Format:
+        """Format of the result of an operation, the last one unless said; of a convolution that of its sums."""
+        return self._of(name).format
+
+    def add(self, op: Op) -> str:
+        """Any operation, made by hand.
+
+        Raises
+        ------
+        UserError
+            where it does not fit what it reads.
+        """
+        if not isinstance(op, Op):
+            raise UserError(f"expected an operation, not {op!r}")
+        if op.name in self._ops:
+            raise UserError(f"there is an operation {op.name!r} already")
+        for source in op.sources:
+            self._of(source)
+        try:
+            self._inferred[op.name] = infer(op, self._inferred, self._ops)
+        except ValueError as error:
+            raise UserError(f"{op.name}: {error}") from error
+        self._ops[op.name] = op
+        self.last = op.name
+        return op.name
+
+    def convolution(
+        self, weight: Numbers, *, kernel: Kernel = "adder", bits: int | None = None, pad: Numbers = 0,
+        source: str | None = None, name: str | None = None, **how: Any,
+    ) -> str:  # fmt: skip
+        """Sums of a window of features and a filter.
+
+        Parameters
+        ----------
+        weight : (O, I / groups, Kh, Kw) integers, (O, I) for a dense layer; of ``xnor`` and of ``mult`` with one bit 0
+            for -1; of ``shift`` words of a sign above a code
+        bits : of the weights of ``mult`` (signed; 1: -1/+1); an adder's weights are on the grid of its features, those
+            of ``xnor`` have one bit, those of ``shift`` four
+        pad : what a tap outside the image reads, one number or one per channel
+        how : ``stride``, ``padding``, ``dilation``, ``groups`` and what else `Convolution` has
+        """
+        read = self._of(source)
+        words = _integers(weight, "weight")
+        if words.ndim == 2:
+            words = words[:, :, None, None]
+        return self.add(
+            Convolution(
+                name=self._name("conv", name), source=source or self.last, kernel=kernel, weight=words,
+                weight_format=_weight_format(kernel, read.format, bits), pad=_per(read.shape[0], pad, "pad"), **how,
+            )
+        )  # fmt: skip
+
+    def requantise(
+        self, multiplier: Numbers, offset: Numbers = 0, shift: Numbers = 0, *, bits: int = 8,
+        signed_result: bool = False, residual: str | None = None, source: str | None = None, name: str | None = None,
+        **how: Any,
+    ) -> str:  # fmt: skip
+        """``clamp((acc * M + r * R + B) >> S)`` into ``bits``; half of 2**S in ``offset`` rounds to the nearest.
+
+        Parameters
+        ----------
+        multiplier, offset, shift : M, B and S, one number or one per channel
+        signed_result : else it is unsigned, which makes a ReLU of the clamp
+        residual : a stored tensor that is added, with ``residual_multiplier`` R
+        how : ``lo``, ``hi``, ``residual_multiplier``, ``ties`` and what else `Requantise` has
+        """
+        channels, fmt = self.shape(source)[0], (signed if signed_result else unsigned)(bits)
+        limits = {"lo": fmt.lo, "hi": fmt.hi, **how}
+        return self.add(
+            Requantise(
+                name=self._name("requantise", name), source=source or self.last, residual=residual, format=fmt,
+                multiplier=_per(channels, multiplier, "multiplier"), offset=_per(channels, offset, "offset"),
+                shift=_per(channels, shift, "shift"), **limits,
+            )
+        )  # fmt: skip
+
+    def threshold(
+        self, thresholds: Numbers, falling: Numbers = 0, *, source: str | None = None, name: str | None = None
+    ) -> str:  # fmt: skip
+        """How many of a channel's ``thresholds``, (O, n) ascending, its sum reaches (``>=``); where ``falling``, how
+        many it does not."""
+        levels = _integers(thresholds, "thresholds")
+        channels = self.shape(source)[0]
+        return self.add(
+            Threshold(
+                name=self._name("threshold", name), source=source or self.last, thresholds=levels,
+                falling=_per(channels, falling, "falling"), format=format_for(0, max(1, levels.shape[-1])),
+            )
+        )  # fmt: skip
+
+    def max_pool(
+        self, size: Pair, stride: Pair | None = None, *, source: str | None = None, name: str | None = None, **how: Any
+    ) -> str:  # fmt: skip
+        """The largest of each window; ``stride`` is ``size`` unless said. Either is one number, or (down, right)."""
+        made = self._name("pool", name)
+        return self.add(MaxPool(name=made, source=source or self.last, size=size, stride=stride or size, **how))
+
+    def average_pool(
+        self, size: Pair, stride: Pair | None = None, *, source: str | None = None, name: str | None = None
+    ) -> str:  # fmt: skip
+        """The *sum* of each window; a requantise behind it divides."""
+        made = self._name("pool", name)
+        return self.add(AveragePool(name=made, source=source or self.last, size=size, stride=stride or size))
+
+    def concat(self, *sources: str, name: str | None = None) -> str:
+        """Channels of several tensors of one format, height and width."""
+        if len(sources) < 2:
+            raise UserError("concat needs two tensors or more")
+        return self.add(Concat(name=self._name("concat", name), source=sources[0], others=tuple(sources[1:])))
+
+    def flatten(self, *, source: str | None = None, name: str | None = None) -> str:
+        """(C, H, W) to (C*H*W, 1, 1) in that order."""
+        return self.add(Flatten(name=self._name("flatten", name), source=source or self.last))
+
+    def scores(
+        self, multiplier: Numbers = 1, offset: Numbers = 0, shift: Numbers = 0, *, source: str | None = None,
+        name: str | None = None,
+    ) -> str:  # fmt: skip
+        """Class scores, in a format in which they never saturate as long as no M exceeds 2**S, and their arg-max."""
+        bits = score_format(self.format(source)).bits
+        made = self.requantise(
+            multiplier, offset, shift, bits=bits, signed_result=True, source=source, name=name or "scores"
+        )
+        return self.add(ArgMax(name=self._name("class", "class" if "class" not in self._ops else None), source=made))
+
+    def program(self, **metadata: str) -> Program:
+        """What has been added, checked as a whole; ``metadata`` is kept in its files.
+
+        Raises
+        ------
+        UserError
+            where it is no Program: nothing computed, or a result that nobody reads.
+        """
+        try:
+            return Program(ops=tuple(self._ops.values()), metadata={"network": self.network, **metadata})
+        except ValueError as error:
+            raise UserError(str(error)) from error
+
+    def _of(self, name: str | None) -> Tensor:
+        found = self._inferred.get(self.last if name is None else name)
+        if found is None:
+            raise UserError(f"there is no operation {name!r}; there are {', '.join(self._ops)}")
+        return found
+
+    def _name(self, kind: str, name: str | None) -> str:
+        return name or f"{kind}{sum(known.startswith(kind) for known in self._ops) + 1}"
+
+
+def lossless_clamp(
+    weight: NDArray[np.floating[Any]], step: float, features: Format
+) -> tuple[Ints, NDArray[np.float64]]:
+    """An adder layer's real weights on the grid of its features, without losing what the grid does not reach.
+
+    For every feature ``x`` of the grid, ``-sum |x - w / step| = -sum |x - clamp(w / step)| - C``: the clamp is exact,
+    and only rounding costs. ``C`` goes into the offset of the requantise behind: ``B -= round(M * C)``.
+
+    Parameters
+    ----------
+    weight : (O, ...) real
+    step : real value of one unit of the features
+    features : their format
+
+    Returns
+    -------
+    integer weights in ``features``, and C (O,) in units of ``step``
+    """
+    if not step > 0:
+        raise UserError(f"step must be a positive number, not {step!r}")
+    return shared_scale(np.asarray(weight, np.float64), step, features)
+
+
+def _weight_format(kernel: str, features: Format, bits: int | None) -> Format:
+    if kernel == "adder":
+        if bits not in (None, features.bits):
+            raise UserError(f"an adder's weights are on the grid of its features, {features}; leave bits out")
+        return features
+    if kernel == "xnor":
+        return unsigned(1)
+    if kernel == "shift":
+        return unsigned(4)
+    try:
+        return unsigned(1) if bits == 1 else signed(8 if bits is None else bits)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _integers(values: Any, what: str) -> Ints:
+    array = np.asarray(values)
+    if array.dtype.kind not in "iub" or array.ndim == 0:
+        raise UserError(f"{what} must be integers, not {array.dtype} of shape {array.shape}")
+    return array.astype(np.int64)
+
+
+def _per(channels: int, values: Numbers, what: str) -> Ints:
+    """One number per channel."""
+    array = np.atleast_1d(np.asarray(values))
+    if array.dtype.kind not in "iub" or array.shape not in ((1,), (channels,)):
+        raise UserError(f"{what} must be an integer, or {channels}, not {array.dtype} of shape {array.shape}")
+    return np.broadcast_to(array, (channels,)).astype(np.int64)
