@@ -10,6 +10,7 @@ from ..common.errors import UserError
 from .fold.calibrate import shared_scale
 from .formats import Format, format_for, signed, unsigned
 from .ops.base import Ints, Op, Shape, Tensor
+from .ops.window import Pair
 from .program import (
     ArgMax,
     AveragePool,
@@ -101,7 +102,7 @@ class ProgramBuilder:
         bits : of the weights of ``mult`` (signed; 1: -1/+1); an adder's weights are on the grid of its features, those
             of ``xnor`` have one bit, those of ``shift`` four
         pad : what a tap outside the image reads, one number or one per channel
-        how : ``stride``, ``padding``, ``groups`` and what else `Convolution` has
+        how : ``stride``, ``padding``, ``dilation``, ``groups`` and what else `Convolution` has
         """
         read = self._of(source)
         words = _integers(weight, "weight")
@@ -153,14 +154,14 @@ class ProgramBuilder:
         )  # fmt: skip
 
     def max_pool(
-        self, size: int, stride: int | None = None, *, source: str | None = None, name: str | None = None, **how: Any
+        self, size: Pair, stride: Pair | None = None, *, source: str | None = None, name: str | None = None, **how: Any
     ) -> str:  # fmt: skip
-        """The largest of each window; ``stride`` is ``size`` unless said."""
+        """The largest of each window; ``stride`` is ``size`` unless said. Either is one number, or (down, right)."""
         made = self._name("pool", name)
         return self.add(MaxPool(name=made, source=source or self.last, size=size, stride=stride or size, **how))
 
     def average_pool(
-        self, size: int, stride: int | None = None, *, source: str | None = None, name: str | None = None
+        self, size: Pair, stride: Pair | None = None, *, source: str | None = None, name: str | None = None
     ) -> str:  # fmt: skip
         """The *sum* of each window; a requantise behind it divides."""
         made = self._name("pool", name)

@@ -59,7 +59,8 @@ class Window(wiring.Component):
         s = self.shape
         rows = RowAccount(m, s.rows)
 
-        # Bank (l, t) holds the columns t, t + taps, .. of the rows l, l + lines, .. of the ring.
+        # Bank (l, t) holds the columns t, t + taps, .. of the rows l, l + lines, .. of the ring. Where taps that are
+        # read at once do not touch, each of these is as many columns, or rows, as lie between one tap and the next.
         depth = s.rows // s.lines * s.bank_row
         banks = [
             [memory.Memory(shape=s.simd * s.bits, depth=depth, init=[]) for _ in range(s.taps)] for _ in range(s.lines)

@@ -15,7 +15,7 @@ from addax.hdl.folder.vectors import sample_vectors
 from addax.quant import golden
 from addax.quant.formats import Format, signed, unsigned
 from addax.quant.program import Convolution, Requantise, Threshold
-from networks import random_chain, random_images, random_plan, random_program
+from networks import random_chain, random_images, random_plan, random_program, random_windows
 
 SEEDS = (1, 7, 19)
 
@@ -44,6 +44,20 @@ def other_weights(program, seed):
             op = replace(op, multiplier=-op.multiplier, offset=op.offset - 3, shift=op.shift - 1, hi=op.hi - 1)
         ops.append(op)
     return replace(program, ops=tuple(ops))
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_filters_and_pads_of_windows_of_all_kinds_come_back(seed):
+    """Taps that are read at once lie side by side in a word, in the order of the filter, however far apart they are."""
+    program = random_windows(seed)
+
+    for build in bind(program, random_plan(program, seed + 100)):
+        layer = program.by_name[build.stage.name]
+        if isinstance(layer, Convolution):
+            found = stage_tensors(build, stage_images(build, fixed=False))[layer.name]
+            assert np.array_equal(found["weight"], layer.weight)
+            assert ("pad" in found) == any(layer.window.pads)
+            assert np.array_equal(found.get("pad", layer.pad), layer.pad)
 
 
 @pytest.mark.parametrize("seed", range(24))

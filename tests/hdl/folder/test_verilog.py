@@ -13,13 +13,22 @@ from addax.hdl.folder.keywords import KEYWORDS
 from addax.hdl.folder.vectors import sample_vectors
 from addax.hdl.verilog import LINT, runs_at_once, without_lint
 from addax.sim.verilator import tool_environment
-from networks import random_chain, random_moving, random_plan, random_program, random_reshaping, random_residual
+from networks import (
+    random_chain,
+    random_moving,
+    random_plan,
+    random_program,
+    random_reshaping,
+    random_residual,
+    random_windows,
+)  # fmt: skip
 from plain_bench import icarus, needs_icarus, sources
 
 KINDS = {
     "adder and mult": (random_program, 7, {}),
     "all kernels and thresholds": (random_chain, 7, {}),
     "other lanes": (random_chain, 5, {"structures": True}),
+    "windows of all kinds": (random_windows, 9, {}),
     "a residual": (random_residual, 2, {}),
     "joins and moves": (random_moving, 8, {}),
     "pixels moved": (random_reshaping, 6, {}),

@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 from addax.hdl.lanes.array import KernelArray
 from addax.hdl.lanes.shape import ArrayShape
+from addax.hdl.maps.turn import Turn
 from addax.hdl.maps.window import Window
 from addax.hdl.maps.window_shape import WindowShape
 from addax.hdl.streams.convert import Narrow, Widen
@@ -405,6 +406,19 @@ WINDOWS = {
     "all taps, at every second column": {"height": 2, "width": 4, "stride": 2, "taps": 2},
     "all taps, with padding": {"height": 1, "width": 2, "kernel": (1, 2), "padding": 1, "taps": 2, "rows": 2},
     "all taps of two beats": {"channels": 2, "height": 2, "kernel": (1, 2), "taps": 2, "rows": 2},
+    "strides that differ": {"width": 3, "stride": (1, 2)},
+    "pads that differ": {"height": 1, "width": 1, "padding": (1, 0, 0, 1)},
+    "spaced rows": {"height": 4, "width": 1, "kernel": (2, 1), "dilation": 2, "rows": 4},
+    "spaced columns": {"height": 2, "width": 4, "kernel": (1, 2), "dilation": 2, "rows": 2},
+    "spaced rows, all at once": {"height": 5, "width": 1, "kernel": (2, 1), "dilation": 2, "lines": 2, "rows": 4},
+    "spaced columns, all at once": {
+        "height": 1,
+        "width": 5,
+        "kernel": (1, 2),
+        "dilation": 2,
+        "taps": 2,
+        "rows": 2,
+    },
     "three taps": {"height": 2, "width": 4, "kernel": (1, 3), "taps": 3, "rows": 2},
 }
 SLOW_WINDOWS = {
@@ -415,7 +429,10 @@ SLOW_WINDOWS = {
 
 
 @pytest.mark.parametrize("name", [
-    *guarded(WINDOWS, "all rows and all taps", "padding of two channels"),
+    *guarded(
+        WINDOWS, "all rows and all taps", "padding of two channels", "spaced rows, all at once",
+        "spaced columns, all at once",
+    ),
     *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_WINDOWS),
 ])  # fmt: skip
 def test_window(tmp_path, name):
@@ -454,6 +471,19 @@ def test_a_window_that_miscounts_its_rows_is_found(tmp_path, written, read):
     """Protects the proof: a row written over before its last use, one read too early, and a standstill."""
     contract = WindowContract(Miscounting(TINY, written=written, read=read))
     assert reached_violation(contract, tmp_path) is not None
+
+
+@pytest.mark.parametrize("name", ["spaced rows, all at once", "spaced columns, all at once"])
+def test_a_window_that_takes_the_wrong_bank_is_found(tmp_path, monkeypatch, name):
+    """Protects the proof: taps that do not touch, read from the banks and places of their neighbours."""
+    shape, right = replace(TINY, **WINDOWS[name]), Turn.after
+
+    def wrong(turn, distance):
+        _, place, shift, wraps = right(turn, distance)
+        return turn.value, place, shift, wraps
+
+    monkeypatch.setattr(Turn, "after", wrong)
+    assert reached_violation(WindowContract(Window(shape)), tmp_path) is not None
 
 
 def test_a_window_with_swapped_padding_is_found(tmp_path):

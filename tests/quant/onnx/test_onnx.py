@@ -122,7 +122,22 @@ def test_qonnx_executes_lenet5_as_the_golden_model(lenet, digits, kernel):
 
 
 @pytest.mark.parametrize(
-    "name", ["adder", "mult-16", "xnor", "shift", "wide", "small", "moved", "moves0", "moves4", "graph3", "graph7"]
+    "name",
+    [
+        "adder",
+        "mult-16",
+        "xnor",
+        "shift",
+        "wide",
+        "small",
+        "moved",
+        "moves0",
+        "moves4",
+        "graph3",
+        "graph7",
+        "mult-16-spaced",
+        "windows9",
+    ],
 )
 def test_qonnx_infers_shapes_and_datatypes_of_our_nodes(name):
     """From the nodes alone, it finds the shapes and formats of the Program."""

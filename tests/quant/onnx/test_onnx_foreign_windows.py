@@ -4,7 +4,7 @@ import pytest
 from addax.common.errors import UserError
 from addax.hdl.dataflow.stages import stages_of
 from addax.quant.onnx.read import import_onnx
-from addax.quant.program import ArgMax, AveragePool
+from addax.quant.program import ArgMax, AveragePool, Convolution
 from alike import RNG, equal, features
 from foreign import Foreign
 
@@ -44,6 +44,38 @@ def test_convolutions_with_unequal_pads_and_dilations(tmp_path, given, signs):
     strides = [1, 1] if "dilations" in given else [2, 2]
     x = g.node("Conv", x, weights, kernel_shape=[3, 2], strides=strides, **given)
     equal(g.saved(tmp_path, g.quant(x, 0.037, 8, signed=1), (4, None, None)))
+
+
+@pytest.mark.parametrize("given", [
+    {"strides": [1, 3], "dilations": [3, 1], "pads": [3, 0, 1, 2]}, {"strides": [3, 2], "pads": [2, 1, 0, 1]},
+    {"strides": [1, 2], "dilations": [2, 2], "pads": [0, 0, 3, 1]}, {"strides": [2, 1], "pads": [4, 4, 4, 4]},
+])  # fmt: skip
+def test_strides_dilations_and_pads_stay_those_of_the_file(tmp_path, given):
+    """Zeros among the weights would cost lanes; only pads as large as the window still ask for them."""
+    g = Foreign((2, 9, 8))
+    x = g.node("Conv", g.quant("x", 1 / 255), g.weights(RNG(2), (4, 2, 3, 2)), kernel_shape=[3, 2], **given)
+    program = equal(g.saved(tmp_path, g.quant(x, 0.037, 8, signed=1), (4, None, None)))
+
+    (op,) = (op for op in program.ops if isinstance(op, Convolution))
+    assert op.window.strides == tuple(given["strides"])
+    large = given.get("pads") == [4, 4, 4, 4]
+    assert (op.weight.shape[2:] == (3, 2)) != large
+    assert op.window.dilations == tuple(given.get("dilations", (1, 1)))
+    if "pads" in given and not large:
+        assert op.window.pads == tuple(given["pads"])
+    stages_of(program)
+
+
+@pytest.mark.parametrize("kind", ["MaxPool", "AveragePool"])
+@pytest.mark.parametrize("size, strides", [([3, 2], [2, 1]), ([1, 4], [1, 3]), ([2, 2], [1, 2])])
+def test_pools_that_are_not_square_stay_pools(tmp_path, kind, size, strides):
+    g = Foreign((1, 7, 8))
+    x = g.node(kind, features(g), kernel_shape=size, strides=strides)
+    program = equal(g.saved(tmp_path, g.quant(x, 0.0171, 8), (3, None, None)))
+
+    (op,) = (op for op in program.ops if type(op).__name__ == kind)
+    assert (op.window.kernel, op.window.strides) == (tuple(size), tuple(strides))
+    stages_of(program)
 
 
 def test_means_count_what_onnx_counts(tmp_path):
