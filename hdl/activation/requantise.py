@@ -1,5 +1,7 @@
 """Requantise: ``y = clamp((acc * M + r * R + B) >> S, lo, hi)`` per channel, few units for many rows of an array.
 
+With a second slope, N and D stand for M and B where a sum is below its channel's knee T0.
+
 B holds half a step, so that ties go up; where they go to the even number, a sum that leaves no rest clears the lowest
 bit of its result.
 
@@ -7,6 +9,7 @@ An array gives the sums of ``pe`` channels at once but only every few cycles; ``
 dividing ``pe``, take them one after the other.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,10 +61,10 @@ class Scale:
         """R."""
         return Factor(scale=self.how, bits=RESIDUAL_MULTIPLIER_BITS, terms=self.terms)
 
-    def latency(self, *, residual: bool) -> int:
+    def latency(self, *, residual: bool, bends: bool = False) -> int:
         """Cycles from ``done`` of the array to the first ``valid``: capture, operands, ranks of the product, offset,
-        shift, clamp; a residual takes one more, to be added."""
-        return 5 + self.multiplier.latency + residual
+        shift, clamp; a residual takes one more, to be added, and a second slope another, to be chosen."""
+        return 5 + self.multiplier.latency + residual + bends
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +75,7 @@ class Factors:
     ----------
     shift : format of S, which stands above B where channels have their own; else None
     residual : how R is stored above it, None where it is not in the word
+    knee : format of T0, which stands above all that, and above it N and D; None without a second slope
     """
 
     offset: Format
@@ -79,11 +83,12 @@ class Factors:
     scale: Scale = Scale()
     shift: Format | None = None
     residual: Factor | None = None
+    knee: Format | None = None
 
     @property
     def unit_width(self) -> int:
         """Bits of one unit's part."""
-        return self.residual_at + (self.residual.width if self.residual else 0)
+        return self.lower_at + (self.offset.bits if self.knee else 0)
 
     @property
     def width(self) -> int:
@@ -105,20 +110,38 @@ class Factors:
         """Where R begins."""
         return self.shift_at + (self.shift.bits if self.shift else 0)
 
+    @property
+    def knee_at(self) -> int:
+        """Where T0 begins."""
+        return self.residual_at + (self.residual.width if self.residual else 0)
+
+    @property
+    def second_at(self) -> int:
+        """Where N begins."""
+        return self.knee_at + (self.knee.bits if self.knee else 0)
+
+    @property
+    def lower_at(self) -> int:
+        """Where D begins."""
+        return self.second_at + (self.scale.multiplier.width if self.knee else 0)
+
     def pack(
         self, multipliers: list[int], offsets: list[int], shifts: list[int] | None = None,
-        residuals: list[int] | None = None,
+        residuals: list[int] | None = None, second: Sequence[list[int]] | None = None,
     ) -> int:  # fmt: skip
-        """One word; S and R of every unit where they stand in it."""
+        """One word; S and R of every unit where they stand in it, and ``second``: T0, N and D of every unit."""
         word = 0
         zeros = [0] * self.units
-        rows = zip(multipliers, offsets, shifts or zeros, residuals or zeros, strict=True)
-        for m, b, s, r in reversed(list(rows)):
+        rows = zip(multipliers, offsets, shifts or zeros, residuals or zeros, *(second or [zeros] * 3), strict=True)
+        for m, b, s, r, t, n, d in reversed(list(rows)):
             part = self.scale.multiplier.encode(m) | self.offset.encode(b) << self.offset_at
             if self.shift:
                 part |= self.shift.encode(s) << self.shift_at
             if self.residual:
                 part |= self.residual.encode(r) << self.residual_at
+            if self.knee:
+                part |= self.knee.encode(t) << self.knee_at | self.offset.encode(d) << self.lower_at
+                part |= self.scale.multiplier.encode(n) << self.second_at
             word = word << self.unit_width | part
         return word
 
@@ -130,8 +153,20 @@ class Factors:
             found[0].append(self.scale.multiplier.decode(_field(part, 0, self.offset_at)))
             found[1].append(self.offset.decode(_field(part, self.offset_at, self.offset.bits)))
             found[2].append(_field(part, self.shift_at, self.shift.bits) if self.shift else 0)
-            rest = part >> self.residual_at
+            rest = _field(part, self.residual_at, self.knee_at - self.residual_at)
             found[3].append(self.residual.decode(rest) if self.residual else 0)
+        return found
+
+    def unpack_second(self, word: int) -> tuple[list[int], list[int], list[int]]:
+        """T0, N and D of all units, of a word that holds them."""
+        assert self.knee is not None
+        found: tuple[list[int], list[int], list[int]] = ([], [], [])
+        for unit in range(self.units):
+            part = _field(word, unit * self.unit_width, self.unit_width)
+            found[0].append(self.knee.decode(_field(part, self.knee_at, self.knee.bits)))
+            second = _field(part, self.second_at, self.scale.multiplier.width)
+            found[1].append(self.scale.multiplier.decode(second))
+            found[2].append(self.offset.decode(_field(part, self.lower_at, self.offset.bits)))
         return found
 
 
@@ -204,6 +239,7 @@ class Requantiser(wiring.Component):
     shift_format : of S
     channelwise : S and R are data of every channel
     even : ties go to the even number
+    knee : format of T0, which is compared with the sums as they come; None without a second slope
     places : ``acc`` is a sum times two to the power of so many
     reload : wires that write the memories, if they can be written
     """
@@ -212,7 +248,7 @@ class Requantiser(wiring.Component):
         self, *, pe: int, units: int, total: Format, offset: Format, result: Format, factors: Image, constants: Image,
         shift: int | None, prefix: str | None, places: int = 0, residual: Format | None = None,
         reload: Reload | None = None, scale: Scale = Scale(), channelwise: bool = False, even: bool = False,
-        shift_format: Format = SHORT_SHIFT,
+        shift_format: Format = SHORT_SHIFT, knee: Format | None = None,
     ):  # fmt: skip
         if units < 1 or pe % units:
             raise ValueError(f"units must divide {pe} rows, not be {units}")
@@ -232,6 +268,7 @@ class Requantiser(wiring.Component):
         self.shift_format = shift_format
         self.channelwise = channelwise
         self.even = even
+        self.knee = knee
         joining = {} if residual is None else {"r": In(units * residual.bits), "taking": Out(1)}
         super().__init__(
             {
@@ -247,7 +284,7 @@ class Requantiser(wiring.Component):
         m = Module()
         held, taking, valid = hold_in_turn(
             m, self.sums, self.done, beats=self.pe // self.units, width=self.units * self.total.bits,
-            latency=self.scale.latency(residual=self.residual is not None),
+            latency=self.scale.latency(residual=self.residual is not None, bends=self.knee is not None),
         )  # fmt: skip
         m.d.comb += self.valid.eq(valid)
         if self.residual is not None:
@@ -265,10 +302,10 @@ class Requantiser(wiring.Component):
             operand = Signal(acc.shape(), name=f"operand{unit}")
             early_offset = Signal(signed(self.offset.bits), name=f"early_offset{unit}")
             mine = word.word_select(unit, layout.unit_width)
-            m.d.sync += [
-                factor.eq(mine[: layout.offset_at]), operand.eq(acc),
-                early_offset.eq(mine[layout.offset_at : layout.shift_at]),
-            ]  # fmt: skip
+            first, second = mine[: layout.offset_at], mine[layout.offset_at : layout.shift_at]
+            if self.knee is not None:
+                first, second, acc = self._chosen(m, unit, mine, held.word_select(unit, self.total.bits), acc)
+            m.d.sync += [factor.eq(first), operand.eq(acc), early_offset.eq(second)]
             shift, residual_factor = shared_shift, shared_factor
             if self.channelwise:
                 shift, residual_factor = self._of_channel(m, unit, mine)
@@ -291,20 +328,39 @@ class Requantiser(wiring.Component):
         own = self.scale.residual if self.channelwise and self.residual is not None else None
         return Factors(
             offset=self.offset, units=self.units, scale=self.scale,
-            shift=self.shift_format if self.channelwise else None, residual=own,
+            shift=self.shift_format if self.channelwise else None, residual=own, knee=self.knee,
         )  # fmt: skip
+
+    def _chosen(self, m: Module, unit: int, mine: Value, came: Value, acc: Value) -> tuple[Value, Value, Value]:
+        """Factor and offset of the side of the knee on which the sum ``came``, and that sum as ``acc`` has it, one rank
+        later: the comparison is behind block RAM as well."""
+        assert self.knee is not None
+        layout = self._layout
+        knee = mine[layout.knee_at : layout.second_at]
+        knee = knee.as_signed() if self.knee.signed else knee
+        came = came.as_signed() if self.total.signed else came
+        below = Signal(name=f"below{unit}")
+        m.d.sync += below.eq(came < knee)
+        parts = {
+            "above": mine[: layout.shift_at], "other": mine[layout.second_at :],
+        }  # fmt: skip
+        above, other = (later(m, part, name=f"{name}{unit}") for name, part in parts.items())
+        waited = Signal(acc.shape(), name=f"waited{unit}")
+        m.d.sync += waited.eq(acc)
+        at = layout.offset_at
+        return Mux(below, other[:at], above[:at]), Mux(below, other[at:], above[at:]), waited
 
     def _of_channel(self, m: Module, unit: int, mine: Value) -> tuple[Value, Value]:
         """S, which waits until the sum is there, and R, in the cycle of the residual's operand."""
         layout = self._layout
         early_shift = Signal(self.shift_format.bits, name=f"early_shift{unit}")
         m.d.sync += early_shift.eq(mine[layout.shift_at : layout.residual_at])
-        ranks = self.scale.multiplier.latency + 1 + (self.residual is not None)
+        ranks = self.scale.multiplier.latency + 1 + (self.residual is not None) + (self.knee is not None)
         shift = later(m, early_shift, ranks, name=f"shift{unit}")
         if layout.residual is None:
             return shift, Const(0)
         factor = Signal(layout.residual.width, name=f"residual_factor{unit}")
-        m.d.sync += factor.eq(mine[layout.residual_at :])
+        m.d.sync += factor.eq(mine[layout.residual_at : layout.knee_at])
         return shift, factor
 
     def _joined(self, m: Module, unit: int, wide: Value, factor: Value) -> Value:
@@ -315,7 +371,7 @@ class Requantiser(wiring.Component):
         operand = Signal(signed(fmt.bits) if fmt.signed else fmt.bits, name=f"residual{unit}")
         m.d.sync += operand.eq(raw)
         product = residual.product(m, operand, factor, name=f"residual_product{unit}")
-        ranks = self.scale.multiplier.latency + 1 - residual.latency
+        ranks = self.scale.multiplier.latency + 1 + (self.knee is not None) - residual.latency
         waiting = later(m, product, ranks, name=f"residual_waiting{unit}")
         joined = Signal(signed(max(len(product), len(wide)) + 1), name=f"joined{unit}")
         m.d.sync += joined.eq(wide + waiting)
