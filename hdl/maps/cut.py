@@ -97,6 +97,14 @@ class CutShape:
         beats[tuple(at)] = True
         return beats.reshape(-1)
 
+    @cached_property
+    def burst(self) -> int:
+        """Beats by which those that have passed are ahead of their average, or behind: while a long stretch is dropped,
+        a reader lives on what a queue holds."""
+        passed = np.concatenate([[0], np.cumsum(self.passes)])
+        ahead = passed - self.passes.mean() * np.arange(len(passed))
+        return int(np.ceil(np.ptp(ahead)))
+
     @property
     def read_cycles(self) -> int:
         """Cycles per image in which a beat passes."""

@@ -116,6 +116,15 @@ class JoinShape:
             return pixels
         return self._places(self.streams[port], images)
 
+    def wanted_places(self, port: int, images: int) -> NDArray[np.int64]:
+        """Where beats of a stream must be there: where they stand, or where the constants begin that the first of a
+        pixel lets in."""
+        places, part = self.places(port, images).copy(), self.streams[port]
+        if not self.at_once:
+            ahead = sum(self.beats[other] for other in self.constants if self.next_stream(other) == part)
+            places[:: self.beats[part]] -= ahead
+        return places
+
     def _places(self, part: int, images: int) -> NDArray[np.int64]:
         pixels = np.arange(images * self.height * self.width)[:, None] * sum(self.beats)
         return np.asarray((pixels + sum(self.beats[:part]) + np.arange(self.beats[part])).reshape(-1))

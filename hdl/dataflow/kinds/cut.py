@@ -65,6 +65,10 @@ class CutStage(Stage):
         """Of a whole pixel those that pass."""
         return len(self.shape(plan).within)
 
+    def burst(self, plan: StagePlan) -> int:
+        """Of its shape."""
+        return self.shape(plan).burst
+
     def sums(self, plan: StagePlan) -> int:
         """The same."""
         return self.out_count(plan)

@@ -125,7 +125,8 @@ class JoinRhythm(Rhythm):
     def due(self, port: int, begins: Cycles, count: int) -> Cycles:
         """Before the first part of each passes."""
         split = self.build.waiting_split(port)
-        return self._passed(port, begins)[::split] - _latency(split)
+        wanted = self.shape.wanted_places(port, len(begins) // self.shape.read_cycles)
+        return np.asarray(begins[wanted][::split] - _latency(split))
 
     def left(self, port: int, came: Cycles, begins: Cycles) -> Cycles:
         """When it passes; or into `Narrow`, where there is one, which takes the next with the last part of the one

@@ -9,10 +9,18 @@ from addax.hdl.dataflow.schedule import schedule
 from addax.hdl.interface import expected_beats
 from addax.quant import golden
 from marks import guarded
-from networks import random_chain, random_images, random_moving, random_plan, random_program, random_residual
+from networks import (
+    random_built,
+    random_chain,
+    random_images,
+    random_moving,
+    random_plan,
+    random_program,
+    random_residual,
+)
 from pipelines import run_pipeline
 
-MAKERS = pytest.mark.parametrize("make", [random_program, random_chain, random_residual, random_moving])
+MAKERS = pytest.mark.parametrize("make", [random_program, random_chain, random_residual, random_moving, random_built])
 
 
 def right_beats(program, plan, images):

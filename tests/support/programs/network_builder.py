@@ -19,6 +19,7 @@ from addax.quant.program import (
     Threshold,
     Upsample,
     infer,
+    offset_format,
     score_format,
     weight_values,
 )
@@ -190,6 +191,8 @@ class Builder:
         # What keeps both sides together at the knee, and, for some, anything else.
         lower = op.offset + (op.multiplier - second) * knee
         lower = np.where(self.rng.random(channels) < 0.3, op.offset, lower)
+        widest = offset_format(x, op.factor_bits)
+        lower = lower.clip(widest.lo, widest.hi)
         self.ops[op.name] = replace(op, second=second, knee=knee, second_offset=lower)
         infer(self.ops[op.name], self.inferred, self.ops)
 
