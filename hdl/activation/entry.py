@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from ...quant.formats import format_for
 from ...quant.program import Program, Requantise, Threshold
 from ..streams.beats import elements
-from .requantise import floored
+from .arithmetic import floored
 
 __all__ = ["Entry", "entry_latency", "entry_of"]
 

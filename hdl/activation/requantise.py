@@ -1,9 +1,6 @@
-"""Requantise: ``y = clamp((acc * M + r * R + B) >> S, lo, hi)`` per channel, few units for many rows of an array.
+"""Requantisers: the `arithmetic` of a requantise behind an array, with the memories of its numbers.
 
 With a second slope, N and D stand for M and B where a sum is below its channel's knee T0.
-
-B holds half a step, so that ties go up; where they go to the even number, a sum that leaves no rest clears the lowest
-bit of its result.
 
 An array gives the sums of ``pe`` channels at once but only every few cycles; ``units`` requantisers, with ``units``
 dividing ``pe``, take them one after the other.
@@ -13,58 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ...quant.formats import Format, unsigned
-from ...quant.program import MULTIPLIER_BITS, RESIDUAL_MULTIPLIER_BITS
+from ...quant.formats import Format
 from ..bus.reload import Reload, port_of
 from ..memory.image import Image, Rom, Table
 from ..streams.delay import later
+from .arithmetic import PLAIN, SHORT_SHIFT, Arithmetic, Scale
 from .scale import Factor
+from .turn import fetch_in_turn, hold_in_turn
 
-__all__ = ["Constants", "Factors", "Requantiser", "Scale", "floored", "shift_bits"]
-
-
-def shift_bits(most: int) -> int:
-    """Width of S where it is at most ``most``: five bits, more only where sums are so wide that it takes them."""
-    return max(most.bit_length(), 5)
-
-
-SHORT_SHIFT = unsigned(shift_bits(0))
-"""Format of S where five bits do."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scale:
-    """How requantisers multiply.
-
-    Attributes
-    ----------
-    how : one of `scale.SCALES`
-    terms : of factors of ``pow2``
-    bits : of M
-    """
-
-    how: str = "dsp"
-    terms: int = 0
-    bits: int = MULTIPLIER_BITS
-
-    @property
-    def multiplier(self) -> Factor:
-        """M."""
-        return Factor(scale=self.how, bits=self.bits, terms=self.terms)
-
-    @property
-    def residual(self) -> Factor:
-        """R."""
-        return Factor(scale=self.how, bits=RESIDUAL_MULTIPLIER_BITS, terms=self.terms)
-
-    def latency(self, *, residual: bool, bends: bool = False) -> int:
-        """Cycles from ``done`` of the array to the first ``valid``: capture, operands, ranks of the product, offset,
-        shift, clamp; a residual takes one more, to be added, and a second slope another, to be chosen."""
-        return 5 + self.multiplier.latency + residual + bends
+__all__ = ["Constants", "Factors", "Requantiser"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +38,7 @@ class Factors:
 
     offset: Format
     units: int
-    scale: Scale = Scale()
+    scale: Scale = PLAIN
     shift: Format | None = None
     residual: Factor | None = None
     knee: Format | None = None
@@ -247,7 +205,7 @@ class Requantiser(wiring.Component):
     def __init__(
         self, *, pe: int, units: int, total: Format, offset: Format, result: Format, factors: Image, constants: Image,
         shift: int | None, prefix: str | None, places: int = 0, residual: Format | None = None,
-        reload: Reload | None = None, scale: Scale = Scale(), channelwise: bool = False, even: bool = False,
+        reload: Reload | None = None, scale: Scale = PLAIN, channelwise: bool = False, even: bool = False,
         shift_format: Format = SHORT_SHIFT, knee: Format | None = None,
     ):  # fmt: skip
         if units < 1 or pe % units:
@@ -291,35 +249,24 @@ class Requantiser(wiring.Component):
             m.d.comb += self.taking.eq(taking)
         word = self._next_factors(m, taking)
         shared_shift, lo, hi, shared_factor = self._constants(m)
-        layout = self._layout
-        multiplier = self.scale.multiplier
+        layout, own = self._layout, self.channelwise
+        arithmetic = Arithmetic(
+            offset=self.offset, result=self.result, scale=self.scale, residual=self.residual, even=self.even,
+            moving=own, bends=self.knee is not None,
+        )  # fmt: skip
         for unit in range(self.units):
             acc = held.word_select(unit, self.total.bits)
             acc = Cat(Const(0, self.places), acc) if self.places else acc
-            acc = acc.as_signed() if self.total.signed else acc
-            # M and B come out of block RAM, which takes half a cycle: they get a register before the multiplier.
-            factor = Signal(multiplier.width, name=f"factor{unit}")
-            operand = Signal(acc.shape(), name=f"operand{unit}")
-            early_offset = Signal(signed(self.offset.bits), name=f"early_offset{unit}")
             mine = word.word_select(unit, layout.unit_width)
             first, second = mine[: layout.offset_at], mine[layout.offset_at : layout.shift_at]
             if self.knee is not None:
                 first, second, acc = self._chosen(m, unit, mine, held.word_select(unit, self.total.bits), acc)
-            m.d.sync += [factor.eq(first), operand.eq(acc), early_offset.eq(second)]
-            shift, residual_factor = shared_shift, shared_factor
-            if self.channelwise:
-                shift, residual_factor = self._of_channel(m, unit, mine)
-            product = multiplier.product(m, operand, factor, name=f"product{unit}")
-            offset = later(m, early_offset, multiplier.latency, name=f"offset{unit}")
-            wide = Signal(signed(self.offset.bits + 1), name=f"wide{unit}")
-            joined = wide if self.residual is None else self._joined(m, unit, wide, residual_factor)
-            shifted = Signal(signed(len(joined)), name=f"shifted{unit}")
-            y = Signal(self.result.bits, name=f"y{unit}")
-            m.d.sync += [
-                wide.eq(product + offset),
-                shifted.eq(floored(m, joined, shift, even=self.even, name=f"rest{unit}")),
-                y.eq(Mux(shifted < lo, lo, Mux(shifted > hi, hi, shifted))),
-            ]
+            y = arithmetic.built(
+                m, str(unit), acc=acc.as_signed() if self.total.signed else acc, factor=first, offset=second,
+                shift=mine[layout.shift_at : layout.residual_at] if own else shared_shift, lo=lo, hi=hi,
+                residual=None if self.residual is None else self.r.word_select(unit, self.residual.bits),
+                residual_factor=mine[layout.residual_at : layout.knee_at] if own else shared_factor,
+            )  # fmt: skip
             m.d.comb += self.y.word_select(unit, self.result.bits).eq(y)
         return m
 
@@ -341,41 +288,10 @@ class Requantiser(wiring.Component):
         came = came.as_signed() if self.total.signed else came
         below = Signal(name=f"below{unit}")
         m.d.sync += below.eq(came < knee)
-        parts = {
-            "above": mine[: layout.shift_at], "other": mine[layout.second_at :],
-        }  # fmt: skip
-        above, other = (later(m, part, name=f"{name}{unit}") for name, part in parts.items())
-        waited = Signal(acc.shape(), name=f"waited{unit}")
-        m.d.sync += waited.eq(acc)
-        at = layout.offset_at
+        above = later(m, mine[: layout.shift_at], name=f"above{unit}")
+        other = later(m, mine[layout.second_at :], name=f"other{unit}")
+        waited, at = later(m, acc, name=f"waited{unit}"), layout.offset_at
         return Mux(below, other[:at], above[:at]), Mux(below, other[at:], above[at:]), waited
-
-    def _of_channel(self, m: Module, unit: int, mine: Value) -> tuple[Value, Value]:
-        """S, which waits until the sum is there, and R, in the cycle of the residual's operand."""
-        layout = self._layout
-        early_shift = Signal(self.shift_format.bits, name=f"early_shift{unit}")
-        m.d.sync += early_shift.eq(mine[layout.shift_at : layout.residual_at])
-        ranks = self.scale.multiplier.latency + 1 + (self.residual is not None) + (self.knee is not None)
-        shift = later(m, early_shift, ranks, name=f"shift{unit}")
-        if layout.residual is None:
-            return shift, Const(0)
-        factor = Signal(layout.residual.width, name=f"residual_factor{unit}")
-        m.d.sync += factor.eq(mine[layout.residual_at : layout.knee_at])
-        return shift, factor
-
-    def _joined(self, m: Module, unit: int, wide: Value, factor: Value) -> Value:
-        """``wide`` with the residual's part, which took the same way: operand, product, ranks to wait, sum."""
-        assert self.residual is not None
-        fmt, residual = self.residual, self.scale.residual
-        raw = self.r.word_select(unit, fmt.bits)
-        operand = Signal(signed(fmt.bits) if fmt.signed else fmt.bits, name=f"residual{unit}")
-        m.d.sync += operand.eq(raw)
-        product = residual.product(m, operand, factor, name=f"residual_product{unit}")
-        ranks = self.scale.multiplier.latency + 1 + (self.knee is not None) - residual.latency
-        waiting = later(m, product, ranks, name=f"residual_waiting{unit}")
-        joined = Signal(signed(max(len(product), len(wide)) + 1), name=f"joined{unit}")
-        m.d.sync += joined.eq(wide + waiting)
-        return joined
 
     def _next_factors(self, m: Module, take: Value) -> Value:
         """The word of M and B for the beat that is multiplied now: fetched one cycle ahead, in a fixed round."""
@@ -395,59 +311,3 @@ class Requantiser(wiring.Component):
         shift = table.data[: layout.clamp_at] if self.shift is None else Const(self.shift, layout.clamp_at)
         factor = Const(0) if self.residual is None else table.data[layout.factor_at :]
         return shift, lo, hi, factor
-
-
-def floored(m: Module, total: Value, shift: Value | int, *, even: bool, name: str) -> Value:
-    """``total >> shift``; where ties go to the ``even`` number, one that leaves no rest has its lowest bit cleared.
-
-    The sum of a tie holds its half, so that nothing is left of it below the point.
-    """
-    whole = total >> shift
-    if not even:
-        return whole
-    most = shift if isinstance(shift, int) else (1 << len(shift)) - 1
-    low = Signal(signed(most + 1), name=name)
-    m.d.comb += low.eq(total)
-    tie = (low & ((Const(1, most + 1) << shift) - 1)[: most + 1]) == 0
-    return Cat(whole[0] & ~tie, whole[1:]).as_signed()
-
-
-def hold_in_turn(
-    m: Module, sums: Value, done: Value, *, beats: int, width: int, latency: int
-) -> tuple[Value, Value, Value]:
-    """Keep the sums that come with ``done``; bring them to the lowest ``width`` bits part by part, in ``beats`` cycles.
-
-    Returns
-    -------
-    what is held; whether its lowest part is taken now; the same ``latency - 1`` cycles later, when it leaves
-    """
-    held = Signal(len(sums), name="held")
-    left = Signal(range(beats + 1), name="left")
-    with m.If(done):
-        m.d.sync += [held.eq(sums), left.eq(beats)]
-    with m.Elif(left != 0):
-        m.d.sync += [held.eq(held >> width), left.eq(left - 1)]
-    taking = leaving = left != 0
-    for k in range(latency - 1):
-        later = Signal(name=f"busy{k + 1}")
-        m.d.sync += later.eq(leaving)
-        leaving = later
-    return held, taking, leaving
-
-
-def fetch_in_turn(m: Module, rom: Rom, take: Value) -> Value:
-    """Read ``rom`` from the first word to the last and around, one word further after each cycle with ``take``.
-
-    The word is there in the cycle in which it is taken. The first two cycles after reset are not for taking.
-    """
-    depth = rom.image.depth
-    if depth == 1:
-        return rom.data
-    address = Signal(range(depth), name="address")
-    following = Signal.like(address, name="following_address")
-    m.d.comb += [
-        following.eq(Mux(take, Mux(address == depth - 1, 0, address + 1), address)),
-        rom.address.eq(following),
-    ]
-    m.d.sync += address.eq(following)
-    return rom.data

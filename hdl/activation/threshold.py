@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from ...quant.formats import Format
 from ..bus.reload import Reload, port_of
 from ..memory.image import Image, Rom
-from .requantise import fetch_in_turn, hold_in_turn
+from .turn import fetch_in_turn, hold_in_turn
 
 __all__ = ["LATENCY", "Levels", "Thresholder"]
 

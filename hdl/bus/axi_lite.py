@@ -3,26 +3,21 @@
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from .bus import Bus
 from .register_map import WORD
-from .registers import BYTES, Request, Response
+from .registers import BYTES
 
 __all__ = ["AxiLite"]
 
 
-class AxiLite(wiring.Component):
+class AxiLite(Bus):
     """One write and one read at a time; address and data of a write may come in either order.
 
     A write that is complete goes before a read. ``bvalid`` comes two cycles after the later of address and data,
     ``rvalid`` two cycles after the address, one later when a write was first. ``SLVERR`` is what a register refuses,
     ``DECERR`` an address without one. ``awprot`` and ``arprot`` are not looked at.
-
-    Members
-    -------
-    request, response : of a `RegisterFile`
-    all others : the five channels, by their names in the standard
     """
 
     PREFIX = "s_axil_"
@@ -37,11 +32,6 @@ class AxiLite(wiring.Component):
             "araddr": In(address_bits), "arprot": In(3), "arvalid": In(1), "arready": Out(1),
             "rdata": Out(WORD), "rresp": Out(2), "rvalid": Out(1), "rready": In(1),
         }  # fmt: skip
-
-    def __init__(self, address_bits: int):
-        super().__init__({
-            "request": Out(Request(address_bits)), "response": In(Response()), **self.pins(address_bits),
-        })  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

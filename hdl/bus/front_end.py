@@ -3,14 +3,15 @@
 from typing import Any
 
 from .axi_lite import AxiLite
+from .bus import Bus
 from .wishbone import Wishbone
 
 __all__ = ["FRONT_ENDS", "front_end", "pins"]
 
-FRONT_ENDS: dict[str, type[AxiLite] | type[Wishbone]] = {"axi-lite": AxiLite, "wishbone": Wishbone}
+FRONT_ENDS: dict[str, type[Bus]] = {"axi-lite": AxiLite, "wishbone": Wishbone}
 
 
-def front_end(control: str, address_bits: int) -> AxiLite | Wishbone:
+def front_end(control: str, address_bits: int) -> Bus:
     """The bus side of ``--control``."""
     return FRONT_ENDS[control](address_bits)
 

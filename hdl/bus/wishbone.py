@@ -3,27 +3,22 @@
 from typing import Any
 
 from amaranth.hdl import Module, Signal
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from .bus import Bus
 from .register_map import WORD
-from .registers import BYTES, Request, Response
+from .registers import BYTES
 
 __all__ = ["Wishbone"]
 
 
-class Wishbone(wiring.Component):
+class Wishbone(Bus):
     """Standard single cycles: ``ack_o`` or ``err_o`` in the cycle after ``cyc_i & stb_i``, for one cycle.
 
     Classic and not pipelined, since every core that speaks Wishbone speaks it, and a register file gains nothing from
     more. ``err_o`` for what a register refuses and for an address without one. ``adr_i`` counts bytes, so that offsets
     are those of the map; its lowest two bits are not looked at. A cycle that ends before its answer gets none, though
     its write is done.
-
-    Members
-    -------
-    request, response : of a `RegisterFile`
-    all others : by their names in the standard
     """
 
     PREFIX = "wb_"
@@ -35,11 +30,6 @@ class Wishbone(wiring.Component):
             "cyc_i": In(1), "stb_i": In(1), "we_i": In(1), "adr_i": In(address_bits), "sel_i": In(BYTES),
             "dat_i": In(WORD), "dat_o": Out(WORD), "ack_o": Out(1), "err_o": Out(1),
         }  # fmt: skip
-
-    def __init__(self, address_bits: int):
-        super().__init__({
-            "request": Out(Request(address_bits)), "response": In(Response()), **self.pins(address_bits),
-        })  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

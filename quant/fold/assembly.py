@@ -12,20 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..formats import Format, format_for, signed
+from ..ops.base import Tensor
 from ..program import (
     SCORE_BYTE,
     ArgMax,
-    Concat,
-    Convolution,
-    Flatten,
-    MaxPool,
     Op,
     Program,
     Requantise,
     Shape,
     infer,
     score_format,
-    sum_bounds,
 )  # fmt: skip
 from ..program import Threshold as ThresholdOp
 from .choice import Choice, Wanted, choose
@@ -164,21 +160,8 @@ class Assembly:
 
     def bounds(self, name: str) -> tuple[Ints, Ints]:
         """Smallest and largest value of every channel of an operation's result, each (C,), whatever the image."""
-        op, channels = self.ops[name], self.shape(name)[0]
-        match op:
-            case Convolution():
-                return sum_bounds(op, self.format(op.source))
-            case MaxPool():
-                return self.bounds(op.source)
-            case Flatten():
-                _, height, width = self.shape(op.source)
-                least, most = self.bounds(op.source)
-                return np.repeat(least, height * width), np.repeat(most, height * width)
-            case Concat():
-                parts = [self.bounds(source) for source in Program.sources(op)]
-                return np.concatenate([low for low, _ in parts]), np.concatenate([high for _, high in parts])
-        lo, hi = (op.lo, op.hi) if isinstance(op, Requantise) else (self.format(name).lo, self.format(name).hi)
-        return np.full(channels, lo), np.full(channels, hi)
+        op = self.ops[name]
+        return op.bounds([Tensor(*self.inferred[source]) for source in op.sources], self.bounds)
 
     def requantise(
         self, name: str, value: Pending, step: float, fmt: Format, *, lo: int | None = None, hi: int | None = None

@@ -1,6 +1,6 @@
 """What every operation of a Program is, and how a Program asks it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, fields
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from ..formats import Format
 
-__all__ = ["LATER", "Ints", "Op", "Shape", "Tensor", "left_out", "per_channel", "windows"]
+__all__ = ["LATER", "Bounds", "Ints", "Op", "Shape", "Tensor", "left_out", "per_channel", "windows"]
 
 Shape = tuple[int, int, int]
 Ints = NDArray[np.int64]
+Bounds = tuple[Ints, Ints]
+"""Smallest and largest value of every channel of a tensor, each (C,)."""
 LATER = {"later": True}
 """Metadata of a field that came after files had been written: where it has its default, no file says it, so that old
 and new files of one Program are the same bytes."""
@@ -89,6 +91,18 @@ class Op:
             when the operation does not fit what it reads.
         """
         raise ValueError(f"unknown operation {type(self).__name__}")
+
+    def bounds(self, read: Sequence[Tensor], of: Callable[[str], Bounds]) -> Bounds:
+        """Smallest and largest value of every channel of the result, whatever the image: what the format holds, where
+        an operation does not know better.
+
+        Parameters
+        ----------
+        read : the results of `sources`, in their order
+        of : the same of an operation that is read, by its name
+        """
+        (channels, _, _), fmt = self.infer(read)
+        return np.full(channels, fmt.lo), np.full(channels, fmt.hi)
 
     def sum_range(self, x: Format) -> tuple[int, int]:
         """Exact range of the sums that the operation makes of ``x``; a ``TypeError`` where it makes none."""

@@ -1,12 +1,12 @@
 """The convolution: sums of products of a window of features and a filter, by one of four kernels."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..formats import Format, format_for
-from .base import Ints, Op, Shape, Tensor, windows
+from .base import Bounds, Ints, Op, Shape, Tensor, windows
 from .kernels import Kernel, check_operands, term_range
 
 __all__ = ["Convolution", "sum_bounds", "weight_values"]
@@ -55,6 +55,10 @@ class Convolution(Op):
         """Range of the sums for any features of ``x`` and any weights of ``weight_format``."""
         lo, hi = term_range(self.kernel, x, self.weight_format)
         return lo * self.taps, hi * self.taps
+
+    def bounds(self, read: Sequence[Tensor], of: Callable[[str], Bounds]) -> Bounds:
+        """By its weights, for any features of the format."""
+        return sum_bounds(self, read[0].format)
 
     def infer(self, read: Sequence[Tensor]) -> Tensor:
         """(O, rows, columns) in the format of the accumulator for any weights."""

@@ -1,11 +1,11 @@
 """Pools: the largest value or the sum of every window of a channel."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from ..formats import Format, format_for
-from .base import Op, Tensor, windows
+from .base import Bounds, Op, Tensor, windows
 
 __all__ = ["AveragePool", "MaxPool"]
 
@@ -19,6 +19,10 @@ class MaxPool(Op):
     size: int
     stride: int
     padding: int = 0
+
+    def bounds(self, read: Sequence[Tensor], of: Callable[[str], Bounds]) -> Bounds:
+        """Those of what it reads."""
+        return of(self.source)
 
     def infer(self, read: Sequence[Tensor]) -> Tensor:
         """(C, rows, columns) in the format that it reads."""

@@ -1,12 +1,12 @@
 """The requantise: sums onto a grid of few bits, by factors and a shift per channel, with a residual joined in."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..formats import Format, signed
-from .base import LATER, Ints, Op, Shape, Tensor, per_channel
+from .base import LATER, Bounds, Ints, Op, Shape, Tensor, per_channel
 
 __all__ = [
     "MAX_PRODUCT_BITS", "MAX_SHIFT", "MULTIPLIER_BITS", "RESIDUAL_MULTIPLIER_BITS", "TIES", "Requantise",
@@ -92,6 +92,10 @@ class Requantise(Op):
     def sources(self) -> tuple[str, ...]:
         """The sums and, where there is one, the residual."""
         return (self.source,) if self.residual is None else (self.source, self.residual)
+
+    def bounds(self, read: Sequence[Tensor], of: Callable[[str], Bounds]) -> Bounds:
+        """Its clamp."""
+        return np.full(len(self.multiplier), self.lo), np.full(len(self.multiplier), self.hi)
 
     @property
     def shifts(self) -> Ints:

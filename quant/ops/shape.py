@@ -1,10 +1,12 @@
 """Operations that rearrange whole tensors: a map laid out as a vector, channels joined."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .base import Op, Tensor
+import numpy as np
+
+from .base import Bounds, Op, Tensor
 
 __all__ = ["Concat", "Flatten"]
 
@@ -14,6 +16,12 @@ class Flatten(Op):
     """``(C, H, W)`` to ``(C*H*W, 1, 1)`` in that order."""
 
     keeps_values: ClassVar[bool] = True
+
+    def bounds(self, read: Sequence[Tensor], of: Callable[[str], Bounds]) -> Bounds:
+        """Those of each channel for all its pixels."""
+        (_, height, width), _ = read[0]
+        least, most = of(self.source)
+        return np.repeat(least, height * width), np.repeat(most, height * width)
 
     def infer(self, read: Sequence[Tensor]) -> Tensor:
         """(C*H*W, 1, 1) in the format that it reads."""
@@ -33,6 +41,11 @@ class Concat(Op):
     def sources(self) -> tuple[str, ...]:
         """``source`` and ``others``."""
         return self.source, *self.others
+
+    def bounds(self, read: Sequence[Tensor], of: Callable[[str], Bounds]) -> Bounds:
+        """Those of all that it reads."""
+        parts = [of(source) for source in self.sources]
+        return np.concatenate([low for low, _ in parts]), np.concatenate([high for _, high in parts])
 
     def infer(self, read: Sequence[Tensor]) -> Tensor:
         """The sum of the channels; height, width and format of ``source``."""

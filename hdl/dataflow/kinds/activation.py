@@ -5,7 +5,7 @@ from typing import Any
 
 from ....quant.formats import Format, format_for, unsigned
 from ....quant.program import Requantise, Threshold
-from ...activation.requantise import Scale, shift_bits
+from ...activation.arithmetic import Scale, shift_bits
 from ...activation.threshold import LATENCY as THRESHOLD_LATENCY
 from ...activation.threshold import Levels
 from ..plan import StagePlan

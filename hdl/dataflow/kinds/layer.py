@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ....quant.formats import Format
 from ....quant.ops.base import Ints, Shape
-from ...activation.requantise import fetch_in_turn
+from ...activation.turn import fetch_in_turn
 from ...bus.reload import port_of
 from ...bus.service import StageService
 from ...lanes.array import FoldedArray

@@ -46,7 +46,7 @@ class Rhythm(ABC):
 
     def left(self, port: int, came: Cycles, begins: Cycles) -> Cycles:
         """When beats of a stream leave the queue in which it waits."""
-        raise NotImplementedError(f"no stream of {self.build.stage.name} waits in a queue")
+        raise ValueError(f"stream {port} of {self.build.stage.name} waits in no queue")
 
     def awaited(self, came: Sequence[Cycles]) -> int:
         """Which of the streams that it reads it waits for."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from ....quant.formats import Format, unsigned
 from ....quant.ops.base import Shape
-from ...activation.requantise import shift_bits
+from ...activation.arithmetic import shift_bits
 from ...memory.image import Image
 from ..plan import StagePlan
 

@@ -10,7 +10,7 @@ from functools import singledispatch
 import numpy as np
 
 from ....common.errors import UserError
-from ....hdl.activation.requantise import Scale
+from ....hdl.activation.arithmetic import Scale
 from ....hdl.activation.threshold import Levels
 from ....hdl.dataflow.build import StageBuild
 from ....hdl.dataflow.kinds.activation import Requantised, Thresholded

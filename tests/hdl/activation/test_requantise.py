@@ -4,7 +4,8 @@
 import random
 
 import pytest
-from addax.hdl.activation.requantise import Constants, Factors, Requantiser, Scale
+from addax.hdl.activation.arithmetic import Scale
+from addax.hdl.activation.requantise import Constants, Factors, Requantiser
 from addax.hdl.activation.scale import Factor
 from addax.hdl.memory.image import Image
 from addax.quant.formats import Format, signed, unsigned

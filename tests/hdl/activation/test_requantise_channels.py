@@ -6,7 +6,8 @@ import random
 from fractions import Fraction
 
 import pytest
-from addax.hdl.activation.requantise import Constants, Factors, Requantiser, Scale, floored, shift_bits
+from addax.hdl.activation.arithmetic import Scale, floored, shift_bits
+from addax.hdl.activation.requantise import Constants, Factors, Requantiser
 from addax.hdl.memory.image import Image
 from addax.quant.formats import Format, signed, unsigned
 from amaranth.hdl import Module, Signal

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from addax.common.errors import UserError
-from addax.hdl.activation.requantise import Factors, Scale
+from addax.hdl.activation.arithmetic import Scale
+from addax.hdl.activation.requantise import Factors
 from addax.hdl.dataflow.build import bind
 from addax.hdl.dataflow.kinds.images import stage_images, stage_tensors
 from addax.hdl.dataflow.reload import check_fits

@@ -3,9 +3,16 @@
 import numpy as np
 import pytest
 from addax.common.errors import UserError
-from addax.hdl.dataflow.stages import stages_of
+from addax.hdl.dataflow.kinds.join import JoinStage
+from addax.hdl.dataflow.kinds.layer import LayerStage
+from addax.hdl.dataflow.kinds.move import MoveStage
+from addax.hdl.dataflow.kinds.pool import PoolStage
+from addax.hdl.dataflow.kinds.stage import Stage
+from addax.hdl.dataflow.stages import STAGES, stages_of
+from addax.quant import program as programs
 from addax.quant.formats import unsigned
 from addax.quant.program import Concat, Flatten, PixelShuffle, SpatialShift, Upsample
+from addax.reports.estimate.dataflow.stages import count_kind
 from networks import Builder
 
 
@@ -74,3 +81,19 @@ def test_a_program_of_pixels_alone_is_refused():
 
     with pytest.raises(UserError, match=r"^the program has nothing to compute$"):
         stages_of(b.raw())
+
+
+def test_every_operation_and_every_kind_of_stage_is_known():
+    """One that a register lacks would be found by the first user who needs it."""
+    operations = {kind for kind in vars(programs).values() if isinstance(kind, type) and issubclass(kind, programs.Op)}
+    kinds = {LayerStage, PoolStage, MoveStage, JoinStage}
+
+    assert set(STAGES) == operations - {programs.Op}
+    assert not [kind for kind in kinds if count_kind.dispatch(kind) is count_kind.dispatch(object)]
+    assert kinds == {kind for kind in leaves(Stage) if kind.__module__.startswith(Stage.__module__.rpartition(".")[0])}
+
+
+def leaves(kind):
+    """Subclasses that have none themselves."""
+    below = kind.__subclasses__()
+    return {leaf for one in below for leaf in leaves(one)} if below else {kind}
