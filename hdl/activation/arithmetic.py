@@ -50,10 +50,10 @@ class Scale:
         """R."""
         return Factor(scale=self.how, bits=RESIDUAL_MULTIPLIER_BITS, terms=self.terms)
 
-    def latency(self, *, residual: bool) -> int:
+    def latency(self, *, residual: bool, bends: bool = False) -> int:
         """Cycles from ``done`` of the array to the first ``valid``: capture, operands, ranks of the product, offset,
-        shift, clamp; a residual takes one more, to be added."""
-        return 5 + self.multiplier.latency + residual
+        shift, clamp; a residual takes one more, to be added, and a second slope another, to be chosen."""
+        return 5 + self.multiplier.latency + residual + bends
 
 
 PLAIN = Scale()
@@ -71,6 +71,7 @@ class Arithmetic:
     residual : format of r, or None
     even : ties go to the even number
     moving : S and R come with every sum, as M and B do; else they stand still, as lo and hi do
+    bends : M and B, and the sum with them, come one cycle later than the rest, having been chosen
     """
 
     offset: Format
@@ -79,6 +80,7 @@ class Arithmetic:
     residual: Format | None = None
     even: bool = False
     moving: bool = False
+    bends: bool = False
 
     @property
     def latency(self) -> int:
@@ -128,7 +130,7 @@ class Arithmetic:
         """S, which waits until the sum is there, and R, in the cycle of the residual's operand."""
         early_shift = Signal(len(shift), name=f"early_shift{name}")
         m.d.sync += early_shift.eq(shift)
-        ranks = self.scale.multiplier.latency + 1 + (self.residual is not None)
+        ranks = self.scale.multiplier.latency + 1 + (self.residual is not None) + self.bends
         late_shift = later(m, early_shift, ranks, name=f"shift{name}")
         if self.residual is None:
             return late_shift, None
@@ -142,7 +144,7 @@ class Arithmetic:
         operand = Signal(signed(fmt.bits) if fmt.signed else fmt.bits, name=f"residual{name}")
         m.d.sync += operand.eq(raw)
         product = residual.product(m, operand, factor, name=f"residual_product{name}")
-        ranks = self.scale.multiplier.latency + 1 - residual.latency
+        ranks = self.scale.multiplier.latency + 1 + self.bends - residual.latency
         waiting = later(m, product, ranks, name=f"residual_waiting{name}")
         joined = Signal(signed(max(len(product), len(wide)) + 1), name=f"joined{name}")
         m.d.sync += joined.eq(wide + waiting)

@@ -85,15 +85,22 @@ class Entry(wiring.Component):
         assert isinstance(op, Requantise)
         factor, offset = int(op.multiplier[channel]), int(op.offset[channel])
         shift = int(op.shifts[channel])
-        ends = [0, factor * ((1 << _PIXEL_BITS) - 1)]
-        sums = format_for(min(ends) + min(offset, 0), max(ends) + max(offset, 0))
+        second, lower = int(op.seconds[channel]), int(op.second_offsets[channel])
+        ends = [0, factor * ((1 << _PIXEL_BITS) - 1), second * ((1 << _PIXEL_BITS) - 1)]
+        sums = format_for(min(ends) + min(offset, lower, 0), max(ends) + max(offset, lower, 0))
         product = Signal(signed_shape(sums.bits + 1), name=f"product{number}")
         shifted = Signal(signed_shape(sums.bits + 1), name=f"shifted{number}")
         feature = Signal(op.format.bits, name=f"feature{number}")
+        scaled, added = pixel * factor, offset
+        if op.bends:
+            above, was = pixel >= int(op.knees[channel]), Signal(name=f"above{number}")
+            scaled, added = Mux(above, scaled, pixel * second), Mux(was, offset, lower)
+            with m.If(moving):
+                m.d.sync += was.eq(above)
         with m.If(moving):
             m.d.sync += [
-                product.eq(pixel * factor),
-                shifted.eq(floored(m, product + offset, shift, even=op.ties == "even", name=f"rest{number}")),
+                product.eq(scaled),
+                shifted.eq(floored(m, product + added, shift, even=op.ties == "even", name=f"rest{number}")),
                 feature.eq(Mux(shifted < op.lo, op.lo, Mux(shifted > op.hi, op.hi, shifted))),
             ]
         return feature

@@ -1,19 +1,23 @@
 """Requantisers: the `arithmetic` of a requantise behind an array, with the memories of its numbers.
 
+With a second slope, N and D stand for M and B where a sum is below its channel's knee T0.
+
 An array gives the sums of ``pe`` channels at once but only every few cycles; ``units`` requantisers, with ``units``
 dividing ``pe``, take them one after the other.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ...quant.formats import Format
 from ..bus.reload import Reload, port_of
 from ..memory.image import Image, Rom, Table
+from ..streams.delay import later
 from .arithmetic import PLAIN, SHORT_SHIFT, Arithmetic, Scale
 from .scale import Factor
 from .turn import fetch_in_turn, hold_in_turn
@@ -29,6 +33,7 @@ class Factors:
     ----------
     shift : format of S, which stands above B where channels have their own; else None
     residual : how R is stored above it, None where it is not in the word
+    knee : format of T0, which stands above all that, and above it N and D; None without a second slope
     """
 
     offset: Format
@@ -36,11 +41,12 @@ class Factors:
     scale: Scale = PLAIN
     shift: Format | None = None
     residual: Factor | None = None
+    knee: Format | None = None
 
     @property
     def unit_width(self) -> int:
         """Bits of one unit's part."""
-        return self.residual_at + (self.residual.width if self.residual else 0)
+        return self.lower_at + (self.offset.bits if self.knee else 0)
 
     @property
     def width(self) -> int:
@@ -62,20 +68,38 @@ class Factors:
         """Where R begins."""
         return self.shift_at + (self.shift.bits if self.shift else 0)
 
+    @property
+    def knee_at(self) -> int:
+        """Where T0 begins."""
+        return self.residual_at + (self.residual.width if self.residual else 0)
+
+    @property
+    def second_at(self) -> int:
+        """Where N begins."""
+        return self.knee_at + (self.knee.bits if self.knee else 0)
+
+    @property
+    def lower_at(self) -> int:
+        """Where D begins."""
+        return self.second_at + (self.scale.multiplier.width if self.knee else 0)
+
     def pack(
         self, multipliers: list[int], offsets: list[int], shifts: list[int] | None = None,
-        residuals: list[int] | None = None,
+        residuals: list[int] | None = None, second: Sequence[list[int]] | None = None,
     ) -> int:  # fmt: skip
-        """One word; S and R of every unit where they stand in it."""
+        """One word; S and R of every unit where they stand in it, and ``second``: T0, N and D of every unit."""
         word = 0
         zeros = [0] * self.units
-        rows = zip(multipliers, offsets, shifts or zeros, residuals or zeros, strict=True)
-        for m, b, s, r in reversed(list(rows)):
+        rows = zip(multipliers, offsets, shifts or zeros, residuals or zeros, *(second or [zeros] * 3), strict=True)
+        for m, b, s, r, t, n, d in reversed(list(rows)):
             part = self.scale.multiplier.encode(m) | self.offset.encode(b) << self.offset_at
             if self.shift:
                 part |= self.shift.encode(s) << self.shift_at
             if self.residual:
                 part |= self.residual.encode(r) << self.residual_at
+            if self.knee:
+                part |= self.knee.encode(t) << self.knee_at | self.offset.encode(d) << self.lower_at
+                part |= self.scale.multiplier.encode(n) << self.second_at
             word = word << self.unit_width | part
         return word
 
@@ -87,8 +111,20 @@ class Factors:
             found[0].append(self.scale.multiplier.decode(_field(part, 0, self.offset_at)))
             found[1].append(self.offset.decode(_field(part, self.offset_at, self.offset.bits)))
             found[2].append(_field(part, self.shift_at, self.shift.bits) if self.shift else 0)
-            rest = part >> self.residual_at
+            rest = _field(part, self.residual_at, self.knee_at - self.residual_at)
             found[3].append(self.residual.decode(rest) if self.residual else 0)
+        return found
+
+    def unpack_second(self, word: int) -> tuple[list[int], list[int], list[int]]:
+        """T0, N and D of all units, of a word that holds them."""
+        assert self.knee is not None
+        found: tuple[list[int], list[int], list[int]] = ([], [], [])
+        for unit in range(self.units):
+            part = _field(word, unit * self.unit_width, self.unit_width)
+            found[0].append(self.knee.decode(_field(part, self.knee_at, self.knee.bits)))
+            second = _field(part, self.second_at, self.scale.multiplier.width)
+            found[1].append(self.scale.multiplier.decode(second))
+            found[2].append(self.offset.decode(_field(part, self.lower_at, self.offset.bits)))
         return found
 
 
@@ -161,6 +197,7 @@ class Requantiser(wiring.Component):
     shift_format : of S
     channelwise : S and R are data of every channel
     even : ties go to the even number
+    knee : format of T0, which is compared with the sums as they come; None without a second slope
     places : ``acc`` is a sum times two to the power of so many
     reload : wires that write the memories, if they can be written
     """
@@ -169,7 +206,7 @@ class Requantiser(wiring.Component):
         self, *, pe: int, units: int, total: Format, offset: Format, result: Format, factors: Image, constants: Image,
         shift: int | None, prefix: str | None, places: int = 0, residual: Format | None = None,
         reload: Reload | None = None, scale: Scale = PLAIN, channelwise: bool = False, even: bool = False,
-        shift_format: Format = SHORT_SHIFT,
+        shift_format: Format = SHORT_SHIFT, knee: Format | None = None,
     ):  # fmt: skip
         if units < 1 or pe % units:
             raise ValueError(f"units must divide {pe} rows, not be {units}")
@@ -189,6 +226,7 @@ class Requantiser(wiring.Component):
         self.shift_format = shift_format
         self.channelwise = channelwise
         self.even = even
+        self.knee = knee
         joining = {} if residual is None else {"r": In(units * residual.bits), "taking": Out(1)}
         super().__init__(
             {
@@ -204,7 +242,7 @@ class Requantiser(wiring.Component):
         m = Module()
         held, taking, valid = hold_in_turn(
             m, self.sums, self.done, beats=self.pe // self.units, width=self.units * self.total.bits,
-            latency=self.scale.latency(residual=self.residual is not None),
+            latency=self.scale.latency(residual=self.residual is not None, bends=self.knee is not None),
         )  # fmt: skip
         m.d.comb += self.valid.eq(valid)
         if self.residual is not None:
@@ -214,18 +252,20 @@ class Requantiser(wiring.Component):
         layout, own = self._layout, self.channelwise
         arithmetic = Arithmetic(
             offset=self.offset, result=self.result, scale=self.scale, residual=self.residual, even=self.even,
-            moving=own,
+            moving=own, bends=self.knee is not None,
         )  # fmt: skip
         for unit in range(self.units):
             acc = held.word_select(unit, self.total.bits)
             acc = Cat(Const(0, self.places), acc) if self.places else acc
             mine = word.word_select(unit, layout.unit_width)
+            first, second = mine[: layout.offset_at], mine[layout.offset_at : layout.shift_at]
+            if self.knee is not None:
+                first, second, acc = self._chosen(m, unit, mine, held.word_select(unit, self.total.bits), acc)
             y = arithmetic.built(
-                m, str(unit), acc=acc.as_signed() if self.total.signed else acc, factor=mine[: layout.offset_at],
-                offset=mine[layout.offset_at : layout.shift_at],
+                m, str(unit), acc=acc.as_signed() if self.total.signed else acc, factor=first, offset=second,
                 shift=mine[layout.shift_at : layout.residual_at] if own else shared_shift, lo=lo, hi=hi,
                 residual=None if self.residual is None else self.r.word_select(unit, self.residual.bits),
-                residual_factor=mine[layout.residual_at :] if own else shared_factor,
+                residual_factor=mine[layout.residual_at : layout.knee_at] if own else shared_factor,
             )  # fmt: skip
             m.d.comb += self.y.word_select(unit, self.result.bits).eq(y)
         return m
@@ -235,8 +275,23 @@ class Requantiser(wiring.Component):
         own = self.scale.residual if self.channelwise and self.residual is not None else None
         return Factors(
             offset=self.offset, units=self.units, scale=self.scale,
-            shift=self.shift_format if self.channelwise else None, residual=own,
+            shift=self.shift_format if self.channelwise else None, residual=own, knee=self.knee,
         )  # fmt: skip
+
+    def _chosen(self, m: Module, unit: int, mine: Value, came: Value, acc: Value) -> tuple[Value, Value, Value]:
+        """Factor and offset of the side of the knee on which the sum ``came``, and that sum as ``acc`` has it, one rank
+        later: the comparison is behind block RAM as well."""
+        assert self.knee is not None
+        layout = self._layout
+        knee = mine[layout.knee_at : layout.second_at]
+        knee = knee.as_signed() if self.knee.signed else knee
+        came = came.as_signed() if self.total.signed else came
+        below = Signal(name=f"below{unit}")
+        m.d.sync += below.eq(came < knee)
+        above = later(m, mine[: layout.shift_at], name=f"above{unit}")
+        other = later(m, mine[layout.second_at :], name=f"other{unit}")
+        waited, at = later(m, acc, name=f"waited{unit}"), layout.offset_at
+        return Mux(below, other[:at], above[:at]), Mux(below, other[at:], above[at:]), waited
 
     def _next_factors(self, m: Module, take: Value) -> Value:
         """The word of M and B for the beat that is multiplied now: fetched one cycle ahead, in a fixed round."""

@@ -102,9 +102,9 @@ def queue_depth(build: StageBuild, *, pause: int) -> int:
 
     A group claims its beats when it begins; they are free again when they have left. Between the two lie the latency,
     the beats before them, one cycle each for gathering, entering and leaving, and the longest pause of the next stage.
-    Beats that wait to be gathered come on top.
+    Beats that wait to be gathered come on top, and those that come faster than on average.
     """
     beats = -(-build.group_beats // build.gather) * build.split
     cycles = build.group_latency + build.group_beats + beats + 3 + pause
-    claimed = build.group_beats * (-(-cycles // build.window.steps) + 1)
+    claimed = build.group_beats * (-(-cycles // build.window.steps) + 1) + build.stage.burst(build.plan)
     return -(-(claimed + build.gather - 1) // build.gather)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # these say what stands in their memories by what is here
 
 __all__ = [
     "activation_images", "activation_values", "factor_values", "level_values", "pad_image", "pad_values",
-    "weight_image", "weight_lanes", "weight_values",
+    "second_values", "weight_image", "weight_lanes", "weight_values",
 ]  # fmt: skip
 
 _LANES = (0, 5, 7, 3, 1, 2, 6, 8, 4)
@@ -49,7 +49,8 @@ def weight_image(stage: "LayerStage", build: StageBuild, prefix: str) -> Image:
 def activation_images(made: Activation | None, build: StageBuild, prefix: str) -> dict[str, Image]:
     """Memories of what makes features of sums.
 
-    ``factors``: M and B, a word per output beat of a pixel, S and R as well where channels have their own;
+    ``factors``: M and B, a word per output beat of a pixel, S and R as well where channels have their own, T0, N and D
+    where there is a second slope;
     ``constants``: lo, hi, and S and R where all channels share them; or ``levels``: thresholds and directions, a word
     per output beat of a pixel.
     """
@@ -62,7 +63,10 @@ def activation_images(made: Activation | None, build: StageBuild, prefix: str) -
         return {}
     op = made.op
     layout = _factors(made, build)
-    beats = zip(*(values.tolist() for values in (*factor_values(made, build), *_own_values(made, build))), strict=True)
+    values = [*factor_values(made, build), *_own_values(made, build)]
+    if made.bends:
+        values.append(np.stack(second_values(made, build), 1))
+    beats = zip(*(part.tolist() for part in values), strict=True)
     factors = Image(name=f"{prefix}factors", width=layout.width, words=tuple(layout.pack(*beat) for beat in beats))
     shared = _constants(made, build)
     word = shared.pack(int(op.shifts[0]), op.lo, op.hi, int(op.residual_multipliers[0]))
@@ -72,10 +76,34 @@ def activation_images(made: Activation | None, build: StageBuild, prefix: str) -
 def factor_values(made: Requantised, build: StageBuild) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """M and B of a requantise in the array's terms, both (words, units)."""
     op = made.op
-    multiplier = _array_sign(build.stage.kind) * op.multiplier
-    offset = op.offset - _taps(build) * op.multiplier
+    return _affine(build, *((op.seconds, op.second_offsets) if _turned(build) else (op.multiplier, op.offset)))
+
+
+def second_values(
+    made: Requantised, build: StageBuild
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """T0, N and D of a requantise in the array's terms, all (words, units): what holds below the knee there.
+
+    The array of an adder kernel gives ``s = -acc``: there ``acc >= T0`` is ``s < 1 - T0``, so both sides change places.
+    """
+    op = made.op
+    knees, _ = _in_array_terms(build, op.knees[:, None], np.zeros(len(op.knees), np.int64))
+    lower = (op.multiplier, op.offset) if _turned(build) else (op.seconds, op.second_offsets)
+    return knees.reshape(-1, build.plan.requantisers), *_affine(build, *lower)
+
+
+def _turned(build: StageBuild) -> bool:
+    """Whether the array gives sums that fall where those of the Program rise."""
+    return _array_sign(build.stage.kind) < 0
+
+
+def _affine(
+    build: StageBuild, factor: NDArray[np.int64], offset: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """A factor and an offset in the array's terms, both (words, units)."""
     units = build.plan.requantisers
-    return multiplier.reshape(-1, units), offset.reshape(-1, units)
+    own = offset - _taps(build) * factor
+    return (_array_sign(build.stage.kind) * factor).reshape(-1, units), own.reshape(-1, units)
 
 
 def _own_values(made: Requantised, build: StageBuild) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -108,11 +136,27 @@ def activation_values(made: Activation, build: StageBuild, images: Mapping[str, 
     )
     multiplier = _array_sign(build.stage.kind) * multiplier
     values: dict[str, Any] = {"multiplier": multiplier, "offset": offset + _taps(build) * multiplier}
+    if made.bends:
+        values = _with_second(made, build, values, [layout.unpack_second(word) for word in images["factors"].words])
     shift, lo, hi, factor = _constants(made, build).unpack(images["constants"].words[0])
     values |= {"lo": lo, "hi": hi}
     if made.channelwise:
         return values | {"shift": own_shift, "residual_multiplier": own_factor}
     return values | {"shift": shift} | ({} if made.residual is None else {"residual_multiplier": factor})
+
+
+def _with_second(
+    made: Requantised, build: StageBuild, first: dict[str, Any], words: Sequence[Sequence[Sequence[int]]]
+) -> dict[str, Any]:
+    """``first``, M and B of what an array calls above its knee, and T0, N and D, in the terms of the Program."""
+    knee, second, offset = (np.array([word[k] for word in words], np.int64).reshape(-1) for k in range(3))
+    second = _array_sign(build.stage.kind) * second
+    below = {"multiplier": second, "offset": offset + _taps(build) * second}
+    above, below = (below, first) if _turned(build) else (first, below)
+    own = _in_program_terms(build, knee[:, None], np.zeros(len(knee), np.int64))[0][:, 0]
+    # Of two knees with one meaning for a binary kernel, that which a Program can always have.
+    own = own - (build.stage.kind == "xnor") * (own != made.op.knees)
+    return {**above, "second": below["multiplier"], "second_offset": below["offset"], "knee": own}
 
 
 def _levels(made: Thresholded, build: StageBuild) -> Levels:
@@ -123,7 +167,7 @@ def _factors(made: Requantised, build: StageBuild) -> Factors:
     own, scale = made.channelwise, made.scale(build.plan)
     return Factors(
         offset=made.offset, units=build.plan.requantisers, scale=scale, shift=made.shift_format if own else None,
-        residual=scale.residual if own and made.residual is not None else None,
+        residual=scale.residual if own and made.residual is not None else None, knee=made.knee(build.stage.carried),
     )  # fmt: skip
 
 

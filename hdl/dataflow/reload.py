@@ -16,6 +16,9 @@ from .plan import Plan
 
 __all__ = ["check_fits", "program_holding"]
 
+_UNSAID = {"slopes": 1}
+"""What a stage means that does not mention an aspect."""
+
 
 def check_fits(program: Program, own: Program, plan: Plan) -> None:
     """Refuse a ``program`` whose weights the hardware of ``own`` under ``plan`` cannot hold.
@@ -33,9 +36,10 @@ def check_fits(program: Program, own: Program, plan: Plan) -> None:
         raise UserError("the program does not fit the build: its input operation, a part of the RTL, is another")
     ours, theirs = ([build.stage for build in bind(p, plan)] for p in (own, program))
     for have, want in zip(theirs, ours, strict=True):
-        theirs_say = have.aspects
-        for aspect, wanted in want.aspects.items():
-            if (found := theirs_say.get(aspect)) != wanted:
+        theirs_say, ours_say = have.aspects, want.aspects
+        for aspect in ours_say | theirs_say:
+            found, wanted = (said.get(aspect, _UNSAID.get(aspect)) for said in (theirs_say, ours_say))
+            if found != wanted:
                 hint = "; quantise it with --shifts shared" if aspect in ("channelwise", "shift_format") else ""
                 raise UserError(
                     f"the program does not fit the build: {aspect} of {want.name} is {found}, "

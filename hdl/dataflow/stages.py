@@ -16,6 +16,7 @@ from ...quant.program import (
     ArgMax,
     AveragePool,
     Concat,
+    Constant,
     Convolution,
     Flatten,
     Input,
@@ -25,6 +26,7 @@ from ...quant.program import (
     Program,
     Requantise,
     Shape,
+    Slice,
     SpatialShift,
     Threshold,
     Upsample,
@@ -33,6 +35,7 @@ from ...quant.program import (
 from ..lanes.shape import sum_format
 from ..maps.move import MOVES
 from .kinds.activation import Activation, Requantised, Thresholded
+from .kinds.cut import CutStage
 from .kinds.join import JoinStage
 from .kinds.layer import LayerStage
 from .kinds.move import MoveStage
@@ -265,12 +268,38 @@ def _moving(grouping: Grouping, op: SpatialShift | PixelShuffle | Upsample) -> S
     )  # fmt: skip
 
 
+@STAGES.handles(Slice)
+def _cutting(grouping: Grouping, op: Slice) -> Stage:
+    program, fmt = grouping.program, grouping.program.format(op.source)
+    return CutStage(
+        name=op.name, tensor=op.name, reads=(grouping.features(op, "cuts"),), x=fmt, source=program.shape(op.source),
+        result=program.shape(op.name), y=fmt, axis=op.axis, kept=op.kept,
+    )  # fmt: skip
+
+
+@STAGES.handles(Constant)
+def _constant(grouping: Grouping, op: Constant) -> None:
+    """Put in by the joins that read it."""
+    for reader in grouping.readers[op.name]:
+        if not isinstance(reader, Concat):
+            raise UserError(f"{reader.name} reads the constant {op.name}; the dataflow family only joins constants")
+    if (op.value != op.value[:, :1, :1]).any():
+        raise UserError(
+            f"{op.name} differs from pixel to pixel; the dataflow family joins constants that are equal for all pixels"
+        )
+
+
 @STAGES.handles(Concat)
 def _joining(grouping: Grouping, op: Concat) -> Stage:
     program = grouping.program
     sources, fmt = program.sources(op), program.format(op.source)
+    parts = [program.by_name[name] for name in sources]
+    constants = {k: tuple(part.value[:, 0, 0].tolist()) for k, part in enumerate(parts) if isinstance(part, Constant)}
+    streams = [name for k, name in enumerate(sources) if k not in constants]
+    if not streams:
+        raise UserError(f"{op.name} joins constants alone; make one constant of them")
     return JoinStage(
-        name=op.name, tensor=op.name, reads=tuple(grouping.made(name) for name in sources), x=fmt,
-        source=program.shape(op.source), result=program.shape(op.name), y=fmt,
-        parts=tuple(program.shape(name)[0] for name in sources),
+        name=op.name, tensor=op.name, reads=tuple(grouping.made(name) for name in streams), x=fmt,
+        source=program.shape(streams[0]), result=program.shape(op.name), y=fmt,
+        parts=tuple(program.shape(name)[0] for name in sources), constants=constants,
     )  # fmt: skip

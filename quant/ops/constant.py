@@ -1,10 +1,10 @@
 """The constant: a tensor that is the same for every image."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..formats import Format
-from .base import Ints, Op, Tensor
+from .base import Bounds, Ints, Op, Tensor
 
 __all__ = ["Constant"]
 
@@ -26,6 +26,10 @@ class Constant(Op):
     def sources(self) -> tuple[str, ...]:
         """None: it reads nothing."""
         return ()
+
+    def bounds(self, read: Sequence[Tensor], of: Callable[[str], Bounds]) -> Bounds:
+        """Of its values."""
+        return self.value.min((1, 2)), self.value.max((1, 2))
 
     def infer(self, read: Sequence[Tensor]) -> Tensor:
         """Its own shape and format."""

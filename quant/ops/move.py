@@ -3,14 +3,14 @@
 Each keeps the format of the tensor it reads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 
 from ..formats import Format
-from .base import Ints, Op, Tensor
+from .base import Bounds, Ints, Op, Tensor
 
 __all__ = ["AXES", "MAX_FACTOR", "MAX_OFFSET", "Move", "PixelShuffle", "Slice", "SpatialShift", "Upsample"]
 
@@ -128,6 +128,12 @@ class Slice(Op):
     def kept(self) -> range:
         """Places along the axis that are kept."""
         return range(self.start, self.stop, self.step)
+
+    def bounds(self, read: Sequence[Tensor], of: Callable[[str], Bounds]) -> Bounds:
+        """Those of the channels that are kept."""
+        least, most = of(self.source)
+        kept = list(self.kept) if self.axis == "C" else slice(None)
+        return least[kept], most[kept]
 
     def infer(self, read: Sequence[Tensor]) -> Tensor:
         """The tensor that it reads with fewer channels, rows or columns."""

@@ -61,10 +61,19 @@ class Requantised:
         return self.op.factor_bits
 
     @property
+    def bends(self) -> bool:
+        """Whether it has a second slope."""
+        return self.op.bends
+
+    @property
     def aspects(self) -> dict[str, Any]:
         """See `Stage.aspects`."""
         names = ("residual", "offset", "terms", "channelwise", "even", "factor_bits", "shift_format")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | ({"slopes": 2} if self.bends else {})
+
+    def knee(self, total: Format) -> Format | None:
+        """Of T0, for sums of the format ``total``: one more than the largest means never."""
+        return format_for(total.lo, total.hi + 1) if self.bends else None
 
     def scale(self, plan: StagePlan) -> Scale:
         """How it multiplies."""
@@ -72,7 +81,7 @@ class Requantised:
 
     def latency(self, plan: StagePlan) -> int:
         """From sums to features."""
-        return self.scale(plan).latency(residual=self.residual is not None)
+        return self.scale(plan).latency(residual=self.residual is not None, bends=self.bends)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,7 +1,8 @@
 """Stages that put streams side by side."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,30 +26,38 @@ __all__ = ["JoinStage"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class JoinStage(Stage):
-    """A concatenation of channels, those of the first stream first.
+    """A concatenation of channels, those of the first part first.
 
     Attributes
     ----------
-    parts : channels of each stream
+    parts : channels of each stream and each constant
+    constants : values of the channels of a part that is a constant, by its number; they are built into the RTL
     """
 
     kind: str = CONCAT
     parts: tuple[int, ...]
+    constants: Mapping[int, tuple[int, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def aspects(self) -> dict[str, Any]:
         """The parts besides."""
-        return super().aspects | {"parts": self.parts}
+        own = {"constants": dict(self.constants)} if self.constants else {}
+        return super().aspects | {"parts": self.parts} | own
+
+    @property
+    def geometry(self) -> tuple[Any, ...]:
+        """The parts besides, where some are constants."""
+        return *super().geometry, *((self.parts, tuple(self.constants)) if self.constants else ())
 
     @property
     def inlets(self) -> tuple[str, ...]:
-        """A stream for each part."""
-        return tuple(f"i{k}" if k else "i" for k in range(len(self.parts)))
+        """A stream for each part that is no constant."""
+        return tuple(f"i{k}" if k else "i" for k in range(self.joined))
 
     @property
     def joined(self) -> int:
         """All of them."""
-        return len(self.parts)
+        return len(self.parts) - len(self.constants)
 
     @property
     def probe(self) -> tuple[tuple[str, ...], str]:
@@ -62,7 +71,8 @@ class JoinStage(Stage):
 
     def takes(self, port: int, plan: StagePlan) -> int:
         """As `join_takes` says."""
-        return join_takes(self.parts, plan.simd)[port]
+        streams = [part for part in range(len(self.parts)) if part not in self.constants]
+        return join_takes(self.parts, plan.simd)[streams[port]]
 
     def folds(self) -> list[dict[str, int]]:
         """As many channels at once as `join_folds` says."""
@@ -75,7 +85,10 @@ class JoinStage(Stage):
     def shape(self, plan: StagePlan) -> JoinShape:
         """Whose turn it is."""
         _, height, width = self.source
-        return JoinShape(parts=self.parts, height=height, width=width, bits=self.x.bits, simd=plan.simd)
+        words = {part: tuple(map(self.x.encode, values)) for part, values in self.constants.items()}
+        return JoinShape(
+            parts=self.parts, height=height, width=width, bits=self.x.bits, simd=plan.simd, constants=words
+        )
 
     def check(self, plan: StagePlan) -> None:
         """Only ``simd`` is to be chosen."""
@@ -112,7 +125,8 @@ class JoinRhythm(Rhythm):
     def due(self, port: int, begins: Cycles, count: int) -> Cycles:
         """Before the first part of each passes."""
         split = self.build.waiting_split(port)
-        return self._passed(port, begins)[::split] - _latency(split)
+        wanted = self.shape.wanted_places(port, len(begins) // self.shape.read_cycles)
+        return np.asarray(begins[wanted][::split] - _latency(split))
 
     def left(self, port: int, came: Cycles, begins: Cycles) -> Cycles:
         """When it passes; or into `Narrow`, where there is one, which takes the next with the last part of the one

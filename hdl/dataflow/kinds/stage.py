@@ -199,6 +199,11 @@ class Stage(ABC):
         """Beats that leave per group."""
         return 1
 
+    def burst(self, plan: StagePlan) -> int:
+        """Beats that a queue must hold for a reader that takes as many each cycle, for stages whose beats leave
+        unevenly though they come evenly."""
+        return 0
+
     def units(self, plan: StagePlan) -> int:
         """Requantisers or thresholders; 0 where sums leave as they are."""
         return 0

@@ -41,7 +41,7 @@ def with_queues(
     for build in whole:
         pauses = [reader.window.longest_pause for reader, port in readers.get(build.stage.name, ()) if port == 0]
         plans.append(replace(build.plan, queue=queue_depth(build, pause=max(pauses, default=1))))
-    if not any(len(build.stage.reads) > 1 for build in whole):
+    if not any(len(build.stage.reads) > 1 or build.stage.joined for build in whole):
         return tuple(plans)
     builds = joined(plans)
     times = _meeting(builds, program, pixels)

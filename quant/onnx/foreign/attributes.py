@@ -52,10 +52,12 @@ _TABLE: Mapping[str, Mapping[str, _Only | None]] = {
     "GlobalAveragePool": {}, "GlobalMaxPool": {},
     "Identity": {},
     "IntQuant": _QUANT,
+    "LeakyRelu": {"alpha": READ, **_LEGACY},
     "LogSoftmax": {"axis": READ},
     "MatMul": {},
     "MaxPool": {**_WINDOW, "ceil_mode": READ, "storage_order": _NEUTRAL, "dilations": READ},
     "MultiThreshold": {"out_dtype": READ, "out_scale": READ, "out_bias": READ, "data_layout": READ},
+    "PRelu": _LEGACY,
     "Quant": _QUANT,
     "QuantizeLinear": {
         "axis": READ, "saturate": READ, "block_size": _NEUTRAL, "output_dtype": READ, "precision": READ,

@@ -68,7 +68,9 @@ class Operations(Assembly):
             least, most = self._range(value.op)
             if lo <= least and most <= hi:
                 return tensor  # it is on that grid already
-        waiting = self.pending(tensor)
+        waiting = replace(self.pending(tensor), slope=tensor.slope)
+        if lift and tensor.slope is not None:
+            raise ValueError(f"what rounds a LeakyRelu or PRelu down {NEEDS_QUANTIZER}")
         if lift:
             waiting = replace(waiting, bias=waiting.bias + lift * step)
         limits = np.clip(np.array([tensor.low, tensor.high]) / step, lo - 1, hi + 1)
@@ -108,7 +110,7 @@ class Operations(Assembly):
 
     def _behind_pools(self, tensor: Tensor, made: Stored | Bits, both_ends: int) -> Tensor:
         """The pools that waited, of what a quantiser made of the tensor before them; ``both_ends`` is lo + hi."""
-        found = replace(tensor, value=made, low=-math.inf, high=math.inf, pools=(), falls=None)
+        found = replace(tensor, value=made, low=-math.inf, high=math.inf, slope=None, pools=(), falls=None)
         turned, were_bits = tensor.pools and tensor.falls is not None, isinstance(made, Bits)
         # The largest before a falling channel is the smallest behind it: lo + hi - max(lo + hi - y).
         if turned:

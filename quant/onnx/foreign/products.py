@@ -12,7 +12,7 @@ from ...ops.window import Window
 from .attributes import window_of
 from .quantizers import annotated_format, clip_grid
 from .reader import Handler, Reader
-from .tensors import Constant, Floats, Given, Ints, Tensor, one_number
+from .tensors import NEEDS_QUANTIZER, Constant, Floats, Given, Ints, Tensor, one_number
 
 __all__ = ["PRODUCTS"]
 
@@ -190,6 +190,8 @@ def moved(reader: Reader, tensor: Tensor, factor: Floats, offset: Floats) -> Ten
     """``factor * tensor + offset``, per channel; raises ``ValueError`` for what limits or pools forbid."""
     value = reader.pending(tensor)
     low, high = tensor.low, tensor.high
+    if tensor.slope is not None and (np.any(offset != 0) or np.any(factor <= 0)):
+        raise ValueError(f"an offset or a negative factor behind a LeakyRelu or PRelu {NEEDS_QUANTIZER}")
     if tensor.limited:
         if np.any(factor < 0) and np.any(factor > 0):
             raise ValueError(f"factors of both signs {_LIMITED}")
@@ -287,6 +289,18 @@ def _relu(reader: Reader, node: NodeProto, given: Given) -> None:
     reader.tensors[node.output[0]] = _limited(tensor, 0.0, math.inf)
 
 
+def _leaky_relu(reader: Reader, node: NodeProto, given: Given) -> None:
+    """LeakyRelu and PRelu: a second slope of the requantise that a quantiser behind them becomes."""
+    tensor = reader.tensor(node.input[0])
+    if tensor.limited or tensor.pools or reader.pending(tensor).residual is not None:
+        raise ValueError(f"what stands behind a ReLU, a pool or an addition {NEEDS_QUANTIZER}")
+    values = reader.constant(node.input[1]) if node.op_type == "PRelu" else np.array([given.get("alpha", 0.01)])
+    tensor, slope = reader.spread(tensor, values)
+    if not np.all(np.isfinite(slope)) or np.any(slope <= 0):
+        raise ValueError(f"its slopes must be positive numbers, not {slope.min():g}..{slope.max():g}")
+    reader.tensors[node.output[0]] = replace(tensor, slope=slope)
+
+
 def _clip(reader: Reader, node: NodeProto, given: Given) -> None:
     low, high = given.get("min", -math.inf), given.get("max", math.inf)
     for position in (1, 2):
@@ -307,5 +321,6 @@ def _limited(tensor: Tensor, low: float, high: float) -> Tensor:
 
 PRODUCTS: dict[str, Handler] = {
     "Conv": _conv, "Gemm": _gemm, "MatMul": _matmul, "BatchNormalization": _batch_norm, "Relu": _relu, "Clip": _clip,
+    "LeakyRelu": _leaky_relu, "PRelu": _leaky_relu,
     "Add": _arithmetic, "Sub": _arithmetic, "Mul": _arithmetic, "Div": _arithmetic,
 }  # fmt: skip

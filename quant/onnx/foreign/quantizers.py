@@ -188,8 +188,8 @@ def _multi_threshold(reader: Reader, node: NodeProto, given: Given) -> None:
     if thresholds.ndim != 2 or not 1 <= thresholds.shape[1] <= MAX_THRESHOLDS or not np.all(np.isfinite(thresholds)):
         raise ValueError(f"thresholds must be (channels, 1 to {MAX_THRESHOLDS}), not {thresholds.shape}")
     value = reader.pending(tensor)
-    if value.residual is not None:
-        raise ValueError("thresholds behind an addition need a quantiser in between")
+    if value.residual is not None or tensor.slope is not None:
+        raise ValueError("thresholds behind an addition, a LeakyRelu or a PRelu need a quantiser in between")
     axis = _channel_axis(given.get("data_layout", ""), len(tensor.shape))
     columns = []
     for column in thresholds.T:

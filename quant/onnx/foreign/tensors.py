@@ -35,6 +35,7 @@ class Tensor:
     shape : its axes in the file, without the batch
     order : for each element its place in the map, channel by channel and row by row, in ``shape``; None: that order
     low, high : limits of the real value, of a ReLU or a Clip behind ``value``
+    slope : (C,), positive, what a LeakyRelu or PRelu before those limits multiplies values below 0 by; None: neither
     pools : max pools behind all of that, to be done behind the quantiser; (C, H, W) of ``value`` is before them
     falls : (C,), channels whose value was multiplied by a negative number behind the pools; None: none
     flattened : node that made one axis of all
@@ -46,6 +47,7 @@ class Tensor:
     order: Ints | None = None
     low: float = -math.inf
     high: float = math.inf
+    slope: Floats | None = None
     pools: tuple[tuple[str, Window], ...] = ()
     falls: NDArray[np.bool_] | None = None
     flattened: str = ""
@@ -58,8 +60,8 @@ class Tensor:
 
     @property
     def limited(self) -> bool:
-        """Whether a ReLU or a Clip waits for a quantiser."""
-        return self.low > -math.inf or self.high < math.inf
+        """Whether a ReLU, a second slope or a Clip waits for a quantiser."""
+        return self.low > -math.inf or self.high < math.inf or self.slope is not None
 
 
 @dataclass(frozen=True, kw_only=True)

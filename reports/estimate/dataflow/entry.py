@@ -35,17 +35,23 @@ def _levels(found: Structure, op: Threshold) -> None:
 def _affine(found: Structure, op: Requantise, channel: int) -> None:
     counts = found.of("activation")
     factor, offset = int(op.multiplier[channel]), int(op.offset[channel])
-    ends = (0, factor * ((1 << PIXEL_BITS) - 1))
-    bits = format_for(min(ends) + min(offset, 0), max(ends) + max(offset, 0)).bits + 1
+    second, lower = int(op.seconds[channel]), int(op.second_offsets[channel])
+    ends = (0, factor * ((1 << PIXEL_BITS) - 1), second * ((1 << PIXEL_BITS) - 1))
+    bits = format_for(min(ends) + min(offset, lower, 0), max(ends) + max(offset, lower, 0)).bits + 1
     left = max(bits - int(op.shifts[channel]), 1)
     counts["product.ff"] += bits
     counts["shifted.ff"] += left
     counts["y.ff"] += min(op.format.bits, left)
     counts[f"wide constant/{bits}"] += 1
     add_clamp(counts, op.format, left, bits, 1)
-    found.products.append(
-        Product(
-            where="requantise", count=1, a=PIXEL_BITS, b=max(abs(factor).bit_length() + (factor < 0), 1),
-            a_signed=False, b_signed=factor < 0, rows=abs(factor).bit_count(), constant=True,
-        )
-    )  # fmt: skip
+    if op.bends:
+        counts[f"reached/{PIXEL_BITS}"] += 1
+        counts["reached.ff"] += 1
+        counts["narrow"] += 2 * bits
+    for number in [factor, second] if op.bends else [factor]:
+        found.products.append(
+            Product(
+                where="requantise", count=1, a=PIXEL_BITS, b=max(abs(number).bit_length() + (number < 0), 1),
+                a_signed=False, b_signed=number < 0, rows=abs(number).bit_count(), constant=True,
+            )
+        )  # fmt: skip

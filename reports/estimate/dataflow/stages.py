@@ -14,13 +14,14 @@ from ....hdl.activation.arithmetic import Scale
 from ....hdl.activation.threshold import Levels
 from ....hdl.dataflow.build import StageBuild
 from ....hdl.dataflow.kinds.activation import Requantised, Thresholded
+from ....hdl.dataflow.kinds.cut import CutStage
 from ....hdl.dataflow.kinds.join import JoinStage
 from ....hdl.dataflow.kinds.layer import LayerStage
 from ....hdl.dataflow.kinds.move import MoveStage
 from ....hdl.dataflow.kinds.pool import PoolStage
 from ....hdl.dataflow.kinds.stage import Stage
 from ....hdl.dataflow.kinds.sums import WindowStage
-from ....hdl.dataflow.layout import factor_values, level_values, weight_lanes
+from ....hdl.dataflow.layout import factor_values, level_values, second_values, weight_lanes
 from ....hdl.lanes.counts import array_counts
 from ....hdl.streams.queue import in_block_ram
 from ....quant.formats import Format
@@ -40,7 +41,7 @@ from ..counting import (
     kept,
 )
 from ..structure import structure
-from .windows import add_join, add_move, add_window
+from .windows import add_cut, add_join, add_move, add_window
 
 __all__ = ["count_kind", "stage_structure"]
 
@@ -73,6 +74,11 @@ def count_kind(stage: Stage, found: Structure, build: StageBuild) -> None:
 @count_kind.register
 def _join(stage: JoinStage, found: Structure, build: StageBuild) -> None:
     add_join(found, build, stage.shape(build.plan))
+
+
+@count_kind.register
+def _cut(stage: CutStage, found: Structure, build: StageBuild) -> None:
+    add_cut(found, stage.shape(build.plan))
 
 
 @count_kind.register
@@ -209,6 +215,8 @@ def _requantise(found: Structure, stage: WindowStage, made: Requantised, build: 
         else:
             _soft_product(counts, scale, r, 2 * units)  # of twice the bits
     left = max(joined - shift, 1)
+    if made.bends:
+        _second_slope(counts, made, b, acc, units)
     if made.channelwise:
         _own_shifts(counts, made, scale, joined, units)
     # What is shifted out is not kept: neither behind the shift nor of the sum in front of it.
@@ -219,6 +227,17 @@ def _requantise(found: Structure, stage: WindowStage, made: Requantised, build: 
     add_clamp(counts, stage.y, left, joined, units)
     counts["y.ff"] += units * min(stage.y.bits, left)
     counts["requantisers"] += units
+
+
+def _second_slope(
+    counts: MutableMapping[str, int], made: Requantised, b: Columns, acc: int, units: int
+) -> None:  # fmt: skip
+    """The comparison with the knee and the choice of a side, roughly: no stage like that took part in the fit. One rank
+    holds the sum and both sides."""
+    counts[f"reached/{acc}"] += units
+    counts["reached.ff"] += units
+    counts["narrow"] += units * made.factor_bits + b.varying
+    counts["m_operand.ff"] += units * (acc + 2 * made.factor_bits) + 2 * b.varying
 
 
 def _own_shifts(
@@ -301,7 +320,13 @@ def _factor_columns(made: Requantised, build: StageBuild) -> tuple[Columns, Colu
     b, bits = (offset, made.offset), made.factor_bits
     used = np.bitwise_or.reduce(multiplier & ((1 << bits) - 1), axis=0)
     rows = int(np.bitwise_count(used).sum())
-    return columns_of((multiplier, signed_format(bits)), b), columns_of(b), rows
+    words = [(multiplier, signed_format(bits)), b]
+    if made.bends:
+        knee, second, lower = second_values(made, build)
+        fmt = made.knee(build.stage.carried)
+        assert fmt is not None
+        words += [(knee, fmt), (second, signed_format(bits)), (lower, made.offset)]
+    return columns_of(*words), columns_of(b), rows
 
 
 def _level_columns(layout: Levels, made: Thresholded, build: StageBuild) -> tuple[Columns, Columns]:

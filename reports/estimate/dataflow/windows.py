@@ -1,13 +1,14 @@
-"""What stands in front of lanes, counted: windows, moves and joins."""
+"""What stands in front of lanes, counted: windows, moves, slices and joins."""
 
 from ....hdl.dataflow.build import StageBuild
+from ....hdl.maps.cut import CutShape
 from ....hdl.maps.join import JoinShape
 from ....hdl.maps.move import MoveShape
 from ....hdl.maps.window_shape import WindowShape
 from ...devices.memories import MemoryShape
 from ..counting import Columns, Structure, add_counter, add_fifo, bits_of
 
-__all__ = ["add_join", "add_move", "add_window"]
+__all__ = ["add_cut", "add_join", "add_move", "add_window"]
 
 
 def add_window(found: Structure, w: WindowShape, *, outside: Columns | None = None) -> None:
@@ -71,6 +72,17 @@ def add_move(found: Structure, s: MoveShape) -> None:
         ("window", MemoryShape(width=len(bank.lanes) * s.bits, depth=depth, clocked=True, written=True))
         for bank in s.banks
     )
+
+
+def add_cut(found: Structure, s: CutShape) -> None:
+    """Counters up to the axis that is cut, and whether a place on it passes."""
+    sizes = list(s.sizes.items())
+    while sizes and sizes[0][0] != s.axis:
+        sizes.pop(0)
+    if len(s.passing) == s.sizes[s.axis]:
+        return  # parts of every beat: wires
+    add_counter(found, "window", "window", *(n for _, n in sizes))
+    found.of("window")["narrow"] += len(s.passing)
 
 
 def add_join(found: Structure, build: StageBuild, s: JoinShape) -> None:

@@ -10,6 +10,7 @@ from addax.hdl.interface import expected_beats
 from addax.quant import golden
 from marks import guarded
 from networks import (
+    random_built,
     random_chain,
     random_images,
     random_moving,
@@ -20,7 +21,9 @@ from networks import (
 )  # fmt: skip
 from pipelines import run_pipeline
 
-MAKERS = pytest.mark.parametrize("make", [random_program, random_chain, random_residual, random_moving, random_windows])
+MAKERS = pytest.mark.parametrize(
+    "make", [random_program, random_chain, random_residual, random_moving, random_windows, random_built]
+)
 
 
 def right_beats(program, plan, images):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from addax.common.errors import UserError
+from addax.hdl.dataflow.kinds.cut import CutStage
 from addax.hdl.dataflow.kinds.join import JoinStage
 from addax.hdl.dataflow.kinds.layer import LayerStage
 from addax.hdl.dataflow.kinds.move import MoveStage
@@ -86,7 +87,7 @@ def test_a_program_of_pixels_alone_is_refused():
 def test_every_operation_and_every_kind_of_stage_is_known():
     """One that a register lacks would be found by the first user who needs it."""
     operations = {kind for kind in vars(programs).values() if isinstance(kind, type) and issubclass(kind, programs.Op)}
-    kinds = {LayerStage, PoolStage, MoveStage, JoinStage}
+    kinds = {LayerStage, PoolStage, MoveStage, CutStage, JoinStage}
 
     assert set(STAGES) == operations - {programs.Op}
     assert not [kind for kind in kinds if count_kind.dispatch(kind) is count_kind.dispatch(object)]

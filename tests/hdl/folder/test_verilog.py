@@ -14,6 +14,7 @@ from addax.hdl.folder.vectors import sample_vectors
 from addax.hdl.verilog import LINT, runs_at_once, without_lint
 from addax.sim.verilator import tool_environment
 from networks import (
+    random_built,
     random_chain,
     random_moving,
     random_plan,
@@ -31,6 +32,7 @@ KINDS = {
     "windows of all kinds": (random_windows, 9, {}),
     "a residual": (random_residual, 2, {}),
     "joins and moves": (random_moving, 8, {}),
+    "slopes and slices": (random_built, 1, {}),
     "pixels moved": (random_reshaping, 6, {}),
     "weights that stay": (random_residual, 3, {"fixed_weights": True}),
     "axi-lite": (random_chain, 1, {"control": "axi-lite"}),

@@ -223,3 +223,44 @@ def test_slices_that_no_program_can_say_are_refused(tmp_path, parts, message):
 
     with pytest.raises(UserError, match=message):
         import_onnx(g.saved(tmp_path, g.quant(x, 0.1), (2, 6, 6)))
+
+
+@pytest.mark.parametrize("slope", [0.25, 0.1, [0.5, 0.01, 1.5, 0.125]])
+@pytest.mark.parametrize("behind", ["bias", "batch norm", "scaled and pooled"])
+def test_leaky_activations_become_second_slopes(tmp_path, slope, behind):
+    """Sum by sum, whatever stands in front and behind: one requantise with two factors and two offsets."""
+    g = Foreign((2, 6, 6))
+    x = g.node("Conv", g.quant("x", 1 / 255), g.weights(RNG(4), (4, 2, 1, 1)), g.constant([0.1, -0.2, 0.3, 0.05]))
+    if behind == "batch norm":
+        numbers = ([1.5, -0.7, 1.0, 0.3], [0.1, 0.2, -0.3, 0.0], [0.0, 0.1, 0.2, 0.3], [0.5, 1.0, 1.5, 2.0])
+        x = g.node("BatchNormalization", x, *(g.constant(values) for values in numbers))
+    if isinstance(slope, list):
+        x = g.node("PRelu", x, g.constant(np.array(slope).reshape(4, 1, 1)))
+    else:
+        x = g.node("LeakyRelu", x, alpha=slope)
+    shape = (4, 6, 6)
+    if behind == "scaled and pooled":
+        x = g.node("MaxPool", g.node("Mul", x, g.constant(1.75)), kernel_shape=[2, 2], strides=[2, 2])
+        shape = (4, 3, 3)
+    program = equal(g.saved(tmp_path, g.quant(x, 0.0317, 6, signed=1), shape))
+
+    assert sum(getattr(op, "bends", False) for op in program.ops) == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda g, x: g.node("LeakyRelu", x, alpha=-0.5), r"its slopes must be positive numbers, not -0\.5\.\.-0\.5"),
+        (lambda g, x: g.node("PRelu", x, g.constant([np.nan])), "its slopes must be positive numbers"),
+        (lambda g, x: g.node("LeakyRelu", g.node("Relu", x)), "behind a ReLU, a pool or an addition needs a quantiser"),
+        (lambda g, x: g.node("LeakyRelu", g.node("Add", x, x)), "behind a ReLU, a pool or an addition needs a quant"),
+        (lambda g, x: g.node("Add", g.node("LeakyRelu", x), g.constant(1.0)), "an offset or a negative factor behind"),
+        (lambda g, x: g.node("Mul", g.node("LeakyRelu", x), g.constant(-1.0)), "an offset or a negative factor behind"),
+    ],
+)
+def test_leaky_activations_that_no_requantise_says_are_refused(tmp_path, make, message):
+    g = Foreign((2, 6, 6))
+    x = g.quant(g.node("Conv", g.quant("x", 1 / 255), g.weights(RNG(4), (4, 2, 1, 1))), 0.05, 5, signed=1)
+
+    with pytest.raises(UserError, match=message):
+        import_onnx(g.saved(tmp_path, g.quant(make(g, x), 0.1), (4, 6, 6)))

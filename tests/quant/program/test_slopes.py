@@ -11,6 +11,7 @@ from addax.quant.files.archive import describe, load_program, program_bytes, reb
 from addax.quant.formats import signed, unsigned
 from addax.quant.onnx.qcdq import qcdq_model
 from addax.quant.onnx.read import import_onnx
+from addax.quant.ops.base import Tensor
 from addax.quant.program import ArgMax, Concat, Constant, Convolution, Input, Program, Requantise, Slice
 from naive import check
 from networks import random_bending, random_images
@@ -243,3 +244,20 @@ def test_second_slope_stays_when_a_field_is_replaced():
 
     assert replace(op, name="other").second.tolist() == [1]
     assert replace(op, second_offset=op.offset).second_offset is None
+
+
+def test_bounds_are_those_of_every_value():
+    """Folding asks for them: of a slice those of its channels, of a constant its own."""
+    program = standard()
+    found = golden.run(program, random_images(program, 200, 4), trace=True).tensors
+
+    def bounds(name):
+        op = program.by_name[name]
+        return op.bounds([Tensor(program.shape(source), program.format(source)) for source in op.sources], bounds)
+
+    for op in program.ops:
+        least, most = bounds(op.name)
+        seen = found[op.name].transpose(1, 0, 2, 3).reshape(len(least), -1)
+        assert (least <= seen.min(1)).all() and (seen.max(1) <= most).all(), op.name
+    assert [part.tolist() for part in bounds("zeros")] == [[0, 0]] * 2
+    assert [part.tolist() for part in bounds("cut")] == [[0, 0, *[-128] * 3, 0, 0], [0, 0, *[127] * 3, 0, 0]]

@@ -39,7 +39,7 @@ from addax.reports.estimate.structure import structure
 from addax.reports.fit.fit import DEVICES, known
 from addax.reports.fit.samples import cells_of, sample
 from addax.reports.page.report import make_report
-from networks import random_images, random_moving, random_plan, random_program
+from networks import random_built, random_images, random_moving, random_plan, random_program
 
 STORED = json.loads(Path(__file__).with_name("stages.json").read_text())
 ALL = sorted(DEVICES)
@@ -203,10 +203,11 @@ def test_estimates_are_fast_enough_to_search_with():
     assert time.process_time() - start < 60
 
 
+@pytest.mark.parametrize("make", [random_moving, random_built])
 @pytest.mark.parametrize("seed", range(6))
-def test_any_fold_of_any_stage_has_a_price(seed):
+def test_any_fold_of_any_stage_has_a_price(seed, make):
     """Moves and joins among them, before it is known what stands beside them: the solver asks for all."""
-    program = random_moving(seed)
+    program = make(seed)
     kinds = set()
     for stage in stages_of(program):
         kinds.add(stage.kind)

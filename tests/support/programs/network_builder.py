@@ -19,6 +19,7 @@ from addax.quant.program import (
     Threshold,
     Upsample,
     infer,
+    offset_format,
     score_format,
     weight_values,
 )
@@ -190,6 +191,8 @@ class Builder:
         # What keeps both sides together at the knee, and, for some, anything else.
         lower = op.offset + (op.multiplier - second) * knee
         lower = np.where(self.rng.random(channels) < 0.3, op.offset, lower)
+        widest = offset_format(x, op.factor_bits)
+        lower = lower.clip(widest.lo, widest.hi)
         self.ops[op.name] = replace(op, second=second, knee=knee, second_offset=lower)
         infer(self.ops[op.name], self.inferred, self.ops)
 
@@ -201,11 +204,13 @@ class Builder:
         stop, step = int(self.rng.integers(start + 1, size + 1)), int(self.rng.integers(1, 4))
         self.emit(Slice(name=f"cut{len(self.ops)}", source=self.last, axis=axis, start=start, stop=stop, step=step))
 
-    def constant(self, channels):
-        """So many channels that fit beside the last result: zeros, or anything."""
+    def constant(self, channels, even=False):
+        """So many channels that fit beside the last result: zeros, or anything, where ``even`` the same everywhere."""
         source, fmt = self.last, self.format()
         shape = (channels, *self.shape()[1:])
         value = np.zeros(shape, np.int64) if self.rng.random() < 0.4 and fmt.lo <= 0 else self.integers(fmt, shape)
+        if even:
+            value = value[:, :1, :1].repeat(shape[1], 1).repeat(shape[2], 2)
         name = self.emit(Constant(name=f"const{len(self.ops)}", value=value, format=fmt))
         self.last = source
         return name

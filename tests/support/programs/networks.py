@@ -276,10 +276,11 @@ def random_moving(seed, raw=None):
     return b.program()
 
 
-def random_bending(seed, raw=None):
+def random_bending(seed, raw=None, built=False):
     """Second slopes, slices, constants beside features, and sums of two stored tensors, which may be one and the same.
 
-    With ``raw`` the Program ends in a map, else in class scores; without a choice, in either.
+    With ``raw`` the Program ends in a map, else in class scores; without a choice, in either. Where it is to be
+    ``built``, constants are the same for every pixel.
     """
     rng = np.random.default_rng(seed)
     b = Builder(rng, (int(rng.integers(1, 4)), int(rng.integers(2, 6)), int(rng.integers(2, 6))))
@@ -308,14 +309,14 @@ def random_bending(seed, raw=None):
         b.bend()
     stored = []
     for _ in range(int(rng.integers(1, 4))):
-        result = choose(unsigned(2), unsigned(7), signed(5), signed(8))
+        result = choose(unsigned(1), unsigned(2), unsigned(7), signed(5), signed(8))
         layer(choose(2, 3, 4, 6), result)
         stored.append(b.last)
         if rng.random() < 0.5:
             b.cut()
             stored.append(b.last)
         if rng.random() < 0.5:
-            source, beside = b.last, b.constant(choose(1, 2))
+            source, beside = b.last, b.constant(choose(1, 2), built)
             parts = [source, beside] if rng.random() < 0.7 else [beside, source]
             b.emit(Concat(name=f"cat{len(b.ops)}", source=parts[0], others=tuple(parts[1:])))
             stored.append(b.last)
@@ -328,6 +329,11 @@ def random_bending(seed, raw=None):
     b.convolution("xnor" if b.format() == unsigned(1) else choose("adder", "mult", "shift"), int(rng.integers(1, 6)))
     b.requantise(None, scores=True)
     return b.program()
+
+
+def random_built(seed):
+    """As `random_bending`, of what every family can build."""
+    return random_bending(seed, built=True)
 
 
 def random_images(program, count, seed):
