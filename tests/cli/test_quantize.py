@@ -121,3 +121,17 @@ def test_published_network_of_integers(run, tmp_path):
         status, out, err = run(*verb, *options)
         assert (status, out, err) == (1, "", f"addax: {message}\n")
     assert not (tmp_path / "y.addax").exists()
+
+
+def test_what_is_left_out_is_said(run, tmp_path, monkeypatch):
+    """A final softmax changes no class, so it is dropped; whoever compares scores must hear of it, and only once."""
+    (tmp_path / "ends_in_softmax.py").write_text(
+        "from torch import nn\n"
+        "def net():\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(256, 10), nn.Softmax(1)).eval()\n"
+    )
+    status, out, err = run("quantize", "ends_in_softmax:net", "--calibration", "20", "-o", "o.addax", "--json")
+
+    assert status == 0 and json.loads(out)["file"] == "o.addax"
+    said = [line for line in err.splitlines() if line.startswith("addax: note:")]
+    assert len(said) == 1 and "softmax" in said[0]

@@ -209,6 +209,8 @@ def many_forms():
         x = torch.cat([x * 0.5, n.low(x).clamp(-0.5, 1)], dim=1)
         x = F.max_pool2d(F.hardtanh(n.deep(x), -1, 1), (2, 1), (2, 1))
         x = x + 0.1 * F.conv2d(x, n.taps, groups=6)
+        one, other = F.leaky_relu(n.bent_norm(n.bent(x)), 0.2).chunk(2, 1)
+        x = torch.cat([n.act(n.first_half(one)), other], 1)[:, :, 1:]
         x = F.relu(n.up(x)) if x.shape[-1] > 3 else x
         x = F.dropout(n.tall(F.avg_pool2d(x, 2)).relu(), training=n.training)
         return F.log_softmax(n.last(n.fc(x.mean((2, 3)).view(-1, 6))), dim=1)
@@ -219,6 +221,7 @@ def many_forms():
         adder_norm=nn.BatchNorm2d(6), low=nn.Conv2d(6, 4, (3, 1), padding=(1, 0)), deep=nn.Conv2d(10, 6, 1),
         taps=nn.Parameter(torch.randn(6, 1, 1, 1)), up=nn.ConvTranspose2d(6, 3, 4, 2, 1),
         tall=nn.Conv2d(3, 6, (3, 2), (2, 1)),
+        bent=nn.Conv2d(6, 6, 1), bent_norm=nn.BatchNorm2d(6), first_half=nn.Conv2d(3, 3, 1), act=nn.PReLU(3),
         fc=nn.Linear(6, 7), last=nn.BatchNorm1d(7),
     )  # fmt: skip
     return settle(net, pictures(40, SHAPE))
