@@ -1,4 +1,4 @@
-"""``python tests/support/api_reference.py`` writes docs/api-reference.md from the docstrings of what ``addax`` gives."""
+"""``python tests/support/api_reference.py`` writes docs/api-reference.md from the docstrings of ``addax``."""
 
 import inspect
 from collections.abc import Iterator
