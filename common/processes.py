@@ -1,6 +1,5 @@
 """The one place where tools are started: each in a session of its own, under a keeper that ends with this process."""
 
-import _thread
 import contextlib
 import os
 import signal
@@ -194,8 +193,8 @@ class _Again:
         return threading.Timer(_AGAIN_SECONDS, self._interrupt).start()
 
     def _interrupt(self) -> None:
-        if self.wanted:
-            _thread.interrupt_main()
+        if self.wanted:  # a true signal, which wakes the thread where it sleeps or waits
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 def _interrupt(number: int, frame: object) -> None:

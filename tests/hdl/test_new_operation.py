@@ -19,7 +19,7 @@ from addax.hdl.folder.generate import generate
 from addax.hdl.interface import expected_beats
 from addax.quant import golden
 from addax.quant.formats import signed, unsigned
-from addax.quant.lower import table
+from addax.quant.lower.aten import table
 from addax.quant.lower.lowering import lower
 from addax.quant.program import Concat, MaxPool
 from addax.reports.estimate.dataflow.stages import count_kind
@@ -52,7 +52,7 @@ def net():
 @pytest.fixture
 def program(negate, net, monkeypatch):
     """What becomes of that network."""
-    monkeypatch.setattr(table, "_functions", dict(table._functions))
+    monkeypatch.setattr(table, "_table", dict(table._table))
     lower_negation()
     return lower(*net, bits=8)
 

@@ -59,5 +59,5 @@ def test_blocks_add_up_to_their_stage(name, tmp_path):
         own = found.blocks[stage.stage.name]
         assert set(own) <= set(BLOCKS)
         assert own["control"].lut < found.parts[stage.stage.name].lut / 2
-        if stage.activates:
+        if stage.stage.activation is not None:
             assert own["requantise"].lut > 0 and own["requantise"].ff > 0

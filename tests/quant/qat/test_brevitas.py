@@ -390,8 +390,6 @@ REFUSED = {
     "float-weights": (lambda g: conv(g, g.quant("x", 1.0), behind_quantiser=False),
                       "Conv at node 'layer' of .*: weights 'c3' must be a constant behind a quantiser"),
     "float-features": (lambda g: conv(g, conv(g, g.quant("x", 1.0))), "needs a quantiser in front"),
-    "stride": (lambda g: conv(g, g.quant("x", 1.0), pads=[1] * 4, strides=[1, 2]),
-               "needs equal strides in all directions"),
     "rounding": (lambda g: g.quant("x", 1.0, rounding="CEIL"), "rounding mode must be ROUND, of features, not CEIL"),
     "scale": (lambda g: g.quant("x", 0.0), "its scale must be positive"),
     "scales": (lambda g: g.quant("x", np.arange(1, 3).reshape(1, 2, 1, 1)), "scale, of features, must have one value"),

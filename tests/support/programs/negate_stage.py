@@ -1,15 +1,15 @@
 """The hardware of `Negate`: a kind of stage that the package does not know, what it costs, and how torch says it."""
 
-import operator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import torch
 from addax.hdl.dataflow.kinds.component import StageComponent
 from addax.hdl.dataflow.kinds.rhythm import Rhythm, spaced
 from addax.hdl.dataflow.kinds.stage import Stage, divisors
 from addax.hdl.dataflow.stages import STAGES
 from addax.hdl.streams.beats import elements
-from addax.quant.lower import table
+from addax.quant.lower.aten import table
 from addax.reports.estimate.counting import Structure
 from addax.reports.estimate.dataflow.stages import count_kind
 from amaranth.hdl import Cat, Module
@@ -144,8 +144,8 @@ class Dark(nn.Module):
 def lower_negation():
     """Lower ``-x``, in this process."""
 
-    @table.lowers_calls(operator.neg)
-    def negate(lowering, node):
+    @table.lowers(torch.ops.aten.neg)
+    def negate(lowering, call):
         return lowering.moved(
-            node, node.args[0], lambda name, source: Negate(name=name, source=source), node.name, bits=False
-        )  # fmt: skip
+            call.node, call.source, lambda name, source: Negate(name=name, source=source), call.path, bits=False
+        )
