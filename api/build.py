@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..common.console import bar, steps
-from ..common.errors import UserError
+from ..common.errors import UserError, positive
 from .display import build_page
 from .results import Report, Simulation
 
@@ -106,12 +106,8 @@ class Build:
         from ..sim.cosim import simulate, simulator_name
 
         program = self.program if program is None else program
-        if limit is not None and limit < 1:
-            raise UserError(f"images must be a positive integer, not {limit}")
-        chosen = samples(images, split, shape=program.input.shape, limit=limit)
-        workers = processors() if jobs is None else jobs
-        if workers < 1:
-            raise UserError(f"jobs must be a positive integer, not {workers}")
+        chosen = samples(images, split, shape=program.input.shape, limit=positive("images", limit))
+        workers = positive("jobs", jobs) or processors()
         # Simulators run in processes of their own. A pool of processes would import a script that has no guard again.
         with ThreadPoolExecutor(workers) as executor, bar("images", len(chosen)) as advance:
             outcome = simulate(
@@ -158,8 +154,7 @@ class Build:
         from ..models.data import samples
         from ..reports.page.report import POWER_IMAGES, make_report
 
-        if seeds < 1:
-            raise UserError(f"seeds must be a positive integer, not {seeds}")
+        positive("seeds", seeds)
         if saif is not None and not power:
             raise UserError("--saif goes with --power")
         shape = self.program.input.shape

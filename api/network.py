@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..common.console import steps
-from ..common.errors import UserError
+from ..common.errors import UserError, positive
 from .build import DEVICE, Build, generated
 from .display import program_page, table
 
@@ -70,7 +70,7 @@ class Network:
 
         _ = self.program.classes
         shape = self.program.input.shape
-        return evaluate(self.program, samples(images, split, shape=shape, limit=_positive("limit", limit)).labelled())
+        return evaluate(self.program, samples(images, split, shape=shape, limit=positive("limit", limit)).labelled())
 
     def compare(
         self, images: Any = DIGITS, *, split: str = "test", limit: int | None = None,
@@ -93,7 +93,7 @@ class Network:
         from ..quant.lower.trace import compare
         from ..quant.quantize import trace_program
 
-        few = samples(images, split, shape=self.program.input.shape, limit=_positive("limit", limit) or TRACED)
+        few = samples(images, split, shape=self.program.input.shape, limit=positive("limit", limit) or TRACED)
         if source is None and weights is None and self.module is not None:
             return compare(self.program, self.module, few.x)
         folder = None if self.file is None else self.file.parent
@@ -262,16 +262,13 @@ def _of_module(
 
 def _scheme(scheme: "Scheme | None", bits: int | None) -> "Scheme":
     """How to quantise, where only the bits may be said."""
-    from ..quant.fold.scheme import Scheme
+    from ..quant.fold.scheme import chosen_scheme
 
     if scheme is not None:
         if bits is not None and bits != scheme.bits:
             raise UserError(f"bits are said twice: {bits}, and {scheme.bits} by the scheme")
         return scheme
-    try:
-        return Scheme(bits=8 if bits is None else bits)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    return chosen_scheme() if bits is None else chosen_scheme(bits=bits)
 
 
 def load(file: str | Path) -> Network:
@@ -279,9 +276,3 @@ def load(file: str | Path) -> Network:
     from ..quant.files.archive import load_program
 
     return Network(program=load_program(file), file=Path(file))
-
-
-def _positive(name: str, value: int | None) -> int | None:
-    if value is not None and value < 1:
-        raise UserError(f"{name} must be a positive integer, not {value}")
-    return value

@@ -93,7 +93,7 @@ class Simulation:
         outcome, timing, value = self.outcome, self.schedule, self.keys()
         rows = {
             "images": outcome.images,
-            "wrong elements" if self.accuracy is None else "wrong scores": outcome.mismatches,
+            "wrong scores" if len(outcome.classes) else "wrong elements": outcome.mismatches,
             **({} if self.accuracy is None else {"accuracy": percent(self.accuracy)}),
             "cycles, first image": f"{outcome.cycles_first_image:,} (predicted {timing.latency:,})",
             "cycles per image": f"{outcome.cycles_per_image:,} (predicted {timing.interval:,})",

@@ -11,9 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from .. import __version__
-from ..common.errors import UserError
 
-__all__ = ["DEFAULT_BITS", "MISMATCH", "PATH", "cli", "listing", "percent", "positive", "show", "verb"]
+__all__ = ["DEFAULT_BITS", "MISMATCH", "PATH", "cli", "listing", "show", "verb"]
 
 PATH = click.Path(path_type=Path)
 MISMATCH = 3
@@ -58,15 +57,3 @@ def listing(title: str, rows: dict[str, Any]) -> Callable[[Console], None]:
         console.print(table)
 
     return text
-
-
-def percent(share: float) -> str:
-    """``share`` of 1 in percent."""
-    return f"{100 * share:.2f} %"
-
-
-def positive(name: str, value: int | None) -> int | None:
-    """``value``, or `UserError` where one is given that is below 1."""
-    if value is not None and value < 1:
-        raise UserError(f"{name} must be a positive integer, not {value}")
-    return value

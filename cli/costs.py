@@ -9,8 +9,8 @@ import click
 from rich.console import Console
 
 from ..common.console import steps
-from ..common.errors import UserError
-from .base import DEFAULT_BITS, PATH, listing, positive, show, verb
+from ..common.errors import UserError, positive
+from .base import DEFAULT_BITS, PATH, listing, show, verb
 
 __all__ = ["cells", "compare", "report"]
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import click
 
+from ..api.display import percent
 from ..common.console import steps
-from .base import MISMATCH, PATH, listing, percent, show, verb
+from .base import MISMATCH, PATH, listing, show, verb
 
 __all__ = ["demo"]
 

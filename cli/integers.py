@@ -7,10 +7,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from ..api.display import percent
 from ..common.console import steps
-from ..common.errors import UserError
+from ..common.errors import UserError, positive
 from ..common.files import MARKER, own_files
-from .base import DEFAULT_BITS, PATH, listing, percent, positive, show, verb
+from .base import DEFAULT_BITS, PATH, listing, show, verb
 
 __all__ = ["evaluate", "export", "quantize"]
 
@@ -49,16 +50,12 @@ def quantize(
     """Make an integer Program of a trained network."""
     from .. import api
     from ..quant.fold.assembly import NOTES
-    from ..quant.fold.scheme import Scheme
+    from ..quant.fold.scheme import chosen_scheme
 
-    try:
-        scheme = Scheme(
-            bits=DEFAULT_BITS if bits is None else bits, ranges=ranges, groups=groups, sharing=sharing,
-            pow2_steps=pow2_steps, terms=terms, shifts=shifts,
-            layer_bits=dict(_layer_bits(entry) for entry in layer_bits),
-        )  # fmt: skip
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    scheme = chosen_scheme(
+        bits=DEFAULT_BITS if bits is None else bits, ranges=ranges, groups=groups, sharing=sharing,
+        pow2_steps=pow2_steps, terms=terms, shifts=shifts, layer_bits=dict(_layer_bits(entry) for entry in layer_bits),
+    )  # fmt: skip
     network = api.quantize(
         source, data_source, bits=bits, kernel=kernel, weights=weights, calibration=calibration, scheme=scheme,
         mean_bits=mean_bits, sensitivity=sensitivity, input_scale=input_scale, input_offset=input_offset,
@@ -110,14 +107,16 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Accuracy of a Program by the golden model."""
     from ..api import load
+    from ..models.data import samples
 
     if (float_source or weights) and not trace:
         raise UserError("--float and --weights go with --trace")
-    network, limit = load(program), positive("limit", limit)
+    network = load(program)
+    images = samples(source, split, shape=network.program.input.shape, limit=positive("limit", limit))
     with steps("evaluating"):
-        value: dict[str, Any] = dict(network.evaluate(source, split=split, limit=limit).keys())
+        value: dict[str, Any] = dict(network.evaluate(images).keys())
         if trace:
-            found = network.compare(source, split=split, limit=limit, source=float_source, weights=weights)
+            found = network.compare(images, limit=limit, source=float_source, weights=weights)
             value |= {
                 "traced_images": found.images,
                 "agreement": found.agreement,

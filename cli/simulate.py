@@ -8,9 +8,9 @@ from rich.console import Console
 
 from ..api.build import as_share
 from ..common.console import stderr
-from ..common.errors import UserError
+from ..common.errors import UserError, positive
 from ..common.files import write_json
-from .base import MISMATCH, PATH, listing, positive, show, verb
+from .base import MISMATCH, PATH, listing, show, verb
 
 if TYPE_CHECKING:
     from ..sim.cosim import Outcome
@@ -51,15 +51,15 @@ def simulate(
     if perfetto is not None and perfetto.is_dir():
         raise UserError(f"{perfetto} is a folder; expected the name of a file to write")
     program = load(weights).program if weights else opened.program
+    chosen = samples(source, split, shape=program.input.shape, limit=positive("images", images))
     found = opened.simulate(
-        source, split=split, limit=positive("images", images), stall=stall, stall_pattern=stall_pattern, seed=seed,
+        chosen, stall=stall, stall_pattern=stall_pattern, seed=seed,
         waves=waves, program=program, trace_stages=trace_stages, jobs=jobs,
     )  # fmt: skip
     if perfetto is not None:
         # The same stalls and seed give the run's own cycles again.
-        few = samples(source, split, shape=program.input.shape, limit=min(TRACED, found.images))
-        how = Stall(share=as_share(stall), pattern=stall_pattern)
-        write_json(perfetto, chrome_trace(watch(opened.folder, few.x, program=program, stall=how, seed=seed)))
+        few, how = chosen.x[:TRACED], Stall(share=as_share(stall), pattern=stall_pattern)
+        write_json(perfetto, chrome_trace(watch(opened.folder, few, program=program, stall=how, seed=seed)))
 
     from ..reports.terminal.verb_tables import stage_table
 

@@ -1,6 +1,6 @@
-"""The one error type for users' mistakes."""
+"""The one error type for users' mistakes, and a check that many arguments have in common."""
 
-__all__ = ["UserError"]
+__all__ = ["UserError", "positive"]
 
 
 class UserError(Exception):
@@ -12,3 +12,10 @@ class UserError(Exception):
     def __init__(self, message: str, *, exit_code: int = 1):
         super().__init__(" ".join(message.split()))
         self.exit_code = exit_code
+
+
+def positive(name: str, value: int | None) -> int | None:
+    """``value``, which may be missing; raises `UserError` where it is below 1."""
+    if value is not None and value < 1:
+        raise UserError(f"{name} must be a positive integer, not {value}")
+    return value

@@ -16,7 +16,7 @@ from ..models import data
 from ..models.nets import zoo
 from ..models.training.loop import accuracy, scores
 from . import golden
-from .fold.scheme import Scheme
+from .fold.scheme import Scheme, chosen_scheme
 from .lower.calibration import Calibration, calibrate
 from .lower.lowering import ORIGINS, lower
 from .lower.mixed import Sensitivity, choose, layers, mean_bits, sensitivities
@@ -59,10 +59,7 @@ def quantize(
     source: str | Path, *, kernel: str | None, weights: str | Path | None, bits: int, data_source: str
 ) -> Program:
     """`quantize_network` with nothing but a number of bits to choose."""
-    try:
-        scheme = Scheme(bits=bits)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    scheme = chosen_scheme(bits=bits)
     return quantize_network(source, kernel=kernel, weights=weights, data_source=data_source, scheme=scheme).program
 
 

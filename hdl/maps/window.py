@@ -15,7 +15,7 @@ from ..memory.loops import Counter, Pointer
 from ..memory.ring import RowAccount
 from ..streams.beats import elements
 from ..streams.delay import later
-from .turn import Turn
+from .banks import Turn
 from .window_shape import WindowShape
 
 __all__ = ["Window"]

@@ -56,9 +56,10 @@ def samples(
 
     Parameters
     ----------
-    given : `Images`, or what `load` takes (``digits``, a path); an array or tensor (N, C, H, W), (N, H, W) or (N, F),
-        uint8, or floats 0..1 that are pixels / 255, as torchvision's ``ToTensor`` makes them; a pair of such images and
-        their labels; a data set or loader of torch, or any other iterable of images or of (image, label)
+    given : `Images`, or `Samples` as this function returns them, or what `load` takes (``digits``, a path); an array or
+        tensor (N, C, H, W), (N, H, W) or (N, F), uint8, or floats 0..1 that are pixels / 255, as torchvision's
+        ``ToTensor`` makes them; a pair of such images and their labels; a data set or loader of torch, or any other
+        iterable of images or of (image, label)
     split : that `load` takes of a path
     shape : (C, H, W) that the images must have
     limit : take the first so many; nothing behind them is read of an iterable
@@ -75,6 +76,9 @@ def samples(
         return _of_images(load(given, split, shape=shape), limit, f"the {split} split of {_name(given)}")
     if isinstance(given, Images):
         return _fitting(_of_images(given, limit, "images"), shape)
+    if isinstance(given, Samples):
+        labels = None if given.y is None else given.y[:limit]
+        return _fitting(Samples(x=given.x[:limit], y=labels, said=given.said), shape)
     said = _article(type(given).__name__)
     x: Any
     y: Any
@@ -90,10 +94,10 @@ def samples(
     else:
         raise UserError(f"expected images: an array, a tensor, a data set or where they lie, not {said}")
     pixels = _pixels(_numpy(x)[:limit], mean, std)
-    labels = None if y is None else _labels(_numpy(y)[:limit], len(pixels))
+    classes = None if y is None else _labels(_numpy(y)[:limit], len(pixels))
     if not len(pixels):
         raise UserError(f"{said} holds no images")
-    return _fitting(Samples(x=pixels, y=labels, said=said), shape)
+    return _fitting(Samples(x=pixels, y=classes, said=said), shape)
 
 
 def _of_images(images: Images, limit: int | None, said: str) -> Samples:

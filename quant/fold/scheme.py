@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
-__all__ = ["RANGES", "SHARINGS", "SHIFTS", "Scheme"]
+from ...common.errors import UserError
+
+__all__ = ["RANGES", "SHARINGS", "SHIFTS", "Scheme", "chosen_scheme"]
 
 RANGES = ("quantile", "max", "mse", "sums")
 SHARINGS = ("lossless", "saturate", "union")
@@ -81,3 +84,11 @@ class Scheme:
     def of(self, path: str, *, edge: bool = False) -> int:
         """Bits of the layer at ``path``, which may be at the edge of the network."""
         return self.layer_bits.get(path, max(self.bits, self.edge_bits) if edge else self.bits)
+
+
+def chosen_scheme(**choices: Any) -> Scheme:
+    """The `Scheme` of what a person chose; raises `UserError`, in the same words, for a value out of range."""
+    try:
+        return Scheme(**choices)
+    except ValueError as error:
+        raise UserError(str(error)) from error

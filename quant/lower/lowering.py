@@ -12,7 +12,7 @@ from ...common.errors import UserError
 from ..fold.assembly import Bits, Pending, Stored
 from ..fold.calibrate import Grid
 from ..fold.regrid import requantised_once
-from ..fold.scheme import Scheme
+from ..fold.scheme import Scheme, chosen_scheme
 from ..program import Program
 from .aten import (  # noqa: F401  they fill the table
     activations,
@@ -66,11 +66,7 @@ def lower(
         bits out of range, NaN or infinite weights, an unsupported layer (named with its path), calibration images that
         are no unsigned bytes, all alike or white, factors that no multiplier holds.
     """
-    if scheme is None:
-        try:
-            scheme = Scheme(bits=bits)
-        except ValueError as error:
-            raise UserError(str(error)) from error
+    scheme = scheme or chosen_scheme(bits=bits)
     found = calibration if isinstance(calibration, Calibration) else calibrate(module, calibration, scheme=scheme)
     return _program(Lowering(found, scheme), metadata or {})
 

@@ -13,7 +13,7 @@ from ...models import data
 from ...models.files.checkpoint import Recipe, build_for, fit, read_checkpoint, save_checkpoint
 from ...models.nets import zoo
 from ...models.training.loop import accuracy, train
-from ..fold.scheme import Scheme
+from ..fold.scheme import chosen_scheme
 from ..lower.calibration import calibrate
 from .prepare import LayerGrid, layer_grids, prepare
 
@@ -40,10 +40,7 @@ def train_quantized(
     UserError
         for a checkpoint that is missing or already quantised, unknown data, bits out of range.
     """
-    try:
-        scheme = Scheme(bits=bits)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    scheme = chosen_scheme(bits=bits)
     module, recipe = load_trained(start)
     if recipe.bits is not None:
         raise UserError(f"{start} is trained at {recipe.bits} bits already; start from a float checkpoint")

@@ -30,6 +30,7 @@ class CutStage(Stage):
     kept : places along it that pass
     """
 
+    called = "slice"
     kind: str = SLICE
     axis: str
     kept: range
@@ -72,10 +73,6 @@ class CutStage(Stage):
     def sums(self, plan: StagePlan) -> int:
         """The same."""
         return self.out_count(plan)
-
-    def check(self, plan: StagePlan) -> None:
-        """Only ``simd`` is to be chosen."""
-        self.check_ones(plan, "slice", ("pe", "taps", "lines", "blocks", "rows", "requantisers"))
 
     def rhythm(self, build: StageBuild) -> "CutRhythm":
         """Beat after beat."""

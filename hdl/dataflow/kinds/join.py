@@ -34,6 +34,7 @@ class JoinStage(Stage):
     constants : values of the channels of a part that is a constant, by its number; they are built into the RTL
     """
 
+    called = "join"
     kind: str = CONCAT
     parts: tuple[int, ...]
     constants: Mapping[int, tuple[int, ...]] = field(default_factory=lambda: MappingProxyType({}))
@@ -89,10 +90,6 @@ class JoinStage(Stage):
         return JoinShape(
             parts=self.parts, height=height, width=width, bits=self.x.bits, simd=plan.simd, constants=words
         )
-
-    def check(self, plan: StagePlan) -> None:
-        """Only ``simd`` is to be chosen."""
-        self.check_ones(plan, "join", ("pe", "taps", "lines", "blocks", "rows", "requantisers"))
 
     def rhythm(self, build: StageBuild) -> "JoinRhythm":
         """Beat after beat."""

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -70,6 +70,9 @@ class Stage(ABC):
     y : format of its result
     window : height and width of what it looks at for one pixel
     """
+
+    called: ClassVar[str] = "stage"
+    """What messages call its kind."""
 
     name: str
     tensor: str
@@ -217,8 +220,9 @@ class Stage(ABC):
         return 0
 
     def check(self, plan: StagePlan) -> None:
-        """Raise ``ValueError`` when ``plan`` says something of it that cannot be, `shape` aside."""
-        self.check_ones(plan, "stage", ("pe", "taps", "lines", "blocks", "requantisers", "rows"))
+        """Raise ``ValueError`` when ``plan`` says something of it that cannot be, `shape` aside: here, where only
+        ``simd`` is to be chosen, any other fold."""
+        self.check_ones(plan, self.called, ("pe", "taps", "lines", "blocks", "rows", "requantisers"))
 
     def check_ones(self, plan: StagePlan, what: str, keys: tuple[str, ...]) -> None:
         """Raise ``ValueError`` where ``plan`` folds what a stage called ``what`` does not have."""
