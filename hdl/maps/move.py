@@ -17,7 +17,7 @@ from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
 from ..memory.loops import Counter, Pointer
-from ..memory.ring import RowAccount
+from ..memory.ring import NO_COLLISION, RowAccount
 from ..streams.beats import elements
 from ..streams.delay import later
 
@@ -252,7 +252,7 @@ class Move(wiring.Component):
         banks = []
         for number, bank in enumerate(s.banks):
             m.submodules[f"bank{number}"] = ram = memory.Memory(
-                shape=len(bank.lanes) * s.bits, depth=s.rows * s.bank_row, init=[]
+                shape=len(bank.lanes) * s.bits, depth=s.rows * s.bank_row, init=[], attrs=NO_COLLISION
             )
             banks.append((bank, ram.write_port(), ram.read_port()))
         self._write_side(m, [(bank, port) for bank, port, _ in banks], rows)
@@ -319,7 +319,8 @@ class Move(wiring.Component):
         words: list[Value] = [Const(0, s.bits)] * s.simd
         for number, (bank, port) in enumerate(banks):
             inside = self._address(m, number, bank, port, lines, word, x, y, pixel + word)
-            m.d.comb += port.en.eq(self.begin)
+            # What moves in from outside is no word of the ring: nothing is read, and nothing that is being written.
+            m.d.comb += port.en.eq(self.begin & inside)
             for k, lane in enumerate(bank.lanes):
                 outside = self.pad.word_select(lane, s.bits)
                 read = port.data.word_select(k, s.bits)

@@ -12,7 +12,7 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..memory.loops import Counter, Pointer
-from ..memory.ring import RowAccount
+from ..memory.ring import NO_COLLISION, RowAccount
 from ..streams.beats import elements
 from ..streams.delay import later
 from .banks import Turn
@@ -62,8 +62,10 @@ class Window(wiring.Component):
         # Bank (l, t) holds the columns t, t + taps, .. of the rows l, l + lines, .. of the ring. Where taps that are
         # read at once do not touch, each of these is as many columns, or rows, as lie between one tap and the next.
         depth = s.rows // s.lines * s.bank_row
+        word = s.simd * s.bits
         banks = [
-            [memory.Memory(shape=s.simd * s.bits, depth=depth, init=[]) for _ in range(s.taps)] for _ in range(s.lines)
+            [memory.Memory(shape=word, depth=depth, init=[], attrs=NO_COLLISION) for _ in range(s.taps)]
+            for _ in range(s.lines)
         ]
         for line, row in enumerate(banks):
             for tap, bank in enumerate(row):

@@ -2,7 +2,11 @@
 
 from amaranth.hdl import Module, Signal
 
-__all__ = ["RowAccount"]
+__all__ = ["NO_COLLISION", "RowAccount"]
+
+NO_COLLISION = {"no_rw_check": 1}
+"""Attributes of a memory of which no word is read in the cycle in which it is written: synthesis needs no logic that
+would give such a read the old word. The proofs of what holds such a memory assert it."""
 
 
 class RowAccount:

@@ -3,8 +3,11 @@
 from typing import Any
 
 from amaranth.hdl import Module, Shape, Signal
-from amaranth.lib import fifo, stream, wiring
+from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
+
+from ..memory.loops import Pointer
+from ..memory.ring import NO_COLLISION
 
 __all__ = ["Queue", "in_block_ram"]
 
@@ -54,14 +57,31 @@ class Queue(wiring.Component):
             with m.Elif(self.i.valid):
                 m.d.sync += [held.eq(self.i.payload), full.eq(1)]
             return m
-        kind = fifo.SyncFIFOBuffered if self.block else fifo.SyncFIFO
-        m.submodules.fifo = inner = kind(width=Shape.cast(self.shape).width, depth=self.depth)
+        width = Shape.cast(self.shape).width
+        m.submodules.memory = ram = memory.Memory(shape=width, depth=self.depth, init=[], attrs=NO_COLLISION)
+        write, read = ram.write_port(), ram.read_port(domain="sync" if self.block else "comb")
+        write_at, read_at = Pointer(m, self.depth, "write_at"), Pointer(m, self.depth, "read_at")
+        count = Signal(range(self.depth + 1), name="count")
+        takes, leaves, fetches = Signal(), Signal(), Signal()
         m.d.comb += [
-            inner.w_data.eq(self.i.payload),
-            inner.w_en.eq(self.i.valid),
-            self.i.ready.eq(inner.w_rdy),
-            self.o.payload.eq(inner.r_data),
-            self.o.valid.eq(inner.r_rdy),
-            inner.r_en.eq(self.o.ready),
-        ]
+            self.i.ready.eq(count != self.depth),
+            takes.eq(self.i.valid & self.i.ready),
+            leaves.eq(self.o.valid & self.o.ready),
+            write.addr.eq(write_at.value), write.data.eq(self.i.payload), write.en.eq(takes),
+            read.addr.eq(read_at.value), self.o.payload.eq(read.data),
+        ]  # fmt: skip
+        m.d.sync += count.eq(count + takes - leaves)
+        if self.block:
+            # The port's register holds the first beat, which has left the memory but not the count.
+            held = Signal(name="held")
+            m.d.comb += [self.o.valid.eq(held), read.en.eq(fetches)]
+            m.d.comb += fetches.eq((~held | self.o.ready) & (count > held))
+            with m.If(fetches | leaves):
+                m.d.sync += held.eq(fetches)
+        else:
+            m.d.comb += [self.o.valid.eq(count != 0), fetches.eq(leaves)]
+        with m.If(takes):
+            write_at.advance(1)
+        with m.If(fetches):
+            read_at.advance(1)
         return m

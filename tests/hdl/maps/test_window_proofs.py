@@ -10,6 +10,7 @@ from addax.hdl.maps.window_shape import WindowShape
 from amaranth.hdl import Array, Assert, Assume, Cat, Module, Mux, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
+from collisions import submodule_without_collisions
 from marks import guarded
 from prove import reached_violation
 
@@ -18,8 +19,8 @@ class WindowContract(wiring.Component):
     """A window, any pixels, pauses and ``go``, and all pixels that came in, by image and place.
 
     Every step that leaves is the next one of the plain definition, and all its pixels have come in; so no row is
-    written over before its last use. A group begins only when ``go`` is up and then does not pause. While pixels and
-    ``go`` are there, nothing stands still for longer than the padding takes.
+    written over before its last use. No word is read while it is written. A group begins only when ``go`` is up and
+    then does not pause. While pixels and ``go`` are there, nothing stands still for longer than the padding takes.
     """
 
     def __init__(self, dut):
@@ -61,7 +62,8 @@ class WindowContract(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.dut = dut = self.dut
+        dut = self.dut
+        submodule_without_collisions(m, dut, platform)
         s = dut.shape
         m.d.comb += [
             dut.i.payload.as_value().eq(self.data), dut.i.valid.eq(self.valid), dut.go.eq(self.go),
