@@ -13,7 +13,7 @@ from ...quant.program import MULTIPLIER_BITS, RESIDUAL_MULTIPLIER_BITS
 from ..streams.delay import later
 from .scale import Factor
 
-__all__ = ["PLAIN", "SHORT_SHIFT", "Arithmetic", "Scale", "floored", "shift_bits"]
+__all__ = ["PLAIN", "SHORT_SHIFT", "Arithmetic", "Scale", "clamped", "floored", "shift_bits"]
 
 
 def shift_bits(most: int) -> int:
@@ -122,7 +122,7 @@ class Arithmetic:
         m.d.sync += [
             wide.eq(product + late_offset),
             shifted.eq(floored(m, joined, shift, even=self.even, name=f"rest{name}")),
-            y.eq(Mux(shifted < lo, lo, Mux(shifted > hi, hi, shifted))),
+            y.eq(clamped(shifted, lo, hi, self.result)),
         ]
         return y
 
@@ -149,6 +149,24 @@ class Arithmetic:
         joined = Signal(signed(max(len(product), len(wide)) + 1), name=f"joined{name}")
         m.d.sync += joined.eq(wide + waiting)
         return joined
+
+
+def clamped(value: Signal, lo: Value, hi: Value, fmt: Format) -> Value:
+    """``value``, which is signed and wider than ``fmt``, clamped to ``lo`` and ``hi``, which lie in ``fmt``.
+
+    The bits above those of ``fmt`` say whether it lies beyond the format, and so beyond both bounds; only those of
+    ``fmt`` are compared with them. Two comparisons of all its bits cost half as much again.
+    """
+    if len(value) <= fmt.bits:
+        return Mux(value < lo, lo, Mux(value > hi, hi, value))
+    low: Value = value[: fmt.bits]
+    above = value[fmt.bits :]
+    if fmt.signed:
+        low, above = low.as_signed(), value[fmt.bits - 1 :]
+    negative = value[-1]
+    beyond = ~negative & above.any()
+    below = negative & ~above.all() if fmt.signed else negative
+    return Mux(below | (~beyond & (low < lo)), lo, Mux(beyond | (low > hi), hi, low))
 
 
 def floored(m: Module, total: Value, shift: Value | int, *, even: bool, name: str) -> Value:
