@@ -86,6 +86,8 @@ def test_a_file_that_says_nothing_is_refused(tmp_path, content, message):
         read_saif(file, "pipeline")
 
 
+@pytest.mark.slow
+@pytest.mark.guard
 def test_activity_follows_the_images(tmp_path):
     """Toggles come from the simulation: black images toggle less than noise; every stage is seen."""
     program = random_program(300)

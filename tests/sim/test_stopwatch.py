@@ -43,6 +43,8 @@ def images_of(trace):
     return {name: [e["args"] for e in slices if e["tid"] == t and e["cat"] == "image"] for t, name in names.items()}
 
 
+@pytest.mark.slow
+@pytest.mark.guard
 def test_without_stalls_the_trace_is_the_cycle_model(build, pixels):
     """Begin and end of every stage at the first image, where none holds up another; the first answer, and the rhythm
     from then on."""

@@ -15,6 +15,7 @@ from addax.reports.kernels.price import jobs, price
 from addax.reports.kernels.savings import PUBLISHED, comparison, savings
 from addax.reports.synth.pairing import paired_luts
 from addax.reports.tools import run as tools
+from marks import guarded
 from prove import difference
 
 KEYS = {
@@ -85,6 +86,8 @@ def test_cells_are_counted(tiny, capsys):
     )
 
 
+@pytest.mark.slow
+@pytest.mark.guard
 def test_a_multiplier_may_go_into_dsp_blocks(capsys):
     dsp = rows(capsys, "--device", "xc7z020", "--pin", "2", "--pout", "2", "--synth", "--structure", "dsp")[0]
     assert dsp["dsp"] == 4 and dsp["structure"] == "dsp"
@@ -199,7 +202,7 @@ def check_netlist(folder, name, kernel, structure, form):
     assert found is None, found
 
 
-@pytest.mark.parametrize(("name", "kernel", "structure", "form"), DEFAULTS)
+@pytest.mark.parametrize(("name", "kernel", "structure", "form"), guarded(DEFAULTS, DEFAULTS[-1]))
 def test_the_netlist_does_what_the_circuit_does(tmp_path, name, kernel, structure, form):
     """For any inputs and stalls, until the first sums have left: what synthesis does not count must not be lost."""
     check_netlist(tmp_path, name, kernel, structure, form)
