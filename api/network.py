@@ -175,11 +175,15 @@ class Network:
         return self.program.macs()
 
     def __repr__(self) -> str:
-        shape = "x".join(map(str, self.program.input.shape))
+        from ..quant.ops.ends import PIXEL
+
+        first = self.program.input
+        shape = "x".join(map(str, first.shape))
+        what = "pixels" if first.format == PIXEL else str(first.format)
         said = self.program.metadata
         how = ", ".join(f"{said[key]} {unit}".strip() for key, unit in (("kernel", ""), ("bits", "bit")) if key in said)
         return (
-            f"<addax.Network {self.name} ({how}): {shape} pixels, {len(self.program.ops)} operations, "
+            f"<addax.Network {self.name} ({how}): {shape} {what}, {len(self.program.ops)} operations, "
             f"{self.parameters:,} weights, {self.macs:,} MACs per image>"
         )
 

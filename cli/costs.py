@@ -109,8 +109,7 @@ def cells(
     pixels = None if synth else [given(build.program, source, "test", limit=count).x for build in opened]
     with steps("standard cells") as step:
         costs = price_builds(
-            opened, cell_library(name), period_ps=1e6 / clock_mhz, timed=not synth, pixels=pixels,
-            progress=step,
+            opened, cell_library(name), period_ps=1e6 / clock_mhz, timed=not synth, pixels=pixels, progress=step,
         )  # fmt: skip
     modelled = modelled_power(opened)
     rows = [cost.to_json() | {"modelled_mw": modelled.get(cost.name)} for cost in costs]

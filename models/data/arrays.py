@@ -41,9 +41,10 @@ class Samples:
         return Images(x=self.x, y=self.known())
 
     def known(self) -> NDArray[np.int64]:
-        """Their labels; raises `UserError` where there are none."""
+        """Their labels; raises `UserError` where there are none, or not one class index per image."""
         if self.y is None:
             raise UserError("these images have no labels; give (images, labels), a data set, or where they lie")
+        check_labels(self.y, len(self.x), "images")
         return self.y
 
 

@@ -136,7 +136,7 @@ def _write_input(graph: QcdqGraph, op: Input) -> None:
     if _fits(op.format):
         graph.pair(op, PIXELS)
         return
-    ends = [graph.constant(f"{end}_of_{op.name}", getattr(op.format, end), np.float32) for end in ("lo", "hi")]
+    ends = [graph.constant(f"{op.name}.{end}", getattr(op.format, end), np.float32) for end in ("lo", "hi")]
     graph.main("Clip", [PIXELS, *ends], op)
 
 

@@ -19,6 +19,7 @@ def test_array_of_its_integers_is_run_and_evaluated():
     expected = golden.run(SIGNED, values)
     network = Network(program=SIGNED)
 
+    assert "2x4x4 int12" in repr(network)
     assert np.array_equal(network.run(values).scores, expected.scores)
     assert network.evaluate((values, expected.classes)).accuracy == 1
     assert network.evaluate((values, expected.classes.tolist()), limit=4).images == 4
