@@ -65,7 +65,7 @@ class Activity:
     images: int | None
 
 
-def measure_activity(build: Build, pixels: NDArray[np.uint8]) -> Activity:
+def measure_activity(build: Build, pixels: NDArray[np.integer]) -> Activity:
     """Simulate ``pixels`` with toggle counting, or recall what the same simulation gave before.
 
     Counts are of the Verilog's nets without delays, so without glitches.

@@ -78,7 +78,7 @@ class Timeline:
 
 
 def watch(
-    build: Build, pixels: NDArray[np.uint8], *, program: Program | None = None, stall: Stall | None = None,
+    build: Build, pixels: NDArray[np.integer], *, program: Program | None = None, stall: Stall | None = None,
     seed: int = 1,
 ) -> Timeline:  # fmt: skip
     """Run (N, C, H, W) images, as many as the harness holds, through the RTL of ``build`` in a simulator that notes

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...common.files import sha256_of
+from ...quant.ops.ends import PIXEL
 from ...quant.program import Op, Program
 from ..activation.entry import entry_of
 from ..bus.register_map import Field, Register, RegisterMap, WritableMemory
@@ -60,7 +61,7 @@ def build_identity(program: Program, builds: Sequence[StageBuild], plan: Plan, i
     value = {
         "map": MAP_VERSION,
         "plan": plan.to_json(),
-        "input": [*program.input.shape],
+        "input": [*program.input.shape, *([] if program.input.format == PIXEL else [str(program.input.format)])],
         "entry": None if entry is None else _plain(entry),
         "stages": [{name: str(aspect) for name, aspect in b.stage.aspects.items()} for b in builds],
         "shifts": [b.stage.shared_shift for b in builds] if plan.fixed_weights else None,

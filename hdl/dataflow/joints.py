@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...quant.formats import Format
+from ...quant.ops.ends import PIXEL
 from ...quant.program import Program, Requantise, Threshold
 from ..activation.entry import entry_of
 from .build import StageBuild, readers_of
@@ -38,10 +39,11 @@ class Joint:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Entrance:
-    """The operation that reads the pixels, on ``channels`` bytes at once."""
+    """The operation that reads the pixels, on ``channels`` elements of ``x`` at once."""
 
     op: Requantise | Threshold
     channels: int
+    x: Format = PIXEL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,5 +71,5 @@ def joints_of(program: Program, plan: Plan, builds: Sequence[StageBuild]) -> tup
     last = builds[-1]
     found.append(Joint(bits=last.stage.y.bits, have=counts[last.stage.name], want=plan.outputs))
     if (op := entry_of(program)) is not None:
-        found.append(Entrance(op=op, channels=program.input.shape[0] * plan.pixels))
+        found.append(Entrance(op=op, channels=program.input.shape[0] * plan.pixels, x=program.input.format))
     return tuple(found)

@@ -33,7 +33,7 @@ LEAST_IMAGES = 8
 
 
 def generate(
-    program: Program, plan: Envelope, out: str | Path, *, vectors: NDArray[np.uint8], prefix: str = "addax"
+    program: Program, plan: Envelope, out: str | Path, *, vectors: NDArray[np.integer], prefix: str = "addax"
 ) -> Build:
     """Write the BUILD folder of ``program`` under ``plan``.
 
@@ -102,7 +102,7 @@ def _write_harness(folder: Path, design: Design, plan: Envelope, prefix: str, ca
     write_text(folder / f"{prefix}_harness.v", text)
 
 
-def _write_bench(folder: Path, design: Design, prefix: str, vectors: NDArray[np.uint8], cells: list[str]) -> None:
+def _write_bench(folder: Path, design: Design, prefix: str, vectors: NDArray[np.integer], cells: list[str]) -> None:
     """The self-checking test bench of plain Verilog, with its stimulus and expected answers."""
     interface = design.interface
     expected = interface.expected(golden.run(interface.program, vectors).output)
@@ -124,11 +124,7 @@ def _manifest(design: Design, prefix: str, capacity: int) -> dict[str, Any]:
         "capacity": capacity,
         "top": prefix,
         "packet": packet_layout(interface.program, interface.elements),
-        "pixels": {
-            "order": "row by row, the first of a beat lowest, channel 0 in the lowest byte",
-            "bits": 8,
-            "per_beat": interface.pixels,
-        },
+        "pixels": interface.input_layout,
         "schedule": design.schedule.to_json(),
         "memories": [memory_entry(image) for image in design.memories],
     }

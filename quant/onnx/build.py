@@ -8,6 +8,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from ... import __version__
+from ...common.errors import UserError
 from ..files.archive import program_digest
 from ..formats import Format
 from ..ops.base import Op
@@ -45,6 +46,9 @@ class Graph:
         self.nodes: list[NodeProto] = []
         self.constants: dict[str, TensorProto] = {}
         self.infos: list[Any] = []
+        read = program.input
+        if self.carrier_of(read.format) != FLOAT:
+            raise UserError(f"{read.name} is {read.format}; an ONNX file takes floats, which hold integers up to 2**24")
         for op in program.ops:
             self.write(op)
         if not program.classifies:

@@ -128,9 +128,7 @@ def _quant(reader: Reader, node: NodeProto) -> Op | None:
         raise ValueError("a quantiser of addax has scale 1, zero point 0 and the full range")
     fmt = Format(bits=bits, signed=bool(given["signed"]))
     if node.input[0] == reader.pixels:
-        if fmt != unsigned(8):
-            raise ValueError(f"pixels are uint8, not {fmt}")
-        return Input(name=node.name, shape=reader.shape)
+        return Input(name=node.name, shape=reader.shape, format=fmt)
     reader.weights[node.output[0]] = Weights(values=reader.constant(node), format=fmt)
     return None
 

@@ -91,7 +91,7 @@ class BuildCost:
 
 def price_builds(
     builds: Sequence[Build], library: CellLibrary, *, period_ps: float, timed: bool = True,
-    pixels: Sequence[NDArray[np.uint8]] | None = None, progress: Callable[[str], None] = lambda text: None,
+    pixels: Sequence[NDArray[np.integer]] | None = None, progress: Callable[[str], None] = lambda text: None,
 ) -> list[BuildCost]:  # fmt: skip
     """Map BUILDs, one after the other, for the longest path and the power of each. All runs are cached.
 
@@ -189,7 +189,7 @@ def _memory_bits(netlist: CellNetlist) -> int:
     return sum((int(high) + 1) * (int(last) + 1) for high, last in found)
 
 
-def build_activity(netlist: CellNetlist, build: Build, pixels: NDArray[np.uint8]) -> Activity:
+def build_activity(netlist: CellNetlist, build: Build, pixels: NDArray[np.integer]) -> Activity:
     """Activity of the gates while images flow through without a pause, from the first pixel to the last score.
 
     Raises

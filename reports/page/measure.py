@@ -57,7 +57,7 @@ def measure(
     *,
     synth: bool,
     placed: bool,
-    power_images: NDArray[np.uint8] | None,
+    power_images: NDArray[np.integer] | None,
     saif: Path | None,
     seeds: int,
     step: Callable[[str], None],
@@ -115,7 +115,7 @@ def _recorded(build: Build, saif: Path) -> "Activity":
     return activity_of(build, saif)
 
 
-def _simulated(build: Build, images: NDArray[np.uint8]) -> "Activity":
+def _simulated(build: Build, images: NDArray[np.integer]) -> "Activity":
     from ...sim.activity import measure_activity
 
     return measure_activity(build, images)

@@ -63,7 +63,7 @@ def make_report(
     *,
     synth: bool = False,
     placed: bool = False,
-    power_images: NDArray[np.uint8] | None = None,
+    power_images: NDArray[np.integer] | None = None,
     saif: Path | None = None,
     seeds: int = 1,
     extra: dict[str, Any] | None = None,
