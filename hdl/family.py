@@ -4,9 +4,8 @@ A `Family` makes Plans and binds a Program and a Plan to a `Design`: ``Program +
 Design is asked for its ports, memories, predicted cycles, parts and probes. A new family implements both protocols and
 registers itself, see `folder.families`; nothing else changes.
 
-Names of instances are a convention of all families: the top holds one instance, `Design.inner`, that holds the parts;
-the instance of a part that is counted by blocks begins with `blocks.STAGE`, and what the blocks inside are called
-`blocks.block_of` knows.
+Names of instances are a convention of all families: the top holds one instance, `Design.inner`, that holds the parts.
+What each part consists of, `Design.block_of` says.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from ..quant.program import Program
+from .blocks import BlockOf
 from .bus.register_map import RegisterMap
 from .capacity import Capacity
 from .interface import Interface
@@ -237,6 +237,10 @@ class Design(Protocol):
     @property
     def between(self) -> tuple[Any, ...]:
         """What joins the parts, and has no instance that is counted by itself: contents as `Part` has them."""
+
+    @property
+    def block_of(self) -> BlockOf:
+        """Into which blocks the cells and nets of its parts are sorted."""
 
     @property
     def layers(self) -> tuple[Layer, ...]:

@@ -6,12 +6,12 @@ from functools import cached_property
 from typing import Any
 
 from ...quant.program import Program
-from ..blocks import STAGE
 from ..bus.register_map import RegisterMap
 from ..family import DUT, Choice, Layer, Outlet, Part, Rhythm
 from ..interface import Interface
 from ..memory.image import Image
 from ..timing import Schedule
+from .blocks import BLOCK_OF, STAGE, StageBlocks
 from .build import StageBuild, bind
 from .control_map import control_map
 from .joints import PACKET, PIPELINE, End, Entrance, Joint, joints_of
@@ -101,6 +101,11 @@ class DataflowDesign:
     def between(self) -> tuple[Joint | Entrance, ...]:
         """Width converters, forks, and the input operation."""
         return joints_of(self.program, self.plan, self.builds)
+
+    @property
+    def block_of(self) -> StageBlocks:
+        """By the names of modules and nets of a stage."""
+        return BLOCK_OF
 
     @property
     def layers(self) -> tuple[Layer, ...]:

@@ -8,13 +8,13 @@ from amaranth.lib.wiring import In, Out
 
 from ...quant.program import Program
 from ..activation.entry import Entry, entry_of
-from ..blocks import STAGE
 from ..bus.front_end import front_end, pins
 from ..bus.service import Service
 from ..streams.beats import elements
 from ..streams.convert import adapted
 from ..streams.fork import Fork
 from ..streams.packet import packet_of
+from .blocks import STAGE
 from .build import bind, readers_of
 from .control import Control
 from .control_map import control_map

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ...common.errors import UserError
+from ...hdl.blocks import BlockOf
 
 __all__ = ["Part", "cut"]
 
@@ -29,6 +30,7 @@ class Part:
     top : its top module
     text : its modules, and empty ones for the parts that it instantiates
     files : memory files that it reads
+    block_of : how its cells are sorted into blocks; None for a part that is counted as one piece
     outer : whether its ports are the whole design's
     """
 
@@ -36,6 +38,7 @@ class Part:
     top: str
     text: str
     files: tuple[str, ...]
+    block_of: BlockOf | None = None
     outer: bool = False
 
 

@@ -90,8 +90,10 @@ def measure(
             activity = _simulated(build, power_images)
         assert activity is not None
         power = estimate_power(
-            activity, synthesis.blocks, model, family=target.family, clock_mhz=build.plan.clock_mhz,
-            interval=build.schedule.interval, operations=build.program.macs(),
+            activity, synthesis.blocks, model,
+            instances={part.name: part.instance for part in (*build.design.parts, *build.design.ends)},
+            family=target.family, clock_mhz=build.plan.clock_mhz, interval=build.schedule.interval,
+            operations=build.program.macs(),
         )  # fmt: skip
     return Measured(synthesis=synthesis, placement=placement, power=power)
 
