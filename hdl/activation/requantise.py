@@ -22,11 +22,11 @@ from .arithmetic import PLAIN, SHORT_SHIFT, Arithmetic, Scale
 from .scale import Factor
 from .turn import fetch_in_turn, hold_in_turn
 
-__all__ = ["Constants", "Factors", "Requantiser"]
+__all__ = ["Constants", "FactorLayout", "Requantiser"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Factors:
+class FactorLayout:
     """Layout of a word of M and B: for each unit B above M, the first unit lowest.
 
     Attributes
@@ -138,7 +138,7 @@ class Constants:
 
     Attributes
     ----------
-    residual : how R is stored; None where none joins, or where channels have their own, see `Factors`
+    residual : how R is stored; None where none joins, or where channels have their own, see `FactorLayout`
     shift : format of S; None where channels have their own, so that lo is lowest
     """
 
@@ -192,7 +192,7 @@ class Requantiser(wiring.Component):
     ----------
     residual : format of the residual, or None
     scale : how it multiplies
-    factors, constants : contents of the memories, laid out as `Factors` and `Constants` say
+    factors, constants : contents of the memories, laid out as `FactorLayout` and `Constants` say
     shift : S where it is fixed in the RTL, None where it is data
     shift_format : of S
     channelwise : S and R are data of every channel
@@ -271,9 +271,9 @@ class Requantiser(wiring.Component):
         return m
 
     @property
-    def _layout(self) -> Factors:
+    def _layout(self) -> FactorLayout:
         own = self.scale.residual if self.channelwise and self.residual is not None else None
-        return Factors(
+        return FactorLayout(
             offset=self.offset, units=self.units, scale=self.scale,
             shift=self.shift_format if self.channelwise else None, residual=own, knee=self.knee,
         )  # fmt: skip

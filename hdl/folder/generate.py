@@ -15,7 +15,7 @@ from ..board.boards import board_names
 from ..family import Design, Envelope
 from ..streams.packet import packet_layout
 from ..verilog import without_lint
-from .build import KIND, Build, open_build
+from .build import BUILD_KIND, Build, open_build
 from .families import bind
 from .harness import Harness, images_held
 from .header import tied_pins, write_software_view
@@ -45,7 +45,7 @@ def generate(
     if not is_identifier(prefix):
         raise UserError(f"prefix must be a Verilog identifier that is no reserved word, not {prefix!r}")
     out, design = Path(out), bind(program, plan, prefix=prefix)
-    with atomic_directory(out, KIND, results=_results()) as folder:
+    with atomic_directory(out, BUILD_KIND, results=_results()) as folder:
         write_bytes(folder / "program.addax", program_bytes(program))
         write_json(folder / "plan.json", plan.to_json())
         cells = _write_hardware(folder, design, plan, prefix)

@@ -1,8 +1,8 @@
 """Data moves: a ring of rows that is written in the order of the stream and read in another one.
 
 The spatial shift of channels, the pixel shuffle and nearest upsampling compute nothing: what leaves are elements that
-came, in an order of addresses that counters generate. As in a `Window`, rows are the unit of account: a row can be
-written when one is free, and is read when all rows that its output needs are complete.
+came, in an order of addresses that counters generate. As in a `WindowBuffer`, rows are the unit of account: a row can
+be written when one is free, and is read when all rows that its output needs are complete.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from ..memory.ring import RowAccount
 from ..streams.beats import elements
 from ..streams.delay import later
 
-__all__ = ["MOVES", "Bank", "Move", "MoveShape", "move_folds", "move_rows", "moved_at_once"]
+__all__ = ["MOVES", "Bank", "MoveBuffer", "MoveShape", "move_folds", "move_rows", "moved_at_once"]
 
 MOVES = ("spatial_shift", "pixel_shuffle", "upsample")
 """Kinds of moves, one for each operation of `quant.moves`."""
@@ -217,7 +217,7 @@ class MoveShape:
         return tuple(Bank(lanes=tuple(found), offsets=own) for own, found in lanes.items())
 
 
-class Move(wiring.Component):
+class MoveBuffer(wiring.Component):
     """Ring of rows that is read in the order of the move.
 
     A beat is read when its rows are there and ``go`` is up; it leaves ``latency`` cycles later with ``valid``.

@@ -18,10 +18,10 @@ from ..streams.delay import later
 from .banks import Turn
 from .window_shape import WindowShape
 
-__all__ = ["Window"]
+__all__ = ["WindowBuffer"]
 
 
-class Window(wiring.Component):
+class WindowBuffer(wiring.Component):
     """Ring of rows in front of an array.
 
     A group begins when its rows are there and ``go`` is up; then one step leaves per cycle without pause, ``latency``

@@ -40,7 +40,7 @@ from ...quant.program import (
     threshold_format,
 )
 from ..devices.devices import Device
-from ..devices.parts import Part, cut
+from ..devices.parts import VerilogPart, cut
 from ..synth.synth import TABLE, map_netlist, map_part
 from .blocks import Tables, tables_of
 
@@ -99,7 +99,7 @@ def tables_by_block(made: Sample, target: Device, folder: Path) -> tuple[dict[st
     return cells, tables_of(json.loads(netlist.read_text())["modules"][TOP], part.text, TOP)
 
 
-def _part(made: Sample, folder: Path) -> Part:
+def _part(made: Sample, folder: Path) -> VerilogPart:
     images = stage_images(made.build, fixed=False, prefix=TOP)
     write_memories(folder, images.all())
     component = made.build.stage.component(made.build, images, prefix=TOP)

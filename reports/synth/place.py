@@ -20,7 +20,7 @@ from .gowin_pins import constraints
 from .owners import Owners
 from .synth import Synthesis, joined
 
-__all__ = ["Placement", "Routed", "Step", "place", "place_netlist", "placer", "steps_of"]
+__all__ = ["PathStep", "Placement", "Routed", "place", "place_netlist", "placer", "steps_of"]
 
 _PINS = "pins.cst"
 AT_ONCE = 2
@@ -28,7 +28,7 @@ AT_ONCE = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class PathStep:
     """A piece of a path that stays in one block.
 
     Attributes
@@ -64,7 +64,7 @@ class Routed:
     """What one run gave: the clock it reached, and its slowest path."""
 
     fmax_mhz: float
-    path: tuple[Step, ...]
+    path: tuple[PathStep, ...]
     used: dict[str, int]
 
 
@@ -82,7 +82,7 @@ class Placement:
 
     fmax_mhz: float
     seeds_mhz: tuple[float, ...]
-    critical_path: tuple[Step, ...]
+    critical_path: tuple[PathStep, ...]
     used: dict[str, int]
     tool: str
     version: str
@@ -177,20 +177,20 @@ def _slowest(paths: Iterable[dict[str, Any]], clock: str) -> Sequence[dict[str, 
     return []
 
 
-def steps_of(path: Sequence[dict[str, Any]], owners: Owners) -> tuple[Step, ...]:
+def steps_of(path: Sequence[dict[str, Any]], owners: Owners) -> tuple[PathStep, ...]:
     """A path of nextpnr's report in the names of stages and blocks, neighbours in the same block joined."""
-    steps: list[Step] = []
+    steps: list[PathStep] = []
     for piece in path:
         stage, block = owners.cell(piece["to"]["cell"])
         routing = piece["type"] == "routing"
         delay = float(piece["delay"])
-        one = Step(
+        one = PathStep(
             stage=stage, block=block, cells=0 if routing else 1, logic_ns=0.0 if routing else delay,
             routing_ns=delay if routing else 0.0,
         )  # fmt: skip
         if steps and (steps[-1].stage, steps[-1].block) == (stage, block):
             before = steps.pop()
-            one = Step(
+            one = PathStep(
                 stage=stage, block=block, cells=before.cells + one.cells, logic_ns=before.logic_ns + one.logic_ns,
                 routing_ns=before.routing_ns + one.routing_ns,
             )  # fmt: skip

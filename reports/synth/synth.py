@@ -16,7 +16,7 @@ from ...hdl.blocks import BLOCKS, BlockOf
 from ...hdl.folder.build import Build
 from ...hdl.memory.image import ROMS
 from ..devices.devices import Device
-from ..devices.parts import Part, cut
+from ..devices.parts import VerilogPart, cut
 from ..devices.resources import Resources
 from ..tools.run import run_tool, yosys_command, yosys_name, yosys_version
 from .pairing import VERSION, paired_luts
@@ -82,7 +82,7 @@ def synthesise(
     return map_parts(parts_of(build), build.path, target, executor=executor, progress=progress)
 
 
-def parts_of(build: Build) -> list[Part]:
+def parts_of(build: Build) -> list[VerilogPart]:
     """The Verilog of ``build``, cut into its parts, those at its ends, and the rest."""
     design = build.design
     named = [
@@ -95,7 +95,7 @@ def parts_of(build: Build) -> list[Part]:
 
 
 def map_parts(
-    parts: Sequence[Part], memories: Path, target: Device, *, executor: Executor | None = None,
+    parts: Sequence[VerilogPart], memories: Path, target: Device, *, executor: Executor | None = None,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Synthesis:  # fmt: skip
     """Synthesise ``parts``, whose memory files are in the folder ``memories``; see `synthesise`."""
@@ -120,12 +120,12 @@ def map_parts(
     )  # fmt: skip
 
 
-def map_part(part: Part, memories: Path, target: Device) -> dict[str, int]:
+def map_part(part: VerilogPart, memories: Path, target: Device) -> dict[str, int]:
     """Cells of one part by type, cached; see `map_parts`."""
     return counts_in(_map(part, memories, target))["cells"]
 
 
-def map_netlist(part: Part, memories: Path, target: Device) -> tuple[dict[str, int], Path]:
+def map_netlist(part: VerilogPart, memories: Path, target: Device) -> tuple[dict[str, int], Path]:
     """As `map_part`, and the netlist in yosys' JSON, for any device."""
     folder = _map(part, memories, target, keep=target.nextpnr is None)
     return counts_in(folder)["cells"], folder / "netlist.json"
@@ -144,7 +144,7 @@ def counts_in(folder: Path) -> dict[str, Any]:
         return found
 
 
-def _map(part: Part, memories: Path, target: Device, *, keep: bool = False) -> Path:
+def _map(part: VerilogPart, memories: Path, target: Device, *, keep: bool = False) -> Path:
     """Folder with ``cells.json``, and ``netlist.json`` where there is something that places it, or it is to be kept."""
     version = yosys_version()
     # Flattened: the mapper ends without a word on some designs that keep their hierarchy.

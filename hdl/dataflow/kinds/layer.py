@@ -16,7 +16,7 @@ from ...bus.service import StageService
 from ...lanes.array import FoldedArray
 from ...lanes.shape import ArrayShape
 from ...lanes.structures import OFFSET, STRUCTURES, default_structure
-from ...maps.window import Window
+from ...maps.window import WindowBuffer
 from ...memory.image import Image, Rom
 from ..layout import pad_image, pad_values, weight_image, weight_values
 from ..plan import StagePlan
@@ -158,11 +158,11 @@ class LayerStage(WindowStage):
 class LayerComponent(WindowComponent[LayerStage]):
     """A layer in hardware."""
 
-    def outside(self, m: Module, window: Window) -> Value | int:
+    def outside(self, m: Module, window: WindowBuffer) -> Value | int:
         """Zeros: they are not read, and must not show in the Verilog."""
         return 0
 
-    def array(self, m: Module, window: Window) -> tuple[Value, Value]:
+    def array(self, m: Module, window: WindowBuffer) -> tuple[Value, Value]:
         """One array for each block, all with their part of the weights."""
         build, stage, image = self.build, self.stage, self.images["weights"]
         m.submodules.weights = rom = Rom(

@@ -10,7 +10,7 @@ from amaranth.lib import wiring
 from ....quant.ops.base import Ints
 from ...bus.reload import port_of
 from ...bus.service import StageService
-from ...maps.move import Move, MoveShape, move_folds, move_rows, moved_at_once
+from ...maps.move import MoveBuffer, MoveShape, move_folds, move_rows, moved_at_once
 from ...memory.image import Image, Table
 from ..layout import pad_image, pad_values
 from ..plan import StagePlan
@@ -99,7 +99,7 @@ class MoveComponent(StageComponent[MoveStage]):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.move = move = Move(self.stage.shape(self.build.plan))
+        m.submodules.move = move = MoveBuffer(self.stage.shape(self.build.plan))
         wiring.connect(m, wiring.flipped(self.i), move.i)
         if (image := self.images.get("pad")) is not None:
             m.submodules.pad = pad = Table(image, prefix=self.prefix, write=port_of(self.reload, image))

@@ -31,7 +31,7 @@ from ...devices.memories import MemoryShape
 from ..counting import (
     Columns,
     Product,
-    Rom,
+    RomCount,
     Structure,
     add_clamp,
     add_counter,
@@ -145,10 +145,10 @@ def _rom(
     Parameters
     ----------
     behind, merged : of further registers
-    kept : see `Rom`
+    kept : see `RomCount`
     """
     shape = MemoryShape(width=max(columns.varying, 1), depth=words, clocked=True, written=False, block=block)
-    found.roms[name] = rom = Rom(
+    found.roms[name] = rom = RomCount(
         name=name, shape=shape, distinct=columns.distinct, behind=columns.varying + behind,
         merged=columns.distinct + merged,
         kept=kept,

@@ -10,7 +10,7 @@ from addax.hdl.dataflow.blocks import BLOCK_OF
 from addax.reports.devices.devices import device
 from addax.reports.synth import place as place_module
 from addax.reports.synth.owners import Owners
-from addax.reports.synth.place import Routed, Step, place, place_netlist, steps_of
+from addax.reports.synth.place import PathStep, Routed, place, place_netlist, steps_of
 from addax.reports.synth.synth import INTERCONNECT
 
 TARGET = device("ecp5-45k")
@@ -35,10 +35,10 @@ def test_a_path_is_told_in_our_names():
     ]
 
     assert steps_of(path, OWNERS) == (
-        Step(stage="conv2", block="trees", cells=2, logic_ns=0.75, routing_ns=1.0),
-        Step(stage="conv2", block="control", cells=0, logic_ns=0.0, routing_ns=2.0),
-        Step(stage="packet", block="", cells=0, logic_ns=0.0, routing_ns=0.5),
-        Step(stage=INTERCONNECT, block="", cells=1, logic_ns=0.125, routing_ns=0.0),
+        PathStep(stage="conv2", block="trees", cells=2, logic_ns=0.75, routing_ns=1.0),
+        PathStep(stage="conv2", block="control", cells=0, logic_ns=0.0, routing_ns=2.0),
+        PathStep(stage="packet", block="", cells=0, logic_ns=0.0, routing_ns=0.5),
+        PathStep(stage=INTERCONNECT, block="", cells=1, logic_ns=0.125, routing_ns=0.0),
     )
 
 
@@ -72,7 +72,7 @@ def test_seeds_give_a_median_and_an_interrupted_run_goes_on(netlist, tmp_path, m
 
     def fake(netlist, target, *, top, clock_mhz, seed, owners):
         runs.append(seed)
-        path = (Step(stage=f"s{seed}", block="", cells=1, logic_ns=1.0, routing_ns=0.0),)
+        path = (PathStep(stage=f"s{seed}", block="", cells=1, logic_ns=1.0, routing_ns=0.0),)
         return Routed(fmax_mhz=[50.0, 80.0, 60.0, 75.0][seed - 1], path=path, used={"cells": seed})
 
     monkeypatch.setattr(place_module, "place_netlist", fake)

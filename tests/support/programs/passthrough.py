@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from addax.common.errors import UserError
-from addax.hdl.family import DUT, Layer, Outlet, Part, Rhythm
+from addax.hdl.family import DUT, Layer, Outlet, Part, WorkSignals
 from addax.hdl.interface import Interface
 from addax.hdl.timing import Schedule, StageTiming
 from addax.quant.program import Input, MaxPool, Program
@@ -137,8 +137,8 @@ class PassThroughDesign:
             stage=NAME, tensor=NAME, shape=program.input.shape, bits=8, signed=False, count=channels, path=f"{at}o"
         )
         self.outlets = (outlet,)
-        self.rhythms = (
-            Rhythm(
+        self.work = (
+            WorkSignals(
                 name=NAME, begin=f"{at}i__valid && {at}i__ready", go=f"{at}i__ready", groups=beats, steps=1,
                 blocked="waits for room", starved="waits for input",
             ),
