@@ -20,9 +20,9 @@ __all__ = [
 ]  # fmt: skip
 
 PIECES = ("window", "weights", "lanes", "factors", "activation", "queue")
-"""Pieces of a stage whose logic the estimate fits by themselves: ring and its addresses; memory of weights; lanes, trees
-and sums; memory of factors or levels; what makes results of sums; queues, of results and of what joins. Coarser than
-`hdl.blocks.BLOCKS`, into which synthesised cells are sorted."""
+"""Pieces of a stage whose logic the estimate fits by themselves: ring and its addresses; memory of weights; lanes,
+trees and sums; memory of factors or levels; what makes results of sums; queues, of results and of what joins. Coarser
+than `hdl.blocks.BLOCKS`, into which synthesised cells are sorted."""
 NARROW_CLAMP = 5
 """Bits in front of a clamp to 0 or more that are compared in tables, without a carry chain."""
 MERGED = 1 << 16
