@@ -204,7 +204,7 @@ class Design(Protocol):
 
     @property
     def interface(self) -> Interface:
-        """Its two streams."""
+        """Its two streams: images in, answers out."""
 
     @property
     def settle(self) -> int:
@@ -289,7 +289,7 @@ class Family(Protocol):
 
     @property
     def name(self) -> str:
-        """In ``--arch`` and in Plans."""
+        """What ``--arch`` and the JSON of Plans call it."""
 
     def plan(self, program: Program, request: PlanRequest) -> Envelope:
         """The Plan of ``program`` that ``request`` asks for.

@@ -55,32 +55,32 @@ class FactorLayout:
 
     @property
     def offset_at(self) -> int:
-        """Where B begins in a unit's part."""
+        """Bit of a unit's part at which the offset B begins, right above M."""
         return self.scale.multiplier.width
 
     @property
     def shift_at(self) -> int:
-        """Where S begins."""
+        """Bit of a unit's part at which the shift S begins; where the word holds no S, what comes next begins there."""
         return self.offset_at + self.offset.bits
 
     @property
     def residual_at(self) -> int:
-        """Where R begins."""
+        """Bit of a unit's part at which R, the factor of the residual, begins."""
         return self.shift_at + (self.shift.bits if self.shift else 0)
 
     @property
     def knee_at(self) -> int:
-        """Where T0 begins."""
+        """Bit of a unit's part at which the knee T0 begins."""
         return self.residual_at + (self.residual.width if self.residual else 0)
 
     @property
     def second_at(self) -> int:
-        """Where N begins."""
+        """Bit of a unit's part at which N, the factor below the knee, begins."""
         return self.knee_at + (self.knee.bits if self.knee else 0)
 
     @property
     def lower_at(self) -> int:
-        """Where D begins."""
+        """Bit of a unit's part at which D, the offset below the knee, begins."""
         return self.second_at + (self.scale.multiplier.width if self.knee else 0)
 
     def pack(
@@ -153,12 +153,12 @@ class Constants:
 
     @property
     def clamp_at(self) -> int:
-        """Where lo begins, and hi behind it."""
+        """Bit of the word at which lo, the lower end of the clamp, begins; hi, the upper end, stands right above it."""
         return self.shift.bits if self.shift else 0
 
     @property
     def factor_at(self) -> int:
-        """Where R begins."""
+        """Bit of the word at which R, the factor of the residual, begins."""
         return self.clamp_at + 2 * self.result.bits
 
     def pack(self, shift: int, lo: int, hi: int, factor: int = 0) -> int:

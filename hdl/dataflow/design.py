@@ -104,7 +104,7 @@ class DataflowDesign:
 
     @property
     def block_of(self) -> StageBlocks:
-        """By the names of modules and nets of a stage."""
+        """Sorts the cells and nets of a stage by the names of its modules and nets."""
         return BLOCK_OF
 
     @property

@@ -169,7 +169,7 @@ class MoveShape:
 
     @property
     def used_height(self) -> int:
-        """The same: all are needed."""
+        """Rows of the map that are read: all of them."""
         return self.height
 
     @property
@@ -340,7 +340,7 @@ class MoveBuffer(wiring.Component):
         self, m: Module, number: int, bank: Bank, port: Any, lines: dict[int, Pointer], word: Value, x: Counter,
         y: Counter, place: Value,
     ) -> Value:  # fmt: skip
-        """Where ``bank`` reads now; returns whether that is inside the map."""
+        """Drive the address that ``bank`` reads in this cycle; returns whether the place lies inside the map."""
         s = self.shape
         inside = Signal(name=f"inside{number}")
         which: dict[tuple[int, int], list[int]] = {}

@@ -293,7 +293,7 @@ class _Segment:
             self.turn = Counter(m, shape.groups // shape.segments, "segment_group")
 
     def following(self, group: Counter) -> Value:
-        """The same of the group after ``group``."""
+        """First word, inside a pixel, of the channels that the next group reads, ``group`` being this one."""
         if isinstance(self.base, Const):
             return self.base
         return Mux(self.turn.at_end, Mux(group.at_end, 0, self.base + self.words), self.base)

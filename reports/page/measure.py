@@ -42,7 +42,8 @@ class Measured:
 
     @property
     def counted(self) -> Synthesis | Estimate | None:
-        """Where the numbers of cells come from."""
+        """The synthesis or, without one, the estimate from which the numbers of cells come; None where there is
+        neither."""
         return self.synthesis or self.estimate
 
     @property

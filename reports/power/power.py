@@ -94,7 +94,7 @@ class Power:
 
     @property
     def energy_per_image_uj(self) -> float:
-        """Of the whole device, in the steady state."""
+        """Energy of the whole device per image, uJ, while images follow each other without a pause."""
         return self._energy(self.total_mw)
 
     def of(self, chosen: Callable[[Contribution], bool]) -> tuple[float, float, float]:

@@ -51,11 +51,11 @@ class PathStep:
 
     @property
     def delay_ns(self) -> float:
-        """In cells and between them."""
+        """Time that the path spends in this step, in cells and on the wires to them."""
         return self.logic_ns + self.routing_ns
 
     def to_json(self) -> dict[str, Any]:
-        """For ``report.json``."""
+        """The step as ``report.json`` has it."""
         return {**vars(self), "block": self.name, "delay_ns": self.delay_ns}
 
 

@@ -34,11 +34,11 @@ class PoolStage(WindowStage):
         return 1
 
     def segments(self, plan: StagePlan) -> int:
-        """As many as groups."""
+        """Parts of the channels that are read one after the other: one for each group of ``plan.simd`` channels."""
         return self.source[0] // plan.simd
 
     def array_latency(self, plan: StagePlan, fabric: str) -> int:
-        """Of the pool."""
+        """Cycles from the operands of a pool to its results."""
         return Reduce.latency
 
     def check(self, plan: StagePlan) -> None:

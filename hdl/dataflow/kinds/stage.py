@@ -270,5 +270,5 @@ class Stage(ABC):
 
 
 def divisors(n: int) -> list[int]:
-    """Of a positive integer, ascending."""
+    """All divisors of the positive integer ``n``, ascending: 1, 2, 3 and 6 of 6."""
     return [k for k in range(1, n + 1) if n % k == 0]
