@@ -356,7 +356,7 @@ class MoveBuffer(wiring.Component):
         return inside
 
     def _chosen(self, m: Module, words: list[Value], part: Value, copy_x: Counter) -> Value:
-        """Of what the memory gives now, the elements of the beat."""
+        """The elements of the beat, out of the words that the memory gives in this cycle."""
         s = self.shape
         if s.kind != "pixel_shuffle" or s.simd == 1:
             return Cat(words)

@@ -83,7 +83,8 @@ class Pending:
 
     @property
     def affine(self) -> bool:
-        """Whether it is no more than gain, centre and bias."""
+        """Whether the value is gain, centre and bias of sums and nothing more: no clamp, no residual, no second
+        slope."""
         return not self.clamped and self.residual is None and self.slope is None
 
     def words(self, step: float, lo: int, hi: int) -> tuple[int, int]:

@@ -74,7 +74,11 @@ class Wanted:
         return self.residual * self.residual_reach
 
     def staircase(self) -> Staircase:
-        """Its function; of scores over all that sums can give, and with a residual that over which it can move."""
+        """The wanted function as a staircase of integer results.
+
+        Scores, which have no clamp, are looked at over all that their sums can give; where a residual is added, the
+        staircase reaches as far beyond the clamp as the residual can move it.
+        """
         if self.lo is None or self.hi is None:
             ends = [self.gain * (end - self.centre) + self.bias for end in (self.least, self.most)]
             lo, hi = (int(bound) for bound in (np.floor(np.minimum(*ends).min()), np.ceil(np.maximum(*ends).max())))

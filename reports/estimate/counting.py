@@ -183,7 +183,8 @@ def kept(owner: Any, key: tuple[Any, ...], make: Callable[[], Found]) -> Found:
 
 @dataclass(frozen=True)
 class Columns:
-    """Of the bits of a memory's word: how many change at all, and how many of those differ from each other."""
+    """How many bits of a memory's word change from word to word at all (``varying``), and how many of those differ
+    from each other (``distinct``)."""
 
     varying: int
     distinct: int

@@ -17,7 +17,7 @@ __all__ = ["Tables", "tables_of"]
 
 
 class Tables(NamedTuple):
-    """Of a block: lookup tables, those of memories left out, and carry cells."""
+    """Cells of one block: ``logic`` counts lookup tables, those of memories left out, ``carry`` the carry cells."""
 
     logic: int
     carry: int

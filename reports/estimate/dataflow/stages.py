@@ -315,7 +315,7 @@ def _residual(found: Structure, build: StageBuild) -> None:
 
 
 def _factor_columns(made: Requantised, build: StageBuild) -> tuple[Columns, Columns, int]:
-    """Of M and B together, and of B; and how many bits of the units' M are ever set."""
+    """Columns of the memory of factors, columns of B alone, and how many bits of the units' M are ever set."""
     multiplier, offset = factor_values(made, build)
     b, bits = (offset, made.offset), made.factor_bits
     used = np.bitwise_or.reduce(multiplier & ((1 << bits) - 1), axis=0)
@@ -330,7 +330,7 @@ def _factor_columns(made: Requantised, build: StageBuild) -> tuple[Columns, Colu
 
 
 def _level_columns(layout: Levels, made: Thresholded, build: StageBuild) -> tuple[Columns, Columns]:
-    """Of levels and directions together, and of directions."""
+    """Columns of the memory of thresholds, levels and directions together, and columns of the directions alone."""
     levels, falling = level_values(made, build)
     down = (falling, Format(bits=1, signed=False))
     return columns_of((levels.reshape(len(levels), -1), layout.level), down), columns_of(down)
