@@ -22,7 +22,7 @@ from ..quant.files.archive import program_bytes
 from ..quant.golden.layout import checked
 from ..quant.program import Program
 from .cells import cell_models
-from .job import EXPECTED, LEASH, PIXELS, PROGRAM, Job, images_done, run_job
+from .job import EXPECTED, LEASH, PIXELS_FILE, PROGRAM, Job, images_done, run_job
 from .stage_trace import Difference, StageTrace, TracePoint, join_traces, recorder_text, trace_points
 from .stall import Stall
 from .verilator import Simulator, build_simulator, find_verilator
@@ -356,7 +356,7 @@ def prepare(folder: Path, build: Build, program: Program, pixels: NDArray[np.int
             shutil.copy(build.path / entry["file"], folder)
     else:
         write_memories(folder, build.images_for(program))
-    np.save(folder / PIXELS, pixels)
+    np.save(folder / PIXELS_FILE, pixels)
 
 
 def _keep_waves(folder: Path, target: Path) -> None:

@@ -22,9 +22,9 @@ from .stage_trace import TracePoint, compare_stages
 from .stall import Stall
 from .verilator import Simulator, run_simulator
 
-__all__ = ["EXPECTED", "LEASH", "PIXELS", "PROGRAM", "Job", "images_done", "run_job", "stimulus_text"]
+__all__ = ["EXPECTED", "LEASH", "PIXELS_FILE", "PROGRAM", "Job", "images_done", "run_job", "stimulus_text"]
 
-PIXELS, EXPECTED, PROGRAM, LEASH = "pixels.npy", "expected.npy", "program.addax", "leash"
+PIXELS_FILE, EXPECTED, PROGRAM, LEASH = "pixels.npy", "expected.npy", "program.addax", "leash"
 _ENDS = "ends.mem"
 
 
@@ -90,7 +90,7 @@ def run_job(job: Job) -> dict[str, Any]:
     folder.mkdir()
     for memory in job.session.glob("*.mem"):
         (folder / memory.name).symlink_to(memory)
-    pixels = np.load(job.session / PIXELS, mmap_mode="r")[job.begin : job.end]
+    pixels = np.load(job.session / PIXELS_FILE, mmap_mode="r")[job.begin : job.end]
     write_text(folder / "stimulus.mem", stimulus_text(pixels, job.beat_bits, job.x))
     np.save(folder / EXPECTED, np.load(job.session / EXPECTED, mmap_mode="r")[job.begin : job.end])
     settings = {

@@ -10,7 +10,7 @@ from ...quant.program import Program, Requantise, Threshold
 from ..activation.entry import entry_of
 from .build import StageBuild, readers_of
 from .plan import Plan
-from .stages import PIXELS
+from .stages import INPUT_STAGE
 
 __all__ = ["PACKET", "PIPELINE", "End", "Entrance", "Joint", "joints_of"]
 
@@ -57,7 +57,7 @@ class End:
 
 def joints_of(program: Program, plan: Plan, builds: Sequence[StageBuild]) -> tuple[Joint | Entrance, ...]:
     """What stands between stages: width converters and forks, and the input operation."""
-    counts = {PIXELS: program.input.shape[0] * plan.pixels}
+    counts = {INPUT_STAGE: program.input.shape[0] * plan.pixels}
     counts |= {build.stage.name: build.gather * build.out_count for build in builds}
     found: list[Joint | Entrance] = []
     readers = readers_of(builds)

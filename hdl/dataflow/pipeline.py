@@ -9,20 +9,20 @@ from amaranth.lib.wiring import In, Out
 from ...quant.formats import Format
 from ...quant.program import Program
 from ..activation.entry import Entry, entry_of
-from ..blocks import STAGE
 from ..bus.front_end import front_end, pins
 from ..bus.service import Service
 from ..streams.beats import element_bits, elements
 from ..streams.convert import adapted
 from ..streams.fork import Fork
 from ..streams.packet import packet_of
+from .blocks import STAGE
 from .build import bind, readers_of
 from .control import Control
 from .control_map import control_map
 from .joints import PIPELINE
 from .kinds.images import stage_images
 from .plan import Plan
-from .stages import PIXELS
+from .stages import INPUT_STAGE
 
 __all__ = ["Accelerator", "Pipeline"]
 
@@ -68,8 +68,8 @@ class Pipeline(wiring.Component):
             wiring.connect(m, source, entry.i)
             source, bits = entry.o, op.format.bits
         readers = readers_of(self.builds)
-        waiting = self._hand_on(m, PIXELS, source, readers)
-        counts, widths = {PIXELS: self.channels}, {PIXELS: bits}
+        waiting = self._hand_on(m, INPUT_STAGE, source, readers)
+        counts, widths = {INPUT_STAGE: self.channels}, {INPUT_STAGE: bits}
         for build, images in zip(self.builds, self.images, strict=True):
             name, reads = build.stage.name, build.stage.reads
             service = None if self.service is None else self.service.stages[name]

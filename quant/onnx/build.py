@@ -18,12 +18,22 @@ from ..program import Program
 from .functions import DOMAIN, DOMAIN_VERSION, IR, OPSET, QONNX, QONNX_VERSION, SIGNATURES, function
 
 __all__ = [
-    "CLASS", "FLOAT", "HEADER", "INT64", "KERNEL", "OUTPUT", "PIXELS", "PRODUCER", "SCORES", "SHIFT_BITS", "WRITERS",
+    "CLASS",
+    "FLOAT",
+    "INT64",
+    "KERNEL",
+    "MODEL_HEADER",
+    "OUTPUT",
+    "PIXELS",
+    "PRODUCER",
+    "SCORES",
+    "SHIFT_BITS",
+    "WRITERS",
     "Graph",
 ]  # fmt: skip
 
 PRODUCER = "addax"
-HEADER = "addax"
+MODEL_HEADER = "addax"
 """Key of the model's metadata under which what no node says stands as JSON."""
 KERNEL = "kernel"
 """Key of a convolution's metadata."""
@@ -71,7 +81,7 @@ class Graph:
             opset_imports=[helper.make_opsetid(domain, number) for domain, number in {"": OPSET, **domains}.items()],
             functions=[function(domain, name) for domain, name in called],
         )  # fmt: skip
-        helper.set_model_props(model, {HEADER: json.dumps(self.header())})
+        helper.set_model_props(model, {MODEL_HEADER: json.dumps(self.header())})
         return model
 
     def _outputs(self) -> list[Any]:

@@ -14,10 +14,10 @@ from ..ops.requantise import MULTIPLIER_BITS, Requantise
 from ..ops.shape import Concat, Flatten
 from ..ops.threshold import Threshold
 from ..program import Program
-from .build import CLASS, FLOAT, HEADER, INT64, KERNEL, PIXELS, SCORES, WRITERS, Graph
+from .build import CLASS, FLOAT, INT64, KERNEL, MODEL_HEADER, PIXELS, SCORES, WRITERS, Graph
 from .functions import DOMAIN, QONNX
 
-__all__ = ["HEADER", "NEAREST", "qonnx_model"]
+__all__ = ["MODEL_HEADER", "NEAREST", "qonnx_model"]
 
 NEAREST: dict[str, Any] = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
 """A resize that repeats pixels."""

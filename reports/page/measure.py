@@ -42,7 +42,8 @@ class Measured:
 
     @property
     def counted(self) -> Synthesis | Estimate | None:
-        """Where the numbers of cells come from."""
+        """The synthesis or, without one, the estimate from which the numbers of cells come; None where there is
+        neither."""
         return self.synthesis or self.estimate
 
     @property
@@ -90,8 +91,10 @@ def measure(
             activity = _simulated(build, power_images)
         assert activity is not None
         power = estimate_power(
-            activity, synthesis.blocks, model, family=target.family, clock_mhz=build.plan.clock_mhz,
-            interval=build.schedule.interval, operations=build.program.macs(),
+            activity, synthesis.blocks, model,
+            instances={part.name: part.instance for part in (*build.design.parts, *build.design.ends)},
+            family=target.family, clock_mhz=build.plan.clock_mhz, interval=build.schedule.interval,
+            operations=build.program.macs(),
         )  # fmt: skip
     return Measured(synthesis=synthesis, placement=placement, power=power)
 

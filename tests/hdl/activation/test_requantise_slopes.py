@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from addax.common.errors import UserError
 from addax.hdl.activation.arithmetic import Scale
-from addax.hdl.activation.requantise import Factors
+from addax.hdl.activation.requantise import FactorLayout
 from addax.hdl.dataflow.build import bind
 from addax.hdl.dataflow.kinds.images import stage_images, stage_tensors
 from addax.hdl.dataflow.reload import check_fits
@@ -32,7 +32,7 @@ FIELDS = ("multiplier", "offset", "second", "second_offset")
 def test_words_with_a_second_slope_can_be_read_back(data, bits, units, own):
     """T0, N and D stand above whatever else a word holds."""
     offset, knee, scale = signed(bits), signed(bits + 1), Scale(bits=24)
-    layout = Factors(
+    layout = FactorLayout(
         offset=offset, units=units, scale=scale, knee=knee, shift=unsigned(6) if own else None,
         residual=scale.residual if own else None,
     )  # fmt: skip

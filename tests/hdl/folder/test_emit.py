@@ -19,7 +19,8 @@ from addax.hdl.dataflow.build import bind
 from addax.hdl.dataflow.schedule import schedule
 from addax.hdl.dataflow.stages import stages_of
 from addax.hdl.folder.build import open_build
-from addax.hdl.folder.generate import HARNESS_BEATS, generate
+from addax.hdl.folder.generate import generate
+from addax.hdl.folder.harness import HARNESS_BEATS
 from addax.hdl.folder.vectors import sample_vectors
 from addax.hdl.interface import expected_beats, pack_pixels
 from addax.quant import golden

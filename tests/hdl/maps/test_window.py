@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from addax.hdl.maps.window import Window
+from addax.hdl.maps.window import WindowBuffer
 from addax.hdl.maps.window_shape import WindowShape, ring_rows
 from addax.quant.ops.window import pair, sides
 from amaranth.hdl import Array, Const, Module
@@ -61,7 +61,7 @@ def naive_steps(shape, images, pad):
 def run_window(shape, images, pad, *, pause=0.0, go=1.0, seed=0, extra=40, limit=100_000):
     """Feed all images; return the steps, and the cycles of steps, of begins, of go and of the inputs."""
     rng = random.Random(seed)
-    window = Window(shape)
+    window = WindowBuffer(shape)
     m = Module()
     m.submodules.window = window
     words = [packed(value, shape.bits) for value in pad.reshape(-1, shape.simd)]
