@@ -13,7 +13,7 @@ from addax.quant.fold.assembly import NOTES
 from addax.quant.fold.scheme import Scheme
 from addax.quant.lower.graph.export import trace
 from addax.quant.lower.lowering import lower
-from addax.quant.program import Convolution
+from addax.quant.program import AveragePool, Convolution
 from filed import CASES, REFUSED, filed_forms
 from forms import FORMS, SHAPE, Cdist, Differences, TwoImages, authors_adder, made, without_scores
 from torch import nn
@@ -53,6 +53,15 @@ def test_form_is_what_torch_computes(way, end, scores, bits, capsys):
     assert np.abs(found - wanted).max() < BOUND[bits] * np.abs(wanted).max()
     assert len(np.unique(found)) > 100
     assert ("is left out: scores are what it reads" in program.metadata.get(NOTES, "")) == (scores is not None)
+
+
+@pytest.mark.parametrize("end", ["mean", "pool-squeeze", "pool-reshape", "convolution"])
+def test_mean_of_a_map_is_a_sum_whatever_its_sides(end):
+    """Adders alone: no convolution of ones, which would take lanes."""
+    program = lower(made(None, end), IMAGES)
+
+    assert [op.size for op in program.ops if isinstance(op, AveragePool)] == [SHAPE[1:]]
+    assert sum(isinstance(op, Convolution) for op in program.ops) == 2
 
 
 def test_forms_that_are_filed_pass_or_are_refused_by_name(capsys):
