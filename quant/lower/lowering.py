@@ -81,8 +81,9 @@ def feature_grids(calibration: Calibration, scheme: Scheme) -> dict[str, tuple[G
 def _program(lowering: Lowering, metadata: Mapping[str, str]) -> Program:
     """The Program of the whole graph, node by node."""
     end, left_out = _scores(lowering)
+    unread = _unread(lowering.traced)
     for node in lowering.traced.graph.nodes:
-        if node not in left_out:
+        if node not in left_out and node not in unread:
             _lower_node(lowering, node, end)
     try:
         formats = {name: fmt for name, (_, fmt) in lowering.inferred.items()}
@@ -91,6 +92,17 @@ def _program(lowering: Lowering, metadata: Mapping[str, str]) -> Program:
         return lowering.assembled({**metadata, ORIGINS: json.dumps(lowering.origins, sort_keys=True)})
     except ValueError as error:
         raise UserError(f"the network does not make a program: {error}") from error
+
+
+def _unread(traced: fx.GraphModule) -> set[fx.Node]:
+    """Tensors of which nothing but the shape is read."""
+    found: set[fx.Node] = set()
+    for node in reversed(traced.graph.nodes):
+        readers = [user for user in node.users if not isinstance(user.meta.get("val"), int | torch.SymInt)]
+        alone = all(user in found or constant(traced, user) is not None for user in readers)
+        if node.op.startswith("call_") and node.users and alone:
+            found.add(node)
+    return found
 
 
 def _scores(lowering: Lowering) -> tuple[fx.Node, list[fx.Node]]:

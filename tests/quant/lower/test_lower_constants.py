@@ -16,7 +16,7 @@ from addax.quant.fold.scheme import Scheme
 from addax.quant.lower.lowering import lower
 from addax.quant.lower.trace import compare
 from addax.quant.onnx.read import import_onnx
-from addax.quant.program import Concat, Constant
+from addax.quant.program import Concat, Constant, Slice
 from torch import nn
 from torch.nn import functional as F
 from torchnets import Net, pictures, settle
@@ -92,6 +92,14 @@ def test_ones_leave_pixels_as_they_are():
     join = next(op for op in program.ops if isinstance(op, Concat))
     assert program.sources(join) == ("pixels", "ones")
     assert (program.by_name["ones"].value == 255).all()
+
+
+def test_nothing_is_made_of_what_only_gives_its_shape():
+    """A slice of a map that `ones_like` reads would be an operation that hardware has no reader for."""
+    program = lower(made("ones-like"), IMAGES)
+
+    assert not [op for op in program.ops if isinstance(op, Slice)]
+    stages_of(program)
 
 
 def test_steps_of_powers_of_two_stay_so():
