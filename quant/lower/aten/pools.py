@@ -7,9 +7,8 @@ import torch
 
 from ....common.errors import UserError
 from ...fold.assembly import Pending
-from ...formats import unsigned
 from ...ops.window import merged
-from ...program import AveragePool, Convolution, MaxPool
+from ...program import AveragePool, MaxPool
 from ..graph.nodes import said, sizes
 from ..state import Lowering, Value
 from .table import Call, lowers
@@ -41,10 +40,7 @@ def average_pool(lowering: Lowering, call: Call) -> Pending:
     pool, path = call.given, call.path
     if set(pool["padding"]) != {0} or pool["ceil_mode"] or pool["divisor_override"] is not None:
         raise UserError(f"average pool at {path!r}: padding and ceil_mode and divisor_override are not supported")
-    _, height, width = lowering.shape_of(call.source)
     stride = pool["stride"] or pool["kernel_size"]
-    if tuple(pool["kernel_size"]) == (height, width) and height != width:
-        return _mean(lowering, call)
     return _average(lowering, call, pool["kernel_size"], stride)
 
 
@@ -89,19 +85,6 @@ def _average(lowering: Lowering, call: Call, size: Sequence[int], stride: Sequen
 
 
 def _mean(lowering: Lowering, call: Call) -> Pending:
-    """The mean of a map; where that is not square, a sum by a convolution of ones. The requantise behind it divides."""
-    _, *window = lowering.shape_of(call.source)
-    if window[0] == window[1]:
-        return _average(lowering, call, window, window)
-    stored = lowering.store(call.source)
-    channels, height, width = lowering.shape(stored.op)
-    name = lowering.emit(
-        Convolution(
-            name=lowering.unique(call.path), source=stored.op, kernel="mult", weight_format=unsigned(1),
-            weight=np.ones((channels, 1, height, width), np.int64), pad=np.zeros(channels, np.int64),
-            groups=channels,
-        )
-    )  # fmt: skip
-    zero = np.zeros(channels)
-    gain = np.full(channels, stored.step / (height * width))
-    return Pending(op=name, gain=gain, centre=zero, bias=zero, relu=not lowering.format(stored.op).signed)
+    """The mean of a map: of the one window that is all of it."""
+    window = lowering.shape_of(call.source)[1:]
+    return _average(lowering, call, window, window)
