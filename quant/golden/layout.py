@@ -8,9 +8,9 @@ from ..ops.base import Ints
 from ..ops.ends import Input
 from .widths import Array, narrowest_type
 
-__all__ = ["AXES", "by_channels", "checked", "held", "inside", "outside"]
+__all__ = ["LAYOUT", "by_channels", "checked", "held", "inside", "outside"]
 
-AXES = "NHWC"
+LAYOUT = "NHWC"
 """Axes of a tensor inside of the golden model, in their order."""
 
 

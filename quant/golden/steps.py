@@ -21,7 +21,7 @@ from ..ops.shape import Concat, Flatten
 from ..ops.threshold import Threshold
 from ..program import Program
 from .convolve import filters_of, sums_of
-from .layout import AXES, by_channels, held, inside
+from .layout import LAYOUT, by_channels, held, inside
 from .loops import Loops
 from .widths import Array, WidthError, narrowest_type
 
@@ -79,8 +79,8 @@ def _upsample(program: Program, op: Upsample, loops: Loops) -> Step:
 
 @STEPS.handles(Slice)
 def _slice(program: Program, op: Slice, loops: Loops) -> Step:
-    cut = [slice(None)] * len(AXES)
-    cut[AXES.index(op.axis)] = slice(op.start, op.stop, op.step)
+    cut = [slice(None)] * len(LAYOUT)
+    cut[LAYOUT.index(op.axis)] = slice(op.start, op.stop, op.step)
     return lambda x: x[tuple(cut)]
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 __all__ = ["CASES", "REFUSED", "filed_forms"]
 
-CASES = Path(__file__).parents[5] / "shared" / "cases"
+CASES = Path(__file__).parents[4] / "shared" / "cases"
 REFUSED = {
     "GELU": "aten.gelu", "hardswish": "aten.hardswish", "SE (x*sigmoid)": "aten.sigmoid",
     "GroupNorm": "aten.group_norm", "LayerNorm": "aten.layer_norm",
