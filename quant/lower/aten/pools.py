@@ -7,7 +7,7 @@ import torch
 
 from ....common.errors import UserError
 from ...fold.assembly import Pending
-from ...ops.window import merged
+from ...ops.window import Window, merged
 from ...program import AveragePool, MaxPool
 from ..graph.nodes import said, sizes
 from ..state import Lowering, Value
@@ -22,8 +22,9 @@ aten = torch.ops.aten
 def max_pool(lowering: Lowering, call: Call) -> Value:
     """The largest of each window, on the grid of what it reads."""
     pool, path = call.given, call.path
-    if set(pool["dilation"]) != {1} or pool["ceil_mode"] or len(call.node.target._schema.returns) > 1:  # type: ignore[union-attr]
-        raise UserError(f"max pool at {path!r}: dilation, ceil_mode and return_indices are not supported")
+    if set(pool["dilation"]) != {1} or len(call.node.target._schema.returns) > 1:  # type: ignore[union-attr]
+        raise UserError(f"max pool at {said(call.node)}: dilation and return_indices are not supported")
+    _check_ceil(lowering, call, "max pool")
     stride = pool["stride"] or pool["kernel_size"]
     return lowering.moved(
         call.node, call.source,
@@ -37,9 +38,13 @@ def max_pool(lowering: Lowering, call: Call) -> Value:
 @lowers(aten.avg_pool2d)
 def average_pool(lowering: Lowering, call: Call) -> Pending:
     """The mean of each window."""
-    pool, path = call.given, call.path
-    if set(pool["padding"]) != {0} or pool["ceil_mode"] or pool["divisor_override"] is not None:
-        raise UserError(f"average pool at {path!r}: padding and ceil_mode and divisor_override are not supported")
+    pool = call.given
+    if set(pool["padding"]) != {0} or pool["divisor_override"] is not None:
+        raise UserError(
+            f"average pool at {said(call.node)}: padding and divisor_override are not supported; write a pad in front, "
+            "whose zeros count, and a factor behind"
+        )
+    _check_ceil(lowering, call, "average pool")
     stride = pool["stride"] or pool["kernel_size"]
     return _average(lowering, call, pool["kernel_size"], stride)
 
@@ -68,6 +73,19 @@ def mean(lowering: Lowering, call: Call) -> Pending:
     if rank != 4 or over != [2, 3]:
         raise UserError(f"mean at {said(call.node)} must be over rows and columns, dimensions 2 and 3 of a map")
     return _mean(lowering, call)
+
+
+def _check_ceil(lowering: Lowering, call: Call, what: str) -> None:
+    """Raise `UserError` where ``ceil_mode`` makes windows that hang over the map; else it changes nothing."""
+    pool = call.given
+    stride = pool["stride"] or pool["kernel_size"]
+    (top, left), (height, width) = pool["padding"], pool["kernel_size"]
+    window = Window(kernel=(height, width), strides=(stride[0], stride[1]), pads=(top, left, top, left))
+    if pool["ceil_mode"] and window.result(lowering.shape_of(call.source)[1:]) != tuple(sizes(call.node)[2:]):
+        raise UserError(
+            f"{what} at {said(call.node)}: with ceil_mode its last windows hang over the map, which is not supported; "
+            "write ceil_mode=False, or other sizes"
+        )
 
 
 def _average(lowering: Lowering, call: Call, size: Sequence[int], stride: Sequence[int]) -> Pending:

@@ -113,6 +113,7 @@ MAPS = {
     "max-pool-padded": (lambda n, x: n.pool(x), {"pool": nn.MaxPool2d(3, 2, 1)}),
     "max-pool-wide": (lambda n, x: F.max_pool2d(x, (1, 2)), {}),
     "average-pool": (lambda n, x: F.avg_pool2d(x, (3, 2)), {}),
+    "pools-of-whole-windows": (lambda n, x: F.avg_pool2d(F.max_pool2d(x, 2, None, 0, 1, True), 3, (3, 2), 0, True), {}),
     "adaptive-pool": (lambda n, x: F.adaptive_avg_pool2d(x, (4, 5)), {}),
     "dropout": (lambda n, x: n.drop(x), {"drop": nn.Dropout2d(0.3)}),
     "dropout-function": (lambda n, x: F.dropout(x, 0.4, training=n.training), {}),
