@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..common.console import bar, steps
 from ..common.errors import UserError, positive
 from .display import build_page
+from .given import given
 from .results import Report, Simulation
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ class Build:
 
         Parameters
         ----------
-        images : whatever `quantize` takes as such; labels give an accuracy
+        images : whatever `quantize` takes as such; labels give an accuracy. A network whose input is not of unsigned
+            bytes takes an array of integers that lie in its format
         limit : take the first so many
         stall : share of stalled cycles, 0.3 or 30 (per cent)
         stall_pattern : ``both``, ``source`` or ``sink``: per cycle; ``burst``: in bursts, both
@@ -102,11 +104,10 @@ class Build:
             for images of another shape, a network that does not fit, or a simulation that hangs.
         """
         from ..common.executor import processors
-        from ..models.data import samples
         from ..sim.cosim import simulate, simulator_name
 
         program = self.program if program is None else program
-        chosen = samples(images, split, shape=program.input.shape, limit=positive("images", limit))
+        chosen = given(program, images, split, limit=positive("images", limit))
         workers = positive("jobs", jobs) or processors()
         # Simulators run in processes of their own. A pool of processes would import a script that has no guard again.
         with ThreadPoolExecutor(workers) as executor, bar("images", len(chosen)) as advance:
@@ -151,15 +152,13 @@ class Build:
         UserError
             where the device has no such tool, the design does not fit, or ``out`` cannot be written.
         """
-        from ..models.data import samples
         from ..reports.page.report import POWER_IMAGES, make_report
 
         positive("seeds", seeds)
         if saif is not None and not power:
             raise UserError("--saif goes with --power")
-        shape = self.program.input.shape
         simulated = power and saif is None
-        pixels = samples(images, "test", shape=shape, limit=POWER_IMAGES).x if simulated else None
+        pixels = given(self.program, images, "test", limit=POWER_IMAGES).x if simulated else None
         with steps("report") as step:
             made = make_report(
                 self.folder, self.path / "report" if out is None else out, synth=synth, placed=place, seeds=seeds,

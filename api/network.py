@@ -9,6 +9,7 @@ from ..common.console import steps
 from ..common.errors import UserError, positive
 from .build import DEVICE, Build, generated
 from .display import program_page, table
+from .given import given
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,11 +47,13 @@ class Network:
     file: Path | None = None
 
     def run(self, images: Any) -> "Result":
-        """What the golden model computes for ``images``, whatever `quantize` takes as such; labels are not needed."""
-        from ..models.data import samples
+        """What the golden model computes for ``images``, whatever `quantize` takes as such; labels are not needed.
+
+        A network whose input is not of unsigned bytes takes an array of integers that lie in its format.
+        """
         from ..quant import golden
 
-        return golden.run(self.program, samples(images, "test", shape=self.program.input.shape).x)
+        return golden.run(self.program, given(self.program, images, "test").x)
 
     def evaluate(self, images: Any = DIGITS, *, split: str = "test", limit: int | None = None) -> "Evaluation":
         """Accuracy on labelled images by the golden model.
@@ -65,12 +68,11 @@ class Network:
         UserError
             for images without labels or of another shape, and where the network is no classifier.
         """
-        from ..models.data import samples
         from ..quant.quantize import evaluate
 
         _ = self.program.classes
-        shape = self.program.input.shape
-        return evaluate(self.program, samples(images, split, shape=shape, limit=positive("limit", limit)).labelled())
+        chosen = given(self.program, images, split, limit=positive("limit", limit))
+        return evaluate(self.program, chosen)
 
     def compare(
         self, images: Any = DIGITS, *, split: str = "test", limit: int | None = None,
@@ -89,11 +91,10 @@ class Network:
         UserError
             when the float network is not found.
         """
-        from ..models.data import samples
         from ..quant.lower.trace import compare
         from ..quant.quantize import trace_program
 
-        few = samples(images, split, shape=self.program.input.shape, limit=positive("limit", limit) or TRACED)
+        few = given(self.program, images, split, limit=positive("limit", limit) or TRACED)
         if source is None and weights is None and self.module is not None:
             return compare(self.program, self.module, few.x)
         folder = None if self.file is None else self.file.parent
@@ -174,11 +175,15 @@ class Network:
         return self.program.macs()
 
     def __repr__(self) -> str:
-        shape = "x".join(map(str, self.program.input.shape))
+        from ..quant.ops.ends import PIXEL
+
+        first = self.program.input
+        shape = "x".join(map(str, first.shape))
+        what = "pixels" if first.format == PIXEL else str(first.format)
         said = self.program.metadata
         how = ", ".join(f"{said[key]} {unit}".strip() for key, unit in (("kernel", ""), ("bits", "bit")) if key in said)
         return (
-            f"<addax.Network {self.name} ({how}): {shape} pixels, {len(self.program.ops)} operations, "
+            f"<addax.Network {self.name} ({how}): {shape} {what}, {len(self.program.ops)} operations, "
             f"{self.parameters:,} weights, {self.macs:,} MACs per image>"
         )
 

@@ -96,8 +96,8 @@ def cells(
     builds: tuple[Path, ...], name: str, source: str, images: int, clock_mhz: float, synth: bool, as_json: bool
 ) -> None:
     """What BUILDs cost in standard cells, memories apart: area, longest path, power on real images."""
+    from ..api.given import given
     from ..hdl.folder.build import open_build
-    from ..models import data
     from ..reports.cells.build import modelled_power, price_builds, rankings
     from ..reports.devices.devices import cell_library
     from ..reports.terminal.cell_tables import build_table
@@ -106,11 +106,10 @@ def cells(
         raise UserError(f"clock must be a positive number of MHz, not {clock_mhz:g}")
     opened = [open_build(build) for build in builds]
     count = positive("images", images)
-    pixels = [data.load(source, "test", shape=build.program.input.shape).head(count).x for build in opened]
+    pixels = None if synth else [given(build.program, source, "test", limit=count).x for build in opened]
     with steps("standard cells") as step:
         costs = price_builds(
-            opened, cell_library(name), period_ps=1e6 / clock_mhz, timed=not synth, pixels=None if synth else pixels,
-            progress=step,
+            opened, cell_library(name), period_ps=1e6 / clock_mhz, timed=not synth, pixels=pixels, progress=step,
         )  # fmt: skip
     modelled = modelled_power(opened)
     rows = [cost.to_json() | {"modelled_mw": modelled.get(cost.name)} for cost in costs]

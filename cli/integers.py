@@ -107,12 +107,12 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Accuracy of a Program by the golden model."""
     from ..api import load
-    from ..models.data import samples
+    from ..api.given import given
 
     if (float_source or weights) and not trace:
         raise UserError("--float and --weights go with --trace")
     network = load(program)
-    images = samples(source, split, shape=network.program.input.shape, limit=positive("limit", limit))
+    images = given(network.program, source, split, limit=positive("limit", limit))
     with steps("evaluating"):
         value: dict[str, Any] = dict(network.evaluate(images).keys())
         if trace:

@@ -45,7 +45,7 @@ def kernels(
 ) -> None:  # fmt: skip
     """What arrays of lanes cost: every kernel, side by side."""
     from ..reports.devices.devices import device, is_cell_library
-    from ..reports.kernels.choose import KERNELS, requests
+    from ..reports.kernels.choose import PRICED_KERNELS, requests
     from ..reports.kernels.price import jobs, price
     from ..reports.kernels.savings import comparison
     from ..reports.terminal.verb_tables import kernel_table
@@ -54,8 +54,8 @@ def kernels(
         if placed:
             raise UserError(f"there is no place and route for {name}; leave out --place")
         _cell_kernels(
-            name, as_json, kernels=kernels or KERNELS, structures=structures, signed_features=signed, synth=synth,
-            clock_mhz=clock_mhz, operands=operands, **what,
+            name, as_json, kernels=kernels or PRICED_KERNELS, structures=structures, signed_features=signed,
+            synth=synth, clock_mhz=clock_mhz, operands=operands, **what,
         )  # fmt: skip
         return
     target = device(name)
@@ -63,7 +63,7 @@ def kernels(
         raise UserError(f"seeds must be a positive integer, not {seeds}")
     if not 0 < clock_mhz <= 10_000:
         raise UserError(f"clock must be a positive number of MHz, not {clock_mhz:g}")
-    wanted = requests(target, kernels=kernels or KERNELS, structures=structures, signed_features=signed, **what)
+    wanted = requests(target, kernels=kernels or PRICED_KERNELS, structures=structures, signed_features=signed, **what)
     with bar(f"arrays for {name}", jobs(wanted, synth=synth, place=placed, seeds=seeds)) as advance:
         costs = price(
             wanted, target, synth=synth, place=placed, seeds=seeds, clock_mhz=clock_mhz, progress=advance

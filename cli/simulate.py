@@ -42,7 +42,7 @@ def simulate(
 ) -> int:  # fmt: skip
     """Run images through the RTL and compare every score, or element of a raw result, with the golden model."""
     from ..api import load, open_build
-    from ..models.data import samples
+    from ..api.given import given
     from ..sim.perfetto import TRACED, chrome_trace
     from ..sim.stall import Stall
     from ..sim.stopwatch import watch
@@ -51,7 +51,7 @@ def simulate(
     if perfetto is not None and perfetto.is_dir():
         raise UserError(f"{perfetto} is a folder; expected the name of a file to write")
     program = load(weights).program if weights else opened.program
-    chosen = samples(source, split, shape=program.input.shape, limit=positive("images", images))
+    chosen = given(program, source, split, limit=positive("images", images))
     found = opened.simulate(
         chosen, stall=stall, stall_pattern=stall_pattern, seed=seed,
         waves=waves, program=program, trace_stages=trace_stages, jobs=jobs,

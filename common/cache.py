@@ -24,7 +24,7 @@ from .files import synchronise
 from .kept import file_sha256
 from .temporary import NO_ROOM, sweep_all, temporary_folder
 
-__all__ = ["Entry", "cache_root", "cached", "clear", "digest", "entries", "limit_of", "prune", "reading"]
+__all__ = ["CacheEntry", "cache_root", "cached", "clear", "digest", "entries", "limit_of", "prune", "reading"]
 
 SUMS = ".sums.json"
 """The list of an entry's files, among them."""
@@ -113,7 +113,7 @@ def reading(folder: Path, what: str) -> Iterator[None]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class CacheEntry:
     """A folder of the cache.
 
     Attributes
@@ -127,7 +127,7 @@ class Entry:
     used: float
 
 
-def entries(root: Path | None = None) -> list[Entry]:
+def entries(root: Path | None = None) -> list[CacheEntry]:
     """Everything in the cache, the longest unused first."""
     root = root or cache_root()
     found = []
@@ -135,11 +135,11 @@ def entries(root: Path | None = None) -> list[Entry]:
         if path.is_dir() and not path.is_symlink() and (_KEY.fullmatch(path.name) or (path / SUMS).is_file()):
             with contextlib.suppress(OSError):
                 size = sum(file.lstat().st_size for file in path.rglob("*") if file.is_file() or file.is_symlink())
-                found.append(Entry(kind=path.parent.name, path=path, bytes=size, used=path.stat().st_mtime))
+                found.append(CacheEntry(kind=path.parent.name, path=path, bytes=size, used=path.stat().st_mtime))
     return sorted(found, key=lambda entry: entry.used)
 
 
-def prune(*, unused_days: float | None = None, most_bytes: int | None = None) -> list[Entry]:
+def prune(*, unused_days: float | None = None, most_bytes: int | None = None) -> list[CacheEntry]:
     """Remove entries that were not used for so many days, and the longest unused of those beyond a size.
 
     Returns
@@ -182,7 +182,7 @@ def limit_of(text: str) -> dict[str, Any]:
     return {"unused_days": number} if unit == "d" else {"most_bytes": int(number * _UNITS[unit])}
 
 
-def clear() -> list[Entry]:
+def clear() -> list[CacheEntry]:
     """Remove all entries, and nothing else that may stand in the cache's folder; see `prune`."""
     return prune(unused_days=-1)
 

@@ -1,44 +1,45 @@
-"""What the parts of a stage are called when somebody asks what they cost: names of registers and cells, sorted."""
+"""Blocks: what the parts of a Design consist of when somebody asks where cells, toggles or nanoseconds go."""
 
-import re
+from typing import Protocol
 
-__all__ = ["BLOCKS", "STAGE", "block_of"]
-
-STAGE = "stage_"
-"""What the instance of a part that has blocks puts before the part's name, so that no name collides with others."""
+__all__ = ["BLOCKS", "BlockOf"]
 
 BLOCKS = ("lanes", "trees", "requantise", "weights", "window", "queues", "control")
 """Lanes: operand registers and kernels. Trees: sums over lanes, and accumulators. Requantise: thresholds too, with
 their constants. Weights: their memories, with the logic that reads them. Window: line buffers, padding and the choice
-of taps. Queues: of results, in front of joins, and changes of a beat's width."""
-
-_MODULES = {
-    "requantise": "requantise", "threshold": "requantise", "weights": "weights", "window": "window", "pad": "window",
-    "move": "window", "queue": "queues", "residual": "queues", "wait": "queues", "gather": "queues", "join": "queues",
-    "array": "array",
-}  # fmt: skip
-"""Of a stage, without numbers behind their names."""
-_NUMBER = re.compile(r"\d*(\$\d+)?$")
-_CONTROL = re.compile(r"(first|last|valid|done|enable|ending|accumulate)(_\d+)*(\b|_)")
-_LANE = re.compile(r"(\w+_)?row\d+_lane\d+|rank0(_|\b)|\$|[xw](_held|\d+)(_|\b|\d)|product")
-_OPERAND = re.compile(r"([xw])(_held|\d+)?(_|\b)")
+of taps. Queues: of results, in front of joins, and changes of a beat's width. The words are the same for all families
+of accelerators, so that reports can compare their Designs."""
 
 
-def block_of(name: str, *, register: bool = True) -> str:
-    """One of `BLOCKS`, for the hierarchical ``name`` of a net or cell inside a stage, its levels joined by dots.
+class BlockOf(Protocol):
+    """How a family of accelerators sorts what is inside the parts of its Designs into `BLOCKS`, by hierarchical names.
 
-    Parameters
-    ----------
-    register : whether it stands for a register; logic in front of an operand register chooses among taps or weights,
-        and is theirs
+    A value: hashable, and pickled where cells are counted in another process. The same names are sorted alike in every
+    Design of the family.
     """
-    levels = name.split(".")
-    module = _MODULES.get(_NUMBER.sub("", levels[0]), "control") if len(levels) > 1 else "control"
-    if module != "array":
-        return module
-    leaf = levels[-1]
-    if (operand := _OPERAND.match(leaf)) and not (register and operand[2]):
-        return "window" if operand[1] == "x" else "weights"
-    if _CONTROL.match(leaf):
-        return "control"
-    return "lanes" if _LANE.match(leaf) else "trees"
+
+    @property
+    def key(self) -> str:
+        """Names the family and the version of its rules; another one whenever a name would be sorted into another
+        block, for counts in the cache are kept under it."""
+
+    def counts(self, instance: str) -> bool:
+        """Whether the instance of `Design.inner` that is called ``instance`` is a part, whose inside has blocks. What
+        joins the parts has none."""
+
+    def cell(self, name: str, *, register: bool) -> str:
+        """The block, one of `BLOCKS`, of a cell that synthesis made inside a part.
+
+        Parameters
+        ----------
+        name : of the cell, from below the part's instance, levels of the hierarchy joined by dots
+        register : whether the cell is a flip-flop
+        """
+
+    def net(self, name: str) -> str | None:
+        """The block, one of `BLOCKS`, of a net that a simulator saw inside a part; None for a net that shall not count.
+
+        Parameters
+        ----------
+        name : of the net in the Verilog, from below the part's instance, levels of the hierarchy joined by dots
+        """

@@ -4,9 +4,8 @@ A `Family` makes Plans and binds a Program and a Plan to a `Design`: ``Program +
 Design is asked for its ports, memories, predicted cycles, parts and probes. A new family implements both protocols and
 registers itself, see `folder.families`; nothing else changes.
 
-Names of instances are a convention of all families: the top holds one instance, `Design.inner`, that holds the parts;
-the instance of a part that is counted by blocks begins with `blocks.STAGE`, and what the blocks inside are called
-`blocks.block_of` knows.
+Names of instances are a convention of all families: the top holds one instance, `Design.inner`, that holds the parts.
+What each part consists of, `Design.block_of` says.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from ..quant.program import Program
+from .blocks import BlockOf
 from .bus.register_map import RegisterMap
 from .capacity import Capacity
 from .interface import Interface
@@ -22,7 +22,8 @@ from .memory.image import Image
 from .timing import Schedule
 
 __all__ = [
-    "CONTROLS", "DUT", "Choice", "Design", "Envelope", "Family", "Layer", "Outlet", "Part", "PlanRequest", "Rhythm",
+    "CONTROLS", "DUT", "Design", "Envelope", "Family", "Layer", "Outlet", "Part", "PlanRequest", "Variant",
+    "WorkSignals",
 ]  # fmt: skip
 
 DUT = "dut"
@@ -93,8 +94,8 @@ class PlanRequest:
     capacity: Capacity | None = None
 
 
-class Choice(Protocol):
-    """One way to build a part: what it costs and how long it takes."""
+class Variant(Protocol):
+    """One of several ways to build a part: what it costs and how long it takes."""
 
     def to_json(self) -> dict[str, int]:
         """Plain values."""
@@ -175,15 +176,18 @@ class Outlet:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rhythm:
-    """What begins a piece of work again and again: what a stopwatch notes.
+class WorkSignals:
+    """Where a stopwatch sees in the simulated RTL that a unit of the design begins another piece of its work.
 
     Attributes
     ----------
-    begin, go : Verilog expressions in the harness, see `DUT`: it begins in this cycle; nothing behind holds it up
+    name : of the unit, for example of a stage
+    begin : Verilog expression in the harness, see `DUT`, that is 1 in every cycle in which a piece of work begins
+    go : Verilog expression that is 1 while nothing downstream keeps the next piece from beginning
     groups : pieces of work per image
-    steps : cycles of one
-    blocked, starved : what a wait is called, with and without something behind that holds it up
+    steps : cycles that one piece takes
+    blocked : what a wait is called while ``go`` is 0
+    starved : what a wait is called while ``go`` is 1
     """
 
     name: str
@@ -200,7 +204,7 @@ class Design(Protocol):
 
     @property
     def interface(self) -> Interface:
-        """Its two streams."""
+        """Its two streams: images in, answers out."""
 
     @property
     def settle(self) -> int:
@@ -239,6 +243,10 @@ class Design(Protocol):
         """What joins the parts, and has no instance that is counted by itself: contents as `Part` has them."""
 
     @property
+    def block_of(self) -> BlockOf:
+        """Into which blocks the cells and nets of its parts are sorted."""
+
+    @property
     def layers(self) -> tuple[Layer, ...]:
         """What is computed in each stage of the schedule, in its order."""
 
@@ -247,7 +255,7 @@ class Design(Protocol):
         """Streams whose beats can be compared with the golden model, in the order of the Program."""
 
     @property
-    def rhythms(self) -> tuple[Rhythm, ...]:
+    def work(self) -> tuple[WorkSignals, ...]:
         """Work whose begin can be noted, in the order of the Program."""
 
     def component(self) -> Any:
@@ -271,7 +279,7 @@ class Design(Protocol):
             when they make no Program.
         """
 
-    def alternatives(self, cost: Callable[[Any], float] | None = None) -> dict[str, dict[str, Choice | None]]:
+    def alternatives(self, cost: Callable[[Any], float] | None = None) -> dict[str, dict[str, Variant | None]]:
         """Of each part by name: how it is built (``chosen``), and the next way that is ``slower`` or ``faster``; None
         where there is none. ``cost`` as in `PlanRequest`."""
 
@@ -281,7 +289,7 @@ class Family(Protocol):
 
     @property
     def name(self) -> str:
-        """In ``--arch`` and in Plans."""
+        """What ``--arch`` and the JSON of Plans call it."""
 
     def plan(self, program: Program, request: PlanRequest) -> Envelope:
         """The Plan of ``program`` that ``request`` asks for.

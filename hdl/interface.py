@@ -1,17 +1,19 @@
 """The two streams of an accelerator: how images are packed into beats, and answers encoded in them."""
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..quant.formats import Format
+from ..quant.ops.ends import PIXEL
 from ..quant.program import Program
+from .streams.beats import element_bits
 from .streams.packet import beat_bits
 
-__all__ = ["Interface", "answer_beats", "answer_words", "expected_beats", "pack_pixels"]
-
-_PIXEL_BITS = 8
+__all__ = ["Interface", "answer_beats", "answer_words", "expected_beats", "pack_pixels", "stream_bytes"]
 
 
 def answer_beats(program: Program, outputs: int) -> int:
@@ -19,9 +21,25 @@ def answer_beats(program: Program, outputs: int) -> int:
     return program.classes + 1 if program.classifies else int(np.prod(program.shape(program.output))) // outputs
 
 
-def pack_pixels(images: NDArray[np.uint8], per_beat: int = 1) -> NDArray[np.object_] | NDArray[np.uint64]:
-    """(N, C, H, W) to one word per beat of ``per_beat`` pixels in stream order."""
-    flat = images.transpose(0, 2, 3, 1).reshape(-1, images.shape[1] * per_beat)
+def stream_bytes(images: NDArray[np.integer], fmt: Format = PIXEL) -> NDArray[np.uint8]:
+    """(N, C, H, W) elements of ``fmt`` as the bytes of the input stream, a row for each pixel, (N * H * W, B).
+
+    Pixels follow row by row, the channels of a pixel one after the other; an element takes whole bytes, the first the
+    lowest, extended by its sign if it has one.
+    """
+    size = element_bits(fmt) // 8
+    held = next(whole for whole in (1, 2, 4, 8) if whole >= size)
+    words = np.ascontiguousarray(images.transpose(0, 2, 3, 1), dtype=f"<{'i' if fmt.signed else 'u'}{held}")
+    pixels, channels = prod(words.shape[:3]), images.shape[1]
+    return words.view(np.uint8).reshape(pixels, channels, held)[..., :size].reshape(pixels, channels * size)
+
+
+def pack_pixels(
+    images: NDArray[np.integer], per_beat: int = 1, fmt: Format = PIXEL
+) -> NDArray[np.object_] | NDArray[np.uint64]:  # fmt: skip
+    """(N, C, H, W) elements of ``fmt`` to one word per beat of ``per_beat`` pixels in stream order."""
+    flat = stream_bytes(images, fmt)
+    flat = flat.reshape(-1, flat.shape[1] * per_beat)
     kind: type = np.uint64 if flat.shape[1] <= 8 else object
     words: NDArray[Any] = np.zeros(len(flat), kind)
     for byte in reversed(flat.T):
@@ -76,7 +94,7 @@ class Interface:
     @property
     def data_in(self) -> int:
         """Bits of an input beat."""
-        return _PIXEL_BITS * self.program.input.shape[0] * self.pixels
+        return element_bits(self.program.input.format) * self.program.input.shape[0] * self.pixels
 
     @property
     def answers(self) -> int:
@@ -95,9 +113,19 @@ class Interface:
             "beats": self.beats, "answers": self.answers, "data_in": self.data_in, "data_out": self.data_out,
         }  # fmt: skip
 
-    def pack(self, images: NDArray[np.uint8]) -> NDArray[np.object_] | NDArray[np.uint64]:
+    @property
+    def input_layout(self) -> dict[str, Any]:
+        """What a BUILD's manifest says of its input."""
+        fmt = self.program.input.format
+        said = {
+            "order": "row by row, the first of a beat lowest, channel 0 in the lowest byte", "bits": element_bits(fmt),
+            "per_beat": self.pixels,
+        }  # fmt: skip
+        return said if fmt == PIXEL else said | {"element": {"bits": fmt.bits, "signed": fmt.signed}}
+
+    def pack(self, images: NDArray[np.integer]) -> NDArray[np.object_] | NDArray[np.uint64]:
         """(N, C, H, W) images as the words of the input beats."""
-        return pack_pixels(images, self.pixels)
+        return pack_pixels(images, self.pixels, self.program.input.format)
 
     def expected(self, output: NDArray[np.int64]) -> list[int]:
         """Results (N, C, H, W) of the golden model as ``{last, data}`` words of the output beats."""

@@ -10,6 +10,7 @@ from ..common.errors import UserError
 from .fold.calibrate import shared_scale
 from .formats import Format, format_for, signed, unsigned
 from .ops.base import Ints, Op, Shape, Tensor
+from .ops.ends import PIXEL
 from .ops.window import Pair
 from .program import (
     ArgMax,
@@ -40,8 +41,10 @@ class ProgramBuilder:
 
     Parameters
     ----------
-    shape : (C, H, W) of the images, unsigned bytes
+    shape : of what the Program is given: (C, H, W) of images, (F,) features, or (T, F), T tokens of F features, which
+        become (F, 1, 1) and (F, 1, T), as every tensor has three dimensions
     network : what the result is called
+    format : of what the Program is given, at most 32 bits; unsigned bytes, as pixels are, unless said
 
     Examples
     --------
@@ -52,12 +55,16 @@ class ProgramBuilder:
     1
     """
 
-    def __init__(self, shape: Shape, *, network: str = "own"):
+    def __init__(self, shape: Sequence[int], *, network: str = "own", format: Format = PIXEL):
         self.network = network
         self._ops: dict[str, Op] = {}
         self._inferred: dict[str, Tensor] = {}
         self.last = ""
-        self.add(Input(name="pixels", shape=shape))
+        try:
+            first = Input.of(shape, format=format)
+        except (ValueError, TypeError) as error:
+            raise UserError(f"shape must be one to three positive integers, not {shape!r}") from error
+        self.add(first)
 
     def shape(self, name: str | None = None) -> Shape:
         """(C, H, W) of the result of an operation, the last one unless said."""

@@ -15,10 +15,10 @@ from .files.tensors import TENSORS
 from .ops.base import Op, left_out
 from .program import Program
 
-__all__ = ["FORMATS", "KIND", "export"]
+__all__ = ["EXPORT_KIND", "FORMATS", "export"]
 
 FORMATS = ("qonnx", "qcdq", "npz", "c")
-KIND = "export"
+EXPORT_KIND = "export"
 
 Ints = NDArray[np.int64]
 
@@ -36,7 +36,7 @@ def export(program: Program, out: str | Path, *, fmt: str) -> Path:
     out, tensors = Path(out), _tensors(program)
     entries = [_entry(program, name, op, role, value) for name, (op, role, value) in tensors.items()]
     files = _files(program, fmt, entries, {name: value for name, (_, _, value) in tensors.items()})
-    with atomic_directory(out, KIND) as folder:
+    with atomic_directory(out, EXPORT_KIND) as folder:
         for name, data in files.items():
             write_bytes(folder / name, data)
         write_json(

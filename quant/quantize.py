@@ -264,12 +264,13 @@ class Evaluation:
         }
 
 
-def evaluate(program: Program, images: data.Images) -> Evaluation:
-    """Run the golden model over ``images``; raises `UserError` for a Program that is no classifier."""
+def evaluate(program: Program, images: data.Images | data.Samples) -> Evaluation:
+    """Run the golden model over ``images``; raises `UserError` without labels, and for a Program without classes."""
+    labels = images.known() if isinstance(images, data.Samples) else images.y
     _ = program.classes  # before the minutes that images may take
     begin = time.perf_counter()
     classes = golden.run(program, images.x).classes
-    return Evaluation(images=len(images), correct=int(np.sum(classes == images.y)), seconds=time.perf_counter() - begin)
+    return Evaluation(images=len(images), correct=int(np.sum(classes == labels)), seconds=time.perf_counter() - begin)
 
 
 def trace_program(

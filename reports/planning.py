@@ -15,13 +15,13 @@ from .devices.devices import device
 from .estimate.estimate import cost_and_capacity, families
 from .estimate.estimate import design as estimate
 
-__all__ = ["FORMS", "VIDEO", "Offer", "PlanChoices", "offers", "plan_for"]
+__all__ = ["LANE_FORMS", "VIDEO", "Offer", "PlanChoices", "offers", "plan_for"]
 
 VIDEO = 30.0
 """Images per second of a design for which nobody says how fast: the pace of video, and small."""
 _FASTER = 10
 
-FORMS = ("generic", "device")
+LANE_FORMS = ("generic", "device")
 """Of the lanes: behavioural, or with the device's carry cells."""
 
 
@@ -38,7 +38,7 @@ class PlanChoices:
     file : a Plan, perhaps in part; it says what else would be chosen here, and nothing here may contradict it
     plan : a Plan, which says all of it
     clock_mhz, fixed_weights : see `Plan`; what ``file`` says of them comes first
-    form : one of `FORMS`
+    form : one of `LANE_FORMS`
     memory : of the weights, one of `ROMS`
     multipliers : of the lanes, one of `MULTIPLIERS`
     scale : how requantisers multiply, ``auto`` or one of `SCALES`
@@ -75,7 +75,7 @@ class PlanChoices:
             raise UserError("to fill the device is a goal of its own; leave --lanes, --fps and --plan out")
         family_of(self.arch)
         device(self.device)
-        _known("form", self.form, FORMS)
+        _known("form", self.form, LANE_FORMS)
         _known("control", self.control, CONTROLS)
         _known("memory", self.memory, ROMS)
         _known("requantise", self.scale, ("auto", *SCALES))

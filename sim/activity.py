@@ -14,7 +14,7 @@ from ..common.cache import cached, digest, reading
 from ..common.errors import UserError
 from ..common.reading import open_regular
 from ..common.temporary import scratch_folder
-from ..hdl.blocks import STAGE, block_of
+from ..hdl.blocks import BlockOf
 from ..hdl.folder.build import Build
 from .cosim import RUN, run_job_in, simulator_of
 from .verilator import find_verilator
@@ -54,8 +54,8 @@ class Activity:
 
     Attributes
     ----------
-    parts : per stage and block of it, of `hdl.blocks.BLOCKS`; what stands between stages by the name of its module,
-        and the nets of the instance that holds them, "", are one block, ""
+    parts : toggles by instance within `Design.inner` and block, of `hdl.blocks.BLOCKS`; an instance that is no part of
+        the design has one block, "", and so have the nets that stand beside the instances, under ""
     cycles : clock cycles simulated
     images : images computed in them; None where nobody said
     """
@@ -65,14 +65,14 @@ class Activity:
     images: int | None
 
 
-def measure_activity(build: Build, pixels: NDArray[np.uint8]) -> Activity:
+def measure_activity(build: Build, pixels: NDArray[np.integer]) -> Activity:
     """Simulate ``pixels`` with toggle counting, or recall what the same simulation gave before.
 
     Counts are of the Verilog's nets without delays, so without glitches.
     """
     sources = [source.read_bytes() for source in build.sources]
     memories = [(build.path / entry["file"]).read_bytes() for entry in build.manifest["memories"]]
-    key = digest(find_verilator().version, _VERSION, *sources, *memories, pixels.tobytes())
+    key = digest(find_verilator().version, _VERSION, build.design.block_of.key, *sources, *memories, pixels.tobytes())
 
     def make(folder: Path) -> None:
         simulator = simulator_of(build, trace="saif")
@@ -100,10 +100,11 @@ def activity_of(build: Build, path: Path, *, images: int | None = None) -> Activ
     UserError
         when the file cannot be read, is not SAIF, is of another design, or its clock never ticked.
     """
-    found = read_saif(path, build.design.inner)
+    block_of = build.design.block_of
+    found = read_saif(path, build.design.inner, block_of)
     names = [part.instance for part in build.design.parts]
     if missing := [name for name in names if name not in found.parts]:
-        has = sorted(part for part in found.parts if part.startswith(STAGE))
+        has = sorted(part for part in found.parts if block_of.counts(part))
         raise UserError(
             f"{path} is of another design: it has no {', '.join(missing[:3])}, but "
             f"{', '.join(has[:3]) or 'no stages'}; without it, --power simulates by itself"
@@ -111,10 +112,14 @@ def activity_of(build: Build, path: Path, *, images: int | None = None) -> Activ
     return Activity(parts=found.parts, cycles=found.cycles, images=images)
 
 
-def read_saif(path: str | Path, instance: str) -> Activity:
+def read_saif(path: str | Path, instance: str, block_of: BlockOf) -> Activity:
     """Toggle counts under the first instance called ``instance``, child by child.
 
     Clock nets are left out: what they cost is a matter of flip-flops, not of nets.
+
+    Parameters
+    ----------
+    block_of : sorts the nets of the children that are parts into blocks
 
     Raises
     ------
@@ -124,7 +129,7 @@ def read_saif(path: str | Path, instance: str) -> Activity:
     path = Path(path)
     try:
         with open_regular(path, limit=_LARGEST) as stream:
-            counts, cycles, ticks = _counts(_lines(stream, path), instance)
+            counts, cycles, ticks = _counts(_lines(stream, path), instance, block_of)
     except OSError as error:
         raise UserError(
             f"cannot read activity file {path}: {error.strerror}; without it, --power simulates by itself"
@@ -151,7 +156,9 @@ def _lines(stream: BinaryIO, path: Path) -> Iterator[str]:
         yield line.decode("ascii")
 
 
-def _counts(stream: Iterable[str], instance: str) -> tuple[dict[tuple[str, str], list[int]], int | None, int]:
+def _counts(
+    stream: Iterable[str], instance: str, block_of: BlockOf
+) -> tuple[dict[tuple[str, str], list[int]], int | None, int]:
     """Toggles and nets by part and block; the duration, if there is one; toggles of the clock."""
     counts: dict[tuple[str, str], list[int]] = {}
     duration: int | None = None
@@ -166,7 +173,8 @@ def _counts(stream: Iterable[str], instance: str) -> tuple[dict[tuple[str, str],
                 ticks = max(ticks, int(net[2]))
             elif int(net[2]):
                 part = stack[at] if len(stack) > at else ""
-                if (block := _block(part, [*stack[at + 1 :], name])) is not None:
+                block = block_of.net(".".join((*stack[at + 1 :], name))) if block_of.counts(part) else ""
+                if block is not None:
                     entry = counts.setdefault((part, block), [0, 0])
                     entry[0] += int(net[2])
                     entry[1] += 1
@@ -186,13 +194,3 @@ def _counts(stream: Iterable[str], instance: str) -> tuple[dict[tuple[str, str],
         if len(stack) < at:
             break
     return counts, duration, ticks
-
-
-def _block(part: str, levels: list[str]) -> str | None:
-    """Block of a net; None for one without a name in an array, which may be a lane's or a tree's: the register behind
-    it, which has a name, toggles alike."""
-    if not part.startswith(STAGE):
-        return ""
-    if levels[-1].startswith("$") and levels[0].startswith("array"):
-        return None
-    return block_of(".".join(levels))

@@ -19,9 +19,10 @@ from ..hdl.folder.memories import write_memories
 from ..hdl.interface import answer_words
 from ..quant import golden
 from ..quant.files.archive import program_bytes
+from ..quant.golden.layout import checked
 from ..quant.program import Program
 from .cells import cell_models
-from .job import EXPECTED, LEASH, PIXELS, PROGRAM, Job, images_done, run_job
+from .job import EXPECTED, LEASH, PIXELS_FILE, PROGRAM, Job, images_done, run_job
 from .stage_trace import Difference, StageTrace, TracePoint, join_traces, recorder_text, trace_points
 from .stall import Stall
 from .verilator import Simulator, build_simulator, find_verilator
@@ -114,7 +115,7 @@ def simulator_of(build: Build, *, trace: str | None = None, points: Sequence[Tra
 
 def simulate(
     build: Build,
-    pixels: NDArray[np.uint8],
+    pixels: NDArray[np.integer],
     *,
     program: Program | None = None,
     stall: float = 0.0,
@@ -149,6 +150,10 @@ def simulate(
     program = program or build.program
     if pixels.shape[1:] != program.input.shape or len(pixels) == 0:
         raise UserError(f"images of shape {pixels.shape[1:]} do not fit the network's {program.input.shape}")
+    try:
+        pixels = checked(program.input, pixels)
+    except ValueError as error:
+        raise UserError(str(error)) from error
     trace = _kind_of_waves(waves)
     points = trace_points(build.design) if trace_stages else ()
     simulator = simulator_of(build, trace=trace, points=points)
@@ -275,7 +280,7 @@ def require_lz4() -> None:
 
 
 @contextlib.contextmanager
-def _session(build: Build, program: Program, pixels: NDArray[np.uint8]) -> Iterator[Path]:
+def _session(build: Build, program: Program, pixels: NDArray[np.integer]) -> Iterator[Path]:
     """A folder with what all parts share, until the block ends."""
     with scratch_folder("sim") as folder:
         prepare(folder, build, program, pixels)
@@ -294,15 +299,15 @@ def _job(
     return Job(
         session=session, name=name, begin=begin, end=end, simulator=simulator, beat_bits=build.manifest["data_in"],
         answer_bits=build.manifest["data_out"], elements=build.design.interface.elements,
-        signed=program.format(program.output).signed, classifies=program.classifies, stall=stall,
-        seed=seed, watchdog=min(timing.watchdog(stall.share), (1 << 32) - 1), waves=waves, points=points,
+        x=program.input.format, signed=program.format(program.output).signed, classifies=program.classifies,
+        stall=stall, seed=seed, watchdog=min(timing.watchdog(stall.share), (1 << 32) - 1), waves=waves, points=points,
         # Rows that the next stage does not read may leave a stage when the last score has been told.
         linger=timing.latency + timing.interval if points or linger else 0,
     )  # fmt: skip
 
 
 def run_job_in(
-    folder: Path, build: Build, simulator: Simulator, pixels: NDArray[np.uint8], *, program: Program | None = None,
+    folder: Path, build: Build, simulator: Simulator, pixels: NDArray[np.integer], *, program: Program | None = None,
     expected: NDArray[np.int64] | None = None, stall: Stall | None = None, seed: int = 1, linger: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Run ``pixels`` and return what the bench found; ``folder / RUN`` keeps what the simulator writes.
@@ -330,7 +335,7 @@ def run_job_in(
     )  # fmt: skip
 
 
-def answers(program: Program, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
+def answers(program: Program, pixels: NDArray[np.integer]) -> NDArray[np.int64]:
     """What the golden model expects of every image: scores, then the class, (N, classes + 1); or the elements of a raw
     result in the order of the stream, (N, H * W * C)."""
     return answer_words(program, golden.run(program, pixels).output)
@@ -344,14 +349,14 @@ def _element(program: Program, number: int) -> tuple[int, ...]:
     return tuple(int(k) for k in np.unravel_index(number, (height, width, channels)))
 
 
-def prepare(folder: Path, build: Build, program: Program, pixels: NDArray[np.uint8]) -> None:
+def prepare(folder: Path, build: Build, program: Program, pixels: NDArray[np.integer]) -> None:
     """Put images and memory files where jobs look for them: the build's own files, unless others are loaded."""
     if program is build.program:
         for entry in build.manifest["memories"]:
             shutil.copy(build.path / entry["file"], folder)
     else:
         write_memories(folder, build.images_for(program))
-    np.save(folder / PIXELS, pixels)
+    np.save(folder / PIXELS_FILE, pixels)
 
 
 def _keep_waves(folder: Path, target: Path) -> None:

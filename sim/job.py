@@ -15,13 +15,16 @@ from numpy.typing import NDArray
 
 from ..common.errors import UserError
 from ..common.files import write_text
+from ..hdl.interface import stream_bytes
+from ..quant.formats import Format
+from ..quant.ops.ends import PIXEL
 from .stage_trace import TracePoint, compare_stages
 from .stall import Stall
 from .verilator import Simulator, run_simulator
 
-__all__ = ["EXPECTED", "LEASH", "PIXELS", "PROGRAM", "Job", "images_done", "run_job", "stimulus_text"]
+__all__ = ["EXPECTED", "LEASH", "PIXELS_FILE", "PROGRAM", "Job", "images_done", "run_job", "stimulus_text"]
 
-PIXELS, EXPECTED, PROGRAM, LEASH = "pixels.npy", "expected.npy", "program.addax", "leash"
+PIXELS_FILE, EXPECTED, PROGRAM, LEASH = "pixels.npy", "expected.npy", "program.addax", "leash"
 _ENDS = "ends.mem"
 
 
@@ -34,6 +37,7 @@ class Job:
     session : folder with what all parts share
     name : of the folder within, which keeps what the simulator writes
     begin, end : images of the session's that are its part
+    x : format of the input
     beat_bits : of the input
     answer_bits : of a beat of the output
     elements : of which so many stand in a beat
@@ -61,6 +65,7 @@ class Job:
     linger: int = 0
     waves: bool = False
     points: tuple[TracePoint, ...] = ()
+    x: Format = PIXEL
 
     @property
     def folder(self) -> Path:
@@ -85,8 +90,8 @@ def run_job(job: Job) -> dict[str, Any]:
     folder.mkdir()
     for memory in job.session.glob("*.mem"):
         (folder / memory.name).symlink_to(memory)
-    pixels = np.load(job.session / PIXELS, mmap_mode="r")[job.begin : job.end]
-    write_text(folder / "stimulus.mem", stimulus_text(pixels, job.beat_bits))
+    pixels = np.load(job.session / PIXELS_FILE, mmap_mode="r")[job.begin : job.end]
+    write_text(folder / "stimulus.mem", stimulus_text(pixels, job.beat_bits, job.x))
     np.save(folder / EXPECTED, np.load(job.session / EXPECTED, mmap_mode="r")[job.begin : job.end])
     settings = {
         "registers": {
@@ -123,8 +128,8 @@ def images_done(job: Job) -> int:
         return 0
 
 
-def stimulus_text(pixels: NDArray[np.uint8], beat_bits: int) -> str:
-    """(N, C, H, W) images as a ``$readmemh`` file, one word per beat of the input stream."""
+def stimulus_text(pixels: NDArray[np.integer], beat_bits: int, x: Format = PIXEL) -> str:
+    """(N, C, H, W) images, elements of ``x``, as a ``$readmemh`` file, one word per beat of the input stream."""
     width = beat_bits // 8
-    beats = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)).reshape(-1, width)
+    beats = stream_bytes(pixels, x).reshape(-1, width)
     return beats[:, ::-1].tobytes().hex("\n", width) + "\n"

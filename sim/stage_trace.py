@@ -90,7 +90,7 @@ def recorder_text(prefix: str, points: Sequence[TracePoint]) -> str:
 
 
 def compare_stages(
-    folder: Path, program: Path, pixels: NDArray[np.uint8], points: Sequence[TracePoint]
+    folder: Path, program: Path, pixels: NDArray[np.integer], points: Sequence[TracePoint]
 ) -> tuple[StageTrace, ...]:
     """Compare what the recorder wrote in ``folder`` with the golden model's tensors for ``pixels``.
 

@@ -11,7 +11,7 @@ from ..common.errors import UserError
 from ..common.files import write_text
 from ..common.templates import render
 from ..common.temporary import scratch_folder
-from ..hdl.family import Rhythm
+from ..hdl.family import WorkSignals
 from ..hdl.folder.build import Build
 from ..quant.program import Program
 from .cells import cell_models
@@ -19,9 +19,9 @@ from .cosim import RUN, run_job_in
 from .stall import Stall
 from .verilator import build_simulator
 
-__all__ = ["ANSWERS", "PIXELS", "Timeline", "Wait", "Work", "watch"]
+__all__ = ["ANSWERS", "PIXELS_TRACK", "Timeline", "Wait", "Work", "watch"]
 
-PIXELS, ANSWERS = "pixels", "answer"
+PIXELS_TRACK, ANSWERS = "pixels", "answer"
 """Tracks of the input and of the output stream."""
 _ROW_WORDS = 3
 _SHORTEST, _MOST = 8, 512
@@ -29,7 +29,7 @@ _SHORTEST, _MOST = 8, 512
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Track(Rhythm):
+class _Track(WorkSignals):
     """What begins groups, and the file in which the stopwatch notes when."""
 
     file: str
@@ -78,7 +78,7 @@ class Timeline:
 
 
 def watch(
-    build: Build, pixels: NDArray[np.uint8], *, program: Program | None = None, stall: Stall | None = None,
+    build: Build, pixels: NDArray[np.integer], *, program: Program | None = None, stall: Stall | None = None,
     seed: int = 1,
 ) -> Timeline:  # fmt: skip
     """Run (N, C, H, W) images, as many as the harness holds, through the RTL of ``build`` in a simulator that notes
@@ -119,10 +119,10 @@ def _tracks(build: Build) -> list[_Track]:
     design = build.design
     found = [
         _stream(
-            PIXELS, "s_axis", design.interface.beats, blocked="waits for the accelerator",
+            PIXELS_TRACK, "s_axis", design.interface.beats, blocked="waits for the accelerator",
             starved="the source has no beat",
         ),
-        *design.rhythms,
+        *design.work,
         _stream(
             ANSWERS, "m_axis", design.interface.answers, blocked="the sink has no room",
             starved="waits for the next beat",
@@ -131,8 +131,8 @@ def _tracks(build: Build) -> list[_Track]:
     return [_Track(**vars(rhythm), file=f"track{number}.bin") for number, rhythm in enumerate(found)]
 
 
-def _stream(name: str, port: str, beats: int, *, blocked: str, starved: str) -> Rhythm:
-    return Rhythm(
+def _stream(name: str, port: str, beats: int, *, blocked: str, starved: str) -> WorkSignals:
+    return WorkSignals(
         name=name, begin=f"{port}_tvalid && {port}_tready", go=f"{port}_tready", groups=beats, steps=1,
         blocked=blocked, starved=starved,
     )  # fmt: skip

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from addax.common.errors import UserError
+from addax.hdl.dataflow.blocks import BLOCK_OF
 from addax.hdl.dataflow.plan import Plan
 from addax.hdl.dataflow.planning.complete import read_plan
 from addax.hdl.dataflow.planning.fold import fold
@@ -265,7 +266,7 @@ FORMATS = {
     "images": one_of_a_folder(make_images, lambda p, _: data.load(str(p), "test")),
     "export": one_of_a_folder(lambda f, p: export(p, f, fmt="npz"), lambda p, _: import_npz(p)),
     "build": one_of_a_folder(make_build, lambda p, _: open_build(p)),
-    "saif": one_file("a.saif", lambda f, p: SAIF, lambda p, _: read_saif(p, "pipeline")),
+    "saif": one_file("a.saif", lambda f, p: SAIF, lambda p, _: read_saif(p, "pipeline", BLOCK_OF)),
 }
 
 

@@ -186,3 +186,45 @@ def test_what_is_imported_is_declared():
             continue  # for qonnx to load: who has not installed it never imports this
         for name in set(foreign(path)) - sys.stdlib_module_names:
             assert any(plain(wheel) in declared for wheel in brought[name]), f"{path} imports {name}"
+
+
+def words(path):
+    """Classes and constants that a file defines and offers in its ``__all__``."""
+    body = ast.parse(path.read_text()).body
+    made = {node.name for node in body if isinstance(node, ast.ClassDef)}
+    offered = set()
+    for node in body:
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = {one.id for target in targets for one in ast.walk(target) if isinstance(one, ast.Name)}
+            if names == {"__all__"}:
+                offered = set(ast.literal_eval(node.value))
+            made |= names
+    return made & offered
+
+
+SAME_WORD = {
+    "Build": "what scripts hold of a BUILD stands in front of the folder itself",
+    "Report": "what scripts hold of a report stands in front of the files themselves",
+    "KERNELS": "a kernel is a torch layer and an integer term; both tables name the same four",
+    "Requantise": "QONNX knows our operation by the name that it has in a Program",
+    "SpatialShift": "QONNX knows our operation by the name that it has in a Program",
+    "Threshold": "QONNX knows our operation by the name that it has in a Program",
+    "Constant": "what a graph of another tool holds where a Program has the operation",
+    "Tensor": "what a graph of another tool holds where a Program has shape and format",
+    "Grid": "what a graph of another tool holds where a calibration has format and step",
+    "Floats": "numpy's type of arrays, for short",
+    "Ints": "numpy's type of arrays, for short",
+}
+"""Classes and constants of the same name in several files, and why each is no second idea."""
+
+
+def test_one_word_means_one_idea():
+    """Protects reading: who looks for a class or constant by its name finds one, see docs/glossary.md. An exception
+    goes from its list when it is gone."""
+    places = {}
+    for path in CODE:
+        for word in words(path):
+            places.setdefault(word, []).append(str(path.relative_to(ROOT)))
+    twice = {word: where for word, where in places.items() if len(where) > 1}
+    assert set(twice) == set(SAME_WORD), {word: where for word, where in twice.items() if word not in SAME_WORD}

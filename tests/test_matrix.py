@@ -13,7 +13,7 @@ import pytest
 from addax.cli import main
 from addax.quant.files.archive import load_program
 from addax.quant.program import Convolution, Requantise
-from marks import guarded
+from marks import guarded_but
 from matrixnets import SHAPE
 from torchnets import pictures
 
@@ -118,7 +118,7 @@ def test_every_cell_is_generated_and_reported(kernel, bits, target, form, quanti
 SIMULATED = [(kernel, bits) for kernel in WIDTHS for bits in FULL]
 
 
-@pytest.mark.parametrize("kernel, bits", guarded(SIMULATED, ("mult", 8), ("shift", 8), ("xnor", 16)))
+@pytest.mark.parametrize("kernel, bits", guarded_but(SIMULATED, ("adder", 16), ("xnor", 8)))
 def test_every_kernel_is_bit_exact_at_8_and_16_bits(kernel, bits, quantised, folder, said):
     build = folder / "simulated"
     form = ("generic", *(form for _, form in TARGETS))[SIMULATED.index((kernel, bits)) % 2]

@@ -7,14 +7,13 @@ from amaranth.hdl import signed as signed_shape
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...quant.formats import format_for
+from ...quant.formats import Format, format_for
 from ...quant.program import Program, Requantise, Threshold
 from ..streams.beats import elements
 from .arithmetic import floored
 
 __all__ = ["Entry", "entry_latency", "entry_of"]
 
-_PIXEL_BITS = 8
 _REQUANTISE_RANKS = 3
 """Product, offset and shift, clamp."""
 
@@ -38,17 +37,18 @@ class Entry(wiring.Component):
 
     Members
     -------
-    i : In stream, the channels of one or several pixels as bytes
+    i : In stream, the channels of one or several pixels, elements of ``x``
     o : Out stream, as many elements of ``op.format``
     """
 
-    def __init__(self, op: Requantise | Threshold, *, channels: int):
+    def __init__(self, op: Requantise | Threshold, *, channels: int, x: Format):
         self.op = op
+        self.x = x
         self.channels = channels
         self.latency = entry_latency(op)
         super().__init__(
             {
-                "i": In(stream.Signature(elements(_PIXEL_BITS, channels))),
+                "i": In(stream.Signature(elements(x.bits, channels))),
                 "o": Out(stream.Signature(elements(op.format.bits, channels))),
             }
         )
@@ -66,8 +66,9 @@ class Entry(wiring.Component):
         m.d.comb += self.o.valid.eq(valid)
         make = self._levels if isinstance(self.op, Threshold) else self._affine
         own = self.op.multiplier if isinstance(self.op, Requantise) else self.op.thresholds
-        features = [make(m, moving, c, c % len(own), self.i.payload.as_value().word_select(c, _PIXEL_BITS))
-                    for c in range(self.channels)]  # fmt: skip
+        words = [self.i.payload.as_value().word_select(c, self.x.bits) for c in range(self.channels)]
+        features = [make(m, moving, c, c % len(own), word.as_signed() if self.x.signed else word)
+                    for c, word in enumerate(words)]  # fmt: skip
         m.d.comb += self.o.payload.as_value().eq(Cat(*features))
         return m
 
@@ -86,7 +87,7 @@ class Entry(wiring.Component):
         factor, offset = int(op.multiplier[channel]), int(op.offset[channel])
         shift = int(op.shifts[channel])
         second, lower = int(op.seconds[channel]), int(op.second_offsets[channel])
-        ends = [0, factor * ((1 << _PIXEL_BITS) - 1), second * ((1 << _PIXEL_BITS) - 1)]
+        ends = [0, *(scale * end for scale in (factor, second) for end in (self.x.lo, self.x.hi))]
         sums = format_for(min(ends) + min(offset, lower, 0), max(ends) + max(offset, lower, 0))
         product = Signal(signed_shape(sums.bits + 1), name=f"product{number}")
         shifted = Signal(signed_shape(sums.bits + 1), name=f"shifted{number}")

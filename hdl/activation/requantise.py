@@ -22,11 +22,11 @@ from .arithmetic import PLAIN, SHORT_SHIFT, Arithmetic, Scale
 from .scale import Factor
 from .turn import fetch_in_turn, hold_in_turn
 
-__all__ = ["Constants", "Factors", "Requantiser"]
+__all__ = ["Constants", "FactorLayout", "Requantiser"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Factors:
+class FactorLayout:
     """Layout of a word of M and B: for each unit B above M, the first unit lowest.
 
     Attributes
@@ -55,32 +55,32 @@ class Factors:
 
     @property
     def offset_at(self) -> int:
-        """Where B begins in a unit's part."""
+        """Bit of a unit's part at which the offset B begins, right above M."""
         return self.scale.multiplier.width
 
     @property
     def shift_at(self) -> int:
-        """Where S begins."""
+        """Bit of a unit's part at which the shift S begins; where the word holds no S, what comes next begins there."""
         return self.offset_at + self.offset.bits
 
     @property
     def residual_at(self) -> int:
-        """Where R begins."""
+        """Bit of a unit's part at which R, the factor of the residual, begins."""
         return self.shift_at + (self.shift.bits if self.shift else 0)
 
     @property
     def knee_at(self) -> int:
-        """Where T0 begins."""
+        """Bit of a unit's part at which the knee T0 begins."""
         return self.residual_at + (self.residual.width if self.residual else 0)
 
     @property
     def second_at(self) -> int:
-        """Where N begins."""
+        """Bit of a unit's part at which N, the factor below the knee, begins."""
         return self.knee_at + (self.knee.bits if self.knee else 0)
 
     @property
     def lower_at(self) -> int:
-        """Where D begins."""
+        """Bit of a unit's part at which D, the offset below the knee, begins."""
         return self.second_at + (self.scale.multiplier.width if self.knee else 0)
 
     def pack(
@@ -138,7 +138,7 @@ class Constants:
 
     Attributes
     ----------
-    residual : how R is stored; None where none joins, or where channels have their own, see `Factors`
+    residual : how R is stored; None where none joins, or where channels have their own, see `FactorLayout`
     shift : format of S; None where channels have their own, so that lo is lowest
     """
 
@@ -153,12 +153,12 @@ class Constants:
 
     @property
     def clamp_at(self) -> int:
-        """Where lo begins, and hi behind it."""
+        """Bit of the word at which lo, the lower end of the clamp, begins; hi, the upper end, stands right above it."""
         return self.shift.bits if self.shift else 0
 
     @property
     def factor_at(self) -> int:
-        """Where R begins."""
+        """Bit of the word at which R, the factor of the residual, begins."""
         return self.clamp_at + 2 * self.result.bits
 
     def pack(self, shift: int, lo: int, hi: int, factor: int = 0) -> int:
@@ -192,7 +192,7 @@ class Requantiser(wiring.Component):
     ----------
     residual : format of the residual, or None
     scale : how it multiplies
-    factors, constants : contents of the memories, laid out as `Factors` and `Constants` say
+    factors, constants : contents of the memories, laid out as `FactorLayout` and `Constants` say
     shift : S where it is fixed in the RTL, None where it is data
     shift_format : of S
     channelwise : S and R are data of every channel
@@ -271,9 +271,9 @@ class Requantiser(wiring.Component):
         return m
 
     @property
-    def _layout(self) -> Factors:
+    def _layout(self) -> FactorLayout:
         own = self.scale.residual if self.channelwise and self.residual is not None else None
-        return Factors(
+        return FactorLayout(
             offset=self.offset, units=self.units, scale=self.scale,
             shift=self.shift_format if self.channelwise else None, residual=own, knee=self.knee,
         )  # fmt: skip

@@ -1,8 +1,8 @@
 """How images and answers travel over a serial line, and a host that speaks it.
 
-Bytes to the board: the pixels of an image row by row, the channels of a pixel one after the other, nothing between
-images. Bytes from the board: per image as many words as the accelerator's packet has, scores and then the class, each
-in whole bytes, lowest first.
+Bytes to the board: the pixels of an image row by row, the channels of a pixel one after the other, each in whole bytes,
+lowest first, nothing between images. Bytes from the board: per image as many words as the accelerator's packet has,
+scores and then the class, each in whole bytes, lowest first.
 
 Nothing stops the bytes on the line, so nobody may send what the board cannot take. It has room for ``in_flight`` whole
 images in front of the accelerator, and an answer says that all of its image has left that room: a host that never has
@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 
 from ...common.errors import UserError
 from ...quant.formats import Format
+from ...quant.ops.ends import PIXEL
+from ..interface import stream_bytes
+from ..streams.beats import element_bits
 
 if TYPE_CHECKING:
     from ..folder.build import Build
@@ -43,6 +46,7 @@ class SerialFormat:
     words : of an answer, the last of them the class
     word_bytes : of ``m_axis_tdata``; the first byte is the lowest
     score : format of the other words, in the lowest bits of theirs
+    pixel : format of the elements of an image
     """
 
     shape: tuple[int, int, int]
@@ -50,6 +54,7 @@ class SerialFormat:
     words: int
     word_bytes: int
     score: Format
+    pixel: Format = PIXEL
 
     def __post_init__(self) -> None:
         for name in ("beat_bytes", "word_bytes"):
@@ -68,13 +73,14 @@ class SerialFormat:
         return cls(
             shape=build.program.input.shape, beat_bytes=facts["data_in"] // 8, words=facts["answers"],
             word_bytes=facts["data_out"] // 8, score=Format(**facts["packet"]["score"]),
+            pixel=build.program.input.format,
         )  # fmt: skip
 
     @property
     def image_bytes(self) -> int:
         """Bytes of an image."""
         channels, height, width = self.shape
-        return channels * height * width
+        return channels * height * width * (element_bits(self.pixel) // 8)
 
     @property
     def answer_bytes(self) -> int:
@@ -91,13 +97,15 @@ class SerialFormat:
         """Images that may be unanswered at any time."""
         return self.room // self.image_bytes
 
-    def pack(self, images: NDArray[np.uint8]) -> bytes:
+    def pack(self, images: NDArray[np.integer]) -> bytes:
         """(N, C, H, W) images as the bytes to send."""
-        if images.shape[1:] != self.shape or images.dtype != np.uint8:
+        whole = images.dtype == np.uint8 if self.pixel == PIXEL else images.dtype.kind in "iu"
+        if images.shape[1:] != self.shape or not whole or not self.pixel.allows(images):
             raise UserError(
-                f"images must be (N, {', '.join(map(str, self.shape))}) of uint8, not {images.shape} of {images.dtype}"
+                f"images must be (N, {', '.join(map(str, self.shape))}) of {self.pixel}, "
+                f"not {images.shape} of {images.dtype}"
             )
-        return images.transpose(0, 2, 3, 1).tobytes()
+        return stream_bytes(images, self.pixel).tobytes()
 
     def unpack(self, data: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Scores (N, words - 1) and classes (N,) of the bytes of N answers."""
@@ -115,7 +123,9 @@ class SerialFormat:
 
     def to_json(self) -> dict[str, Any]:
         """What a program on the other end must know."""
+        wide = {} if self.pixel == PIXEL else {"pixel": {"bits": self.pixel.bits, "signed": self.pixel.signed}}
         return {
+            **wide,
             "image_bytes": self.image_bytes,
             "answer_bytes": self.answer_bytes,
             "answer_words": self.words,
@@ -133,7 +143,7 @@ class Host:
     images : (N, C, H, W)
     """
 
-    def __init__(self, form: SerialFormat, images: NDArray[np.uint8]):
+    def __init__(self, form: SerialFormat, images: NDArray[np.integer]):
         self.form = form
         self._images = len(images)
         self._waiting = form.pack(images)
@@ -182,7 +192,7 @@ class Port(Protocol):
 
 
 def classify(
-    port: Port, form: SerialFormat, images: NDArray[np.uint8]
+    port: Port, form: SerialFormat, images: NDArray[np.integer]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:  # fmt: skip
     """Run (N, C, H, W) images on the board behind ``port``; scores (N, words - 1) and classes (N,).
 

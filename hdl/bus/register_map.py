@@ -6,7 +6,7 @@ from typing import Any
 
 from amaranth.utils import ceil_log2
 
-__all__ = ["ACCESS", "WORD", "Field", "Register", "RegisterMap", "WritableMemory"]
+__all__ = ["ACCESS", "WORD", "BusRegister", "Field", "RegisterMap", "WritableMemory"]
 
 WORD = 32
 """Bits of the bus, and of a word of the map."""
@@ -36,7 +36,7 @@ class Field:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Register:
+class BusRegister:
     """A register of 1 to 32 bits, or of 64, which takes two words, the low one first.
 
     Reading the low word of 64 bits latches the high one, so that the two belong together.
@@ -110,9 +110,9 @@ class RegisterMap:
     stage_registers : with offsets within a block of ``stage_stride`` bytes; the first block is at ``stage_base``
     """
 
-    registers: tuple[Register, ...]
+    registers: tuple[BusRegister, ...]
     stages: tuple[str, ...]
-    stage_registers: tuple[Register, ...]
+    stage_registers: tuple[BusRegister, ...]
     stage_base: int
     stage_stride: int
     memories: tuple[WritableMemory, ...]
@@ -129,17 +129,17 @@ class RegisterMap:
                 if other != register.name:
                     raise ValueError(f"{register.name} and {other} are both at {register.offset + 4 * word:#x}")
 
-    def __iter__(self) -> Iterator[Register]:
+    def __iter__(self) -> Iterator[BusRegister]:
         """Every register, those of the stages as ``stage<k>_<name>``."""
         yield from self.registers
         for k, stage in enumerate(self.stages):
             for register in self.stage_registers:
-                yield Register(
+                yield BusRegister(
                     name=f"stage{k}_{register.name}", offset=self.stage_base + k * self.stage_stride + register.offset,
                     width=register.width, access=register.access, meaning=f"{stage}: {register.meaning}",
                 )  # fmt: skip
 
-    def __getitem__(self, name: str) -> Register:
+    def __getitem__(self, name: str) -> BusRegister:
         """The register of that name."""
         return next(register for register in self if register.name == name)
 
@@ -170,7 +170,7 @@ class RegisterMap:
         return "\n".join(lines) + "\n"
 
 
-def _row(where: str, name: str, register: Register) -> str:
+def _row(where: str, name: str, register: BusRegister) -> str:
     fields = "; ".join(f"{_bits(field)} `{field.name}`: {field.meaning}" for field in register.fields)
     meaning = f"{register.meaning}: {fields}" if fields else register.meaning
     return f"| {where} | `{name}` | {register.width} | {register.access} | {meaning} |"

@@ -7,7 +7,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .register_map import WORD, Register
+from .register_map import WORD, BusRegister
 
 __all__ = ["RegisterFile", "Request", "Response"]
 
@@ -32,7 +32,7 @@ class Response(wiring.Signature):
         super().__init__({"valid": Out(1), "data": Out(WORD), "refused": Out(1), "absent": Out(1)})
 
 
-def _port(register: Register) -> wiring.Signature:
+def _port(register: BusRegister) -> wiring.Signature:
     members: dict[str, Any] = {}
     if register.access != "wo":
         members |= {"value": In(register.width)}
@@ -61,7 +61,7 @@ class RegisterFile(wiring.Component):
         ``tried``, ``whole``, ``refuse`` : of ``wo``: there is a write, with all strobes; ``refuse`` (In) turns it away
     """
 
-    def __init__(self, registers: Iterable[Register], *, address_bits: int):
+    def __init__(self, registers: Iterable[BusRegister], *, address_bits: int):
         self.registers = tuple(registers)
         ports = {r.name: Out(_port(r)) for r in self.registers if r.value is None}
         super().__init__({
@@ -102,7 +102,7 @@ class RegisterFile(wiring.Component):
             ]
         return m
 
-    def _words(self, m: Module, register: Register) -> list[Any]:
+    def _words(self, m: Module, register: BusRegister) -> list[Any]:
         """What reads of the register's words give."""
         if register.access == "wo":
             return [0]
@@ -117,7 +117,7 @@ class RegisterFile(wiring.Component):
             m.d.sync += high.eq(value[WORD:])
         return [value[:WORD], high]
 
-    def _write(self, m: Module, register: Register, forbidden: Signal, turned_away: Signal) -> None:
+    def _write(self, m: Module, register: BusRegister, forbidden: Signal, turned_away: Signal) -> None:
         """Give a write to the register's port."""
         port, request = getattr(self.ports, register.name), self.request
         mask = Cat(bit.replicate(8) for bit in request.strobe)

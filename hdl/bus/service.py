@@ -14,7 +14,11 @@ __all__ = ["Service", "StageService"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StageService:
-    """Of one stage. Its signals are driven by the stage through `report`, each high in the cycles it speaks of.
+    """What the registers of control see of one stage, and the wires to the stage's memories.
+
+    The stage drives the three signals through `report`; each is 1 in the cycles in which what it says is so.
+
+    The stage drives the three signals through `report`; each is 1 in every cycle of which it speaks.
 
     Attributes
     ----------
@@ -37,7 +41,7 @@ class StageService:
 
 
 class Service:
-    """Of a whole pipeline.
+    """What the registers of control see of a whole pipeline.
 
     Attributes
     ----------

@@ -9,7 +9,7 @@ from amaranth.hdl import Const, Instance, Module, Signal, Value
 from .chains import Cell, Chained, adding, inverted
 from .fabric import full_adders
 from .functions import majority, parity
-from .tables import Table
+from .tables import LookupTable
 from .words import Bit, Word, plain
 
 __all__ = ["Ecp5"]
@@ -47,7 +47,7 @@ class Ecp5(Chained):
         result = Signal(word.width, name=name)
         value = word.value()
         for k in range(word.width):
-            table = Table(word.bit(k))
+            table = LookupTable(word.bit(k))
             if len(table.inputs) <= 4:
                 self._lut(m, table, 0, result[k], f"{name}_{k}")
             else:
@@ -58,7 +58,7 @@ class Ecp5(Chained):
         """Two tables, placed by hand: synthesis would merge levels into wider functions of four tables each."""
         result = Signal(2, name=name)
         inputs = tuple(bits)
-        table = Table(Bit(inputs, parity), Bit(inputs, majority))
+        table = LookupTable(Bit(inputs, parity), Bit(inputs, majority))
         for k in range(2):
             self._lut(m, table, k, result[k], f"{name}_{k}")
         return result
@@ -67,7 +67,7 @@ class Ecp5(Chained):
         return full_adders(self, m, bits, name)
 
     @staticmethod
-    def _lut(m: Module, table: Table, index: int, output: Value, name: str) -> None:
+    def _lut(m: Module, table: LookupTable, index: int, output: Value, name: str) -> None:
         column = table.column(index)
         if not table.inputs:
             m.d.comb += output.eq(column[0])
@@ -84,7 +84,7 @@ class Ecp5(Chained):
     @staticmethod
     def _half(cell: Cell) -> tuple[list[Value], int] | None:
         """Inputs A..D and the table of a half that does what ``cell`` says, if there is one."""
-        union = Table(cell.propagate, cell.generate)
+        union = LookupTable(cell.propagate, cell.generate)
         found = _half_table(len(union.inputs), union.column(0), union.column(1)) if len(union.inputs) <= 4 else None
         if found is None:
             return None

@@ -8,10 +8,10 @@ from amaranth.hdl._ast import Slice  # private; the only way to see that two bit
 
 from .words import Bit, bit_of
 
-__all__ = ["Table", "bits_of", "init_of"]
+__all__ = ["LookupTable", "bits_of", "init_of"]
 
 
-class Table:
+class LookupTable:
     """Several functions over the union of their inputs, constants removed."""
 
     def __init__(self, *bits: Bit):

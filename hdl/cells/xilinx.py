@@ -7,7 +7,7 @@ from amaranth.hdl import Cat, Const, Instance, Module, Signal, Value
 
 from .chains import Cell, Chained, adding, deciding, inverted
 from .functions import complement, majority, one_pair, parity, same, two_pairs
-from .tables import Table, bits_of, init_of
+from .tables import LookupTable, bits_of, init_of
 from .words import Bit, Function, Word
 
 __all__ = ["Xilinx"]
@@ -48,13 +48,13 @@ class Xilinx(Chained):
         propagates, kept = [], [second]
         for k in range(top):
             table_inputs = [word.bit(k) for word in words]
-            union = Table(*table_inputs, Bit((kept[-1],), same))
+            union = LookupTable(*table_inputs, Bit((kept[-1],), same))
             majority, parity = Signal(name=f"{name}_majority{k}"), Signal(name=f"{name}_parity{k}")
 
-            def upper(*values: int, table: Table = union) -> int:
+            def upper(*values: int, table: LookupTable = union) -> int:
                 return table(0, values) ^ table(1, values) ^ table(2, values) ^ table(3, values)
 
-            def lower(*values: int, table: Table = union) -> int:
+            def lower(*values: int, table: LookupTable = union) -> int:
                 return int(table(0, values) + table(1, values) + table(2, values) > 1)
 
             self._lut(m, union.inputs, upper, parity, lower if k < top - 1 else None, majority, f"{name}_{k}")
@@ -103,7 +103,7 @@ class Xilinx(Chained):
         position = 0
         while position < word.width:
             low, high = word.bit(position), word.bit(position + 1)
-            union = Table(low, high)
+            union = LookupTable(low, high)
             if position + 1 < word.width and len(union.inputs) <= 5:
                 outputs = [Signal(name=f"{name}_{position + k}") for k in range(2)]
                 self._lut(
@@ -113,7 +113,7 @@ class Xilinx(Chained):
                 m.d.comb += [result[position + k].eq(outputs[k]) for k in range(2)]
                 position += 2
             else:
-                single = Table(low)
+                single = LookupTable(low)
                 output = Signal(name=f"{name}_{position}")
                 self._lut(m, single.inputs, lambda *v, t=single: t(0, v), output, None, None, f"{name}_{position}")
                 m.d.comb += result[position].eq(output)
@@ -122,7 +122,7 @@ class Xilinx(Chained):
 
     def _fits(self, a: Bit, b: Bit) -> bool:
         cell = adding(a, b)
-        union = Table(cell.propagate, cell.generate)
+        union = LookupTable(cell.propagate, cell.generate)
         count = len(union.inputs)
         return count <= 5 or (count == 6 and self._wire(cell, union) is not None)
 
@@ -131,7 +131,7 @@ class Xilinx(Chained):
     ) -> tuple[Value, Value | None]:
         propagates, generates = [], []
         for k, cell in enumerate(cells):
-            union = Table(cell.propagate, cell.generate)
+            union = LookupTable(cell.propagate, cell.generate)
             propagate = Signal(name=f"{name}_p{k}")
             propagates.append(propagate)
             wire = self._wire(cell, union)
@@ -144,7 +144,7 @@ class Xilinx(Chained):
         return self._carries(m, propagates, generates, carry, name, read_carry=read_carry)
 
     @staticmethod
-    def _wire(cell: Cell, union: Table) -> Value | None:
+    def _wire(cell: Cell, union: LookupTable) -> Value | None:
         """An input that may stand for ``generate``, which is only read where ``propagate`` is 0."""
         stops = [k for k, passes in enumerate(union.column(0)) if not passes]
         wanted = union.column(1)

@@ -9,7 +9,7 @@ from ...common.errors import UserError
 from ...quant.program import Program
 from .kinds.build import StageBuild
 from .plan import Plan, StagePlan
-from .stages import PIXELS, Stage, stages_of
+from .stages import INPUT_STAGE, Stage, stages_of
 
 __all__ = ["StageBuild", "bind", "connected", "default_stage_plan", "queue_depth", "readers_of"]
 
@@ -58,7 +58,7 @@ def connected(
     """
     builds = [StageBuild(stage=stage, plan=plan, fabric=fabric) for stage, plan in stages]
     readers = readers_of(builds)
-    counts = {PIXELS: channels}
+    counts = {INPUT_STAGE: channels}
     result = []
     for build in builds:
         taken = sorted(readers.get(build.stage.name, ()), key=lambda reader: reader[1])

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from ...common.files import sha256_of
+from ...quant.ops.ends import PIXEL
 from ...quant.program import Op, Program
 from ..activation.entry import entry_of
-from ..bus.register_map import Field, Register, RegisterMap, WritableMemory
+from ..bus.register_map import BusRegister, Field, RegisterMap, WritableMemory
 from ..memory.image import Image
 from .build import StageBuild
 from .plan import Plan
@@ -44,9 +45,15 @@ def control_map(program: Program, builds: Sequence[StageBuild], plan: Plan, imag
         ),
         stages=tuple(build.stage.name for build in builds),
         stage_registers=(
-            Register(name="busy", offset=0, width=32, access="ro", meaning="cycles in which its array or pool works"),
-            Register(name="starved", offset=4, width=32, access="ro", meaning="cycles with room for a beat but none"),
-            Register(name="stalled", offset=8, width=32, access="ro", meaning="cycles with a result that none takes"),
+            BusRegister(
+                name="busy", offset=0, width=32, access="ro", meaning="cycles in which its array or pool works"
+            ),
+            BusRegister(
+                name="starved", offset=4, width=32, access="ro", meaning="cycles with room for a beat but none"
+            ),
+            BusRegister(
+                name="stalled", offset=8, width=32, access="ro", meaning="cycles with a result that none takes"
+            ),
         ),
         stage_base=STAGE_BASE,
         stage_stride=STAGE_STRIDE,
@@ -60,7 +67,7 @@ def build_identity(program: Program, builds: Sequence[StageBuild], plan: Plan, i
     value = {
         "map": MAP_VERSION,
         "plan": plan.to_json(),
-        "input": [*program.input.shape],
+        "input": [*program.input.shape, *([] if program.input.format == PIXEL else [str(program.input.format)])],
         "entry": None if entry is None else _plain(entry),
         "stages": [{name: str(aspect) for name, aspect in b.stage.aspects.items()} for b in builds],
         "shifts": [b.stage.shared_shift for b in builds] if plan.fixed_weights else None,
@@ -78,9 +85,9 @@ def _plain(op: Op) -> dict[str, Any]:
     }
 
 
-def _registers(*, identity: int, stages: int, memories: int) -> tuple[Register, ...]:
-    def ro(name: str, offset: int, meaning: str, width: int = 32, value: int | None = None) -> Register:
-        return Register(name=name, offset=offset, width=width, access="ro", meaning=meaning, value=value)
+def _registers(*, identity: int, stages: int, memories: int) -> tuple[BusRegister, ...]:
+    def ro(name: str, offset: int, meaning: str, width: int = 32, value: int | None = None) -> BusRegister:
+        return BusRegister(name=name, offset=offset, width=width, access="ro", meaning=meaning, value=value)
 
     return (
         ro("magic", 0x00, "an addax accelerator: the letters ADDX, A highest", value=MAGIC),
@@ -88,7 +95,7 @@ def _registers(*, identity: int, stages: int, memories: int) -> tuple[Register, 
         ro("build", 0x08, "hash of the Plan and the shapes and formats of the Program", width=64, value=identity),
         ro("stages", 0x10, "number of stages", value=stages),
         ro("memories", 0x14, "number of memories that can be written", value=memories),
-        Register(
+        BusRegister(
             name="status", offset=0x18, width=32, access="ro", meaning="what it does",
             fields=(
                 Field(name="running", bit=0, meaning="new images are taken"),
@@ -97,14 +104,14 @@ def _registers(*, identity: int, stages: int, memories: int) -> tuple[Register, 
                 Field(name="in_flight", bit=16, width=IN_FLIGHT_BITS, meaning="images in flight"),
             ),
         ),
-        Register(
+        BusRegister(
             name="control", offset=0x1C, width=2, access="rw", meaning="what it shall do",
             fields=(
                 Field(name="run", bit=0, meaning="take images; one that has begun is taken whole; 1 after reset"),
                 Field(name="clear", bit=1, meaning="a one sets all counters to zero; reads as 0"),
             ),
         ),
-        Register(
+        BusRegister(
             name="errors", offset=0x20, width=4, access="w1c", meaning="what was refused since",
             fields=(
                 Field(name="access", bit=0, meaning="no such register, or not this way"),
@@ -113,15 +120,15 @@ def _registers(*, identity: int, stages: int, memories: int) -> tuple[Register, 
                 Field(name="partial", bit=3, meaning="`memory_data` without all four byte strobes"),
             ),
         ),
-        Register(
+        BusRegister(
             name="memory_select", offset=0x24, width=32, access="rw",
             meaning="number of the memory to write; a write sets `memory_address` to 0",
         ),
-        Register(
+        BusRegister(
             name="memory_address", offset=0x28, width=32, access="rw",
             meaning="word to write next; grows with every word; a write begins that word anew",
         ),
-        Register(
+        BusRegister(
             name="memory_data", offset=0x2C, width=32, access="wo",
             meaning="the next 32 bits of the word, lowest first; the last part writes it",
         ),

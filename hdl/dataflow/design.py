@@ -6,12 +6,12 @@ from functools import cached_property
 from typing import Any
 
 from ...quant.program import Program
-from ..blocks import STAGE
 from ..bus.register_map import RegisterMap
-from ..family import DUT, Choice, Layer, Outlet, Part, Rhythm
+from ..family import DUT, Layer, Outlet, Part, Variant, WorkSignals
 from ..interface import Interface
 from ..memory.image import Image
 from ..timing import Schedule
+from .blocks import BLOCK_OF, STAGE, StageBlocks
 from .build import StageBuild, bind
 from .control_map import control_map
 from .joints import PACKET, PIPELINE, End, Entrance, Joint, joints_of
@@ -103,6 +103,11 @@ class DataflowDesign:
         return joints_of(self.program, self.plan, self.builds)
 
     @property
+    def block_of(self) -> StageBlocks:
+        """Sorts the cells and nets of a stage by the names of its modules and nets."""
+        return BLOCK_OF
+
+    @property
     def layers(self) -> tuple[Layer, ...]:
         """One per stage."""
         return tuple(_layer(build) for build in self.builds)
@@ -113,9 +118,9 @@ class DataflowDesign:
         return tuple(_outlet(build) for build in self.builds)
 
     @property
-    def rhythms(self) -> tuple[Rhythm, ...]:
+    def work(self) -> tuple[WorkSignals, ...]:
         """Groups of output channels of each stage; beats of a join."""
-        return tuple(_rhythm(build) for build in self.builds)
+        return tuple(_work_of(build) for build in self.builds)
 
     def component(self) -> Any:
         """The pipeline behind AXI4-Stream."""
@@ -131,7 +136,7 @@ class DataflowDesign:
         """The Program whose integers stand in ``memories``, see `reload.program_holding`."""
         return program_holding(self.program, tuple(zip(self.builds, self._images, strict=True)), memories)
 
-    def alternatives(self, cost: Callable[[Any], float] | None = None) -> dict[str, dict[str, Choice | None]]:
+    def alternatives(self, cost: Callable[[Any], float] | None = None) -> dict[str, dict[str, Variant | None]]:
         """The fold of each stage, and the next ones that are slower or faster."""
         price = structural_cost if cost is None else cost
         return {build.stage.name: {**alternatives(build, price)} for build in self.builds}
@@ -158,12 +163,12 @@ def _outlet(build: StageBuild) -> Outlet:
     )  # fmt: skip
 
 
-def _rhythm(build: StageBuild) -> Rhythm:
+def _work_of(build: StageBuild) -> WorkSignals:
     """When a stage begins a group, or hands on a beat."""
     stage = build.stage
     at = f"{DUT}.{PIPELINE}.{STAGE}{stage.name}."
     begin, go = stage.probe
-    return Rhythm(
+    return WorkSignals(
         name=stage.name, begin=" && ".join(f"{at}{net}" for net in begin), go=f"{at}{go}",
         groups=build.window.read_cycles // build.window.steps, steps=build.window.steps, starved="waits for input",
         blocked="waits for room" if stage.residual is None else "waits for room or for the residual",

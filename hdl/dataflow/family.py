@@ -34,11 +34,11 @@ class Dataflow:
         return replace(plan, control=request.control)
 
     def plan_from_json(self, value: Any) -> Plan:
-        """See `plan.Plan.from_json`."""
+        """The Plan that `Plan.to_json` wrote, see `plan.Plan.from_json`."""
         return Plan.from_json(value)
 
     def completed(self, value: Any, program: Program, request: PlanRequest) -> Plan:
-        """See `complete.complete_plan`."""
+        """The Plan that a person wrote in part, with the rest chosen, see `complete.complete_plan`."""
         return complete_plan(
             value, program, device=request.device, clock_mhz=request.clock_mhz, fixed_weights=request.fixed_weights
         )

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...quant.formats import Format
+from ...quant.ops.ends import PIXEL
 from ...quant.program import Program, Requantise, Threshold
 from ..activation.entry import entry_of
 from .build import StageBuild, readers_of
 from .plan import Plan
-from .stages import PIXELS
+from .stages import INPUT_STAGE
 
 __all__ = ["PACKET", "PIPELINE", "End", "Entrance", "Joint", "joints_of"]
 
@@ -38,10 +39,11 @@ class Joint:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Entrance:
-    """The operation that reads the pixels, on ``channels`` bytes at once."""
+    """The operation that reads the pixels, on ``channels`` elements of ``x`` at once."""
 
     op: Requantise | Threshold
     channels: int
+    x: Format = PIXEL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +57,7 @@ class End:
 
 def joints_of(program: Program, plan: Plan, builds: Sequence[StageBuild]) -> tuple[Joint | Entrance, ...]:
     """What stands between stages: width converters and forks, and the input operation."""
-    counts = {PIXELS: program.input.shape[0] * plan.pixels}
+    counts = {INPUT_STAGE: program.input.shape[0] * plan.pixels}
     counts |= {build.stage.name: build.gather * build.out_count for build in builds}
     found: list[Joint | Entrance] = []
     readers = readers_of(builds)
@@ -69,5 +71,5 @@ def joints_of(program: Program, plan: Plan, builds: Sequence[StageBuild]) -> tup
     last = builds[-1]
     found.append(Joint(bits=last.stage.y.bits, have=counts[last.stage.name], want=plan.outputs))
     if (op := entry_of(program)) is not None:
-        found.append(Entrance(op=op, channels=program.input.shape[0] * plan.pixels))
+        found.append(Entrance(op=op, channels=program.input.shape[0] * plan.pixels, x=program.input.format))
     return tuple(found)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...quant.formats import Format
-from ..activation.requantise import Constants, Factors
+from ..activation.requantise import Constants, FactorLayout
 from ..activation.threshold import Levels
 from ..memory.image import Image
 from .kinds.activation import Activation, Requantised, Thresholded
@@ -163,9 +163,9 @@ def _levels(made: Thresholded, build: StageBuild) -> Levels:
     return made.layout(build.stage.carried, build.plan.requantisers)
 
 
-def _factors(made: Requantised, build: StageBuild) -> Factors:
+def _factors(made: Requantised, build: StageBuild) -> FactorLayout:
     own, scale = made.channelwise, made.scale(build.plan)
-    return Factors(
+    return FactorLayout(
         offset=made.offset, units=build.plan.requantisers, scale=scale, shift=made.shift_format if own else None,
         residual=scale.residual if own and made.residual is not None else None, knee=made.knee(build.stage.carried),
     )  # fmt: skip

@@ -6,22 +6,23 @@ from amaranth.hdl import ClockDomain, DomainRenamer, Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ...quant.formats import Format
 from ...quant.program import Program
 from ..activation.entry import Entry, entry_of
-from ..blocks import STAGE
 from ..bus.front_end import front_end, pins
 from ..bus.service import Service
-from ..streams.beats import elements
+from ..streams.beats import element_bits, elements
 from ..streams.convert import adapted
 from ..streams.fork import Fork
 from ..streams.packet import packet_of
+from .blocks import STAGE
 from .build import bind, readers_of
 from .control import Control
 from .control_map import control_map
 from .joints import PIPELINE
 from .kinds.images import stage_images
 from .plan import Plan
-from .stages import PIXELS
+from .stages import INPUT_STAGE
 
 __all__ = ["Accelerator", "Pipeline"]
 
@@ -31,7 +32,7 @@ class Pipeline(wiring.Component):
 
     Members
     -------
-    i : In stream, the channels of a pixel as bytes, ``plan.pixels`` of them, the first lowest
+    i : In stream, the channels of a pixel in whole bytes each, ``plan.pixels`` of them, the first lowest
     o : Out stream of ``value`` and ``last``, as `Packet` or `RawPacket` says
 
     Attributes
@@ -54,20 +55,21 @@ class Pipeline(wiring.Component):
         self.channels = program.input.shape[0] * plan.pixels
         self.packet = packet_of(program, plan.outputs)
         super().__init__({
-            "i": In(stream.Signature(elements(8, self.channels))),
+            "i": In(stream.Signature(elements(element_bits(program.input.format), self.channels))),
             "o": Out(self.packet.o.signature),
         })  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        source, bits = wiring.flipped(self.i), 8
+        x = self.program.input.format
+        source, bits = self._bare(m, x), x.bits
         if (op := entry_of(self.program)) is not None:
-            m.submodules.entry = entry = Entry(op, channels=self.channels)
+            m.submodules.entry = entry = Entry(op, channels=self.channels, x=x)
             wiring.connect(m, source, entry.i)
             source, bits = entry.o, op.format.bits
         readers = readers_of(self.builds)
-        waiting = self._hand_on(m, PIXELS, source, readers)
-        counts, widths = {PIXELS: self.channels}, {PIXELS: bits}
+        waiting = self._hand_on(m, INPUT_STAGE, source, readers)
+        counts, widths = {INPUT_STAGE: self.channels}, {INPUT_STAGE: bits}
         for build, images in zip(self.builds, self.images, strict=True):
             name, reads = build.stage.name, build.stage.reads
             service = None if self.service is None else self.service.stages[name]
@@ -90,6 +92,15 @@ class Pipeline(wiring.Component):
         wiring.connect(m, self.packet.o, wiring.flipped(self.o))
         return m
 
+    def _bare(self, m: Module, x: Format) -> Any:
+        """The input without what fills the bytes of its elements."""
+        if x.bits == element_bits(x):
+            return wiring.flipped(self.i)
+        bare = stream.Signature(elements(x.bits, self.channels)).create(path=("bare",))
+        m.d.comb += [bare.valid.eq(self.i.valid), self.i.ready.eq(bare.ready)]
+        m.d.comb += [one.eq(whole) for one, whole in zip(bare.payload, self.i.payload, strict=True)]
+        return bare
+
     def _hand_on(self, m: Module, name: str, source: Any, readers: Any) -> dict[tuple[str, int], Any]:
         """What each reader of ``name`` gets, by its name and which of its ``reads`` it is."""
         wanted = [(build.stage.name, port) for build, port in readers.get(name, ())] or [("packet", 0)]
@@ -103,7 +114,7 @@ class Pipeline(wiring.Component):
 class Accelerator(wiring.Component):
     """A `Pipeline` behind AXI4-Stream.
 
-    Takes pixels row by row, one per beat, channel 0 in the lowest byte. Gives one packet per image: a beat per class
+    Takes pixels row by row, one per beat, channel 0 lowest. Gives one packet per image: a beat per class
     score, then the class, or the raw result, with ``m_axis_tlast`` on the last beat. Stops for ``m_axis_tready`` and
     stops its source with ``s_axis_tready``, at any time, without losing a beat.
 
@@ -122,7 +133,7 @@ class Accelerator(wiring.Component):
         super().__init__({
             "aclk": In(1),
             "aresetn": In(1),
-            "s_axis_tdata": In(8 * pipeline.channels),
+            "s_axis_tdata": In(element_bits(pipeline.program.input.format) * pipeline.channels),
             "s_axis_tvalid": In(1),
             "s_axis_tready": Out(1),
             "m_axis_tdata": Out(pipeline.packet.width),

@@ -71,7 +71,8 @@ def program_holding(
 
 
 def _ends(program: Program) -> tuple[Any, ...]:
-    return program.input.shape, program.classifies, program.shape(program.output), program.format(program.output)
+    ends = (program.input.name, program.output)
+    return program.classifies, *((program.shape(name), program.format(name)) for name in ends)
 
 
 def _same_entry(one: Op | None, other: Op | None) -> bool:

@@ -17,7 +17,7 @@ from ..interface import answer_beats
 from ..timing import Schedule, StageTiming
 from .build import StageBuild, readers_of
 from .kinds.rhythm import NEVER, Cycles, spaced, spaced_before
-from .stages import PIXELS
+from .stages import INPUT_STAGE
 
 __all__ = ["Cycles", "Flow", "flow", "latest", "main_way", "schedule"]
 
@@ -102,7 +102,7 @@ def flow(
                 held[edge.build.stage.name, edge.port] = edge.held(offered, claimed)
 
     first = np.arange(beats, dtype=np.int64) + entry_latency(entry_of(program))
-    send(PIXELS, first if fixed is None else fixed.sent[PIXELS])
+    send(INPUT_STAGE, first if fixed is None else fixed.sent[INPUT_STAGE])
     for build in builds:
         name = build.stage.name
         if fixed is not None and name in stands:
@@ -118,7 +118,7 @@ def flow(
 
 def latest(builds: Sequence[StageBuild], program: Program, times: Flow, *, pixels: int) -> Flow:
     """Everything as late as it may be for the scores to come as in ``times``, within the queues behind the stages."""
-    counts = {PIXELS: program.input.shape[0] * pixels}
+    counts = {INPUT_STAGE: program.input.shape[0] * pixels}
     counts |= {build.stage.name: build.gather * build.out_count for build in builds}
     due = {name: np.full(len(beats), NEVER, np.int64) for name, beats in times.sent.items()}
     begins: dict[str, Cycles] = {}
@@ -132,7 +132,7 @@ def latest(builds: Sequence[StageBuild], program: Program, times: Flow, *, pixel
         for port, source in enumerate(build.stage.reads):
             edge = _Edge(build, port, counts[source])
             due[source] = np.minimum(due[source], edge.due(begins[name], len(due[source])))
-    sent[PIXELS] = spaced_before(due[PIXELS], 1)
+    sent[INPUT_STAGE] = spaced_before(due[INPUT_STAGE], 1)
     return Flow(begins=begins, emitted={}, sent=sent, came={})
 
 
@@ -141,7 +141,7 @@ def main_way(builds: Sequence[StageBuild], times: Flow) -> frozenset[str]:
     waits for under ``times``."""
     by_name = {build.stage.name: build for build in builds}
     way, name = set(), builds[-1].stage.name
-    while name != PIXELS:
+    while name != INPUT_STAGE:
         way.add(name)
         build = by_name[name]
         reads = build.stage.reads
@@ -219,7 +219,7 @@ class _Edge:
 
 def _edges(builds: Sequence[StageBuild], program: Program, pixels: int) -> dict[str, list[_Edge]]:
     """Who reads the beats of each stage, and of the pixels."""
-    counts = {PIXELS: program.input.shape[0] * pixels}
+    counts = {INPUT_STAGE: program.input.shape[0] * pixels}
     counts |= {build.stage.name: build.gather * build.out_count for build in builds}
     return {
         name: [_Edge(build, port, counts[name]) for build, port in readers]

@@ -42,9 +42,9 @@ from .kinds.move import MoveStage
 from .kinds.pool import AVERAGE, MAX, PoolStage
 from .kinds.stage import Stage
 
-__all__ = ["PIXELS", "STAGES", "Grouping", "Stage", "stages_of"]
+__all__ = ["INPUT_STAGE", "STAGES", "Grouping", "Stage", "stages_of"]
 
-PIXELS = ""
+INPUT_STAGE = ""
 """What stands for the input where the name of a stage is asked for."""
 _KINDS = dict(zip((SpatialShift, PixelShuffle, Upsample), MOVES, strict=True))
 
@@ -91,25 +91,25 @@ class Grouping:
             if (stage := self._stage(op)) is not None:
                 found.append(stage)
                 self._maker[op.name] = stage.name
-        if self.made(self.program.output) == PIXELS:
+        if self.made(self.program.output) == INPUT_STAGE:
             raise UserError("the program has nothing to compute")
         return tuple(found)
 
     def made(self, name: str) -> str:
-        """The stage that makes the result of the operation ``name``, or `PIXELS`; a `UserError` where those are
+        """The stage that makes the result of the operation ``name``, or `INPUT_STAGE`; a `UserError` where those are
         sums."""
         if name not in self._maker:
             raise UserError(f"{name} gives sums; the dataflow family needs a requantise or thresholds behind it")
         return self._maker[name]
 
     def features(self, op: Op, verb: str) -> str:
-        """The stage, or `PIXELS`, whose features ``op`` reads; a `UserError` where it ``verb`` sums."""
+        """The stage, or `INPUT_STAGE`, whose features ``op`` reads; a `UserError` where it ``verb`` sums."""
         if op.source not in self._maker:
             raise UserError(f"{op.name} {verb} sums; the dataflow family {verb} features, behind a requantise")
         return self.made(op.source)
 
     def passes(self, op: Op, maker: str) -> None:
-        """Remember that the result of ``op`` is what ``maker`` makes: a stage, or `PIXELS`."""
+        """Remember that the result of ``op`` is what ``maker`` makes: a stage, or `INPUT_STAGE`."""
         self._maker[op.name] = maker
 
     def _stage(self, op: Op) -> Stage | None:
@@ -138,7 +138,7 @@ stage makes, see `Grouping.passes`, or sums that the next operation takes."""
 
 @STAGES.handles(Input)
 def _input(grouping: Grouping, op: Input) -> None:
-    grouping.passes(op, PIXELS)
+    grouping.passes(op, INPUT_STAGE)
 
 
 @STAGES.handles(Flatten)
@@ -170,7 +170,7 @@ def _activated(grouping: Grouping, op: Requantise | Threshold) -> Stage | None:
     if op is program.ops[1]:
         if len(grouping.readers[op.source]) > 1:
             raise UserError(f"{op.source} is read besides {op.name}; the dataflow family takes pixels in once")
-        grouping.passes(op, PIXELS)
+        grouping.passes(op, INPUT_STAGE)
         return None
     layer = program.by_name[op.source]
     joined = (op.residual,) if isinstance(op, Requantise) and op.residual is not None else ()

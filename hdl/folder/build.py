@@ -16,9 +16,9 @@ from ..timing import Schedule
 from .families import bind, plan_from_json
 from .manifest import read_manifest
 
-__all__ = ["KIND", "Build", "memory_images", "open_build"]
+__all__ = ["BUILD_KIND", "Build", "memory_images", "open_build"]
 
-KIND = "build"
+BUILD_KIND = "build"
 
 
 def memory_images(program: Program, plan: Envelope, prefix: str = "addax") -> tuple[Image, ...]:
@@ -93,7 +93,7 @@ def open_build(path: str | Path) -> Build:
         when ``path`` is no BUILD or a broken one.
     """
     path = Path(path)
-    if kind_of(path) != KIND:
+    if kind_of(path) != BUILD_KIND:
         raise UserError(f"{path} is not a BUILD folder; make one with 'addax generate'")
     build = Build(
         path=path.absolute(),

@@ -13,27 +13,22 @@ from ...quant.files.archive import program_bytes
 from ...quant.program import Program
 from ..board.boards import board_names
 from ..family import Design, Envelope
-from ..interface import Interface
 from ..streams.packet import packet_layout
 from ..verilog import without_lint
-from .build import KIND, Build, open_build
+from .build import BUILD_KIND, Build, open_build
 from .families import bind
+from .harness import Harness, images_held
 from .header import tied_pins, write_software_view
 from .keywords import is_identifier
 from .memories import memory_entry, write_memories
 from .vectors import hex_lines
-from .verilog import cells_in, path_macro, rendered, verilog_of
+from .verilog import cells_in, rendered, verilog_of
 
 __all__ = ["generate"]
 
-HARNESS_BEATS = 1 << 20
-"""Input beats that the harness can hold: simulations of more images run in parts, each of which fills the pipeline."""
-LEAST_IMAGES = 8
-"""Images that the harness can hold, however large they are: enough to see a steady interval."""
-
 
 def generate(
-    program: Program, plan: Envelope, out: str | Path, *, vectors: NDArray[np.uint8], prefix: str = "addax"
+    program: Program, plan: Envelope, out: str | Path, *, vectors: NDArray[np.integer], prefix: str = "addax"
 ) -> Build:
     """Write the BUILD folder of ``program`` under ``plan``.
 
@@ -50,14 +45,17 @@ def generate(
     if not is_identifier(prefix):
         raise UserError(f"prefix must be a Verilog identifier that is no reserved word, not {prefix!r}")
     out, design = Path(out), bind(program, plan, prefix=prefix)
-    with atomic_directory(out, KIND, results=_results()) as folder:
+    with atomic_directory(out, BUILD_KIND, results=_results()) as folder:
         write_bytes(folder / "program.addax", program_bytes(program))
         write_json(folder / "plan.json", plan.to_json())
         cells = _write_hardware(folder, design, plan, prefix)
-        capacity = _capacity(design.interface, len(vectors))
-        _write_harness(folder, design, plan, prefix, capacity)
-        _write_bench(folder, design, prefix, vectors, cells)
-        manifest = _manifest(design, prefix, capacity)
+        harness = Harness(
+            interface=design.interface, prefix=prefix, capacity=images_held(design.interface, len(vectors)),
+            settle=design.settle, tied=tied_pins(plan.control, design.registers),
+        )  # fmt: skip
+        write_text(folder / f"{prefix}_harness.v", harness.verilog())
+        _write_bench(folder, harness, design.schedule.watchdog(), vectors, cells)
+        manifest = _manifest(design, prefix, harness.capacity)
         manifest["files"] = {
             file.name: sha256_of(file.read_bytes()) for file in sorted(folder.iterdir()) if file.name != "manifest.json"
         }
@@ -68,12 +66,6 @@ def generate(
 def _results() -> dict[str, str]:
     """Folders in a BUILD where `report` and `bitstream` put what they find, by default: results of that build alone."""
     return {"report": "report", **dict.fromkeys(board_names(), "bitstream")}
-
-
-def _capacity(interface: Interface, vectors: int) -> int:
-    """Images that the harness holds, at least ``vectors``; a classifier's answers are never the larger stream."""
-    most = interface.beats if interface.program.classifies else max(interface.beats, interface.answers)
-    return max(LEAST_IMAGES, vectors, HARNESS_BEATS // most)
 
 
 def _write_hardware(folder: Path, design: Design, plan: Envelope, prefix: str) -> list[str]:
@@ -93,25 +85,16 @@ def _write_hardware(folder: Path, design: Design, plan: Envelope, prefix: str) -
     return cells
 
 
-def _write_harness(folder: Path, design: Design, plan: Envelope, prefix: str, capacity: int) -> None:
-    """What drives the streams of the top in any simulation."""
-    text = rendered(
-        "harness.v.j2", prefix=prefix, capacity=capacity, settle=design.settle,
-        tied=tied_pins(plan.control, design.registers), path=path_macro(prefix), **design.interface.facts,
-    )  # fmt: skip
-    write_text(folder / f"{prefix}_harness.v", text)
-
-
-def _write_bench(folder: Path, design: Design, prefix: str, vectors: NDArray[np.uint8], cells: list[str]) -> None:
+def _write_bench(
+    folder: Path, harness: Harness, watchdog: int, vectors: NDArray[np.integer], cells: list[str]
+) -> None:  # fmt: skip
     """The self-checking test bench of plain Verilog, with its stimulus and expected answers."""
-    interface = design.interface
+    interface, prefix = harness.interface, harness.prefix
     expected = interface.expected(golden.run(interface.program, vectors).output)
     write_text(folder / "stimulus.mem", hex_lines(interface.pack(vectors), interface.data_in))
     write_text(folder / "expected.mem", hex_lines(expected, interface.data_out + 1))
-    text = rendered(
-        "testbench.v.j2", prefix=prefix, images=len(vectors), watchdog=design.schedule.watchdog(),
-        path=path_macro(prefix), cells=[f"{prefix}_cells.v"] if cells else [], **interface.facts,
-    )  # fmt: skip
+    others = [f"{prefix}_cells.v"] if cells else []
+    text = harness.bench(images=len(vectors), watchdog=watchdog, sources=others)
     write_text(folder / f"{prefix}_testbench.v", text)
 
 
@@ -124,11 +107,7 @@ def _manifest(design: Design, prefix: str, capacity: int) -> dict[str, Any]:
         "capacity": capacity,
         "top": prefix,
         "packet": packet_layout(interface.program, interface.elements),
-        "pixels": {
-            "order": "row by row, the first of a beat lowest, channel 0 in the lowest byte",
-            "bits": 8,
-            "per_beat": interface.pixels,
-        },
+        "pixels": interface.input_layout,
         "schedule": design.schedule.to_json(),
         "memories": [memory_entry(image) for image in design.memories],
     }

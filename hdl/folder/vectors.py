@@ -5,16 +5,18 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from ...quant.ops.ends import PIXEL
 from ...quant.program import Program
 
 __all__ = ["hex_lines", "sample_vectors"]
 
 
-def sample_vectors(program: Program, count: int = 4, seed: int = 0) -> NDArray[np.uint8]:
-    """Images for a test bench that needs no data set: smooth random blobs over the whole range of pixels."""
+def sample_vectors(program: Program, count: int = 4, seed: int = 0) -> NDArray[np.integer]:
+    """Images for a test bench that needs no data set: smooth random blobs over the whole range of the input."""
     rng = np.random.default_rng(seed)
-    channels, height, width = program.input.shape
-    coarse = rng.integers(0, 256, (count, channels, -(-height // 4), -(-width // 4)), dtype=np.uint8)
+    (channels, height, width), fmt = program.input.shape, program.input.format
+    kind: type = np.uint8 if fmt == PIXEL else np.int64
+    coarse = rng.integers(fmt.lo, fmt.hi + 1, (count, channels, -(-height // 4), -(-width // 4)), dtype=kind)
     return np.ascontiguousarray(coarse.repeat(4, axis=2).repeat(4, axis=3)[:, :, :height, :width])
 
 

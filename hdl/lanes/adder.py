@@ -16,7 +16,7 @@ from ..cells.words import Word, plain
 from .terms import Circuit, Rows, Sums, Term
 from .tree import forest
 
-__all__ = ["Grid", "common_format", "compare_first", "operand", "sign_carries", "two_subtractors"]
+__all__ = ["UnsignedOperands", "common_format", "compare_first", "operand", "sign_carries", "two_subtractors"]
 
 
 def common_format(x: Format, w: Format) -> Format:
@@ -25,7 +25,7 @@ def common_format(x: Format, w: Format) -> Format:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grid:
+class UnsignedOperands:
     """Operands of an adder kernel as unsigned words that count from the lowest value of a common format.
 
     Differences do not change when both operands move; turning a signed number into one that counts from the lowest only
@@ -39,7 +39,7 @@ class Grid:
     ws: list[list[Value]]
 
     @classmethod
-    def of(cls, x: Format, w: Format, xs: Sequence[Value], ws: Rows) -> "Grid":
+    def of(cls, x: Format, w: Format, xs: Sequence[Value], ws: Rows) -> "UnsignedOperands":
         grid = common_format(x, w)
         return cls(
             bits=grid.bits, flip=grid.signed, top=grid.hi - grid.lo,
@@ -70,7 +70,7 @@ def two_subtractors(
     m: Module, fabric: Fabric, *, x: Format, w: Format, xs: Sequence[Value], ws: Rows, enable: Value
 ) -> Circuit:
     """Structure ``2a``: ``x - w`` and ``w - x``; the one that is not negative is the distance."""
-    grid = Grid.of(x, w, xs, ws)
+    grid = UnsignedOperands.of(x, w, xs, ws)
 
     def lane(row: int, k: int) -> Term:
         name = f"row{row}_lane{k}"
@@ -89,7 +89,7 @@ def compare_first(
     m: Module, fabric: Fabric, *, x: Format, w: Format, xs: Sequence[Value], ws: Rows, enable: Value
 ) -> Circuit:
     """Structure ``1c1a``: whether ``x < w`` decides which of the two is subtracted from the other."""
-    grid = Grid.of(x, w, xs, ws)
+    grid = UnsignedOperands.of(x, w, xs, ws)
 
     def compare(row: int, k: int) -> tuple[Value, Value, Value]:
         a, b = grid.xs[k], grid.ws[row][k]
@@ -112,7 +112,7 @@ def sign_carries(
 ) -> Circuit:
     """Structure ``carry``: ``d = x - w`` and its sign ``s``; the tree gets the distance ``(d xor s) + s`` as a word
     and a carry."""
-    grid = Grid.of(x, w, xs, ws)
+    grid = UnsignedOperands.of(x, w, xs, ws)
 
     def subtract(row: int, k: int) -> tuple[Word, Value]:
         a, b = grid.word(operand, grid.xs[k]), grid.word(operand, grid.ws[row][k])

@@ -13,10 +13,10 @@ from .ranks import Rank, settled
 from .shape import ArrayShape, run_circuit
 from .tree import accumulate
 
-__all__ = ["FoldedArray", "KernelArray", "Step"]
+__all__ = ["ArrayStep", "FoldedArray", "KernelArray"]
 
 
-class Step(wiring.Component):
+class ArrayStep(wiring.Component):
     """What an array does in one step, without its registers: the circuit that is proved.
 
     Members

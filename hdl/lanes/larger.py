@@ -10,7 +10,7 @@ from ...quant.formats import Format, format_for
 from ..cells.fabric import Fabric
 from ..cells.functions import either, exclusive, refused
 from ..cells.words import Word, plain
-from .adder import Grid, operand
+from .adder import UnsignedOperands, operand
 from .terms import Circuit, Masked, Rows, Sums, Term, negated
 from .tree import forest, level_of, row_names
 
@@ -22,7 +22,7 @@ def larger_operands(
 ) -> Circuit:
     """One row of cells sums a pair of lanes. Where a cell reads five inputs, the first lane's operand is chosen by its
     comparison (three inputs) and the second lane's by masked registers (two); where it reads four, both by masks."""
-    grid = Grid.of(x, w, xs, ws)
+    grid = UnsignedOperands.of(x, w, xs, ws)
     steered = fabric.cell_inputs > 4
 
     def compare(row: int, k: int) -> tuple[Any, ...]:

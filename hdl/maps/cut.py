@@ -90,7 +90,7 @@ class CutShape:
 
     @cached_property
     def passes(self) -> NDArray[np.bool_]:
-        """For every beat of an image whether it passes."""
+        """Of every beat of an image, in the order of the stream, whether it passes."""
         beats = np.zeros(tuple(self.sizes.values()), np.bool_)
         at: list[Any] = [slice(None)] * 3
         at[list(self.sizes).index(self.axis)] = list(self.passing)

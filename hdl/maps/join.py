@@ -106,11 +106,11 @@ class JoinShape:
 
     @property
     def write_cycles(self) -> int:
-        """The same: a beat that comes leaves."""
+        """Cycles per image in which a beat comes: as many as in which one passes, for nothing is stored."""
         return self.read_cycles
 
     def places(self, port: int, images: int) -> NDArray[np.int64]:
-        """Where the beats of a stream stand among all, for so many images."""
+        """Numbers, among all beats that pass during ``images`` images, of those of the stream at ``port``."""
         pixels = np.arange(images * self.height * self.width)
         if self.at_once:
             return pixels

@@ -1,8 +1,8 @@
 """Data moves: a ring of rows that is written in the order of the stream and read in another one.
 
 The spatial shift of channels, the pixel shuffle and nearest upsampling compute nothing: what leaves are elements that
-came, in an order of addresses that counters generate. As in a `Window`, rows are the unit of account: a row can be
-written when one is free, and is read when all rows that its output needs are complete.
+came, in an order of addresses that counters generate. As in a `WindowBuffer`, rows are the unit of account: a row can
+be written when one is free, and is read when all rows that its output needs are complete.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from ..memory.ring import NO_COLLISION, RowAccount
 from ..streams.beats import elements
 from ..streams.delay import later
 
-__all__ = ["MOVES", "Bank", "Move", "MoveShape", "move_folds", "move_rows", "moved_at_once"]
+__all__ = ["MOVES", "Bank", "MoveBuffer", "MoveShape", "move_folds", "move_rows", "moved_at_once"]
 
 MOVES = ("spatial_shift", "pixel_shuffle", "upsample")
 """Kinds of moves, one for each operation of `quant.moves`."""
@@ -169,7 +169,7 @@ class MoveShape:
 
     @property
     def used_height(self) -> int:
-        """The same: all are needed."""
+        """Rows of the map that are read: all of them."""
         return self.height
 
     @property
@@ -217,7 +217,7 @@ class MoveShape:
         return tuple(Bank(lanes=tuple(found), offsets=own) for own, found in lanes.items())
 
 
-class Move(wiring.Component):
+class MoveBuffer(wiring.Component):
     """Ring of rows that is read in the order of the move.
 
     A beat is read when its rows are there and ``go`` is up; it leaves ``latency`` cycles later with ``valid``.
@@ -341,7 +341,7 @@ class Move(wiring.Component):
         self, m: Module, number: int, bank: Bank, port: Any, lines: dict[int, Pointer], word: Value, x: Counter,
         y: Counter, place: Value,
     ) -> Value:  # fmt: skip
-        """Where ``bank`` reads now; returns whether that is inside the map."""
+        """Drive the address that ``bank`` reads in this cycle; returns whether the place lies inside the map."""
         s = self.shape
         inside = Signal(name=f"inside{number}")
         which: dict[tuple[int, int], list[int]] = {}
@@ -357,7 +357,7 @@ class Move(wiring.Component):
         return inside
 
     def _chosen(self, m: Module, words: list[Value], part: Value, copy_x: Counter) -> Value:
-        """Of what the memory gives now, the elements of the beat."""
+        """The elements of the beat, out of the words that the memory gives in this cycle."""
         s = self.shape
         if s.kind != "pixel_shuffle" or s.simd == 1:
             return Cat(words)

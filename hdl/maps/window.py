@@ -18,10 +18,10 @@ from ..streams.delay import later
 from .banks import Turn
 from .window_shape import WindowShape
 
-__all__ = ["Window"]
+__all__ = ["WindowBuffer"]
 
 
-class Window(wiring.Component):
+class WindowBuffer(wiring.Component):
     """Ring of rows in front of an array.
 
     A group begins when its rows are there and ``go`` is up; then one step leaves per cycle without pause, ``latency``
@@ -295,7 +295,7 @@ class _Segment:
             self.turn = Counter(m, shape.groups // shape.segments, "segment_group")
 
     def following(self, group: Counter) -> Value:
-        """The same of the group after ``group``."""
+        """First word, inside a pixel, of the channels that the next group reads, ``group`` being this one."""
         if isinstance(self.base, Const):
             return self.base
         return Mux(self.turn.at_end, Mux(group.at_end, 0, self.base + self.words), self.base)

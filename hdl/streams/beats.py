@@ -3,7 +3,14 @@
 from amaranth.hdl import unsigned
 from amaranth.lib import data
 
-__all__ = ["elements"]
+from ...quant.formats import Format
+
+__all__ = ["element_bits", "elements"]
+
+
+def element_bits(fmt: Format) -> int:
+    """Bits that an element of the input or of a raw result takes in a beat of the accelerator: whole bytes."""
+    return -(-fmt.bits // 8) * 8
 
 
 def elements(bits: int, count: int) -> data.ArrayLayout:

@@ -10,9 +10,9 @@ from amaranth.lib.wiring import In, Out
 from ...quant.formats import Format
 from ...quant.program import Program
 from ..memory.loops import Counter
-from .beats import elements
+from .beats import element_bits, elements
 
-__all__ = ["Packet", "RawPacket", "beat_bits", "element_bits", "packet_bits", "packet_layout", "packet_of"]
+__all__ = ["Packet", "RawPacket", "beat_bits", "packet_bits", "packet_layout", "packet_of"]
 
 
 def packet_of(program: Program, outputs: int) -> "Packet | RawPacket":
@@ -50,11 +50,6 @@ def packet_layout(program: Program, outputs: int) -> dict[str, Any]:
         "beats": int(np.prod(program.shape(program.output))) // outputs,
         "beat_bits": bits,
     }
-
-
-def element_bits(fmt: Format) -> int:
-    """Bits that an element of a raw result takes in a beat: whole bytes."""
-    return -(-fmt.bits // 8) * 8
 
 
 def packet_bits(score: Format, classes: int) -> int:

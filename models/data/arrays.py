@@ -24,7 +24,7 @@ class Samples:
 
     Attributes
     ----------
-    x : (N, C, H, W) uint8
+    x : (N, C, H, W) uint8; what is given to a network of another input, its integers
     y : (N,) int64 class indices, or None
     said : where they are from, for metadata: "the train split of digits", "an ndarray"
     """
@@ -38,9 +38,14 @@ class Samples:
 
     def labelled(self) -> Images:
         """With labels; raises `UserError` where there are none."""
+        return Images(x=self.x, y=self.known())
+
+    def known(self) -> NDArray[np.int64]:
+        """Their labels; raises `UserError` where there are none, or not one class index per image."""
         if self.y is None:
             raise UserError("these images have no labels; give (images, labels), a data set, or where they lie")
-        return Images(x=self.x, y=self.y)
+        check_labels(self.y, len(self.x), "images")
+        return self.y
 
 
 def samples(

@@ -12,11 +12,11 @@ from ..layers.kernels import KERNELS
 from .lenet5 import LeNet5
 from .resnet import ResNet20
 
-__all__ = ["NETWORKS", "Network", "build", "shipped_checkpoint"]
+__all__ = ["NETWORKS", "ZooNetwork", "build", "shipped_checkpoint"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Network:
+class ZooNetwork:
     """One entry of the zoo.
 
     Attributes
@@ -35,8 +35,8 @@ class Network:
 NETWORKS = {
     network.name: network
     for network in (
-        Network(name="lenet5", make=LeNet5, shape=(1, 16, 16), paper="LeCun et al. 1998; AdderNet, 2101.10015"),
-        Network(name="resnet20", make=ResNet20, shape=(3, 32, 32), paper="He et al. 2016; AdderNet, 1912.13200"),
+        ZooNetwork(name="lenet5", make=LeNet5, shape=(1, 16, 16), paper="LeCun et al. 1998; AdderNet, 2101.10015"),
+        ZooNetwork(name="resnet20", make=ResNet20, shape=(3, 32, 32), paper="He et al. 2016; AdderNet, 1912.13200"),
     )
 }
 

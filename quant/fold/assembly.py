@@ -20,12 +20,12 @@ from ..program import (
     Program,
     Requantise,
     Shape,
+    Threshold,
     infer,
     score_format,
 )  # fmt: skip
-from ..program import Threshold as ThresholdOp
 from .choice import Choice, Wanted, choose
-from .factors import Threshold
+from .factors import FoldedThreshold
 from .slopes import choose_slopes
 
 __all__ = ["NOTES", "Assembly", "Bits", "Pending", "Stored"]
@@ -83,7 +83,8 @@ class Pending:
 
     @property
     def affine(self) -> bool:
-        """Whether it is no more than gain, centre and bias."""
+        """Whether the value is gain, centre and bias of sums and nothing more: no clamp, no residual, no second
+        slope."""
         return not self.clamped and self.residual is None and self.slope is None
 
     def words(self, step: float, lo: int, hi: int) -> tuple[int, int]:
@@ -193,8 +194,8 @@ class Assembly:
         if value.slope is not None:
             return self._bent(name, value, value.slope, step, fmt, lo, hi)
         chosen = self.chosen(name, value, step, lo, hi)
-        if isinstance(chosen, Threshold):
-            op = ThresholdOp(
+        if isinstance(chosen, FoldedThreshold):
+            op = Threshold(
                 name=name, source=value.op, thresholds=chosen.levels, falling=chosen.falling, format=fmt
             )  # fmt: skip
             return Stored(op=self.emit(op, step), step=step)
@@ -232,7 +233,9 @@ class Assembly:
             bias=np.where(still, constant, value.bias),
         )  # fmt: skip
 
-    def chosen(self, name: str, value: Pending, step: float, lo: int | None, hi: int | None) -> Choice | Threshold:
+    def chosen(
+        self, name: str, value: Pending, step: float, lo: int | None, hi: int | None
+    ) -> Choice | FoldedThreshold:
         """What makes units of ``step`` of ``value``, within ``lo..hi`` where there is a clamp; what is lost is said in
         `notes`."""
         found, note = choose(self._wanted(value, step, lo, hi))

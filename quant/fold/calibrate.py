@@ -40,7 +40,7 @@ _CANDIDATES = 0.5 ** (np.arange(0, 33) / 8)
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """Integers of ``format`` times ``step`` are real values."""
+    """Real values that a tensor can have: the integers of ``format`` times ``step``."""
 
     format: Format
     step: float
@@ -48,7 +48,7 @@ class Grid:
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """Of the magnitudes of one value of the network.
+    """What calibration notes of the magnitudes that one tensor of the network took.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class Statistics:
     count: int
 
     def joined(self, other: "Statistics") -> "Statistics":
-        """Of the values of both."""
+        """The statistics of both sets of values together."""
         return Statistics(
             quantile=max(self.quantile, other.quantile),
             largest=np.sort(np.concatenate([self.largest, other.largest]))[-_LARGEST:],
@@ -74,7 +74,7 @@ class Statistics:
 
     @property
     def most(self) -> float:
-        """The largest of all."""
+        """The largest magnitude of all values."""
         return float(self.largest[-1])
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..formats import Format
 from ..program import MAX_PRODUCT_BITS, MULTIPLIER_BITS
-from .factors import Factors, Reach, Threshold, fold_scale
+from .factors import Factors, FoldedThreshold, Reach, fold_scale
 from .rounding import Staircase, can_tie
 
 __all__ = ["Choice", "Wanted", "choose"]
@@ -74,7 +74,11 @@ class Wanted:
         return self.residual * self.residual_reach
 
     def staircase(self) -> Staircase:
-        """Its function; of scores over all that sums can give, and with a residual that over which it can move."""
+        """The wanted function as a staircase of integer results.
+
+        Scores, which have no clamp, are looked at over all that their sums can give; where a residual is added, the
+        staircase reaches as far beyond the clamp as the residual can move it.
+        """
         if self.lo is None or self.hi is None:
             ends = [self.gain * (end - self.centre) + self.bias for end in (self.least, self.most)]
             lo, hi = (int(bound) for bound in (np.floor(np.minimum(*ends).min()), np.ceil(np.maximum(*ends).max())))
@@ -107,7 +111,7 @@ class Choice:
     even: bool
 
 
-def choose(wanted: Wanted) -> tuple[Choice | Threshold, str]:
+def choose(wanted: Wanted) -> tuple[Choice | FoldedThreshold, str]:
     """The factors, or thresholds, for ``wanted``, and what they lose, in words: nothing where the text is empty.
 
     Raises
@@ -144,7 +148,7 @@ def _narrowest(wanted: Wanted, stairs: Staircase) -> tuple[Choice, str]:
     return found, _lost(stairs, error)
 
 
-def _same_steps(wanted: Wanted, stairs: Staircase) -> tuple[Choice | Threshold, str]:
+def _same_steps(wanted: Wanted, stairs: Staircase) -> tuple[Choice | FoldedThreshold, str]:
     """The narrowest factors with which every step stands where it does in the source, else thresholds, else the
     nearest."""
     levels = stairs.levels()
@@ -165,11 +169,11 @@ def _same_steps(wanted: Wanted, stairs: Staircase) -> tuple[Choice | Threshold, 
     return best, f"{fewest} of its {levels.size} steps stand at other sums than in the source"
 
 
-def _thresholds(stairs: Staircase, levels: Ints) -> Threshold:
+def _thresholds(stairs: Staircase, levels: Ints) -> FoldedThreshold:
     """The steps as thresholds: a falling channel counts those that a sum does not reach."""
     falling = stairs.gain < 0
     rows = np.where(falling[:, None], levels[:, ::-1] + 1, levels)
-    return Threshold(levels=rows, falling=falling.astype(np.int64))
+    return FoldedThreshold(levels=rows, falling=falling.astype(np.int64))
 
 
 def _candidates(wanted: Wanted) -> list[Choice]:

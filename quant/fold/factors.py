@@ -16,7 +16,7 @@ from ..program import (
     powers_of_two,
 )  # fmt: skip
 
-__all__ = ["Factors", "Reach", "Threshold", "fold_scale", "fold_sign", "nearest_sum", "rounded"]
+__all__ = ["Factors", "FoldedThreshold", "Reach", "fold_scale", "fold_sign", "nearest_sum", "rounded"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -166,14 +166,14 @@ def nearest_sum(value: int, terms: int) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Threshold:
+class FoldedThreshold:
     """T and the direction of a binary activation, one threshold per channel."""
 
     levels: Ints
     falling: Ints
 
 
-def fold_sign(*, gain: Floats, centre: Floats, bias: Floats, accumulator: Format, at_zero: bool) -> Threshold:
+def fold_sign(*, gain: Floats, centre: Floats, bias: Floats, accumulator: Format, at_zero: bool) -> FoldedThreshold:
     """When ``gain * (acc - centre) + bias`` is positive, as a comparison of the accumulator with an integer.
 
     Parameters
@@ -201,4 +201,4 @@ def fold_sign(*, gain: Floats, centre: Floats, bias: Floats, accumulator: Format
         below = fires(level) == falling
         level = np.where(below & (level <= hi), level + 1, level)
     level = np.where(gain == 0, np.where(fires(np.zeros_like(gain)), lo, hi + 1), level)
-    return Threshold(levels=level.astype(np.int64)[:, None], falling=falling.astype(np.int64))
+    return FoldedThreshold(levels=level.astype(np.int64)[:, None], falling=falling.astype(np.int64))

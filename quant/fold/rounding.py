@@ -60,7 +60,8 @@ class Staircase:
         return self._within(found, constant[:, None] >= steps, self.gain == 0)
 
     def levels_of(self, factors: Factors, *, even: bool) -> Ints:
-        """The same of a requantise with ``factors``, whose own ties go to the ``even`` number or up."""
+        """The sums at which a requantise with ``factors`` makes its steps, as `levels` says of the real function;
+        its ties go to the ``even`` number or up."""
         steps = np.arange(self.lo + 1, self.hi + 1)
         shift = factors.shifts[:, None]
         need = (steps << shift) - factors.offset[:, None]  # so much must acc * M be

@@ -1,6 +1,6 @@
 """The golden model: the only software executor of a Program. Integers only, every declared width asserted.
 
-It shares formats with the hardware, never arithmetic code. Inside, tensors are ``(N, H, W, C)`` in the narrowest type
+It shares formats with the hardware, never arithmetic code. Inside, tensors lie as ``layout`` says in the narrowest type
 that holds their format; what each operation computes stands in ``steps``, the inner loops in ``loops``.
 """
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ...common.executor import processors
 from ..ops.base import Ints
 from ..program import Program
+from .layout import checked, outside
 from .loops import Loops, NumpyLoops, native_loops
 from .steps import STEPS
 from .widths import Array, WidthError
@@ -53,13 +54,15 @@ class Result:
 
 
 def run(
-    program: Program, pixels: NDArray[np.uint8], *, trace: bool | Collection[str] = False, native: bool = True,
+    program: Program, values: NDArray[np.integer], *, trace: bool | Collection[str] = False, native: bool = True,
     threads: int | None = None,
 ) -> Result:  # fmt: skip
-    """Execute ``program`` on (N, C, H, W) uint8 images.
+    """Execute ``program`` on (N, C, H, W) ``values``, one set of its inputs after another: N images.
 
     Parameters
     ----------
+    values : integers of any type that lie in the format of the Program's input; features and tokens also without the
+        dimensions of size 1, (N, F) and (N, T, F)
     trace : return the results of all operations, or of those with these names
     native : use compiled inner loops where there is a compiler; the results are the same
     threads : that share the images; one per processor when None
@@ -67,19 +70,15 @@ def run(
     Raises
     ------
     ValueError
-        for pixels of another type or shape.
+        for values of another type, shape or range.
     WidthError
         when a value leaves its declared format; a defect of whatever made the Program.
     """
-    if pixels.dtype != np.uint8 or pixels.shape[1:] != program.input.shape:
-        raise ValueError(
-            f"pixels must be uint8 of shape (N, {', '.join(map(str, program.input.shape))}), "
-            f"not {pixels.dtype} of shape {pixels.shape}"
-        )
+    values = checked(program.input, values)
     workers = threads or processors()
     runner = _Runner(program, native_loops() if native else NumpyLoops())
-    size = _batch(program, len(pixels), workers)
-    batches = [pixels[begin : begin + size] for begin in range(0, len(pixels), size)]
+    size = _batch(program, len(values), workers)
+    batches = [values[begin : begin + size] for begin in range(0, len(values), size)]
     traced = [op.name for op in program.ops] if trace is True else list(trace or ())
     keep = list(dict.fromkeys([*traced, program.output]))
     with ThreadPoolExecutor(workers) as pool:
@@ -106,19 +105,19 @@ class _Runner:
             for source in op.sources:
                 self.last_reader[source] = op.name
 
-    def execute(self, pixels: NDArray[np.uint8], keep: list[str]) -> dict[str, Ints]:
+    def execute(self, given: Array, keep: list[str]) -> dict[str, Ints]:
         """The results called ``keep`` for a batch, as (N, C, H, W)."""
         values: dict[str, Array] = {}
         kept: dict[str, Ints] = {}
         for op in self.program.ops:
-            read = [values[name] for name in op.sources] or [pixels]
+            read = [values[name] for name in op.sources] or [given]
             result = self.steps[op.name](*read)
             declared = self.program.format(op.name)
             if not declared.allows(result):
                 raise WidthError(f"{op.name} leaves {declared}: {int(result.min())}..{int(result.max())}")
             values[op.name] = result
             if op.name in keep:
-                kept[op.name] = np.ascontiguousarray(result.transpose(0, 3, 1, 2), dtype=np.int64)
+                kept[op.name] = outside(result)
             for source in op.sources:
                 if self.last_reader[source] == op.name:
                     values.pop(source, None)

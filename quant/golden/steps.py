@@ -1,6 +1,6 @@
 """What the golden model computes for every kind of operation.
 
-A step is an operation with its constants in the order and type that the loops want. Its arrays are ``(N, H, W, C)``.
+A step is an operation with its constants in the order and type that the loops want. Its arrays lie as `layout` says.
 """
 
 from collections.abc import Callable
@@ -21,13 +21,14 @@ from ..ops.shape import Concat, Flatten
 from ..ops.threshold import Threshold
 from ..program import Program
 from .convolve import filters_of, sums_of
+from .layout import LAYOUT, by_channels, held, inside
 from .loops import Loops
 from .widths import Array, WidthError, narrowest_type
 
 __all__ = ["STEPS", "Step"]
 
 Step = Callable[..., Array]
-"""Called with the results of an operation's sources, in their order; that of an input with (N, C, H, W) pixels."""
+"""Called with the results of an operation's sources, in their order; that of an input with (N, C, H, W) values."""
 STEPS: Register[Callable[[Program, Any, Loops], Step]] = Register("the golden model")
 """Of each kind of operation a function of the Program, the operation and the inner loops that gives its `Step`."""
 
@@ -37,13 +38,13 @@ STEPS: Register[Callable[[Program, Any, Loops], Step]] = Register("the golden mo
 
 @STEPS.handles(Input)
 def _input(program: Program, op: Input, loops: Loops) -> Step:
-    return lambda pixels: pixels.transpose(0, 2, 3, 1)
+    return lambda values: held(op, values)
 
 
 @STEPS.handles(Constant)
 def _constant(program: Program, op: Constant, loops: Loops) -> Step:
-    value = op.value.transpose(1, 2, 0).astype(narrowest_type(op.format))
-    return lambda pixels: np.broadcast_to(value, (len(pixels), *value.shape))
+    value = inside(op.value[None]).astype(narrowest_type(op.format))
+    return lambda values: np.broadcast_to(value, (len(values), *value.shape[1:]))
 
 
 @STEPS.handles(ArgMax)
@@ -58,7 +59,7 @@ def _concat(program: Program, op: Concat, loops: Loops) -> Step:
 
 @STEPS.handles(Flatten)
 def _flatten(program: Program, op: Flatten, loops: Loops) -> Step:
-    return lambda x: x.transpose(0, 3, 1, 2).reshape(len(x), 1, 1, -1)
+    return lambda x: by_channels(x).reshape(len(x), 1, 1, -1)
 
 
 @STEPS.handles(SpatialShift)
@@ -78,8 +79,8 @@ def _upsample(program: Program, op: Upsample, loops: Loops) -> Step:
 
 @STEPS.handles(Slice)
 def _slice(program: Program, op: Slice, loops: Loops) -> Step:
-    cut = [slice(None)] * 4
-    cut["NHWC".index(op.axis)] = slice(op.start, op.stop, op.step)
+    cut = [slice(None)] * len(LAYOUT)
+    cut[LAYOUT.index(op.axis)] = slice(op.start, op.stop, op.step)
     return lambda x: x[tuple(cut)]
 
 

@@ -26,7 +26,7 @@ from .aten import (  # noqa: F401  they fill the table
 )  # fmt: skip
 from .aten.table import lower_call
 from .calibration import Calibration, calibrate
-from .graph.nodes import argument, given, is_call, name_of, path_of, sizes, tensor
+from .graph.nodes import argument, constant, given, is_call, name_of, path_of, sizes, tensor
 from .state import Lowering
 
 __all__ = ["ORIGINS", "feature_grids", "lower"]
@@ -81,8 +81,9 @@ def feature_grids(calibration: Calibration, scheme: Scheme) -> dict[str, tuple[G
 def _program(lowering: Lowering, metadata: Mapping[str, str]) -> Program:
     """The Program of the whole graph, node by node."""
     end, left_out = _scores(lowering)
+    unread = _unread(lowering.traced)
     for node in lowering.traced.graph.nodes:
-        if node not in left_out:
+        if node not in left_out and node not in unread:
             _lower_node(lowering, node, end)
     try:
         formats = {name: fmt for name, (_, fmt) in lowering.inferred.items()}
@@ -91,6 +92,17 @@ def _program(lowering: Lowering, metadata: Mapping[str, str]) -> Program:
         return lowering.assembled({**metadata, ORIGINS: json.dumps(lowering.origins, sort_keys=True)})
     except ValueError as error:
         raise UserError(f"the network does not make a program: {error}") from error
+
+
+def _unread(traced: fx.GraphModule) -> set[fx.Node]:
+    """Tensors of which nothing but the shape is read."""
+    found: set[fx.Node] = set()
+    for node in reversed(traced.graph.nodes):
+        readers = [user for user in node.users if not isinstance(user.meta.get("val"), int | torch.SymInt)]
+        alone = all(user in found or constant(traced, user) is not None for user in readers)
+        if node.op.startswith("call_") and node.users and alone:
+            found.add(node)
+    return found
 
 
 def _scores(lowering: Lowering) -> tuple[fx.Node, list[fx.Node]]:
@@ -118,6 +130,8 @@ def _lower_node(lowering: Lowering, node: fx.Node, end: fx.Node) -> None:
             if values:
                 raise UserError(f"the network must take one tensor, the images; it also takes {node.name!r}")
             values[node] = Stored(op="pixels", step=1 / 255)
+        case "call_function" if constant(lowering.traced, node) is not None:
+            pass  # their readers look it up
         case "call_module" | "call_function" if isinstance(node.meta.get("val"), Tensor):
             values[node] = lower_call(lowering, node)
         case "output":

@@ -8,7 +8,7 @@ from ...common.errors import UserError
 from ..fold.assembly import Assembly, Bits, Pending, Stored
 from ..fold.calibrate import Grid
 from ..fold.choice import Choice
-from ..fold.factors import Threshold
+from ..fold.factors import FoldedThreshold
 from ..fold.scheme import Scheme
 from ..formats import Format, signed, unsigned
 from ..program import Input, Op, PixelShuffle, Shape
@@ -133,7 +133,9 @@ class Lowering(Assembly):
             self.stored[root, fmt, step] = found
         return self.stored[root, fmt, step]
 
-    def chosen(self, name: str, value: Pending, step: float, lo: int | None, hi: int | None) -> Choice | Threshold:
+    def chosen(
+        self, name: str, value: Pending, step: float, lo: int | None, hi: int | None
+    ) -> Choice | FoldedThreshold:
         """As `Assembly`; says what is requantised."""
         try:
             return super().chosen(name, value, step, lo, hi)

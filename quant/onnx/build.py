@@ -8,6 +8,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from ... import __version__
+from ...common.errors import UserError
 from ..files.archive import program_digest
 from ..formats import Format
 from ..ops.base import Op
@@ -17,12 +18,22 @@ from ..program import Program
 from .functions import DOMAIN, DOMAIN_VERSION, IR, OPSET, QONNX, QONNX_VERSION, SIGNATURES, function
 
 __all__ = [
-    "CLASS", "FLOAT", "HEADER", "INT64", "KERNEL", "OUTPUT", "PIXELS", "PRODUCER", "SCORES", "SHIFT_BITS", "WRITERS",
+    "CLASS",
+    "FLOAT",
+    "INT64",
+    "KERNEL",
+    "MODEL_HEADER",
+    "OUTPUT",
+    "PIXELS",
+    "PRODUCER",
+    "SCORES",
+    "SHIFT_BITS",
+    "WRITERS",
     "Graph",
 ]  # fmt: skip
 
 PRODUCER = "addax"
-HEADER = "addax"
+MODEL_HEADER = "addax"
 """Key of the model's metadata under which what no node says stands as JSON."""
 KERNEL = "kernel"
 """Key of a convolution's metadata."""
@@ -45,6 +56,9 @@ class Graph:
         self.nodes: list[NodeProto] = []
         self.constants: dict[str, TensorProto] = {}
         self.infos: list[Any] = []
+        read = program.input
+        if self.carrier_of(read.format) != FLOAT:
+            raise UserError(f"{read.name} is {read.format}; an ONNX file takes floats, which hold integers up to 2**24")
         for op in program.ops:
             self.write(op)
         if not program.classifies:
@@ -67,7 +81,7 @@ class Graph:
             opset_imports=[helper.make_opsetid(domain, number) for domain, number in {"": OPSET, **domains}.items()],
             functions=[function(domain, name) for domain, name in called],
         )  # fmt: skip
-        helper.set_model_props(model, {HEADER: json.dumps(self.header())})
+        helper.set_model_props(model, {MODEL_HEADER: json.dumps(self.header())})
         return model
 
     def _outputs(self) -> list[Any]:

@@ -133,7 +133,11 @@ FORMS: Register[Form] = Register("the qcdq export")
 
 
 def _write_input(graph: QcdqGraph, op: Input) -> None:
-    graph.pair(op, PIXELS)
+    if _fits(op.format):
+        graph.pair(op, PIXELS)
+        return
+    ends = [graph.constant(f"{op.name}.{end}", getattr(op.format, end), np.float32) for end in ("lo", "hi")]
+    graph.main("Clip", [PIXELS, *ends], op)
 
 
 def _write_paired(graph: QcdqGraph, op: Requantise | Constant) -> None:

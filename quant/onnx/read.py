@@ -11,10 +11,10 @@ from ...common.errors import UserError
 from ...common.reading import parse_json
 from ..files.archive import program_digest, rebuild
 from ..program import Program
-from .build import HEADER
+from .build import MODEL_HEADER
 from .functions import DOMAIN
 from .graph import load_model
-from .read_own import Reader, integers
+from .read_own import OwnReader, integers
 
 __all__ = ["import_onnx"]
 
@@ -36,7 +36,7 @@ def import_onnx(path: str | Path, *, input_scale: float | None = None, input_off
     """
     path = Path(path)
     model = load_model(path)
-    header = next((p.value for p in model.metadata_props if p.key == HEADER), None)
+    header = next((p.value for p in model.metadata_props if p.key == MODEL_HEADER), None)
     if header is None and not any(node.domain == DOMAIN for node in model.graph.node):
         from .foreign.brevitas import import_float
 
@@ -49,7 +49,7 @@ def import_onnx(path: str | Path, *, input_scale: float | None = None, input_off
             program = rebuild(_tensors_of(model, facts["graph"]), facts)
         else:
             program = Program(
-                ops=Reader(model, path).operations(),
+                ops=OwnReader(model, path).operations(),
                 steps=facts.get("steps", {}),
                 metadata=facts.get("metadata", {}),
             )

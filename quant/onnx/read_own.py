@@ -26,9 +26,9 @@ from .build import KERNEL
 from .functions import DOMAIN, QONNX
 from .graph import attributes, constants_of, input_shape, numbers, resize_factor, shuffle_factor
 
-__all__ = ["NODES", "Held", "Reader", "integers"]
+__all__ = ["NODES", "Held", "OwnReader", "integers"]
 
-Read = Callable[["Reader", NodeProto], Op | None]
+Read = Callable[["OwnReader", NodeProto], Op | None]
 """The operation of a node, or None where it only helps others."""
 NODES: Register[Mapping[tuple[str, str], Read]] = Register("the reader of our ONNX files")
 """Of each kind of operation how to read the nodes, by domain and type, that may stand for it."""
@@ -52,7 +52,7 @@ class Weights:
     format: Format
 
 
-class Reader:
+class OwnReader:
     """One walk over a graph that we wrote: nodes of the names of operations, and helpers between them."""
 
     def __init__(self, model: ModelProto, path: Path):
@@ -117,32 +117,30 @@ class Reader:
 # Helpers
 
 
-def _same(reader: Reader, node: NodeProto) -> None:
+def _same(reader: OwnReader, node: NodeProto) -> None:
     reader.tensors[node.output[0]] = reader.source(node)
 
 
-def _quant(reader: Reader, node: NodeProto) -> Op | None:
+def _quant(reader: OwnReader, node: NodeProto) -> Op | None:
     given = attributes(node)
     scale, zero, bits = (reader.integers(name).item() for name in node.input[1:])
     if (scale, zero, given["narrow"]) != (1, 0, 0):
         raise ValueError("a quantiser of addax has scale 1, zero point 0 and the full range")
     fmt = Format(bits=bits, signed=bool(given["signed"]))
     if node.input[0] == reader.pixels:
-        if fmt != unsigned(8):
-            raise ValueError(f"pixels are uint8, not {fmt}")
-        return Input(name=node.name, shape=reader.shape)
+        return Input(name=node.name, shape=reader.shape, format=fmt)
     reader.weights[node.output[0]] = Weights(values=reader.constant(node), format=fmt)
     return None
 
 
-def _bipolar_quant(reader: Reader, node: NodeProto) -> None:
+def _bipolar_quant(reader: OwnReader, node: NodeProto) -> None:
     if node.input[0] in reader.tensors:
         reader.tensors[node.output[0]] = replace(reader.source(node), signs=True)
     else:
         reader.weights[node.output[0]] = Weights(values=reader.constant(node), format=unsigned(1))
 
 
-def _pad_channels(reader: Reader, node: NodeProto) -> None:
+def _pad_channels(reader: OwnReader, node: NodeProto) -> None:
     framed = replace(
         reader.source(node), pads=numbers(node, "pads", 0, 4), pad=reader.integers(node.input[1])
     )  # fmt: skip
@@ -152,7 +150,7 @@ def _pad_channels(reader: Reader, node: NodeProto) -> None:
 # Operations
 
 
-def _convolution(reader: Reader, node: NodeProto) -> Convolution:
+def _convolution(reader: OwnReader, node: NodeProto) -> Convolution:
     source, weights, given = reader.source(node), reader.weights.get(node.input[1]), attributes(node)
     if weights is None:
         raise ValueError(f"{node.input[1]!r} must be constant weights behind a quantiser")
@@ -171,7 +169,7 @@ def _convolution(reader: Reader, node: NodeProto) -> Convolution:
     )  # fmt: skip
 
 
-def _requantise(reader: Reader, node: NodeProto) -> Requantise:
+def _requantise(reader: OwnReader, node: NodeProto) -> Requantise:
     given = attributes(node)
     joins = node.op_type == "RequantiseAdd"
     return Requantise(
@@ -180,7 +178,7 @@ def _requantise(reader: Reader, node: NodeProto) -> Requantise:
     )  # fmt: skip
 
 
-def _requantise_channels(reader: Reader, node: NodeProto) -> Requantise:
+def _requantise_channels(reader: OwnReader, node: NodeProto) -> Requantise:
     given = attributes(node)
     bends, joins = node.op_type.startswith("RequantiseSlopes"), node.op_type.endswith("Add")
     at = 3
@@ -195,7 +193,7 @@ def _requantise_channels(reader: Reader, node: NodeProto) -> Requantise:
     )  # fmt: skip
 
 
-def _common(reader: Reader, node: NodeProto) -> dict[str, Any]:
+def _common(reader: OwnReader, node: NodeProto) -> dict[str, Any]:
     """What every requantise says."""
     given = attributes(node)
     return {
@@ -205,7 +203,7 @@ def _common(reader: Reader, node: NodeProto) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _threshold(reader: Reader, node: NodeProto) -> Threshold:
+def _threshold(reader: OwnReader, node: NodeProto) -> Threshold:
     thresholds, falling = (reader.integers(name) for name in node.input[1:])
     fmt = unsigned(attributes(node)["bits"])
     return Threshold(
@@ -213,7 +211,7 @@ def _threshold(reader: Reader, node: NodeProto) -> Threshold:
     )  # fmt: skip
 
 
-def _multi_threshold(reader: Reader, node: NodeProto) -> Threshold:
+def _multi_threshold(reader: OwnReader, node: NodeProto) -> Threshold:
     given, thresholds = attributes(node), reader.integers(node.input[1])
     bits = given["out_dtype"].removeprefix("UINT")
     if not bits.isdigit() or (given["out_scale"], given["out_bias"]) != (1, 0):
@@ -225,34 +223,34 @@ def _multi_threshold(reader: Reader, node: NodeProto) -> Threshold:
     )  # fmt: skip
 
 
-def _constant(reader: Reader, node: NodeProto) -> Constant:
+def _constant(reader: OwnReader, node: NodeProto) -> Constant:
     given = attributes(node)
     fmt = Format(bits=given["bits"], signed=bool(given["signed"]))
     return Constant(name=node.name, value=reader.integers(node.input[1]), format=fmt)
 
 
-def _slice(reader: Reader, node: NodeProto) -> Slice:
+def _slice(reader: OwnReader, node: NodeProto) -> Slice:
     start, stop, axis, step = (reader.integers(name).item() for name in node.input[1:])
     if not 1 <= axis <= len(AXES):
         raise ValueError(f"it cuts axis {axis}; images stay whole")
     return Slice(name=node.name, source=reader.plain(node), axis=AXES[axis - 1], start=start, stop=stop, step=step)
 
 
-def _concat(reader: Reader, node: NodeProto) -> Concat:
+def _concat(reader: OwnReader, node: NodeProto) -> Concat:
     first, *others = (reader.plain(node, k) for k in range(len(node.input)))
     return Concat(name=node.name, source=first, others=tuple(others))
 
 
-def _spatial_shift(reader: Reader, node: NodeProto) -> SpatialShift:
+def _spatial_shift(reader: OwnReader, node: NodeProto) -> SpatialShift:
     offsets, pad = (reader.integers(name) for name in node.input[1:])
     return SpatialShift(name=node.name, source=reader.plain(node), offsets=offsets, pad=pad)
 
 
-def _pixel_shuffle(reader: Reader, node: NodeProto) -> PixelShuffle:
+def _pixel_shuffle(reader: OwnReader, node: NodeProto) -> PixelShuffle:
     return PixelShuffle(name=node.name, source=reader.plain(node), factor=shuffle_factor(node))
 
 
-def _upsample(reader: Reader, node: NodeProto) -> Upsample:
+def _upsample(reader: OwnReader, node: NodeProto) -> Upsample:
     factor = resize_factor(node, reader.constants)
     return Upsample(name=node.name, source=reader.plain(node), factor=factor)
 
@@ -267,22 +265,22 @@ def _sides(pads: Iterable[int]) -> tuple[int, int, int, int]:
     return top, left, bottom, right
 
 
-def _sum_pool(reader: Reader, node: NodeProto) -> AveragePool:
+def _sum_pool(reader: OwnReader, node: NodeProto) -> AveragePool:
     size, stride = _pair(node, "kernel_shape"), _pair(node, "strides")
     return AveragePool(name=node.name, source=reader.plain(node), size=size, stride=stride)
 
 
-def _max_pool(reader: Reader, node: NodeProto) -> MaxPool:
+def _max_pool(reader: OwnReader, node: NodeProto) -> MaxPool:
     size, stride = _pair(node, "kernel_shape"), _pair(node, "strides")
     padding = _sides(numbers(node, "pads", 0, 4))
     return MaxPool(name=node.name, source=reader.plain(node), size=size, stride=stride, padding=padding)
 
 
-def _flatten(reader: Reader, node: NodeProto) -> Flatten:
+def _flatten(reader: OwnReader, node: NodeProto) -> Flatten:
     return Flatten(name=node.name, source=reader.source(node).op)
 
 
-def _argmax(reader: Reader, node: NodeProto) -> ArgMax:
+def _argmax(reader: OwnReader, node: NodeProto) -> ArgMax:
     return ArgMax(name=node.name, source=reader.source(node).op)
 
 

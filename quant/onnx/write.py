@@ -14,18 +14,18 @@ from ..ops.requantise import MULTIPLIER_BITS, Requantise
 from ..ops.shape import Concat, Flatten
 from ..ops.threshold import Threshold
 from ..program import Program
-from .build import CLASS, FLOAT, HEADER, INT64, KERNEL, PIXELS, SCORES, WRITERS, Graph
+from .build import CLASS, FLOAT, INT64, KERNEL, MODEL_HEADER, PIXELS, SCORES, WRITERS, Graph
 from .functions import DOMAIN, QONNX
 
-__all__ = ["HEADER", "NEAREST", "qonnx_model"]
+__all__ = ["MODEL_HEADER", "NEAREST", "qonnx_model"]
 
 NEAREST: dict[str, Any] = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
 """A resize that repeats pixels."""
 
 
 def qonnx_model(program: Program, *, images: int | None = None) -> ModelProto:
-    """``program`` in QONNX: it takes ``pixels`` 0..255 (N, C, H, W) as floats, gives ``scores`` (N, classes) and
-    ``class`` (N,) as integers, or without an arg-max the raw ``output`` (N, C, H, W).
+    """``program`` in QONNX: it takes ``pixels`` (N, C, H, W), its input's integers as floats, gives ``scores``
+    (N, classes) and ``class`` (N,) as integers, or without an arg-max the raw ``output`` (N, C, H, W).
 
     Its operations are standard ones, quantisers of QONNX, and those of our domain: the convolution of the adder kernel,
     requantise, .. The last two are brought along as functions of standard operations, so that any runtime executes
@@ -34,6 +34,11 @@ def qonnx_model(program: Program, *, images: int | None = None) -> ModelProto:
     Parameters
     ----------
     images : N; None leaves it open
+
+    Raises
+    ------
+    UserError
+        for an input of more bits than a float holds exactly.
     """
     return Graph(program, images).model()
 
@@ -41,7 +46,9 @@ def qonnx_model(program: Program, *, images: int | None = None) -> ModelProto:
 @WRITERS.handles(Input)
 def _input(graph: Graph, op: Input) -> None:
     inputs = [PIXELS, graph.number(1), graph.number(0), graph.number(op.format.bits)]
-    graph.main("Quant", inputs, op, domain=QONNX, signed=0, narrow=0, rounding_mode="ROUND")
+    graph.main(
+        "Quant", inputs, op, domain=QONNX, signed=int(op.format.signed), narrow=0, rounding_mode="ROUND"
+    )  # fmt: skip
 
 
 @WRITERS.handles(Constant)

@@ -28,11 +28,11 @@ class Constant(Op):
         return ()
 
     def bounds(self, read: Sequence[Tensor], of: Callable[[str], Bounds]) -> Bounds:
-        """Of its values."""
+        """Lowest and highest value of each channel."""
         return self.value.min((1, 2)), self.value.max((1, 2))
 
     def infer(self, read: Sequence[Tensor]) -> Tensor:
-        """Its own shape and format."""
+        """Shape and format of the constant itself."""
         shape = self.value.shape
         if len(shape) != 3 or not self.value.size:
             raise ValueError(f"value must be channels, rows and columns, not of shape {shape}")

@@ -84,7 +84,7 @@ class Convolution(Op):
         return lo * self.taps, hi * self.taps
 
     def bounds(self, read: Sequence[Tensor], of: Callable[[str], Bounds]) -> Bounds:
-        """By its weights, for any features of the format."""
+        """Lowest and highest sum of each filter with its own weights, for any features of the format."""
         return sum_bounds(self, read[0].format)
 
     def infer(self, read: Sequence[Tensor]) -> Tensor:

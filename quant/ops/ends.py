@@ -1,12 +1,17 @@
 """The ends of a Program: the input that it begins with, and the arg-max that a classifier ends in."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Self
 
 from ..formats import Format, format_for, signed, unsigned
-from .base import Op, Shape, Tensor
+from .base import LATER, Op, Shape, Tensor
 
-__all__ = ["SCORE_BYTE", "ArgMax", "Input", "score_format"]
+__all__ = ["MAX_INPUT_BITS", "PIXEL", "SCORE_BYTE", "ArgMax", "Input", "map_shape", "score_format"]
+
+PIXEL = unsigned(8)
+"""Format of the pixels of images, which every data set holds: that of an input unless it says another."""
+MAX_INPUT_BITS = 32
 
 SCORE_BYTE = 8
 """Scores are whole bytes, so that they can stand in a packet."""
@@ -14,15 +19,22 @@ SCORE_BYTE = 8
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Input(Op):
-    """Unsigned 8-bit pixels, as they are."""
+    """What a Program is given, as it is: the pixels of an image, or any other integers.
+
+    Attributes
+    ----------
+    shape : (C, H, W), as every tensor of a Program; `of` makes it of features and of tokens as well
+    format : of at most 32 bits
+    """
 
     source: str = ""
     shape: Shape
+    format: Format = field(default=PIXEL, metadata=LATER)
 
-    @property
-    def format(self) -> Format:
-        """Pixels are unsigned bytes."""
-        return unsigned(8)
+    @classmethod
+    def of(cls, shape: Sequence[int], *, name: str = "pixels", format: Format = PIXEL) -> Self:
+        """An input of features (F,), of tokens (T, F) or of a map (C, H, W); stored as `map_shape` says."""
+        return cls(name=name, shape=map_shape(shape), format=format)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -34,6 +46,8 @@ class Input(Op):
         whole = isinstance(self.shape, tuple) and all(type(n) is int and n > 0 for n in self.shape)
         if not whole or len(self.shape) != 3:
             raise ValueError(f"shape must be three positive integers, not {self.shape}")
+        if self.format.bits > MAX_INPUT_BITS:
+            raise ValueError(f"format must have at most {MAX_INPUT_BITS} bits, not {self.format}")
         return Tensor(self.shape, self.format)
 
 
@@ -47,6 +61,25 @@ class ArgMax(Op):
         if (height, width) != (1, 1):
             raise ValueError(f"arg-max reads one score per class, not a map of {height}x{width}")
         return Tensor((1, 1, 1), format_for(0, max(channels - 1, 1)))
+
+
+def map_shape(shape: Sequence[int]) -> Shape:
+    """The (C, H, W) in which a Program holds features (F,): (F, 1, 1); T tokens of F features (T, F): (F, 1, T), a
+    token being a pixel; a map (C, H, W): as it is. So every operation knows one rank alone.
+
+    Raises
+    ------
+    ValueError
+        for no dimension or more than three.
+    """
+    match tuple(shape):
+        case (features,):
+            return features, 1, 1
+        case (tokens, features):
+            return features, 1, tokens
+        case (channels, height, width):
+            return channels, height, width
+    raise ValueError(f"shape must be features (F,), tokens (T, F) or a map (C, H, W), not {tuple(shape)}")
 
 
 def score_format(accumulator: Format) -> Format:

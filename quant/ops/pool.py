@@ -38,7 +38,7 @@ class MaxPool(Op):
         return Window(kernel=pair(self.size), strides=pair(self.stride), pads=sides(self.padding))
 
     def bounds(self, read: Sequence[Tensor], of: Callable[[str], Bounds]) -> Bounds:
-        """Those of what it reads."""
+        """Lowest and highest value of each channel: those of the map, for a pool makes no others."""
         return of(self.source)
 
     def infer(self, read: Sequence[Tensor]) -> Tensor:

@@ -43,7 +43,7 @@ class Register(Generic[Entry]):
         self._entries[kind] = entry
 
     def handles(self, *kinds: type[Op]) -> Callable[[Entry], Entry]:
-        """As a decorator: the entry of all ``kinds``."""
+        """A decorator that makes what it decorates the entry of all ``kinds``."""
 
         def keep(entry: Entry) -> Entry:
             for kind in kinds:

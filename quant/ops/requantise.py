@@ -109,7 +109,7 @@ class Requantise(Op):
 
     @property
     def bends(self) -> bool:
-        """Whether it has a second slope."""
+        """Whether it has a second slope, for sums below its knee."""
         return self.second is not None
 
     @property

@@ -18,7 +18,7 @@ class Flatten(Op):
     keeps_values: ClassVar[bool] = True
 
     def bounds(self, read: Sequence[Tensor], of: Callable[[str], Bounds]) -> Bounds:
-        """Those of each channel for all its pixels."""
+        """Lowest and highest value of each element: those of its channel."""
         (_, height, width), _ = read[0]
         least, most = of(self.source)
         return np.repeat(least, height * width), np.repeat(most, height * width)
@@ -43,7 +43,7 @@ class Concat(Op):
         return self.source, *self.others
 
     def bounds(self, read: Sequence[Tensor], of: Callable[[str], Bounds]) -> Bounds:
-        """Those of all that it reads."""
+        """Lowest and highest value of each channel, those of one source after those of another."""
         parts = [of(source) for source in self.sources]
         return np.concatenate([low for low, _ in parts]), np.concatenate([high for _, high in parts])
 

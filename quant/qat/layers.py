@@ -71,7 +71,7 @@ class FeatureQuantizer(nn.Module):
 
     @property
     def grid(self) -> Grid:
-        """As it stands."""
+        """The grid of the features with the step as training has left it so far."""
         return Grid(format=self.format, step=float(self.scaling(torch.zeros(1)).detach()))
 
 
@@ -82,7 +82,7 @@ class _Trained(nn.Module):
 
     @property
     def grid(self) -> Grid | None:
-        """Of the features that the layer reads; what lowering stores them on."""
+        """The grid on which the layer reads its features, and on which lowering stores them; None for pixels."""
         return None if self.quantiser is None else self.quantiser.grid
 
     def rounded(self, x: Tensor) -> Tensor:

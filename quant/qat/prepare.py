@@ -48,12 +48,12 @@ class LayerGrid:
 
     @property
     def grid(self) -> Grid | None:
-        """Of the features; None for pixels."""
+        """The grid of the features that the layer reads; None for pixels."""
         return Grid(format=Format(bits=self.features, signed=self.signed), step=self.step) if self.features else None
 
 
 def layer_grids(calibration: Calibration, scheme: Scheme) -> dict[str, LayerGrid]:
-    """Where training begins: the grids of post-training quantisation, by path of layer."""
+    """The grids of post-training quantisation by path of layer, from which training begins."""
     return {
         path: LayerGrid(
             weights=bits,

@@ -1,1 +1,1 @@
-"""The same in standard cells: mapping, timing, simulation of gates, power."""
+"""Costs in standard cells: mapping to a library, timing, simulation of gates, power."""

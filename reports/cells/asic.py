@@ -13,12 +13,12 @@ import numpy as np
 from ...common.errors import UserError
 from ...hdl.lanes.shape import ArrayShape
 from ..devices.cell_library import CellLibrary
-from ..kernels.choose import KERNELS, requests
+from ..kernels.choose import PRICED_KERNELS, requests
 from ..kernels.operands import NETWORK, Steps, bits_of, steps_for, terms_of
 from ..kernels.published import abstract
-from ..kernels.request import TOP, Request
-from .gates import Activity, Stimulus, simulate_gates
-from .netlist import CellNetlist, Circuit, map_to_cells
+from ..kernels.request import TOP, ArrayRequest
+from .gates import GateActivity, Stimulus, simulate_gates
+from .netlist import CellNetlist, VerilogSource, map_to_cells
 from .opensta import CellPower, longest_path, power_of
 
 __all__ = ["CLOCK_MHZ", "CellCost", "CellRequest", "cell_requests", "comparison", "price_cells"]
@@ -43,7 +43,7 @@ class CellRequest:
     booth : whether yosys makes ``x * w`` of Booth digits
     """
 
-    request: Request
+    request: ArrayRequest
     booth: bool = False
 
     @property
@@ -56,9 +56,9 @@ class CellRequest:
         """Name of the row."""
         return f"{self.shape.structure}+booth" if self.booth else self.shape.structure
 
-    def circuit(self) -> Circuit:
+    def circuit(self) -> VerilogSource:
         """What yosys reads."""
-        return Circuit(
+        return VerilogSource(
             files={"kernel.il": self.request.rtlil().encode()}, read=("read_rtlil kernel.il",), top=TOP,
             booth=self.booth,
         )  # fmt: skip
@@ -131,7 +131,7 @@ class CellCost:
 
 
 def cell_requests(
-    library: CellLibrary, *, kernels: Sequence[str] = KERNELS, structures: Sequence[str] = (),
+    library: CellLibrary, *, kernels: Sequence[str] = PRICED_KERNELS, structures: Sequence[str] = (),
     all_structures: bool = False, period_ps: float, progress: Callable[[str], None] = lambda text: None, **terms: Any,
 ) -> list[CellRequest]:  # fmt: skip
     """The arrays to be priced: of every kernel its smallest structure, or all there are, or those that are named.
@@ -206,7 +206,7 @@ def price_cells(
     return costs
 
 
-def array_activity(netlist: CellNetlist, shape: ArrayShape, operands: str) -> Activity:
+def array_activity(netlist: CellNetlist, shape: ArrayShape, operands: str) -> GateActivity:
     """Activity of an array that takes a step in every cycle.
 
     Raises

@@ -24,8 +24,8 @@ from ...quant import golden
 from ...quant.program import Convolution
 from ..devices.cell_library import CellLibrary
 from .asic import CLOCK_MHZ
-from .gates import UNITS_PER_NS, Activity, gates_version, load_activity, run_gates, save_activity, started
-from .netlist import CLOCK, CellNetlist, Circuit, map_to_cells
+from .gates import UNITS_PER_NS, GateActivity, gates_version, load_activity, run_gates, save_activity, started
+from .netlist import CLOCK, CellNetlist, VerilogSource, map_to_cells
 from .opensta import CellPower, longest_path, power_of
 from .toggles import read_vcd
 
@@ -91,7 +91,7 @@ class BuildCost:
 
 def price_builds(
     builds: Sequence[Build], library: CellLibrary, *, period_ps: float, timed: bool = True,
-    pixels: Sequence[NDArray[np.uint8]] | None = None, progress: Callable[[str], None] = lambda text: None,
+    pixels: Sequence[NDArray[np.integer]] | None = None, progress: Callable[[str], None] = lambda text: None,
 ) -> list[BuildCost]:  # fmt: skip
     """Map BUILDs, one after the other, for the longest path and the power of each. All runs are cached.
 
@@ -164,7 +164,7 @@ def _ports(build: Build) -> list[tuple[str, int, str]]:
     return [(way, int(high or 0) + 1, name) for way, high, name in _PORT.findall(found[0])]
 
 
-def _circuit(build: Build) -> Circuit:
+def _circuit(build: Build) -> VerilogSource:
     """The accelerator with its clock renamed, and its memories apart."""
     ports = _ports(build)
     lines = [f"module {GATES}({', '.join(CLOCK if n == 'aclk' else n for _, _, n in ports)});"]
@@ -174,7 +174,7 @@ def _circuit(build: Build) -> Circuit:
     source = build.sources[0]
     files = {source.name: source.read_bytes(), "gates.v": wrapper.encode()}
     files |= {entry["file"]: (build.path / entry["file"]).read_bytes() for entry in build.manifest["memories"]}
-    return Circuit(
+    return VerilogSource(
         files=files, read=(f"read_verilog -defer {source.name}", "read_verilog gates.v"), top=GATES, memories=True
     )
 
@@ -189,7 +189,7 @@ def _memory_bits(netlist: CellNetlist) -> int:
     return sum((int(high) + 1) * (int(last) + 1) for high, last in found)
 
 
-def build_activity(netlist: CellNetlist, build: Build, pixels: NDArray[np.uint8]) -> Activity:
+def build_activity(netlist: CellNetlist, build: Build, pixels: NDArray[np.integer]) -> GateActivity:
     """Activity of the gates while images flow through without a pause, from the first pixel to the last score.
 
     Raises

@@ -11,11 +11,11 @@ from ...common.cache import cached, digest, reading
 from ...common.temporary import scratch_folder
 from ..tools.run import find_tool, run_tool
 from .netlist import CLOCK, CellNetlist
-from .toggles import Toggles, read_vcd
+from .toggles import GateToggles, read_vcd
 
 __all__ = [
     "UNITS_PER_NS",
-    "Activity",
+    "GateActivity",
     "Stimulus",
     "gates_version",
     "load_activity",
@@ -34,7 +34,7 @@ Bits = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Activity:
+class GateActivity:
     """How the nets of a netlist moved.
 
     Attributes
@@ -51,7 +51,7 @@ class Activity:
     duty: dict[str, float]
     cycles: int
 
-    def quiet(self) -> "Activity":
+    def quiet(self) -> "GateActivity":
         """Without glitches."""
         return replace(self, toggles=self.settled)
 
@@ -78,7 +78,7 @@ class Stimulus:
             raise ValueError(f"begin must be in 1..{len(self.rows) - 1}, not {self.begin}")
 
 
-def simulate_gates(netlist: CellNetlist, stimulus: Stimulus, outputs: Sequence[str]) -> tuple[Activity, Bits]:
+def simulate_gates(netlist: CellNetlist, stimulus: Stimulus, outputs: Sequence[str]) -> tuple[GateActivity, Bits]:
     """Drive a netlist and watch all its nets.
 
     Parameters
@@ -209,7 +209,7 @@ endmodule
 """
 
 
-def save_activity(folder: Path, seen: Toggles, cycles: int) -> None:
+def save_activity(folder: Path, seen: GateToggles, cycles: int) -> None:
     """Keep what a waveform of so many cycles says."""
     np.savez(
         folder / "toggles.npz", names=np.array(seen.names), counts=seen.counts, settled=seen.settled,
@@ -217,7 +217,7 @@ def save_activity(folder: Path, seen: Toggles, cycles: int) -> None:
     )  # fmt: skip
 
 
-def load_activity(folder: Path) -> Activity:
+def load_activity(folder: Path) -> GateActivity:
     """The activity that was kept in ``folder``."""
     with reading(folder, "toggles of gates"), np.load(folder / "toggles.npz", allow_pickle=False) as kept:
         names, cycles = kept["names"].tolist(), int(kept["cycles"])
@@ -225,4 +225,4 @@ def load_activity(folder: Path) -> Activity:
             dict(zip(names, (kept[key] / over).tolist(), strict=True))
             for key, over in (("counts", cycles), ("settled", cycles), ("high", 1))
         )
-        return Activity(toggles=toggles, settled=settled, duty=duty, cycles=cycles)
+        return GateActivity(toggles=toggles, settled=settled, duty=duty, cycles=cycles)

@@ -14,14 +14,14 @@ from ...common.errors import UserError
 from ..devices.cell_library import CellLibrary
 from ..tools.run import run_tool, yosys_command, yosys_version
 
-__all__ = ["CLOCK", "CellNetlist", "Circuit", "map_to_cells"]
+__all__ = ["CLOCK", "CellNetlist", "VerilogSource", "map_to_cells"]
 
 CLOCK = "clk"
 """Every circuit has one clock of this name."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Circuit:
+class VerilogSource:
     """What is to be mapped.
 
     Attributes
@@ -147,7 +147,7 @@ blackbox {top}_memories
 """
 
 
-def map_to_cells(circuit: Circuit, library: CellLibrary, *, period_ps: float) -> CellNetlist:
+def map_to_cells(circuit: VerilogSource, library: CellLibrary, *, period_ps: float) -> CellNetlist:
     """Map ``circuit``. Yosys' own script for a library and a delay target: structural choices, then mapping, buffers
     for large fan-outs, and sizes up and down until the target holds or nothing helps.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from ...common.cache import cached, digest
 from ...common.errors import UserError
 from ..tools.run import find_tool, run_tool
-from .gates import Activity
+from .gates import GateActivity
 from .netlist import CLOCK, CellNetlist
 
 __all__ = ["CellPower", "longest_path", "power_of", "sta_version"]
@@ -93,7 +93,7 @@ def longest_path(netlist: CellNetlist) -> float:
     return _LONG_NS - float(slack[1])
 
 
-def power_of(netlist: CellNetlist, activity: Activity, *, clock_mhz: float) -> CellPower:
+def power_of(netlist: CellNetlist, activity: GateActivity, *, clock_mhz: float) -> CellPower:
     """Power at ``clock_mhz`` with the activity that simulation saw on every net.
 
     Raises
@@ -172,7 +172,7 @@ def _held(netlist: CellNetlist, inputs: list[str]) -> str:
     return "\n".join([*lines, f"{netlist.top} dut ({', '.join(ports)});", "endmodule", ""])
 
 
-def _annotations(netlist: CellNetlist, activity: Activity) -> str:
+def _annotations(netlist: CellNetlist, activity: GateActivity) -> str:
     """Commands that set toggles per cycle and the share of time at 1 of every pin of every cell."""
     nets, known = netlist.nets(), netlist.library.cells()
     clock = netlist.module["ports"][CLOCK]["bits"][0]
@@ -204,7 +204,7 @@ def _loads(netlist: CellNetlist) -> dict[int, float]:
     return loads
 
 
-def _switching(netlist: CellNetlist, activity: Activity, inputs: list[str], clock_mhz: float) -> float:
+def _switching(netlist: CellNetlist, activity: GateActivity, inputs: list[str], clock_mhz: float) -> float:
     """``C V^2 / 2`` per toggle of all nets that cells or the inputs' flip-flops drive, W: the sum that OpenSTA
     should arrive at."""
     nets, known = netlist.nets(), netlist.library.cells()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ...common.errors import UserError
 
-__all__ = ["Toggles", "read_vcd"]
+__all__ = ["GateToggles", "read_vcd"]
 
 _CHUNK = 1 << 25
 _CODE_LENGTH = 6
@@ -23,7 +23,7 @@ Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Toggles:
+class GateToggles:
     """What a VCD file says about single-bit nets.
 
     Attributes
@@ -42,7 +42,7 @@ class Toggles:
     unknown: int
 
 
-def read_vcd(path: Path, period: int) -> Toggles:
+def read_vcd(path: Path, period: int) -> GateToggles:
     """Read a VCD file of one scope that one ``$dumpvars`` began.
 
     Parameters
@@ -85,12 +85,12 @@ class _Reader:
             raise UserError(f"waveform {path} ends where it begins")
         self._end_cycle()
 
-    def result(self) -> Toggles:
+    def result(self) -> GateToggles:
         """Counts and shares, net by net."""
         span = self.now - self.begin
         # A net that is at 1 from t on stays there for span - t, until a fall at u takes span - u away.
         high = np.clip((self.rises * span - self.moments) / span, 0.0, 1.0)
-        return Toggles(
+        return GateToggles(
             names=self.names, counts=self.counts[self.place], settled=self.settled[self.place],
             high=high[self.place], unknown=int(self.strange.sum()),
         )  # fmt: skip

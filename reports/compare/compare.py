@@ -26,12 +26,12 @@ from ..page.report import make_report
 from ..power.asic45 import lanes_energy
 from ..power.model import power_model
 from ..power.power import saving
-from ..power.scopes import Design, differing_layers, scopes
+from ..power.scopes import CountedDesign, differing_layers, scopes
 from ..synth.place import placer
 from ..tools.provenance import provenance
 from .claims import claims_beside
 
-__all__ = ["BASELINE", "MULTIPLIERS", "Comparison", "Contest", "compare", "structures_of"]
+__all__ = ["BASELINE", "MULTIPLIERS", "Contest", "KernelComparison", "compare", "structures_of"]
 
 BASELINE = "mult"
 """The kernel that the others are set against."""
@@ -44,7 +44,7 @@ POWER_IMAGES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class KernelComparison:
     """What `compare` found.
 
     Attributes
@@ -115,7 +115,7 @@ def structures_of(multipliers: str, device: Device) -> dict[str, str]:
 def compare(
     contest: Contest, kernels: Sequence[str], out: str | Path, *, command: str = "",
     step: Callable[[str], None] = lambda text: None,
-) -> Comparison:  # fmt: skip
+) -> KernelComparison:  # fmt: skip
     """Build, simulate and measure the network with each of ``kernels``. BUILDs and reports are left under ``out``.
 
     Raises
@@ -141,7 +141,7 @@ def compare(
         fabric=contest.device.fabric, structures=structures,
     ))  # fmt: skip
     rows: dict[str, dict[str, Any]] = {}
-    designs: dict[str, Design] = {}
+    designs: dict[str, CountedDesign] = {}
     for kernel, program in programs.items():
         step(f"{kernel}: generating")
         plan = family.alike(program, model, first, structures=structures)
@@ -151,7 +151,7 @@ def compare(
         layers = differing_layers(list(designs.values()))
         for kernel, design in designs.items():
             rows[kernel] |= _against(design, designs[BASELINE], layers)
-    found = Comparison(
+    found = KernelComparison(
         rows=list(rows.values()), claims=claims_beside(list(rows.values())), designs=published()["design"],
         json=out / "compare.json", html=out / "compare.html",
     )  # fmt: skip
@@ -172,7 +172,7 @@ def compare(
 
 def _row(
     kernel: str, build: Build, contest: Contest, out: Path, step: Callable[[str], None]
-) -> tuple[dict[str, Any], Design]:
+) -> tuple[dict[str, Any], CountedDesign]:
     """Simulated, measured and evaluated."""
     images = data.load(contest.data_source, contest.split, shape=build.program.input.shape)
     step(f"{kernel}: simulating")
@@ -197,10 +197,10 @@ def _row(
         "asic45_uj": lanes_energy(layers),
     }
     kinds = {layer.name: layer.kind for layer in layers}
-    return row, Design(kinds=kinds, blocks=made.synthesis.blocks, power=made.power)
+    return row, CountedDesign(kinds=kinds, blocks=made.synthesis.blocks, power=made.power)
 
 
-def _against(design: Design, base: Design, layers: frozenset[str]) -> dict[str, Any]:
+def _against(design: CountedDesign, base: CountedDesign, layers: frozenset[str]) -> dict[str, Any]:
     """What a design has against the baseline."""
     saved = saving(design.power, base.power) if design.power and base.power and design is not base else None
     return {

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from ...common.errors import UserError
 
-__all__ = ["Cell", "CellLibrary"]
+__all__ = ["CellLibrary", "LibraryCell"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class LibraryCell:
     """A cell of a library.
 
     Attributes
@@ -77,13 +77,13 @@ class CellLibrary:
             )
         return path
 
-    def cells(self) -> dict[str, Cell]:
+    def cells(self) -> dict[str, LibraryCell]:
         """All cells by name."""
         return _read(self.file(self.liberty))
 
 
 @cache
-def _read(path: Path) -> dict[str, Cell]:
+def _read(path: Path) -> dict[str, LibraryCell]:
     return parse_liberty(path.read_text())
 
 
@@ -91,7 +91,7 @@ _CELL = re.compile(r"^cell\s*\(\s*(\w+)\s*\)\s*\{(.*?)^\}", re.DOTALL | re.MULTI
 _PIN = re.compile(r"\bpin\s*\(\s*(\w+)\s*\)\s*\{(.*?)(?=\bpin\s*\(|\Z)", re.DOTALL)
 
 
-def parse_liberty(text: str) -> dict[str, Cell]:
+def parse_liberty(text: str) -> dict[str, LibraryCell]:
     """Areas, directions and capacitances of a Liberty file whose cells begin and end at the first column, pF.
 
     Raises
@@ -109,7 +109,7 @@ def parse_liberty(text: str) -> dict[str, Cell]:
                 inputs[pin[1]] = float(capacitance[1]) if capacitance else 0.0
             else:
                 outputs.append(pin[1])
-        found[cell[1]] = Cell(area=float(area[1]) if area else 0.0, inputs=inputs, outputs=tuple(outputs))
+        found[cell[1]] = LibraryCell(area=float(area[1]) if area else 0.0, inputs=inputs, outputs=tuple(outputs))
     if not found:
         raise UserError("the Liberty file holds no cell")
     return found

@@ -62,12 +62,12 @@ class Device:
 
     @property
     def units(self) -> Units:
-        """What its cells are called."""
+        """What the cells of its family are called in reports."""
         return UNITS[self.family]
 
     @property
     def names_cells(self) -> bool:
-        """Whether its synthesis ends with naming what it made after what that drives."""
+        """Whether its synthesis itself names the cells that it made after the nets that they drive."""
         return not self.synth.startswith("synth_xilinx")
 
     @property

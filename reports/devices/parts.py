@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ...common.errors import UserError
+from ...hdl.blocks import BlockOf
 
-__all__ = ["Part", "cut"]
+__all__ = ["VerilogPart", "cut"]
 
 _MODULE = re.compile(r"^module\s+(?:\\(\S+)|([A-Za-z_]\w*))", re.MULTILINE)
 _END = re.compile(r"^endmodule\b[^\n]*\n?", re.MULTILINE)
@@ -20,7 +21,7 @@ _FILE = re.compile(r'"([^"/]+\.mem)"')
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class VerilogPart:
     """Verilog of one part.
 
     Attributes
@@ -29,6 +30,7 @@ class Part:
     top : its top module
     text : its modules, and empty ones for the parts that it instantiates
     files : memory files that it reads
+    block_of : how its cells are sorted into blocks; None for a part that is counted as one piece
     outer : whether its ports are the whole design's
     """
 
@@ -36,10 +38,13 @@ class Part:
     top: str
     text: str
     files: tuple[str, ...]
+    block_of: BlockOf | None = None
     outer: bool = False
 
 
-def cut(text: str, *, top: str, inner: Sequence[tuple[str, str]], rest: str, shared: Iterable[str] = ()) -> list[Part]:
+def cut(
+    text: str, *, top: str, inner: Sequence[tuple[str, str]], rest: str, shared: Iterable[str] = ()
+) -> list[VerilogPart]:
     """Cut ``text``.
 
     Parameters
@@ -69,8 +74,8 @@ def cut(text: str, *, top: str, inner: Sequence[tuple[str, str]], rest: str, sha
     return parts
 
 
-def _part(name: str, top: str, text: str, *, outer: bool = False) -> Part:
-    return Part(name=name, top=top, text=text, files=tuple(dict.fromkeys(_FILE.findall(text))), outer=outer)
+def _part(name: str, top: str, text: str, *, outer: bool = False) -> VerilogPart:
+    return VerilogPart(name=name, top=top, text=text, files=tuple(dict.fromkeys(_FILE.findall(text))), outer=outer)
 
 
 def _modules(text: str) -> dict[str, str]:

@@ -43,7 +43,7 @@ class Resources:
 
     @classmethod
     def of_cells(cls, cells: Mapping[str, int], family: str = "ecp5") -> "Resources":
-        """From yosys' cell counts.
+        """Resources that yosys' counts of cells, by type, come to.
 
         ECP5: LUT4, two per CCU2C, six per distributed RAM. Xilinx: all lookup tables (a LUT6_2 is one; an inverter is
         one, too), those in distributed RAM and shift registers; carry cells apart. iCE40: SB_LUT4, whose cells hold

@@ -15,13 +15,14 @@ from ..devices.memories import MemoryShape
 
 Found = TypeVar("Found")
 __all__ = [
-    "BLOCKS", "Columns", "Product", "Rom", "Structure", "add_clamp", "add_counter", "add_fifo", "bits_of", "columns_of",
-    "kept",
+    "PIECES", "Columns", "Product", "RomCount", "Structure", "add_clamp", "add_counter", "add_fifo", "bits_of",
+    "columns_of", "kept",
 ]  # fmt: skip
 
-BLOCKS = ("window", "weights", "lanes", "factors", "activation", "queue")
-"""Of a stage: ring and its addresses; memory of weights; lanes, trees and sums; memory of factors or levels; what
-makes results of sums; queues, of results and of what joins."""
+PIECES = ("window", "weights", "lanes", "factors", "activation", "queue")
+"""Pieces of a stage whose logic the estimate fits by themselves: ring and its addresses; memory of weights; lanes,
+trees and sums; memory of factors or levels; what makes results of sums; queues, of results and of what joins. Coarser
+than `hdl.blocks.BLOCKS`, into which synthesised cells are sorted."""
 NARROW_CLAMP = 5
 """Bits in front of a clamp to 0 or more that are compared in tables, without a carry chain."""
 MERGED = 1 << 16
@@ -29,7 +30,7 @@ MERGED = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rom:
+class RomCount:
     """A memory of constants.
 
     Attributes
@@ -51,8 +52,8 @@ class Rom:
 
     @property
     def block(self) -> str:
-        """Of `BLOCKS`."""
-        return self.name if self.name in BLOCKS else "factors"
+        """Of `PIECES`."""
+        return self.name if self.name in PIECES else "factors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,21 +87,21 @@ class Structure:
 
     Attributes
     ----------
-    blocks : counts by name, of each of `BLOCKS`; those of registers end in ``.ff``
+    blocks : counts by name, of each of `PIECES`; those of registers end in ``.ff``
     roms : memories of constants that are read by a clock
     rings : banks of the window's ring, and queues in block RAM, with the block that each is part of
     queues : other queues, likewise; read without a clock, or into a register right behind them
     products : multiplications that may become DSP blocks: in lanes, in requantisers
     """
 
-    blocks: dict[str, Counter[str]] = field(default_factory=lambda: {block: Counter() for block in BLOCKS})
-    roms: dict[str, Rom] = field(default_factory=dict)
+    blocks: dict[str, Counter[str]] = field(default_factory=lambda: {block: Counter() for block in PIECES})
+    roms: dict[str, RomCount] = field(default_factory=dict)
     rings: list[tuple[str, MemoryShape]] = field(default_factory=list)
     queues: list[tuple[str, MemoryShape]] = field(default_factory=list)
     products: list[Product] = field(default_factory=list)
 
     def of(self, block: str) -> Counter[str]:
-        """The counts of one of `BLOCKS`."""
+        """The counts of one of `PIECES`."""
         return self.blocks[block]
 
     @property
@@ -182,7 +183,8 @@ def kept(owner: Any, key: tuple[Any, ...], make: Callable[[], Found]) -> Found:
 
 @dataclass(frozen=True)
 class Columns:
-    """Of the bits of a memory's word: how many change at all, and how many of those differ from each other."""
+    """How many bits of a memory's word change from word to word at all (``varying``), and how many of those differ
+    from each other (``distinct``)."""
 
     varying: int
     distinct: int

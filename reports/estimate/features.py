@@ -11,7 +11,7 @@ import numpy as np
 
 from ..devices.memories import mapped
 from ..devices.multipliers import DSP, blocks
-from .counting import Product, Rom, Structure
+from .counting import Product, RomCount, Structure
 
 __all__ = ["Features", "features"]
 
@@ -207,7 +207,7 @@ _READERS = {"weights": "lane", "factors": "requantise", "levels": ""}
 
 
 def _rom(
-    rom: Rom, family: str, counts: Counter[str], constants: Counter[str], absorbs: frozenset[str]
+    rom: RomCount, family: str, counts: Counter[str], constants: Counter[str], absorbs: frozenset[str]
 ) -> float:  # fmt: skip
     """Block RAMs of a memory of constants; what it takes else goes to ``constants`` and ``counts``."""
     place = mapped(rom.shape, family)
@@ -227,7 +227,7 @@ def _rom(
     return place.bram
 
 
-def _tables(rom: Rom, family: str, counts: Counter[str], constants: Counter[str]) -> None:
+def _tables(rom: RomCount, family: str, counts: Counter[str], constants: Counter[str]) -> None:
     """A memory of constants in lookup tables: for every column as many as its address asks for."""
     shape, columns = rom.shape, rom.distinct
     if shape.depth <= _SMALL:

@@ -11,13 +11,13 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..estimate.counting import BLOCKS
+from ..estimate.counting import PIECES
 
 __all__ = ["Tables", "tables_of"]
 
 
 class Tables(NamedTuple):
-    """Of a block: lookup tables, those of memories left out, and carry cells."""
+    """Cells of one block: ``logic`` counts lookup tables, those of memories left out, ``carry`` the carry cells."""
 
     logic: int
     carry: int
@@ -38,7 +38,7 @@ _FETCHES = re.compile(r"(requantise|threshold)\.(address|following|data|factors\
 
 
 def tables_of(netlist: Mapping[str, Any], text: str, top: str) -> dict[str, Tables]:
-    """Tables and carry cells of each of `BLOCKS`.
+    """Tables and carry cells of each of `PIECES`.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def tables_of(netlist: Mapping[str, Any], text: str, top: str) -> dict[str, Tabl
             logic[found.user(name)] += 1
         elif cell["type"].startswith(_CARRIES):
             carry[found.user(name)] += 1
-    return {block: Tables(logic[block], carry[block]) for block in BLOCKS}
+    return {block: Tables(logic[block], carry[block]) for block in PIECES}
 
 
 class _Netlist:

@@ -23,7 +23,7 @@ from ...common.files import write_json
 from ...common.temporary import scratch_folder
 from ..devices.devices import device
 from ..devices.resources import LUTS_PER_CARRY, Resources
-from ..estimate.counting import BLOCKS
+from ..estimate.counting import PIECES
 from ..estimate.estimate import COEFFICIENTS, TARGETS, Model
 from ..estimate.features import Features, features
 from ..estimate.structure import structure
@@ -31,7 +31,7 @@ from ..tools.run import yosys_version
 from .blocks import Tables
 from .samples import sample, tables_by_block
 
-__all__ = ["DEVICES", "Measured", "fitted", "known"]
+__all__ = ["DEVICES", "MeasuredSample", "fitted", "known"]
 
 DEVICES = {"ecp5": "ecp5-85k", "xc7": "xc7z020", "xcup": "xczu7ev", "ice40": "ice40-up5k"}
 """On which device the samples of a family are synthesised."""
@@ -77,7 +77,7 @@ _CARRY_SCALE = {"ecp5": 1.0, "xc7": 0.5, "xcup": 0.25, "ice40": 2.0}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class MeasuredSample:
     """A sample: what is known of it, and what synthesis made of it: cells, and tables of its blocks where they were
     counted."""
 
@@ -96,7 +96,7 @@ class Measured:
         return own - LUTS_PER_CARRY * self.cells.carry if family == "ecp5" else own
 
 
-def known(family: str, results: dict[str, Any]) -> list[Measured]:
+def known(family: str, results: dict[str, Any]) -> list[MeasuredSample]:
     """The samples of ``family`` among ``results``, cells by device and number; those that synthesis failed are not
     there."""
     name = DEVICES[family]
@@ -109,11 +109,11 @@ def known(family: str, results: dict[str, Any]) -> list[Measured]:
             cells = Resources.of_cells(entry["cells"], family)
             blocks = {name: Tables(*pair) for name, pair in entry.get("blocks", {}).items()}
             own = features(structure(build), family)
-            found.append(Measured(number=int(number), known=own, cells=cells, blocks=blocks))
+            found.append(MeasuredSample(number=int(number), known=own, cells=cells, blocks=blocks))
     return sorted(found, key=lambda m: m.number)
 
 
-def fitted(family: str, samples: Sequence[Measured], near: Model | None = None) -> Model:
+def fitted(family: str, samples: Sequence[MeasuredSample], near: Model | None = None) -> Model:
     """Coefficients from all ``samples``, with the error of cross-validation.
 
     Parameters
@@ -139,7 +139,7 @@ def fitted(family: str, samples: Sequence[Measured], near: Model | None = None) 
 
 
 def _model(
-    family: str, samples: Sequence[Measured], names: Sequence[str], near: Model | None,
+    family: str, samples: Sequence[MeasuredSample], names: Sequence[str], near: Model | None,
     error: dict[str, float] | None = None, exact: dict[str, int] | None = None,
 ) -> Model:  # fmt: skip
     coefficients = {target: _solve(family, target, samples, names, near) for target in TARGETS}
@@ -149,13 +149,13 @@ def _model(
     )  # fmt: skip
 
 
-def _names(samples: Sequence[Measured]) -> list[str]:
+def _names(samples: Sequence[MeasuredSample]) -> list[str]:
     """Every count of ``samples``: one that only stages have that are left out keeps what is expected of it."""
     return sorted({name for m in samples for name in m.known.counts})
 
 
 def _solve(
-    family: str, target: str, samples: Sequence[Measured], every: Sequence[str], near: Model | None
+    family: str, target: str, samples: Sequence[MeasuredSample], every: Sequence[str], near: Model | None
 ) -> dict[str, float]:
     """Least squares of relative errors, with coefficients that are not negative and stay near the expected ones."""
     names = [name for name in every if _concerns(name, target)]
@@ -172,10 +172,10 @@ def _solve(
 
 
 def _equations(
-    family: str, target: str, samples: Sequence[Measured], names: Sequence[str]
+    family: str, target: str, samples: Sequence[MeasuredSample], names: Sequence[str]
 ) -> tuple[Floats, Floats, Floats]:
     """Counts, what they have to explain, and how much counts as a whole: of every sample, and of each of its blocks."""
-    blocks = BLOCKS if target != "ff" else ()
+    blocks = PIECES if target != "ff" else ()
     masks = {block: np.array([name.startswith(f"{block} ") for name in names]) for block in blocks}
     counts: list[Floats] = []
     wanted: list[float] = []
@@ -205,7 +205,7 @@ def _expected(family: str, target: str, name: str, near: Model | None) -> float:
     if near is not None and name in near.coefficients[target]:
         scale = _CARRY_SCALE[family] / _CARRY_SCALE[near.family] if target == "carry" else 1.0
         return scale * near.coefficients[target][name]
-    name = name.partition(" ")[2] if name.partition(" ")[0] in BLOCKS else name
+    name = name.partition(" ")[2] if name.partition(" ")[0] in PIECES else name
     if target == "carry":
         chain = name.removesuffix(" chains")
         return _CARRIES.get(chain, 0.0) * _CARRY_SCALE[family] * (1.0 if chain == name else 0.5)

@@ -40,7 +40,7 @@ from ...quant.program import (
     threshold_format,
 )
 from ..devices.devices import Device
-from ..devices.parts import Part, cut
+from ..devices.parts import VerilogPart, cut
 from ..synth.synth import TABLE, map_netlist, map_part
 from .blocks import Tables, tables_of
 
@@ -99,7 +99,7 @@ def tables_by_block(made: Sample, target: Device, folder: Path) -> tuple[dict[st
     return cells, tables_of(json.loads(netlist.read_text())["modules"][TOP], part.text, TOP)
 
 
-def _part(made: Sample, folder: Path) -> Part:
+def _part(made: Sample, folder: Path) -> VerilogPart:
     images = stage_images(made.build, fixed=False, prefix=TOP)
     write_memories(folder, images.all())
     component = made.build.stage.component(made.build, images, prefix=TOP)
@@ -111,7 +111,8 @@ def _part(made: Sample, folder: Path) -> Part:
 
 
 def _size(build: StageBuild) -> float:
-    """In the terms of `SIZES`; infinite for what takes too long for other reasons."""
+    """How large a sample is, in the bits that `SIZES` bounds; infinite where synthesis would take too long for other
+    reasons."""
     stage = build.stage
     sums = build.sums * stage.carried.bits
     if not isinstance(stage, LayerStage):
@@ -245,7 +246,7 @@ class _Draw:
         return self._rescaled("layer_out", source, result, residual)
 
     def _scores(self, source: str) -> str:
-        """As the last layer makes them: wide, and never clamped."""
+        """Requantise as the last layer does: to a wide format, and never clamped."""
         shape, acc = self.inferred[source]
         own = np.random.default_rng(shape)
         factors = own.integers(1 << 11, 1 << 13, shape[0])
@@ -318,7 +319,8 @@ class _Draw:
         return str(self.choose(*(s for s in STRUCTURES[stage.kind] if s != "max")))
 
     def _connected(self, stage: Stage, plan: StagePlan, form: str) -> StageBuild:
-        """With some next stage, and a queue for its pauses."""
+        """The stage built in front of some next stage, which reads so many elements at once, with a queue for its
+        pauses."""
         draft = StageBuild(stage=stage, plan=plan, fabric=form)
         width = draft.out_count
         if self.rng.random() < 0.4:

@@ -10,20 +10,20 @@ from ...hdl.lanes.structures import STRUCTURES, default_structure
 from ...quant.formats import Format, signed, unsigned
 from ..devices.cell_library import CellLibrary
 from ..devices.devices import Device
-from .request import TERMS, Request
+from .request import TERMS, ArrayRequest
 
-__all__ = ["KERNELS", "requests"]
+__all__ = ["PRICED_KERNELS", "requests"]
 
-KERNELS = tuple(STRUCTURES)
+PRICED_KERNELS = tuple(STRUCTURES)
 
 SHIFT_BITS = 4
 
 
 def requests(
     target: Device | CellLibrary, *, lanes: int | None = None, pin: int | None = None, pout: int | None = None,
-    bits: int = 8, signed_features: bool = False, kernels: Sequence[str] = KERNELS, structures: Sequence[str] = (),
-    all_structures: bool = False, registers: str = "equal", terms: int = TERMS,
-) -> list[Request]:  # fmt: skip
+    bits: int = 8, signed_features: bool = False, kernels: Sequence[str] = PRICED_KERNELS,
+    structures: Sequence[str] = (), all_structures: bool = False, registers: str = "equal", terms: int = TERMS,
+) -> list[ArrayRequest]:  # fmt: skip
     """The arrays to be priced: one per kernel, its default structure without DSP blocks, or all there are.
 
     Parameters
@@ -44,9 +44,9 @@ def requests(
         if value is not None and value < 1:
             raise UserError(f"{name} must be a positive integer, not {value}")
     for kernel in kernels:
-        if kernel not in KERNELS:
-            raise UserError(f"unknown kernel {kernel!r}; known: {', '.join(KERNELS)}")
-    known = [*dict.fromkeys(s for kernel in KERNELS for s in STRUCTURES[kernel]), "dsp"]
+        if kernel not in PRICED_KERNELS:
+            raise UserError(f"unknown kernel {kernel!r}; known: {', '.join(PRICED_KERNELS)}")
+    known = [*dict.fromkeys(s for kernel in PRICED_KERNELS for s in STRUCTURES[kernel]), "dsp"]
     for structure in structures:
         if structure not in known:
             raise UserError(f"unknown structure {structure!r}; known: {', '.join(known)}")
@@ -59,7 +59,7 @@ def requests(
                 kernel=kernel, structure=default_structure(kernel, target.family), fabric=target.fabric, pin=rows,
                 pout=columns, x=x, w=w,
             )  # fmt: skip
-            chosen += _variants(Request(shape=default, terms=terms), structures, all_structures)
+            chosen += _variants(ArrayRequest(shape=default, terms=terms), structures, all_structures)
         return [replace(r, shape=_with_ranks(r.shape, registers, target)) for r in chosen]
     except ValueError as error:
         raise UserError(str(error)) from error
@@ -81,7 +81,7 @@ def _operands(kernel: str, bits: int, signed_features: bool) -> tuple[Format, Fo
     return x, {"adder": x, "mult": signed(bits), "shift": unsigned(SHIFT_BITS)}[kernel]
 
 
-def _variants(default: Request, structures: Sequence[str], everything: bool) -> list[Request]:
+def _variants(default: ArrayRequest, structures: Sequence[str], everything: bool) -> list[ArrayRequest]:
     shape = default.shape
     if not everything and not structures:
         return [default]

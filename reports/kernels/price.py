@@ -18,14 +18,14 @@ from ..synth.pairing import VERSION, paired_luts
 from ..synth.place import place_netlist, placer
 from ..synth.synth import counts_in
 from ..tools.run import run_tool, yosys_command, yosys_version
-from .request import TOP, Request
+from .request import TOP, ArrayRequest
 
-__all__ = ["Cost", "jobs", "price"]
+__all__ = ["ArrayCost", "jobs", "price"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cost:
-    """What a `Request` costs.
+class ArrayCost:
+    """What an `ArrayRequest` costs.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Cost:
     seeds_mhz : clock after place and route, for every seed
     """
 
-    request: Request
+    request: ArrayRequest
     resources: Resources | None = None
     paired: int | None = None
     seeds_mhz: tuple[float, ...] = ()
@@ -79,9 +79,9 @@ class Cost:
 
 
 def price(
-    wanted: Sequence[Request], target: Device, *, synth: bool, place: bool, seeds: int = 3, clock_mhz: float = 200.0,
-    executor: Executor | None = None, progress: Callable[[int], None] = lambda done: None,
-) -> list[Cost]:  # fmt: skip
+    wanted: Sequence[ArrayRequest], target: Device, *, synth: bool, place: bool, seeds: int = 3,
+    clock_mhz: float = 200.0, executor: Executor | None = None, progress: Callable[[int], None] = lambda done: None,
+) -> list[ArrayCost]:  # fmt: skip
     """Synthesise, and place and route, what is wanted, side by side. All runs are cached; an interrupted one resumes.
     What the device has no room for is not placed.
 
@@ -98,7 +98,7 @@ def price(
     if place:
         placer(target)
     if not synth and not place:
-        return [Cost(request=request) for request in wanted]
+        return [ArrayCost(request=request) for request in wanted]
     # Tools run in processes of their own; threads only wait for them.
     pool = executor or ThreadPoolExecutor(max_workers=processors())
     try:
@@ -109,7 +109,7 @@ def price(
             folder = future.result()
             progress(1)
             cells = counts_in(folder)
-            cost = Cost(
+            cost = ArrayCost(
                 request=request, resources=Resources.of_cells(cells["cells"], target.family), paired=cells["paired"]
             )  # fmt: skip
             costs.append(cost)
@@ -139,18 +139,18 @@ def price(
             pool.shutdown(cancel_futures=True)
 
 
-def jobs(wanted: Sequence[Request], *, synth: bool, place: bool, seeds: int) -> int:
+def jobs(wanted: Sequence[ArrayRequest], *, synth: bool, place: bool, seeds: int) -> int:
     """How many runs `price` will make."""
     return len(wanted) * ((synth or place) + (seeds if place else 0))
 
 
-def _place(request: Request, folder: Path, target: Device, *, clock_mhz: float, seed: int) -> float:
+def _place(request: ArrayRequest, folder: Path, target: Device, *, clock_mhz: float, seed: int) -> float:
     if target.serial_ports:
         folder = _synthesise(request, target, serial=True)
     return place_netlist(folder / "netlist.json", target, top=TOP, clock_mhz=clock_mhz, seed=seed).fmax_mhz
 
 
-def _synthesise(request: Request, target: Device, *, serial: bool = False) -> Path:
+def _synthesise(request: ArrayRequest, target: Device, *, serial: bool = False) -> Path:
     """Folder with ``netlist.json`` and ``cells.json``. Cached by the circuit, the script and the version of yosys."""
     source = request.rtlil(serial=serial)
     options = [target.synth, target.array_options, f"-top {TOP}", target.with_dsp if request.dsp else target.no_dsp]

@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 from ...hdl.lanes.array import KernelArray
 from ...hdl.lanes.shape import ArrayShape
 
-__all__ = ["TERMS", "TOP", "Request"]
+__all__ = ["TERMS", "TOP", "ArrayRequest"]
 
 TOP = "kernel"
 
@@ -21,7 +21,7 @@ TERMS = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class ArrayRequest:
     """One array to be priced.
 
     Attributes

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from .price import Cost
+from .price import ArrayCost
 from .published import abstract
 
-__all__ = ["PUBLISHED", "comparison", "savings"]
+__all__ = ["AUTHORS_RTL", "comparison", "savings"]
 
-PUBLISHED = {
+AUTHORS_RTL = {
     "adder_lut": 7065,
     "mult_lut": 20493,
     "lanes": 256,
@@ -16,13 +16,13 @@ PUBLISHED = {
 """The AdderNet authors' RTL: LUTs of 256 lanes of 8 bit with either kernel."""
 
 
-def _cheapest(costs: Sequence[Cost], kernel: str) -> Cost | None:
+def _cheapest(costs: Sequence[ArrayCost], kernel: str) -> ArrayCost | None:
     """The row of ``kernel`` with the fewest LUTs and without DSP blocks."""
     rows = [c for c in costs if c.request.shape.kernel == kernel and not c.request.dsp and c.resources is not None]
     return min(rows, key=lambda cost: cost.resources.lut if cost.resources else 0, default=None)
 
 
-def savings(costs: Sequence[Cost]) -> dict[str, float]:
+def savings(costs: Sequence[ArrayCost]) -> dict[str, float]:
     """The cheapest adder against the cheapest multiplier, in percent: LUTs saved, and clock gained."""
     adder, mult = _cheapest(costs, "adder"), _cheapest(costs, "mult")
     if adder is None or mult is None:
@@ -36,7 +36,7 @@ def savings(costs: Sequence[Cost]) -> dict[str, float]:
     return result
 
 
-def comparison(costs: Sequence[Cost]) -> list[str]:
+def comparison(costs: Sequence[ArrayCost]) -> list[str]:
     """Adder against multiplier in words, next to what has been published."""
     ours = savings(costs)
     if not ours:
@@ -55,15 +55,15 @@ def comparison(costs: Sequence[Cost]) -> list[str]:
             f"clock: {ours['fmax']:+.1f} % with {stages[0]} register stages against {stages[1]}; "
             f"published {abstract('speed')[0]:+.0f} %"
         )
-    if adder.paired is not None and adder.request.shape.x.bits == PUBLISHED["bits"]:
+    if adder.paired is not None and adder.request.shape.x.bits == AUTHORS_RTL["bits"]:
         per_lane = adder.to_json()["lut_per_lane"]
-        published = PUBLISHED["mult_lut"] / PUBLISHED["lanes"]
+        published = AUTHORS_RTL["mult_lut"] / AUTHORS_RTL["lanes"]
         lines.append(
             f"adder against the published multiplier of {published:.1f} LUT per lane: "
             f"{100 * (1 - per_lane / published):.1f} % saved"
         )
     lines.append(
-        f"published, {PUBLISHED['lanes']} lanes of 8 bit on a Zynq UltraScale+: adder {PUBLISHED['adder_lut']:,} LUT, "
-        f"mult {PUBLISHED['mult_lut']:,} LUT"
+        f"published, {AUTHORS_RTL['lanes']} lanes of 8 bit on a Zynq UltraScale+: "
+        f"adder {AUTHORS_RTL['adder_lut']:,} LUT, mult {AUTHORS_RTL['mult_lut']:,} LUT"
     )
     return lines

@@ -42,7 +42,8 @@ class Measured:
 
     @property
     def counted(self) -> Synthesis | Estimate | None:
-        """Where the numbers of cells come from."""
+        """The synthesis or, without one, the estimate from which the numbers of cells come; None where there is
+        neither."""
         return self.synthesis or self.estimate
 
     @property
@@ -57,7 +58,7 @@ def measure(
     *,
     synth: bool,
     placed: bool,
-    power_images: NDArray[np.uint8] | None,
+    power_images: NDArray[np.integer] | None,
     saif: Path | None,
     seeds: int,
     step: Callable[[str], None],
@@ -90,8 +91,10 @@ def measure(
             activity = _simulated(build, power_images)
         assert activity is not None
         power = estimate_power(
-            activity, synthesis.blocks, model, family=target.family, clock_mhz=build.plan.clock_mhz,
-            interval=build.schedule.interval, operations=build.program.macs(),
+            activity, synthesis.blocks, model,
+            instances={part.name: part.instance for part in (*build.design.parts, *build.design.ends)},
+            family=target.family, clock_mhz=build.plan.clock_mhz, interval=build.schedule.interval,
+            operations=build.program.macs(),
         )  # fmt: skip
     return Measured(synthesis=synthesis, placement=placement, power=power)
 
@@ -115,7 +118,7 @@ def _recorded(build: Build, saif: Path) -> "Activity":
     return activity_of(build, saif)
 
 
-def _simulated(build: Build, images: NDArray[np.uint8]) -> "Activity":
+def _simulated(build: Build, images: NDArray[np.integer]) -> "Activity":
     from ...sim.activity import measure_activity
 
     return measure_activity(build, images)

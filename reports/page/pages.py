@@ -73,7 +73,7 @@ def comparison_page(
 
     Parameters
     ----------
-    rows : see `compare.Comparison`
+    rows : see `compare.KernelComparison`
     published : designs of others: ``source``, ``mark``, ``kernel``, ``device``, ``lut``, ``fmax_mhz``, ``power``,
         ``note``; what a source does not say is missing or None
     claims : see `claims.claims_beside`

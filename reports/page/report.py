@@ -26,9 +26,9 @@ from .measure import Measured, measure
 from .pages import report_page
 from .sections import device_shares, roofline, timeline
 
-__all__ = ["KIND", "POWER_IMAGES", "Report", "make_report"]
+__all__ = ["POWER_IMAGES", "REPORT_KIND", "Report", "make_report"]
 
-KIND = "report"
+REPORT_KIND = "report"
 POWER_IMAGES = 8
 """Whose simulation gives the switching activity, where nothing else is asked for."""
 
@@ -63,7 +63,7 @@ def make_report(
     *,
     synth: bool = False,
     placed: bool = False,
-    power_images: NDArray[np.uint8] | None = None,
+    power_images: NDArray[np.integer] | None = None,
     saif: Path | None = None,
     seeds: int = 1,
     extra: dict[str, Any] | None = None,
@@ -97,7 +97,7 @@ def make_report(
     keys = _keys(build, target, measured, tools=figures.tools(), page=out / "report.html")
     document = _document(build, target, measured, keys=keys, figures=figures.items, pace=pace, command=command)
     step("report")
-    with atomic_directory(out, KIND) as folder:
+    with atomic_directory(out, REPORT_KIND) as folder:
         write_json(folder / "report.json", document)
         write_text(folder / "report.html", report_page(document, charts=charts.result()))
     return Report(

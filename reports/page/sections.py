@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ...hdl.family import Layer
+from ...hdl.streams.beats import element_bits
 from ...hdl.timing import Schedule
 from ...quant.program import Program
 from ..devices.devices import Device
@@ -14,7 +15,6 @@ __all__ = ["device_shares", "roofline", "timeline"]
 
 IMAGES = 3
 """Images on the timeline: the first fills the pipeline, two show the steady rhythm."""
-_PIXEL_BITS = 8
 _SHARED = ("lut", "ff", "bram", "dsp")
 
 
@@ -97,10 +97,10 @@ def roofline(
     return {
         "stages": stages,
         "accelerator": {
-            "intensity": program.macs() / (int(np.prod(program.input.shape)) * _PIXEL_BITS),
+            "intensity": program.macs() / (int(np.prod(program.input.shape)) * element_bits(program.input.format)),
             "gops": program.macs() / schedule.interval * giga,
         },
         "lanes_gops": schedule.lanes * giga,
-        "input_gbit_s": channels * pixels * _PIXEL_BITS * giga,
+        "input_gbit_s": channels * pixels * element_bits(program.input.format) * giga,
         "weights_gbit_s": sum(stage["weights_gbit_s"] for stage in stages),
     }

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...hdl.blocks import STAGE
+from ...hdl.blocks import BLOCKS
 from ...sim.activity import Activity, Toggles
 from ..devices.resources import Resources
-from ..synth.synth import INTERCONNECT, PACKET
+from ..synth.synth import INTERCONNECT
 from .model import STATIC, VOLTAGE, PowerModel
 
 __all__ = ["CATEGORIES", "NOTE", "SWING", "Contribution", "Power", "Saving", "estimate_power", "saving"]
@@ -23,9 +23,7 @@ NOTE = (
     "the low and high ends have all energies at the ends of their bands"
 )
 CLOCK, STATIC_CATEGORY = "registers and clock", "static"
-CATEGORIES = (
-    "lanes", "trees", "requantise", "weights", "window", "queues", "control", INTERCONNECT, CLOCK, STATIC_CATEGORY,
-)  # fmt: skip
+CATEGORIES = (*BLOCKS, INTERCONNECT, CLOCK, STATIC_CATEGORY)
 SWING = 0.5
 """By which share every coefficient is changed to see what depends on it."""
 RANDOM = 0.5
@@ -40,7 +38,8 @@ class Contribution:
 
     Attributes
     ----------
-    stage : or `PACKET`, or `INTERCONNECT`, or "" for what belongs to the whole device
+    stage : a part of the design or `INTERCONNECT`, as `synth.Synthesis` has them; "" for what belongs to the whole
+        device
     block : of `hdl.blocks.BLOCKS`; "" where there are none
     category : one of `CATEGORIES`: the block, but for what all registers take
     coefficient : to which it is proportional
@@ -61,7 +60,7 @@ class Power:
     ----------
     contributions : which sum up to it
     clock_mhz, interval : the clock, and cycles per image
-    operations : products or distances per image
+    operations : products or distances per image; 0 in a network that only moves and compares features
     images, cycles : whose simulation gave the activity, and how long it took; images are None where an activity file
         did not say
     """
@@ -95,7 +94,7 @@ class Power:
 
     @property
     def energy_per_image_uj(self) -> float:
-        """Of the whole device, in the steady state."""
+        """Energy of the whole device per image, uJ, while images follow each other without a pause."""
         return self._energy(self.total_mw)
 
     def of(self, chosen: Callable[[Contribution], bool]) -> tuple[float, float, float]:
@@ -127,7 +126,9 @@ class Power:
             ],
             "stages": [self._stage(name) for name in dict.fromkeys(c.stage for c in self.contributions) if name],
             "energy_per_image_uj": self._band(self._energy),
-            "energy_per_operation_pj": self._band(lambda mw: self._energy(mw) * 1e6 / self.operations),
+            "energy_per_operation_pj": self._band(lambda mw: self._energy(mw) * 1e6 / self.operations)
+            if self.operations
+            else None,
             "sensitivity": [self._swing(name) for name in self.coefficients()],
             "voltage": self.model.value(VOLTAGE),
         }
@@ -155,8 +156,8 @@ class Power:
 
 
 def estimate_power(
-    activity: Activity, blocks: Mapping[str, Mapping[str, Resources]], model: PowerModel, *, family: str,
-    clock_mhz: float, interval: int, operations: int,
+    activity: Activity, blocks: Mapping[str, Mapping[str, Resources]], model: PowerModel, *,
+    instances: Mapping[str, str], family: str, clock_mhz: float, interval: int, operations: int,
 ) -> Power:  # fmt: skip
     """Power of a design whose cells ``blocks`` gives, part by part and block by block, see `synth.Synthesis`.
 
@@ -166,6 +167,8 @@ def estimate_power(
 
     Parameters
     ----------
+    instances : under which name ``activity`` has each part but `INTERCONNECT`, which is all the others together
+    family : of devices
     interval : cycles per image in the steady state
     operations : products or distances per image
     """
@@ -173,7 +176,7 @@ def estimate_power(
     found: list[Contribution] = []
     for part, own in blocks.items():
         for block, cells in own.items():
-            rate = _rate(activity, part, block).rate(cycles)
+            rate = _rate(activity, instances, part, block).rate(cycles)
             category = block or INTERCONNECT
             for coefficient, mw in _events(cells, rate, model, family, clock_mhz).items():
                 where = CLOCK if coefficient in ("register_pf", "clock_pf_per_ff") else category
@@ -186,14 +189,12 @@ def estimate_power(
     )  # fmt: skip
 
 
-def _rate(activity: Activity, part: str, block: str) -> Toggles:
-    """Toggles of a block; where simulation has no net of it, those of all its stage."""
-    if part == PACKET:
-        wanted: Sequence[str] = [PACKET]
-    elif part == INTERCONNECT:
-        wanted = [name for name in activity.parts if not name.startswith(STAGE) and name != PACKET]
+def _rate(activity: Activity, instances: Mapping[str, str], part: str, block: str) -> Toggles:
+    """Toggles of a block; where simulation has no net of it, those of all its part."""
+    if part == INTERCONNECT:
+        wanted: Sequence[str] = [name for name in activity.parts if name not in instances.values()]
     else:
-        wanted = [STAGE + part]
+        wanted = [instances[part]]
     there = [toggles for name in wanted for toggles in (activity.parts.get(name) or {}).items()]
     of_block = [toggles for name, toggles in there if name == block]
     among = of_block or [toggles for _, toggles in there]

@@ -7,7 +7,7 @@ from typing import Any
 from ..devices.resources import Resources
 from .power import Contribution, Power
 
-__all__ = ["SCOPES", "Design", "Scope", "differing_layers", "scopes"]
+__all__ = ["SCOPES", "CountedDesign", "Scope", "differing_layers", "scopes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ SCOPES = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Design:
+class CountedDesign:
     """What is counted of one design.
 
     Attributes
@@ -63,13 +63,13 @@ class Design:
     power: Power | None = None
 
 
-def differing_layers(designs: Sequence[Design]) -> frozenset[str]:
+def differing_layers(designs: Sequence[CountedDesign]) -> frozenset[str]:
     """Layers that have not the same kernel in all ``designs``."""
     return frozenset(name for name in designs[0].kinds if len({design.kinds.get(name) for design in designs}) > 1)
 
 
 def scopes(
-    design: Design, base: Design, differing: frozenset[str], among: Sequence[Scope] = SCOPES
+    design: CountedDesign, base: CountedDesign, differing: frozenset[str], among: Sequence[Scope] = SCOPES
 ) -> list[dict[str, Any]]:
     """``design`` beside ``base``, scope by scope: lookup tables, multiplier blocks and dynamic power, and by what share
     they differ (-0.7 is 70 % less). There are no shares of nothing: they are None.
@@ -89,7 +89,7 @@ def scopes(
     return rows
 
 
-def _measure(design: Design, scope: Scope, differing: frozenset[str]) -> dict[str, Any]:
+def _measure(design: CountedDesign, scope: Scope, differing: frozenset[str]) -> dict[str, Any]:
     cells = sum(
         (own for stage, blocks in design.blocks.items() for block, own in blocks.items()
          if scope.holds(stage, block, differing)),

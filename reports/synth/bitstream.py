@@ -16,7 +16,7 @@ from ...hdl.board.top import top_name, top_verilog
 from ...hdl.board.uart import FRAME
 from ...hdl.folder.build import Build
 from ..devices.devices import Device, device
-from ..devices.parts import Part, cut
+from ..devices.parts import VerilogPart, cut
 from ..devices.resources import Resources
 from ..tools.run import find_tool, run_tool, tool_version
 from .place import placer
@@ -153,7 +153,7 @@ def _line(build: Build, board: Board, baud: int) -> dict[str, Any]:
     return {"baud": baud, "serial": form.to_json(), "images_per_second": rate}
 
 
-def board_part(build: Build, top: str) -> Part:
+def board_part(build: Build, top: str) -> VerilogPart:
     """``top``, Verilog of `top_verilog`, without the accelerator, which is synthesised in parts of its own."""
     text = top + build.sources[0].read_text()
     *_, rest = cut(text, top=top_name(build), inner=[("accelerator", build.prefix)], rest=BOARD)

@@ -1,7 +1,6 @@
 """Place and route with nextpnr: the clock that several seeds reach, and what the slowest path runs through."""
 
 import json
-import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
@@ -14,31 +13,27 @@ from typing import Any
 from ...common.cache import cached, digest, reading
 from ...common.errors import UserError
 from ...common.executor import all_results
-from ...hdl.blocks import STAGE, block_of
 from ...hdl.folder.build import Build
 from ..devices.devices import Device
 from ..tools.run import find_tool, run_tool, tool_version
 from .gowin_pins import constraints
-from .synth import INTERCONNECT, PACKET, Synthesis, joined
+from .owners import Owners
+from .synth import Synthesis, joined
 
-__all__ = ["Placement", "Routed", "Step", "place", "place_netlist", "placer", "steps_of"]
+__all__ = ["PathStep", "Placement", "Routed", "place", "place_netlist", "placer", "steps_of"]
 
 _PINS = "pins.cst"
 AT_ONCE = 2
 """Runs of nextpnr side by side: a large design takes gigabytes."""
-_STAGE = re.compile(rf"(?:^|\.){STAGE}(?P<stage>[^.]+)\.(?P<rest>.+)")
-_REGISTER = re.compile(r"_Q(_\d+)?(_DFFLC)?$")
-"""A flip-flop is named after the port that it drives; on iCE40 it is packed with the table in front of it."""
-_PACKET = re.compile(rf"(?:^|\.){PACKET}\.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class PathStep:
     """A piece of a path that stays in one block.
 
     Attributes
     ----------
-    stage, block : see `hdl.blocks`; what is between stages has no block
+    stage, block : where it is, see `Owners.cell`
     cells : of the device, in which it spends time
     logic_ns, routing_ns : spent in cells, set-up time included, and between them
     """
@@ -56,11 +51,11 @@ class Step:
 
     @property
     def delay_ns(self) -> float:
-        """In cells and between them."""
+        """Time that the path spends in this step, in cells and on the wires to them."""
         return self.logic_ns + self.routing_ns
 
     def to_json(self) -> dict[str, Any]:
-        """For ``report.json``."""
+        """The step as ``report.json`` has it."""
         return {**vars(self), "block": self.name, "delay_ns": self.delay_ns}
 
 
@@ -69,7 +64,7 @@ class Routed:
     """What one run gave: the clock it reached, and its slowest path."""
 
     fmax_mhz: float
-    path: tuple[Step, ...]
+    path: tuple[PathStep, ...]
     used: dict[str, int]
 
 
@@ -87,7 +82,7 @@ class Placement:
 
     fmax_mhz: float
     seeds_mhz: tuple[float, ...]
-    critical_path: tuple[Step, ...]
+    critical_path: tuple[PathStep, ...]
     used: dict[str, int]
     tool: str
     version: str
@@ -112,10 +107,10 @@ def place(
         when nextpnr is missing, is killed, or the design does not fit the device: its last lines.
     """
     version = tool_version(find_tool(placer(target)), "nextpnr")
-    netlist = joined(synthesis.netlists, build.prefix)
+    netlist, owners = joined(synthesis.netlists, build.prefix), Owners.of(build.design)
     routed = all_results(
         [
-            partial(place_netlist, netlist, target, top=build.prefix, clock_mhz=clock_mhz, seed=seed)
+            partial(place_netlist, netlist, target, top=build.prefix, clock_mhz=clock_mhz, seed=seed, owners=owners)
             for seed in range(1, seeds + 1)
         ],
         threads=AT_ONCE, executor=executor, progress=progress,
@@ -135,8 +130,15 @@ def placer(target: Device) -> str:
     return target.nextpnr
 
 
-def place_netlist(netlist: Path, target: Device, *, top: str, clock_mhz: float, seed: int) -> Routed:
-    """Place and route a netlist. Cached."""
+def place_netlist(
+    netlist: Path, target: Device, *, top: str, clock_mhz: float, seed: int, owners: Owners | None = None
+) -> Routed:
+    """Place and route a netlist. Cached.
+
+    Parameters
+    ----------
+    owners : say which stage and block the cells of the slowest path belong to; None tells no path
+    """
     command = find_tool(placer(target))
     options = [*target.place.split(), "--freq", f"{clock_mhz:g}", "--seed", str(seed), "--top", top]
     pins = constraints(netlist, top, target.pins_of) if target.pins_of else ""
@@ -161,7 +163,7 @@ def place_netlist(netlist: Path, target: Device, *, top: str, clock_mhz: float, 
         slowest = min(report["fmax"], key=lambda clock: float(report["fmax"][clock]["achieved"]))
         return Routed(
             fmax_mhz=float(report["fmax"][slowest]["achieved"]),
-            path=steps_of(_slowest(report["critical_paths"], slowest)),
+            path=steps_of(_slowest(report["critical_paths"], slowest), owners) if owners else (),
             used={name: int(cell["used"]) for name, cell in report["utilization"].items() if cell["used"]},
         )
 
@@ -175,29 +177,22 @@ def _slowest(paths: Iterable[dict[str, Any]], clock: str) -> Sequence[dict[str, 
     return []
 
 
-def steps_of(path: Sequence[dict[str, Any]]) -> tuple[Step, ...]:
-    """A path of nextpnr's report in the names of our blocks, neighbours in the same block joined."""
-    steps: list[Step] = []
+def steps_of(path: Sequence[dict[str, Any]], owners: Owners) -> tuple[PathStep, ...]:
+    """A path of nextpnr's report in the names of stages and blocks, neighbours in the same block joined."""
+    steps: list[PathStep] = []
     for piece in path:
-        stage, block = _where(piece["to"]["cell"])
+        stage, block = owners.cell(piece["to"]["cell"])
         routing = piece["type"] == "routing"
         delay = float(piece["delay"])
-        one = Step(
+        one = PathStep(
             stage=stage, block=block, cells=0 if routing else 1, logic_ns=0.0 if routing else delay,
             routing_ns=delay if routing else 0.0,
         )  # fmt: skip
         if steps and (steps[-1].stage, steps[-1].block) == (stage, block):
             before = steps.pop()
-            one = Step(
+            one = PathStep(
                 stage=stage, block=block, cells=before.cells + one.cells, logic_ns=before.logic_ns + one.logic_ns,
                 routing_ns=before.routing_ns + one.routing_ns,
             )  # fmt: skip
         steps.append(one)
     return tuple(steps)
-
-
-def _where(cell: str) -> tuple[str, str]:
-    """Stage and block of a cell of the whole design."""
-    if found := _STAGE.search(cell):
-        return found["stage"], block_of(found["rest"], register=bool(_REGISTER.search(found["rest"])))
-    return (PACKET if _PACKET.search(cell) else INTERCONNECT), ""

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,27 +12,24 @@ from typing import Any
 from ...common.cache import cached, digest, reading
 from ...common.errors import UserError
 from ...common.executor import all_results
-from ...hdl.blocks import BLOCKS, STAGE, block_of
+from ...hdl.blocks import BLOCKS, BlockOf
 from ...hdl.folder.build import Build
 from ...hdl.memory.image import ROMS
 from ..devices.devices import Device
-from ..devices.parts import Part, cut
+from ..devices.parts import VerilogPart, cut
 from ..devices.resources import Resources
 from ..tools.run import run_tool, yosys_command, yosys_name, yosys_version
 from .pairing import VERSION, paired_luts
 
 __all__ = [
-    "INTERCONNECT", "PACKET", "TABLE", "Synthesis", "counts_in", "joined", "map_netlist", "map_part", "map_parts",
-    "parts_of", "synthesise",
+    "INTERCONNECT", "TABLE", "Synthesis", "counts_in", "joined", "map_netlist", "map_part", "map_parts", "parts_of",
+    "synthesise",
 ]  # fmt: skip
 
-PACKET = "packet"
 INTERCONNECT = "between stages"
 """What joins the stages: beats that are split, and the top itself."""
 AT_ONCE = 2
 """Runs of yosys side by side: a large stage takes more than a gigabyte."""
-BLOCKS_VERSION = "1"
-"""Changes when the same netlist would be sorted into other blocks, so that stored counts are not taken for new ones."""
 CONSTANTS = Path(__file__).with_name("constants.v")
 """Tells yosys how to put memories of constants into lookup tables."""
 _REGISTERS = ("FF", "FD")
@@ -85,19 +82,20 @@ def synthesise(
     return map_parts(parts_of(build), build.path, target, executor=executor, progress=progress)
 
 
-def parts_of(build: Build) -> list[Part]:
+def parts_of(build: Build) -> list[VerilogPart]:
     """The Verilog of ``build``, cut into its parts, those at its ends, and the rest."""
     design = build.design
     named = [
         (part.name, f"{build.prefix}.{design.inner}.{part.instance}") for part in (*design.parts, *design.ends)
     ]  # fmt: skip
     shared = [f"{build.prefix}.{name}" for name in (TABLE, *(ROMS[kind][0] for kind in sorted(design.rom_kinds)))]
-    text = build.sources[0].read_text()
-    return cut(text, top=build.prefix, inner=named, rest=INTERCONNECT, shared=shared)
+    made = cut(build.sources[0].read_text(), top=build.prefix, inner=named, rest=INTERCONNECT, shared=shared)
+    with_blocks = len(design.parts)
+    return [replace(part, block_of=design.block_of) for part in made[:with_blocks]] + made[with_blocks:]
 
 
 def map_parts(
-    parts: Sequence[Part], memories: Path, target: Device, *, executor: Executor | None = None,
+    parts: Sequence[VerilogPart], memories: Path, target: Device, *, executor: Executor | None = None,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Synthesis:  # fmt: skip
     """Synthesise ``parts``, whose memory files are in the folder ``memories``; see `synthesise`."""
@@ -122,12 +120,12 @@ def map_parts(
     )  # fmt: skip
 
 
-def map_part(part: Part, memories: Path, target: Device) -> dict[str, int]:
+def map_part(part: VerilogPart, memories: Path, target: Device) -> dict[str, int]:
     """Cells of one part by type, cached; see `map_parts`."""
     return counts_in(_map(part, memories, target))["cells"]
 
 
-def map_netlist(part: Part, memories: Path, target: Device) -> tuple[dict[str, int], Path]:
+def map_netlist(part: VerilogPart, memories: Path, target: Device) -> tuple[dict[str, int], Path]:
     """As `map_part`, and the netlist in yosys' JSON, for any device."""
     folder = _map(part, memories, target, keep=target.nextpnr is None)
     return counts_in(folder)["cells"], folder / "netlist.json"
@@ -146,7 +144,7 @@ def counts_in(folder: Path) -> dict[str, Any]:
         return found
 
 
-def _map(part: Part, memories: Path, target: Device, *, keep: bool = False) -> Path:
+def _map(part: VerilogPart, memories: Path, target: Device, *, keep: bool = False) -> Path:
     """Folder with ``cells.json``, and ``netlist.json`` where there is something that places it, or it is to be kept."""
     version = yosys_version()
     # Flattened: the mapper ends without a word on some designs that keep their hierarchy.
@@ -170,8 +168,9 @@ def _map(part: Part, memories: Path, target: Device, *, keep: bool = False) -> P
     contents = [(memories / name).read_bytes() for name in part.files]
     maps = {CONSTANTS.name: CONSTANTS.read_text()} if target.memories_left else {}
     key = digest(
-        version, VERSION, BLOCKS_VERSION, script, part.text, *maps.values(), *contents, *(["netlist"] if keep else [])
-    )
+        version, VERSION, part.block_of.key if part.block_of else "", script, part.text, *maps.values(), *contents,
+        *(["netlist"] if keep else []),
+    )  # fmt: skip
 
     def make(folder: Path) -> None:
         for name, text in {"part.v": part.text, "synth.ys": script, **maps}.items():
@@ -185,7 +184,7 @@ def _map(part: Part, memories: Path, target: Device, *, keep: bool = False) -> P
         cells = {name: count for name, count in found.items() if "." not in name}  # without the other parts
         netlist = json.loads((folder / "netlist.json").read_text())["modules"][part.top]["cells"]
         pairs = paired_luts(netlist) if target.pairs_luts else None
-        blocks = _blocks(netlist) if STAGE in part.top else {"": cells}
+        blocks = _blocks(netlist, part.block_of) if part.block_of else {"": cells}
         (folder / "cells.json").write_text(json.dumps({"cells": cells, "blocks": blocks, "paired": pairs}))
         if target.nextpnr is None and not keep:
             (folder / "netlist.json").unlink()  # tens of megabytes that nobody reads again
@@ -194,15 +193,18 @@ def _map(part: Part, memories: Path, target: Device, *, keep: bool = False) -> P
     return folder
 
 
-def _blocks(netlist: dict[str, Any]) -> dict[str, dict[str, int]]:
-    """Cells of a stage's blocks by type. Flattening keeps the hierarchy in the names of cells, and synthesis names what
-    it makes itself after what that drives."""
+def _blocks(netlist: dict[str, Any], block_of: BlockOf) -> dict[str, dict[str, int]]:
+    """Cells of a part's blocks by type, blocks in the order of `BLOCKS`.
+
+    Flattening keeps the hierarchy in the names of cells, and synthesis names what it makes itself after what that
+    drives.
+    """
     found: dict[str, Counter[str]] = {}
     for name, cell in netlist.items():
         if not cell["type"].startswith("$"):
-            block = block_of(name, register=any(kind in cell["type"] for kind in _REGISTERS))
+            block = block_of.cell(name, register=any(kind in cell["type"] for kind in _REGISTERS))
             found.setdefault(block, Counter())[cell["type"]] += 1
-    return {block: dict(found[block]) for block in BLOCKS if block in found}
+    return {block: dict(found[block]) for block in sorted(found, key=BLOCKS.index)}
 
 
 def joined(netlists: Sequence[Path], top: str) -> Path:

@@ -4,7 +4,7 @@ from typing import Any
 
 from rich.table import Table
 
-from ..compare.compare import BASELINE, Comparison
+from ..compare.compare import BASELINE, KernelComparison
 from .verb_tables import against, changed
 
 __all__ = ["comparison_tables"]
@@ -19,7 +19,7 @@ _AGAINST_BASE = ("lut", "lut_paired", "ff", "carry", "fmax_mhz", "energy_per_ima
 _SCOPED = {"lut": ("LUT", ",.0f"), "power_mw": ("mW", ",.2f")}
 
 
-def comparison_tables(found: Comparison, *, network: str, device: str) -> list[Table]:
+def comparison_tables(found: KernelComparison, *, network: str, device: str) -> list[Table]:
     """The whole accelerators side by side; where there is a baseline among them, also how much of the difference is
     lanes, whether savings of power are certain, and what others have published."""
     base = next((row for row in found.rows if row["kernel"] == BASELINE), None)
@@ -39,7 +39,7 @@ def _table(title: str, *columns: str, left: tuple[str, ...] = ("",), caption: st
     return table
 
 
-def _whole(found: Comparison, base: dict[str, Any] | None, title: str) -> Table:
+def _whole(found: KernelComparison, base: dict[str, Any] | None, title: str) -> Table:
     caption = None if base is None else f"in brackets: against {BASELINE}"
     table = _table(title, "", *(row["kernel"] for row in found.rows), caption=caption)
     for label, (key, form) in _ROWS.items():
@@ -50,7 +50,7 @@ def _whole(found: Comparison, base: dict[str, Any] | None, title: str) -> Table:
     return table
 
 
-def _scopes(found: Comparison) -> Table:
+def _scopes(found: KernelComparison) -> Table:
     table = _table(f"parts, against {BASELINE}: LUT, and dynamic power", "", *(row["kernel"] for row in found.rows))
     for key, (unit, form) in _SCOPED.items():
         for k, scope in enumerate(found.rows[0]["scopes"]):
@@ -62,7 +62,7 @@ def _scopes(found: Comparison) -> Table:
     return table
 
 
-def _savings(found: Comparison) -> Table:
+def _savings(found: KernelComparison) -> Table:
     title = f"dynamic power saved against {BASELINE}, and with every energy changed by up to half of it"
     left = ("kernel", "turned round by")
     table = _table(title, "kernel", "saved", "at worst", "at best", "of total power", "turned round by", left=left)
@@ -74,7 +74,7 @@ def _savings(found: Comparison) -> Table:
     return table
 
 
-def _claims(found: Comparison) -> Table:
+def _claims(found: KernelComparison) -> Table:
     left = ("claim", "here", "source and terms")
     table = _table(f"published, against {BASELINE}", "claim", "published", "here", "source and terms", left=left)
     for claim in found.claims:

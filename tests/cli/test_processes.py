@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from marks import GUARD, guarded
 
 ADDAX = [sys.executable, "-m", "addax.cli"]
 
@@ -19,7 +20,7 @@ def heed_interrupts():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-@pytest.mark.parametrize("whom", ["group", "main", "killed"])
+@pytest.mark.parametrize("whom", guarded(["group", "main", "killed"], "main", "killed"))
 def test_no_simulator_outlives_an_interrupt(run, build, tmp_path, whom):
     """Two simulators at work; Ctrl-C in the terminal, a signal to addax alone, and its sudden death."""
     assert run("simulate", build, "--data", "digits", "--images", "1")[0] == 0  # compiled, so that simulators start
@@ -67,8 +68,8 @@ def _working_in(folder):
     "arguments",
     [
         ["train", "lenet5", "--epochs", "500", "-o", "c.safetensors"],
-        ["simulate", "BUILD", "--data", "digits", "--stall", "0.9"],
-        ["demo", "-o", "demo"],
+        pytest.param(["simulate", "BUILD", "--data", "digits", "--stall", "0.9"], marks=GUARD),
+        pytest.param(["demo", "-o", "demo"], marks=GUARD),
     ],
     ids=["train", "simulate", "demo"],
 )

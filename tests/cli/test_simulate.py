@@ -30,6 +30,8 @@ def test_a_mismatch_ends_with_3(run, build, tmp_path):
     assert "RTL and golden model differ" in err
 
 
+@pytest.mark.slow
+@pytest.mark.guard
 def test_stages_of_a_simulation_beside_the_golden_model(run, build, tmp_path):
     """The keys and the table of an intact build, then of one whose first weight of conv2 is another: exit 3."""
     from addax.sim import cosim

@@ -16,9 +16,27 @@ from addax.quant.files.archive import save_program
 from addax.reports.estimate.counting import Structure
 from addax.reports.estimate.structure import structure
 from addax.reports.page.report import make_report
+from addax.reports.synth.owners import Owners
+from addax.reports.synth.synth import INTERCONNECT
+from addax.sim.activity import Toggles, activity_of
 from addax.sim.cosim import simulate
 from addax.sim.stopwatch import watch
-from passthrough import NAME, PassThrough, Wires, identity
+from passthrough import INNER, INSTANCE, NAME, PassThrough, Wires, identity
+
+SAIF = f"""(SAIFILE
+(DURATION 100)
+(INSTANCE {INNER}
+(NET
+(clk (T0 1) (T1 1) (TC 200))
+)
+(INSTANCE {INSTANCE}
+(NET
+(o__payload (T0 1) (T1 1) (TC 30))
+)
+)
+)
+)
+"""
 
 
 @structure.register
@@ -71,6 +89,25 @@ def test_its_report_is_that_of_any_design(build, tmp_path):
     document = json.loads(made.json.read_text())
     assert [(row["name"], row["ff"]) for row in document["stages"]] == [(NAME, 17)]
     assert "<svg" in made.html.read_text()
+
+
+def test_its_report_counts_cells_and_toggles_by_its_own_blocks(build, tmp_path):
+    """Eight bits of two channels are held in a queue, whose nets alone a recorded activity saw; the path is its own."""
+    (tmp_path / "a.saif").write_text(SAIF)
+
+    made = make_report(build, tmp_path / "report", synth=True, saif=tmp_path / "a.saif")
+
+    document = json.loads(made.json.read_text())
+    assert {name: cells["ff"] for name, cells in document["blocks"].items() if cells["ff"]} == {
+        "queues": 16, "control": 1, "between stages": document["between_stages"]["between stages"]["ff"],
+    }  # fmt: skip
+    recorded = activity_of(build, tmp_path / "a.saif").parts
+    assert recorded[INSTANCE] == {"queues": Toggles(toggles=30, nets=1)}
+    assert NAME in [stage["name"] for stage in document["power"]["stages"]]
+    assert document["power"]["energy_per_operation_pj"] is None  # wires compute nothing
+    owners = Owners.of(build.design)
+    assert owners.cell(f"{INNER}.{INSTANCE}.o__payload_TRELLIS_FF_Q_3") == (NAME, "queues")
+    assert owners.cell(f"{INNER}.beat_LUT4_Z") == (INTERCONNECT, "")
 
 
 def test_the_command_line_offers_it(tmp_path, capsys):

@@ -67,6 +67,8 @@ def test_torch_asks_for_it(program, net):
     assert (golden.run(program, images).classes == expected).mean() > 0.9
 
 
+@pytest.mark.slow
+@pytest.mark.guard
 def test_it_is_built_simulated_and_reported(program, net, tmp_path):
     """Every word of every stage, in the predicted cycles, through stalls and behind a bus; its cost by its counts."""
     _, images = net

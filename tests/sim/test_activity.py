@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from addax.common.errors import UserError
+from addax.hdl.dataflow.blocks import BLOCK_OF
 from addax.hdl.family import Part
 from addax.hdl.folder.generate import generate
 from addax.sim.activity import Activity, Toggles, activity_of, measure_activity, read_saif
@@ -36,7 +37,7 @@ def path(tmp_path):
 def test_toggles_are_sorted_into_blocks(path):
     """A lane's registers are not a tree's; sums without a name in an array are nobody's; clocks and what lies outside
     do not count at all, nor do nets at rest."""
-    found = read_saif(path, "pipeline")
+    found = read_saif(path, "pipeline", BLOCK_OF)
 
     assert found.cycles == 100
     assert found.parts == {
@@ -61,7 +62,7 @@ def test_toggles_are_sorted_into_blocks(path):
 ])  # fmt: skip
 def test_a_file_of_another_design_is_refused(path, stages, message):
     parts = [Part(name=name, instance=f"stage_{name}", content=None) for name in stages]
-    build = SimpleNamespace(design=SimpleNamespace(inner="pipeline", parts=parts))
+    build = SimpleNamespace(design=SimpleNamespace(inner="pipeline", parts=parts, block_of=BLOCK_OF))
 
     if message is None:
         assert activity_of(build, path, images=3).images == 3
@@ -83,9 +84,11 @@ def test_a_file_that_says_nothing_is_refused(tmp_path, content, message):
         file.write_bytes(content)
 
     with pytest.raises(UserError, match=message):
-        read_saif(file, "pipeline")
+        read_saif(file, "pipeline", BLOCK_OF)
 
 
+@pytest.mark.slow
+@pytest.mark.guard
 def test_activity_follows_the_images(tmp_path):
     """Toggles come from the simulation: black images toggle less than noise; every stage is seen."""
     program = random_program(300)

@@ -23,6 +23,8 @@ def compiled(tmp_path_factory):
     return make
 
 
+@pytest.mark.slow
+@pytest.mark.guard
 def test_axi_lite(compiled, tmp_path):
     """What each test of the bench protects stands there."""
     build, made = compiled("axi-lite")

@@ -12,7 +12,7 @@ from addax.hdl.folder.build import open_build
 from addax.hdl.folder.generate import generate
 from addax.hdl.folder.memories import export_memories
 from addax.sim.cosim import simulate, simulator_of
-from marks import guarded
+from marks import guarded_but
 from networks import random_images, random_plan, random_program
 
 
@@ -37,7 +37,7 @@ ACCURACY = {"adder": 0.985, "mult": 0.985, "shift": 0.985, "xnor": 0.88}
 
 @pytest.mark.parametrize(
     ("kernel", "bits"),
-    guarded([("adder", 8), ("adder", 16), ("mult", 8), ("xnor", 8), ("shift", 8)], ("shift", 8), ("adder", 16)),
+    guarded_but([("adder", 8), ("adder", 16), ("mult", 8), ("xnor", 8), ("shift", 8)], ("adder", 8)),
 )
 def test_all_test_images_are_bit_exact_and_on_time(build_of, digits, kernel, bits):
     """Protects the whole way: 360 images, every class score, the predicted interval and latency."""
@@ -116,7 +116,7 @@ def simulate_against(build, program, pixels):
         return run_job_in(Path(name), build, simulator_of(build), pixels, expected=answers(program, pixels))
 
 
-@pytest.mark.parametrize("seed", [300, 301])
+@pytest.mark.parametrize("seed", guarded_but([300, 301]))
 def test_several_channels_and_pads_reach_the_ports(seed, tmp_path):
     """Protects the packing of pixels of several channels, and padding with values other than zero, in Verilog."""
     program = random_program(seed)
@@ -130,7 +130,7 @@ def test_several_channels_and_pads_reach_the_ports(seed, tmp_path):
     assert (outcome.cycles_first_image, outcome.cycles_per_image) == (build.schedule.latency, build.schedule.interval)
 
 
-@pytest.mark.parametrize("fabric", guarded(["ecp5", "xc7", "xcup"], "ecp5", "xcup"))
+@pytest.mark.parametrize("fabric", guarded_but(["ecp5", "xc7", "xcup"]))
 def test_a_network_in_device_form_is_bit_exact(fabric, tmp_path):
     """The carry cells that the lanes instantiate, in the models that yosys has of them; structures of all kinds."""
     program = random_program(300)

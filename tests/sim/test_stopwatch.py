@@ -13,7 +13,7 @@ from addax.hdl.interface import answer_beats
 from addax.sim import stopwatch
 from addax.sim.perfetto import chrome_trace
 from addax.sim.stall import Stall
-from addax.sim.stopwatch import ANSWERS, PIXELS, Timeline, Wait, Work, watch
+from addax.sim.stopwatch import ANSWERS, PIXELS_TRACK, Timeline, Wait, Work, watch
 from networks import random_images, random_moving, random_plan
 
 IMAGES = 5
@@ -43,12 +43,14 @@ def images_of(trace):
     return {name: [e["args"] for e in slices if e["tid"] == t and e["cat"] == "image"] for t, name in names.items()}
 
 
+@pytest.mark.slow
+@pytest.mark.guard
 def test_without_stalls_the_trace_is_the_cycle_model(build, pixels):
     """Begin and end of every stage at the first image, where none holds up another; the first answer, and the rhythm
     from then on."""
     images, timing = images_of(chrome_trace(watch(build, pixels))), build.schedule
 
-    assert list(images) == [PIXELS, *(stage.name for stage in timing.stages), ANSWERS]
+    assert list(images) == [PIXELS_TRACK, *(stage.name for stage in timing.stages), ANSWERS]
     for stage in timing.stages:
         first = images[stage.name][0]
         assert (first["first_cycle"], first["first_cycle"] + first["cycles"]) == (stage.begin, stage.end), stage.name
@@ -56,7 +58,7 @@ def test_without_stalls_the_trace_is_the_cycle_model(build, pixels):
         assert {one["busy"] for one in images[stage.name]} == {stage.busy}
     ends = [one["first_cycle"] + one["cycles"] - 1 for one in images[ANSWERS]]
     assert (ends[0], ends[-1] - ends[-2]) == (timing.latency, timing.interval)
-    assert images[PIXELS][0]["first_cycle"] == 0
+    assert images[PIXELS_TRACK][0]["first_cycle"] == 0
     assert {one["busy"] for one in images[ANSWERS]} == {answer_beats(build.program, 1)}
 
 

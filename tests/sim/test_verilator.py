@@ -22,6 +22,8 @@ def test_public_flat_rw_is_gone(monkeypatch):
     assert make[0] == "make"
 
 
+@pytest.mark.slow
+@pytest.mark.guard
 def test_broken_verilog_ends_in_one_line_and_leaves_no_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("ADDAX_CACHE", str(tmp_path / "cache"))
     source = tmp_path / "broken.v"

@@ -12,3 +12,8 @@ def guarded(values, *slow):
         pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=GUARD) if value in slow else value
         for value in values
     ]
+
+
+def guarded_but(values, *fast):
+    """``values`` as parameters, all but those of ``fast`` with the marks of `GUARD`."""
+    return guarded(values, *(value for value in values if value not in fast))

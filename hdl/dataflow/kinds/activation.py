@@ -42,7 +42,7 @@ class Requantised:
 
     @property
     def shift_format(self) -> Format:
-        """Of S."""
+        """Format of the shift S: wide enough for the largest of all channels."""
         return unsigned(shift_bits(int(self.op.shifts.max())))
 
     @property
@@ -52,7 +52,7 @@ class Requantised:
 
     @property
     def even(self) -> bool:
-        """Whether it rounds ties to the even number."""
+        """Whether the requantise rounds ties to the even number: 2.5 to 2; else up, to 3."""
         return self.op.ties == "even"
 
     @property
@@ -62,25 +62,26 @@ class Requantised:
 
     @property
     def bends(self) -> bool:
-        """Whether it has a second slope."""
+        """Whether the requantise has a second slope, for sums below its knee."""
         return self.op.bends
 
     @property
     def aspects(self) -> dict[str, Any]:
-        """See `Stage.aspects`."""
+        """What the RTL depends on, see `Stage.aspects`."""
         names = ("residual", "offset", "terms", "channelwise", "even", "factor_bits", "shift_format")
         return {name: getattr(self, name) for name in names} | ({"slopes": 2} if self.bends else {})
 
     def knee(self, total: Format) -> Format | None:
-        """Of T0, for sums of the format ``total``: one more than the largest means never."""
+        """Format of the knee T0 for sums of the format ``total``: it also holds the largest sum plus one, a knee
+        below which every sum lies."""
         return format_for(total.lo, total.hi + 1) if self.bends else None
 
     def scale(self, plan: StagePlan) -> Scale:
-        """How it multiplies."""
+        """How the units multiply, as ``plan`` says: in DSP blocks, in lookup tables or by shifting."""
         return Scale(how=plan.scale, terms=self.terms, bits=self.factor_bits)
 
     def latency(self, plan: StagePlan) -> int:
-        """From sums to features."""
+        """Cycles from the sums that enter a requantiser to the features that leave it."""
         return self.scale(plan).latency(residual=self.residual is not None, bends=self.bends)
 
 
@@ -101,20 +102,20 @@ class Thresholded:
 
     @property
     def unit_cost(self) -> int:
-        """See `Stage.unit_cost`."""
+        """Lookup tables of a unit per bit of a sum, roughly two for each threshold, see `Stage.unit_cost`."""
         return 2 * self.levels
 
     @property
     def aspects(self) -> dict[str, Any]:
-        """See `Stage.aspects`."""
+        """What the RTL depends on, see `Stage.aspects`."""
         return {"levels": self.levels}
 
     def layout(self, total: Format, units: int) -> Levels:
-        """Of its memory, for sums of the format ``total``."""
+        """Layout of the memory of thresholds for ``units`` units and sums of the format ``total``."""
         return Levels(level=format_for(total.lo, total.hi + 1), count=self.levels, units=units)
 
     def latency(self, plan: StagePlan) -> int:
-        """From sums to features."""
+        """Cycles from the sums that enter a thresholder to the features that leave it."""
         return THRESHOLD_LATENCY
 
 

@@ -37,12 +37,12 @@ class CutStage(Stage):
 
     @property
     def aspects(self) -> dict[str, Any]:
-        """What is kept besides."""
+        """Those of every stage, and the slice: its axis and the places along it that pass."""
         return super().aspects | {"slice": (self.axis, self.kept.start, self.kept.stop, self.kept.step)}
 
     @property
     def geometry(self) -> tuple[Any, ...]:
-        """What is kept besides."""
+        """That of every stage, and the slice: folds depend on its axis and on which places pass."""
         return *super().geometry, self.axis, self.kept
 
     @property
@@ -51,7 +51,7 @@ class CutStage(Stage):
         return ("cut.o__valid", "cut.o__ready"), "cut.o__ready"
 
     def folds(self) -> list[dict[str, int]]:
-        """As many channels at once as `cut_folds` says."""
+        """One fold for each number of channels that can be read at once, see `cut_folds`."""
         return [{"simd": simd} for simd in cut_folds(self.axis, self.source[0], self.kept)]
 
     def shape(self, plan: StagePlan) -> CutShape:
@@ -63,15 +63,16 @@ class CutStage(Stage):
         )  # fmt: skip
 
     def out_count(self, plan: StagePlan) -> int:
-        """Of a whole pixel those that pass."""
+        """Elements that leave at once: those of a beat that pass."""
         return len(self.shape(plan).within)
 
     def burst(self, plan: StagePlan) -> int:
-        """Of its shape."""
+        """Beats by which those that passed are at most ahead of or behind their average, which a queue must make up
+        for."""
         return self.shape(plan).burst
 
     def sums(self, plan: StagePlan) -> int:
-        """The same."""
+        """Elements of a group: as many as leave at once."""
         return self.out_count(plan)
 
     def rhythm(self, build: StageBuild) -> "CutRhythm":

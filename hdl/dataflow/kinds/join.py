@@ -41,13 +41,13 @@ class JoinStage(Stage):
 
     @property
     def aspects(self) -> dict[str, Any]:
-        """The parts besides."""
+        """Those of every stage, and the channels of each part, with the values of parts that are constants."""
         own = {"constants": dict(self.constants)} if self.constants else {}
         return super().aspects | {"parts": self.parts} | own
 
     @property
     def geometry(self) -> tuple[Any, ...]:
-        """The parts besides, where some are constants."""
+        """That of every stage; where parts are constants also the channels of all parts, for folds depend on them."""
         return *super().geometry, *((self.parts, tuple(self.constants)) if self.constants else ())
 
     @property
@@ -57,7 +57,7 @@ class JoinStage(Stage):
 
     @property
     def joined(self) -> int:
-        """All of them."""
+        """Streams that wait in queues of their own: all of them, one for each part that is no constant."""
         return len(self.parts) - len(self.constants)
 
     @property
@@ -71,16 +71,16 @@ class JoinStage(Stage):
         return True
 
     def takes(self, port: int, plan: StagePlan) -> int:
-        """As `join_takes` says."""
+        """Elements of the stream at ``port`` that leave at once, see `join_takes`."""
         streams = [part for part in range(len(self.parts)) if part not in self.constants]
         return join_takes(self.parts, plan.simd)[streams[port]]
 
     def folds(self) -> list[dict[str, int]]:
-        """As many channels at once as `join_folds` says."""
+        """One fold for each number of channels that can leave at once, see `join_folds`."""
         return [{"simd": simd} for simd in join_folds(self.parts)]
 
     def drafted(self, plan: StagePlan) -> StagePlan:
-        """With a queue for each stream."""
+        """``plan`` with a queue of one beat for each stream."""
         return replace(plan, joins=(1,) * self.joined)
 
     def shape(self, plan: StagePlan) -> JoinShape:
@@ -138,7 +138,7 @@ class JoinRhythm(Rhythm):
         return self.shape.latest([np.repeat(beats, self.build.waiting_split(port)) for port, beats in enumerate(came)])
 
     def _passed(self, port: int, begins: Cycles) -> Cycles:
-        """Those of ``begins`` at which the beats of one stream pass."""
+        """The cycles of ``begins`` in which beats of the stream at ``port`` pass."""
         return np.asarray(begins[self.shape.places(port, len(begins) // self.shape.read_cycles)])
 
 

@@ -16,7 +16,7 @@ from ...bus.service import StageService
 from ...lanes.array import FoldedArray
 from ...lanes.shape import ArrayShape
 from ...lanes.structures import OFFSET, STRUCTURES, default_structure
-from ...maps.window import Window
+from ...maps.window import WindowBuffer
 from ...memory.image import Image, Rom
 from ..layout import pad_image, pad_values, weight_image, weight_values
 from ..plan import StagePlan
@@ -47,27 +47,27 @@ class LayerStage(WindowStage):
 
     @property
     def aspects(self) -> dict[str, Any]:
-        """Groups and format of the weights besides."""
+        """Those of every stage with a window, the groups of the convolution, and the format of its weights."""
         return super().aspects | {"groups": self.groups, "weight_format": self.weight_format}
 
     @property
     def geometry(self) -> tuple[Any, ...]:
-        """The groups besides."""
+        """That of every stage with a window, and the groups of the convolution, for folds divide them."""
         return *super().geometry, self.groups
 
     @property
     def macs(self) -> int:
-        """One for each weight and pixel."""
+        """Products per image: every weight of a filter once for each output value."""
         return int(np.prod(self.weight.shape[1:])) * int(np.prod(self.result))
 
     @property
     def weight_width(self) -> int:
-        """By their format."""
+        """Bits of one weight, by the format of the weights."""
         return self.weight_format.bits
 
     @property
     def weight_bits(self) -> int:
-        """Each weight once."""
+        """Bits of all weights, each stored once."""
         return self.weight.size * self.weight_format.bits
 
     def folds(self) -> list[dict[str, int]]:
@@ -87,19 +87,19 @@ class LayerStage(WindowStage):
         ]  # fmt: skip
 
     def chunks(self, plan: StagePlan) -> int:
-        """Of the channels of a group."""
+        """Steps in which the channels of one tap are read: six channels of a group with SIMD 3 are read in two."""
         return self.source[0] // self.groups // plan.simd
 
     def segments(self, plan: StagePlan) -> int:
-        """Groups that are computed one after the other."""
+        """Parts of the channels that are read one after the other: groups of the convolution over ``plan.blocks``."""
         return self.groups // plan.blocks
 
     def sums(self, plan: StagePlan) -> int:
-        """One for each output channel at once."""
+        """Sums that the array makes at once: one for each of its output channels."""
         return plan.pe * plan.blocks
 
     def lanes(self, plan: StagePlan) -> int:
-        """A term each."""
+        """Lanes of the array, each of which makes one term per cycle: PE x SIMD x taps x lines x blocks."""
         return plan.pe * plan.simd * plan.taps * plan.lines * plan.blocks
 
     def array(self, plan: StagePlan, fabric: str) -> ArrayShape:
@@ -111,7 +111,7 @@ class LayerStage(WindowStage):
         )  # fmt: skip
 
     def array_latency(self, plan: StagePlan, fabric: str) -> int:
-        """Of its array."""
+        """Cycles from operands to sums in the array."""
         return self.array(plan, fabric).latency
 
     def check(self, plan: StagePlan) -> None:
@@ -142,7 +142,7 @@ class LayerStage(WindowStage):
         return found | ({"pad": pad_image(build, self.pad, prefix)} if self.padding else {})
 
     def held(self, build: StageBuild, images: Mapping[str, Image]) -> dict[str, dict[str, Any]]:
-        """Weights and padding besides."""
+        """Weights and padding that the memories hold, and what the activation holds, see `Stage.held`."""
         own: dict[str, Any] = {"weight": self.filters(weight_values(self, build, images["weights"].words))}
         if "pad" in images:
             own["pad"] = pad_values(build, images["pad"])
@@ -158,11 +158,11 @@ class LayerStage(WindowStage):
 class LayerComponent(WindowComponent[LayerStage]):
     """A layer in hardware."""
 
-    def outside(self, m: Module, window: Window) -> Value | int:
+    def outside(self, m: Module, window: WindowBuffer) -> Value | int:
         """Zeros: they are not read, and must not show in the Verilog."""
         return 0
 
-    def array(self, m: Module, window: Window) -> tuple[Value, Value]:
+    def array(self, m: Module, window: WindowBuffer) -> tuple[Value, Value]:
         """One array for each block, all with their part of the weights."""
         build, stage, image = self.build, self.stage, self.images["weights"]
         m.submodules.weights = rom = Rom(

@@ -10,7 +10,7 @@ from amaranth.lib import wiring
 from ....quant.ops.base import Ints
 from ...bus.reload import port_of
 from ...bus.service import StageService
-from ...maps.move import Move, MoveShape, move_folds, move_rows, moved_at_once
+from ...maps.move import MoveBuffer, MoveShape, move_folds, move_rows, moved_at_once
 from ...memory.image import Image, Table
 from ..layout import pad_image, pad_values
 from ..plan import StagePlan
@@ -40,20 +40,20 @@ class MoveStage(Stage):
 
     @property
     def aspects(self) -> dict[str, Any]:
-        """Offsets and factor besides."""
+        """Those of every stage, the offset of every channel, and the factor of an enlargement."""
         return super().aspects | {"offsets": self.offsets, "factor": self.factor}
 
     @property
     def probe(self) -> tuple[tuple[str, ...], str]:
-        """Of the move."""
+        """Nets of the move: a group begins; nothing behind holds the next one up. See `Stage.probe`."""
         return ("move.\\begin ",), "move.go"  # a keyword, so its name is escaped
 
     def folds(self) -> list[dict[str, int]]:
-        """As many channels at once as `move_folds` says."""
+        """One fold for each number of channels that can be read at once, see `move_folds`."""
         return [{"simd": simd} for simd in move_folds(self.kind, self.source[0], self.factor)]
 
     def drafted(self, plan: StagePlan) -> StagePlan:
-        """With rows for the largest offsets."""
+        """``plan`` with as many rows of the ring as the largest offsets need."""
         return replace(plan, rows=move_rows(self.offsets, self.source[0] * self.source[2] // plan.simd))
 
     def shape(self, plan: StagePlan) -> MoveShape:
@@ -65,7 +65,8 @@ class MoveStage(Stage):
         )  # fmt: skip
 
     def out_count(self, plan: StagePlan) -> int:
-        """Of what a shuffle reads at once it makes fewer channels."""
+        """Elements that leave at once: a pixel shuffle makes one of ``factor * factor`` that it reads, other moves
+        keep their number."""
         return moved_at_once(self.kind, plan.simd, self.factor)
 
     def check(self, plan: StagePlan) -> None:
@@ -73,15 +74,15 @@ class MoveStage(Stage):
         self.check_ones(plan, "move", ("pe", "taps", "lines", "blocks", "requantisers"))
 
     def rhythm(self, build: StageBuild) -> RingRhythm:
-        """That of its ring."""
+        """When beats come and go: as the ring of rows takes them and is read."""
         return RingRhythm(build, self.shape(build.plan))
 
     def images(self, build: StageBuild, prefix: str) -> dict[str, Image]:
-        """What comes in from outside the map, where anything does."""
+        """The memory of the values that stand outside the map, where any of them move in."""
         return {"pad": pad_image(build, self.pad, prefix)} if self.shape(build.plan).pads else {}
 
     def held(self, build: StageBuild, images: Mapping[str, Image]) -> dict[str, dict[str, Any]]:
-        """That again."""
+        """The values that stand outside the map, read back from their memory."""
         return {self.name: {"pad": pad_values(build, images["pad"])}} if "pad" in images else {}
 
     def component(
@@ -99,7 +100,7 @@ class MoveComponent(StageComponent[MoveStage]):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.move = move = Move(self.stage.shape(self.build.plan))
+        m.submodules.move = move = MoveBuffer(self.stage.shape(self.build.plan))
         wiring.connect(m, wiring.flipped(self.i), move.i)
         if (image := self.images.get("pad")) is not None:
             m.submodules.pad = pad = Table(image, prefix=self.prefix, write=port_of(self.reload, image))

@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Value
 
 from ...bus.service import StageService
 from ...lanes.pool import Reduce
-from ...maps.window import Window
+from ...maps.window import WindowBuffer
 from ..plan import StagePlan
 from .build import StageBuild
 from .images import StageImages
@@ -34,11 +34,11 @@ class PoolStage(WindowStage):
         return 1
 
     def segments(self, plan: StagePlan) -> int:
-        """As many as groups."""
+        """Parts of the channels that are read one after the other: one for each group of ``plan.simd`` channels."""
         return self.source[0] // plan.simd
 
     def array_latency(self, plan: StagePlan, fabric: str) -> int:
-        """Of the pool."""
+        """Cycles from the operands of a pool to its results."""
         return Reduce.latency
 
     def check(self, plan: StagePlan) -> None:
@@ -55,12 +55,12 @@ class PoolStage(WindowStage):
 class PoolComponent(WindowComponent[PoolStage]):
     """A pool in hardware."""
 
-    def outside(self, m: Module, window: Window) -> Value | int:
+    def outside(self, m: Module, window: WindowBuffer) -> Value | int:
         """The lowest feature, which wins no maximum."""
         x = self.stage.x
         return sum(x.encode(x.lo) << (k * x.bits) for k in range(self.build.x_count))
 
-    def array(self, m: Module, window: Window) -> tuple[Value, Value]:
+    def array(self, m: Module, window: WindowBuffer) -> tuple[Value, Value]:
         """All channels of a group side by side."""
         stage = self.stage
         function = "max" if stage.kind == MAX else "sum"

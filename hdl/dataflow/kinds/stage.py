@@ -63,7 +63,7 @@ class Stage(ABC):
     ----------
     name : of its first operation
     tensor : operation whose result leaves the stage
-    reads : stages whose results it reads, `stages.PIXELS` for the input
+    reads : stages whose results it reads, `stages.INPUT_STAGE` for the input
     kind : what it does, as reports show it: kernel of its lanes, or a word
     x : format of the features it reads
     source, result : shape it reads and shape it makes
@@ -270,5 +270,5 @@ class Stage(ABC):
 
 
 def divisors(n: int) -> list[int]:
-    """Of a positive integer, ascending."""
+    """All divisors of the positive integer ``n``, ascending: 1, 2, 3 and 6 of 6."""
     return [k for k in range(1, n + 1) if n % k == 0]

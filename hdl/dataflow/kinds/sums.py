@@ -50,7 +50,7 @@ class WindowStage(Stage):
 
     @property
     def aspects(self) -> dict[str, Any]:
-        """Window and activation besides."""
+        """Those of every stage, with stride, padding and dilation of the window, and those of the activation."""
         own: dict[str, Any] = {"stride": self.stride, "padding": self.padding}
         if self.dilation != 1:
             own["dilation"] = self.dilation
@@ -58,33 +58,33 @@ class WindowStage(Stage):
 
     @property
     def geometry(self) -> tuple[Any, ...]:
-        """Stride and dilation besides."""
+        """That of every stage, with stride and dilation of the window, on which its ring of rows depends."""
         return *super().geometry, self.stride, self.dilation
 
     @property
     def carried(self) -> Format:
-        """Sums."""
+        """Format of the sums, on which the units behind the array work."""
         return self.total
 
     @property
     def received_bits(self) -> int:
-        """The residual besides."""
+        """Bits of the features that it reads per image, those of the residual included."""
         joined = 0 if self.residual is None else int(np.prod(self.result)) * self.residual.bits
         return super().received_bits + joined
 
     @property
     def multiplies(self) -> bool:
-        """Where it requantises."""
+        """Whether the stage requantises, so that a Plan chooses how its units multiply."""
         return isinstance(self.activation, Requantised)
 
     @property
     def unit_cost(self) -> int:
-        """Of its activation."""
+        """Lookup tables per bit of a sum of one unit of its activation; 0 where sums leave as they are."""
         return 0 if self.activation is None else self.activation.unit_cost
 
     @property
     def shared_shift(self) -> int | None:
-        """Of its activation."""
+        """The shift S of its requantise where all channels share one; else None."""
         return None if self.activation is None else self.activation.shared_shift
 
     @property
@@ -94,16 +94,16 @@ class WindowStage(Stage):
 
     @property
     def residual(self) -> Format | None:
-        """Of its activation."""
+        """Format of the residual that its requantise adds; None without."""
         return None if self.activation is None else self.activation.residual
 
     @property
     def probe(self) -> tuple[tuple[str, ...], str]:
-        """Of the window."""
+        """Nets of the window: a group begins; nothing behind holds the next one up. See `Stage.probe`."""
         return ("window.\\begin ",), "window.go"  # a keyword, so its name is escaped
 
     def read_format(self, port: int) -> Format:
-        """The residual has its own."""
+        """Format of one of its input streams: of the map at port 0, of the residual at port 1."""
         return self.x if self.residual is None or not port else self.residual
 
     @abstractmethod
@@ -148,11 +148,11 @@ class WindowStage(Stage):
         return self.sums(plan) // self.out_count(plan)
 
     def units(self, plan: StagePlan) -> int:
-        """As planned, where there are any."""
+        """Requantisers or thresholders, as many as ``plan`` says; 0 where sums leave as they are."""
         return 0 if self.activation is None else plan.requantisers
 
     def unit_latency(self, plan: StagePlan) -> int:
-        """Of its activation."""
+        """Cycles from a sum to its feature in a unit of the activation; 0 where sums leave as they are."""
         return 0 if self.activation is None else self.activation.latency(plan)
 
     def check_scale(self, how: str) -> None:
@@ -165,11 +165,11 @@ class WindowStage(Stage):
             )
 
     def rhythm(self, build: StageBuild) -> RingRhythm:
-        """That of its window."""
+        """When groups begin: as the window's ring of rows allows."""
         return RingRhythm(build, self.shape(build.plan))
 
     def images(self, build: StageBuild, prefix: str) -> dict[str, Image]:
-        """Of its activation."""
+        """The memories of its activation, with factors or thresholds; none where sums leave as they are."""
         return activation_images(self.activation, build, prefix)
 
     def held(self, build: StageBuild, images: Mapping[str, Image]) -> dict[str, dict[str, Any]]:

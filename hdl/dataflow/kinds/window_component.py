@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 from ...activation.requantise import Requantiser
 from ...activation.threshold import Thresholder
 from ...bus.reload import port_of
-from ...maps.window import Window
+from ...maps.window import WindowBuffer
 from ...memory.image import Table
 from ...streams.beats import elements
 from ...streams.convert import adapted
@@ -32,17 +32,17 @@ class WindowComponent(StageComponent[Windowed]):
     """
 
     @abstractmethod
-    def outside(self, m: Module, window: Window) -> Value | int:
+    def outside(self, m: Module, window: WindowBuffer) -> Value | int:
         """What stands outside the map, where no memory says it."""
 
     @abstractmethod
-    def array(self, m: Module, window: Window) -> tuple[Value, Value]:
+    def array(self, m: Module, window: WindowBuffer) -> tuple[Value, Value]:
         """What is made of the window's steps, and when it is there."""
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         stage = self.stage
-        m.submodules.window = window = Window(stage.shape(self.build.plan))
+        m.submodules.window = window = WindowBuffer(stage.shape(self.build.plan))
         wiring.connect(m, wiring.flipped(self.i), window.i)
         if (image := self.images.get("pad")) is not None:
             m.submodules.pad = pad = Table(image, prefix=self.prefix, write=port_of(self.reload, image))
@@ -68,7 +68,7 @@ class WindowComponent(StageComponent[Windowed]):
         self.report(m, window.valid)
         return m
 
-    def _residual(self, m: Module, window: Window, requantiser: Any) -> Value:
+    def _residual(self, m: Module, window: WindowBuffer, requantiser: Any) -> Value:
         """Keep the residual until the requantisers take it; whether all of the next group's is there."""
         build, residual = self.build, self.stage.residual
         assert residual is not None

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ....quant.program import Program
 from ..build import StageBuild, default_stage_plan
 from ..plan import StagePlan
-from ..stages import PIXELS, Stage
+from ..stages import INPUT_STAGE, Stage
 
 __all__ = [
     "Alternative", "Cost", "Option", "alternatives", "cheapest", "folds_of", "options_of", "structural_cost",
@@ -80,7 +80,7 @@ def cheapest(options: list[list[Option]], program: Program, interval: int, *, by
     registers; so stages are not chosen one by one, but from the last to the first: what it costs to go on from beats of
     so many elements. Every stage has one that it reads, residuals aside, so they form a tree.
     """
-    counts = {PIXELS: {program.input.shape[0]}}
+    counts = {INPUT_STAGE: {program.input.shape[0]}}
     behind: dict[str, list[str]] = {}
     for choices in options:
         stage = choices[0].build.stage
@@ -105,7 +105,7 @@ def cheapest(options: list[list[Option]], program: Program, interval: int, *, by
                 for lanes, cost, b in priced
             )
             best[stage.name][count] = min(entries, key=lambda entry: entry[0])
-    count_of = {PIXELS: program.input.shape[0]}
+    count_of = {INPUT_STAGE: program.input.shape[0]}
     chosen = []
     for choices in options:
         stage = choices[0].build.stage

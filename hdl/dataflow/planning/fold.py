@@ -12,7 +12,7 @@ from ....quant.program import Program
 from ...capacity import Capacity
 from ...interface import answer_beats
 from ...memory.image import ROMS
-from ...streams.packet import element_bits
+from ...streams.beats import element_bits
 from ..build import StageBuild, bind
 from ..kinds.stage import divisors
 from ..plan import Plan, StagePlan
@@ -212,7 +212,8 @@ def _pixels(program: Program, interval: int) -> int:
     """The fewest pixels per beat that bring an image in ``interval`` cycles; as many as may be when none do."""
     channels, height, width = program.input.shape
     image = height * width
-    counts = [n for n in divisors(image) if n == 1 or n * channels <= MAX_PORT_BYTES]
+    each = channels * element_bits(program.input.format) // 8
+    counts = [n for n in divisors(image) if n == 1 or n * each <= MAX_PORT_BYTES]
     return next((n for n in counts if image // n <= interval), counts[-1])
 
 

@@ -12,7 +12,7 @@ from ....common.templates import render
 from ...program import Program
 from .loops import LOOPS
 
-__all__ = ["c_header"]
+__all__ = ["c_header", "c_type"]
 
 _HERE = Path(__file__).parent
 
@@ -34,7 +34,7 @@ def c_header(program: Program, entries: Sequence[Mapping[str, Any]], tensors: Ma
     arrays = [
         {
             **entry,
-            "type": _type(entry["bits"], entry["signed"]),
+            "type": c_type(entry["bits"], entry["signed"]),
             "count": tensors[entry["name"]].size,
             "values": _values(tensors[entry["name"]]),
         }
@@ -47,7 +47,8 @@ def c_header(program: Program, entries: Sequence[Mapping[str, Any]], tensors: Ma
     )  # fmt: skip
 
 
-def _type(bits: int, is_signed: bool) -> str:
+def c_type(bits: int, is_signed: bool) -> str:
+    """The narrowest C type of fixed width that holds integers of ``bits`` bits."""
     width = next(w for w in (8, 16, 32, 64) if bits <= w)
     return f"{'' if is_signed else 'u'}int{width}_t"
 

@@ -21,7 +21,7 @@ from ...ops.threshold import Threshold
 from ...ops.window import Window
 from ...program import Program
 
-__all__ = ["LOOPS", "Loops", "Numbers"]
+__all__ = ["LOOPS", "CLoops", "Numbers"]
 
 _HERE = Path(__file__).parent
 _TERMS = {"adder": "ADDER", "mult": "MULT", "xnor": "XNOR", "shift": "SHIFT"}
@@ -53,7 +53,7 @@ class Numbers:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loops:
+class CLoops:
     """A kind of operation in C.
 
     Attributes
@@ -66,7 +66,7 @@ class Loops:
     macros: Callable[[Any], list[str]] = lambda op: []
 
 
-LOOPS: Register[Loops] = Register("the C export")
+LOOPS: Register[CLoops] = Register("the C export")
 """Of each kind of operation its C."""
 
 
@@ -151,17 +151,17 @@ def _window(window: Window) -> dict[str, Any]:
     return {"kernel_height": kh, "kernel_width": kw, "row": row, "column": column}
 
 
-LOOPS.register(Input, Loops(text=_template("input")))
-LOOPS.register(Constant, Loops(text=_template("constant")))
-LOOPS.register(Slice, Loops(text=_template("slice", _slice)))
-LOOPS.register(Convolution, Loops(text=_template("convolution", _convolution)))
-LOOPS.register(Requantise, Loops(text=_template("requantise", _requantise), macros=_requantise_macros))
-LOOPS.register(Threshold, Loops(text=_template("threshold", _threshold)))
-LOOPS.register(Concat, Loops(text=_template("concat", _concat)))
-LOOPS.register(MaxPool, Loops(text=_template("pool", _pool)))
-LOOPS.register(AveragePool, Loops(text=_template("pool", _pool)))
-LOOPS.register(SpatialShift, Loops(text=_template("spatial_shift")))
-LOOPS.register(PixelShuffle, Loops(text=_template("enlarge", _factor)))
-LOOPS.register(Upsample, Loops(text=_template("enlarge", _factor)))
-LOOPS.register(Flatten, Loops(text=_template("flatten")))
-LOOPS.register(ArgMax, Loops(text=_template("argmax")))
+LOOPS.register(Input, CLoops(text=_template("input")))
+LOOPS.register(Constant, CLoops(text=_template("constant")))
+LOOPS.register(Slice, CLoops(text=_template("slice", _slice)))
+LOOPS.register(Convolution, CLoops(text=_template("convolution", _convolution)))
+LOOPS.register(Requantise, CLoops(text=_template("requantise", _requantise), macros=_requantise_macros))
+LOOPS.register(Threshold, CLoops(text=_template("threshold", _threshold)))
+LOOPS.register(Concat, CLoops(text=_template("concat", _concat)))
+LOOPS.register(MaxPool, CLoops(text=_template("pool", _pool)))
+LOOPS.register(AveragePool, CLoops(text=_template("pool", _pool)))
+LOOPS.register(SpatialShift, CLoops(text=_template("spatial_shift")))
+LOOPS.register(PixelShuffle, CLoops(text=_template("enlarge", _factor)))
+LOOPS.register(Upsample, CLoops(text=_template("enlarge", _factor)))
+LOOPS.register(Flatten, CLoops(text=_template("flatten")))
+LOOPS.register(ArgMax, CLoops(text=_template("argmax")))

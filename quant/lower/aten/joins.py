@@ -1,7 +1,9 @@
 """Lowering of what joins tensors: additions of a shortcut, and concatenations of channels."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import fx
 
@@ -9,12 +11,13 @@ from ....common.errors import UserError
 from ...fold.assembly import Bits, Pending, Stored
 from ...fold.calibrate import Grid
 from ...formats import Format, signed, unsigned
-from ...program import Concat
-from ..graph.nodes import sizes, tensor
+from ...program import Concat, Constant
+from ..graph.nodes import Floats, constant, numpy_of, path_of, sizes, tensor
+from ..readers import wanted
 from ..state import Lowering, Value
 from .table import Call, lowers
 
-__all__ = ["concat", "joined"]
+__all__ = ["Known", "beside", "concat", "joined"]
 
 aten = torch.ops.aten
 
@@ -63,19 +66,80 @@ def concat(lowering: Lowering, call: Call) -> Value:
     if call.given["dim"] not in (1, 1 - len(sizes(node))):
         raise UserError(f"concatenation at {node.name!r} must be of channels (dimension 1)")
     nodes = [tensor(part) for part in parts]
+    return beside(lowering, node, [_known(lowering, part) or part for part in nodes])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """A tensor that is the same for every image: ``value`` (C, H, W), and a name for it."""
+
+    value: Floats
+    name: str
+
+
+def beside(lowering: Lowering, node: fx.Node, parts: Sequence[fx.Node | Known]) -> Value:
+    """``node`` as channels of ``parts`` side by side, of which one at least is a tensor of the graph."""
+    constants = [part.value for part in parts if isinstance(part, Known)]
+    nodes = [part for part in parts if isinstance(part, fx.Node)]
     values = [lowering.values[part] for part in nodes]
-    if all(isinstance(value, Bits) for value in values):
+    if not constants and all(isinstance(value, Bits) for value in values):
         return Bits(op=_side_by_side(lowering, node, [value.op for value in values]))
-    grids = [lowering.grid(part) for part in nodes]
-    fmt = Format(bits=max(g.format.bits for g in grids), signed=any(g.format.signed for g in grids))
-    step = max(g.step if g.format == fmt else g.step * g.format.hi / fmt.hi for g in grids)
+    fmt, step = _common_grid([lowering.grid(part) for part in nodes])
+    if constants:
+        fmt, step = _holding(lowering, node, constants, fmt, step)
     same = [
-        lowering.materialize(part, fmt, step) if isinstance(lowering.values[part], Pending)
-        else lowering.store(part) if grid == Grid(format=fmt, step=step)
-        else _regridded(lowering, lowering.store(part), step, fmt)
-        for part, grid in zip(nodes, grids, strict=True)
-    ]  # fmt: skip
-    return Stored(op=_side_by_side(lowering, node, [s.op for s in same], step), step=step)
+        _on_grid(lowering, part, fmt, step) if isinstance(part, fx.Node) else _placed(lowering, part, fmt, step)
+        for part in parts
+    ]
+    return Stored(op=_side_by_side(lowering, node, same, step), step=step)
+
+
+def _common_grid(grids: Sequence[Grid]) -> tuple[Format, float]:
+    """The widest of ``grids``."""
+    fmt = Format(bits=max(g.format.bits for g in grids), signed=any(g.format.signed for g in grids))
+    return fmt, max(g.step if g.format == fmt else g.step * g.format.hi / fmt.hi for g in grids)
+
+
+def _holding(
+    lowering: Lowering, node: fx.Node, constants: Sequence[Floats], fmt: Format, step: float
+) -> tuple[Format, float]:
+    """The grid of ``fmt`` and ``step``; where it does not hold ``constants``, one that does, as wide as the readers of
+    ``node`` want it."""
+    reach, most = fmt.hi * step, max(float(np.abs(value).max()) for value in constants)
+    signs = not fmt.signed and any(bool((value < 0).any()) for value in constants)
+    bits, _ = wanted(lowering.traced, node, lowering.scheme)
+    near = fmt.bits >= bits or all(np.allclose(value, step * np.rint(value / step)) for value in constants)
+    if most <= reach and not signs and near:
+        return fmt, step
+    fmt = Format(bits=max(fmt.bits, bits), signed=fmt.signed or signs)
+    step = max(reach, most) / fmt.hi
+    return fmt, float(2.0 ** np.ceil(np.log2(step))) if lowering.scheme.pow2_steps else step
+
+
+def _on_grid(lowering: Lowering, part: fx.Node, fmt: Format, step: float) -> str:
+    if isinstance(lowering.values[part], Pending):
+        return lowering.materialize(part, fmt, step).op
+    grid = lowering.grid(part)
+    stored = lowering.store(part)
+    return stored.op if grid == Grid(format=fmt, step=step) else _regridded(lowering, stored, step, fmt).op
+
+
+def _known(lowering: Lowering, part: fx.Node) -> Known | None:
+    """What ``part`` is, under the name of the buffer that it is, or is made of; None where it depends on the images."""
+    found = constant(lowering.traced, part)
+    if found is None:
+        return None
+    shape = tuple(found.shape[1:])
+    known = part
+    while known.op != "get_attr" and known.all_input_nodes:
+        known = known.all_input_nodes[0]
+    name = str(known.meta["fqn"]) if known.op == "get_attr" else path_of(part)
+    return Known(value=numpy_of(found).reshape(shape if len(shape) == 3 else (*shape, 1, 1)), name=name)
+
+
+def _placed(lowering: Lowering, known: Known, fmt: Format, step: float) -> str:
+    words = np.rint(known.value / step).astype(np.int64).clip(fmt.lo, fmt.hi)
+    return lowering.emit(Constant(name=lowering.unique(known.name), value=words, format=fmt), step)
 
 
 def _regridded(lowering: Lowering, stored: Stored, step: float, fmt: Format) -> Stored:

@@ -1,4 +1,4 @@
-"""Lowering of zeros around a map: padding of the convolutions behind it, or a convolution of its own."""
+"""Lowering of zeros around a map: padding of the convolutions behind it, or a convolution of its own; and beside it."""
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from ..graph.nodes import said
 from ..graph.weights import is_convolution, weighted
 from ..state import Lowering, Value
 from .geometry import NO_PADS, Pads
+from .joins import Known, beside
 from .table import Call, lowers
 
 __all__ = ["pad"]
@@ -24,14 +25,17 @@ aten = torch.ops.aten
 @lowers(aten.pad, aten.constant_pad_nd)
 def pad(lowering: Lowering, call: Call) -> Value:
     """Zeros around a map become padding of the convolutions behind it; where that cannot be, and for other constants,
-    a depthwise convolution with one weight of 1 pads, and changes no value."""
+    a depthwise convolution with one weight of 1 pads, and changes no value. Channels of a constant are joined."""
     amounts = [*(int(n) for n in call.given["pad"]), 0, 0, 0, 0]
     left, right, top, bottom = amounts[:4]
     pads, rest = (top, left, bottom, right), amounts[4:]
     mode, value = call.given.get("mode", "constant"), float(call.given["value"] or 0)
+    if mode == "constant" and not any(pads) and any(rest[:2]) and min(rest) >= 0 and not any(rest[2:]):
+        return _more_channels(lowering, call, rest[0], rest[1], value)
     if mode != "constant" or any(rest) or min(pads) < 0:
         raise UserError(
-            f"padding at {said(call.node)} must be of rows and columns with a constant, not {mode!r} of {pads}"
+            f"padding at {said(call.node)} must be of rows and columns, or of channels, with a constant, not "
+            f"{mode!r} of {tuple(amounts[:-4])}"
         )
     before = lowering.pads.get(call.source, NO_PADS)
     both = _sum(pads, before)
@@ -39,6 +43,14 @@ def pad(lowering: Lowering, call: Call) -> Value:
         lowering.pads[call.node] = both
         return lowering.same(call.node, call.source)
     return _padded(lowering, call, both if value == 0 else pads, value)
+
+
+def _more_channels(lowering: Lowering, call: Call, before: int, behind: int, value: float) -> Value:
+    """Channels of one value beside those of a map, as shortcuts between stages of a ResNet have them."""
+    _, height, width = lowering.shape_of(call.source)
+    counts = before, behind
+    ends = [Known(value=np.full((count, height, width), value), name=call.path) for count in counts if count]
+    return beside(lowering, call.node, [*ends[: bool(before)], call.source, *ends[bool(before) :]])
 
 
 def _padded(lowering: Lowering, call: Call, pads: Pads, value: float) -> Value:

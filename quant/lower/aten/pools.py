@@ -7,9 +7,8 @@ import torch
 
 from ....common.errors import UserError
 from ...fold.assembly import Pending
-from ...formats import unsigned
-from ...ops.window import merged
-from ...program import AveragePool, Convolution, MaxPool
+from ...ops.window import Window, merged
+from ...program import AveragePool, MaxPool
 from ..graph.nodes import said, sizes
 from ..state import Lowering, Value
 from .table import Call, lowers
@@ -23,8 +22,9 @@ aten = torch.ops.aten
 def max_pool(lowering: Lowering, call: Call) -> Value:
     """The largest of each window, on the grid of what it reads."""
     pool, path = call.given, call.path
-    if set(pool["dilation"]) != {1} or pool["ceil_mode"] or len(call.node.target._schema.returns) > 1:  # type: ignore[union-attr]
-        raise UserError(f"max pool at {path!r}: dilation, ceil_mode and return_indices are not supported")
+    if set(pool["dilation"]) != {1} or len(call.node.target._schema.returns) > 1:  # type: ignore[union-attr]
+        raise UserError(f"max pool at {said(call.node)}: dilation and return_indices are not supported")
+    _check_ceil(lowering, call, "max pool")
     stride = pool["stride"] or pool["kernel_size"]
     return lowering.moved(
         call.node, call.source,
@@ -38,13 +38,14 @@ def max_pool(lowering: Lowering, call: Call) -> Value:
 @lowers(aten.avg_pool2d)
 def average_pool(lowering: Lowering, call: Call) -> Pending:
     """The mean of each window."""
-    pool, path = call.given, call.path
-    if set(pool["padding"]) != {0} or pool["ceil_mode"] or pool["divisor_override"] is not None:
-        raise UserError(f"average pool at {path!r}: padding and ceil_mode and divisor_override are not supported")
-    _, height, width = lowering.shape_of(call.source)
+    pool = call.given
+    if set(pool["padding"]) != {0} or pool["divisor_override"] is not None:
+        raise UserError(
+            f"average pool at {said(call.node)}: padding and divisor_override are not supported; write a pad in front, "
+            "whose zeros count, and a factor behind"
+        )
+    _check_ceil(lowering, call, "average pool")
     stride = pool["stride"] or pool["kernel_size"]
-    if tuple(pool["kernel_size"]) == (height, width) and height != width:
-        return _mean(lowering, call)
     return _average(lowering, call, pool["kernel_size"], stride)
 
 
@@ -74,6 +75,19 @@ def mean(lowering: Lowering, call: Call) -> Pending:
     return _mean(lowering, call)
 
 
+def _check_ceil(lowering: Lowering, call: Call, what: str) -> None:
+    """Raise `UserError` where ``ceil_mode`` makes windows that hang over the map; else it changes nothing."""
+    pool = call.given
+    stride = pool["stride"] or pool["kernel_size"]
+    (top, left), (height, width) = pool["padding"], pool["kernel_size"]
+    window = Window(kernel=(height, width), strides=(stride[0], stride[1]), pads=(top, left, top, left))
+    if pool["ceil_mode"] and window.result(lowering.shape_of(call.source)[1:]) != tuple(sizes(call.node)[2:]):
+        raise UserError(
+            f"{what} at {said(call.node)}: with ceil_mode its last windows hang over the map, which is not supported; "
+            "write ceil_mode=False, or other sizes"
+        )
+
+
 def _average(lowering: Lowering, call: Call, size: Sequence[int], stride: Sequence[int]) -> Pending:
     """Sums of windows; the requantise behind them divides."""
     stored = lowering.store(call.source)
@@ -89,19 +103,6 @@ def _average(lowering: Lowering, call: Call, size: Sequence[int], stride: Sequen
 
 
 def _mean(lowering: Lowering, call: Call) -> Pending:
-    """The mean of a map; where that is not square, a sum by a convolution of ones. The requantise behind it divides."""
-    _, *window = lowering.shape_of(call.source)
-    if window[0] == window[1]:
-        return _average(lowering, call, window, window)
-    stored = lowering.store(call.source)
-    channels, height, width = lowering.shape(stored.op)
-    name = lowering.emit(
-        Convolution(
-            name=lowering.unique(call.path), source=stored.op, kernel="mult", weight_format=unsigned(1),
-            weight=np.ones((channels, 1, height, width), np.int64), pad=np.zeros(channels, np.int64),
-            groups=channels,
-        )
-    )  # fmt: skip
-    zero = np.zeros(channels)
-    gain = np.full(channels, stored.step / (height * width))
-    return Pending(op=name, gain=gain, centre=zero, bias=zero, relu=not lowering.format(stored.op).signed)
+    """The mean of a map: of the one window that is all of it."""
+    window = lowering.shape_of(call.source)[1:]
+    return _average(lowering, call, window, window)

@@ -105,7 +105,7 @@ class _Part:
         return self.values[node]
 
     def _computed(self, node: fx.Node) -> Any:
-        weight = constant(self.traced, node)
+        weight = constant(self.traced, node) if node.op == "get_attr" else None
         if weight is not None:
             self.constants.append((str(node.meta["fqn"]), weight))
             return weight

@@ -16,6 +16,11 @@ __all__ = [
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
+aten = torch.ops.aten
+_FILLS = (
+    aten.zeros_like, aten.ones_like, aten.full_like, aten.new_zeros, aten.new_ones, aten.new_full,
+)  # fmt: skip
+"""What takes no more than its shape from the tensor that it reads."""
 
 
 def kind_of(traced: fx.GraphModule, node: fx.Node) -> Any:
@@ -79,15 +84,50 @@ def sizes(node: fx.Node) -> tuple[Any, ...]:
 
 
 def constant(traced: fx.GraphModule, value: Any) -> Tensor | None:
-    """The parameter, buffer or number that an argument is, or None where it depends on the images."""
+    """The parameter, buffer or number that an argument is, or what operations make of these alone, which is then that
+    of a batch of one image; None where it depends on the images."""
     if isinstance(value, int | float):
         return torch.tensor(float(value), dtype=torch.float64)
-    if not isinstance(value, fx.Node) or value.op != "get_attr":
+    if not isinstance(value, fx.Node):
         return None
-    found = traced
-    for name in str(value.target).split("."):
-        found = getattr(found, name)
+    if value.op == "call_function":
+        if "constant" not in value.meta:
+            value.meta["constant"] = _computed(traced, value)
+        found = value.meta["constant"]
+    elif value.op == "get_attr":
+        found = traced
+        for name in str(value.target).split("."):
+            found = getattr(found, name)
+    else:
+        return None
     return found if isinstance(found, Tensor) else None
+
+
+def _computed(traced: fx.GraphModule, node: fx.Node) -> Any:
+    """The result of an operation of ATen that reads nothing but constants and numbers of images, or None."""
+    if not isinstance(node.target, OpOverload) or torch.Tag.nondeterministic_seeded in node.target.tags:
+        return None
+    read: dict[fx.Node, Any] = {}
+    for source in node.all_input_nodes:
+        found = source.meta.get("val")
+        if isinstance(found, torch.SymInt):
+            read[source] = _of_one_image(found)
+        elif isinstance(found, Tensor) and is_call(node, *_FILLS):
+            read[source] = torch.zeros([_of_one_image(n) for n in found.shape], dtype=found.dtype)
+        else:
+            read[source] = constant(traced, source)
+        if read[source] is None:
+            return None
+    args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda source: read[source])
+    return node.target(*args, **kwargs)
+
+
+def _of_one_image(size: Any) -> int:
+    """A size, where the batch has one image."""
+    if not isinstance(size, torch.SymInt):
+        return int(size)
+    expression = size.node.expr
+    return int(expression.subs(dict.fromkeys(expression.free_symbols, 1)))
 
 
 def numpy_of(value: Tensor) -> Floats:

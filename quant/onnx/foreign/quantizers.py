@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
 from ...fold.assembly import Stored
-from ...fold.factors import Threshold, fold_sign
+from ...fold.factors import FoldedThreshold, fold_sign
 from ...formats import Format, format_for, signed, unsigned
 from ...program import MAX_THRESHOLDS
 from .reader import Handler, Reader
@@ -205,7 +205,7 @@ def _multi_threshold(reader: Reader, node: NodeProto, given: Given) -> None:
     reader.tensors[node.output[0]] = _counted(reader, tensor, ascending, columns[0][1], given)
 
 
-def _within(reader: Reader, tensor: Tensor, levels: Floats, found: Threshold) -> Ints:
+def _within(reader: Reader, tensor: Tensor, levels: Floats, found: FoldedThreshold) -> Ints:
     """Thresholds of what is limited: those up to the lower limit are always reached, those above the upper never."""
     held, falls = reader.format(tensor.op), found.falling == 1
     always, never = levels[:, None] <= tensor.low, levels[:, None] > tensor.high

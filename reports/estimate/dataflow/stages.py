@@ -31,7 +31,7 @@ from ...devices.memories import MemoryShape
 from ..counting import (
     Columns,
     Product,
-    Rom,
+    RomCount,
     Structure,
     add_clamp,
     add_counter,
@@ -145,10 +145,10 @@ def _rom(
     Parameters
     ----------
     behind, merged : of further registers
-    kept : see `Rom`
+    kept : see `RomCount`
     """
     shape = MemoryShape(width=max(columns.varying, 1), depth=words, clocked=True, written=False, block=block)
-    found.roms[name] = rom = Rom(
+    found.roms[name] = rom = RomCount(
         name=name, shape=shape, distinct=columns.distinct, behind=columns.varying + behind,
         merged=columns.distinct + merged,
         kept=kept,
@@ -315,7 +315,7 @@ def _residual(found: Structure, build: StageBuild) -> None:
 
 
 def _factor_columns(made: Requantised, build: StageBuild) -> tuple[Columns, Columns, int]:
-    """Of M and B together, and of B; and how many bits of the units' M are ever set."""
+    """Columns of the memory of factors, columns of B alone, and how many bits of the units' M are ever set."""
     multiplier, offset = factor_values(made, build)
     b, bits = (offset, made.offset), made.factor_bits
     used = np.bitwise_or.reduce(multiplier & ((1 << bits) - 1), axis=0)
@@ -330,7 +330,7 @@ def _factor_columns(made: Requantised, build: StageBuild) -> tuple[Columns, Colu
 
 
 def _level_columns(layout: Levels, made: Thresholded, build: StageBuild) -> tuple[Columns, Columns]:
-    """Of levels and directions together, and of directions."""
+    """Columns of the memory of thresholds, levels and directions together, and columns of the directions alone."""
     levels, falling = level_values(made, build)
     down = (falling, Format(bits=1, signed=False))
     return columns_of((levels.reshape(len(levels), -1), layout.level), down), columns_of(down)

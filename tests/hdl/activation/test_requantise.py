@@ -5,7 +5,7 @@ import random
 
 import pytest
 from addax.hdl.activation.arithmetic import Scale
-from addax.hdl.activation.requantise import Constants, Factors, Requantiser
+from addax.hdl.activation.requantise import Constants, FactorLayout, Requantiser
 from addax.hdl.activation.scale import Factor
 from addax.hdl.memory.image import Image
 from addax.quant.formats import Format, signed, unsigned
@@ -53,7 +53,7 @@ def few_powers(rng, terms, bits=16):
 def requantiser(total, result, *, pe, units, multipliers, offsets, shift, lo, hi, fixed=False, scale=SCALES[0]):
     """A Requantiser whose memories hold a factor per channel, and the same offset format as a Program would give."""
     offset = signed(min(total.bits + 16, 63))
-    layout = Factors(offset=offset, units=units, scale=scale)
+    layout = FactorLayout(offset=offset, units=units, scale=scale)
     words = [layout.pack(multipliers[k : k + units], offsets[k : k + units]) for k in range(0, len(multipliers), units)]
     constants = Constants(result=result)
     return Requantiser(
@@ -202,7 +202,7 @@ def test_factors_can_be_read_back_from_their_word(data, bits, units):
     offset = signed(bits)
     multipliers = data.draw(st.lists(st.integers(-BOUND, BOUND), min_size=units, max_size=units))
     offsets = data.draw(st.lists(st.integers(offset.lo, offset.hi), min_size=units, max_size=units))
-    layout = Factors(offset=offset, units=units)
+    layout = FactorLayout(offset=offset, units=units)
 
     word = layout.pack(multipliers, offsets)
 
@@ -227,7 +227,7 @@ def test_constants_can_be_read_back_from_their_word(data, result, shift):
 @pytest.mark.parametrize("value", [128, -129, 10_000])
 def test_an_offset_outside_its_format_is_refused(value):
     with pytest.raises(ValueError, match=f"value must be in -128..127 for int8, not {value}"):
-        Factors(offset=signed(8), units=2).pack([1, 1], [0, value])
+        FactorLayout(offset=signed(8), units=2).pack([1, 1], [0, value])
 
 
 @pytest.mark.parametrize("lo, hi", [(-1, 3), (16, 3), (0, 16), (0, -1)])
@@ -240,7 +240,7 @@ def test_a_clamp_outside_the_result_is_refused(lo, hi):
 def test_a_multiplier_outside_its_bits_is_refused(value):
     """It would wrap into another sign, or into nothing."""
     with pytest.raises(ValueError, match=str(value)):
-        Factors(offset=signed(24), units=2).pack([1, value], [0, 0])
+        FactorLayout(offset=signed(24), units=2).pack([1, value], [0, 0])
 
 
 @pytest.mark.parametrize("shift", [32, -1, 40])
@@ -252,7 +252,7 @@ def test_a_shift_outside_its_bits_is_refused(shift):
 
 def test_unequal_numbers_of_factors_are_refused():
     with pytest.raises(ValueError, match="is shorter than"):
-        Factors(offset=signed(24), units=2).pack([1, 2], [0])
+        FactorLayout(offset=signed(24), units=2).pack([1, 2], [0])
 
 
 @pytest.mark.parametrize("bits", [16, 32])

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 from addax.hdl.activation.arithmetic import Scale, floored, shift_bits
-from addax.hdl.activation.requantise import Constants, Factors, Requantiser
+from addax.hdl.activation.requantise import Constants, FactorLayout, Requantiser
 from addax.hdl.memory.image import Image
 from addax.quant.formats import Format, signed, unsigned
 from amaranth.hdl import Module, Signal
@@ -66,7 +66,7 @@ def test_any_requantiser_equals_fractions(case):
         wanted = tied(rng, accs[k], multipliers[k], others[k], factors[k], shifts[k])
         offsets[k] = wanted if offset.allows(wanted) else offsets[k]
     own = residual is not None and case["channelwise"]
-    layout = Factors(
+    layout = FactorLayout(
         offset=offset, units=units, scale=scale, shift=shift_format if case["channelwise"] else None,
         residual=scale.residual if own else None,
     )  # fmt: skip
@@ -156,7 +156,7 @@ def test_ties_go_to_the_even_number_and_nothing_else_moves(bits):
 def test_words_of_channels_can_be_read_back(data, bits, units, joins):
     """M lowest, then B, S and, where a residual joins, R."""
     offset, scale = signed(bits), Scale(bits=24)
-    layout = Factors(
+    layout = FactorLayout(
         offset=offset, units=units, scale=scale, shift=unsigned(6), residual=scale.residual if joins else None
     )  # fmt: skip
     ranges = [(-(2**23) + 1, 2**23 - 1), (offset.lo, offset.hi), (0, 47), (-(2**31) + 1, 2**31 - 1)]

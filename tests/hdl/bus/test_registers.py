@@ -2,13 +2,13 @@
 """The register map as one value, and the register file that is made of it."""
 
 import pytest
-from addax.hdl.bus.register_map import Field, Register, RegisterMap
+from addax.hdl.bus.register_map import BusRegister, Field, RegisterMap
 from addax.hdl.bus.registers import RegisterFile
 from amaranth.sim import Simulator
 
 
 def register(name, offset, *, width=32, access="ro", **more):
-    return Register(name=name, offset=offset, width=width, access=access, meaning="", **more)
+    return BusRegister(name=name, offset=offset, width=width, access=access, meaning="", **more)
 
 
 def map_of(*registers, stages=(), stage_registers=()):

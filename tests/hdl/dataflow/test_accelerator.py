@@ -8,7 +8,7 @@ from addax.hdl.dataflow.build import bind
 from addax.hdl.dataflow.schedule import schedule
 from addax.hdl.interface import expected_beats
 from addax.quant import golden
-from marks import guarded
+from marks import guarded_but
 from networks import (
     random_built,
     random_chain,
@@ -32,7 +32,7 @@ def right_beats(program, plan, images):
 
 
 @MAKERS
-@pytest.mark.parametrize("seed", guarded(range(24), *range(10, 24)))
+@pytest.mark.parametrize("seed", guarded_but(range(24), 0, 2, 3))
 def test_any_network_in_any_fold_equals_the_golden_model_on_time(make, seed):
     """Protects widths, weight order, padding, pooling, requantising, and the cycle model, all at once."""
     program = make(seed)
@@ -48,7 +48,7 @@ def test_any_network_in_any_fold_equals_the_golden_model_on_time(make, seed):
 
 
 @MAKERS
-@pytest.mark.parametrize("seed", guarded(range(100, 108), 101, 105, 106, 107))
+@pytest.mark.parametrize("seed", guarded_but(range(100, 108), 100, 102))
 @pytest.mark.parametrize("stall", [0.1, 0.7])
 def test_random_stalls_change_nothing(make, seed, stall):
     """Protects the stream contract of every block as they stand in a pipeline."""
@@ -62,7 +62,7 @@ def test_random_stalls_change_nothing(make, seed, stall):
 
 
 @MAKERS
-@pytest.mark.parametrize("seed", guarded(range(200, 206), 204))
+@pytest.mark.parametrize("seed", guarded_but(range(200, 206), 200, 203))
 def test_fixed_weights_are_narrower_and_equal(make, seed):
     """Protects the widths that are taken from the actual weights."""
     program = make(seed)

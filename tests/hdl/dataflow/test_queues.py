@@ -15,6 +15,7 @@ from addax.hdl.streams import queue as streams
 from addax.quant import golden
 from addax.quant.formats import unsigned
 from addax.quant.program import Flatten
+from marks import guarded
 from networks import Builder, random_images, random_moving, random_plan, random_residual
 from pipelines import run_pipeline
 
@@ -61,7 +62,7 @@ def pace(program, plan):
     return ends[-1] - ends[-2]
 
 
-@pytest.mark.parametrize("seed", [0, 1, 4, 6, 9])
+@pytest.mark.parametrize("seed", guarded([0, 1, 4, 6, 9], 0, 4))
 def test_queues_of_block_ram_change_no_cycle(seed, monkeypatch):
     """They hand on a beat one cycle later; a residual is needed later than that, whatever the fold."""
     monkeypatch.setattr(streams, "BLOCK_QUEUE_BITS", 1)

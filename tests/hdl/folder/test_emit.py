@@ -19,7 +19,8 @@ from addax.hdl.dataflow.build import bind
 from addax.hdl.dataflow.schedule import schedule
 from addax.hdl.dataflow.stages import stages_of
 from addax.hdl.folder.build import open_build
-from addax.hdl.folder.generate import HARNESS_BEATS, generate
+from addax.hdl.folder.generate import generate
+from addax.hdl.folder.harness import HARNESS_BEATS
 from addax.hdl.folder.vectors import sample_vectors
 from addax.hdl.interface import expected_beats, pack_pixels
 from addax.quant import golden
@@ -28,10 +29,11 @@ from addax.quant.formats import unsigned
 from addax.quant.program import Convolution, Flatten, Program
 from addax.sim.verilator import tool_environment
 from builds import SEEDS, files_in, modules_in, retrained, verilog_of
+from marks import guarded
 from networks import Builder, random_plan, random_program
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", guarded(SEEDS, SEEDS[-1]))
 def test_a_build_holds_what_its_manifest_names_and_no_more(seed, built):
     build = built(seed)
     manifest = json.loads((build.path / "manifest.json").read_text())
@@ -93,7 +95,7 @@ def test_stimulus_and_expected_are_the_images_and_their_results(seed, built):
     assert expected == expected_beats(build.program, scores)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", guarded(SEEDS, SEEDS[-1]))
 def test_a_retrained_network_needs_no_new_rtl(seed, built, tmp_path):
     """Every number that training decides is data: the Verilog is the same to the byte, the memories are not."""
     build = built(seed)
@@ -109,7 +111,7 @@ def test_a_retrained_network_needs_no_new_rtl(seed, built, tmp_path):
             assert ours[name] != theirs[name]
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", guarded(SEEDS, SEEDS[-1]))
 def test_the_rtl_of_fixed_weights_is_narrower(seed, built):
     """The control to the test above: where the weights may matter, they do."""
     assert len(verilog_of(built(seed, fixed_weights=True))["addax.v"]) != len(verilog_of(built(seed))["addax.v"])

@@ -15,7 +15,8 @@ from addax.hdl.dataflow.build import default_stage_plan
 from addax.hdl.dataflow.plan import Plan
 from addax.hdl.dataflow.stages import stages_of
 from addax.hdl.folder.build import memory_images
-from addax.hdl.folder.generate import HARNESS_BEATS, generate
+from addax.hdl.folder.generate import generate
+from addax.hdl.folder.harness import HARNESS_BEATS
 from addax.hdl.folder.memories import export_memories
 from addax.hdl.folder.vectors import hex_lines, sample_vectors
 from addax.hdl.interface import expected_beats

@@ -13,6 +13,7 @@ from addax.hdl.folder.keywords import KEYWORDS
 from addax.hdl.folder.vectors import sample_vectors
 from addax.hdl.verilog import LINT, runs_at_once, without_lint
 from addax.sim.verilator import tool_environment
+from marks import guarded_but
 from networks import (
     random_built,
     random_chain,
@@ -60,8 +61,11 @@ def built(tmp_path_factory):
     return make
 
 
+EVERY_KIND = pytest.mark.parametrize("kind", guarded_but(KINDS, *list(KINDS)[::3]))
+
+
 @needs_icarus
-@pytest.mark.parametrize("kind", KINDS)
+@EVERY_KIND
 def test_verilog_2005_and_systemverilog_give_the_same(kind, built, tmp_path):
     """Also of lanes in device form: their cells are in the folder. Run from another folder, as a user may."""
     old, new = (icarus(built(kind).path, standard=standard, where=tmp_path) for standard in (2005, 2012))
@@ -80,7 +84,7 @@ def linted(arguments, *, where):
     return ran.returncode, [line for line in ran.stderr.splitlines() if line.startswith("%")]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@EVERY_KIND
 def test_verilator_has_nothing_to_say(kind, built, tmp_path):
     """Not of the accelerator by itself, nor with the test bench around it; with all its warnings, given the waiver."""
     build = built(kind)

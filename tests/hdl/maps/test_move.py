@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from addax.hdl.maps.join import Join, JoinShape
-from addax.hdl.maps.move import MOVES, Move, MoveShape, move_folds, move_rows
+from addax.hdl.maps.move import MOVES, MoveBuffer, MoveShape, move_folds, move_rows
 from amaranth.hdl import Array, Const, Module, Signal
 from amaranth.sim import Simulator
 from hypothesis import given
@@ -52,7 +52,7 @@ def beats_of(images, count, bits):
 def run_move(shape, images, pad, *, pause=0.0, go=1.0, seed=0, extra=40, limit=100_000):
     """Feed all images; return the beats that left, and the cycles of beats, begins, go and inputs."""
     rng = random.Random(seed)
-    move = Move(shape)
+    move = MoveBuffer(shape)
     m = Module()
     m.submodules.move = move
     words = [packed(value, shape.bits) for value in pad.reshape(-1, shape.simd)]

@@ -2,7 +2,7 @@
 """What the ring of a move promises to synthesis, proved by reachability for any pixels, pauses and ``go``."""
 
 import pytest
-from addax.hdl.maps.move import Move, MoveShape
+from addax.hdl.maps.move import MoveBuffer, MoveShape
 from amaranth.hdl import Assume, Module, ResetSignal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
@@ -42,11 +42,11 @@ MOVES = {
 @pytest.mark.parametrize("name", MOVES)
 def test_no_word_is_read_while_it_is_written(tmp_path, name):
     """Synthesis leaves out what would give such a read the old word, so there must be none, ever."""
-    found = reached_violation(FreeMove(Move(MoveShape(bits=1, **MOVES[name]))), tmp_path)
+    found = reached_violation(FreeMove(MoveBuffer(MoveShape(bits=1, **MOVES[name]))), tmp_path)
     assert found is None, found
 
 
-class Overwriting(Move):
+class Overwriting(MoveBuffer):
     """A move whose write side takes the ring to have a row more than it has."""
 
     def _write_side(self, m, banks, rows):

@@ -9,7 +9,7 @@ import torch
 from addax.quant import golden
 from addax.quant.fold.assembly import NOTES, Assembly, Pending
 from addax.quant.fold.choice import Choice, Wanted, choose
-from addax.quant.fold.factors import Threshold, fold_scale
+from addax.quant.fold.factors import FoldedThreshold, fold_scale
 from addax.quant.fold.rounding import can_tie
 from addax.quant.fold.scheme import Scheme
 from addax.quant.formats import format_for, signed, unsigned
@@ -48,7 +48,7 @@ def wanteds(draw, number=DYADIC | REAL, exact=True):
 
 def executed(found, channel, acc, lo, hi):
     """What the integers make of a sum."""
-    if isinstance(found, Threshold):
+    if isinstance(found, FoldedThreshold):
         reached = sum(acc >= level for level in found.levels[channel].tolist())
         return len(found.levels[channel]) - reached if found.falling[channel] else reached
     factors = found.factors

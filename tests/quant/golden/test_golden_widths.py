@@ -19,8 +19,8 @@ from naive import check
 @pytest.mark.parametrize(
     "pixels",
     [
-        np.zeros((1, 2, 3, 4), np.int64),
-        np.zeros((1, 2, 3, 4), np.int8),
+        np.full((1, 2, 3, 4), 256, np.int64),
+        np.full((1, 2, 3, 4), -1, np.int8),
         np.zeros((1, 2, 3, 4), np.float32),
         np.zeros((1, 2, 4, 3), np.uint8),
         np.zeros((1, 1, 3, 4), np.uint8),

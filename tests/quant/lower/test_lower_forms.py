@@ -1,7 +1,6 @@
 """Whatever people write in PyTorch: each form is the same network in integers, within its rounding."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,14 +13,14 @@ from addax.quant.fold.assembly import NOTES
 from addax.quant.fold.scheme import Scheme
 from addax.quant.lower.graph.export import trace
 from addax.quant.lower.lowering import lower
-from addax.quant.program import Convolution
+from addax.quant.program import AveragePool, Convolution
+from filed import CASES, REFUSED, filed_forms
 from forms import FORMS, SHAPE, Cdist, Differences, TwoImages, authors_adder, made, without_scores
 from torch import nn
 from torch.nn import functional as F
 from torchnets import Net, pictures, settle
 
 IMAGES = pictures(40, SHAPE)
-CASES = Path(__file__).parents[4] / "shared" / "cases"
 NETS = {
     "PaddingSame": (), "ViewMinus1": (), "Dropout2d": (), "FunctionalDropout": (), "FunctionalPool": (), "Mean": (),
     "NonSquareGap": (), "AuthorsAdder": (), "LogSoftmax": "aten.log_softmax at 'log_softmax' is left out",
@@ -56,33 +55,30 @@ def test_form_is_what_torch_computes(way, end, scores, bits, capsys):
     assert ("is left out: scores are what it reads" in program.metadata.get(NOTES, "")) == (scores is not None)
 
 
+@pytest.mark.parametrize("end", ["mean", "pool-squeeze", "pool-reshape", "convolution"])
+def test_mean_of_a_map_is_a_sum_whatever_its_sides(end):
+    """Adders alone: no convolution of ones, which would take lanes."""
+    program = lower(made(None, end), IMAGES)
+
+    assert [op.size for op in program.ops if isinstance(op, AveragePool)] == [SHAPE[1:]]
+    assert sum(isinstance(op, Convolution) for op in program.ops) == 2
+
+
 def test_forms_that_are_filed_pass_or_are_refused_by_name(capsys):
     """The table of ../shared/cases/forms.py, as it stands: which forms pass is counted and printed."""
-    text = (
-        (CASES / "forms.py")
-        .read_text()
-        .replace("addax.models.adder", "addax.models.layers.adder")
-        .partition("\nok=0\n")[0]
-    )
-    table = {}
-    exec(compile(text.replace("from addax.quant.lower import lower", ""), str(CASES / "forms.py"), "exec"), table)
-    refused = {
-        "GELU": "aten.gelu", "hardswish": "aten.hardswish", "SE (x*sigmoid)": "aten.sigmoid",
-        "GroupNorm": "aten.group_norm", "LayerNorm": "aten.layer_norm",
-        "control flow sum()>0": "depends on values of a tensor",
-    }  # fmt: skip
+    nets, images = filed_forms()
     passed = 0
-    for name, net in table["T"].items():
-        if name in refused:
-            with pytest.raises(UserError, match=re.escape(refused[name])) as caught:
-                lower(net, table["img"])
+    for name, net in nets.items():
+        if name in REFUSED:
+            with pytest.raises(UserError, match=re.escape(REFUSED[name])) as caught:
+                lower(net, images)
             assert "\n" not in str(caught.value) and "forms.py:" in str(caught.value)
             continue
-        program = lower(net, table["img"])
-        passed += len(golden.run(program, table["img"]).scores) == len(table["img"])
+        program = lower(net, images)
+        passed += len(golden.run(program, images).scores) == len(images)
     with capsys.disabled():
-        print(f" {passed} of {len(table['T'])} forms pass", end=" ")
-    assert (passed, len(table["T"])) == (35, 41)
+        print(f" {passed} of {len(nets)} forms pass", end=" ")
+    assert (passed, len(nets)) == (35, 41)
 
 
 @pytest.mark.parametrize("bits", BOUND)

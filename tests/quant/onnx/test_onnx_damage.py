@@ -8,7 +8,7 @@ from addax.common.errors import UserError
 from addax.quant.files.archive import program_bytes
 from addax.quant.onnx.qcdq import qcdq_model
 from addax.quant.onnx.read import import_onnx
-from addax.quant.onnx.write import HEADER, qonnx_model
+from addax.quant.onnx.write import MODEL_HEADER, qonnx_model
 from graphs import named
 from onnx import helper, numpy_helper
 from onnx_files import changed, node_of, saved, set_attribute
@@ -87,7 +87,7 @@ def without_functions(model, **renamed):
 
 
 def set_metadata(model, text):
-    next(entry for entry in model.metadata_props if entry.key == HEADER).value = text
+    next(entry for entry in model.metadata_props if entry.key == MODEL_HEADER).value = text
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_changed_qcdq_is_refused(tmp_path):
 
 def test_qcdq_without_a_tensor_is_refused(tmp_path):
     model = qcdq_model(named("small"))
-    entry = next(e for e in model.metadata_props if e.key == HEADER)
+    entry = next(e for e in model.metadata_props if e.key == MODEL_HEADER)
     entry.value = entry.value.replace('"name": "scores"', '"name": "other"')
 
     with pytest.raises(UserError, match="does not hold a program"):

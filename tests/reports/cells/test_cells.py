@@ -17,7 +17,7 @@ from addax.hdl.folder.vectors import sample_vectors
 from addax.reports.cells import asic, opensta
 from addax.reports.cells.asic import cell_requests, comparison, price_cells
 from addax.reports.cells.build import modelled_power, price_builds, rankings
-from addax.reports.cells.gates import Activity, gates_version
+from addax.reports.cells.gates import GateActivity, gates_version
 from addax.reports.cells.netlist import map_to_cells
 from addax.reports.cells.toggles import read_vcd
 from addax.reports.devices.cell_library import parse_liberty
@@ -202,7 +202,7 @@ def test_power_follows_the_activities(priced):
 
 @needs_tools
 def test_activities_that_opensta_did_not_use_are_noticed(priced, monkeypatch):
-    activity = Activity(toggles={}, settled={}, duty={}, cycles=1)
+    activity = GateActivity(toggles={}, settled={}, duty={}, cycles=1)
     busy = asic.array_activity(priced.netlist, priced.request.shape, "random")
     annotated = opensta._annotations(priced.netlist, activity)
     monkeypatch.setattr(opensta, "_annotations", lambda netlist, activity: annotated)

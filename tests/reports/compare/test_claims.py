@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from addax.reports.compare.claims import claims_beside
-from addax.reports.compare.compare import Comparison
+from addax.reports.compare.compare import KernelComparison
 from addax.reports.kernels.published import published
 from addax.reports.page.pages import comparison_page
 from addax.reports.power.scopes import SCOPES
@@ -80,7 +80,7 @@ def test_without_a_baseline_there_is_nothing_to_claim():
 
 @pytest.fixture
 def comparison():
-    return Comparison(
+    return KernelComparison(
         rows=ROWS, claims=claims_beside(ROWS), designs=published()["design"], json=Path("x"), html=Path("y")
     )  # fmt: skip
 
@@ -98,7 +98,7 @@ def test_the_terminal_shows_it_all(comparison):
 
 
 def test_a_comparison_without_a_baseline_has_one_table(comparison):
-    alone = Comparison(rows=[{**ROWS[0], "scopes": None}], claims=[], designs=[], json=Path("x"), html=Path("y"))
+    alone = KernelComparison(rows=[{**ROWS[0], "scopes": None}], claims=[], designs=[], json=Path("x"), html=Path("y"))
 
     assert len(comparison_tables(alone, network="n", device="d")) == 1
 

@@ -1,6 +1,6 @@
 """Which block a table works for: told by the flip-flop that it leads to, through carries and other tables."""
 
-from addax.reports.estimate.counting import BLOCKS
+from addax.reports.estimate.counting import PIECES
 from addax.reports.fit.blocks import Tables, tables_of
 
 TEXT = """\
@@ -43,7 +43,7 @@ def test_a_table_belongs_to_where_its_result_is_kept():
     found = tables_of(netlist(cells), TEXT, "top")
 
     expected = {"window": Tables(1, 0), "activation": Tables(2, 1), "queue": Tables(1, 0)}
-    assert found == {block: expected.get(block, Tables(0, 0)) for block in BLOCKS}
+    assert found == {block: expected.get(block, Tables(0, 0)) for block in PIECES}
 
 
 def test_registers_of_memories_go_by_their_names():

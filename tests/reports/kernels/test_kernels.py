@@ -10,11 +10,12 @@ from addax.common.errors import UserError
 from addax.hdl.lanes.structures import STRUCTURES
 from addax.reports.devices.devices import device
 from addax.reports.devices.resources import Resources
-from addax.reports.kernels.choose import KERNELS, requests
+from addax.reports.kernels.choose import PRICED_KERNELS, requests
 from addax.reports.kernels.price import jobs, price
-from addax.reports.kernels.savings import PUBLISHED, comparison, savings
+from addax.reports.kernels.savings import AUTHORS_RTL, comparison, savings
 from addax.reports.synth.pairing import paired_luts
 from addax.reports.tools import run as tools
+from marks import guarded
 from prove import difference
 
 KEYS = {
@@ -35,7 +36,7 @@ def rows(capsys, *arguments):
 def test_one_row_per_kernel_unless_all_structures_are_asked_for(capsys):
     """Protects the keys that scripts read."""
     plain = rows(capsys, "--device", "xc7z020")
-    assert [row["kernel"] for row in plain] == list(KERNELS)
+    assert [row["kernel"] for row in plain] == list(PRICED_KERNELS)
     assert all(set(row) >= KEYS and row["dsp"] is None and row["lut"] is None for row in plain)
     assert {(row["pin"], row["pout"], row["lanes"]) for row in plain} == {(16, 16, 256)}
     assert [row["bits"] for row in plain] == [8, 8, 1, 8]
@@ -85,6 +86,8 @@ def test_cells_are_counted(tiny, capsys):
     )
 
 
+@pytest.mark.slow
+@pytest.mark.guard
 def test_a_multiplier_may_go_into_dsp_blocks(capsys):
     dsp = rows(capsys, "--device", "xc7z020", "--pin", "2", "--pout", "2", "--synth", "--structure", "dsp")[0]
     assert dsp["dsp"] == 4 and dsp["structure"] == "dsp"
@@ -199,7 +202,7 @@ def check_netlist(folder, name, kernel, structure, form):
     assert found is None, found
 
 
-@pytest.mark.parametrize(("name", "kernel", "structure", "form"), DEFAULTS)
+@pytest.mark.parametrize(("name", "kernel", "structure", "form"), guarded(DEFAULTS, DEFAULTS[-1]))
 def test_the_netlist_does_what_the_circuit_does(tmp_path, name, kernel, structure, form):
     """For any inputs and stalls, until the first sums have left: what synthesis does not count must not be lost."""
     check_netlist(tmp_path, name, kernel, structure, form)
@@ -338,7 +341,7 @@ def test_comparison_needs_both_kernels(tiny):
 
 def test_defaults_are_known_structures():
     """Every device has a default for every kernel, and it is one of the kernel's structures."""
-    for name, kernel in itertools.product(("ecp5-25k", "xc7z020", "xczu7ev", "ice40-up5k"), KERNELS):
+    for name, kernel in itertools.product(("ecp5-25k", "xc7z020", "xczu7ev", "ice40-up5k"), PRICED_KERNELS):
         request = requests(device(name), kernels=[kernel], lanes=1)[0]
         assert request.structure in STRUCTURES[kernel] and not request.dsp
-    assert PUBLISHED["adder_lut"] / 256 == pytest.approx(27.6, abs=0.05)
+    assert AUTHORS_RTL["adder_lut"] / 256 == pytest.approx(27.6, abs=0.05)

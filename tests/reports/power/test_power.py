@@ -9,7 +9,7 @@ from addax.reports.devices.devices import device, device_names
 from addax.reports.devices.resources import Resources
 from addax.reports.power.model import STATIC, UNITS, Coefficient, PowerModel, has_power, power_model
 from addax.reports.power.power import CATEGORIES, SWING, Contribution, Power, estimate_power, saving
-from addax.reports.synth.synth import INTERCONNECT, PACKET
+from addax.reports.synth.synth import INTERCONNECT
 from addax.sim.activity import Activity, Toggles
 
 MODEL = power_model(device("ecp5-85k"))
@@ -31,14 +31,17 @@ def activity(images=2):
 
 BLOCKS = {
     "conv1": {"lanes": Resources(lut=100, ff=50, carry=10, dsp=3), "weights": Resources(bram=2)},
-    PACKET: {"": Resources(lut=10)},
+    "packet": {"": Resources(lut=10)},
     INTERCONNECT: {"": Resources(ff=20)},
 }
+TERMS = {
+    "instances": {"conv1": "stage_conv1", "packet": "packet"}, "family": "ecp5", "clock_mhz": 100.0, "interval": 250,
+    "operations": 5000,
+}  # fmt: skip
 
 
 def power(**changes):
-    terms = {"family": "ecp5", "clock_mhz": 100.0, "interval": 250, "operations": 5000} | changes
-    return estimate_power(activity(), BLOCKS, MODEL, **terms)
+    return estimate_power(activity(), BLOCKS, MODEL, **TERMS | changes)
 
 
 def test_power_is_events_times_energy():
@@ -68,9 +71,7 @@ def test_power_is_events_times_energy():
 
 def test_an_activity_file_without_a_number_of_images_counts_all_its_cycles():
     known = power()
-    unknown = estimate_power(
-        replace(activity(), images=None), BLOCKS, MODEL, family="ecp5", clock_mhz=100.0, interval=250, operations=5000
-    )  # fmt: skip
+    unknown = estimate_power(replace(activity(), images=None), BLOCKS, MODEL, **TERMS)
 
     logic = [p.of(lambda c: c.coefficient == "logic_pf")[0] for p in (known, unknown)]
     assert logic[0] == pytest.approx(2 * logic[1])
@@ -102,7 +103,7 @@ def test_the_band_is_the_model_at_the_ends_of_its_coefficients():
                 for name, c in MODEL.coefficients.items()
             }
         )
-        again = estimate_power(activity(), BLOCKS, moved, family="ecp5", clock_mhz=100.0, interval=250, operations=5000)
+        again = estimate_power(activity(), BLOCKS, moved, **TERMS)
         assert found.of(lambda c: True)[k] == pytest.approx(again.total_mw)
 
 
@@ -114,7 +115,7 @@ def test_sensitivity_is_the_model_with_one_coefficient_changed(name):
         own = MODEL.coefficients[name]
         moved = replace(own, value=own.value * factor, low=own.low * factor, high=own.high * factor)
         model = PowerModel(coefficients={**MODEL.coefficients, name: moved})
-        again = estimate_power(activity(), BLOCKS, model, family="ecp5", clock_mhz=100.0, interval=250, operations=5000)
+        again = estimate_power(activity(), BLOCKS, model, **TERMS)
         assert swing[key] == pytest.approx(again.total_mw)
 
 

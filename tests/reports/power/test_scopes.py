@@ -5,7 +5,7 @@ from addax.reports.devices.devices import device
 from addax.reports.devices.resources import Resources
 from addax.reports.power.model import power_model
 from addax.reports.power.power import Contribution, Power
-from addax.reports.power.scopes import SCOPES, Design, differing_layers, scopes
+from addax.reports.power.scopes import SCOPES, CountedDesign, differing_layers, scopes
 from addax.reports.synth.synth import INTERCONNECT
 
 
@@ -27,7 +27,7 @@ def design(kernel, lanes, scale=1):
         contributions=(*contributions, rest), model=power_model(device("ecp5-85k")), clock_mhz=50, interval=9,
         operations=1, images=1, cycles=10,
     )  # fmt: skip
-    return Design(kinds={"conv1": "mult", "conv2": kernel}, blocks=blocks, power=power)
+    return CountedDesign(kinds={"conv1": "mult", "conv2": kernel}, blocks=blocks, power=power)
 
 
 def test_scopes_hold_what_they_say():
@@ -57,7 +57,7 @@ def test_scopes_hold_what_they_say():
 def test_nothing_is_compared_with_nothing():
     """Where no layers differ there are no shares of them; without power there is no power."""
     one = design("mult", 200)
-    rows = scopes(Design(kinds=one.kinds, blocks=one.blocks), one, differing_layers([one, one]))
+    rows = scopes(CountedDesign(kinds=one.kinds, blocks=one.blocks), one, differing_layers([one, one]))
 
     assert [row["scope"] for row in rows] == [scope.name for scope in SCOPES]
     assert rows[0]["lut"] == 0 and rows[0]["lut_change"] is None

@@ -6,12 +6,17 @@ from types import SimpleNamespace
 
 import pytest
 from addax.common.errors import UserError
+from addax.hdl.dataflow.blocks import BLOCK_OF
 from addax.reports.devices.devices import device
 from addax.reports.synth import place as place_module
-from addax.reports.synth.place import Routed, Step, place, place_netlist, steps_of
-from addax.reports.synth.synth import INTERCONNECT, PACKET
+from addax.reports.synth.owners import Owners
+from addax.reports.synth.place import PathStep, Routed, place, place_netlist, steps_of
+from addax.reports.synth.synth import INTERCONNECT
 
 TARGET = device("ecp5-45k")
+OWNERS = Owners(
+    parts={f"stage_{name}": name for name in ("conv1", "conv2", "c")}, ends={"packet": "packet"}, block_of=BLOCK_OF
+)
 
 
 def piece(cell, delay, kind):
@@ -29,11 +34,11 @@ def test_a_path_is_told_in_our_names():
         piece("m_axis_tvalid_LUT4_Z", 0.125, "setup"),
     ]
 
-    assert steps_of(path) == (
-        Step(stage="conv2", block="trees", cells=2, logic_ns=0.75, routing_ns=1.0),
-        Step(stage="conv2", block="control", cells=0, logic_ns=0.0, routing_ns=2.0),
-        Step(stage=PACKET, block="", cells=0, logic_ns=0.0, routing_ns=0.5),
-        Step(stage=INTERCONNECT, block="", cells=1, logic_ns=0.125, routing_ns=0.0),
+    assert steps_of(path, OWNERS) == (
+        PathStep(stage="conv2", block="trees", cells=2, logic_ns=0.75, routing_ns=1.0),
+        PathStep(stage="conv2", block="control", cells=0, logic_ns=0.0, routing_ns=2.0),
+        PathStep(stage="packet", block="", cells=0, logic_ns=0.0, routing_ns=0.5),
+        PathStep(stage=INTERCONNECT, block="", cells=1, logic_ns=0.125, routing_ns=0.0),
     )
 
 
@@ -42,7 +47,7 @@ def test_a_table_in_front_of_an_operand_register_is_not_the_register():
     register = "pipeline.stage_conv1.array.x_held_TRELLIS_FF_Q_102"
     path = [piece(register, 0.5, "clk-to-q"), piece(f"{register}_DI_LUT4_Z", 0.25, "logic")]
 
-    assert [step.block for step in steps_of(path)] == ["lanes", "window"]
+    assert [step.block for step in steps_of(path, OWNERS)] == ["lanes", "window"]
 
 
 @pytest.fixture
@@ -65,9 +70,9 @@ def test_seeds_give_a_median_and_an_interrupted_run_goes_on(netlist, tmp_path, m
     """Each seed is kept by itself: what ended before an interruption is not run again."""
     runs = []
 
-    def fake(netlist, target, *, top, clock_mhz, seed):
+    def fake(netlist, target, *, top, clock_mhz, seed, owners):
         runs.append(seed)
-        path = (Step(stage=f"s{seed}", block="", cells=1, logic_ns=1.0, routing_ns=0.0),)
+        path = (PathStep(stage=f"s{seed}", block="", cells=1, logic_ns=1.0, routing_ns=0.0),)
         return Routed(fmax_mhz=[50.0, 80.0, 60.0, 75.0][seed - 1], path=path, used={"cells": seed})
 
     monkeypatch.setattr(place_module, "place_netlist", fake)
@@ -75,8 +80,9 @@ def test_seeds_give_a_median_and_an_interrupted_run_goes_on(netlist, tmp_path, m
     tool(tmp_path, monkeypatch, "exit 1")
     told = []
 
+    design = SimpleNamespace(parts=(), ends=(), block_of=BLOCK_OF)
     found = place(
-        SimpleNamespace(prefix="addax"), SimpleNamespace(netlists=()), TARGET, clock_mhz=50.0, seeds=4,
+        SimpleNamespace(prefix="addax", design=design), SimpleNamespace(netlists=()), TARGET, clock_mhz=50.0, seeds=4,
         progress=told.append,
     )  # fmt: skip
 
@@ -101,7 +107,7 @@ def test_a_run_is_kept_and_one_that_dies_is_not(netlist, tmp_path, monkeypatch):
     }
     (tmp_path / "made.json").write_text(json.dumps(report))
     tool(tmp_path, monkeypatch, f"echo run >> {tmp_path}/runs; cp {tmp_path}/made.json report.json")
-    found = [place_netlist(netlist, TARGET, top="addax", clock_mhz=50.0, seed=1) for _ in range(2)]
+    found = [place_netlist(netlist, TARGET, top="addax", clock_mhz=50.0, seed=1, owners=OWNERS) for _ in range(2)]
 
     assert found[0] == found[1]
     assert found[0].fmax_mhz == 80.0 and found[0].used == {"LUT": 3}

@@ -8,7 +8,7 @@ from addax.reports.kernels.published import published
 from addax.reports.power.model import STATIC, power_model
 from addax.reports.power.power import Contribution, Power
 from addax.reports.power.scopes import SCOPES
-from addax.reports.synth.place import Step
+from addax.reports.synth.place import PathStep
 
 
 def power(stages):
@@ -46,7 +46,7 @@ def placed(document):
         ("between stages", "", 1, 0.24, 1.13),
     ]
     names = ("stage", "block", "cells", "logic_ns", "routing_ns")
-    full["critical_path"] = [Step(**dict(zip(names, step, strict=True))).to_json() for step in path]
+    full["critical_path"] = [PathStep(**dict(zip(names, step, strict=True))).to_json() for step in path]
     full["utilisation"] = {"TRELLIS_COMB": 7812, "TRELLIS_FF": 5007, "DP16KD": 25, "MULT18X18D": 40}
     cells = {"lut": 2849, "ff": 867, "bram": 5, "dsp": 0, "carry": 201, "lutram": 130}
     full["blocks"] = {name: cells for name in ("lanes", "trees", "weights", "window", "between stages")}

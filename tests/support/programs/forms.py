@@ -113,6 +113,7 @@ MAPS = {
     "max-pool-padded": (lambda n, x: n.pool(x), {"pool": nn.MaxPool2d(3, 2, 1)}),
     "max-pool-wide": (lambda n, x: F.max_pool2d(x, (1, 2)), {}),
     "average-pool": (lambda n, x: F.avg_pool2d(x, (3, 2)), {}),
+    "pools-of-whole-windows": (lambda n, x: F.avg_pool2d(F.max_pool2d(x, 2, None, 0, 1, True), 3, (3, 2), 0, True), {}),
     "adaptive-pool": (lambda n, x: F.adaptive_avg_pool2d(x, (4, 5)), {}),
     "dropout": (lambda n, x: n.drop(x), {"drop": nn.Dropout2d(0.3)}),
     "dropout-function": (lambda n, x: F.dropout(x, 0.4, training=n.training), {}),
@@ -206,7 +207,7 @@ def many_forms():
         x = F.relu6(n.stem(F.pad((x - n.mean) / 0.25, (1, 1, 1, 1))))
         y = F.relu(n.norm(n.wide(x)))
         x = F.relu_(n.adder_norm(n.adder(y)).add_(x))
-        x = torch.cat([x * 0.5, n.low(x).clamp(-0.5, 1)], dim=1)
+        x = torch.cat([x * 0.5, torch.ones_like(x[:, :1]), n.low(x).clamp(-0.5, 1)], dim=1)
         x = F.max_pool2d(F.hardtanh(n.deep(x), -1, 1), (2, 1), (2, 1))
         x = x + 0.1 * F.conv2d(x, n.taps, groups=6)
         one, other = F.leaky_relu(n.bent_norm(n.bent(x)), 0.2).chunk(2, 1)
@@ -218,7 +219,7 @@ def many_forms():
     net = Net(
         flow, mean=nn.Buffer(torch.tensor([0.4, 0.6]).view(1, -1, 1, 1)), stem=nn.Conv2d(2, 6, 3), wide=nn.Conv2d(
             6, 6, 3, padding="same", dilation=2), norm=nn.BatchNorm2d(6), adder=Cdist(6, 6, 3, padding=1),
-        adder_norm=nn.BatchNorm2d(6), low=nn.Conv2d(6, 4, (3, 1), padding=(1, 0)), deep=nn.Conv2d(10, 6, 1),
+        adder_norm=nn.BatchNorm2d(6), low=nn.Conv2d(6, 4, (3, 1), padding=(1, 0)), deep=nn.Conv2d(11, 6, 1),
         taps=nn.Parameter(torch.randn(6, 1, 1, 1)), up=nn.ConvTranspose2d(6, 3, 4, 2, 1),
         tall=nn.Conv2d(3, 6, (3, 2), (2, 1)),
         bent=nn.Conv2d(6, 6, 1), bent_norm=nn.BatchNorm2d(6), first_half=nn.Conv2d(3, 3, 1), act=nn.PReLU(3),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from addax.quant.files.archive import KINDS
-from addax.quant.files.c.loops import LOOPS, Loops
+from addax.quant.files.c.loops import LOOPS, CLoops
 from addax.quant.files.tensors import TENSORS
 from addax.quant.formats import format_for, signed, unsigned
 from addax.quant.golden.steps import STEPS
@@ -52,7 +52,7 @@ def _loops(numbers, op):
     return f"    for (int k = 0; k < {numbers.size(op.name)}; k++)\n        {out}[k] = -{source}[k];"
 
 
-ENTRIES = (_step, "Negate", _described, _write, Form(), {("", "Neg"): _read}, Loops(text=_loops))
+ENTRIES = (_step, "Negate", _described, _write, Form(), {("", "Neg"): _read}, CLoops(text=_loops))
 """For each of `REGISTERS`."""
 
 

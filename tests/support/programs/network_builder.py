@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 from addax.quant.formats import signed, unsigned
+from addax.quant.ops.ends import PIXEL
 from addax.quant.program import (
     ArgMax,
     AveragePool,
@@ -28,11 +29,11 @@ from addax.quant.program import (
 class Builder:
     """Collects operations and invents weights that keep the values alive."""
 
-    def __init__(self, rng, shape):
+    def __init__(self, rng, shape, fmt=PIXEL):
         self.rng = rng
         self.ops = {}
         self.inferred = {}
-        self.last = self.emit(Input(name="pixels", shape=shape))
+        self.last = self.emit(Input(name="pixels", shape=shape, format=fmt))
 
     def emit(self, op):
         self.ops[op.name] = op

@@ -4,17 +4,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from addax.common.errors import UserError
-from addax.hdl.blocks import STAGE
-from addax.hdl.family import DUT, Layer, Outlet, Part, Rhythm
+from addax.hdl.family import DUT, Layer, Outlet, Part, WorkSignals
 from addax.hdl.interface import Interface
-from addax.hdl.streams.beats import elements
 from addax.hdl.timing import Schedule, StageTiming
 from addax.quant.program import Input, MaxPool, Program
 from amaranth.hdl import ClockDomain, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-INNER, NAME = "wires", "same"
+INNER, NAME, INSTANCE = "wires", "same", "held"
 
 
 def identity(shape=(2, 3, 4)):
@@ -33,7 +31,7 @@ class Register(wiring.Component):
     """Takes a beat when it is empty or hands one on."""
 
     def __init__(self, wires):
-        beat = stream.Signature(elements(8, wires.channels))
+        beat = stream.Signature(8 * wires.channels)
         super().__init__({"i": In(beat), "o": Out(beat)})
 
     def elaborate(self, platform):
@@ -53,7 +51,7 @@ class Inside(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules[STAGE + NAME] = self.register
+        m.submodules[INSTANCE] = self.register
         wiring.connect(m, wiring.flipped(self.i), self.register.i)
         wiring.connect(m, self.register.o, wiring.flipped(self.o))
         return m
@@ -78,9 +76,9 @@ class Top(wiring.Component):
         last = beat == self.interface.beats - 1
         m.d.comb += [
             domain.clk.eq(self.aclk), domain.rst.eq(~self.aresetn),
-            inside.i.payload.as_value().eq(self.s_axis_tdata), inside.i.valid.eq(self.s_axis_tvalid),
+            inside.i.payload.eq(self.s_axis_tdata), inside.i.valid.eq(self.s_axis_tvalid),
             self.s_axis_tready.eq(inside.i.ready),
-            self.m_axis_tdata.eq(inside.o.payload.as_value()), self.m_axis_tvalid.eq(inside.o.valid),
+            self.m_axis_tdata.eq(inside.o.payload), self.m_axis_tvalid.eq(inside.o.valid),
             inside.o.ready.eq(self.m_axis_tready), self.m_axis_tlast.eq(last),
         ]  # fmt: skip
         with m.If(inside.o.valid & inside.o.ready):
@@ -103,27 +101,44 @@ class PassThroughPlan:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class WireBlocks:
+    """A `blocks.BlockOf`: what holds a beat is a queue, and what says whether it does is control."""
+
+    key: str = "passthrough 1"
+
+    def counts(self, instance):
+        return instance == INSTANCE
+
+    def cell(self, name, *, register):
+        return "queues" if "payload" in name else "control"
+
+    def net(self, name):
+        return self.cell(name, register=True)
+
+
 class PassThroughDesign:
     """A `family.Design`."""
 
     settle, memories, rom_kinds, registers, inner, ends, between = 0, (), frozenset(), None, INNER, (), ()
+    block_of = WireBlocks()
 
     def __init__(self, program):
         channels, _, _ = program.input.shape
         self.interface = Interface(program=program, elements=channels)
-        beats, at = self.interface.beats, f"{DUT}.{INNER}.{STAGE}{NAME}."
+        beats, at = self.interface.beats, f"{DUT}.{INNER}.{INSTANCE}."
         timing = StageTiming(
             name=NAME, lanes=0, interval=beats, busy=beats, begin=0, end=beats, first_beat=1, last_beat=beats
         )
         self.schedule = Schedule(interval=beats, latency=beats, stages=(timing,))
-        self.parts = (Part(name=NAME, instance=STAGE + NAME, content=Wires(channels=channels)),)
+        self.parts = (Part(name=NAME, instance=INSTANCE, content=Wires(channels=channels)),)
         self.layers = (Layer(name=NAME, kind=NAME, result=program.input.shape),)
         outlet = Outlet(
             stage=NAME, tensor=NAME, shape=program.input.shape, bits=8, signed=False, count=channels, path=f"{at}o"
         )
         self.outlets = (outlet,)
-        self.rhythms = (
-            Rhythm(
+        self.work = (
+            WorkSignals(
                 name=NAME, begin=f"{at}i__valid && {at}i__ready", go=f"{at}i__ready", groups=beats, steps=1,
                 blocked="waits for room", starved="waits for input",
             ),

@@ -1,7 +1,8 @@
 """What belongs to which block: names as synthesis and simulation give them."""
 
 import pytest
-from addax.hdl.blocks import BLOCKS, block_of
+from addax.hdl.blocks import BLOCKS
+from addax.hdl.dataflow.blocks import BLOCK_OF
 from addax.hdl.dataflow.build import bind
 from addax.hdl.folder.generate import generate
 from addax.reports.devices.devices import device
@@ -38,7 +39,7 @@ from networks import random_images, random_plan, random_program
     ("$auto$alumacc$12", False, "control"),
 ])  # fmt: skip
 def test_names(name, register, block):
-    assert block_of(name, register=register) == block
+    assert BLOCK_OF.cell(name, register=register) == block
     assert block in BLOCKS
 
 
