@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..bus.counters import CounterBank, CounterPlaces
 from ..bus.registers import RegisterFile, Request, Response
 from ..bus.reload import Loader
 from ..bus.service import Service
@@ -58,11 +59,16 @@ class Control(wiring.Component):
         m.d.comb += [ports.control.value.eq(run), clear.eq(ports.control.written & ports.control.data[1])]
         with m.If(ports.control.written):
             m.d.sync += run.eq(ports.control.data[0])
-        for name, step in self._events(image_taken).items():
-            register = self.service.map[name]
-            count = Signal(register.width, name=f"count_{name}")
-            m.d.comb += getattr(ports, name).value.eq(count)
-            m.d.sync += count.eq(Mux(clear, 0, count + step))
+        places = CounterPlaces.of(self.service.map)
+        events = self._events(image_taken)
+        m.submodules.counters = bank = CounterBank(places)
+        m.d.comb += [
+            bank.events.eq(Cat(events[name] for name in places.lows)),
+            bank.clear.eq(clear),
+            bank.read.eq(file.counting),
+            bank.place.eq(places.at(file.request.address[2:])),
+            file.counted.eq(bank.value),
+        ]
         return m
 
     def _status(self, m: Module, ports: Any, run: Signal, inside: Signal, image_taken: Signal) -> Value:
@@ -113,7 +119,7 @@ class Control(wiring.Component):
     def _events(self, image_taken: Value) -> dict[str, Value]:
         """What each counter counts."""
         events: dict[str, Any] = {
-            "cycles": 1,
+            "cycles": Const(1),
             "input_stall": self.in_valid & ~self.in_ready,
             "output_stall": self.out_valid & ~self.out_ready,
             "images_in": image_taken,

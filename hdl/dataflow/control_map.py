@@ -25,6 +25,11 @@ IN_FLIGHT_BITS = 16
 """A pipeline holds a few rows and beats per stage, so never as many images as this counts."""
 STAGE_BASE = 0x100
 STAGE_STRIDE = 16
+STAGE_COUNTERS = {
+    "busy": "cycles in which its array or pool works",
+    "starved": "cycles with room for a beat but none",
+    "stalled": "cycles with a result that none takes",
+}
 
 
 def control_map(program: Program, builds: Sequence[StageBuild], plan: Plan, images: Sequence[Image]) -> RegisterMap:
@@ -44,16 +49,9 @@ def control_map(program: Program, builds: Sequence[StageBuild], plan: Plan, imag
             identity=build_identity(program, builds, plan, images), stages=len(builds), memories=len(memories)
         ),
         stages=tuple(build.stage.name for build in builds),
-        stage_registers=(
-            BusRegister(
-                name="busy", offset=0, width=32, access="ro", meaning="cycles in which its array or pool works"
-            ),
-            BusRegister(
-                name="starved", offset=4, width=32, access="ro", meaning="cycles with room for a beat but none"
-            ),
-            BusRegister(
-                name="stalled", offset=8, width=32, access="ro", meaning="cycles with a result that none takes"
-            ),
+        stage_registers=tuple(
+            BusRegister(name=name, offset=4 * k, width=32, access="ro", meaning=meaning, counter=True)
+            for k, (name, meaning) in enumerate(STAGE_COUNTERS.items())
         ),
         stage_base=STAGE_BASE,
         stage_stride=STAGE_STRIDE,
@@ -88,6 +86,9 @@ def _plain(op: Op) -> dict[str, Any]:
 def _registers(*, identity: int, stages: int, memories: int) -> tuple[BusRegister, ...]:
     def ro(name: str, offset: int, meaning: str, width: int = 32, value: int | None = None) -> BusRegister:
         return BusRegister(name=name, offset=offset, width=width, access="ro", meaning=meaning, value=value)
+
+    def counter(name: str, offset: int, meaning: str, width: int = 32) -> BusRegister:
+        return BusRegister(name=name, offset=offset, width=width, access="ro", meaning=meaning, counter=True)
 
     return (
         ro("magic", 0x00, "an addax accelerator: the letters ADDX, A highest", value=MAGIC),
@@ -134,9 +135,9 @@ def _registers(*, identity: int, stages: int, memories: int) -> tuple[BusRegiste
         ),
         ro("memory_width", 0x30, "bits of a word of the selected memory, 0 when there is none"),
         ro("memory_depth", 0x34, "words of the selected memory, 0 when there is none"),
-        ro("cycles", 0x40, "clock cycles", width=64),
-        ro("input_stall", 0x48, "cycles with `s_axis_tvalid` and not `s_axis_tready`", width=64),
-        ro("output_stall", 0x50, "cycles with `m_axis_tvalid` and not `m_axis_tready`", width=64),
-        ro("images_in", 0x58, "images whose last pixel was taken"),
-        ro("images_out", 0x5C, "images whose answer was given"),
+        counter("cycles", 0x40, "clock cycles", width=64),
+        counter("input_stall", 0x48, "cycles with `s_axis_tvalid` and not `s_axis_tready`", width=64),
+        counter("output_stall", 0x50, "cycles with `m_axis_tvalid` and not `m_axis_tready`", width=64),
+        counter("images_in", 0x58, "images whose last pixel was taken"),
+        counter("images_out", 0x5C, "images whose answer was given"),
     )  # fmt: skip
