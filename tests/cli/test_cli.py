@@ -64,6 +64,8 @@ def test_a_plan_can_be_edited_and_given_back(run, net, build, tmp_path):
     assert next(s for s in json.loads(out)["plan"]["stages"] if s["name"] == "conv2")["pe"] == conv2["pe"]
 
 
+@pytest.mark.slow
+@pytest.mark.guard
 def test_without_a_goal_the_design_is_small_and_more_is_offered(run, net, tmp_path):
     """A beginner's first `generate` must not take minutes and a whole device; what more costs is said."""
     status, out, _ = run("generate", net, "-o", tmp_path / "small")

@@ -75,6 +75,8 @@ def test_it_simulates_with_the_golden_models_answers(build, images):
     assert [(trace.name, trace.values, trace.mismatches) for trace in outcome.stages] == [(NAME, 20 * 24, 0)]
 
 
+@pytest.mark.slow
+@pytest.mark.guard
 def test_a_stopwatch_sees_its_work(build, images):
     tracks = watch(build, images[:3]).tracks
 

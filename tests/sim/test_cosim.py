@@ -180,6 +180,8 @@ def test_what_cannot_be_simulated_is_said_in_one_line(build_of, digits, lenet, t
         simulate(build, digits.x[:1], program=lenet("adder", 16))
 
 
+@pytest.mark.slow
+@pytest.mark.guard
 def test_parts_side_by_side_give_what_one_run_gives(build_of, digits):
     """Parts of several processes join to the same scores and classes in order; what is timed stays exact."""
     build = build_of()

@@ -72,6 +72,8 @@ def run(capsys):
     return call
 
 
+@pytest.mark.slow
+@pytest.mark.guard
 def test_every_element_is_right_and_on_time(run, made):
     """Protects the whole way, and that keys without a meaning are null."""
     status, out, _ = run("simulate", made / "build", "--data", made / "data.npz", "--json")

@@ -8,7 +8,6 @@ from addax.hdl.folder.generate import generate
 from addax.reports.devices.devices import device
 from addax.reports.devices.resources import Resources
 from addax.reports.synth.synth import synthesise
-from marks import guarded
 from networks import random_images, random_plan, random_program
 
 
@@ -43,7 +42,9 @@ def test_names(name, register, block):
     assert block in BLOCKS
 
 
-@pytest.mark.parametrize("name", guarded(["ecp5-45k", "xc7z020"], "xc7z020"))
+@pytest.mark.parametrize("name", ["ecp5-45k", "xc7z020"])
+@pytest.mark.slow
+@pytest.mark.guard
 def test_blocks_add_up_to_their_stage(name, tmp_path):
     """Every cell of a stage is in one block, and cells have names that say which: what nobody named would all be
     control."""

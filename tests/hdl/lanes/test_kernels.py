@@ -352,6 +352,8 @@ def test_arrays_sum_their_terms_under_any_stalls(shape, steps, pauses, seed):
 
 
 @given(shape=shapes(), steps=st.lists(st.integers(1, 3), min_size=1, max_size=3))
+@pytest.mark.slow
+@pytest.mark.guard
 def test_a_sum_leaves_after_the_promised_latency(shape, steps):
     cycles = run_groups(shape, steps, (0, 0), 1)
 

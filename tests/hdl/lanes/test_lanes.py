@@ -141,11 +141,15 @@ def test_adder_lanes_sum_distances(x, pe, lanes, steps, count, gap, styles, seed
 
 
 @given(x=FORMATS, bits=st.integers(2, 16), **FOLDS)
+@pytest.mark.slow
+@pytest.mark.guard
 def test_mult_lanes_sum_products(x, bits, pe, lanes, steps, count, gap, styles, seed):
     check_folded("mult", x, signed(bits), pe, lanes, steps, count, gap, styles, seed)
 
 
 @given(x=FORMATS, bits=st.integers(2, 16), **FOLDS)
+@pytest.mark.slow
+@pytest.mark.guard
 def test_mult_lanes_take_unsigned_weights(x, bits, pe, lanes, steps, count, gap, styles, seed):
     """A Program may give `mult` weights of either signedness."""
     check_folded("mult", x, unsigned(bits), pe, lanes, steps, count, gap, styles, seed)

@@ -77,6 +77,8 @@ def test_what_waits_for_a_shift_is_as_much_as_it_looks_ahead(ahead):
 
 
 @pytest.mark.parametrize("ahead", [1, 3])
+@pytest.mark.slow
+@pytest.mark.guard
 def test_one_beat_less_costs_cycles_and_some_less_hang(ahead):
     """The computed queue is the least one: then the fork must wait; with less than the rows that the shift waits for,
     for ever."""

@@ -177,6 +177,8 @@ def test_every_family_has_coefficients_and_says_so_where_not():
         model("abacus")
 
 
+@pytest.mark.slow
+@pytest.mark.guard
 def test_counts_have_coefficients():
     """A count that nobody fitted would be free."""
     for family in ALL:

@@ -84,6 +84,8 @@ def test_the_second_time_it_comes_from_the_cache_by_the_command(build, made, mon
     assert (out / "addax.bit").read_bytes() == first.file.read_bytes()
 
 
+@pytest.mark.slow
+@pytest.mark.guard
 def test_a_design_that_does_not_fit_says_what_is_missing_before_it_is_placed(build, monkeypatch, tmp_path):
     small = replace(device(ULX3S.device), lut=100, dsp=0)
     monkeypatch.setattr(bitstream, "device", lambda name: small)
