@@ -86,11 +86,13 @@ class RegisterFile(wiring.Component):
             if not register.counter
             for word, value in enumerate(self._words(m, register))
         }
-        counter = Signal()
+        counter, held = Signal(), Signal(WORD)
         m.d.comb += [
-            read.eq(Mux(counter, self.counted, chosen(reads, request.address[2:]))),
+            held.eq(chosen(reads, request.address[2:])),
+            read.eq(Mux(counter, self.counted, held)),
             self.counting.eq(request.valid & ~request.write & counter),
         ]
+        self._give_data(m, held)
         with m.Switch(request.address[2:]):
             for counts, words in self._read_only().items():
                 with m.Case(*words):
@@ -135,13 +137,22 @@ class RegisterFile(wiring.Component):
             m.d.sync += high.eq(value[WORD:])
         return [value[:WORD], high]
 
+    def _give_data(self, m: Module, held: Value) -> None:
+        """What a write makes of the register at its address, which reads as ``held``: the same for all registers, each
+        of which looks at it only when it is written."""
+        mask = Cat(bit.replicate(8) for bit in self.request.strobe)
+        ones = self.request.data & mask
+        merged = Signal(WORD)
+        m.d.comb += merged.eq(ones | (held & ~mask))
+        for register in self.registers:
+            if register.access != "ro":
+                data = getattr(self.ports, register.name).data
+                m.d.comb += data.eq(ones if register.access == "w1c" else merged)
+
     def _write(self, m: Module, register: BusRegister, forbidden: Signal, turned_away: Signal) -> None:
         """Give a write to the register's port."""
         port, request = getattr(self.ports, register.name), self.request
-        mask = Cat(bit.replicate(8) for bit in request.strobe)
         tried = request.valid & request.write & request.strobe.any()
-        kept = port.value & ~mask if register.access == "rw" else 0
-        m.d.comb += port.data.eq(request.data & mask | kept)
         if register.access == "wo":
             m.d.comb += [
                 port.tried.eq(tried),

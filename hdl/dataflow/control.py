@@ -61,12 +61,14 @@ class Control(wiring.Component):
             m.d.sync += run.eq(ports.control.data[0])
         places = CounterPlaces.of(self.service.map)
         events = self._events(image_taken)
-        m.submodules.counters = bank = CounterBank(places)
+        m.submodules.counters = bank = CounterBank(count=len(places.order), wide=places.wide)
+        word = file.request.address[2:]
         m.d.comb += [
-            bank.events.eq(Cat(events[name] for name in places.lows)),
+            bank.events.eq(Cat(events[name] for name in places.names)),
             bank.clear.eq(clear),
             bank.read.eq(file.counting),
-            bank.place.eq(places.at(file.request.address[2:])),
+            bank.place.eq(places.at(m, word)),
+            bank.high.eq(places.is_high(word)),
             file.counted.eq(bank.value),
         ]
         return m
