@@ -56,7 +56,9 @@ class CounterPlaces:
         bits = ceil_log2(self.stride)
         first = sum(word_of < self.stage_word for _, word_of in self.order)
         stage = (word - self.stage_word)[bits:]
-        m.d.comb += place.eq(first + stage * self.per_stage + word[:bits])
+        # A product by a constant, as a sum: synthesis would spend a multiplier block on it.
+        places = sum((stage << k for k in range(8) if self.per_stage >> k & 1), start=word[:bits])
+        m.d.comb += place.eq(first + places)
         with m.Switch(word):
             for k, (_, low) in enumerate(self.order[:first]):
                 with m.Case(*((low, low + 1) if k < self.wide else (low,))):
