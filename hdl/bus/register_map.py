@@ -47,6 +47,7 @@ class BusRegister:
     access : see `ACCESS`
     value : where it never changes
     fields : of a register that is no number
+    counter : it counts cycles or images, so that it stands in a `CounterBank`
     """
 
     name: str
@@ -56,6 +57,7 @@ class BusRegister:
     meaning: str
     value: int | None = None
     fields: tuple[Field, ...] = ()
+    counter: bool = False
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
@@ -68,6 +70,8 @@ class BusRegister:
             raise ValueError(f"offset of {self.name} must be a multiple of {4 * self.words}, not {self.offset}")
         if self.value is not None and (self.access != "ro" or not 0 <= self.value < 1 << self.width):
             raise ValueError(f"{self.name} must be read only and hold its value, not {self.value}")
+        if self.counter and (self.access != "ro" or self.value is not None or self.width % WORD):
+            raise ValueError(f"{self.name} is a counter, so it must be read only and of {WORD} or {2 * WORD} bits")
         taken = 0
         for field in self.fields:
             if field.mask >> self.width or field.mask & taken:
@@ -137,6 +141,7 @@ class RegisterMap:
                 yield BusRegister(
                     name=f"stage{k}_{register.name}", offset=self.stage_base + k * self.stage_stride + register.offset,
                     width=register.width, access=register.access, meaning=f"{stage}: {register.meaning}",
+                    counter=register.counter,
                 )  # fmt: skip
 
     def __getitem__(self, name: str) -> BusRegister:
@@ -155,7 +160,7 @@ class RegisterMap:
             "word_bits": WORD,
             "address_bits": self.address_bits,
             "access": ACCESS,
-            "registers": [asdict(register) for register in self],
+            "registers": [_plain(register) for register in self],
             "stages": list(self.stages),
             "memories": [{**asdict(memory), "parts": memory.parts} for memory in self.memories],
         }
@@ -168,6 +173,11 @@ class RegisterMap:
             where = f"`{self.stage_base + register.offset:#05x} + {self.stage_stride} k`"
             lines.append(_row(where, f"stage<k>_{register.name}", register))
         return "\n".join(lines) + "\n"
+
+
+def _plain(register: BusRegister) -> dict[str, Any]:
+    """What software needs to know of it."""
+    return {name: value for name, value in asdict(register).items() if name != "counter"}
 
 
 def _row(where: str, name: str, register: BusRegister) -> str:

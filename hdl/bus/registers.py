@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from .register_map import WORD, BusRegister
 
-__all__ = ["RegisterFile", "Request", "Response"]
+__all__ = ["RegisterFile", "Request", "Response", "chosen"]
 
 BYTES = WORD // 8
 
@@ -54,7 +54,9 @@ class RegisterFile(wiring.Component):
     request : In, see `Request`
     response : Out, see `Response`; one cycle after the request
     refused : Out; a request met no register, or one that allows no such access
-    ports : one per register that is no constant, under its name:
+    counting : Out; the request is a read of a counter, which ``counted`` answers
+    counted : In; what a read of the counter at the request's address gives, in the same cycle
+    ports : one per register that is no constant and no counter, under its name:
         ``value`` : In, what a read gives
         ``written``, ``data`` : Out; in that cycle the register shall become ``data``: what it is, with the bytes of the
         write put in. Of ``w1c``: the ones that the write has.
@@ -63,11 +65,13 @@ class RegisterFile(wiring.Component):
 
     def __init__(self, registers: Iterable[BusRegister], *, address_bits: int):
         self.registers = tuple(registers)
-        ports = {r.name: Out(_port(r)) for r in self.registers if r.value is None}
+        ports = {r.name: Out(_port(r)) for r in self.registers if r.value is None and not r.counter}
         super().__init__({
             "request": In(Request(address_bits)),
             "response": Out(Response()),
             "refused": Out(1),
+            "counting": Out(1),
+            "counted": In(WORD),
             "ports": Out(wiring.Signature(ports)),
         })  # fmt: skip
 
@@ -79,17 +83,24 @@ class RegisterFile(wiring.Component):
         reads = {
             (register.offset >> 2) + word: value
             for register in self.registers
+            if not register.counter
             for word, value in enumerate(self._words(m, register))
         }
-        m.d.comb += read.eq(_chosen(reads, request.address[2:]))
+        counter, held = Signal(), Signal(WORD)
+        m.d.comb += [
+            held.eq(chosen(reads, request.address[2:])),
+            read.eq(Mux(counter, self.counted, held)),
+            self.counting.eq(request.valid & ~request.write & counter),
+        ]
+        self._give_data(m, held)
         with m.Switch(request.address[2:]):
+            for counts, words in self._read_only().items():
+                with m.Case(*words):
+                    m.d.comb += [forbidden.eq(request.write), counter.eq(counts)]
             for register in self.registers:
-                for word in range(register.words):
-                    with m.Case((register.offset >> 2) + word):
-                        if register.access == "ro":
-                            m.d.comb += forbidden.eq(request.write)
-                        else:
-                            self._write(m, register, forbidden, turned_away)
+                if register.access != "ro":
+                    with m.Case(register.offset >> 2):
+                        self._write(m, register, forbidden, turned_away)
             with m.Default():
                 m.d.comb += absent.eq(1)
         m.d.comb += self.refused.eq(request.valid & (absent | forbidden))
@@ -101,6 +112,15 @@ class RegisterFile(wiring.Component):
                 self.response.absent.eq(absent),
             ]
         return m
+
+    def _read_only(self) -> dict[bool, list[int]]:
+        """Word addresses that can only be read: of counters, and of others."""
+        words: dict[bool, list[int]] = {}
+        for register in self.registers:
+            if register.access == "ro":
+                first = register.offset >> 2
+                words.setdefault(register.counter, []).extend(range(first, first + register.words))
+        return words
 
     def _words(self, m: Module, register: BusRegister) -> list[Any]:
         """What reads of the register's words give."""
@@ -117,13 +137,22 @@ class RegisterFile(wiring.Component):
             m.d.sync += high.eq(value[WORD:])
         return [value[:WORD], high]
 
+    def _give_data(self, m: Module, held: Value) -> None:
+        """What a write makes of the register at its address, which reads as ``held``: the same for all registers, each
+        of which looks at it only when it is written."""
+        mask = Cat(bit.replicate(8) for bit in self.request.strobe)
+        ones = self.request.data & mask
+        merged = Signal(WORD)
+        m.d.comb += merged.eq(ones | (held & ~mask))
+        for register in self.registers:
+            if register.access != "ro":
+                data = getattr(self.ports, register.name).data
+                m.d.comb += data.eq(ones if register.access == "w1c" else merged)
+
     def _write(self, m: Module, register: BusRegister, forbidden: Signal, turned_away: Signal) -> None:
         """Give a write to the register's port."""
         port, request = getattr(self.ports, register.name), self.request
-        mask = Cat(bit.replicate(8) for bit in request.strobe)
         tried = request.valid & request.write & request.strobe.any()
-        kept = port.value & ~mask if register.access == "rw" else 0
-        m.d.comb += port.data.eq(request.data & mask | kept)
         if register.access == "wo":
             m.d.comb += [
                 port.tried.eq(tried),
@@ -136,7 +165,7 @@ class RegisterFile(wiring.Component):
             m.d.comb += port.written.eq(tried)
 
 
-def _chosen(values: dict[int, Any], index: Value) -> Value:
+def chosen(values: dict[int, Any], index: Value) -> Value:
     """The value of ``index``, and anything where there is none: halves by the highest bit, so a tree of multiplexers
     with no comparison."""
     if len(values) <= 1 or not len(index):
@@ -145,5 +174,5 @@ def _chosen(values: dict[int, Any], index: Value) -> Value:
     low = {k: value for k, value in values.items() if k < half}
     high = {k - half: value for k, value in values.items() if k >= half}
     if not (low and high):
-        return _chosen(low or high, index[:-1])
-    return Mux(index[-1], _chosen(high, index[:-1]), _chosen(low, index[:-1]))
+        return chosen(low or high, index[:-1])
+    return Mux(index[-1], chosen(high, index[:-1]), chosen(low, index[:-1]))

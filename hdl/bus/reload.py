@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -19,14 +19,21 @@ class Reload:
     Attributes
     ----------
     enable : a bit per memory, for one cycle
-    address, word : wide enough for the largest; lower bits go to smaller ones
+    address : wide enough for the largest; lower bits go to smaller ones
+    parts : the words of the bus that came last, the latest highest
     """
 
     def __init__(self, memories: Sequence[WritableMemory]):
         self.memories = tuple(memories)
         self.enable = Signal(max(1, len(memories)), name="reload_enable")
         self.address = Signal(range(max([2, *(memory.depth for memory in memories)])), name="reload_address")
-        self.word = Signal(max((memory.width for memory in memories), default=1), name="reload_word")
+        most = max((memory.parts for memory in memories), default=1)
+        self.parts = Signal(WORD * most, name="reload_parts")
+
+    def word_of(self, memory: WritableMemory) -> Value:
+        """The word that ``memory`` takes: of its last parts, the highest."""
+        begin = len(self.parts) - WORD * memory.parts
+        return self.parts[begin : begin + memory.width]
 
 
 def port_of(reload: Reload | None, image: Image) -> WritePort | None:
@@ -34,7 +41,7 @@ def port_of(reload: Reload | None, image: Image) -> WritePort | None:
     memory = None if reload is None else next((m for m in reload.memories if m.name == image.name), None)
     if reload is None or memory is None:
         return None
-    return WritePort(enable=reload.enable[memory.number], address=reload.address, data=reload.word[: memory.width])
+    return WritePort(enable=reload.enable[memory.number], address=reload.address, data=reload.word_of(memory))
 
 
 class Loader(wiring.Component):
@@ -73,7 +80,6 @@ class Loader(wiring.Component):
         wires = self.reload
         most = max((memory.parts for memory in wires.memories), default=1)
         part, last = Signal(range(max(2, most))), Signal(range(max(2, most)))
-        slots = Array(Signal(WORD, name=f"part{k}") for k in range(most))
         with m.Switch(self.select):
             for memory in wires.memories:
                 with m.Case(memory.number):
@@ -83,11 +89,12 @@ class Loader(wiring.Component):
         m.d.comb += [
             self.inside.eq(self.address < self.depth),
             self.writing.eq(wires.enable.any()),
-            wires.word.eq(Cat(slots)),
         ]
         m.d.sync += wires.enable.eq(0)
         with m.If(self.data_written):
-            m.d.sync += [slots[part].eq(self.data), part.eq(Mux(part == last, 0, part + 1))]
+            m.d.sync += [
+                wires.parts.eq(Cat(wires.parts, self.data)[WORD:]), part.eq(Mux(part == last, 0, part + 1)),
+            ]  # fmt: skip
             with m.If(part == last):
                 m.d.sync += [
                     wires.enable.eq(_one_hot(self.select, len(wires.enable))),

@@ -1,11 +1,13 @@
 """Control and status of an accelerator: registers behind a bus, a gate in front of the pixels, counters, reload."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..bus.counters import CounterBank, CounterPlaces
 from ..bus.registers import RegisterFile, Request, Response
 from ..bus.reload import Loader
 from ..bus.service import Service
@@ -54,16 +56,25 @@ class Control(wiring.Component):
         image_taken = Signal()
         idle = self._status(m, ports, run, inside, image_taken)
         self._reload(m, file, idle, run | inside)
-        clear = Signal()
-        m.d.comb += [ports.control.value.eq(run), clear.eq(ports.control.written & ports.control.data[1])]
+        m.d.comb += ports.control.value.eq(run)
         with m.If(ports.control.written):
             m.d.sync += run.eq(ports.control.data[0])
-        for name, step in self._events(image_taken).items():
-            register = self.service.map[name]
-            count = Signal(register.width, name=f"count_{name}")
-            m.d.comb += getattr(ports, name).value.eq(count)
-            m.d.sync += count.eq(Mux(clear, 0, count + step))
+        if (places := CounterPlaces.of(self.service.map)).order:
+            self._count(m, file, places, self._events(image_taken))
         return m
+
+    def _count(self, m: Module, file: RegisterFile, places: CounterPlaces, events: Mapping[str, Value]) -> None:
+        """Count ``events``; reads of counters are answered, and ``clear`` heeded."""
+        m.submodules.counters = bank = CounterBank(count=len(places.order), wide=places.wide)
+        control, word = file.ports.control, file.request.address[2:]
+        m.d.comb += [
+            bank.events.eq(Cat(events[name] for name in places.names)),
+            bank.clear.eq(control.written & control.data[1]),
+            bank.read.eq(file.counting),
+            bank.place.eq(places.at(m, word)),
+            bank.high.eq(places.is_high(word)),
+            file.counted.eq(bank.value),
+        ]
 
     def _status(self, m: Module, ports: Any, run: Signal, inside: Signal, image_taken: Signal) -> Value:
         """Follow images in and out; returns whether memories may be written."""
@@ -113,7 +124,7 @@ class Control(wiring.Component):
     def _events(self, image_taken: Value) -> dict[str, Value]:
         """What each counter counts."""
         events: dict[str, Any] = {
-            "cycles": 1,
+            "cycles": Const(1),
             "input_stall": self.in_valid & ~self.in_ready,
             "output_stall": self.out_valid & ~self.out_ready,
             "images_in": image_taken,
