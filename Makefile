@@ -19,7 +19,7 @@ test: $(VENV)/ready
 guard: $(VENV)/ready
 	$(BIN)/pytest -m guard -n 2 --dist loadfile
 
-# Most of two hours: every fold, bit width and kernel through the RTL, proofs, whole test sets. Two files hold half of the
+# An hour: every fold, bit width and kernel through the RTL, proofs, whole test sets. Two files hold half of the
 # time, so a worker that is done takes tests of the other's file.
 check: $(VENV)/ready
 	$(BIN)/pytest -n 2 --dist worksteal

@@ -49,6 +49,7 @@ __all__ = ["bitstream", "generate"]
     help="dsp: multipliers as synthesis likes; lut: in lookup tables; pow2: by shifting, after quantize --terms.",
 )
 @click.option("--control", default="none", show_default=True, help="Registers behind a bus: axi-lite or wishbone.")
+@click.option("--counters/--no-counters", default=True, help="Of cycles, stalls and images, among those registers.")
 @click.option("--prefix", default="addax", show_default=True, help="Of all Verilog modules.")
 @click.option("-o", "--out", type=PATH, required=True, help="BUILD folder to write.")
 def generate(

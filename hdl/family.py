@@ -74,6 +74,7 @@ class PlanRequest:
     fps : the cheapest design with so many images per second; with neither, the family chooses
     memory : of weights: ``auto``, as synthesis likes, or ``block``
     scale : how requantisers multiply: ``auto``, or one of `activation.scale.SCALES`
+    control, counters : registers beside the streams, and whether they count
     structures : of the lanes of a kernel, where not the default one
     cost : what the content of a part costs (see `Part`), to choose among designs that are fast enough; None for the
         family's own structural counts
@@ -89,6 +90,7 @@ class PlanRequest:
     memory: str = "auto"
     scale: str = "auto"
     control: str = "none"
+    counters: bool = True
     structures: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     cost: Callable[[Any], float] | None = None
     capacity: Capacity | None = None

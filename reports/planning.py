@@ -43,6 +43,7 @@ class PlanChoices:
     multipliers : of the lanes, one of `MULTIPLIERS`
     scale : how requantisers multiply, ``auto`` or one of `SCALES`
     control : one of `CONTROLS`
+    counters : its registers count cycles, stalls and images
 
     Raises
     ------
@@ -64,6 +65,7 @@ class PlanChoices:
     multipliers: str = "dsp"
     scale: str = "auto"
     control: str = "none"
+    counters: bool = True
 
     @property
     def aimless(self) -> bool:
@@ -80,6 +82,8 @@ class PlanChoices:
         _known("memory", self.memory, ROMS)
         _known("requantise", self.scale, ("auto", *SCALES))
         _known("multipliers", self.multipliers, MULTIPLIERS)
+        if self.control == "none" and self.file is None and not self.counters:
+            raise UserError("--no-counters leaves the counters out of --control; say which control: axi-lite, wishbone")
 
 
 def plan_for(program: Program, choices: PlanChoices) -> Envelope:
@@ -110,7 +114,8 @@ def _chosen(program: Program, choices: PlanChoices) -> Envelope:
     request = PlanRequest(
         device=target.name, clock_mhz=choices.clock_mhz, lanes=choices.lanes, fps=choices.fps,
         fixed_weights=choices.fixed_weights, fabric=target.fabric if choices.form == "device" else "generic",
-        memory=choices.memory, scale=choices.scale, control=choices.control, cost=cost, capacity=capacity,
+        memory=choices.memory, scale=choices.scale, control=choices.control, counters=choices.counters, cost=cost,
+        capacity=capacity,
         structures=structures_of(choices.multipliers, target),
     )  # fmt: skip
     return family_of(choices.arch).plan(program, request)
@@ -135,6 +140,8 @@ def _written(program: Program, choices: PlanChoices, file: Path) -> Envelope:
         raise UserError("a plan already says the form of the lanes (fabric); leave --form out")
     if choices.control not in ("none", plan.control):
         raise UserError("a plan already says the control; change it there, or leave --control out")
+    if not choices.counters:
+        raise UserError("a plan already says whether there are counters; leave --no-counters out")
     if choices.fixed_weights and not plan.fixed_weights:
         raise UserError("the plan is not for fixed weights; change it there, or leave --fixed-weights out")
     return _fitting(program, plan)

@@ -23,18 +23,22 @@ class StageService:
     Attributes
     ----------
     reload : wires to its memories
+    counted : there are counters of what it does
     busy : its array or pool works
     starved : it has room for a beat, and there is none
     stalled : it has a result that none takes
     """
 
     reload: Reload
+    counted: bool
     busy: Signal
     starved: Signal
     stalled: Signal
 
     def report(self, m: Module, *, busy: Value, inputs: Iterable[Any], outputs: Iterable[Any]) -> None:
-        """Watch a stage with these streams."""
+        """Watch a stage with these streams, if anything counts what it does."""
+        if not self.counted:
+            return
         starved = [port.ready & ~port.valid for port in inputs]
         stalled = [port.valid & ~port.ready for port in outputs]
         m.d.comb += [self.busy.eq(busy), self.starved.eq(_any(starved)), self.stalled.eq(_any(stalled))]
@@ -53,10 +57,11 @@ class Service:
     def __init__(self, registers: RegisterMap):
         self.map = registers
         self.reload = Reload(registers.memories)
+        counted = bool(registers.stage_registers)
         self.stages = {
             name: StageService(
-                reload=self.reload, busy=Signal(name=f"busy_{name}"), starved=Signal(name=f"starved_{name}"),
-                stalled=Signal(name=f"stalled_{name}"),
+                reload=self.reload, counted=counted, busy=Signal(name=f"busy_{name}"),
+                starved=Signal(name=f"starved_{name}"), stalled=Signal(name=f"stalled_{name}"),
             )
             for name in registers.stages
         }  # fmt: skip

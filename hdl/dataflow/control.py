@@ -1,5 +1,6 @@
 """Control and status of an accelerator: registers behind a bus, a gate in front of the pixels, counters, reload."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
@@ -55,23 +56,25 @@ class Control(wiring.Component):
         image_taken = Signal()
         idle = self._status(m, ports, run, inside, image_taken)
         self._reload(m, file, idle, run | inside)
-        clear = Signal()
-        m.d.comb += [ports.control.value.eq(run), clear.eq(ports.control.written & ports.control.data[1])]
+        m.d.comb += ports.control.value.eq(run)
         with m.If(ports.control.written):
             m.d.sync += run.eq(ports.control.data[0])
-        places = CounterPlaces.of(self.service.map)
-        events = self._events(image_taken)
+        if (places := CounterPlaces.of(self.service.map)).order:
+            self._count(m, file, places, self._events(image_taken))
+        return m
+
+    def _count(self, m: Module, file: RegisterFile, places: CounterPlaces, events: Mapping[str, Value]) -> None:
+        """Count ``events``; reads of counters are answered, and ``clear`` heeded."""
         m.submodules.counters = bank = CounterBank(count=len(places.order), wide=places.wide)
-        word = file.request.address[2:]
+        control, word = file.ports.control, file.request.address[2:]
         m.d.comb += [
             bank.events.eq(Cat(events[name] for name in places.names)),
-            bank.clear.eq(clear),
+            bank.clear.eq(control.written & control.data[1]),
             bank.read.eq(file.counting),
             bank.place.eq(places.at(m, word)),
             bank.high.eq(places.is_high(word)),
             file.counted.eq(bank.value),
         ]
-        return m
 
     def _status(self, m: Module, ports: Any, run: Signal, inside: Signal, image_taken: Signal) -> Value:
         """Follow images in and out; returns whether memories may be written."""

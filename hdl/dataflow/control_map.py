@@ -45,13 +45,16 @@ def control_map(program: Program, builds: Sequence[StageBuild], plan: Plan, imag
         for k, image in enumerate(images)
     )  # fmt: skip
     return RegisterMap(
-        registers=_registers(
-            identity=build_identity(program, builds, plan, images), stages=len(builds), memories=len(memories)
+        registers=(
+            *_identification(build_identity(program, builds, plan, images), len(builds), len(memories)),
+            *_state(counters=plan.counters),
+            *_window(),
+            *(_counters() if plan.counters else ()),
         ),
         stages=tuple(build.stage.name for build in builds),
         stage_registers=tuple(
             BusRegister(name=name, offset=4 * k, width=32, access="ro", meaning=meaning, counter=True)
-            for k, (name, meaning) in enumerate(STAGE_COUNTERS.items())
+            for k, (name, meaning) in enumerate(STAGE_COUNTERS.items() if plan.counters else ())
         ),
         stage_base=STAGE_BASE,
         stage_stride=STAGE_STRIDE,
@@ -83,19 +86,24 @@ def _plain(op: Op) -> dict[str, Any]:
     }
 
 
-def _registers(*, identity: int, stages: int, memories: int) -> tuple[BusRegister, ...]:
-    def ro(name: str, offset: int, meaning: str, width: int = 32, value: int | None = None) -> BusRegister:
-        return BusRegister(name=name, offset=offset, width=width, access="ro", meaning=meaning, value=value)
+def _ro(name: str, offset: int, meaning: str, **more: Any) -> BusRegister:
+    return BusRegister(name=name, offset=offset, access="ro", meaning=meaning, **{"width": 32, **more})
 
-    def counter(name: str, offset: int, meaning: str, width: int = 32) -> BusRegister:
-        return BusRegister(name=name, offset=offset, width=width, access="ro", meaning=meaning, counter=True)
 
+def _identification(identity: int, stages: int, memories: int) -> tuple[BusRegister, ...]:
     return (
-        ro("magic", 0x00, "an addax accelerator: the letters ADDX, A highest", value=MAGIC),
-        ro("map_version", 0x04, "version of this map", value=MAP_VERSION),
-        ro("build", 0x08, "hash of the Plan and the shapes and formats of the Program", width=64, value=identity),
-        ro("stages", 0x10, "number of stages", value=stages),
-        ro("memories", 0x14, "number of memories that can be written", value=memories),
+        _ro("magic", 0x00, "an addax accelerator: the letters ADDX, A highest", value=MAGIC),
+        _ro("map_version", 0x04, "version of this map", value=MAP_VERSION),
+        _ro("build", 0x08, "hash of the Plan and the shapes and formats of the Program", width=64, value=identity),
+        _ro("stages", 0x10, "number of stages", value=stages),
+        _ro("memories", 0x14, "number of memories that can be written", value=memories),
+    )
+
+
+def _state(*, counters: bool) -> tuple[BusRegister, ...]:
+    """What it does, what it shall do, and what was refused."""
+    clear = Field(name="clear", bit=1, meaning="a one sets all counters to zero; reads as 0")
+    return (
         BusRegister(
             name="status", offset=0x18, width=32, access="ro", meaning="what it does",
             fields=(
@@ -106,10 +114,10 @@ def _registers(*, identity: int, stages: int, memories: int) -> tuple[BusRegiste
             ),
         ),
         BusRegister(
-            name="control", offset=0x1C, width=2, access="rw", meaning="what it shall do",
+            name="control", offset=0x1C, width=1 + counters, access="rw", meaning="what it shall do",
             fields=(
                 Field(name="run", bit=0, meaning="take images; one that has begun is taken whole; 1 after reset"),
-                Field(name="clear", bit=1, meaning="a one sets all counters to zero; reads as 0"),
+                *((clear,) if counters else ()),
             ),
         ),
         BusRegister(
@@ -121,6 +129,12 @@ def _registers(*, identity: int, stages: int, memories: int) -> tuple[BusRegiste
                 Field(name="partial", bit=3, meaning="`memory_data` without all four byte strobes"),
             ),
         ),
+    )  # fmt: skip
+
+
+def _window() -> tuple[BusRegister, ...]:
+    """Through which memories are written."""
+    return (
         BusRegister(
             name="memory_select", offset=0x24, width=32, access="rw",
             meaning="number of the memory to write; a write sets `memory_address` to 0",
@@ -133,11 +147,18 @@ def _registers(*, identity: int, stages: int, memories: int) -> tuple[BusRegiste
             name="memory_data", offset=0x2C, width=32, access="wo",
             meaning="the next 32 bits of the word, lowest first; the last part writes it",
         ),
-        ro("memory_width", 0x30, "bits of a word of the selected memory, 0 when there is none"),
-        ro("memory_depth", 0x34, "words of the selected memory, 0 when there is none"),
-        counter("cycles", 0x40, "clock cycles", width=64),
-        counter("input_stall", 0x48, "cycles with `s_axis_tvalid` and not `s_axis_tready`", width=64),
-        counter("output_stall", 0x50, "cycles with `m_axis_tvalid` and not `m_axis_tready`", width=64),
-        counter("images_in", 0x58, "images whose last pixel was taken"),
-        counter("images_out", 0x5C, "images whose answer was given"),
+        _ro("memory_width", 0x30, "bits of a word of the selected memory, 0 when there is none"),
+        _ro("memory_depth", 0x34, "words of the selected memory, 0 when there is none"),
     )  # fmt: skip
+
+
+def _counters() -> tuple[BusRegister, ...]:
+    """Of the whole accelerator."""
+    long, short = {"counter": True, "width": 64}, {"counter": True}
+    return (
+        _ro("cycles", 0x40, "clock cycles", **long),
+        _ro("input_stall", 0x48, "cycles with `s_axis_tvalid` and not `s_axis_tready`", **long),
+        _ro("output_stall", 0x50, "cycles with `m_axis_tvalid` and not `m_axis_tready`", **long),
+        _ro("images_in", 0x58, "images whose last pixel was taken", **short),
+        _ro("images_out", 0x5C, "images whose answer was given", **short),
+    )

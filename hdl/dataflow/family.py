@@ -31,7 +31,7 @@ class Dataflow:
             structures=request.structures, cost=structural_cost if request.cost is None else request.cost,
             capacity=request.capacity,
         )  # fmt: skip
-        return replace(plan, control=request.control)
+        return replace(plan, control=request.control, counters=request.counters)
 
     def plan_from_json(self, value: Any) -> Plan:
         """The Plan that `Plan.to_json` wrote, see `plan.Plan.from_json`."""

@@ -92,6 +92,7 @@ class Plan:
     pixels : per beat of the input, the first lowest; divides the pixels of an image
     outputs : elements per beat of a raw output, the first lowest; divides the elements of an image; 1 for a classifier
     control : the bus of control and status registers beside the streams, see `family.CONTROLS`
+    counters : those registers count cycles, stalls and images
     """
 
     family: str
@@ -103,6 +104,7 @@ class Plan:
     pixels: int = 1
     control: str = "none"
     outputs: int = 1
+    counters: bool = True
 
     def __post_init__(self) -> None:
         fabric_named(self.fabric)
@@ -115,14 +117,17 @@ class Plan:
             raise ValueError(f"architecture must be one of {FAMILY}, not {self.family!r}")
         if not isinstance(self.fixed_weights, bool):
             raise ValueError(f"fixed_weights must be true or false, not {self.fixed_weights!r}")
+        if not isinstance(self.counters, bool):
+            raise ValueError(f"counters must be true or false, not {self.counters!r}")
         if not isinstance(self.device, str):
             raise ValueError(f"device must be a name, not {self.device!r}")
         if not isinstance(self.clock_mhz, int | float) or not 0 < self.clock_mhz <= 10_000:
             raise ValueError(f"clock must be a positive number of MHz, not {self.clock_mhz!r}")
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
+        """Plain values; ``counters`` only where there are none."""
+        value = asdict(self)
+        return value if not self.counters else {key: one for key, one in value.items() if key != "counters"}
 
     @classmethod
     def from_json(cls, value: Any) -> "Plan":

@@ -81,6 +81,7 @@ MISTAKES = [
     (["generate", "NET", "--plan", "missing.json", "-o", "b"], "cannot read plan missing.json"),
     (["generate", "NET", "--plan", "wide.npz", "-o", "b"], "wide.npz is not a plan"),
     (["generate", "NET", "--control", "apb", "-o", "b"], "unknown control 'apb'; known: none, axi-lite, wishbone"),
+    (["generate", "NET", "--no-counters", "-o", "b"], "--no-counters leaves the counters out of --control; say which"),
     (["generate", "NET", "--multipliers", "csd", "-o", "b"], "unknown multipliers 'csd'; known: lut, dsp"),
     (["generate", "NET", "--requantise", "csd", "-o", "b"], "unknown requantise 'csd'; known: auto, dsp, lut, pow2"),
     (["generate", "NET", "--requantise", "pow2", "-o", "b"], "quantise with --terms for that"),

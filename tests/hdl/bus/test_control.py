@@ -88,6 +88,28 @@ def test_control_adds_the_ports_of_its_bus(control, tmp_path):
         assert added == {f"wb_{pin}_i" for pin in inputs} | {f"wb_{pin}_o" for pin in outputs}
 
 
+def test_without_counters_the_rest_is_as_it_was(tmp_path):
+    """Identification, status, reload stay where they are; what counts is gone from the map, the header and the RTL."""
+    program = program_of(1)
+    whole, slim = (
+        generate(program, replace(plan_of(program, "axi-lite"), counters=counters), tmp_path / str(counters),
+                 vectors=sample_vectors(program, 2))
+        for counters in (True, False)
+    )  # fmt: skip
+    all_of, few = (json.loads((made.path / "registers.json").read_text()) for made in (whole, slim))
+    where = {register["name"]: register["offset"] for register in all_of["registers"]}
+    gone = {name for name in where if re.match(r"cycles|(in|out)put_stall|images_|stage\d", name)}
+
+    assert {register["name"]: register["offset"] for register in few["registers"]} == {
+        name: offset for name, offset in where.items() if name not in gone
+    }
+    assert few["memories"] == all_of["memories"]
+    assert open_build(slim.path).plan == slim.plan and not slim.plan.counters
+    texts = [made.sources[0].read_text() for made in (whole, slim)]
+    assert ["counters" in text for text in texts] == [True, False]
+    assert "CLEAR" not in (slim.path / "addax.h").read_text() and "CYCLES" not in (slim.path / "addax.h").read_text()
+
+
 def test_a_control_that_there_is_not_is_refused():
     plan = plan_of(program_of(1), "none")
     with pytest.raises(ValueError, match="control must be one of none, axi-lite, wishbone, not 'apb'"):
