@@ -51,7 +51,7 @@ class Build:
 
     @property
     def schedule(self) -> "Schedule":
-        """Its predicted cycles."""
+        """The cycles that are predicted for an image."""
         return self.folder.schedule
 
     @property

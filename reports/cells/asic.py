@@ -48,7 +48,7 @@ class CellRequest:
 
     @property
     def shape(self) -> ArrayShape:
-        """Of the array."""
+        """The shape of the array."""
         return self.request.shape
 
     @property

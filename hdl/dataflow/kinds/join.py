@@ -41,13 +41,13 @@ class JoinStage(Stage):
 
     @property
     def aspects(self) -> dict[str, Any]:
-        """Those of every stage, and the channels of each part, with the values of parts that are constants."""
+        """The aspects of every stage; the channels of each part, and the values of parts that are constants."""
         own = {"constants": dict(self.constants)} if self.constants else {}
         return super().aspects | {"parts": self.parts} | own
 
     @property
     def geometry(self) -> tuple[Any, ...]:
-        """That of every stage; where parts are constants also the channels of all parts, for folds depend on them."""
+        """The geometry of every stage; where parts are constants also the channels of all: folds depend on them."""
         return *super().geometry, *((self.parts, tuple(self.constants)) if self.constants else ())
 
     @property

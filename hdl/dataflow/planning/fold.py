@@ -27,7 +27,7 @@ DEFAULT_LANES = 80
 LEAST_BLOCK_WORDS = 9
 """With fewer, a lookup table per bit of a word is cheap, and block RAM would stay nearly empty."""
 MAX_PORT_BYTES = 64
-"""Of a beat at either end: the widest bus that AXI4-Stream interconnects commonly have."""
+"""The most bytes of a beat at either end: the widest bus that AXI4-Stream interconnects commonly have."""
 
 
 def fold(
