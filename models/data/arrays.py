@@ -37,7 +37,7 @@ class Samples:
         return len(self.x)
 
     def labelled(self) -> Images:
-        """With labels; raises `UserError` where there are none."""
+        """The images with their labels; raises `UserError` where there are none."""
         return Images(x=self.x, y=self.known())
 
     def known(self) -> NDArray[np.int64]:

@@ -110,7 +110,7 @@ class JoinRhythm(Rhythm):
         self.shape = shape
 
     def taken(self, arrivals: Cycles) -> Cycles:
-        """At once: all streams wait in queues."""
+        """When beats are taken: as they come, since all streams wait in queues."""
         return arrivals
 
     def begins(self, came: Sequence[Cycles]) -> Cycles:
@@ -120,7 +120,7 @@ class JoinRhythm(Rhythm):
         return spaced(self.shape.in_order(parts), 1)
 
     def due(self, port: int, begins: Cycles, count: int) -> Cycles:
-        """Before the first part of each passes."""
+        """Until when a beat must be there: before the first part of it passes."""
         split = self.build.waiting_split(port)
         wanted = self.shape.wanted_places(port, len(begins) // self.shape.read_cycles)
         return np.asarray(begins[wanted][::split] - _latency(split))

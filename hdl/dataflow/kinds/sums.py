@@ -111,7 +111,7 @@ class WindowStage(Stage):
         """Steps in which a tap is read."""
 
     def drafted(self, plan: StagePlan) -> StagePlan:
-        """With as few units as keep up with the array, and rows for the window."""
+        """``plan`` with as few requantise units as keep up with the array, and with rows for the window."""
         row = self.window[1] // plan.taps * self.chunks(plan)
         steps = self.window[0] // plan.lines * row
         sums = self.sums(plan)
