@@ -51,7 +51,7 @@ class Build:
 
     @property
     def schedule(self) -> "Schedule":
-        """Its predicted cycles."""
+        """The cycles that are predicted for an image."""
         return self.folder.schedule
 
     @property
@@ -66,7 +66,7 @@ class Build:
 
     @property
     def images_per_second(self) -> float:
-        """At the clock of its Plan."""
+        """The pace of images at the clock of the Plan."""
         return self.plan.clock_mhz * 1e6 / self.schedule.interval
 
     def simulate(

@@ -160,7 +160,7 @@ class Network:
 
     @property
     def name(self) -> str:
-        """Of the network that it was made of."""
+        """The name of the network that the integers were made of."""
         kept = "".join(c if c.isalnum() or c in "-_" else "-" for c in self.program.metadata.get("network", ""))
         return kept.strip("-") or "network"
 

@@ -18,7 +18,7 @@ PATH = click.Path(path_type=Path)
 MISMATCH = 3
 """Exit status of a verb that found RTL and golden model to differ."""
 DEFAULT_BITS = 8
-"""Of weights and features, where nothing else is asked for."""
+"""Bits of weights and features, where nothing else is asked for."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

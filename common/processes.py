@@ -25,7 +25,7 @@ _ANSWER = 64
 _LOOK_SECONDS = 0.1
 """Between two looks at whether a tool that runs is still wanted."""
 _AGAIN_SECONDS = 0.02
-"""After which an interrupt that was swallowed comes again."""
+"""Seconds after which an interrupt that was swallowed comes again."""
 _running: "set[_Tool]" = set()
 
 

@@ -29,9 +29,9 @@ __all__ = [
 ]  # fmt: skip
 
 MODEL_BYTES = 1 << 31
-"""Of a model or an archive of arrays: they are held in memory."""
+"""The most bytes of a model or an archive of arrays, which are held in memory."""
 JSON_BYTES = 1 << 24
-"""Of a JSON text; Python's objects take some twenty times as much."""
+"""The most bytes of a JSON text; Python's objects take some twenty times as much."""
 _SMALL = 1 << 28
 """What any file may unpack to, however small it is."""
 _RATIO = 64

@@ -13,7 +13,7 @@ __all__ = ["HEADER", "read_safetensors", "read_tensors"]
 HEADER = "addax"
 """Key of the metadata under which our header stands."""
 _DTYPES = ("BOOL", "U8", "I8", "I16", "U16", "I32", "U32", "I64", "U64", "F16", "F32", "F64")
-"""Of tensors that are read; those of 8-bit and shorter floats neither numpy knows nor torch computes with."""
+"""Types of tensors that are read; floats of 8 bits and less numpy does not know and torch does not compute with."""
 _TORCH_DTYPES = (*_DTYPES, "BF16")
 
 

@@ -206,7 +206,7 @@ class Design(Protocol):
 
     @property
     def interface(self) -> Interface:
-        """Its two streams: images in, answers out."""
+        """The two streams of the accelerator: images in, answers out."""
 
     @property
     def settle(self) -> int:
@@ -282,8 +282,8 @@ class Design(Protocol):
         """
 
     def alternatives(self, cost: Callable[[Any], float] | None = None) -> dict[str, dict[str, Variant | None]]:
-        """Of each part by name: how it is built (``chosen``), and the next way that is ``slower`` or ``faster``; None
-        where there is none. ``cost`` as in `PlanRequest`."""
+        """For each part by name how it is built (``chosen``), and the next way that is ``slower`` or ``faster``;
+        None where there is none. ``cost`` as in `PlanRequest`."""
 
 
 class Family(Protocol):

@@ -22,7 +22,7 @@ VIDEO = 30.0
 _FASTER = 10
 
 LANE_FORMS = ("generic", "device")
-"""Of the lanes: behavioural, or with the device's carry cells."""
+"""Forms of lanes: behavioural, or with the device's carry cells."""
 
 
 @dataclass(frozen=True, kw_only=True)

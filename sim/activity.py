@@ -22,7 +22,7 @@ from .verilator import find_verilator
 __all__ = ["Activity", "Toggles", "activity_of", "measure_activity", "read_saif"]
 
 _VERSION = "2"
-"""Of what is kept in the cache."""
+"""The version of what is kept in the cache."""
 _CLOCK = "clk"
 _INSTANCE = re.compile(r"\(INSTANCE\s+(?:\"[^\"]*\"\s+)?([^\s()]+)")
 _NET = re.compile(r"\((\S+) \(T0 .*\(TC (\d{1,18})\)")
@@ -35,7 +35,7 @@ _LONGEST = 1 << 14
 
 @dataclass(frozen=True, kw_only=True)
 class Toggles:
-    """Of some nets: how often they changed, together, and how many of them changed at all.
+    """How often some nets changed, together, and how many of them changed at all.
 
     Nets that never change do not count: synthesis finds most of them to be constants, and they would thin out the rest.
     """

@@ -367,5 +367,5 @@ def _keep_waves(folder: Path, target: Path) -> None:
 
 
 def simulator_name() -> str:
-    """Which simulator runs."""
+    """The name and version of the simulator."""
     return f"verilator {find_verilator().version}"

@@ -10,7 +10,7 @@ TRACED = 16
 """Images of a trace: enough to see the pipeline fill and settle."""
 _PROCESS = 1
 _DIGITS = 6
-"""After the point of a microsecond: picoseconds, finer than any clock."""
+"""Digits of a microsecond after the point: picoseconds, finer than any clock."""
 
 
 def chrome_trace(timeline: Timeline) -> dict[str, Any]:

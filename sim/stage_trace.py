@@ -16,7 +16,7 @@ from ..quant.files.archive import load_program
 __all__ = ["Difference", "StageTrace", "TracePoint", "compare_stages", "join_traces", "recorder_text", "trace_points"]
 
 _CHUNK_BITS = 1 << 23
-"""Of a stage's output that are looked at together."""
+"""Bits of a stage's output that are looked at together."""
 _WORD = 32
 
 

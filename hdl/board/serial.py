@@ -67,7 +67,7 @@ class SerialFormat:
 
     @classmethod
     def of(cls, build: "Build") -> "SerialFormat":
-        """That of ``build``, whose beats are whole bytes."""
+        """The format in which ``build``, whose beats are whole bytes, speaks over the line."""
         facts = build.manifest
         assert facts["data_in"] % 8 == 0 and facts["data_out"] % 8 == 0
         return cls(

@@ -34,14 +34,10 @@ class CounterPlaces:
     @classmethod
     def of(cls, registers: RegisterMap) -> "CounterPlaces":
         """The places of all registers that are counters."""
-        own = sorted((r for r in registers.registers if r.counter), key=lambda r: (-r.words, r.offset))
-        shared = {register.name for register in own}
+        counters = sorted((r for r in registers if r.counter), key=lambda r: (-r.words, r.offset))
         return cls(
-            order=tuple(
-                (register.name, register.offset // 4)
-                for register in (*own, *(r for r in registers if r.counter and r.name not in shared))
-            ),
-            wide=sum(register.words == 2 for register in own), per_stage=len(registers.stage_registers),
+            order=tuple((register.name, register.offset // 4) for register in counters),
+            wide=sum(register.words == 2 for register in counters), per_stage=len(registers.stage_registers),
             stride=registers.stage_stride // 4, stage_word=registers.stage_base // 4,
         )  # fmt: skip
 

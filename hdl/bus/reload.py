@@ -78,7 +78,7 @@ class Loader(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         wires = self.reload
-        most = max((memory.parts for memory in wires.memories), default=1)
+        most = len(wires.parts) // WORD
         part, last = Signal(range(max(2, most))), Signal(range(max(2, most)))
         with m.Switch(self.select):
             for memory in wires.memories:

@@ -18,8 +18,6 @@ class StageService:
 
     The stage drives the three signals through `report`; each is 1 in the cycles in which what it says is so.
 
-    The stage drives the three signals through `report`; each is 1 in every cycle of which it speaks.
-
     Attributes
     ----------
     reload : wires to its memories

@@ -153,7 +153,7 @@ def _window() -> tuple[BusRegister, ...]:
 
 
 def _counters() -> tuple[BusRegister, ...]:
-    """Of the whole accelerator."""
+    """The counters of the whole accelerator."""
     long, short = {"counter": True, "width": 64}, {"counter": True}
     return (
         _ro("cycles", 0x40, "clock cycles", **long),

@@ -46,7 +46,7 @@ class DataflowDesign:
 
     @cached_property
     def interface(self) -> Interface:
-        """Its two streams."""
+        """The streams of pixels and of answers."""
         return Interface(program=self.program, pixels=self.plan.pixels, elements=self.plan.outputs)
 
     @property

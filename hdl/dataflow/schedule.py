@@ -177,7 +177,7 @@ class _Edge:
         return parts if self.waits else self.build.rhythm.taken(parts)
 
     def held(self, offered: Cycles, claimed: Cycles | None) -> Cycles:
-        """Until when an entry may stay in front of the queue without the next beat being offered later.
+        """The latest cycles for entries to stay in front of the queue without the next beat being offered later.
 
         A fork keeps a beat for one reader until the next is due, or a group behind which it came claims its place.
         Gathered beats stay where they were gathered, while the fork keeps the first part of the next.
@@ -204,7 +204,7 @@ class _Edge:
         return np.asarray(np.maximum(offered, free))
 
     def due(self, begins: Cycles, count: int) -> Cycles:
-        """Until when ``count`` beats must be taken, for groups to begin in time."""
+        """The latest cycles for ``count`` beats to be taken, so that groups begin in time."""
         entries = self.build.rhythm.due(self.port, begins, count * self.narrow // self.widen)
         if not self.waits:
             parts = entries.reshape(-1, self.narrow)

@@ -90,7 +90,7 @@ class CutShape:
 
     @cached_property
     def passes(self) -> NDArray[np.bool_]:
-        """Of every beat of an image, in the order of the stream, whether it passes."""
+        """Whether each beat of an image passes, in the order of the stream."""
         beats = np.zeros(tuple(self.sizes.values()), np.bool_)
         at: list[Any] = [slice(None)] * 3
         at[list(self.sizes).index(self.axis)] = list(self.passing)

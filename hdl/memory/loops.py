@@ -15,12 +15,12 @@ class Counter:
         self.at_end = self.value == n - 1
 
     def step(self) -> None:
-        """One further at the end of the cycle."""
+        """Count one further at the end of the cycle, from n - 1 to 0."""
         if self.n > 1:
             self.m.d.sync += self.value.eq(Mux(self.at_end, 0, self.value + 1))
 
     def clear(self) -> None:
-        """Back to 0 at the end of the cycle."""
+        """Go back to 0 at the end of the cycle."""
         if self.n > 1:
             self.m.d.sync += self.value.eq(0)
 
@@ -40,9 +40,9 @@ class Pointer:
         return Mux(further >= self.depth, further - self.depth, further)
 
     def advance(self, distance: int) -> None:
-        """So much further at the end of the cycle."""
+        """Move the pointer ``distance`` words further at the end of the cycle."""
         self.m.d.sync += self.value.eq(self.after(distance))
 
     def set(self, value: Value) -> None:
-        """There at the end of the cycle."""
+        """Put the pointer to ``value`` at the end of the cycle."""
         self.m.d.sync += self.value.eq(value)

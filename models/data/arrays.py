@@ -37,11 +37,11 @@ class Samples:
         return len(self.x)
 
     def labelled(self) -> Images:
-        """With labels; raises `UserError` where there are none."""
+        """The images with their labels; raises `UserError` where there are none."""
         return Images(x=self.x, y=self.known())
 
     def known(self) -> NDArray[np.int64]:
-        """Their labels; raises `UserError` where there are none, or not one class index per image."""
+        """The labels of the images; raises `UserError` where there are none, or not one class index per image."""
         if self.y is None:
             raise UserError("these images have no labels; give (images, labels), a data set, or where they lie")
         check_labels(self.y, len(self.x), "images")
@@ -121,7 +121,7 @@ def _fitting(found: Samples, shape: tuple[int, int, int] | None) -> Samples:
 
 
 def _name(path: str | Path) -> str:
-    """Of a data set, without the folders in which it lies here."""
+    """The name of a data set, without the folders in which it lies here."""
     return Path(path).resolve().name if Path(path).exists() else str(path)
 
 

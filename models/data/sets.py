@@ -30,7 +30,7 @@ MAX_DIGITS = 256
 """Rows of an enlarged digit."""
 MAX_LABEL = (1 << 31) - 1
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-"""Of images. Pillow knows others, of which one (EPS) would be run as a program by Ghostscript."""
+"""Formats of images that are read. Of those that Pillow knows besides, Ghostscript would run one (EPS) as a program."""
 _PLAIN = {"1": "L", "L": "L", "RGB": "RGB"}
 _COVERED = {"LA": "LA", "RGBA": "RGBA", "P": "RGBA", "PA": "RGBA"}
 """Modes with a palette or an opaque fourth channel, and what shows it."""

@@ -27,9 +27,9 @@ __all__ = [
 ]
 
 MAX_CLASSES = 1 << 16
-"""Of a classifier: three times those of the largest image data sets."""
+"""The most classes of a classifier: three times those of the largest image data sets."""
 MAX_SIDE = 1 << 16
-"""Of an image, and of its channels."""
+"""The longest side of an image, and the most channels."""
 
 
 @dataclass(frozen=True, kw_only=True)

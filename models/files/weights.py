@@ -20,7 +20,7 @@ __all__ = ["TORCH", "read_state", "read_weights"]
 TORCH = (".pt", ".pth")
 """Suffixes of files that ``torch.save`` wrote."""
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
-"""Under which training scripts keep the weights beside their optimiser and epoch."""
+"""Keys under which training scripts keep the weights beside their optimiser and epoch."""
 _PARALLEL = "module."
 _DTYPES = (
     torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float16, torch.bfloat16,

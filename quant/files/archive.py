@@ -31,9 +31,9 @@ __all__ = ["KINDS", "describe", "load_program", "program_bytes", "program_digest
 
 VERSION = 1
 MAX_ELEMENTS = 1 << 27
-"""Of a tensor in a file: 64 channels of the largest television pictures of today's networks, 1920 x 1080."""
+"""The most elements of a tensor in a file: 64 channels of television pictures of 1920 x 1080."""
 KINDS: Register[str] = Register("the .addax file")
-"""Of each kind of operation its name in files."""
+"""The name in files of each kind of operation."""
 for _kind in (
     Input, Constant, Convolution, Requantise, Threshold, Concat, MaxPool, AveragePool, SpatialShift, PixelShuffle,
     Upsample, Slice, Flatten, ArgMax,

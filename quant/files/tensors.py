@@ -19,7 +19,7 @@ from ..program import Program
 __all__ = ["TENSORS"]
 
 TENSORS: Register[Callable[[Program, Any, str], tuple[Format, str]]] = Register("the description of an export")
-"""Of each kind of operation a function of the Program, the operation and the name of the field with the array."""
+"""For each kind of operation how an array is described: a function of Program, operation and name of the field."""
 
 
 @TENSORS.handles(Constant)

@@ -22,13 +22,13 @@ _WIDTHS = (MULTIPLIER_BITS, 24, 32)
 _NEAR = 0.5
 """Units of a result by which factors may miss, where near is enough: as much as the rounding itself."""
 _DIGITS = 2.0**-15
-"""Of the range of a wide result, by which they may miss: more, factors of 16 bits cannot promise."""
+"""The share of the range of a wide result by which factors may miss; 16 bits cannot promise a smaller one."""
 _WORTH = 2.0
 """Shifts of their own must bring channels nearer by this factor, that is by a digit."""
 _EXACT = 1 / 64
 """Units of a result within which factors are exact, where two operands leave no staircase to compare."""
 _STEPS = 1 << 12
-"""Of a staircase that is compared step by step; finer ones by their error."""
+"""The most steps of a staircase that is compared step by step; finer ones are compared by their error."""
 _CHEAP_LEVELS, _MOST_LEVELS = 3, 15
 """Comparisons per unit that cost less than a wide multiplier, and that are bearable where no multiplier is exact."""
 _SAID = 2.0**-13
@@ -90,7 +90,7 @@ class Wanted:
         )  # fmt: skip
 
     def fold(self, *, bits: int, channelwise: bool) -> "Choice":
-        """Its factors of ``bits`` bits."""
+        """This choice with factors of ``bits`` bits."""
         reach = None
         if self.lo is not None and self.hi is not None:
             reach = Reach(

@@ -176,7 +176,7 @@ def _ways(wanted: Wanted) -> list[tuple[int, bool]]:
 
 
 def _error(wanted: Wanted, slope: Floats, found: Slopes) -> float:
-    """By how many units of the result the integers miss, at most: at the ends of the lines and where they are clamped,
+    """The most units of the result by which the integers miss: at the ends of the lines and where they are clamped,
     between which both are straight."""
     assert wanted.lo is not None
     assert wanted.hi is not None

@@ -23,7 +23,7 @@ from .widths import Array, WidthError
 __all__ = ["Result", "WidthError", "run"]
 
 _BATCH_ELEMENTS = 1 << 19
-"""Of the largest tensor of a batch: enough to make calls worth their while, few enough for the caches."""
+"""Elements of the largest tensor of a batch: enough for calls to be worth it, few enough for the caches."""
 _BATCH_IMAGES = 512
 
 

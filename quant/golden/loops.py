@@ -55,7 +55,7 @@ class Loops(Protocol):
         """``sum x * w``."""
 
     def differing(self, patches: NDArray[np.uint64], filters: NDArray[np.uint64]) -> Ints:
-        """In how many bits the rows of words differ."""
+        """The number of bits in which the rows of words differ."""
 
     def threshold(self, acc: Ints, levels: Ints, falling: Ints) -> NDArray[np.uint8]:
         """How many of ``levels[c]`` (C, n) a (.., C) tensor reaches; where ``falling[c]``, how many it does not."""

@@ -30,7 +30,7 @@ __all__ = ["STEPS", "Step"]
 Step = Callable[..., Array]
 """Called with the results of an operation's sources, in their order; that of an input with (N, C, H, W) values."""
 STEPS: Register[Callable[[Program, Any, Loops], Step]] = Register("the golden model")
-"""Of each kind of operation a function of the Program, the operation and the inner loops that gives its `Step`."""
+"""For each kind of operation the function that makes its `Step` of the Program, the operation and the inner loops."""
 
 
 # Ends, shapes and moves

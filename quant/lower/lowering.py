@@ -72,7 +72,7 @@ def lower(
 
 
 def feature_grids(calibration: Calibration, scheme: Scheme) -> dict[str, tuple[Grid | None, int]]:
-    """By path of layer: the grid of the features that it reads (None for pixels), and the bits of its weights."""
+    """For each layer, by path: the grid of the features that it reads (None for pixels), the bits of its weights."""
     lowering = Lowering(calibration, scheme)
     _program(lowering, {})
     return lowering.grids

@@ -40,7 +40,7 @@ class Sensitivity:
     divergence: float
 
     def keys(self) -> dict[str, Any]:
-        """As plain values."""
+        """Its fields as plain values, by name, for JSON."""
         return asdict(self)
 
 

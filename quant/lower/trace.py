@@ -42,7 +42,7 @@ class Divergence:
     clipped: float
 
     def keys(self) -> dict[str, Any]:
-        """As plain values."""
+        """Its fields as plain values, by name, for JSON."""
         return asdict(self)
 
 

@@ -44,7 +44,7 @@ FLOAT, INT64 = int(TensorProto.FLOAT), int(TensorProto.INT64)
 _EXACT = 1 << 24
 """Below it, a float holds every integer, so that sums of integers are exact in any order."""
 WRITERS: Register[Callable[["Graph", Any], None]] = Register("the qonnx export")
-"""Of each kind of operation what adds its node to a graph."""
+"""For each kind of operation the function that adds its node to a graph."""
 
 
 class Graph:

@@ -137,7 +137,7 @@ def numbers(node: NodeProto, name: str, default: int, count: int) -> tuple[int, 
 
 
 def shuffle_factor(node: NodeProto) -> int:
-    """Of a pixel shuffle in torch's order."""
+    """The factor of a pixel shuffle in torch's order."""
     given = attributes(node)
     if node.op_type == "DepthToSpace" and given.get("mode", "DCR") != "CRD":
         raise ValueError(f"its mode must be CRD, the order of torch's pixel shuffle, not {given.get('mode', 'DCR')}")
@@ -145,7 +145,7 @@ def shuffle_factor(node: NodeProto) -> int:
 
 
 def resize_factor(node: NodeProto, constants: Mapping[str, NDArray[Any]], size: tuple[int, int] | None = None) -> int:
-    """Of a nearest upsampling by one whole number; ``size`` is the height and width before it, where known."""
+    """The whole factor of a nearest upsampling; ``size`` is the height and width before it, where known."""
     given = attributes(node)
     if node.op_type == "Resize":
         # Before operator set 11 the coordinates were asymmetric and rounded down; the node then has two inputs.

@@ -129,7 +129,7 @@ class Form:
 
 
 FORMS: Register[Form] = Register("the qcdq export")
-"""Of each kind of operation its QCDQ form."""
+"""The QCDQ form of each kind of operation."""
 
 
 def _write_input(graph: QcdqGraph, op: Input) -> None:

@@ -31,7 +31,7 @@ __all__ = ["NODES", "Held", "OwnReader", "integers"]
 Read = Callable[["OwnReader", NodeProto], Op | None]
 """The operation of a node, or None where it only helps others."""
 NODES: Register[Mapping[tuple[str, str], Read]] = Register("the reader of our ONNX files")
-"""Of each kind of operation how to read the nodes, by domain and type, that may stand for it."""
+"""For each kind of operation how the nodes that may stand for it are read, by domain and type."""
 
 
 @dataclass(frozen=True, kw_only=True)

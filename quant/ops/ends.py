@@ -42,7 +42,7 @@ class Input(Op):
         return ()
 
     def infer(self, read: Sequence[Tensor]) -> Tensor:
-        """Its own shape and format."""
+        """The shape and format that the input declares."""
         whole = isinstance(self.shape, tuple) and all(type(n) is int and n > 0 for n in self.shape)
         if not whole or len(self.shape) != 3:
             raise ValueError(f"shape must be three positive integers, not {self.shape}")

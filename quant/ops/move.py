@@ -17,7 +17,7 @@ __all__ = ["AXES", "MAX_FACTOR", "MAX_OFFSET", "Move", "PixelShuffle", "Slice", 
 MAX_OFFSET = 3
 """Rows and columns that a channel may move: as far as a window of 7x7 reaches, so that few rows need be held."""
 MAX_FACTOR = 64
-"""Of enlargement, in either direction."""
+"""The largest factor by which a map is enlarged, in either direction."""
 AXES = ("C", "H", "W")
 """Names of the axes of a tensor, in their order."""
 
@@ -130,7 +130,7 @@ class Slice(Op):
         return range(self.start, self.stop, self.step)
 
     def bounds(self, read: Sequence[Tensor], of: Callable[[str], Bounds]) -> Bounds:
-        """Those of the channels that are kept."""
+        """The bounds of the channels that are kept."""
         least, most = of(self.source)
         kept = list(self.kept) if self.axis == "C" else slice(None)
         return least[kept], most[kept]

@@ -22,7 +22,7 @@ RESIDUAL_MULTIPLIER_BITS = 32
 MAX_SHIFT = 47
 """Sums of 16-bit products have some 40 bits: to bring them to 16 bits with a factor of as many digits takes so much."""
 MAX_PRODUCT_BITS = 61
-"""Of a sum and its factor M together, and of a residual and R: acc * M + r * R + B then stays within 63 bits."""
+"""The most bits of a sum and its M together, and of a residual and R: acc * M + r * R + B then fits 63 bits."""
 MAX_RESIDUAL_BITS = MAX_PRODUCT_BITS - RESIDUAL_MULTIPLIER_BITS
 TIES = ("up", "even")
 """Where a requantise rounds what lies in the middle of two integers: to the larger one, or to the even one."""
@@ -94,7 +94,7 @@ class Requantise(Op):
         return (self.source,) if self.residual is None else (self.source, self.residual)
 
     def bounds(self, read: Sequence[Tensor], of: Callable[[str], Bounds]) -> Bounds:
-        """Its clamp."""
+        """The bounds of the clamp, for every channel."""
         return np.full(len(self.multiplier), self.lo), np.full(len(self.multiplier), self.hi)
 
     @property

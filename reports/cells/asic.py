@@ -24,9 +24,9 @@ from .opensta import CellPower, longest_path, power_of
 __all__ = ["CLOCK_MHZ", "CellCost", "CellRequest", "cell_requests", "comparison", "price_cells"]
 
 CLOCK_MHZ = 100.0
-"""At which power is given."""
+"""The clock at which power is given."""
 CYCLES = 80
-"""Whose toggles are counted: half an image through the layer at 16 terms per step, eight sums in every row."""
+"""Cycles whose toggles are counted: half an image at 16 terms per step, eight sums in every row."""
 SLICE = 4
 """Rows of the array on which the smallest structure of a kernel is chosen."""
 _WARM = 2
@@ -48,7 +48,7 @@ class CellRequest:
 
     @property
     def shape(self) -> ArrayShape:
-        """Of the array."""
+        """The shape of the array."""
         return self.request.shape
 
     @property

@@ -60,7 +60,7 @@ class BuildCost:
 
     @property
     def name(self) -> str:
-        """That of the BUILD folder."""
+        """The name of the BUILD folder."""
         return self.build.path.name
 
     def to_json(self) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class GateActivity:
     cycles: int
 
     def quiet(self) -> "GateActivity":
-        """Without glitches."""
+        """This activity without its glitches."""
         return replace(self, toggles=self.settled)
 
 

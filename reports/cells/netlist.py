@@ -87,7 +87,7 @@ class CellNetlist:
 
     @property
     def flip_flops(self) -> int:
-        """Those of them that are flip-flops."""
+        """How many of the cells are flip-flops."""
         return sum(self.counts[name] for name in self.library.flip_flops)
 
     @property

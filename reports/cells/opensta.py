@@ -48,7 +48,7 @@ class CellPower:
 
     @property
     def dynamic(self) -> float:
-        """Without leakage, with the clock's net."""
+        """The power without leakage, with that of the clock's net."""
         return self.internal + self.switching + self.clock
 
 

@@ -142,7 +142,7 @@ def device(name: str) -> Device:
 _FAMILIES = ("xc7", "xcup", "ecp5", "ice40", "gowin")
 _SIZES = ("lut", "ff", "bram", "dsp")
 _MOST = 10_000_000
-"""Of a described device: several times the largest there is."""
+"""The most of anything that a described device has: several times the largest there is."""
 
 
 def _described(name: str) -> Device:

@@ -37,7 +37,7 @@ DSP: dict[str, Dsp | None] = {
 }
 """What each family has; None where synthesis is not asked to use any."""
 LEAST_BITS = 2
-"""Of an operand."""
+"""The fewest bits of an operand for which synthesis takes a multiplier block."""
 
 
 def blocks(family: str, a: int, b: int, *, signed: tuple[bool, bool]) -> int:

@@ -138,4 +138,4 @@ UNITS: dict[str, Units] = {
         rule="LUT1 to LUT4, plus one per carry cell, plus 4 per distributed RAM; wide multiplexers apart",
     ),
 }  # fmt: skip
-"""By family of devices."""
+"""What resources are called and how they are counted, by family of devices."""

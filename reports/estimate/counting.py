@@ -52,7 +52,7 @@ class RomCount:
 
     @property
     def block(self) -> str:
-        """Of `PIECES`."""
+        """One of `PIECES`."""
         return self.name if self.name in PIECES else "factors"
 
 

@@ -18,7 +18,7 @@ __all__ = ["Features", "features"]
 _NARROW = {"ecp5": 4, "xc7": 2, "xcup": 2, "ice40": 2}
 """Bits of an adder that is put into tables."""
 _NARROW_MAXIMUM = {"xc7": 6, "xcup": 6}
-"""The same of a comparison with a maximum, where tables are as good up to more bits."""
+"""Bits of a comparison with a maximum that is put into tables, which are as good up to more bits there."""
 _CARRY = {"ecp5": "CCU2C", "xc7": "CARRY4", "xcup": "CARRY8", "ice40": "SB_CARRY"}
 _TABLE, _FEW = 4, 5
 """Inputs of a table; up to so many, what depends on them is put into tables, and not added up."""
@@ -36,7 +36,7 @@ than the contents need, since it puts the counter's own logic into the tables as
 _SITE = ((64, 1), (128, 2), (256, 4))
 """Lookup tables of a column by its words, in the families of Xilinx, where `synth` maps it."""
 _WAYS = {"xc7": 4, "xcup": 4}
-"""Of how many bits a table chooses one, where its site goes on choosing without further tables."""
+"""Bits of which one table chooses one, where its site goes on choosing without further tables."""
 _SMALL = 16
 """Words of a memory that a table of four inputs holds."""
 _SHIFT_REGISTERS = ("xc7", "xcup")

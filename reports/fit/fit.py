@@ -61,7 +61,7 @@ _LUTS = {
 _BESIDE = dict.fromkeys(
     ("add", "add1", "wide", "wide constant", "joined", "subtract", "less", "reached", "upper", "lower"), 0.05
 )
-"""The same where carry cells hold the tables of a sum, and are counted apart."""
+"""Lookup tables of a count where carry cells hold the tables of a sum, and are counted apart."""
 _CARRIES = {
     **dict.fromkeys(
         (

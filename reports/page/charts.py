@@ -10,7 +10,7 @@ __all__ = ["roofline_chart", "timeline_chart", "tornado_chart"]
 Box = tuple[float, float, float, float]
 """Left, bottom, right, top; px."""
 WIDTH = 540
-"""Of a chart, px: half a page, and still legible on a phone."""
+"""The width of a chart, px: half a page, and still legible on a phone."""
 SMALL = FONT - 0.5
 _ROW = 19
 _FADES = (1.0, 0.55, 0.28)

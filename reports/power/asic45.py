@@ -16,7 +16,7 @@ ENERGY_PJ: dict[str, dict[int, float]] = {
     "multiply": {8: 0.2, 32: 3.1},
     "shift": {8: 0.024, 16: 0.057, 32: 0.13},
 }
-"""Of integer operations at 45 nm, by bits."""
+"""Energies of integer operations at 45 nm, pJ, by bits."""
 SOURCE = "integer operations at 45 nm, table of ShiftAddLLM (NeurIPS 2024) after Horowitz (ISSCC 2014)"
 _PER_PRODUCT = {"mult": ("multiply", "add"), "adder": ("add", "add"), "shift": ("shift", "add")}
 """Operations of a kernel, the addition to the sum included; an absolute value rides on the additions' carries. There is

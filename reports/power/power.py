@@ -25,7 +25,7 @@ NOTE = (
 CLOCK, STATIC_CATEGORY = "registers and clock", "static"
 CATEGORIES = (*BLOCKS, INTERCONNECT, CLOCK, STATIC_CATEGORY)
 SWING = 0.5
-"""By which share every coefficient is changed to see what depends on it."""
+"""The share by which every coefficient is changed to see what depends on it."""
 RANDOM = 0.5
 """Toggles of a random bit in a cycle: what the energy of a multiplier block is given for."""
 CARRIES = {"ecp5": 2, "xc7": 4, "xcup": 8, "ice40": 1}

@@ -44,7 +44,7 @@ SCOPES = (
     Scope(name="and windows, queues, control", blocks=_BUFFERS),
     Scope(name="whole accelerator, with weights", blocks=None),
 )
-"""From the narrowest, which is what papers count, to the whole."""
+"""Scopes from the narrowest, which is what papers count, to the whole accelerator."""
 
 
 @dataclass(frozen=True, kw_only=True)

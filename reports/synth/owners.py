@@ -31,7 +31,7 @@ class Owners:
 
     @classmethod
     def of(cls, design: Design) -> "Owners":
-        """Those of ``design``."""
+        """The owners of the cells of ``design``."""
         return cls(
             parts={part.instance: part.name for part in design.parts},
             ends={part.instance: part.name for part in design.ends}, block_of=design.block_of,

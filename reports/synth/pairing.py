@@ -14,7 +14,7 @@ from typing import Any
 __all__ = ["VERSION", "paired_luts"]
 
 VERSION = "2"
-"""Of the counting rule; part of the key of what is cached."""
+"""The version of the counting rule; part of the key of what is cached."""
 SHARED_INPUTS = 5
 
 

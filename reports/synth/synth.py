@@ -33,7 +33,7 @@ AT_ONCE = 2
 CONSTANTS = Path(__file__).with_name("constants.v")
 """Tells yosys how to put memories of constants into lookup tables."""
 _REGISTERS = ("FF", "FD")
-"""In the names of cells that are flip-flops."""
+"""What the names of cells that are flip-flops hold."""
 TABLE = "table"
 """Module that reads the file of a `Table`; those of a `Rom` are named in `ROMS`."""
 

@@ -165,29 +165,27 @@ def in_onnxruntime(model, values):
     return session.run(["scores"], {"pixels": values.astype(np.float32)})[0]
 
 
+def check_graph(make, program, path):
+    """The graph that ``make`` makes gives the golden model's scores, and reads back as the same Program."""
+    values = values_for(program, 20)
+    model = make(program)
+    onnx.save(model, path)
+
+    assert np.array_equal(in_onnxruntime(model, values), golden.run(program, values).scores)
+    assert program_bytes(import_onnx(path)) == program_bytes(program)
+
+
 @pytest.mark.parametrize("fmt", FORMATS, ids=str)
 @pytest.mark.parametrize("first", ["adder", "mult", "requantise", "threshold"])
 def test_qonnx_gives_the_scores_of_the_golden_model_and_reads_back(tmp_path, fmt, first):
-    program = with_input(fmt, first)
-    values = values_for(program, 20)
-    model = qonnx_model(program)
-    onnx.save(model, tmp_path / "p.onnx")
-
-    assert np.array_equal(in_onnxruntime(model, values), golden.run(program, values).scores)
-    assert program_bytes(import_onnx(tmp_path / "p.onnx")) == program_bytes(program)
+    check_graph(qonnx_model, with_input(fmt, first), tmp_path / "p.onnx")
 
 
 @pytest.mark.parametrize(("fmt", "first"), [(signed(8), "mult"), (unsigned(4), "mult"), (signed(12), "requantise"),
                                             (unsigned(16), "requantise"), (signed(8), "pool")])  # fmt: skip
 def test_qcdq_gives_the_scores_of_the_golden_model_and_reads_back(tmp_path, fmt, first):
     """Bytes and fewer bits go through a quantiser, more through a clip, which standard operations have for them."""
-    program = with_input(fmt, first)
-    values = values_for(program, 20)
-    model = qcdq_model(program)
-    onnx.save(model, tmp_path / "p.onnx")
-
-    assert np.array_equal(in_onnxruntime(model, values), golden.run(program, values).scores)
-    assert program_bytes(import_onnx(tmp_path / "p.onnx")) == program_bytes(program)
+    check_graph(qcdq_model, with_input(fmt, first), tmp_path / "p.onnx")
 
 
 def test_onnx_refuses_what_no_float_holds():

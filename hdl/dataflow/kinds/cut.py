@@ -37,12 +37,12 @@ class CutStage(Stage):
 
     @property
     def aspects(self) -> dict[str, Any]:
-        """Those of every stage, and the slice: its axis and the places along it that pass."""
+        """The aspects of every stage; the axis of the slice, and the places along it that pass."""
         return super().aspects | {"slice": (self.axis, self.kept.start, self.kept.stop, self.kept.step)}
 
     @property
     def geometry(self) -> tuple[Any, ...]:
-        """That of every stage, and the slice: folds depend on its axis and on which places pass."""
+        """The geometry of every stage; the axis of the slice and which places pass, since folds depend on them."""
         return *super().geometry, self.axis, self.kept
 
     @property

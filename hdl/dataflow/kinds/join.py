@@ -41,13 +41,13 @@ class JoinStage(Stage):
 
     @property
     def aspects(self) -> dict[str, Any]:
-        """Those of every stage, and the channels of each part, with the values of parts that are constants."""
+        """The aspects of every stage; the channels of each part, and the values of parts that are constants."""
         own = {"constants": dict(self.constants)} if self.constants else {}
         return super().aspects | {"parts": self.parts} | own
 
     @property
     def geometry(self) -> tuple[Any, ...]:
-        """That of every stage; where parts are constants also the channels of all parts, for folds depend on them."""
+        """The geometry of every stage; where parts are constants also the channels of all: folds depend on them."""
         return *super().geometry, *((self.parts, tuple(self.constants)) if self.constants else ())
 
     @property
@@ -110,7 +110,7 @@ class JoinRhythm(Rhythm):
         self.shape = shape
 
     def taken(self, arrivals: Cycles) -> Cycles:
-        """At once: all streams wait in queues."""
+        """When beats are taken: as they come, since all streams wait in queues."""
         return arrivals
 
     def begins(self, came: Sequence[Cycles]) -> Cycles:
@@ -120,7 +120,7 @@ class JoinRhythm(Rhythm):
         return spaced(self.shape.in_order(parts), 1)
 
     def due(self, port: int, begins: Cycles, count: int) -> Cycles:
-        """Before the first part of each passes."""
+        """Until when a beat must be there: before the first part of it passes."""
         split = self.build.waiting_split(port)
         wanted = self.shape.wanted_places(port, len(begins) // self.shape.read_cycles)
         return np.asarray(begins[wanted][::split] - _latency(split))

@@ -47,12 +47,12 @@ class LayerStage(WindowStage):
 
     @property
     def aspects(self) -> dict[str, Any]:
-        """Those of every stage with a window, the groups of the convolution, and the format of its weights."""
+        """The aspects of every stage with a window; groups of the convolution, and the format of its weights."""
         return super().aspects | {"groups": self.groups, "weight_format": self.weight_format}
 
     @property
     def geometry(self) -> tuple[Any, ...]:
-        """That of every stage with a window, and the groups of the convolution, for folds divide them."""
+        """The geometry of every stage with a window; the groups of the convolution, since folds divide them."""
         return *super().geometry, self.groups
 
     @property

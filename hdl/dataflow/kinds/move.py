@@ -40,7 +40,7 @@ class MoveStage(Stage):
 
     @property
     def aspects(self) -> dict[str, Any]:
-        """Those of every stage, the offset of every channel, and the factor of an enlargement."""
+        """The aspects of every stage; the offset of every channel, and the factor of an enlargement."""
         return super().aspects | {"offsets": self.offsets, "factor": self.factor}
 
     @property

@@ -42,7 +42,7 @@ class Rhythm(ABC):
 
     @abstractmethod
     def due(self, port: int, begins: Cycles, count: int) -> Cycles:
-        """Until when ``count`` beats of a stream must be taken, or enter their queue, for groups to begin in time."""
+        """The latest cycles for ``count`` beats of a stream to be taken, or enter their queue: groups begin in time."""
 
     def left(self, port: int, came: Cycles, begins: Cycles) -> Cycles:
         """When beats of a stream leave the queue in which it waits."""

@@ -39,7 +39,7 @@ class RingRhythm(Rhythm):
         return spaced(ready, w.steps)
 
     def due(self, port: int, begins: Cycles, count: int) -> Cycles:
-        """Until when they must be written, or enter the queue of a residual."""
+        """Until when beats must be written into the ring, or enter the queue of a residual."""
         if port:
             entries = np.full(count, NEVER, np.int64)
             groups = np.arange(1, len(begins) + 1)

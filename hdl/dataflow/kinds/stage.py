@@ -249,7 +249,7 @@ class Stage(ABC):
     def component(
         self, build: "StageBuild", images: "StageImages", *, prefix: str | None, service: "StageService | None" = None
     ) -> "StageComponent":
-        """Itself in hardware, see `component.StageComponent`."""
+        """The hardware of this stage, see `component.StageComponent`."""
 
     @abstractmethod
     def rhythm(self, build: "StageBuild") -> "Rhythm":

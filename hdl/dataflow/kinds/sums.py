@@ -50,7 +50,7 @@ class WindowStage(Stage):
 
     @property
     def aspects(self) -> dict[str, Any]:
-        """Those of every stage, with stride, padding and dilation of the window, and those of the activation."""
+        """The aspects of every stage; stride, padding and dilation of the window; those of the activation."""
         own: dict[str, Any] = {"stride": self.stride, "padding": self.padding}
         if self.dilation != 1:
             own["dilation"] = self.dilation
@@ -58,7 +58,7 @@ class WindowStage(Stage):
 
     @property
     def geometry(self) -> tuple[Any, ...]:
-        """That of every stage, with stride and dilation of the window, on which its ring of rows depends."""
+        """The geometry of every stage; stride and dilation of the window, on which the ring of rows depends."""
         return *super().geometry, self.stride, self.dilation
 
     @property
@@ -111,7 +111,7 @@ class WindowStage(Stage):
         """Steps in which a tap is read."""
 
     def drafted(self, plan: StagePlan) -> StagePlan:
-        """With as few units as keep up with the array, and rows for the window."""
+        """``plan`` with as few requantise units as keep up with the array, and with rows for the window."""
         row = self.window[1] // plan.taps * self.chunks(plan)
         steps = self.window[0] // plan.lines * row
         sums = self.sums(plan)

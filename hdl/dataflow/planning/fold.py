@@ -25,9 +25,9 @@ __all__ = ["DEFAULT_LANES", "fold"]
 
 DEFAULT_LANES = 80
 LEAST_BLOCK_WORDS = 9
-"""With fewer, a lookup table per bit of a word is cheap, and block RAM would stay nearly empty."""
+"""The fewest words for block RAM: with fewer, it would stay nearly empty, and a lookup table per bit is cheap."""
 MAX_PORT_BYTES = 64
-"""Of a beat at either end: the widest bus that AXI4-Stream interconnects commonly have."""
+"""The most bytes of a beat at either end: the widest bus that AXI4-Stream interconnects commonly have."""
 
 
 def fold(

@@ -67,7 +67,7 @@ class CLoops:
 
 
 LOOPS: Register[CLoops] = Register("the C export")
-"""Of each kind of operation its C."""
+"""The C of each kind of operation."""
 
 
 def _nothing(numbers: Numbers, op: Any) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def _pool(numbers: Numbers, op: MaxPool | AveragePool) -> dict[str, Any]:
 
 
 def _window(window: Window) -> dict[str, Any]:
-    """Its taps, and in C the row and the column of the tap ``ky``, ``kx`` of the window of ``y``, ``x``."""
+    """The taps of a window, and in C the row and the column of tap ``ky``, ``kx`` of the window of ``y``, ``x``."""
     kh, kw = window.kernel
     row, column = (
         f"{axis} * {stride} + k{axis}{'' if dilation == 1 else f' * {dilation}'} - {pad}"

@@ -53,7 +53,7 @@ def other_modes(lowering: Lowering, call: Call) -> Value:
 
 
 def _factor(call: Call, shape: Shape) -> int:
-    """Of ``call`` on a tensor of ``shape``; raises `UserError` for what no Program says."""
+    """The factor by which ``call`` enlarges a map of ``shape``; raises `UserError` for what no Program says."""
     rows, columns = (new / old for new, old in zip(sizes(call.node)[2:], shape[1:], strict=True))
     scales, size = call.given.get("scale_factors"), call.given.get("output_size")
     if rows != columns or rows != int(rows) or rows < 1 or (scales and (scales[0] != rows or scales[1] != columns)):

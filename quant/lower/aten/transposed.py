@@ -42,8 +42,8 @@ def as_ordinary(layer: Weighted, shape: Shape) -> tuple[Weighted, int]:
 
 
 def _axis(layer: Weighted, axis: int, size: int, factor: int) -> tuple[list[list[int | None]], int]:
-    """By phase, which tap the offsets ``-before..`` of the ordinary convolution read (None: none); and ``before``, the
-    padding on both sides."""
+    """For each phase the taps that the offsets ``-before..`` of the ordinary convolution read (None: none); and
+    ``before``, the padding on both sides."""
     taps, padding, more = layer.weight.shape[2 + axis], layer.padding[axis], layer.output_padding[axis]
     result = (size - 1) * factor - 2 * padding + taps + more
     if result % factor:

@@ -14,7 +14,7 @@ __all__ = ["as_adder_layers"]
 aten = torch.ops.aten
 _BATCH = 2
 _TOLERANCE = 1e-4
-"""Of a largest sum: how near a graph's result has to be to that of an adder layer."""
+"""How near a graph's result has to be to that of an adder layer, as a share of the largest sum."""
 
 
 class _NotConstantError(Exception):
@@ -22,7 +22,7 @@ class _NotConstantError(Exception):
 
 
 def as_adder_layers(traced: fx.GraphModule) -> fx.GraphModule:
-    """The same network in which an `AdderConv2d` stands for operations that compute what it does, whatever they are.
+    """A network with an `AdderConv2d` instead of operations that compute what it does, whatever they are.
 
     Candidates begin where patches are taken (`torch.nn.functional.unfold`) and end in a map. Such a part is run on
     random numbers; equal results make it an adder layer, with its filters and its path.

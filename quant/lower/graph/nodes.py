@@ -39,7 +39,7 @@ def is_call(node: fx.Node, *operations: OpOverloadPacket) -> bool:
 
 
 def name_of(node: fx.Node) -> str:
-    """Of what ``node`` calls, as people know it: ``aten.gelu``."""
+    """The name of what ``node`` calls, as people know it: ``aten.gelu``."""
     if isinstance(node.target, OpOverload):
         return str(node.target.overloadpacket)
     return str(getattr(node.target, "__name__", node.target))

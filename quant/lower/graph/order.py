@@ -1,4 +1,4 @@
-"""The same network with its operations in the order that hardware wants."""
+"""Networks whose operations are put into the order that hardware wants, with equal results."""
 
 import torch
 from torch import fx
@@ -11,8 +11,8 @@ aten = torch.ops.aten
 
 
 def pools_behind_relus(traced: fx.GraphModule) -> fx.GraphModule:
-    """The same network with every max pool in front of a ReLU behind it, where sums have become features: the largest
-    of a window is the same before and after what never falls."""
+    """A network whose max pools in front of a ReLU come behind it, where sums have become features: the largest of a
+    window is the same before and after what never falls."""
     for pool in list(traced.graph.nodes):
         if not is_call(pool, aten.max_pool2d):
             continue

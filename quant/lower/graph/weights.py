@@ -56,7 +56,7 @@ class Weighted:
 
     @property
     def grid(self) -> Any:
-        """Of its features, where training has settled it."""
+        """The grid of the layer's features, where training has settled it."""
         return getattr(self.layer, "grid", None)
 
 

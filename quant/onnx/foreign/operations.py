@@ -41,7 +41,7 @@ class Operations(Assembly):
         return channels, height, width
 
     def pending(self, tensor: Tensor) -> Pending:
-        """Its value as something that can be requantised."""
+        """The value of ``tensor`` as something that can be requantised."""
         return tensor.value if isinstance(tensor.value, Pending) else self.pending_of(tensor.value)
 
     # From real values to integers
@@ -217,7 +217,7 @@ class Operations(Assembly):
 
 
 def _within_reach(weights: Ints, window: Window) -> tuple[Ints, Window]:
-    """The same convolution with a frame of zeros around its weights, so large that windows reach into the image."""
+    """A convolution with a frame of zeros around its weights, so large that every window reaches into the image."""
     grown = max(window.pads) - max(window.extent) + 1
     (height, width), (dh, dw) = window.extent, window.dilations
     wide = np.zeros((*weights.shape[:2], height + 2 * grown, width + 2 * grown), np.int64)

@@ -94,11 +94,11 @@ class Constant:
 
     @property
     def real(self) -> Floats:
-        """Its values."""
+        """The real values that the integers stand for."""
         return np.asarray(self.integers * self.scale, np.float64)
 
     def changed(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> "Constant":
-        """The same, transposed or reshaped."""
+        """This constant with its axes changed: ``change`` transposes or reshapes integers and scales alike."""
         return replace(self, integers=change(self.integers), scale=change(self.scale))
 
     def per_output(self) -> Floats:
