@@ -200,13 +200,14 @@ class Requantiser(wiring.Component):
     knee : format of T0, which is compared with the sums as they come; None without a second slope
     places : ``acc`` is a sum times two to the power of so many
     reload : wires that write the memories, if they can be written
+    memory : kind of the memory of factors, of `memory.image.ROMS`
     """
 
     def __init__(
         self, *, pe: int, units: int, total: Format, offset: Format, result: Format, factors: Image, constants: Image,
         shift: int | None, prefix: str | None, places: int = 0, residual: Format | None = None,
         reload: Reload | None = None, scale: Scale = PLAIN, channelwise: bool = False, even: bool = False,
-        shift_format: Format = SHORT_SHIFT, knee: Format | None = None,
+        shift_format: Format = SHORT_SHIFT, knee: Format | None = None, memory: str = "auto",
     ):  # fmt: skip
         if units < 1 or pe % units:
             raise ValueError(f"units must divide {pe} rows, not be {units}")
@@ -227,6 +228,7 @@ class Requantiser(wiring.Component):
         self.channelwise = channelwise
         self.even = even
         self.knee = knee
+        self.memory = memory
         joining = {} if residual is None else {"r": In(units * residual.bits), "taking": Out(1)}
         super().__init__(
             {
@@ -240,14 +242,14 @@ class Requantiser(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        held, taking, valid = hold_in_turn(
+        held, coming, taking, valid = hold_in_turn(
             m, self.sums, self.done, beats=self.pe // self.units, width=self.units * self.total.bits,
             latency=self.scale.latency(residual=self.residual is not None, bends=self.knee is not None),
         )  # fmt: skip
         m.d.comb += self.valid.eq(valid)
         if self.residual is not None:
             m.d.comb += self.taking.eq(taking)
-        word = self._next_factors(m, taking)
+        word = self._next_factors(m, coming)
         shared_shift, lo, hi, shared_factor = self._constants(m)
         layout, own = self._layout, self.channelwise
         arithmetic = Arithmetic(
@@ -293,10 +295,12 @@ class Requantiser(wiring.Component):
         waited, at = later(m, acc, name=f"waited{unit}"), layout.offset_at
         return Mux(below, other[:at], above[:at]), Mux(below, other[at:], above[at:]), waited
 
-    def _next_factors(self, m: Module, take: Value) -> Value:
-        """The word of M and B for the beat that is multiplied now: fetched one cycle ahead, in a fixed round."""
-        m.submodules.factors = rom = Rom(self.factors, prefix=self.prefix, write=port_of(self.reload, self.factors))
-        return fetch_in_turn(m, rom, take)
+    def _next_factors(self, m: Module, coming: Value) -> Value:
+        """The word of M and B for the beat that is multiplied now, fetched while it was ``coming``, in turn."""
+        m.submodules.factors = rom = Rom(
+            self.factors, prefix=self.prefix, write=port_of(self.reload, self.factors), kind=self.memory
+        )  # fmt: skip
+        return fetch_in_turn(m, rom, coming)
 
     def _constants(self, m: Module) -> tuple[Value, Value, Value, Value]:
         write = port_of(self.reload, self.constants)

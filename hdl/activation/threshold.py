@@ -83,11 +83,12 @@ class Thresholder(wiring.Component):
     ----------
     levels : layout of ``image``
     reload : wires that write it, if it can be written
+    memory : kind of that memory, of `memory.image.ROMS`
     """
 
     def __init__(
         self, *, pe: int, total: Format, levels: Levels, result: Format, image: Image, prefix: str | None,
-        reload: Reload | None = None,
+        reload: Reload | None = None, memory: str = "auto",
     ):  # fmt: skip
         if levels.units < 1 or pe % levels.units:
             raise ValueError(f"units must divide {pe} rows, not be {levels.units}")
@@ -98,6 +99,7 @@ class Thresholder(wiring.Component):
         self.image = image
         self.prefix = prefix
         self.reload = reload
+        self.memory = memory
         super().__init__(
             {
                 "sums": In(pe * total.bits),
@@ -110,12 +112,14 @@ class Thresholder(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         layout, units, bits = self.levels, self.levels.units, self.total.bits
-        held, taking, valid = hold_in_turn(
+        held, coming, _, valid = hold_in_turn(
             m, self.sums, self.done, beats=self.pe // units, width=units * bits, latency=LATENCY
         )
         m.d.comb += self.valid.eq(valid)
-        m.submodules.levels = rom = Rom(self.image, prefix=self.prefix, write=port_of(self.reload, self.image))
-        word = fetch_in_turn(m, rom, taking)
+        m.submodules.levels = rom = Rom(
+            self.image, prefix=self.prefix, write=port_of(self.reload, self.image), kind=self.memory
+        )  # fmt: skip
+        word = fetch_in_turn(m, rom, coming)
         for unit in range(units):
             # Levels come out of block RAM, which takes half a cycle: they get a register before the comparison.
             mine = Signal(layout.unit_width, name=f"levels{unit}")

@@ -71,7 +71,7 @@ class DataflowDesign:
     @property
     def rom_kinds(self) -> frozenset[str]:
         """Kinds of the memories: that of small ones, and those of weights."""
-        return frozenset({"auto", *(stage.memory for stage in self.plan.stages)})
+        return frozenset({"auto", *(kind for stage in self.plan.stages for kind in (stage.memory, stage.factors))})
 
     @cached_property
     def registers(self) -> RegisterMap | None:

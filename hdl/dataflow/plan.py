@@ -35,6 +35,7 @@ class StagePlan:
     queue : beats of the queue behind it, each of whole beats of the next stage
     structure : of its lanes, see `structures.STRUCTURES`; empty for the default one, and for a pool
     memory : of its weights: ``auto``, as synthesis likes, or ``block``, block RAM however few words there are
+    factors : memory of its factors or thresholds, likewise
     residual : beats of the queue in which a residual waits, each as wide as those of the stage it comes from; 0
         without one
     scale : how its requantisers multiply, see `scale.SCALES`; ``dsp`` where there are none
@@ -53,6 +54,7 @@ class StagePlan:
     blocks: int = 1
     residual: int = 0
     memory: str = "auto"
+    factors: str = "auto"
     scale: str = "dsp"
     joins: tuple[int, ...] = ()
 
@@ -65,12 +67,13 @@ class StagePlan:
             raise ValueError(f"name of a stage must be text, not {self.name!r}")
         if not isinstance(self.structure, str):
             raise ValueError(f"structure of stage {self.name!r} must be text, not {self.structure!r}")
-        if self.memory not in ROMS:
-            raise ValueError(f"memory of stage {self.name!r} must be one of {', '.join(ROMS)}, not {self.memory!r}")
+        for key in ("memory", "factors"):
+            if (kind := getattr(self, key)) not in ROMS:
+                raise ValueError(f"{key} of stage {self.name!r} must be one of {', '.join(ROMS)}, not {kind!r}")
         if self.scale not in SCALES:
             raise ValueError(f"scale of stage {self.name!r} must be one of {', '.join(SCALES)}, not {self.scale!r}")
         for key, value in vars(self).items():
-            if key in ("name", "structure", "memory", "scale", "joins"):
+            if key in ("name", "structure", "memory", "factors", "scale", "joins"):
                 continue
             least = 0 if key == "residual" else 1
             if not isinstance(value, int) or isinstance(value, bool) or value < least:

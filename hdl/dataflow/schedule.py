@@ -14,6 +14,7 @@ import numpy as np
 from ...quant.program import Program
 from ..activation.entry import entry_latency, entry_of
 from ..interface import answer_beats
+from ..streams.packet import packet_latency
 from ..timing import Schedule, StageTiming
 from .build import StageBuild, readers_of
 from .kinds.rhythm import NEVER, Cycles, spaced, spaced_before
@@ -70,7 +71,7 @@ def schedule(builds: tuple[StageBuild, ...], program: Program, *, pixels: int = 
     forks = [_fork_cycles(edges, len(times.sent[name])) for name, edges in _edges(builds, program, pixels).items()]
     answers = answer_beats(program, last.next_simd)
     interval = max(input_beats, answers, *(build.interval for build in builds), *forks)
-    return Schedule(interval=interval, latency=int(results[-1]) + (1 if program.classifies else 0), stages=timings)
+    return Schedule(interval=interval, latency=int(results[-1]) + packet_latency(program), stages=timings)
 
 
 def flow(

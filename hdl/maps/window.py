@@ -26,14 +26,14 @@ class WindowBuffer(wiring.Component):
 
     A group begins when its rows are there and ``go`` is up; then one step leaves per cycle without pause, ``latency``
     cycles later, with ``valid``, ``first`` and ``last``. Steps of a group run over window rows, taps, channels, the
-    last fastest. ``begin`` marks the cycle in which a group starts.
+    last fastest. ``begin`` marks the cycle in which a group starts, ``coming`` the one before each step leaves.
 
     Members
     -------
     i : In stream, simd elements; pixels row by row, all channels of a pixel before the next
     pad_address, pad : which channels the next beat of padding is for, and their values, combinational
     go : In
-    begin, valid, first, last : Out
+    begin, coming, valid, first, last : Out
     x : Out, lines x taps x simd elements, lines slowest, channels fastest
     """
 
@@ -47,6 +47,7 @@ class WindowBuffer(wiring.Component):
                 "pad": In(width),
                 "go": In(1),
                 "begin": Out(1),
+                "coming": Out(1),
                 "x": Out(shape.lines * shape.taps * width),
                 "valid": Out(1),
                 "first": Out(1),
@@ -63,8 +64,9 @@ class WindowBuffer(wiring.Component):
         # read at once do not touch, each of these is as many columns, or rows, as lie between one tap and the next.
         depth = s.rows // s.lines * s.bank_row
         word = s.simd * s.bits
+        attrs = {} if s.overlaps else NO_COLLISION
         banks = [
-            [memory.Memory(shape=word, depth=depth, init=[], attrs=NO_COLLISION) for _ in range(s.taps)]
+            [memory.Memory(shape=word, depth=depth, init=[], attrs=attrs) for _ in range(s.taps)]
             for _ in range(s.lines)
         ]
         for line, row in enumerate(banks):
@@ -167,9 +169,16 @@ class WindowBuffer(wiring.Component):
         window_row = Pointer(m, s.rows // s.lines * s.bank_row, "window_row")  # first row of the window in that bank
         line_row = Pointer(m, s.rows // s.lines * s.bank_row, "line_row")  # row of the window that is read now
         pixel = Signal(range(max(2, s.bank_row)), name="pixel")  # offset of the window's first column in its row
-        offset = Signal(range(max(2, s.bank_row)), name="offset")  # from there to what is read now
-        turn = Turn(m, s.taps, "turn", s.spacing[1])  # bank of the window's first column
         segment = _Segment(m, s)
+        # From there to what is read now: where all taps are read at once, the channels alone.
+        at_once = s.taps == s.kernel[1]
+        offset = segment.base + chunk.value if at_once else Signal(range(max(2, s.bank_row)), name="offset")
+
+        def move(distance: Value) -> None:
+            if not at_once:
+                m.d.sync += offset.eq(distance)
+
+        turn = Turn(m, s.taps, "turn", s.spacing[1])  # bank of the window's first column
 
         # From one tap to the next of those that are read one after the other.
         tap_rows = s.dilations[0] if s.lines == 1 else 1
@@ -186,19 +195,19 @@ class WindowBuffer(wiring.Component):
         ]
         with m.If(advance):
             chunk.step()
-            m.d.sync += offset.eq(offset + 1)
+            move(offset + 1)
             with m.If(chunk.at_end):
                 tap.step()
-                m.d.sync += offset.eq(offset + 1 + tap_columns * s.chunks - s.segment_chunks)
+                move(offset + 1 + tap_columns * s.chunks - s.segment_chunks)
                 with m.If(tap.at_end):
                     line.step()
                     line_row.advance(tap_rows * s.bank_row)
-                    m.d.sync += offset.eq(segment.base)
+                    move(segment.base)
                     with m.If(line.at_end):
                         group.step()
                         segment.step(group)
                         line_row.set(window_row.value)
-                        m.d.sync += offset.eq(segment.following(group))
+                        move(segment.following(group))
                         with m.If(group.at_end):
                             out_x.step()
                             m.d.sync += pixel.eq(pixel + turn.advance(s.strides[1], s.chunks))
@@ -212,16 +221,17 @@ class WindowBuffer(wiring.Component):
                                 line_row.set(following)
 
         read = self._read_banks(m, ports, advance, [turn, turn_row], line_row, pixel, offset)
-        self._give(m, read, Cat(advance, advance & at_start, advance & at_last), [turn, turn_row])
+        strobes = later(m, Cat(advance, advance & at_start, advance & at_last))
+        self._give(m, read, strobes, later(m, turn.value), later(m, turn_row.value))
 
     def _read_banks(
         self, m: Module, ports: list[list[Any]], advance: Value, turns: Sequence["Turn"], line_row: Pointer,
         pixel: Value, offset: Value,
     ) -> list[Value]:  # fmt: skip
-        """For every row of banks its words, side by side: those ``pixel + offset`` words behind the begin of the row
-        that is read now."""
+        """For every row of banks its words, side by side, two cycles later: those ``pixel + offset`` words behind the
+        begin of the row that is read now."""
         s, (turn, turn_row) = self.shape, turns
-        read = []
+        read, reading = [], later(m, advance)
         for number, row_ports in enumerate(ports):
             # Banks before the window's first one hold its later rows, one row of the bank further down.
             start = (
@@ -231,25 +241,31 @@ class WindowBuffer(wiring.Component):
             )
             for k, port in enumerate(row_ports):
                 beyond = Mux(turn.value > k, s.spacing[1] * s.chunks, 0) if s.taps > 1 else 0
-                m.d.comb += [port.addr.eq(start + pixel + offset + beyond), port.en.eq(advance)]
+                # Sums of places, and block RAM, take half a cycle each: the address gets a register between them.
+                address = Signal(port.addr.shape(), name="address", reset_less=True)
+                m.d.sync += address.eq(start + pixel + offset + beyond)
+                m.d.comb += [port.addr.eq(address), port.en.eq(reading)]
             read.append(Cat(port.data for port in row_ports))
         return read
 
-    def _give(self, m: Module, read: list[Value], strobes: Value, turns: Sequence["Turn"]) -> None:
-        """The operands, and beside them the strobes that say which these are: ``valid``, ``first`` and ``last``."""
-        s, (turn, turn_row) = self.shape, turns
+    def _give(self, m: Module, read: list[Value], strobes: Value, turn: Value, turn_row: Value) -> None:
+        """The operands, and beside them the strobes that say which these are: ``valid``, ``first`` and ``last``.
+
+        ``strobes`` and the bank of the window's first column and row are those of the words that are being read.
+        """
+        s = self.shape
         # Bank t holds the columns t, t + taps, ..; a window that begins in column c finds its first tap in bank
         # c mod taps. One rotation puts the taps in order, another one the rows.
         word = s.simd * s.bits
-        row_turn = turn_row.value
         if s.taps > 1:
-            read = [_rotated(m, row, word, s.taps, later(m, turn.value)) for row in read]
+            turn, turn_row = later(m, turn), later(m, turn_row)
+            read = [_rotated(m, row, word, s.taps, turn) for row in read]
             strobes = later(m, strobes)
-            row_turn = later(m, row_turn)
         operands: Value = Cat(*read)
         if s.lines > 1:
-            operands = _rotated(m, operands, s.taps * word, s.lines, later(m, row_turn))
+            operands = _rotated(m, operands, s.taps * word, s.lines, later(m, turn_row))
             strobes = later(m, strobes)
+        m.d.comb += self.coming.eq(strobes[0])
         m.d.sync += Cat(self.valid, self.first, self.last).eq(strobes)
         m.d.comb += self.x.eq(operands)
 

@@ -210,5 +210,11 @@ class WindowShape:
 
     @property
     def latency(self) -> int:
-        """Cycles from a step's address to its operands."""
-        return 1 + (self.taps > 1) + (self.lines > 1)
+        """Cycles from a step that begins to its operands: address, word, and a rank for each rotation."""
+        return 2 + (self.taps > 1) + (self.lines > 1)
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether a row may be written over in the cycle in which its last word is read: a window as wide as all of its
+        row, which is one word of each bank."""
+        return self.out_width == 1 and self.chunks == 1 and self.taps == self.kernel[1]

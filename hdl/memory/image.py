@@ -77,7 +77,8 @@ class _Memory(wiring.Component):
         self.image = image
         self.prefix = prefix
         self.write = write
-        super().__init__({"address": In(max(1, ceil_log2(image.depth))), "data": Out(image.width)})
+        enable = {"enable": In(1, init=1)} if self._domain == "sync" else {}
+        super().__init__({"address": In(max(1, ceil_log2(image.depth))), **enable, "data": Out(image.width)})
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -87,6 +88,8 @@ class _Memory(wiring.Component):
             )
             port = inner.read_port(domain=self._domain)
             m.d.comb += [port.addr.eq(self.address), self.data.eq(port.data)]
+            if self._domain == "sync":
+                m.d.comb += port.en.eq(self.enable)
             if self.write is not None:
                 outside = inner.write_port()
                 m.d.comb += [
@@ -95,6 +98,7 @@ class _Memory(wiring.Component):
                 ]  # fmt: skip
             return m
         clock = {"i_clk": ClockSignal()} if self._domain == "sync" or self.write is not None else {}
+        enable = {"i_enable": self.enable} if self._domain == "sync" else {}
         written = {} if self.write is None else {
             "i_write_enable": self.write.enable,
             "i_write_address": self.write.address[: len(self.address)],
@@ -109,13 +113,15 @@ class _Memory(wiring.Component):
             i_address=self.address,
             o_data=self.data,
             **clock,
+            **enable,
             **written,
         )
         return m
 
 
 class Rom(_Memory):
-    """A memory with a registered read: ``data`` belongs to the address of the cycle before. Latency 1.
+    """A memory with a registered read: ``data`` belongs to the address of the last cycle with ``enable``, which is 1
+    unless connected. Latency 1.
 
     Parameters
     ----------

@@ -36,8 +36,9 @@ class Pointer:
     def after(self, distance: int) -> Value:
         """The address ``distance`` words further, at most once around."""
         assert distance <= self.depth
-        further = self.value + distance
-        return Mux(further >= self.depth, further - self.depth, further)
+        # Choosing between two constants costs no table: adders take the comparison as an input.
+        wraps = self.value >= self.depth - distance
+        return (self.value + Mux(wraps, distance - self.depth, distance))[: len(self.value)]
 
     def advance(self, distance: int) -> None:
         """Move the pointer ``distance`` words further at the end of the cycle."""

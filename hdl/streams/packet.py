@@ -12,7 +12,9 @@ from ...quant.program import Program
 from ..memory.loops import Counter
 from .beats import element_bits, elements
 
-__all__ = ["Packet", "RawPacket", "beat_bits", "packet_bits", "packet_layout", "packet_of"]
+__all__ = [
+    "Packet", "RawPacket", "beat_bits", "packet_bits", "packet_latency", "packet_layout", "packet_of",
+]  # fmt: skip
 
 
 def packet_of(program: Program, outputs: int) -> "Packet | RawPacket":
@@ -28,6 +30,12 @@ def beat_bits(program: Program, outputs: int) -> int:
     if program.classifies:
         return packet_bits(program.score_format, program.classes)
     return outputs * element_bits(program.format(program.output))
+
+
+def packet_latency(program: Program) -> int:
+    """Cycles from the last beat that enters `packet_of` to the last one that leaves it: a score waits one cycle, and
+    the class comes another one later; a raw result leaves at once."""
+    return 2 if program.classifies else 0
 
 
 def packet_layout(program: Program, outputs: int) -> dict[str, Any]:
@@ -61,7 +69,7 @@ class Packet(wiring.Component):
     """Passes the scores on, sign-extended to whole bytes, and ends the packet with the index of the largest.
 
     ``classes`` beats of scores, class 0 first, then the class itself with ``last``; the lowest index wins a tie.
-    A score leaves in the cycle in which it comes; the class takes one cycle more.
+    A score leaves in the cycle after the one in which it comes; the class takes one cycle more.
 
     Members
     -------
@@ -82,23 +90,27 @@ class Packet(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        raw = self.i.payload[0]
+        # A score waits in a register for its comparison, which takes most of a cycle.
+        raw, full = Signal(self.score.bits, name="held"), Signal()
         score = raw.as_signed() if self.score.signed else raw
         best = Signal(score.shape())
         best_class = Signal(range(max(2, self.classes)))
         index = Signal(range(self.classes + 1))
-        at_class = Signal()
+        at_class, leaves = Signal(), Signal()
         m.d.comb += [
             at_class.eq(index == self.classes),
-            self.o.valid.eq(at_class | self.i.valid),
+            self.o.valid.eq(at_class | full),
             self.o.payload.value.eq(Mux(at_class, best_class, score)),
             self.o.payload.last.eq(at_class),
-            self.i.ready.eq(self.o.ready & ~at_class),
+            leaves.eq(full & self.o.ready & ~at_class),
+            self.i.ready.eq(~full | leaves),
         ]
+        with m.If(self.i.ready):
+            m.d.sync += [raw.eq(self.i.payload[0]), full.eq(self.i.valid)]
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += index.eq(Mux(at_class, 0, index + 1))
-            with m.If(~at_class & ((index == 0) | (score > best))):
-                m.d.sync += [best.eq(score), best_class.eq(index)]
+        with m.If(leaves & ((index == 0) | (score > best))):
+            m.d.sync += [best.eq(score), best_class.eq(index)]
         return m
 
 

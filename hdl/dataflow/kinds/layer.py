@@ -102,6 +102,11 @@ class LayerStage(WindowStage):
         """Lanes of the array, each of which makes one term per cycle: PE x SIMD x taps x lines x blocks."""
         return plan.pe * plan.simd * plan.taps * plan.lines * plan.blocks
 
+    def rom_words(self, plan: StagePlan) -> dict[str, int]:
+        """The memories of every stage with a window; a word of weights for each step of a pixel."""
+        window = self.shape(plan)
+        return {"memory": window.groups * window.steps} | super().rom_words(plan)
+
     def array(self, plan: StagePlan, fabric: str) -> ArrayShape:
         """The array, one for each block."""
         structure = plan.structure or default_structure(self.kind)
@@ -168,7 +173,7 @@ class LayerComponent(WindowComponent[LayerStage]):
         m.submodules.weights = rom = Rom(
             image, prefix=self.prefix, write=port_of(self.reload, image), kind=build.plan.memory
         )  # fmt: skip
-        weights = fetch_in_turn(m, rom, window.valid)
+        weights = fetch_in_turn(m, rom, window.coming)
         shape = stage.array(build.plan, build.fabric)
         arrays = []
         blocks, own = build.plan.blocks, build.plan.simd * stage.x.bits

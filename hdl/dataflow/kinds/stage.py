@@ -211,6 +211,10 @@ class Stage(ABC):
         """Requantisers or thresholders; 0 where sums leave as they are."""
         return 0
 
+    def rom_words(self, plan: StagePlan) -> dict[str, int]:
+        """Words of its memories that are read in turn, by the key of a `StagePlan` that says what they are made of."""
+        return {}
+
     def array_latency(self, plan: StagePlan, fabric: str) -> int:
         """Cycles from operands to what leaves the array."""
         return 0

@@ -151,6 +151,10 @@ class WindowStage(Stage):
         """Requantisers or thresholders, as many as ``plan`` says; 0 where sums leave as they are."""
         return 0 if self.activation is None else plan.requantisers
 
+    def rom_words(self, plan: StagePlan) -> dict[str, int]:
+        """A word of factors, or of thresholds, for each beat of a pixel; none where sums leave as they are."""
+        return {} if self.activation is None else {"factors": self.result[0] // plan.requantisers}
+
     def unit_latency(self, plan: StagePlan) -> int:
         """Cycles from a sum to its feature in a unit of the activation; 0 where sums leave as they are."""
         return 0 if self.activation is None else self.activation.latency(plan)

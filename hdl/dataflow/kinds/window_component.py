@@ -104,7 +104,7 @@ class WindowComponent(StageComponent[Windowed]):
             shift=made.shared_shift if self.images.fixed else None, prefix=self.prefix, residual=made.residual,
             places=1 if stage.kind == "xnor" else 0,  # a binary array counts: acc = 2 * count - K
             reload=self.reload, scale=made.scale(build.plan), channelwise=made.channelwise, even=made.even,
-            shift_format=made.shift_format, knee=made.knee(stage.total),
+            shift_format=made.shift_format, knee=made.knee(stage.total), memory=build.plan.factors,
         )  # fmt: skip
         return requantiser
 
@@ -113,5 +113,6 @@ class WindowComponent(StageComponent[Windowed]):
         m.submodules.threshold = thresholder = Thresholder(
             pe=build.sums, total=stage.total, levels=made.layout(stage.total, build.plan.requantisers),
             result=stage.y, image=self.images["levels"], prefix=self.prefix, reload=self.reload,
+            memory=build.plan.factors,
         )  # fmt: skip
         return thresholder

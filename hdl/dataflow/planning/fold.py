@@ -186,9 +186,11 @@ class _Space:
 
     def _stage_plan(self, build: StageBuild) -> StagePlan:
         plan = build.plan
-        if build.lanes and build.groups * build.window.steps >= LEAST_BLOCK_WORDS:
-            kinds = ROMS if self.memory == "auto" else (self.memory,)
-            plan = min((replace(plan, memory=kind) for kind in kinds), key=lambda p: self.cost(replace(build, plan=p)))
+        kinds = ROMS if self.memory == "auto" else (self.memory,)
+        for key, words in build.stage.rom_words(plan).items():
+            if words >= LEAST_BLOCK_WORDS:
+                made = (replace(plan, **{key: kind}) for kind in kinds)
+                plan = min(made, key=lambda p: self.cost(replace(build, plan=p)))
         if self.scale != "auto" and build.stage.multiplies:
             plan = replace(plan, scale=self.scale)
             try:

@@ -174,7 +174,16 @@ def _requantise(found: Structure, stage: WindowStage, made: Requantised, build: 
     _held(found, build, made.latency(build.plan))
     both, b, rows = kept(stage, ("factors", build.plan.requantisers), lambda: _factor_columns(made, build))
     words = stage.result[0] // build.plan.requantisers
-    _rom(found, "factors", words, both, behind=b.varying, merged=b.distinct, kept=b.distinct)
+    _rom(
+        found,
+        "factors",
+        words,
+        both,
+        behind=b.varying,
+        merged=b.distinct,
+        kept=b.distinct,
+        block=build.plan.factors == "block",
+    )
     units, acc = build.plan.requantisers, stage.total.bits
     places = 1 if stage.kind == "xnor" else 0
     operand = acc + places + (0 if stage.total.signed else 1)
@@ -272,7 +281,15 @@ def _threshold(found: Structure, stage: WindowStage, made: Thresholded, build: S
     layout = made.layout(stage.total, units)
     _held(found, build, made.latency(build.plan))
     columns, down = kept(stage, ("levels", units), lambda: _level_columns(layout, made, build))
-    _rom(found, "levels", stage.result[0] // units, columns, behind=down.varying, merged=down.distinct)
+    _rom(
+        found,
+        "levels",
+        stage.result[0] // units,
+        columns,
+        behind=down.varying,
+        merged=down.distinct,
+        block=build.plan.factors == "block",
+    )
     counts["operand.ff"] += units * stage.total.bits
     counts["reached.ff"] += units * layout.count
     counts[f"reached/{stage.total.bits}"] += units * layout.count

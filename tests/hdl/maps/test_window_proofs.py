@@ -77,7 +77,8 @@ class WindowContract(wiring.Component):
         # Pixels that came in. `ahead` counts the images that are complete here and have not left; -1 when an image has
         # left before the rows came that its stride leaves over.
         beats = s.height * s.width * s.channels // s.simd
-        count = -(-s.rows // s.used_height) + 1
+        on_the_way = (s.latency - 1) // (s.padded_width * beats // s.height // s.width)
+        count = -(-(s.rows + on_the_way) // s.used_height) + 1
         images = [[Signal(len(self.data), name=f"image{n}_{k}") for k in range(beats)] for n in range(count)]
         writing, reading = Signal(range(count)), Signal(range(count))
         came, ahead = Signal(range(beats)), Signal(range(-1, count))
@@ -243,6 +244,13 @@ def test_a_window_that_takes_the_wrong_bank_is_found(tmp_path, monkeypatch, name
         return turn.value, place, shift, wraps
 
     monkeypatch.setattr(Turn, "after", wrong)
+    assert reached_violation(WindowContract(WindowBuffer(shape)), tmp_path) is not None
+
+
+def test_a_window_that_reads_what_it_writes_is_found(tmp_path, monkeypatch):
+    """Protects the proof: a row of one word is written over while it is read, so its memory needs the old word."""
+    monkeypatch.setattr(WindowShape, "overlaps", False)
+    shape = replace(TINY, **WINDOWS["a stride beyond the window"])
     assert reached_violation(WindowContract(WindowBuffer(shape)), tmp_path) is not None
 
 
