@@ -13,7 +13,7 @@ from ...quant.program import MULTIPLIER_BITS, RESIDUAL_MULTIPLIER_BITS
 from ..streams.delay import later
 from .scale import Factor
 
-__all__ = ["PLAIN", "SHORT_SHIFT", "Arithmetic", "Scale", "clamped", "floored", "shift_bits"]
+__all__ = ["ANY_SHIFT", "PLAIN", "Arithmetic", "Scale", "ShiftField", "clamped", "floored", "shift_bits"]
 
 
 def shift_bits(most: int) -> int:
@@ -21,8 +21,44 @@ def shift_bits(most: int) -> int:
     return max(most.bit_length(), 5)
 
 
-SHORT_SHIFT = unsigned(shift_bits(0))
-"""Format of S where five bits do."""
+@dataclass(frozen=True, kw_only=True)
+class ShiftField:
+    """How the shift S stands in a word of memory.
+
+    Attributes
+    ----------
+    least : the smallest S, which stands there as 0
+    format : of what S is above it; None where S is always ``least``, so that nothing stands there
+    """
+
+    least: int = 0
+    format: Format | None
+
+    @property
+    def bits(self) -> int:
+        """Bits of the field."""
+        return 0 if self.format is None else self.format.bits
+
+    @property
+    def most(self) -> int:
+        """The largest S that it can hold."""
+        return self.least + (1 << self.bits) - 1
+
+    def encode(self, shift: int) -> int:
+        """The field of ``shift``; raises ``ValueError`` for one that it cannot hold."""
+        if self.format is not None:
+            return self.format.encode(shift - self.least)
+        if shift != self.least:
+            raise ValueError(f"shift must be {self.least}, not {shift}")
+        return 0
+
+    def decode(self, field: int) -> int:
+        """S."""
+        return self.least + field
+
+
+ANY_SHIFT = ShiftField(format=unsigned(shift_bits(0)))
+"""Any S of five bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +108,12 @@ class Arithmetic:
     even : ties go to the even number
     moving : S and R come with every sum, as M and B do; else they stand still, as lo and hi do
     bends : M and B, and the sum with them, come one cycle later than the rest, having been chosen
+    least_shift : what S is at least; ``shift`` of `built` is what it is above that
     """
 
     offset: Format
     result: Format
+    least_shift: int = 0
     scale: Scale = PLAIN
     residual: Format | None = None
     even: bool = False
@@ -98,7 +136,8 @@ class Arithmetic:
         name : ends the names of its registers
         acc : the sum, signed as it is
         factor, residual_factor : words of M and R as `Scale` stores them, those of ``acc``
-        offset, shift : B and S, those of ``acc``
+        offset : B, that of ``acc``
+        shift : what S is above ``least_shift``, that of ``acc``
         lo, hi : signed as y is
         residual : bits of r, in the cycle of ``acc``
         """
@@ -121,7 +160,7 @@ class Arithmetic:
         y = Signal(self.result.bits, name=f"y{name}")
         m.d.sync += [
             wide.eq(product + late_offset),
-            shifted.eq(floored(m, joined, shift, even=self.even, name=f"rest{name}")),
+            shifted.eq(floored(m, joined, shift, least=self.least_shift, even=self.even, name=f"rest{name}")),
             y.eq(clamped(shifted, lo, hi, self.result)),
         ]
         return y
@@ -169,16 +208,17 @@ def clamped(value: Signal, lo: Value, hi: Value, fmt: Format) -> Value:
     return Mux(below | (~beyond & (low < lo)), lo, Mux(beyond | (low > hi), hi, low))
 
 
-def floored(m: Module, total: Value, shift: Value | int, *, even: bool, name: str) -> Value:
-    """``total >> shift``; where ties go to the ``even`` number, one that leaves no rest has its lowest bit cleared.
+def floored(m: Module, total: Value, shift: Value | int, *, least: int = 0, even: bool, name: str) -> Value:
+    """``total >> (least + shift)``; where ties go to the ``even`` number, one that leaves no rest has its lowest bit
+    cleared.
 
     The sum of a tie holds its half, so that nothing is left of it below the point.
     """
-    whole = total >> shift
+    whole = (total >> least) >> shift
     if not even:
         return whole
-    most = shift if isinstance(shift, int) else (1 << len(shift)) - 1
+    most = least + (shift if isinstance(shift, int) else (1 << len(shift)) - 1)
     low = Signal(signed(most + 1), name=name)
     m.d.comb += low.eq(total)
-    tie = (low & ((Const(1, most + 1) << shift) - 1)[: most + 1]) == 0
+    tie = (low & ((Const(1, most + 1) << shift << least) - 1)[: most + 1]) == 0
     return Cat(whole[0] & ~tie, whole[1:]).as_signed()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -18,7 +18,7 @@ from ...quant.formats import Format
 from ..bus.reload import Reload, port_of
 from ..memory.image import Image, Rom, Table
 from ..streams.delay import later
-from .arithmetic import PLAIN, SHORT_SHIFT, Arithmetic, Scale
+from .arithmetic import ANY_SHIFT, PLAIN, Arithmetic, Scale, ShiftField
 from .scale import Factor
 from .turn import fetch_in_turn, hold_in_turn
 
@@ -139,12 +139,12 @@ class Constants:
     Attributes
     ----------
     residual : how R is stored; None where none joins, or where channels have their own, see `FactorLayout`
-    shift : format of S; None where channels have their own, so that lo is lowest
+    shift : how S stands there; None where channels have their own, so that lo is lowest
     """
 
     result: Format
     residual: Factor | None = None
-    shift: Format | None = SHORT_SHIFT
+    shift: ShiftField | None = ANY_SHIFT
 
     @property
     def width(self) -> int:
@@ -172,7 +172,8 @@ class Constants:
         bits = self.result.bits
         lo, hi = (_field(word, self.clamp_at + k * bits, bits) for k in (0, 1))
         factor = self.residual.decode(word >> self.factor_at) if self.residual else 0
-        return _field(word, 0, self.clamp_at), self.result.decode(lo), self.result.decode(hi), factor
+        shift = self.shift.decode(_field(word, 0, self.clamp_at)) if self.shift else 0
+        return shift, self.result.decode(lo), self.result.decode(hi), factor
 
 
 class Requantiser(wiring.Component):
@@ -194,20 +195,21 @@ class Requantiser(wiring.Component):
     scale : how it multiplies
     factors, constants : contents of the memories, laid out as `FactorLayout` and `Constants` say
     shift : S where it is fixed in the RTL, None where it is data
-    shift_format : of S
+    shifts : how S stands in a word, of channels that have their own without a least one
     channelwise : S and R are data of every channel
     even : ties go to the even number
     knee : format of T0, which is compared with the sums as they come; None without a second slope
     places : ``acc`` is a sum times two to the power of so many
     reload : wires that write the memories, if they can be written
     memory : kind of the memory of factors, of `memory.image.ROMS`
+    clamps : lo and hi are data; else they are the ends of the result's format
     """
 
     def __init__(
         self, *, pe: int, units: int, total: Format, offset: Format, result: Format, factors: Image, constants: Image,
         shift: int | None, prefix: str | None, places: int = 0, residual: Format | None = None,
         reload: Reload | None = None, scale: Scale = PLAIN, channelwise: bool = False, even: bool = False,
-        shift_format: Format = SHORT_SHIFT, knee: Format | None = None, memory: str = "auto",
+        shifts: ShiftField = ANY_SHIFT, knee: Format | None = None, memory: str = "auto", clamps: bool = True,
     ):  # fmt: skip
         if units < 1 or pe % units:
             raise ValueError(f"units must divide {pe} rows, not be {units}")
@@ -224,11 +226,12 @@ class Requantiser(wiring.Component):
         self.residual = residual
         self.reload = reload
         self.scale = scale
-        self.shift_format = shift_format
+        self.shifts = shifts
         self.channelwise = channelwise
         self.even = even
         self.knee = knee
         self.memory = memory
+        self.clamps = clamps
         joining = {} if residual is None else {"r": In(units * residual.bits), "taking": Out(1)}
         super().__init__(
             {
@@ -254,7 +257,7 @@ class Requantiser(wiring.Component):
         layout, own = self._layout, self.channelwise
         arithmetic = Arithmetic(
             offset=self.offset, result=self.result, scale=self.scale, residual=self.residual, even=self.even,
-            moving=own, bends=self.knee is not None,
+            moving=own, bends=self.knee is not None, least_shift=self.shifts.least,
         )  # fmt: skip
         for unit in range(self.units):
             acc = held.word_select(unit, self.total.bits)
@@ -273,11 +276,15 @@ class Requantiser(wiring.Component):
         return m
 
     @property
+    def _result_shape(self) -> Shape:
+        return Shape(self.result.bits, signed=self.result.signed)
+
+    @property
     def _layout(self) -> FactorLayout:
         own = self.scale.residual if self.channelwise and self.residual is not None else None
         return FactorLayout(
             offset=self.offset, units=self.units, scale=self.scale,
-            shift=self.shift_format if self.channelwise else None, residual=own, knee=self.knee,
+            shift=self.shifts.format if self.channelwise else None, residual=own, knee=self.knee,
         )  # fmt: skip
 
     def _chosen(self, m: Module, unit: int, mine: Value, came: Value, acc: Value) -> tuple[Value, Value, Value]:
@@ -305,13 +312,17 @@ class Requantiser(wiring.Component):
     def _constants(self, m: Module) -> tuple[Value, Value, Value, Value]:
         write = port_of(self.reload, self.constants)
         m.submodules.constants = table = Table(self.constants, prefix=self.prefix, write=write)
-        layout = Constants(result=self.result, shift=None if self.channelwise else self.shift_format)
+        layout = Constants(result=self.result, shift=None if self.channelwise else self.shifts)
         at, bits = layout.clamp_at, self.result.bits
         lo, hi = table.data[at : at + bits], table.data[at + bits : at + 2 * bits]
         if self.result.signed:
             lo, hi = lo.as_signed(), hi.as_signed()
+        if not self.clamps:
+            lo, hi = (Const(end, self._result_shape) for end in (self.result.lo, self.result.hi))
         if self.channelwise:
             return Const(0), lo, hi, Const(0)
-        shift = table.data[: layout.clamp_at] if self.shift is None else Const(self.shift, layout.clamp_at)
+        shift: Value = table.data[: layout.clamp_at]
+        if self.shift is not None:
+            shift = Const(self.shifts.encode(self.shift), layout.clamp_at)
         factor = Const(0) if self.residual is None else table.data[layout.factor_at :]
         return shift, lo, hi, factor

@@ -13,6 +13,7 @@ from .planning.alike import alike
 from .planning.choices import structural_cost
 from .planning.complete import complete_plan
 from .planning.fold import fold
+from .planning.shifts import narrowed
 
 __all__ = ["DATAFLOW", "Dataflow"]
 
@@ -31,7 +32,7 @@ class Dataflow:
             structures=request.structures, cost=structural_cost if request.cost is None else request.cost,
             capacity=request.capacity,
         )  # fmt: skip
-        return replace(plan, control=request.control, counters=request.counters)
+        return narrowed(program, replace(plan, control=request.control, counters=request.counters))
 
     def plan_from_json(self, value: Any) -> Plan:
         """The Plan that `Plan.to_json` wrote, see `plan.Plan.from_json`."""

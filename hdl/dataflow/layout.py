@@ -176,7 +176,7 @@ def _constants(made: Requantised, build: StageBuild) -> Constants:
     return Constants(
         result=build.stage.y,
         residual=made.scale(build.plan).residual if shared and made.residual is not None else None,
-        shift=made.shift_format if shared else None,
+        shift=made.shift_field(build.plan) if shared else None,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...common.errors import UserError
 from ...common.reading import read_json
+from ...quant.program import MAX_SHIFT
 from ..activation.scale import SCALES
 from ..cells.known import fabric_named
 from ..family import CONTROLS
@@ -40,6 +41,8 @@ class StagePlan:
         without one
     scale : how its requantisers multiply, see `scale.SCALES`; ``dsp`` where there are none
     joins : beats of the queue in which each stream of a join waits, each of whole beats of the stream and of the join
+    shifts : the least and the most that the shift S of its requantise may be, for other weights too; empty: anything.
+        A narrow range saves lookup tables where S is data, which it is where a bus can write it
     """
 
     name: str
@@ -57,10 +60,13 @@ class StagePlan:
     factors: str = "auto"
     scale: str = "dsp"
     joins: tuple[int, ...] = ()
+    shifts: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.joins, list):
-            object.__setattr__(self, "joins", tuple(self.joins))
+        for key in ("joins", "shifts"):
+            if isinstance(value := getattr(self, key), list):
+                object.__setattr__(self, key, tuple(value))
+        self._check_shifts()
         if not isinstance(self.joins, tuple) or not all(type(n) is int and n > 0 for n in self.joins):
             raise ValueError(f"joins of stage {self.name!r} must be positive integers, not {self.joins!r}")
         if not isinstance(self.name, str):
@@ -73,12 +79,22 @@ class StagePlan:
         if self.scale not in SCALES:
             raise ValueError(f"scale of stage {self.name!r} must be one of {', '.join(SCALES)}, not {self.scale!r}")
         for key, value in vars(self).items():
-            if key in ("name", "structure", "memory", "factors", "scale", "joins"):
+            if key in ("name", "structure", "memory", "factors", "scale", "joins", "shifts"):
                 continue
             least = 0 if key == "residual" else 1
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 what = "a positive integer" if least else "0 or a positive integer"
                 raise ValueError(f"{key} of stage {self.name!r} must be {what}, not {value!r}")
+
+    def _check_shifts(self) -> None:
+        """Raise ``ValueError`` for shifts that are no range."""
+        ends = self.shifts
+        if not isinstance(ends, tuple) or not all(type(n) is int for n in ends):
+            raise ValueError(f"shifts of stage {self.name!r} must be two integers or none, not {ends!r}")
+        if ends and (len(ends) != 2 or not 0 <= ends[0] <= ends[1] <= MAX_SHIFT):
+            raise ValueError(
+                f"shifts of stage {self.name!r} must be the least and the most of 0..{MAX_SHIFT}, not {ends!r}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +142,11 @@ class Plan:
             raise ValueError(f"device must be a name, not {self.device!r}")
         if not isinstance(self.clock_mhz, int | float) or not 0 < self.clock_mhz <= 10_000:
             raise ValueError(f"clock must be a positive number of MHz, not {self.clock_mhz!r}")
+
+    @property
+    def reloads(self) -> bool:
+        """Whether a bus can write the memories, so that their words are data and not constants."""
+        return self.control != "none" and not self.fixed_weights
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; ``counters`` only where there are none."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from ....quant.formats import Format, format_for, unsigned
 from ....quant.program import Requantise, Threshold
-from ...activation.arithmetic import Scale, shift_bits
+from ...activation.arithmetic import Scale, ShiftField, shift_bits
 from ...activation.threshold import LATENCY as THRESHOLD_LATENCY
 from ...activation.threshold import Levels
 from ..plan import StagePlan
@@ -45,10 +45,23 @@ class Requantised:
         """Format of the shift S: wide enough for the largest of all channels."""
         return unsigned(shift_bits(int(self.op.shifts.max())))
 
+    def shift_field(self, plan: StagePlan) -> ShiftField:
+        """How S stands in a memory: every channel's own one as it is, one that all share as ``plan`` says."""
+        if self.channelwise or not plan.shifts:
+            return ShiftField(format=self.shift_format)
+        least, most = plan.shifts
+        return ShiftField(least=least, format=unsigned((most - least).bit_length()) if most > least else None)
+
     @property
     def shared_shift(self) -> int | None:
         """S, where all channels share one."""
         return None if self.channelwise else int(self.op.shifts[0])
+
+    @property
+    def clamps(self) -> bool:
+        """Whether it clamps to less than its format holds; else its ends are a part of the RTL."""
+        fmt = self.op.format
+        return (self.op.lo, self.op.hi) != (fmt.lo, fmt.hi)
 
     @property
     def even(self) -> bool:
@@ -68,7 +81,7 @@ class Requantised:
     @property
     def aspects(self) -> dict[str, Any]:
         """What the RTL depends on, see `Stage.aspects`."""
-        names = ("residual", "offset", "terms", "channelwise", "even", "factor_bits", "shift_format")
+        names = ("residual", "offset", "terms", "channelwise", "clamps", "even", "factor_bits", "shift_format")
         return {name: getattr(self, name) for name in names} | ({"slopes": 2} if self.bends else {})
 
     def knee(self, total: Format) -> Format | None:

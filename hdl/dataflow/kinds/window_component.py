@@ -104,7 +104,8 @@ class WindowComponent(StageComponent[Windowed]):
             shift=made.shared_shift if self.images.fixed else None, prefix=self.prefix, residual=made.residual,
             places=1 if stage.kind == "xnor" else 0,  # a binary array counts: acc = 2 * count - K
             reload=self.reload, scale=made.scale(build.plan), channelwise=made.channelwise, even=made.even,
-            shift_format=made.shift_format, knee=made.knee(stage.total), memory=build.plan.factors,
+            shifts=made.shift_field(build.plan), knee=made.knee(stage.total), memory=build.plan.factors,
+            clamps=made.clamps,
         )  # fmt: skip
         return requantiser
 

@@ -11,6 +11,7 @@ from ..schedule import schedule
 from ..stages import stages_of
 from .fold import fold
 from .queues import with_queues
+from .shifts import narrowed
 
 __all__ = ["FOLD", "alike"]
 
@@ -38,4 +39,4 @@ def alike(program: Program, plan: Plan, like: Program, *, structures: Mapping[st
         chosen = default_stage_plan(stage, **{key: getattr(own, key) for key in FOLD})
         chosen = replace(chosen, structure=structures.get(stage.kind, ""))
         builds.append(StageBuild(stage=stage, plan=chosen, fabric=plan.fabric))
-    return replace(plan, stages=with_queues(builds, program, pixels=plan.pixels))
+    return narrowed(program, replace(plan, stages=with_queues(builds, program, pixels=plan.pixels)))

@@ -6,7 +6,7 @@ import random
 from fractions import Fraction
 
 import pytest
-from addax.hdl.activation.arithmetic import Scale, floored, shift_bits
+from addax.hdl.activation.arithmetic import Scale, ShiftField, floored, shift_bits
 from addax.hdl.activation.requantise import Constants, FactorLayout, Requantiser
 from addax.hdl.memory.image import Image
 from addax.quant.formats import Format, signed, unsigned
@@ -76,14 +76,15 @@ def test_any_requantiser_equals_fractions(case):
     )
     shared = not case["channelwise"]
     constants = Constants(
-        result=result, residual=scale.residual if residual and shared else None, shift=shift_format if shared else None
+        result=result, residual=scale.residual if residual and shared else None,
+        shift=ShiftField(format=shift_format) if shared else None,
     )  # fmt: skip
     word = constants.pack(shifts[0], result.lo, result.hi, factors[0])
     dut = Requantiser(
         pe=pe, units=units, total=total, offset=offset, result=result,
         factors=Image(name="f", width=layout.width, words=words),
         constants=Image(name="c", width=constants.width, words=(word,)), shift=None, prefix=None, residual=residual,
-        scale=scale, channelwise=case["channelwise"], even=even, shift_format=shift_format,
+        scale=scale, channelwise=case["channelwise"], even=even, shifts=ShiftField(format=shift_format),
     )  # fmt: skip
     wants = [
         expected(accs[k], others[k], multipliers[k], offsets[k], shifts[k], factors[k], even=even, lo=result.lo,
