@@ -13,7 +13,7 @@ from .planning.alike import alike
 from .planning.choices import structural_cost
 from .planning.complete import complete_plan
 from .planning.fold import fold
-from .planning.shifts import narrowed
+from .planning.narrow import narrowed
 
 __all__ = ["DATAFLOW", "Dataflow"]
 

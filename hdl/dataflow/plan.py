@@ -43,6 +43,7 @@ class StagePlan:
     joins : beats of the queue in which each stream of a join waits, each of whole beats of the stream and of the join
     shifts : the least and the most that the shift S of its requantise may be, for other weights too; empty: anything.
         A narrow range saves lookup tables where S is data, which it is where a bus can write it
+    clamps : the ends of the clamp of its requantise are data; else they are those of the format, for other weights too
     """
 
     name: str
@@ -61,12 +62,15 @@ class StagePlan:
     scale: str = "dsp"
     joins: tuple[int, ...] = ()
     shifts: tuple[int, ...] = ()
+    clamps: bool = True
 
     def __post_init__(self) -> None:
         for key in ("joins", "shifts"):
             if isinstance(value := getattr(self, key), list):
                 object.__setattr__(self, key, tuple(value))
         self._check_shifts()
+        if not isinstance(self.clamps, bool):
+            raise ValueError(f"clamps of stage {self.name!r} must be true or false, not {self.clamps!r}")
         if not isinstance(self.joins, tuple) or not all(type(n) is int and n > 0 for n in self.joins):
             raise ValueError(f"joins of stage {self.name!r} must be positive integers, not {self.joins!r}")
         if not isinstance(self.name, str):
@@ -79,7 +83,7 @@ class StagePlan:
         if self.scale not in SCALES:
             raise ValueError(f"scale of stage {self.name!r} must be one of {', '.join(SCALES)}, not {self.scale!r}")
         for key, value in vars(self).items():
-            if key in ("name", "structure", "memory", "factors", "scale", "joins", "shifts"):
+            if key in ("name", "structure", "memory", "factors", "scale", "joins", "shifts", "clamps"):
                 continue
             least = 0 if key == "residual" else 1
             if not isinstance(value, int) or isinstance(value, bool) or value < least:

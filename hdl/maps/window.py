@@ -170,21 +170,13 @@ class WindowBuffer(wiring.Component):
         line_row = Pointer(m, s.rows // s.lines * s.bank_row, "line_row")  # row of the window that is read now
         pixel = Signal(range(max(2, s.bank_row)), name="pixel")  # offset of the window's first column in its row
         segment = _Segment(m, s)
-        # From there to what is read now: where all taps are read at once, the channels alone.
-        at_once = s.taps == s.kernel[1]
-        offset = segment.base + chunk.value if at_once else Signal(range(max(2, s.bank_row)), name="offset")
-
-        def move(distance: Value) -> None:
-            if not at_once:
-                m.d.sync += offset.eq(distance)
-
+        offset = _Offset(m, s, segment, chunk)  # from there to what is read now
         turn = Turn(m, s.taps, "turn", s.spacing[1])  # bank of the window's first column
 
         # From one tap to the next of those that are read one after the other.
         tap_rows = s.dilations[0] if s.lines == 1 else 1
         tap_columns = s.dilations[1] if s.taps == 1 else 1
-        at_start, at_last = Signal(), Signal()
-        advance = Signal()
+        at_start, at_last, advance = Signal(), Signal(), Signal()
         # A stride beyond the window skips rows; they must be there to be freed, save after the last window.
         needed = Mux(out_y.at_end, s.extent[0], max(s.extent[0], s.strides[0]))
         m.d.comb += [
@@ -195,19 +187,19 @@ class WindowBuffer(wiring.Component):
         ]
         with m.If(advance):
             chunk.step()
-            move(offset + 1)
+            offset.move(offset.value + 1)
             with m.If(chunk.at_end):
                 tap.step()
-                move(offset + 1 + tap_columns * s.chunks - s.segment_chunks)
+                offset.move(offset.value + 1 + tap_columns * s.chunks - s.segment_chunks)
                 with m.If(tap.at_end):
                     line.step()
                     line_row.advance(tap_rows * s.bank_row)
-                    move(segment.base)
+                    offset.move(segment.base)
                     with m.If(line.at_end):
                         group.step()
                         segment.step(group)
                         line_row.set(window_row.value)
-                        move(segment.following(group))
+                        offset.move(segment.following(group))
                         with m.If(group.at_end):
                             out_x.step()
                             m.d.sync += pixel.eq(pixel + turn.advance(s.strides[1], s.chunks))
@@ -220,7 +212,7 @@ class WindowBuffer(wiring.Component):
                                 window_row.set(following)
                                 line_row.set(following)
 
-        read = self._read_banks(m, ports, advance, [turn, turn_row], line_row, pixel, offset)
+        read = self._read_banks(m, ports, advance, [turn, turn_row], line_row, pixel, offset.value)
         strobes = later(m, Cat(advance, advance & at_start, advance & at_last))
         self._give(m, read, strobes, later(m, turn.value), later(m, turn_row.value))
 
@@ -320,3 +312,20 @@ class _Segment:
         if not isinstance(self.base, Const):
             self.m.d.sync += self.base.eq(self.following(group))
             self.turn.step()
+
+
+class _Offset:
+    """How many words of a bank what is read now lies behind the window's first column: where all taps are read at once,
+    by the channels alone."""
+
+    def __init__(self, m: Module, shape: WindowShape, segment: _Segment, chunk: Counter):
+        self.m = m
+        self.at_once = shape.taps == shape.kernel[1]
+        self.value: Value = segment.base + chunk.value
+        if not self.at_once:
+            self.value = Signal(range(max(2, shape.bank_row)), name="offset")
+
+    def move(self, value: Value) -> None:
+        """Be ``value`` at the end of the cycle."""
+        if not self.at_once:
+            self.m.d.sync += self.value.eq(value)

@@ -58,6 +58,7 @@ class MemoryShape:
     clocked : whether the read is registered
     written : whether it has a write port; else it is a ROM
     block : whether it asks for block RAM
+    collides : whether a word may be read while it is written; the old one is meant then
     """
 
     width: int
@@ -65,6 +66,7 @@ class MemoryShape:
     clocked: bool
     written: bool
     block: bool = False
+    collides: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +158,7 @@ def mapped(shape: MemoryShape, family: str) -> Mapping:
 def _cheapest(shape: MemoryShape, cell: MemoryCell) -> tuple[float, Mapping]:
     """The best shape of ``cell``, and what it costs."""
     points = 1  # for a read port of its own
-    delayed = cell.kind == "block" and shape.written and not cell.old
+    delayed = cell.kind == "block" and shape.collides and not cell.old
     if delayed:
         points += 6
     best: tuple[float, Mapping] | None = None

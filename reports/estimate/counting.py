@@ -140,13 +140,10 @@ def add_fifo(
     registered : whether what it gives goes nowhere but into a register, which synthesis then takes for the memory's own
     """
     counts = found.of(where)
-    shape = MemoryShape(width=width, depth=depth - block, clocked=block or registered, written=True)
-    if block:  # its last beat stands in the register of the block RAM
-        depth -= 1
-        found.rings.append((where, shape))
-    else:
-        found.queues.append((where, shape))
-    counts["fifo.ff"] += 2 * bits_of(depth) + bits_of(depth + 1)
+    shape = MemoryShape(width=width, depth=depth, clocked=block or registered, written=True)
+    (found.rings if block else found.queues).append((where, shape))
+    # With block RAM, whether its register holds a beat.
+    counts["fifo.ff"] += 2 * bits_of(depth) + bits_of(depth + 1) + block
     counts[f"fifo/{bits_of(depth)}"] += 2
     counts[f"fifo_level/{bits_of(depth + 1)}"] += 1
 

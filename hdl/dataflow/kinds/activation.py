@@ -59,7 +59,7 @@ class Requantised:
 
     @property
     def clamps(self) -> bool:
-        """Whether it clamps to less than its format holds; else its ends are a part of the RTL."""
+        """Whether it clamps to less than its format holds."""
         fmt = self.op.format
         return (self.op.lo, self.op.hi) != (fmt.lo, fmt.hi)
 
@@ -81,7 +81,7 @@ class Requantised:
     @property
     def aspects(self) -> dict[str, Any]:
         """What the RTL depends on, see `Stage.aspects`."""
-        names = ("residual", "offset", "terms", "channelwise", "clamps", "even", "factor_bits", "shift_format")
+        names = ("residual", "offset", "terms", "channelwise", "even", "factor_bits", "shift_format")
         return {name: getattr(self, name) for name in names} | ({"slopes": 2} if self.bends else {})
 
     def knee(self, total: Format) -> Format | None:

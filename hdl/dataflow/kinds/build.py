@@ -142,6 +142,7 @@ class StageBuild:
             raise ValueError(f"queue of {name!r} must hold a group, {least} beats, not {plan.queue}")
         stage.check_scale(plan.scale)
         stage.check_shifts(plan.shifts)
+        stage.check_clamps(plan.clamps)
         if (stage.residual is not None) != (plan.residual > 0):
             wanted = "at least 1 beat" if stage.residual is not None else "0 beats, it has none"
             raise ValueError(f"residual of {name!r} must be {wanted}, not {plan.residual}")

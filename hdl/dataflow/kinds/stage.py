@@ -94,8 +94,8 @@ class Stage(ABC):
             "name": self.name, "kind": self.kind, "reads": self.reads, "x": self.x, "source": self.source,
             "result": self.result, "groups": 1, "window": self.window, "stride": 1, "padding": 0,
             "weight_format": None, "total": self.carried, "residual": None, "offset": None, "terms": 0,
-            "channelwise": False, "clamps": False, "even": False, "factor_bits": 0,
-            "shift_format": unsigned(shift_bits(0)), "levels": 0, "y": self.y, "offsets": (), "factor": 1, "parts": (),
+            "channelwise": False, "even": False, "factor_bits": 0, "shift_format": unsigned(shift_bits(0)),
+            "levels": 0, "y": self.y, "offsets": (), "factor": 1, "parts": (),
         }  # fmt: skip
 
     @property
@@ -247,6 +247,11 @@ class Stage(ABC):
             raise ValueError(f"stage {self.name!r} has no shift that its channels share, so no shifts {ends}")
         if ends and not ends[0] <= (self.shared_shift or 0) <= ends[1]:
             raise ValueError(f"shifts of {self.name!r} must hold its own, {self.shared_shift}, not be {ends}")
+
+    def check_clamps(self, clamps: bool) -> None:
+        """Raise ``ValueError`` when the ends of a clamp are to be those of its format and are others."""
+        if not clamps:
+            raise ValueError(f"stage {self.name!r} does not requantise, so clamps must be true")
 
     # Its hardware
 

@@ -168,6 +168,14 @@ class WindowStage(Stage):
                 f"scale pow2 of {self.name!r} needs factors of few powers of two; quantise with --terms for that"
             )
 
+    def check_clamps(self, clamps: bool) -> None:
+        """Ends of its own only where they are data."""
+        if not isinstance(made := self.activation, Requantised):
+            super().check_clamps(clamps)
+        elif not clamps and made.clamps:
+            op = made.op
+            raise ValueError(f"clamps of {self.name!r} must be true: it clamps to {op.lo}..{op.hi}, not to {op.format}")
+
     def rhythm(self, build: StageBuild) -> RingRhythm:
         """When groups begin: as the window's ring of rows allows."""
         return RingRhythm(build, self.shape(build.plan))

@@ -105,7 +105,7 @@ class WindowComponent(StageComponent[Windowed]):
             places=1 if stage.kind == "xnor" else 0,  # a binary array counts: acc = 2 * count - K
             reload=self.reload, scale=made.scale(build.plan), channelwise=made.channelwise, even=made.even,
             shifts=made.shift_field(build.plan), knee=made.knee(stage.total), memory=build.plan.factors,
-            clamps=made.clamps,
+            clamps=build.plan.clamps,
         )  # fmt: skip
         return requantiser
 

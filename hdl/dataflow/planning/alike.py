@@ -10,8 +10,8 @@ from ..plan import Plan
 from ..schedule import schedule
 from ..stages import stages_of
 from .fold import fold
+from .narrow import narrowed
 from .queues import with_queues
-from .shifts import narrowed
 
 __all__ = ["FOLD", "alike"]
 

@@ -11,13 +11,13 @@ __all__ = ["joint_structure", "packet_structure"]
 
 @structure.register
 def packet_structure(end: End) -> Structure:
-    """The counts of the packet that ends a classifier: the best score so far, its class, and which one is coming; none
-    of a raw result, which passes as it is."""
+    """The counts of the packet that ends a classifier: the score that is compared, the best so far, its class, and
+    which one is coming; none of a raw result, which passes as it is."""
     found, score, classes = Structure(), end.score, end.classes
     if score is None:
         return found
     counts = found.of("lanes")
-    counts["packet.ff"] += score.bits + bits_of(max(2, classes))
+    counts["packet.ff"] += 2 * score.bits + 1 + bits_of(max(2, classes))
     counts[f"pool_max/{score.bits}"] += 1
     counts["pool_out"] += score.bits
     add_counter(found, "window", "packet", classes + 1)

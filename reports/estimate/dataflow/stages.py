@@ -137,21 +137,21 @@ def _array(found: Structure, stage: LayerStage, build: StageBuild) -> None:
 
 
 def _rom(
-    found: Structure, name: str, words: int, columns: "Columns", *, behind: int = 0, merged: int = 0,
-    kept: int = 0, block: bool = False,
+    found: Structure, name: str, words: int, columns: "Columns", further: "Columns | None" = None, *, kept: int = 0,
+    block: bool = False,
 ) -> None:  # fmt: skip
     """A memory that is read in turn, with its address; what is read is held in a register.
 
     Parameters
     ----------
-    behind, merged : of further registers
+    further : columns of its words that have another register behind that one
     kept : see `RomCount`
     """
     shape = MemoryShape(width=max(columns.varying, 1), depth=words, clocked=True, written=False, block=block)
     found.roms[name] = rom = RomCount(
-        name=name, shape=shape, distinct=columns.distinct, behind=columns.varying + behind,
-        merged=columns.distinct + merged,
-        kept=kept,
+        name=name, shape=shape, distinct=columns.distinct, kept=kept,
+        behind=columns.varying + (further.varying if further else 0),
+        merged=columns.distinct + (further.distinct if further else 0),
     )  # fmt: skip
     if words > 1:
         add_counter(found, rom.block, "rom", words)
@@ -174,16 +174,7 @@ def _requantise(found: Structure, stage: WindowStage, made: Requantised, build: 
     _held(found, build, made.latency(build.plan))
     both, b, rows = kept(stage, ("factors", build.plan.requantisers), lambda: _factor_columns(made, build))
     words = stage.result[0] // build.plan.requantisers
-    _rom(
-        found,
-        "factors",
-        words,
-        both,
-        behind=b.varying,
-        merged=b.distinct,
-        kept=b.distinct,
-        block=build.plan.factors == "block",
-    )
+    _rom(found, "factors", words, both, b, kept=b.distinct, block=build.plan.factors == "block")
     units, acc = build.plan.requantisers, stage.total.bits
     places = 1 if stage.kind == "xnor" else 0
     operand = acc + places + (0 if stage.total.signed else 1)
@@ -281,15 +272,7 @@ def _threshold(found: Structure, stage: WindowStage, made: Thresholded, build: S
     layout = made.layout(stage.total, units)
     _held(found, build, made.latency(build.plan))
     columns, down = kept(stage, ("levels", units), lambda: _level_columns(layout, made, build))
-    _rom(
-        found,
-        "levels",
-        stage.result[0] // units,
-        columns,
-        behind=down.varying,
-        merged=down.distinct,
-        block=build.plan.factors == "block",
-    )
+    _rom(found, "levels", stage.result[0] // units, columns, down, block=build.plan.factors == "block")
     counts["operand.ff"] += units * stage.total.bits
     counts["reached.ff"] += units * layout.count
     counts[f"reached/{stage.total.bits}"] += units * layout.count

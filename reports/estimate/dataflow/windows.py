@@ -54,7 +54,7 @@ def add_window(found: Structure, w: WindowShape, *, outside: Columns | None = No
         if w.chunks > 1 and outside is not None:
             counts["pad_table"] += outside.distinct * w.chunks
     counts["window"] += 1
-    ring = MemoryShape(width=word, depth=depth, clocked=True, written=True)
+    ring = MemoryShape(width=word, depth=depth, clocked=True, written=True, collides=w.overlaps)
     found.rings.extend([("window", ring)] * (w.taps * w.lines))
 
 
@@ -111,12 +111,13 @@ def _pointers(found: Structure, w: WindowShape, depth: int) -> None:
         step = w.chunks if w.taps > 1 else w.strides[1] * w.chunks
         pixel = max(bits_of(max(2, w.bank_row)) - _zeros(step), 0)
     offset = bits_of(max(2, w.bank_row)) if w.row_steps > 1 else 0
-    counts["window.ff"] += rows * row + base + pixel + offset
+    at_once = w.taps == w.kernel[1]  # then the offset is the count of channels
+    counts["window.ff"] += rows * row + base + pixel + (0 if at_once else offset)
     # Where a pointer stands next: a sum, and around the end of the ring.
     steps = 1 if w.extent[0] == w.strides[0] or w.lines > 1 else 2
     counts[f"pointer/{row}"] += 1 + (w.kernel[0] > w.lines) + steps
     counts[f"base/{base}"] += w.chunks > 1 or w.padded_width > 1
-    counts[f"offset/{offset}"] += offset > 0
+    counts[f"offset/{offset}"] += offset > 0 and not at_once
     counts[f"pixel/{pixel}"] += pixel > 0
     counts[f"address/{address}"] += w.lines * (pixel > 0 or offset > 0) + (w.chunks > 1)
     if pixel and offset:
@@ -134,17 +135,20 @@ def _operands(found: Structure, w: WindowShape, word: int, address: int) -> None
     banks = w.taps * w.lines
     strobes = 3 if w.steps > 1 else 1
     counts["window.ff"] += strobes * w.latency
+    column_turns = w.taps > 1 and w.strides[1] % (w.taps * w.spacing[1]) != 0 and w.out_width > 1
     row_turns = w.lines > 1 and (w.strides[0] % w.row_unit != 0 or w.spacing[0] > 1)
+    # Banks that always hold the same taps share an address.
+    addresses = (w.taps if column_turns else 1) * (w.lines if row_turns else 1)
+    counts["window.ff"] += addresses * address
     if w.taps > 1:
-        turns = w.strides[1] % (w.taps * w.spacing[1]) != 0 and w.out_width > 1
         counts["rotated.ff"] += banks * word
-        if turns:
-            counts["window.ff"] += 2 * bits_of(w.taps) + bits_of(w.spacing[1])
+        if column_turns:
+            counts["window.ff"] += 3 * bits_of(w.taps) + bits_of(w.spacing[1])
             counts[f"rotate{w.taps}"] += banks * word
             counts[f"beyond/{address}"] += banks
     if w.lines > 1:
         counts["rotated.ff"] += banks * word
         if row_turns:
-            counts["window.ff"] += bits_of(w.lines) * (2 + (w.taps > 1)) + bits_of(w.spacing[0])
+            counts["window.ff"] += bits_of(w.lines) * (3 + (w.taps > 1)) + bits_of(w.spacing[0])
             counts[f"rotate{w.lines}"] += banks * word
             counts[f"turned/{address}"] += w.lines - 1

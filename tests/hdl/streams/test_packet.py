@@ -101,12 +101,12 @@ def test_only_the_class_carries_last():
 
 @pytest.mark.parametrize("classes", [1, 2, 3, 10])
 def test_a_packet_takes_one_cycle_more_than_its_scores(classes):
-    """A score leaves in the cycle in which it comes, the class in the cycle after the last."""
+    """A score leaves in the cycle after the one in which it comes, the class in the cycle after the last."""
     scores = [list(range(classes))] * 6
 
     _, _, cycles = run_packet(signed(8), scores)
 
-    assert cycles == list(range(6 * (classes + 1)))
+    assert cycles == list(range(1, 6 * (classes + 1) + 1))
 
 
 def test_a_class_has_room_in_its_beat():
