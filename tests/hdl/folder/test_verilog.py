@@ -9,9 +9,9 @@ from functools import cache
 
 import pytest
 from addax.hdl.folder.generate import generate
-from addax.hdl.folder.keywords import KEYWORDS
 from addax.hdl.folder.vectors import sample_vectors
-from addax.hdl.verilog import LINT, runs_at_once, without_lint
+from addax.hdl.verilog.emit import LINT, runs_at_once, without_lint
+from addax.hdl.verilog.keywords import KEYWORDS
 from addax.sim.verilator import tool_environment
 from marks import guarded_but
 from networks import (
@@ -154,9 +154,9 @@ def test_every_block_of_a_build_is_made_to_run(built):
         text = built(kind).sources[0].read_text()
         assert "verilog_backend" not in text
         blocks = re.findall(r"^ *always @\*.*\n(.*)\n", text, re.MULTILINE)
-        assert {line.strip() for line in blocks} <= {r"if (\$fire ) begin end"}
-        fired = [module for module in text.split("endmodule") if r"if (\$fire )" in module]
-        assert all(module.count("reg \\$fire ;\n  initial \\$fire <= 1'b1;") == 1 for module in fired)
+        assert {line.strip() for line in blocks} <= {"if (_fire) begin end"}
+        fired = [module for module in text.split("endmodule") if "if (_fire)" in module]
+        assert all(module.count("reg _fire;\n  initial _fire <= 1'b1;") == 1 for module in fired)
 
 
 def test_a_block_that_might_never_run_is_refused():
