@@ -15,6 +15,8 @@ _MODULES = {
 }  # fmt: skip
 """Block of each module of a stage, without the number behind its name; those of the array differ among its cells."""
 _NUMBER = re.compile(r"\d*([$_]\d+)?$")
+_READ = re.compile(r"_\d+_")
+"""What yosys calls the data of a memory."""
 _CONTROL = re.compile(r"(first|last|valid|done|enable|ending|accumulate)(_\d+)*(\b|_)")
 _LANE = re.compile(r"(\w+_)?row\d+_lane\d+|rank0(_|\b)|\$|[xw](_held|\d+)(_|\b|\d)|product")
 _OPERAND = re.compile(r"([xw])(_held|\d+)?(_|\b)")
@@ -45,9 +47,9 @@ class StageBlocks:
 
     def net(self, name: str) -> str | None:
         """The block of a net; None for one without a name in an array, which may be a lane's or a tree's: the register
-        behind it, which has a name, toggles alike."""
+        behind it, which has a name, toggles alike. None for what a memory gives, too: what takes it toggles alike."""
         levels = name.split(".")
-        if levels[-1].startswith(("$", "_")) and levels[0].startswith("array"):
+        if _READ.fullmatch(levels[-1]) or (levels[-1].startswith(("$", "_")) and levels[0].startswith("array")):
             return None
         return self.cell(name, register=True)
 

@@ -33,8 +33,7 @@ def _facts(design: Design, plan: Envelope, prefix: str) -> Iterator[tuple[str, s
     yield "Images", f"s_axis: {interface.beats:,} beats of {interface.data_in} bits each"
     yield "", interface.input_layout["order"]
     yield "Answers", f"m_axis: {interface.answers:,} beats of {interface.data_out} bits for each image"
-    yield "", packet["order"].partition("; tlast")[0]
-    yield "", "tlast on the last beat"
+    yield from (("", part) for part in packet["order"].split("; "))
     if design.registers is not None:
         yield "Registers", f"{_BUSES[plan.control]}: see registers.json and {prefix}.h"
     yield "Latency", f"{schedule.latency:,} cycles from the first beat of an image to the last of its answer, unstopped"

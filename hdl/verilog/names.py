@@ -19,6 +19,7 @@ _INSTANCE = re.compile(rf"  ({NAME}) +(?:#\(|({NAME}) ?\()")
 _NAMED = re.compile(rf"  \) ({NAME}) ?\(")
 """The line between the parameters of an instance and its ports."""
 _PIN = re.compile(rf"    \.({NAME})\((.*)\)(,?)")
+_OTHER = re.compile(r"[^A-Za-z0-9_]")
 _ROOT = re.compile(r"[^.\[]*")
 _NUMBERED = re.compile(r"(.+?)\$\d+")
 
@@ -26,7 +27,7 @@ _NUMBERED = re.compile(r"(.+?)\$\d+")
 def plain(name: str) -> str:
     """A name as a simple identifier: no reserved word, letters, digits and underscores only; two of these stand before
     a field or an element, as before members of streams."""
-    found = re.sub(r"\W", "_", re.sub(r"[.\[]", "__", name.replace("]", ""))) or "_"
+    found = _OTHER.sub("_", re.sub(r"[.\[]", BETWEEN, name.replace("]", ""))) or "_"
     if found[0].isdigit():
         found = f"_{found}"
     return f"{found}_" if found in KEYWORDS else found
@@ -34,7 +35,7 @@ def plain(name: str) -> str:
 
 def module_name(top: str, *path: str) -> str:
     """Name of the module at ``path``, names of instances, below the module ``top``."""
-    return BETWEEN.join([top, *(re.sub(r"\W+", "_", level) for level in path)])
+    return BETWEEN.join([top, *(_OTHER.sub("_", level) for level in path)])
 
 
 def _free(wanted: str, taken: set[str]) -> str:

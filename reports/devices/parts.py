@@ -19,8 +19,8 @@ _INSTANCE = re.compile(r"^  (\\\S+|[A-Za-z_]\w*) +(?:#\(\n(?:    .*\n)*  \) )?(\
 """How an instance begins, with its parameters or without: the module, and what it is called."""
 _END = re.compile(r"^endmodule\b[^\n]*\n?", re.MULTILINE)
 _PORT = re.compile(r"^\s*(?:input|output)\b.*;$")
-_UNNAMED = re.compile(r"(?<![\w$'.\\])_(\w+)")
-"""A net that the emitter names with a number only, or Amaranth by itself."""
+_UNNAMED = re.compile(r"(?<![\w$'.\\])_(?!\d+_\b)(\w+)")
+"""A net without a name in the source; but yosys knows those as its own that it named, with underscores on both sides."""
 _FILE = re.compile(r'"([^"/]+\.mem)"')
 
 

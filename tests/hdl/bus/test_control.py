@@ -49,7 +49,7 @@ def ports_of(made):
     (ports,) = re.findall(
         rf"^module {made.prefix}\s*\((.*?)\n\);", made.sources[0].read_text(), re.MULTILINE | re.DOTALL
     )
-    return set(re.findall(r"(\w+),?$", ports, re.MULTILINE))
+    return set(re.findall(r"^  (?:input|output) .* (\w+),?$", ports, re.MULTILINE))
 
 
 @pytest.mark.parametrize("make", [random_program, random_chain])

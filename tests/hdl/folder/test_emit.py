@@ -30,7 +30,7 @@ from addax.quant.program import Convolution, Flatten, Program
 from addax.sim.verilator import tool_environment
 from builds import SEEDS, files_in, modules_in, retrained, verilog_of
 from marks import guarded
-from networks import Builder, random_plan, random_program
+from networks import Builder, random_moving, random_plan, random_program
 
 
 @pytest.mark.parametrize("seed", guarded(SEEDS, SEEDS[-1]))
@@ -144,6 +144,39 @@ def test_a_build_does_not_depend_on_where_addax_lies_nor_on_hashing(built, tmp_p
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(checkout / "__init__.py"), "the copy must be what ran"
     assert files_in(tmp_path / "out") == files_in(build.path)
+
+
+@pytest.mark.slow
+@pytest.mark.guard
+def test_every_process_writes_the_same_names(tmp_path):
+    """What a set or a dictionary of hashes would shuffle: forks, joins and registers in one build."""
+    program = random_moving(8)
+    plan = replace(random_plan(program, 8), control="axi-lite")
+    build = generate(program, plan, tmp_path / "here", vectors=sample_vectors(program, 1, 8))
+    script = (
+        "import sys\n"
+        "from addax.hdl.folder.build import open_build\n"
+        "from addax.hdl.folder.generate import generate\n"
+        "from addax.hdl.folder.vectors import sample_vectors\n"
+        "build = open_build(sys.argv[1])\n"
+        "generate(build.program, build.plan, sys.argv[2], vectors=sample_vectors(build.program, 1, 8))\n"
+    )
+
+    for seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        out = tmp_path / f"out{seed}"
+        subprocess.run([sys.executable, "-c", script, str(build.path), str(out)], env=environment, check=True)
+        assert files_in(out) == files_in(build.path)
+
+
+@pytest.mark.parametrize("prefix", ["net__rom", "a__", "two__under__scores"])
+def test_a_prefix_that_may_hide_in_another_is_refused(prefix, tmp_path):
+    """Two underscores end the prefix in names of modules: with them in it, two builds could have the same module."""
+    program = random_program(2)
+
+    with pytest.raises(UserError, match=f"^prefix must not hold '__', which .*, as '{prefix}' does$"):
+        generate(program, random_plan(program, 2), tmp_path / "out", vectors=sample_vectors(program), prefix=prefix)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
