@@ -20,7 +20,7 @@ _INSTANCE = re.compile(r"^  (\\\S+|[A-Za-z_]\w*) +(?:#\(\n(?:    .*\n)*  \) )?(\
 _END = re.compile(r"^endmodule\b[^\n]*\n?", re.MULTILINE)
 _PORT = re.compile(r"^\s*(?:input|output)\b.*;$")
 _UNNAMED = re.compile(r"(?<![\w$'.\\])_(?!\d+_\b)(\w+)")
-"""A net without a name in the source; but yosys knows those as its own that it named, with underscores on both sides."""
+"""A net without a name in the source; those between two underscores are yosys' own, and it knows them."""
 _FILE = re.compile(r'"([^"/]+\.mem)"')
 
 
