@@ -21,7 +21,7 @@ from .verilator import find_verilator
 
 __all__ = ["Activity", "Toggles", "activity_of", "measure_activity", "read_saif"]
 
-_VERSION = "2"
+_VERSION = "4"
 """The version of what is kept in the cache."""
 _CLOCK = "clk"
 _INSTANCE = re.compile(r"\(INSTANCE\s+(?:\"[^\"]*\"\s+)?([^\s()]+)")

@@ -164,7 +164,8 @@ def build_simulator(sources: tuple[Path, ...], top: str, *, trace: str | None = 
         when Verilator or the compiler fails: the last lines they printed.
     """
     tool = find_verilator()
-    arguments = [*BUILD_ARGS, *([TRACES[trace]] if trace else [])]
+    # Results without a name begin with an underscore, and toggle like others.
+    arguments = [*BUILD_ARGS, *([TRACES[trace], "--trace-underscore"] if trace else [])]
     texts = [source.read_bytes() for source in sources]
     parameters = {"FAST_CLOCK": int(trace is None)}
     # Large models are long straight lines of code: there -O1 gives the same speed in half the time. So do those that

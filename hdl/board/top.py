@@ -10,7 +10,7 @@ from ...common.errors import UserError
 from ...common.reading import read_json
 from ..bus.front_end import pins
 from ..streams.convert import Narrow, Widen
-from ..verilog import to_verilog, without_lint
+from ..verilog.emit import to_verilog, without_lint
 from .boards import Board
 from .serial import SerialFormat
 from .uart import UartReceiver, UartTransmitter, cycles_per_bit

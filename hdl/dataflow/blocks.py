@@ -10,11 +10,13 @@ STAGE = "stage_"
 
 _MODULES = {
     "requantise": "requantise", "threshold": "requantise", "weights": "weights", "window": "window", "pad": "window",
-    "move": "window", "queue": "queues", "residual": "queues", "wait": "queues", "gather": "queues", "join": "queues",
-    "array": "array",
+    "move": "window", "queue": "queues", "residual": "queues", "wait": "queues", "gather": "queues",
+    "join": "queues", "join_": "queues", "array": "array",
 }  # fmt: skip
 """Block of each module of a stage, without the number behind its name; those of the array differ among its cells."""
-_NUMBER = re.compile(r"\d*(\$\d+)?$")
+_NUMBER = re.compile(r"\d*([$_]\d+)?$")
+_READ = re.compile(r"_\d+_")
+"""What yosys calls the data of a memory."""
 _CONTROL = re.compile(r"(first|last|valid|done|enable|ending|accumulate)(_\d+)*(\b|_)")
 _LANE = re.compile(r"(\w+_)?row\d+_lane\d+|rank0(_|\b)|\$|[xw](_held|\d+)(_|\b|\d)|product")
 _OPERAND = re.compile(r"([xw])(_held|\d+)?(_|\b)")
@@ -24,7 +26,7 @@ _OPERAND = re.compile(r"([xw])(_held|\d+)?(_|\b)")
 class StageBlocks:
     """A `blocks.BlockOf`: that of all Designs of the dataflow family."""
 
-    key: str = "dataflow 1"
+    key: str = "dataflow 2"
 
     def counts(self, instance: str) -> bool:
         """Whether ``instance`` is a stage."""
@@ -45,9 +47,9 @@ class StageBlocks:
 
     def net(self, name: str) -> str | None:
         """The block of a net; None for one without a name in an array, which may be a lane's or a tree's: the register
-        behind it, which has a name, toggles alike."""
+        behind it, which has a name, toggles alike. None for what a memory gives, too: what takes it toggles alike."""
         levels = name.split(".")
-        if levels[-1].startswith("$") and levels[0].startswith("array"):
+        if _READ.fullmatch(levels[-1]) or (levels[-1].startswith(("$", "_")) and levels[0].startswith("array")):
             return None
         return self.cell(name, register=True)
 

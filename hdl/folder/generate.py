@@ -14,12 +14,14 @@ from ...quant.program import Program
 from ..board.boards import board_names
 from ..family import Design, Envelope
 from ..streams.packet import packet_layout
-from ..verilog import without_lint
+from ..verilog.emit import without_lint
+from ..verilog.keywords import is_identifier
+from ..verilog.names import BETWEEN
 from .build import BUILD_KIND, Build, open_build
 from .families import bind
 from .harness import Harness, images_held
+from .head import head_of
 from .header import tied_pins, write_software_view
-from .keywords import is_identifier
 from .memories import memory_entry, write_memories
 from .vectors import hex_lines
 from .verilog import cells_in, rendered, verilog_of
@@ -44,6 +46,8 @@ def generate(
     """
     if not is_identifier(prefix):
         raise UserError(f"prefix must be a Verilog identifier that is no reserved word, not {prefix!r}")
+    if BETWEEN in prefix:
+        raise UserError(f"prefix must not hold {BETWEEN!r}, which ends it in the names of modules, as {prefix!r} does")
     out, design = Path(out), bind(program, plan, prefix=prefix)
     with atomic_directory(out, BUILD_KIND, results=_results()) as folder:
         write_bytes(folder / "program.addax", program_bytes(program))
@@ -73,7 +77,7 @@ def _write_hardware(folder: Path, design: Design, plan: Envelope, prefix: str) -
     registers = design.registers
     writable = registers is not None and bool(registers.memories)
     text = verilog_of(design.component(), prefix, design.rom_kinds, writable=writable)
-    write_text(folder / f"{prefix}.v", text)
+    write_text(folder / f"{prefix}.v", f"{head_of(design, plan, prefix)}\n{text}")
     cells = cells_in(text)
     if cells:
         models = rendered("cells.v.j2", family=plan.fabric, cells=cells)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..interface import Interface
-from .keywords import is_identifier
+from ..verilog.keywords import is_identifier
 from .verilog import path_macro, rendered
 
 __all__ = ["HARNESS_BEATS", "Harness", "images_held"]

@@ -5,7 +5,7 @@ from typing import Any
 
 from ...common.errors import UserError
 from ...common.reading import read_json
-from .keywords import is_identifier
+from ..verilog.keywords import is_identifier
 
 __all__ = ["read_manifest"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...common.templates import render
 from ..memory.image import ROMS
-from ..verilog import to_verilog, without_lint
+from ..verilog.emit import to_verilog, without_lint
 
 __all__ = ["cells_in", "path_macro", "rendered", "verilog_of"]
 

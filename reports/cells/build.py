@@ -152,7 +152,7 @@ def modelled_power(builds: Sequence[Build]) -> dict[str, float]:
     return found
 
 
-_PORT = re.compile(r"^\s*(input|output)\s+(?:\[(\d+):0\]\s+)?(\w+)\s*;", re.MULTILINE)
+_PORT = re.compile(r"^\s*(input|output)\s+(?:\[(\d+):0\]\s+)?(\w+),?$", re.MULTILINE)
 
 
 def _ports(build: Build) -> list[tuple[str, int, str]]:

@@ -21,6 +21,7 @@ from ...hdl.folder.memories import write_memories
 from ...hdl.folder.verilog import verilog_of
 from ...hdl.lanes.structures import STRUCTURES
 from ...hdl.memory.image import ROMS
+from ...hdl.verilog.names import module_name
 from ...quant.formats import Format, signed, unsigned
 from ...quant.program import (
     ArgMax,
@@ -104,8 +105,8 @@ def _part(made: Sample, folder: Path) -> VerilogPart:
     write_memories(folder, images.all())
     component = made.build.stage.component(made.build, images, prefix=TOP)
     text = verilog_of(component, TOP, {"auto", made.build.plan.memory})
-    roms = [f"{TOP}.{name}" for name in (TABLE, *(name for name, _ in ROMS.values()))]
-    shared = [name for name in roms if f"module \\{name} " in text]
+    roms = [module_name(TOP, name) for name in (TABLE, *(name for name, _ in ROMS.values()))]
+    shared = [name for name in roms if f"module {name} " in text]
     (part,) = cut(text, top=TOP, inner=[], rest=TOP, shared=shared)
     return part
 

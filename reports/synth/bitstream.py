@@ -156,7 +156,7 @@ def _line(build: Build, board: Board, baud: int) -> dict[str, Any]:
 def board_part(build: Build, top: str) -> VerilogPart:
     """``top``, Verilog of `top_verilog`, without the accelerator, which is synthesised in parts of its own."""
     text = top + build.sources[0].read_text()
-    *_, rest = cut(text, top=top_name(build), inner=[("accelerator", build.prefix)], rest=BOARD)
+    *_, rest = cut(text, top=top_name(build), inner=[("accelerator", ["accelerator"])], rest=BOARD)
     return rest
 
 

@@ -15,6 +15,7 @@ from ...common.executor import all_results
 from ...hdl.blocks import BLOCKS, BlockOf
 from ...hdl.folder.build import Build
 from ...hdl.memory.image import ROMS
+from ...hdl.verilog.names import module_name
 from ..devices.devices import Device
 from ..devices.parts import VerilogPart, cut
 from ..devices.resources import Resources
@@ -85,10 +86,9 @@ def synthesise(
 def parts_of(build: Build) -> list[VerilogPart]:
     """The Verilog of ``build``, cut into its parts, those at its ends, and the rest."""
     design = build.design
-    named = [
-        (part.name, f"{build.prefix}.{design.inner}.{part.instance}") for part in (*design.parts, *design.ends)
-    ]  # fmt: skip
-    shared = [f"{build.prefix}.{name}" for name in (TABLE, *(ROMS[kind][0] for kind in sorted(design.rom_kinds)))]
+    named = [(part.name, (design.inner, part.instance)) for part in (*design.parts, *design.ends)]
+    kinds = (TABLE, *(ROMS[kind][0] for kind in sorted(design.rom_kinds)))
+    shared = [module_name(build.prefix, kind) for kind in kinds]
     made = cut(build.sources[0].read_text(), top=build.prefix, inner=named, rest=INTERCONNECT, shared=shared)
     with_blocks = len(design.parts)
     return [replace(part, block_of=design.block_of) for part in made[:with_blocks]] + made[with_blocks:]
@@ -181,7 +181,7 @@ def _map(part: VerilogPart, memories: Path, target: Device, *, keep: bool = Fals
         if not (folder / "stat.json").is_file() or not (folder / "netlist.json").is_file():
             raise UserError(f"yosys ended without counting the cells of {part.name}")
         found = json.loads((folder / "stat.json").read_text())["design"].get("num_cells_by_type", {})
-        cells = {name: count for name, count in found.items() if "." not in name}  # without the other parts
+        cells = {name: count for name, count in found.items() if name not in part.shells}
         netlist = json.loads((folder / "netlist.json").read_text())["modules"][part.top]["cells"]
         pairs = paired_luts(netlist) if target.pairs_luts else None
         blocks = _blocks(netlist, part.block_of) if part.block_of else {"": cells}

@@ -63,7 +63,7 @@ class JoinStage(Stage):
     @property
     def probe(self) -> tuple[tuple[str, ...], str]:
         """A beat that leaves the join."""
-        valid, ready = "\\join .o__valid", "\\join .o__ready"  # a keyword, so its name is escaped
+        valid, ready = "join_.o__valid", "join_.o__ready"  # join is a reserved word
         return (valid, ready), ready
 
     def waits(self, port: int) -> bool:

@@ -46,7 +46,7 @@ class MoveStage(Stage):
     @property
     def probe(self) -> tuple[tuple[str, ...], str]:
         """Nets of the move: a group begins; nothing behind holds the next one up. See `Stage.probe`."""
-        return ("move.\\begin ",), "move.go"  # a keyword, so its name is escaped
+        return ("move.begin_",), "move.go"  # begin is a reserved word
 
     def folds(self) -> list[dict[str, int]]:
         """One fold for each number of channels that can be read at once, see `move_folds`."""

@@ -100,7 +100,7 @@ class WindowStage(Stage):
     @property
     def probe(self) -> tuple[tuple[str, ...], str]:
         """Nets of the window: a group begins; nothing behind holds the next one up. See `Stage.probe`."""
-        return ("window.\\begin ",), "window.go"  # a keyword, so its name is escaped
+        return ("window.begin_",), "window.go"  # begin is a reserved word
 
     def read_format(self, port: int) -> Format:
         """Format of one of its input streams: of the map at port 0, of the residual at port 1."""

@@ -10,12 +10,12 @@ from addax.hdl.board.boards import board, board_names, constraints
 from addax.hdl.board.top import top_name, top_verilog
 from bus_sim import build_of
 
-PORT = re.compile(r"^  (?:input|output) (?:\[(\d+):0\] )?(\w+);$", re.MULTILINE)
+PORT = re.compile(r"^  (?:input|output) +(?:\[(\d+):0\])? +(\w+),?$", re.MULTILINE)
 
 
 def ports_of(text, module):
     """Single-bit names of the ports of a Verilog module."""
-    body = text[re.search(rf"^module \\?{module} ?\(", text, re.MULTILINE).start() :]
+    body = text[re.search(rf"^module {module} \(", text, re.MULTILINE).start() :]
     found = PORT.findall(body[: body.index("endmodule")])
     return {f"{name}[{k}]" for high, name in found if high for k in range(int(high) + 1)} | {
         name for high, name in found if not high

@@ -32,6 +32,8 @@ from networks import random_images, random_plan, random_program
     ("weights.memory.0.0", True, "weights"),
     ("window.bank3.memory", True, "window"),
     ("pad$49.data", False, "window"),
+    ("pad_49.data", False, "window"),
+    ("join_.o__valid", True, "queues"),
     ("residual.fifo.level", True, "queues"),
     ("wait1.fifo.level", True, "queues"),
     ("address_TRELLIS_FF_Q", True, "control"),

@@ -30,7 +30,7 @@ from addax.quant.program import Convolution, Flatten, Program
 from addax.sim.verilator import tool_environment
 from builds import SEEDS, files_in, modules_in, retrained, verilog_of
 from marks import guarded
-from networks import Builder, random_plan, random_program
+from networks import Builder, random_moving, random_plan, random_program
 
 
 @pytest.mark.parametrize("seed", guarded(SEEDS, SEEDS[-1]))
@@ -78,8 +78,8 @@ def test_the_manifest_tells_the_packet_and_the_pixels(seed, built):
     assert manifest["packet"]["score"] == {"bits": bits, "signed": True}
     assert manifest["capacity"] * manifest["beats"] <= HARNESS_BEATS < (manifest["capacity"] + 1) * manifest["beats"]
     ports = (build.path / "addax.v").read_text()
-    assert f"input [{8 * channels - 1}:0] s_axis_tdata;" in ports
-    assert f"output [{bits - 1}:0] m_axis_tdata;" in ports
+    assert re.search(rf"^  input +\[{8 * channels - 1}:0\] +s_axis_tdata,$", ports, re.MULTILINE)
+    assert re.search(rf"^  output +\[{bits - 1}:0\] +m_axis_tdata,$", ports, re.MULTILINE)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -146,15 +146,50 @@ def test_a_build_does_not_depend_on_where_addax_lies_nor_on_hashing(built, tmp_p
     assert files_in(tmp_path / "out") == files_in(build.path)
 
 
-@pytest.mark.parametrize("one, other", [("alpha", "beta"), ("net", "net2"), ("net", "net_rom")])
+@pytest.mark.slow
+@pytest.mark.guard
+def test_every_process_writes_the_same_names(tmp_path):
+    """What a set or a dictionary of hashes would shuffle: forks, joins and registers in one build."""
+    program = random_moving(8)
+    plan = replace(random_plan(program, 8), control="axi-lite")
+    build = generate(program, plan, tmp_path / "here", vectors=sample_vectors(program, 1, 8))
+    script = (
+        "import sys\n"
+        "from addax.hdl.folder.build import open_build\n"
+        "from addax.hdl.folder.generate import generate\n"
+        "from addax.hdl.folder.vectors import sample_vectors\n"
+        "build = open_build(sys.argv[1])\n"
+        "generate(build.program, build.plan, sys.argv[2], vectors=sample_vectors(build.program, 1, 8))\n"
+    )
+
+    for seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        out = tmp_path / f"out{seed}"
+        subprocess.run([sys.executable, "-c", script, str(build.path), str(out)], env=environment, check=True)
+        assert files_in(out) == files_in(build.path)
+
+
+@pytest.mark.parametrize("prefix", ["net__rom", "a__", "two__under__scores"])
+def test_a_prefix_that_may_hide_in_another_is_refused(prefix, tmp_path):
+    """Two underscores end the prefix in names of modules: with them in it, two builds could have the same module."""
+    program = random_program(2)
+
+    with pytest.raises(UserError, match=f"^prefix must not hold '__', which .*, as '{prefix}' does$"):
+        generate(program, random_plan(program, 2), tmp_path / "out", vectors=sample_vectors(program), prefix=prefix)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "one, other", [("alpha", "beta"), ("net", "net2"), ("net", "net_rom"), ("net", "net_pipeline")]
+)
 def test_builds_of_different_prefixes_share_no_module(one, other, built):
     """Two accelerators on one chip; also where one prefix begins with the other."""
     names = []
     for prefix in (one, other):
         modules = [name for text in verilog_of(built(7, prefix)).values() for name in modules_in(text)]
         assert len(modules) == len(set(modules)) > 10
-        assert {prefix, f"{prefix}.rom", f"{prefix}.table", f"{prefix}_harness", f"{prefix}_testbench"} <= {*modules}
-        assert all(re.match(rf"{prefix}([._]|$)", name) for name in modules)
+        assert {prefix, f"{prefix}__rom", f"{prefix}__table", f"{prefix}_harness", f"{prefix}_testbench"} <= {*modules}
+        assert all(re.match(rf"{prefix}(__\w+|_harness|_testbench)?$", name) for name in modules)
         names.append(set(modules))
 
     assert names[0].isdisjoint(names[1])
@@ -262,8 +297,8 @@ def test_memory_kinds_are_one_module_each(tmp_path):
     auto, block = texts
     assert "ram_style" not in auto and "block_rom" not in auto
     assert block.count('ram_style = "block"') == 1
-    assert re.search(rf"addax\.block_rom +#\([^;]*addax_{weighed}_weights\.mem", block, re.S)
-    assert "\nmodule \\addax.rom " in block
+    assert re.search(rf"addax__block_rom #\([^;]*addax_{weighed}_weights\.mem", block, re.S)
+    assert "\nmodule addax__rom " in block
 
 
 def test_an_unknown_memory_is_refused():

@@ -4,8 +4,8 @@ import json
 
 import pytest
 from addax.common.errors import UserError
-from addax.hdl.folder.keywords import KEYWORDS, is_identifier
 from addax.hdl.folder.manifest import read_manifest
+from addax.hdl.verilog.keywords import KEYWORDS, is_identifier
 
 GOOD = {
     "prefix": "addax", "capacity": 8, "beats": 256, "data_in": 8, "data_out": 24,

@@ -7,11 +7,13 @@ import subprocess
 from dataclasses import replace
 from functools import cache
 
+import addax
 import pytest
 from addax.hdl.folder.generate import generate
-from addax.hdl.folder.keywords import KEYWORDS
 from addax.hdl.folder.vectors import sample_vectors
-from addax.hdl.verilog import LINT, runs_at_once, without_lint
+from addax.hdl.verilog.emit import LINT, runs_at_once, without_lint
+from addax.hdl.verilog.keywords import KEYWORDS
+from addax.reports.tools.run import yosys_command
 from addax.sim.verilator import tool_environment
 from marks import guarded_but
 from networks import (
@@ -96,6 +98,92 @@ def test_verilator_has_nothing_to_say(kind, built, tmp_path):
     assert linted(["--timing", "-Wall", build.path / "addax.vlt", *bench], where=tmp_path) == (0, [])
 
 
+@pytest.mark.parametrize("language", ["1364-2005", "1800-2017"])
+def test_verilator_reads_both_languages(language, built, tmp_path):
+    """Without a word, the text of the accelerator alone: it has no extension that would let Verilator guess."""
+    for kind in guarded_kinds():
+        alone = [path for path in sources(built(kind).path) if path.name in ("addax.v", "addax_cells.v")]
+        assert linted(["--language", language, *alone], where=tmp_path) == (0, []), kind
+
+
+def test_yosys_reads_both_languages(built, tmp_path):
+    """What synthesises has a reader of its own, whose two dialects must both find all modules."""
+    script = [
+        f"read_verilog {option} {kind}.v; hierarchy -check -top addax; design -reset"
+        for kind in range(len(guarded_kinds())) for option in ("", "-sv")
+    ]  # fmt: skip
+    for k, kind in enumerate(guarded_kinds()):
+        shutil.copy(built(kind).sources[0], tmp_path / f"{k}.v")
+        for memory in built(kind).path.glob("*.mem"):
+            shutil.copy(memory, tmp_path)
+    (tmp_path / "read.ys").write_text("\n".join([*script, ""]))
+
+    ran = subprocess.run([*yosys_command(), "-q", "-s", "read.ys"], cwd=tmp_path, capture_output=True, text=True)
+
+    assert (ran.returncode, ran.stdout) == (0, ""), ran.stdout + ran.stderr
+    assert "rror" not in ran.stderr
+
+
+def guarded_kinds():
+    """A third of `KINDS`, without cells of a device, which only their maker's library defines."""
+    return [kind for kind in list(KINDS)[::3] if "fabric" not in KINDS[kind][2]]
+
+
+def test_whoever_reads_a_build_finds_his_way(built):
+    """No name is escaped or reserved; the top comes first, each module before what it holds, under a line of what it
+    is; none is without the prefix."""
+    for kind in guarded_kinds():
+        text = built(kind).sources[0].read_text()
+        assert "\\" not in text, kind
+        modules = re.findall(r"^(?:// \S.*\n)module (\w+)", text, re.MULTILINE)
+        assert modules == re.findall(r"^ *module (\S+)", text, re.MULTILINE), "one has no comment"
+        assert modules[0] == "addax" and all(re.fullmatch(r"addax(__\w+)?", name) for name in modules)
+        place = {name: k for k, name in enumerate(modules)}
+        for name, body in zip(modules, text.split("\nmodule ")[1:], strict=True):
+            inside = re.findall(r"^  (addax__\w+) ", body, re.MULTILINE)
+            assert all(place[name] < place[inner] for inner in inside), name
+
+
+STREAMS = [
+    "aclk", "aresetn", "s_axis_tdata", "s_axis_tvalid", "s_axis_tready", "m_axis_tdata", "m_axis_tvalid",
+    "m_axis_tready", "m_axis_tlast",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind, prefix", [("adder and mult", None), ("axi-lite", "s_axil_"), ("wishbone", "wb_")])
+def test_the_ports_of_the_top_stand_as_in_the_data_sheet(kind, prefix, built):
+    """Clock and reset, images, answers, registers: docs/hardware.md has the same order."""
+    head = re.search(r"^module addax \((.*?)\n\);", built(kind).sources[0].read_text(), re.MULTILINE | re.DOTALL)[1]
+
+    ports = re.findall(r"^  (?:input|output) .* (\w+),?$", head, re.MULTILINE)
+    groups = re.findall(r"^  // (\w+)", head, re.MULTILINE)
+
+    assert ports[:9] == STREAMS and all(name.startswith(prefix) for name in ports[9:])
+    assert (len(ports) > 9) == (prefix is not None)
+    assert groups == ["Images", "Answers", "Registers"][: 2 if prefix is None else 3]
+
+
+@pytest.mark.parametrize("kind", ["adder and mult", "pixels moved", "axi-lite"])
+def test_the_head_says_what_the_build_is(kind, built):
+    """The numbers are those of the manifest; a date would make every build another one."""
+    build = built(kind)
+    head = build.sources[0].read_text().partition("\n\n")[0].splitlines()
+    manifest, schedule = build.manifest, build.schedule
+
+    assert [line for line in head if not line.startswith("//") or len(line) > 120] == []
+    said = {found[1]: found[2] for line in head if (found := re.match(r"// (\w+(?: by)?)  +(.*)", line))}
+    assert said["Images"] == f"s_axis: {manifest['beats']:,} beats of {manifest['data_in']} bits each"
+    assert said["Answers"] == f"m_axis: {manifest['answers']:,} beats of {manifest['data_out']} bits for each image"
+    assert said["Latency"].startswith(f"{schedule.latency:,} cycles ")
+    assert said["Interval"].startswith(f"{schedule.interval:,} cycles ")
+    assert said["Written by"] == f"addax {addax.__version__}"
+    assert ("Registers" in said) == (kind == "axi-lite")
+    assert {"Clock", "Reset", "Handshake", "Memories", "Plan"} <= {*said}
+    for stage in schedule.stages:
+        assert re.search(rf" {stage.interval:,}  pipeline\.stage_{stage.name}$", said[stage.name])
+    assert not re.search(r"\b20\d\d\b|\d\d:\d\d", "\n".join(head))
+
+
 def test_the_waiver_is_needed_and_short(built, tmp_path):
     """The control to the test above: all of its rules are of warnings that come without it, and there are few."""
     build = built("axi-lite")
@@ -154,9 +242,9 @@ def test_every_block_of_a_build_is_made_to_run(built):
         text = built(kind).sources[0].read_text()
         assert "verilog_backend" not in text
         blocks = re.findall(r"^ *always @\*.*\n(.*)\n", text, re.MULTILINE)
-        assert {line.strip() for line in blocks} <= {r"if (\$fire ) begin end"}
-        fired = [module for module in text.split("endmodule") if r"if (\$fire )" in module]
-        assert all(module.count("reg \\$fire ;\n  initial \\$fire <= 1'b1;") == 1 for module in fired)
+        assert {line.strip() for line in blocks} <= {"if (_fire) begin end"}
+        fired = [module for module in text.split("endmodule") if "if (_fire)" in module]
+        assert all(module.count("reg _fire;\n  initial _fire <= 1'b1;") == 1 for module in fired)
 
 
 def test_a_block_that_might_never_run_is_refused():

@@ -19,24 +19,25 @@ module net(clk, a, y);
   wire clk;
   input [3:0] a;
   output [3:0] y;
-  \\net.one  one (.clk(clk), .a(a), .y(y));
+  net__one one (.clk(clk), .a(a), .y(y));
 endmodule
 
-module \\net.one (clk, a, y);
+module net__one (clk, a, y);
   input clk;
   input [3:0] a;
   output [3:0] y;
   reg [3:0] y;
-  \\net.one.deep  deep (.a(a));
+  net__deep \\join (.a(a));
+  assign _1 = _12[3:0] + 4'h_1;
   rom #(.FILE("w.mem")) words (.clk(clk));
   always @(posedge clk) y <= a;
 endmodule
 
-module \\net.one.deep (a);
+module net__deep (a);
   input [3:0] a;
 endmodule
 
-module \\net.onerous (a);
+module net__one__rous (a);
   input [3:0] a;
 endmodule
 
@@ -50,25 +51,25 @@ endmodule
 
 
 def test_a_part_takes_what_is_below_it_and_leaves_its_ports():
-    """``net.onerous`` only looks like a relative of ``net.one``."""
-    one, rest = cut(DESIGN, top="net", inner=[("first", "net.one")], rest="joins", shared=["rom"])
+    """``net__one__rous`` only looks like a module below ``net__one``."""
+    one, rest = cut(DESIGN, top="net", inner=[("first", ["one"])], rest="joins", shared=["rom"])
 
-    assert (one.name, one.top, one.files) == ("first", "net.one", ("w.mem",))
+    assert (one.name, one.top, one.files) == ("first", "net__one", ("w.mem",))
     assert [line for line in one.text.splitlines() if line.startswith("module")] == [
-        r"module \net.one (clk, a, y);", r"module \net.one.deep (a);", "module rom #(",
+        "module net__one (clk, a, y);", "module net__deep (a);", "module rom #(",
     ]  # fmt: skip
     assert (rest.name, rest.top, rest.files) == ("joins", "net", ())
     shell = rest.text[rest.text.index("(* blackbox *)") :].splitlines()[:6]
     assert shell == [
-        "(* blackbox *)", r"module \net.one (clk, a, y);", "  input clk;", "  input [3:0] a;", "  output [3:0] y;",
+        "(* blackbox *)", "module net__one (clk, a, y);", "  input clk;", "  input [3:0] a;", "  output [3:0] y;",
         "endmodule",
     ]  # fmt: skip
-    assert r"\net.onerous" in rest.text and "deep" not in rest.text
+    assert "net__one__rous" in rest.text and "deep" not in rest.text
 
 
 def test_a_module_that_is_not_there_is_named():
     with pytest.raises(UserError, match=r"the Verilog has no module net\.two"):
-        cut(DESIGN, top="net", inner=[("first", "net.two")], rest="joins")
+        cut(DESIGN, top="net", inner=[("first", ["two"])], rest="joins")
     with pytest.raises(UserError, match="the Verilog ends inside a module"):
         cut(DESIGN.rpartition("endmodule")[0], top="net", inner=[], rest="joins")
 
@@ -86,8 +87,8 @@ def test_the_parts_hold_every_module_and_every_memory_once(build):
     parts = parts_of(build)
 
     texts = [part.text for part in parts]
-    modules = [line.split()[1] for line in build.sources[0].read_text().splitlines() if line.startswith("module \\")]
-    own = [name for name in modules if not name.endswith((".rom", ".table"))]
+    modules = [line.split()[1] for line in build.sources[0].read_text().splitlines() if line.startswith("module ")]
+    own = [name for name in modules if not name.endswith(("__rom", "__table"))]
     for name in own:
         holders = [t for t in texts if f"module {name} " in t.replace(f"(* blackbox *)\nmodule {name} ", "")]
         assert len(holders) == 1, name

@@ -142,4 +142,4 @@ def test_what_the_board_adds_is_a_part_of_its_own(build):
     part = board_part(build, bitstream.top_verilog(build, ULX3S, baud=1_000_000))
 
     assert part.name == BOARD and part.top == "addax_top" and part.files == ()
-    assert "(* blackbox *)\nmodule addax(" in part.text and "pipeline" not in part.text
+    assert "(* blackbox *)\nmodule addax (" in part.text and "pipeline" not in part.text

@@ -47,9 +47,9 @@ def test_too_many_ports(tmp_path):
 
 def test_only_the_outermost_part_has_pads():
     """Parts are joined with others; pads between them could not be placed."""
-    text = "".join(f"module {name} (a);\n  input a;\nendmodule\n" for name in ("addax", "addax.one", "addax.two"))
-    text = text.replace("module addax.", "module \\addax.")
+    text = "".join(f"module {name} (a);\n  input a;\nendmodule\n" for name in ("one", "two"))
+    text += "module addax (a);\n  input a;\n  one first (.a(a));\n  two second (.a(a));\nendmodule\n"
 
-    parts = cut(text, top="addax", inner=[("one", "addax.one"), ("two", "addax.two")], rest="rest")
+    parts = cut(text, top="addax", inner=[("one", ["first"]), ("two", ["second"])], rest="rest")
 
     assert {part.name: part.outer for part in parts} == {"one": False, "two": False, "rest": True}
