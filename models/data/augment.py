@@ -38,7 +38,7 @@ class Crop:
     padding: int = 4
 
     def __post_init__(self) -> None:
-        within("padding", self.padding, 1, 1024)
+        within("padding", self.padding, 1, 1024, whole=True)
 
     def draw(self, count: int, shape: tuple[int, int, int], generator: Generator) -> Tensor:
         """Row and column at which each window begins, (count, 2)."""
