@@ -30,6 +30,8 @@ __all__ = ["Watch", "accuracy", "measured", "predict", "scores", "to_float", "tr
 GRADIENT_STEPS: tuple[Callable[[nn.Module], None], ...] = ()
 """What is done to the gradients of a network once per step, when those of all parts of the batch and of all processes
 have come together and before the optimiser takes them."""
+EPOCH_STEPS: tuple[Callable[[nn.Module, float], None], ...] = ()
+"""What a network is told when an epoch begins: which share of the training, 0 up to but not 1, is over."""
 
 
 def to_float(pixels: NDArray[np.uint8]) -> Tensor:
@@ -160,6 +162,8 @@ class _Run:
         begin = time.perf_counter()
         recipe, ranks = self.recipe, self.ranks
         shared.train()
+        for tell in EPOCH_STEPS:
+            tell(self.learner, epoch / recipe.epochs)
         order = self.trained[torch.randperm(len(self.trained), generator=self.moving.order).numpy()]
         batches = [order[i : i + recipe.batch] for i in range(0, len(order), recipe.batch)]
         batches = [b[: len(b) // ranks.count * ranks.count] for b in batches]

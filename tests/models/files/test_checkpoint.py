@@ -90,8 +90,20 @@ def test_shipped_checkpoint_classifies_the_test_digits(digits, kernel, least):
     assert accuracy(module, digits) == pytest.approx(found.accuracy, abs=1 / 360)
 
 
-def test_nothing_is_shipped_for_an_unknown_network():
-    assert zoo.shipped_checkpoint("resnet20", "adder") is None
+@pytest.mark.parametrize(("kernel", "share"), [("adder", 0.8512), ("mult", 0.8683)])
+def test_the_pair_of_residual_networks_is_shipped(kernel, share):
+    """What `compare` stands on at this size: one recipe, two kernels, each file small enough for a repository."""
+    path = zoo.shipped_checkpoint("resnet20", kernel)
+
+    module, found = load_checkpoint(path)
+
+    assert path.stat().st_size < 1_500_000
+    assert (found.kernel, found.data, found.epochs, found.accuracy) == (kernel, "cifar10_jpeg_q75", 43, share)
+    assert module(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
+
+
+def test_nothing_is_shipped_for_a_kernel_that_was_not_trained():
+    assert zoo.shipped_checkpoint("resnet20", "shift") is None
 
 
 def test_missing_file_and_folder_are_refused(tmp_path):

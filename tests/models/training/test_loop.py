@@ -80,6 +80,17 @@ def test_gradients_are_changed_once_per_step_behind_all_parts(few, monkeypatch):
     assert same(weights(module), before)
 
 
+def test_a_network_is_told_how_much_of_its_training_is_over(few, monkeypatch):
+    """Layers whose gradient sharpens, or whose noise fades, depend on it."""
+    seen = []
+    monkeypatch.setattr(loop, "EPOCH_STEPS", (lambda module, share: seen.append((module, share)),))
+    module = small()
+
+    train_by(FEW, module, few)
+
+    assert seen == [(module, share) for share in (0, 0.25, 0.5, 0.75)]
+
+
 def test_the_average_of_weights_is_the_result(few):
     """With a decay of 0 it is the last weights, with one of 1 the first."""
     torch.manual_seed(0)
