@@ -1,9 +1,12 @@
 """Recipes: a value and a TOML file say the same, and what is wrong with either is said in one line."""
 
 import math
+import re
 import tomllib
 from itertools import pairwise
+from pathlib import Path
 
+import addax
 import pytest
 from addax.models.data.augment import Crop, Flip, Jitter
 from addax.models.training.distil import Logits, Pkkd
@@ -27,6 +30,17 @@ def test_a_recipe_comes_back_from_its_toml(tmp_path, recipe):
     assert read_recipe(tmp_path / "r.toml") == recipe
     assert recipe_of(recipe.values(), "here") == recipe
     assert tomllib.loads(recipe_toml(recipe)) == recipe.values()
+
+
+def test_the_recipe_in_the_documentation_is_the_default():
+    """docs/training.md shows every value."""
+    text = (Path(addax.__file__).parent / "docs" / "training.md").read_text()
+    default, distil = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+
+    assert recipe_of(tomllib.loads(default), "docs") == TrainingRecipe()
+    assert recipe_of(tomllib.loads(distil), "docs").distil == Logits(
+        teacher="teacher.safetensors", layers=("bn2", "bn4")
+    )  # fmt: skip
 
 
 def test_what_a_recipe_leaves_out_is_the_default():
@@ -62,8 +76,6 @@ def test_what_a_recipe_leaves_out_is_the_default():
     ],
 )
 def test_a_mistake_in_a_recipe_is_named(tmp_path, monkeypatch, text, message):
-    from pathlib import Path
-
     monkeypatch.chdir(tmp_path)
     Path("r.toml").write_text(text)
 
