@@ -48,9 +48,9 @@ class Crop:
         """The windows of images (B, C, H, W)."""
         _, _, height, width = x.shape
         framed = F.pad(x, [self.padding] * 4)
-        rows = drawn[:, :1] + torch.arange(height)
-        columns = drawn[:, 1:] + torch.arange(width)
-        index = torch.arange(len(x))
+        rows = drawn[:, :1] + torch.arange(height, device=x.device)
+        columns = drawn[:, 1:] + torch.arange(width, device=x.device)
+        index = torch.arange(len(x), device=x.device)
         # Indices on both sides of a slice put the indexed axes in front: (B, H, W, C).
         return framed[index[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
 
@@ -125,5 +125,5 @@ def augmented(
     _, channels, height, width = x.shape
     for kind in kinds:
         drawn = kind.draw(len(x) if count is None else count, (channels, height, width), generator)
-        x = kind.apply(x, drawn if rows is None else drawn[rows])
+        x = kind.apply(x, (drawn if rows is None else drawn[rows]).to(x.device))
     return x

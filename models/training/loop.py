@@ -72,12 +72,15 @@ def measured(
     sums = 0.0
     with torch.no_grad():
         for x, y in found.batches([numbers[i : i + batch] for i in range(0, len(numbers), batch)]):
-            sums += float(total(module(_floats(x).to(device)), y.to(device)))
+            sums += float(total(module(_floats(x, device)), y.to(device)))
     return sums / len(numbers)
 
 
-def _floats(x: Tensor) -> Tensor:
-    return to_float(x.numpy()) if x.dtype == torch.uint8 else x
+def _floats(x: Tensor, device: torch.device) -> Tensor:
+    """A batch on its device; pixels, which travel as bytes, as floats 0..1."""
+    if x.dtype != torch.uint8:
+        return x.to(device)
+    return to_float(x.numpy()) if device.type == "cpu" else x.to(device).float() / 255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,8 +177,8 @@ class _Run:
             rate = recipe.optimiser.learning_rate * recipe.schedule.factor(epoch, recipe.epochs, step, len(batches))
             set_rate(self.moving.optimiser, rate)
             size = len(batches[step])
-            x = augmented(_floats(x), recipe.augment, self.moving.order, count=size, rows=ranks.rows)
-            loss, metric = self._step(shared, x.to(ranks.device), y.to(ranks.device), (epoch, step))
+            x = augmented(_floats(x, ranks.device), recipe.augment, self.moving.order, count=size, rows=ranks.rows)
+            loss, metric = self._step(shared, x, y.to(ranks.device), (epoch, step))
             sums, count = [sums[0] + loss * size, sums[1] + metric], count + size
             if ranks.first:
                 means = {"loss": sums[0] / count, "metric": sums[1] / count}
@@ -190,8 +193,9 @@ class _Run:
         """The mean loss of a batch, and the sum of its metric, over all processes."""
         optimiser = self.moving.optimiser
         optimiser.zero_grad()
-        # Each entry of a batch counts the same, however the parts are cut.
-        parts = list(zip(x.chunk(self.recipe.accumulate), y.chunk(self.recipe.accumulate), strict=True))
+        # No part of one image, which has no batch statistics.
+        count = max(1, min(self.recipe.accumulate, len(x) // 2))
+        parts = list(zip(x.tensor_split(count), y.tensor_split(count), strict=True))
         sums = torch.zeros(2, dtype=torch.float64, device=x.device)
         for k, (inputs, targets) in enumerate(parts):
             with self.ranks.alone(shared) if k + 1 < len(parts) else _nothing():

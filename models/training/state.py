@@ -54,6 +54,8 @@ def save_state(keeping: Keeping, moving: Moving, rows: list[EpochRow]) -> None:
     for index, held in moving.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser/{index}/{key}": value for key, value in held.items() if value is not None}
     tensors |= {"random/order": moving.order.get_state(), "random/torch": torch.get_rng_state()}
+    if (device := _device(moving.module)).type == "cuda":
+        tensors["random/cuda"] = torch.cuda.get_rng_state(device)
     header = {"kind": _KIND, "told": dict(keeping.told), "rows": [asdict(row) for row in rows]}
     # Two names of one tensor would be an error of the format.
     owned = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
@@ -81,9 +83,15 @@ def load_state(keeping: Keeping, moving: Moving) -> list[EpochRow]:
         moving.optimiser.load_state_dict(_optimiser(tensors, moving.optimiser))
         moving.order.set_state(tensors["random/order"])
         torch.set_rng_state(tensors["random/torch"])
+        if (device := _device(moving.module)).type == "cuda" and "random/cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random/cuda"], device)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"{path} is a broken state of a training run: {error}") from error
     return rows
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next((value.device for value in module.state_dict().values()), torch.device("cpu"))
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

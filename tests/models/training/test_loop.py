@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import training_runs
+from addax.models.data.examples import HeldExamples
 from addax.models.training import loop
 from addax.models.training.loop import train_by
 from addax.models.training.ranks import Ranks
@@ -16,7 +17,7 @@ from addax.models.training.run import Files, train_network
 from addax.models.training.schedule import Sgd
 from image_files import refused
 from torch import nn
-from training_runs import FEW, close, same, small, trained, weights
+from training_runs import FEW, close, make, same, small, trained, weights
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +58,18 @@ def test_a_test_split_with_a_class_more_is_refused(tmp_path):
 
 
 def test_accumulated_parts_of_a_batch_give_the_step_of_the_whole(few):
-    """Parts are of unlike sizes where the last batch is cut."""
+    """Parts are of unlike sizes, and a last batch of four images has two."""
     whole, parts = (trained(few, FEW.changed(accumulate=n, augment=())) for n in (1, 3))
 
     assert close(whole[0], parts[0]) and not same(whole[0], parts[0])
     assert [row.metric for row in whole[1]] == [row.metric for row in parts[1]]
+
+
+def test_no_part_of_a_batch_is_one_image(few):
+    """It has no batch statistics, which would stop the training."""
+    rows = train_by(FEW.changed(epochs=1, accumulate=15), make(), HeldExamples(images=few.images.head(35)))
+
+    assert np.isfinite(rows[0].loss)
 
 
 def test_gradients_are_changed_once_per_step_behind_all_parts(few, monkeypatch):
