@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..data.sets import Images
+from ..layers.adder_gradients import scale_at_each_step
 
 __all__ = ["accuracy", "predict", "scores", "to_float", "train"]
 
@@ -73,6 +74,7 @@ def train(
         weight_decay=weight_decay,
         nesterov=True,
     )
+    scale_at_each_step(optimiser, module)
     for epoch in range(epochs):
         for group in optimiser.param_groups:
             group["lr"] = group["share"] * 0.5 * learning_rate * (1 + math.cos(math.pi * epoch / epochs))
