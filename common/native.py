@@ -20,7 +20,7 @@ def compiled(source: Path, more: Sequence[str] = ()) -> ctypes.CDLL | None:
 
     Parameters
     ----------
-    source : one file of C++17; its stem names the entry of the cache and the library
+    source : a file of C++17, with headers beside it; its stem names the entry of the cache and the library
     more : flags beside those for speed. Not ``-ffast-math``: a library linked with it lets the whole process flush
         denormal numbers to zero.
     """
@@ -34,7 +34,8 @@ def compiled(source: Path, more: Sequence[str] = ()) -> ctypes.CDLL | None:
         ctypes.CDLL(str(folder / name))  # what cannot be loaded must not be kept
 
     # What -march=native makes of the source holds for processors like this one.
-    key = digest(source.read_bytes(), " ".join(flags), platform.machine(), processor())
+    parts = [path.read_bytes() for path in (source, *sorted(source.parent.glob("*.h")))]
+    key = digest(*parts, " ".join(flags), platform.machine(), processor())
     try:
         folder, _ = cached(source.stem, key, make)
         return ctypes.CDLL(str(folder / name))

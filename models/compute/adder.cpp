@@ -1,335 +1,20 @@
-// The adder convolution of float maps: forward, gradient of the features, and the products of the filters' gradient.
+// The adder convolution of float maps: forward, gradient of the features, raw gradient of the filters.
 //
 // Work is cut into parts: some images, rows and columns of the result. A part's features are copied once into a small
 // buffer, channels innermost, zeros where they are padding, float32 whatever their type. Tiles of P pixels x V vectors
 // of channels then stay in registers while all taps pass. What each function computes, back_ends.py says.
 
-#include <algorithm>
-#include <atomic>
-#include <cstdint>
-#include <cstring>
-#include <thread>
-#include <vector>
-
-#ifdef __AVX512DQ__
-#include <immintrin.h>
-#endif
+#include "maps.h"
+#include "tiles.h"
 
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int LANES = 16, WIDEST = 4, TILE = 6, GRADIENT_TILE = 3;
-#elif defined(__AVX__)
-constexpr int LANES = 8, WIDEST = 2, TILE = 4, GRADIENT_TILE = 2;
-#else
-constexpr int LANES = 4, WIDEST = 2, TILE = 4, GRADIENT_TILE = 2;
-#endif
-constexpr long PART_PIXELS = 128, PART_FLOATS = 32 * 1024, FEW_TERMS = 1 << 16, SHARES = 8;
-
-typedef float Vec __attribute__((vector_size(LANES * sizeof(float))));
-typedef float Unaligned __attribute__((vector_size(LANES * sizeof(float)), aligned(alignof(float))));
-typedef int32_t Bits __attribute__((vector_size(LANES * sizeof(int32_t))));
-
-inline Vec load(const float* at) { return *reinterpret_cast<const Unaligned*>(at); }
-inline void store(float* at, Vec value) { *reinterpret_cast<Unaligned*>(at) = value; }
-inline Vec all(float value) { return Vec{} + value; }
-inline Vec magnitude(Vec value) { return reinterpret_cast<Vec>(reinterpret_cast<Bits>(value) & 0x7fffffff); }
-
-inline Vec clipped(Vec value, Vec one) {
-#ifdef __AVX512DQ__
-    // The smaller magnitude with the sign of the value, in one instruction.
-    return reinterpret_cast<Vec>(_mm512_range_ps(reinterpret_cast<__m512>(value), reinterpret_cast<__m512>(one), 2));
-#else
-    value = value < one ? value : one;
-    return value > -one ? value : -one;
-#endif
-}
-
-// A one that the compiler takes for any number: a difference times it is a fused multiply-add, which other units of
-// most processors compute than an addition, so that both are busy. A product with 1 is exact.
-inline Vec opaque_one() {
-    Vec one = all(1.0f);
-    asm volatile("" : "+m"(one));
-    return one;
-}
-
-}  // namespace
-
-extern "C" {
-
-// A tensor (images, channels, rows, columns) and how many elements lie between neighbours. Types: 0 float32,
-// 1 bfloat16, 2 float16.
-struct Map {
-    void* data;
-    int64_t type, image, channel, row, column;
-};
-
-struct Problem {
-    int64_t images, channels, height, width, outputs, rows, columns;
-    int64_t kernel_rows, kernel_columns, down, right, top, left, dilation_rows, dilation_columns, groups, threads;
-};
-}
-
-namespace {
-
-struct Half {
-    uint16_t bits;
-};
-
-inline float wide(float value) { return value; }
-inline float wide(_Float16 value) { return static_cast<float>(value); }
-inline float wide(Half value) {
-    const uint32_t bits = static_cast<uint32_t>(value.bits) << 16;
-    float result;
-    std::memcpy(&result, &bits, sizeof result);
-    return result;
-}
-
-inline void narrow(float value, float& to) { to = value; }
-inline void narrow(float value, _Float16& to) { to = static_cast<_Float16>(value); }
-inline void narrow(float value, Half& to) {
-    uint32_t bits;
-    std::memcpy(&bits, &value, sizeof bits);
-    if ((bits & 0x7fffffff) > 0x7f800000)
-        to.bits = 0x7fc0;  // rounding could carry a NaN's digits into an infinity
-    else
-        to.bits = static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
-template <typename Body>
-void of_type(const Map& map, Body body) {
-    if (map.type == 0) body(static_cast<float*>(map.data));
-    if (map.type == 1) body(static_cast<Half*>(map.data));
-    if (map.type == 2) body(static_cast<_Float16*>(map.data));
-}
-
-// Every step-th place of an axis: count of them from first on, of which those in [0, size) exist.
-struct Axis {
-    long first, count, step, size;
-    long begin() const { return std::clamp((-first + step - 1) / step, 0L, count); }
-    long end() const { return std::clamp((size - first + step - 1) / step, begin(), count); }
-};
-
-// Channels [channel, channel + channels) of a region, as out[image][row][column][pitch]; zeros where there is nothing.
-void take(const Map& map, long image, long images, long channel, long channels, Axis rows, Axis columns, long pitch,
-          float* out) {
-    of_type(map, [&](auto* data) {
-        const long begin = columns.begin(), end = columns.end();
-        const bool whole = pitch == channels && begin == 0 && end == columns.count;
-        for (long n = image; n < image + images; ++n)
-            for (long r = 0; r < rows.count; ++r, out += columns.count * pitch) {
-                const long y = rows.first + r * rows.step;
-                const bool inside = y >= 0 && y < rows.size;
-                if (!inside || !whole) std::fill(out, out + columns.count * pitch, 0.0f);
-                if (!inside) continue;
-                const auto* row = data + n * map.image + y * map.row + channel * map.channel;
-                if (map.channel == 1) {
-                    for (long q = begin; q < end; ++q)
-                        for (long c = 0; c < channels; ++c)
-                            out[q * pitch + c] = wide(row[(columns.first + q * columns.step) * map.column + c]);
-                } else {
-                    const long step = columns.step * map.column;
-                    for (long c = 0; c < channels; ++c) {
-                        const auto* from = row + c * map.channel + columns.first * map.column;
-                        for (long q = begin; q < end; ++q) out[q * pitch + c] = wide(from[q * step]);
-                    }
-                }
-            }
-    });
-}
-
-// The other way: value(sums[..][c], channel + c) into a region that lies inside of the map.
-template <typename Value>
-void put(const Map& map, long image, long images, long channel, long channels, Axis rows, Axis columns, long pitch,
-         const float* sums, Value value) {
-    of_type(map, [&](auto* data) {
-        for (long n = image; n < image + images; ++n)
-            for (long r = 0; r < rows.count; ++r, sums += columns.count * pitch) {
-                auto* row = data + n * map.image + (rows.first + r * rows.step) * map.row +
-                            columns.first * map.column + channel * map.channel;
-                const long step = columns.step * map.column;
-                if (map.channel == 1) {
-                    for (long q = 0; q < columns.count; ++q)
-                        for (long c = 0; c < channels; ++c)
-                            narrow(value(sums[q * pitch + c], channel + c), row[q * step + c]);
-                } else {
-                    for (long c = 0; c < channels; ++c)
-                        for (long q = 0; q < columns.count; ++q)
-                            narrow(value(sums[q * pitch + c], channel + c), row[c * map.channel + q * step]);
-                }
-            }
-    });
-}
-
-// How a map is cut: parts have so many images, rows and columns, the last ones fewer.
-struct Cut {
-    long images, rows, columns, of_images, of_rows, of_columns;
-
-    static long times(long whole, long part) { return (whole + part - 1) / part; }
-    long count() const { return times(images, of_images) * times(rows, of_rows) * times(columns, of_columns); }
-};
-
-struct Part {
-    long image, images, row, rows, column, columns;
-    long pixels() const { return images * rows * columns; }
-};
-
-Part part_of(const Cut& cut, long index) {
-    const long across = Cut::times(cut.columns, cut.of_columns), down = Cut::times(cut.rows, cut.of_rows);
-    const long column = index % across * cut.of_columns, row = index / across % down * cut.of_rows,
-               image = index / across / down * cut.of_images;
-    return {image, std::min(cut.of_images, cut.images - image), row, std::min(cut.of_rows, cut.rows - row),
-            column, std::min(cut.of_columns, cut.columns - column)};
-}
-
-// Parts of about PART_PIXELS pixels; floats(rows, columns) is what the buffer of one image's part takes.
-template <typename Floats>
-Cut cut_of(long images, long rows, long columns, Floats floats) {
-    long of_columns = std::min(columns, 32L), of_rows = std::clamp(PART_PIXELS / std::max(of_columns, 1L), 1L, rows);
-    while (floats(of_rows, of_columns) > PART_FLOATS && of_rows * of_columns > TILE)
-        (of_rows >= of_columns ? of_rows : of_columns) /= 2;
-    long of_images = 1;
-    if (of_rows == rows && of_columns == columns)
-        while (of_images < images && (of_images + 1) * rows * columns <= PART_PIXELS &&
-               (of_images + 1) * floats(rows, columns) <= PART_FLOATS)
-            ++of_images;
-    return {images, rows, columns, of_images, of_rows, of_columns};
-}
-
-// body(first, last, share) for so many shares of [0, count), by threads that take the next share when they are free.
-template <typename Body>
-void shared(long count, long shares, long threads, Body body) {
-    const auto run = [&](long share) { body(count * share / shares, count * (share + 1) / shares, share); };
-    if (threads == 1) {
-        for (long share = 0; share < shares; ++share) run(share);
-        return;
-    }
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
-    for (long share = 0; share < shares; ++share) run(share);
-#else
-    std::atomic<long> next{0};
-    const auto work = [&] {
-        for (long share = next++; share < shares; share = next++) run(share);
-    };
-    std::vector<std::thread> others;
-    for (long t = 1; t < threads; ++t) others.emplace_back(work);
-    work();
-    for (auto& thread : others) thread.join();
-#endif
-}
-
-// Threads that are worth their start.
-long threads_for(const Problem& p) {
-    const double terms = static_cast<double>(p.images) * p.rows * p.columns * p.outputs * (p.channels / p.groups) *
-                         p.kernel_rows * p.kernel_columns;
-    return terms < FEW_TERMS ? 1 : std::max<long>(p.threads, 1);
-}
-
-inline long lanes(long channels) { return (channels + LANES - 1) / LANES * LANES; }
-
-// The widest block of vectors at `begin` of so many lanes: 4, 2 or 1.
-inline int block(long begin, long end) {
-    int vectors = WIDEST;
-    while (vectors > 1 && begin + vectors * LANES > end) vectors /= 2;
-    return vectors;
-}
-
-// Calls body with constants: pixels() of them at a time from `pixel` on, and vectors().
-template <int N>
-struct Constant {
-    constexpr operator int() const { return N; }
-};
-
-template <int P, typename Body>
-void by_pixels(long pixels, Body body) {
-    long pixel = 0;
-    for (; pixel + P <= pixels; pixel += P) body(pixel, Constant<P>{});
-    if constexpr (P > 1) {
-        const long left = pixels - pixel;
-        if (left > 0) by_pixels<(P + 1) / 2>(left, [&](long at, auto few) { body(pixel + at, few); });
-    }
-}
-
-template <typename Body>
-void by_vectors(int vectors, Body body) {
-    if (vectors == 4)
-        body(Constant<4>{});
-    else if (vectors == 2)
-        body(Constant<2>{});
-    else
-        body(Constant<1>{});
-}
-
-// What meets a vector of filters: one number of a pixel for all lanes, or, where every channel is a group of its own,
-// the pixel's channels.
-template <bool OWN>
-inline Vec operand(const float* at, long channel, int vector) {
-    return OWN ? load(at + vector * LANES) : all(at[channel]);
-}
-
-template <int P, int V, bool OWN>
-void distances(const float* in, const long* pixels, const long* taps, long tap_count, long channels, const float* filters,
-               float* out, long pitch) {
-    const Vec one = opaque_one();
-    Vec sums[P][V] = {};
-    for (long t = 0; t < tap_count; ++t) {
-        const float* x[P];
-        for (int p = 0; p < P; ++p) x[p] = in + pixels[p] + taps[t];
-        for (long c = 0; c < channels; ++c, filters += V * LANES) {
-            Vec w[V];
-            for (int v = 0; v < V; ++v) w[v] = load(filters + v * LANES);
-#pragma GCC unroll 8
-            for (int p = 0; p < P; ++p)
-#pragma GCC unroll 4
-                for (int v = 0; v < V; ++v) sums[p][v] += magnitude(w[v] * one - operand<OWN>(x[p], c, v));
-        }
-    }
-    for (int p = 0; p < P; ++p)
-        for (int v = 0; v < V; ++v) store(out + p * pitch + v * LANES, sums[p][v]);
-}
-
-template <int P, int V, bool OWN>
-void clips(const float* upstream, const long* pixels, const long* taps, const long* tap_filters, long tap_count,
-           long outputs, const float* filters, const float* features, float* out, long pitch) {
-    const Vec one = opaque_one();
-    Vec sums[P][V] = {}, x[P][V];
-    for (int p = 0; p < P; ++p)
-        for (int v = 0; v < V; ++v) x[p][v] = load(features + p * pitch + v * LANES);
-    for (long t = 0; t < tap_count; ++t) {
-        const float* g[P];
-        const float* rows = filters + tap_filters[t] * outputs * V * LANES;
-        for (int p = 0; p < P; ++p) g[p] = upstream + pixels[p] + taps[t];
-        for (long o = 0; o < outputs; ++o, rows += V * LANES) {
-            Vec w[V];
-            for (int v = 0; v < V; ++v) w[v] = load(rows + v * LANES);
-#pragma GCC unroll 8
-            for (int p = 0; p < P; ++p)
-#pragma GCC unroll 4
-                for (int v = 0; v < V; ++v)
-                    sums[p][v] += operand<OWN>(g[p], o, v) * clipped(w[v] - x[p][v], one);
-        }
-    }
-    for (int p = 0; p < P; ++p)
-        for (int v = 0; v < V; ++v) store(out + p * pitch + v * LANES, sums[p][v]);
-}
-
-template <int P, int V, bool OWN>
-void products(const float* upstream, long upstream_pitch, const float* features, const long* pixels, long pixel_count,
-              float* sums, long pitch) {
-    Vec own[P][V];
-    for (int p = 0; p < P; ++p)
-        for (int v = 0; v < V; ++v) own[p][v] = Vec{};
-    for (long n = 0; n < pixel_count; ++n, upstream += upstream_pitch) {
-        Vec x[V];
-        for (int v = 0; v < V; ++v) x[v] = load(features + pixels[n] + v * LANES);
-#pragma GCC unroll 8
-        for (int p = 0; p < P; ++p)
-#pragma GCC unroll 4
-            for (int v = 0; v < V; ++v) own[p][v] += operand<OWN>(upstream, p, v) * x[v];
-    }
-    for (int p = 0; p < P; ++p)
-        for (int v = 0; v < V; ++v) store(sums + p * pitch + v * LANES, load(sums + p * pitch + v * LANES) + own[p][v]);
+// Rows of `width` numbers added to `sums`, a part at a time.
+void add_rows(const float* from, long rows, long width, float* sums) {
+    std::vector<float> own(width, 0.0f);
+    for (long r = 0; r < rows; ++r)
+        for (long i = 0; i < width; ++i) own[i] += from[r * width + i];
+    for (long i = 0; i < width; ++i) sums[i] += own[i];
 }
 
 // The sizes of one group, or of all where every channel is a group with one filter: lanes are its channels then.
@@ -544,7 +229,8 @@ void addax_adder_features(const Problem* problem, const Map* features, const flo
             features_of_phase(*problem, s, *features, packed, *upstream, *result, row, column);
 }
 
-void addax_adder_products(const Problem* problem, const Map* features, const Map* upstream, float* result) {
+void addax_adder_filters(const Problem* problem, const Map* features, const float* filters, const Map* upstream,
+                         float* result) {
     const Problem& p = *problem;
     const Sizes s(p);
     const long pitch = lanes(s.inputs), outputs = s.own ? 1 : s.outputs, upstream_pitch = s.own ? pitch : s.outputs;
@@ -552,12 +238,13 @@ void addax_adder_products(const Problem* problem, const Map* features, const Map
     const Cut cut = forward_cut(p, pitch);
     const long count = cut.count() * s.groups, threads = threads_for(p);
     // One sum per share, and as many shares as threads: whichever thread takes a share, sums are added in one order.
+    // [group][o][tap][i], and behind them what every filter is to blame for, [group][o].
     std::vector<std::vector<float>> partial(threads);
     shared(count, threads, threads, [&](long first, long last, long share) {
         std::vector<float>& sums = partial[share];
         std::vector<float> x, g;
         std::vector<long> pixels;
-        sums.assign(size, 0.0f);
+        sums.assign(size + s.groups * upstream_pitch, 0.0f);
         for (long at = first; at < last; ++at) {
             const Part part = part_of(cut, at / s.groups);
             const long group = at % s.groups;
@@ -568,6 +255,7 @@ void addax_adder_products(const Problem* problem, const Map* features, const Map
                  x.data());
             take(*upstream, part.image, part.images, group * s.outputs, s.outputs, {part.row, part.rows, 1, p.rows},
                  {part.column, part.columns, 1, p.columns}, upstream_pitch, g.data());
+            add_rows(g.data(), part.pixels(), upstream_pitch, &sums[size + group * upstream_pitch]);
             places(part, field.rows.count, field.columns.count, pitch, p.down, p.right, pixels);
             const std::vector<long> taps = taps_of(p, field.columns.count, pitch);
             for (long t = 0; t < s.taps; ++t)
@@ -584,13 +272,15 @@ void addax_adder_products(const Problem* problem, const Map* features, const Map
                 }
         }
     });
+    std::vector<float>& total = partial[0];
     for (long share = 1; share < threads; ++share)
-        for (long i = 0; i < size; ++i) partial[0][i] += partial[share][i];
-    // [o][tap][i] to (O, I, taps); where every channel is a group, [tap][channel] to (channels, 1, taps)
-    const float* from = partial[0].data();
-    const long inner = s.inputs * s.taps;
+        for (size_t i = 0; i < total.size(); ++i) total[i] += partial[share][i];
+    // To (O, I, taps); where every channel is a group of its own, to (channels, taps).
     for (long o = 0; o < s.groups * outputs; ++o)
-        for (long t = 0; t < s.taps; ++t)
-            for (long i = 0; i < s.inputs; ++i) result[o * inner + i * s.taps + t] = from[o * row + t * pitch + i];
+        for (long i = 0; i < s.inputs; ++i)
+            for (long t = 0; t < s.taps; ++t) {
+                const long to = (o * s.inputs + i) * s.taps + t;
+                result[to] = total[o * row + t * pitch + i] - filters[to] * total[size + (s.own ? i : o)];
+            }
 }
 }

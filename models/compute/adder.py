@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .back_ends import back_end_of
+from .back_ends import BackEnd, back_end_of
 from .shape import ConvolutionShape, pair_of
 
 __all__ = ["adder_conv2d"]
@@ -64,9 +64,10 @@ def _forward(
     dilation: Sequence[int], groups: int,
 ) -> Tensor:  # fmt: skip
     shape = ConvolutionShape.of(x, weight, stride, padding, dilation, groups)
+    _check("bias", bias, (shape.outputs,), x)
     out = _result(x, weight, shape)
     if out.numel():
-        back_end_of(_same(x, weight)).forward(x, weight, bias, shape, out)
+        _back_end(x, weight).forward(x, weight, bias, shape, out)
     return out
 
 
@@ -77,9 +78,10 @@ def _features(
 ) -> Tensor:  # fmt: skip
     """The gradient of ``x``."""
     shape = ConvolutionShape.of(x, weight, stride, padding, dilation, groups)
+    _check("upstream gradient", upstream, shape.result, x)
     out = torch.empty_like(x)
     if out.numel():
-        back_end_of(_same(x, weight)).features(x, weight, upstream, shape, out)
+        _back_end(x, weight).features(x, weight, upstream, shape, out)
     return out
 
 
@@ -88,22 +90,28 @@ def _filters(
     upstream: Tensor, x: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int],
     dilation: Sequence[int], groups: int,
 ) -> Tensor:  # fmt: skip
-    """The raw gradient of ``weight``: the ordinary convolution's, and a term of rank one."""
+    """The raw gradient of ``weight``."""
     shape = ConvolutionShape.of(x, weight, stride, padding, dilation, groups)
+    _check("upstream gradient", upstream, shape.result, x)
     if not upstream.numel():
         return torch.zeros_like(weight, memory_format=torch.contiguous_format)
-    products = back_end_of(_same(x, weight)).products(x, upstream, shape)
-    blame = upstream.sum((0, 2, 3), dtype=products.dtype)
-    return products.addcmul_(weight.to(products.dtype), blame[:, None, None, None], value=-1).to(weight.dtype)
+    return _back_end(x, weight).filters(x, weight, upstream, shape).to(weight.dtype)
 
 
-def _same(x: Tensor, weight: Tensor) -> Tensor:
-    """``x``, if ``weight`` is where it is and both are numbers that sums have a type for."""
-    if x.device != weight.device:
-        raise ValueError(f"features are on {x.device}, filters on {weight.device}")
-    if not (x.is_floating_point() and weight.is_floating_point()):
-        raise ValueError(f"features and filters must be floating point, not {x.dtype} and {weight.dtype}")
-    return weight if weight.dtype == torch.float64 else x
+def _back_end(x: Tensor, weight: Tensor) -> BackEnd:
+    """What computes with these operands; types that the fast back ends do not know go to torch's operations."""
+    _check("filters", weight, tuple(weight.shape), x)
+    return back_end_of(x.device, torch.promote_types(x.dtype, weight.dtype))
+
+
+def _check(what: str, values: Tensor | None, shape: tuple[int, ...], x: Tensor) -> None:
+    """Refuse what compiled loops would read beyond."""
+    if values is None:
+        return
+    if tuple(values.shape) != shape or values.device != x.device:
+        raise ValueError(f"{what} must be {shape} on {x.device}, not {tuple(values.shape)} on {values.device}")
+    if not (values.is_floating_point() and x.is_floating_point()):
+        raise ValueError(f"features and {what} must be floating point, not {x.dtype} and {values.dtype}")
 
 
 def _result(x: Tensor, weight: Tensor, shape: ConvolutionShape) -> Tensor:

@@ -5,7 +5,8 @@ gradient of the result (B, O, rows, columns); p are pixels of the result, k taps
 
 - forward: ``Y[o, p] = bias[o] - sum_k |X[k, p] - W[o, k]|``; what lies outside of a map is 0;
 - features: ``dX[k, p] = sum_o G[o, p] * clip(W[o, k] - X[k, p], -1, 1)``, summed over the windows that see a pixel;
-- products: ``sum_p G[o, p] * X[k, p]``, the filter gradient of the ordinary convolution.
+- filters: ``dW[o, k] = sum_p G[o, p] * (X[k, p] - W[o, k])``, as the filter gradient of the ordinary convolution and a
+  term of rank one: ``sum_p G[o, p] * X[k, p] - W[o, k] * sum_p G[o, p]``.
 """
 
 from collections.abc import Callable
@@ -28,13 +29,13 @@ class BackEnd(Protocol):
     name: str
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None, shape: ConvolutionShape, out: Tensor) -> None:
-        """Y into ``out`` (B, O, rows, columns)."""
+        """The Y into ``out`` (B, O, rows, columns)."""
 
     def features(self, x: Tensor, weight: Tensor, upstream: Tensor, shape: ConvolutionShape, out: Tensor) -> None:
-        """DX into ``out`` (B, C, H, W)."""
+        """The dX into ``out`` (B, C, H, W)."""
 
-    def products(self, x: Tensor, upstream: Tensor, shape: ConvolutionShape) -> Tensor:
-        """Products of G and X, (O, C / groups, Kh, Kw), float32 (float64 for float64)."""
+    def filters(self, x: Tensor, weight: Tensor, upstream: Tensor, shape: ConvolutionShape) -> Tensor:
+        """The dW, (O, C / groups, Kh, Kw), float32 (float64 for float64)."""
 
 
 def _of_cpu() -> BackEnd:
@@ -45,8 +46,9 @@ BACK_ENDS: dict[str, Callable[[], BackEnd]] = {"cpu": _of_cpu}
 """What makes the back end of a device type of torch; on others operations of torch serve."""
 
 
-def back_end_of(x: Tensor) -> BackEnd:
-    """The back end for ``x``: by its device, and for types that the fast ones do not know torch's operations."""
-    if x.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+def back_end_of(device: torch.device, kind: torch.dtype) -> BackEnd:
+    """The back end for operands on ``device`` that are promoted to ``kind``; torch's operations for other types than
+    `BackEnd` says."""
+    if kind not in (torch.float32, torch.bfloat16, torch.float16):
         return PlainBackEnd()
-    return BACK_ENDS.get(x.device.type, PlainBackEnd)()
+    return BACK_ENDS.get(device.type, PlainBackEnd)()

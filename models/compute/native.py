@@ -61,10 +61,10 @@ class NativeBackEnd:
         filters = _floats(weight)
         self._library.addax_adder_features(_problem(shape), _map(x), _data(filters), _map(upstream), _map(out))
 
-    def products(self, x: Tensor, upstream: Tensor, shape: ConvolutionShape) -> Tensor:
+    def filters(self, x: Tensor, weight: Tensor, upstream: Tensor, shape: ConvolutionShape) -> Tensor:
         """As `BackEnd` says."""
-        found = torch.empty(shape.filters, dtype=torch.float32)
-        self._library.addax_adder_products(_problem(shape), _map(x), _map(upstream), _data(found))
+        filters, found = _floats(weight), torch.empty(shape.filters, dtype=torch.float32)
+        self._library.addax_adder_filters(_problem(shape), _map(x), _data(filters), _map(upstream), _data(found))
         return found
 
 

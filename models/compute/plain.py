@@ -20,9 +20,10 @@ class PlainBackEnd:
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None, shape: ConvolutionShape, out: Tensor) -> None:
         """As `BackEnd` says."""
-        filters = _in_sums(weight).unflatten(0, (shape.groups, -1))  # (groups, O, I, Kh, Kw)
+        kind = _kind(x, weight)
+        filters = weight.to(kind).unflatten(0, (shape.groups, -1))  # (groups, O, I, Kh, Kw)
         for images in _chunks(shape, shape.channels + shape.outputs):
-            padded = _padded(x[images], shape)
+            padded = _padded(x[images].to(kind), shape)
             sums: Tensor | None = None
             for ky, kx, window in _windows(shape):
                 seen = padded[window].unflatten(1, (shape.groups, -1))  # (B, groups, I, rows, columns)
@@ -31,15 +32,16 @@ class PlainBackEnd:
                 sums = found if sums is None else sums.add_(found)
             assert sums is not None
             maps = sums.unflatten(1, (-1, shape.rows, shape.columns)).permute(1, 0, 4, 2, 3).flatten(1, 2)
-            out[images] = -maps if bias is None else _in_sums(bias)[:, None, None] - maps
+            out[images] = -maps if bias is None else bias.to(kind)[:, None, None] - maps
 
     def features(self, x: Tensor, weight: Tensor, upstream: Tensor, shape: ConvolutionShape, out: Tensor) -> None:
         """As `BackEnd` says."""
-        filters = _in_sums(weight).unflatten(0, (shape.groups, -1))
+        kind = _kind(x, weight)
+        filters = weight.to(kind).unflatten(0, (shape.groups, -1))
         for images in _chunks(shape, shape.channels):
-            padded = _padded(x[images], shape)
+            padded = _padded(x[images].to(kind), shape)
             found = torch.zeros_like(padded)
-            blame = _in_sums(upstream[images]).unflatten(1, (shape.groups, -1))  # (B, groups, O, rows, columns)
+            blame = upstream[images].to(kind).unflatten(1, (shape.groups, -1))  # (B, groups, O, rows, columns)
             for ky, kx, window in _windows(shape):
                 seen = padded[window].unflatten(1, (shape.groups, -1))  # (B, groups, I, rows, columns)
                 sums = torch.zeros_like(seen)
@@ -50,12 +52,12 @@ class PlainBackEnd:
             top, left = shape.padding
             out[images] = found[:, :, top : top + shape.height, left : left + shape.width]
 
-    def products(self, x: Tensor, upstream: Tensor, shape: ConvolutionShape) -> Tensor:
-        """As `BackEnd` says; torch's own convolution has them."""
+    def filters(self, x: Tensor, weight: Tensor, upstream: Tensor, shape: ConvolutionShape) -> Tensor:
+        """As `BackEnd` says; torch's own convolution has the products."""
         total: Tensor | None = None
-        whole = [slice(None)] if x.dtype in (torch.float32, torch.float64) else _chunks(shape, shape.channels)
-        for images in whole:
-            features, blame = _in_sums(x[images]), _in_sums(upstream[images])
+        kind = _kind(x, weight)
+        for images in [slice(None)] if x.dtype == upstream.dtype == kind else _chunks(shape, shape.channels):
+            features, blame = x[images].to(kind), upstream[images].to(kind)
             like = features.new_empty(1).expand(shape.filters)
             _, found, _ = torch.ops.aten.convolution_backward(
                 blame, features, like, None, list(shape.stride), list(shape.padding), list(shape.dilation), False,
@@ -63,12 +65,13 @@ class PlainBackEnd:
             )  # fmt: skip
             total = found if total is None else total.add_(found)
         assert total is not None
-        return total
+        blame = upstream.sum((0, 2, 3), dtype=kind)
+        return total.addcmul_(weight.to(kind), blame[:, None, None, None], value=-1)
 
 
-def _in_sums(values: Tensor) -> Tensor:
-    """In the type of the sums: float32, or float64 where the values have it."""
-    return values if values.dtype == torch.float64 else values.float()
+def _kind(x: Tensor, weight: Tensor) -> torch.dtype:
+    """The type of the sums: float32, or float64 where an operand has it."""
+    return torch.promote_types(torch.promote_types(x.dtype, weight.dtype), torch.float32)
 
 
 def _chunks(shape: ConvolutionShape, channels: int) -> Iterator[slice]:
@@ -80,7 +83,7 @@ def _chunks(shape: ConvolutionShape, channels: int) -> Iterator[slice]:
 
 def _padded(x: Tensor, shape: ConvolutionShape) -> Tensor:
     top, left = shape.padding
-    return F.pad(_in_sums(x), (left, left, top, top))
+    return F.pad(x, (left, left, top, top))
 
 
 def _windows(shape: ConvolutionShape) -> Iterator[tuple[int, int, tuple[slice, ...]]]:
