@@ -7,6 +7,7 @@ from addax.models.compute.adder import adder_conv2d
 from addax.models.compute.plain import PlainBackEnd
 from addax.models.layers.adder import AdderConv2d
 from adder_definition import make_case
+from step_memory import step_memory
 from torch import nn
 
 OPTIONS = ((2, 1), (1, 2), (1, 1), 2)
@@ -113,3 +114,10 @@ def test_layers_without_data_have_shapes():
     """Tools that count parameters and sizes build networks on the meta device."""
     layer = AdderConv2d(3, 8, 3, stride=2).to("meta")
     assert layer(torch.empty(5, 3, 9, 9, device="meta")).shape == (5, 8, 4, 4)
+
+
+@pytest.mark.slow
+def test_a_step_takes_little_more_memory_than_its_tensors():
+    """Features, result and the gradient of each are 2 of features and result; the published way takes 100 times as
+    much, and patches alone 9 times the features."""
+    assert step_memory(32, 64, 64, 32) < 3
