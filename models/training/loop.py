@@ -15,6 +15,7 @@ from ...common.errors import UserError
 from ..data.augment import Jitter, augmented
 from ..data.examples import Examples, HeldExamples
 from ..data.sets import Images
+from ..layers.adder_gradients import scale_adder_gradients
 from .average import MovingAverage
 from .distil import Guided
 from .finite import check_gradients, first_fault
@@ -27,7 +28,7 @@ from .state import Keeping, Moving, load_state, save_state
 
 __all__ = ["Watch", "accuracy", "measured", "predict", "scores", "to_float", "train", "train_by"]
 
-GRADIENT_STEPS: tuple[Callable[[nn.Module], None], ...] = ()
+GRADIENT_STEPS: tuple[Callable[[nn.Module], None], ...] = (scale_adder_gradients,)
 """What is done to the gradients of a network once per step, when those of all parts of the batch and of all processes
 have come together and before the optimiser takes them."""
 EPOCH_STEPS: tuple[Callable[[nn.Module, float], None], ...] = ()
