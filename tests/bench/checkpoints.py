@@ -1,8 +1,8 @@
-"""Train the committed checkpoints, one after the other: ``python -m tests.bench.checkpoints OUT DATA [RUN..]``.
+"""Train the checkpoints of MNIST and Fashion-MNIST: ``python -m tests.bench.checkpoints OUT DATA [KERNEL-SET..]``.
 
 The command can be killed and given again: a run goes on after its last whole epoch, and those that are done stay. Each
-run that ends appends a line to ``OUT/checkpoints.csv``, with its date. ``DATA`` is the folder of ``mnist`` and
-``fashion_mnist``.
+run that ends appends a line to ``OUT/checkpoints.csv``: its date, its accuracy on the test images as floats and as
+integers of 8 bits, and what it took. ``DATA`` is the folder of ``mnist`` and ``fashion_mnist``.
 """
 
 import csv
@@ -11,11 +11,12 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 SETS = {"mnist": "mnist", "fashion-mnist": "fashion_mnist"}
 KERNELS = ("adder", "xnor", "shift", "mult")
-COLUMNS = ("date", "run", "recipe", "accuracy", "epochs", "seconds")
+COLUMNS = ("date", "run", "recipe", "accuracy", "accuracy_int8", "epochs", "seconds")
 
 
 def main(out: Path, data: Path, chosen: list[str]) -> None:
@@ -23,33 +24,37 @@ def main(out: Path, data: Path, chosen: list[str]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for title in chosen or [f"{kernel}-{name}" for kernel in KERNELS for name in SETS]:
         kernel, _, name = title.partition("-")
-        run(out, data, kernel, name)
+        run(out, str(data / SETS[name]), kernel, name)
 
 
-def run(out: Path, data: Path, kernel: str, name: str) -> None:
+def run(out: Path, data: str, kernel: str, name: str) -> None:
     """Train one checkpoint and write down what came of it, once."""
     table = out / "checkpoints.csv"
-    title = f"lenet5-{kernel}-{name}"
-    if table.is_file() and any(row["run"] == title for row in csv.DictReader(table.open())):
+    title = f"{name}-lenet5-{kernel}"
+    if table.is_file() and any(row["run"] == title for row in csv.DictReader(table.read_text().splitlines())):
         return
     recipe = ROOT / "models" / "checkpoints" / f"{name}.toml"
-    made = out / f"{title}.safetensors"
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "addax.cli", "train", "lenet5", "--kernel", kernel, "--data", str(data / SETS[name]),
-            "--recipe", str(recipe), "--resume", "-o", str(made), "--json",
-        ],
-        stdout=subprocess.PIPE, check=True,
-    )  # fmt: skip
-    value = json.loads(done.stdout)
-    seconds = sum(float(row["seconds"]) for row in csv.DictReader(made.with_suffix(".csv").open()))
+    made, integers = out / f"{title}.safetensors", out / f"{title}.addax"
+    value = addax(
+        "train", "lenet5", "--kernel", kernel, "--data", data, "--recipe", str(recipe), "--resume", "-o", str(made)
+    )
+    addax("quantize", str(made), "--data", data, "-o", str(integers))
+    rounded = addax("evaluate", str(integers), "--data", data)
+    rows = csv.DictReader(made.with_suffix(".csv").read_text().splitlines())
+    seconds = round(sum(float(row["seconds"]) for row in rows))
     new = not table.is_file()
     with table.open("a", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         if new:
             writer.writerow(COLUMNS)
         date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
-        writer.writerow([date, title, recipe.name, value["accuracy"], value["epochs"], round(seconds)])
+        writer.writerow([date, title, recipe.name, value["accuracy"], rounded["accuracy"], value["epochs"], seconds])
+
+
+def addax(*arguments: str) -> Any:
+    """What a verb says as JSON; its progress goes to standard error."""
+    command = [sys.executable, "-m", "addax.cli", *arguments, "--json"]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
 
 
 if __name__ == "__main__":
