@@ -184,8 +184,7 @@ class _Run:
             if ranks.first:
                 means = {"loss": sums[0] / count, "metric": sums[1] / count}
                 self.watch.step(Moment(epoch=epoch, epochs=recipe.epochs, step=step, steps=len(batches), **means))
-        # Of all images: one that is left out of every batch counts as 0.
-        loss, metric = (total / len(order) for total in sums)
+        loss, metric = (total / count for total in sums)
         held = self._held_out()
         seconds = time.perf_counter() - begin
         return EpochRow(epoch=epoch + 1, learning_rate=rate, loss=loss, metric=metric, **held, seconds=seconds)

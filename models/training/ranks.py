@@ -42,9 +42,11 @@ class Ranks:
         return slice(self.rank, None, self.count)
 
     def check(self, batch: int) -> None:
-        """Raise `UserError` where a batch cannot be dealt out evenly."""
-        if batch % self.count:
-            raise UserError(f"a batch of {batch} images cannot be dealt out evenly to {self.count} processes")
+        """Raise `UserError` where a batch cannot be dealt out evenly, or not two images to each process."""
+        if batch % self.count or batch < 2 * self.count:
+            raise UserError(
+                f"a batch of {batch} images cannot be dealt out evenly to {self.count} processes, two to each at least"
+            )
 
     def shared(self, module: nn.Module) -> nn.Module:
         """``module``, whose gradients are the mean over all processes after ``backward``."""

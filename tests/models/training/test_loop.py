@@ -156,9 +156,10 @@ def test_another_task_brings_its_loss_and_metric(few):
     assert rows[-1].metric < rows[0].metric
 
 
-def test_a_batch_that_cannot_be_dealt_out_is_refused(few):
-    with refused("a batch of 32 images cannot be dealt out evenly to 3 processes"):
-        train_by(FEW, small(), few, ranks=Ranks(rank=0, count=3))
+@pytest.mark.parametrize("count", [3, 32])
+def test_a_batch_that_cannot_be_dealt_out_is_refused(few, count):
+    with refused(f"a batch of 32 images cannot be dealt out evenly to {count} processes"):
+        train_by(FEW, small(), few, ranks=Ranks(rank=0, count=count))
 
 
 WORKER = """
