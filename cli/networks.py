@@ -1,12 +1,17 @@
 """Verbs about torch networks: train."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from ..common.console import bar
+from ..common.console import meter
 from ..common.errors import UserError
 from .base import PATH, listing, show, verb
+
+if TYPE_CHECKING:
+    from ..models.training.history import Moment
+    from ..models.training.recipe import TrainingRecipe
 
 __all__ = ["train"]
 
@@ -14,35 +19,62 @@ __all__ = ["train"]
 @verb
 @click.argument("network")
 @click.option("--kernel", default="adder", show_default=True, help="adder, mult, xnor or shift.")
-@click.option("--data", "source", default="digits", show_default=True, help="digits, a folder, or a .npz file.")
-@click.option("--epochs", type=int, help="[default: 60, with --bits 20]")
-@click.option("--seed", default=0, show_default=True)
+@click.option(
+    "--data", "source", default="digits", show_default=True,
+    help="digits, a folder (idx, CIFAR-10, class folders), or a .npz file.",
+)  # fmt: skip
+@click.option("--recipe", "recipe_file", type=PATH, help="A TOML file that says how.  [default: docs/training.md]")
+@click.option("--epochs", type=int, help="Instead of the recipe's.  [default: 60, with --bits 20]")
+@click.option("--seed", type=int, help="Instead of the recipe's.  [default: 0]")
 @click.option("--bits", type=int, help="Go on with a float checkpoint, rounding to so many bits.")
 @click.option("--from", "start", type=PATH, help="With --bits: that checkpoint.  [default: the one that comes along]")
+@click.option("--resume", is_flag=True, help="Go on where an interrupted run stopped, if there is one.")
+@click.option("--workers", default=2, show_default=True, help="Processes that read pictures too many for the memory.")
 @click.option("-o", "--out", type=PATH, help="Checkpoint to write.  [default: NETWORK-KERNEL[-BITS].safetensors]")
 def train(
-    network: str, kernel: str, source: str, epochs: int | None, seed: int, bits: int | None, start: Path | None,
-    out: Path | None, as_json: bool,
+    network: str, kernel: str, source: str, recipe_file: Path | None, epochs: int | None, seed: int | None,
+    bits: int | None, start: Path | None, resume: bool, workers: int, out: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Train a network of the zoo."""
-    from ..models.training.recipes import train_network
+    """Train a network of the zoo.
 
-    epochs = epochs if epochs is not None else 60 if bits is None else 20
-    if epochs < 1:
-        raise UserError(f"epochs must be a positive integer, not {epochs}")
+    CSV and plot of the run stand beside the checkpoint. The state after every epoch does, too, until the checkpoint is
+    written. torchrun starts several processes: torchrun --nproc-per-node 2 -m addax.cli train ..
+    """
+    from ..models.training.run import Files, train_network
+
     if bits is None and start is not None:
         raise UserError("--from goes with --bits")
+    if workers < 0:
+        raise UserError(f"workers must be 0 or more, not {workers}")
+    recipe = _recipe(recipe_file, bits).changed(epochs=epochs, seed=seed)
     out = out or Path(f"{network}-{kernel}{'' if bits is None else f'-{bits}'}.safetensors")
-    with bar("training", epochs) as advance:
+    with meter("training") as tell:
+
+        def progress(now: "Moment") -> None:
+            done, total = now.epoch * now.steps + now.step + 1, now.epochs * now.steps
+            tell(done, total, f"epoch {now.epoch + 1}, loss {now.loss:.3f}, accuracy {now.metric:.1%}")
+
+        files = Files(out=out, resume=resume, progress=progress, workers=workers)
         if bits is None:
-            value = train_network(
-                network, kernel=kernel, source=source, epochs=epochs, seed=seed, out=out, progress=lambda: advance(1)
-            )
+            value = train_network(network, kernel=kernel, source=source, recipe=recipe, files=files)
         else:
             from ..quant.qat.train import float_start, train_quantized
 
             value = train_quantized(
-                float_start(network, kernel, start), bits=bits, source=source, epochs=epochs, seed=seed, out=out,
-                progress=lambda: advance(1),
-            )  # fmt: skip
-    show(value, as_json, listing(f"{network}, {kernel} kernel", value))
+                float_start(network, kernel, start), bits=bits, source=source, recipe=recipe, files=files
+            )
+    if value is not None:
+        show(value, as_json, listing(f"{network}, {kernel} kernel", value))
+
+
+def _recipe(file: Path | None, bits: int | None) -> "TrainingRecipe":
+    """The recipe of a file, or the usual one for training from scratch or at few bits."""
+    from ..models.training.recipe import TrainingRecipe, read_recipe
+
+    if file is not None:
+        return read_recipe(file)
+    if bits is None:
+        return TrainingRecipe()
+    from ..quant.qat.train import qat_recipe
+
+    return qat_recipe()

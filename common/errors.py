@@ -1,6 +1,8 @@
-"""The one error type for users' mistakes, and a check that many arguments have in common."""
+"""The one error type for users' mistakes, and checks that many arguments have in common."""
 
-__all__ = ["UserError", "positive"]
+import math
+
+__all__ = ["UserError", "positive", "within"]
 
 
 class UserError(Exception):
@@ -19,3 +21,17 @@ def positive(name: str, value: int | None) -> int | None:
     if value is not None and value < 1:
         raise UserError(f"{name} must be a positive integer, not {value}")
     return value
+
+
+def within(name: str, value: float, least: float, most: float, *, whole: bool = False) -> None:
+    """Raise `UserError` unless ``value``, called ``name``, is a number in ``least`` .. ``most``.
+
+    Parameters
+    ----------
+    whole : whether it must be an integer
+    """
+    kinds = (int,) if whole else (int, float)
+    if type(value) in kinds and math.isfinite(value) and least <= value <= most:
+        return
+    what = "an integer" if whole else "a number"
+    raise UserError(f"{name} must be {what} in {least}..{most}, not {value!r}")

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...common.errors import UserError
-from .sets import Images, check_labels, check_pixels, load
+from .pictures import check_pixels
+from .sets import Images, check_labels, load
 
 __all__ = ["Samples", "samples"]
 

@@ -1,13 +1,10 @@
-"""Images as unsigned 8-bit pixels, from scikit-learn, idx files, a .npz, or a folder of class folders.
+"""Images as unsigned 8-bit pixels, from scikit-learn, idx files, CIFAR-10, a .npz, or a folder of class folders.
 
 numpy only: simulation loads data without torch.
 """
 
-import io
-import logging
 import math
 import struct
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...common.errors import UserError
-from ...common.reading import check_unpacked, gunzip, parse_npy, read_npz, read_regular
+from ...common.reading import check_unpacked, gunzip, read_npz, read_regular
+from .cifar import cifar10, is_cifar10
+from .pictures import check_pixels, class_files, read_image
 
-__all__ = ["DIGITS", "Images", "check_labels", "check_pixels", "load"]
+__all__ = ["DIGITS", "Images", "check_labels", "is_class_folder", "load"]
 
 SPLITS = ("train", "test")
 DIGITS = "digits"
@@ -29,15 +28,6 @@ _IDX_NAMES = {"train": "train", "test": "t10k"}
 MAX_DIGITS = 256
 """Rows of an enlarged digit."""
 MAX_LABEL = (1 << 31) - 1
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-"""Formats of images that are read. Of those that Pillow knows besides, Ghostscript would run one (EPS) as a program."""
-_PLAIN = {"1": "L", "L": "L", "RGB": "RGB"}
-_COVERED = {"LA": "LA", "RGBA": "RGBA", "P": "RGBA", "PA": "RGBA"}
-"""Modes with a palette or an opaque fourth channel, and what shows it."""
-_WIDE = 257
-"""A pixel v of 8 bits is 257 v in 16: both ends meet."""
-
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # what is wrong with an image is said once, by us
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,42 +72,6 @@ class Images:
         return self if count is None else Images(x=self.x[:count], y=self.y[:count])
 
 
-def check_pixels(x: Any, what: str, *, form: str = "(N, C, H, W)", ranks: tuple[int, ...] = (4,)) -> None:
-    """Refuse images that are not unsigned 8-bit pixels: they would be cut to bytes, and nobody would see it.
-
-    Parameters
-    ----------
-    what : the images are called in the message
-    form, ranks : of the array, in words and as numbers of dimensions
-
-    Raises
-    ------
-    UserError
-        saying what came, and how to write it as pixels.
-    """
-    if not isinstance(x, np.ndarray):
-        raise UserError(f"{what} must be a numpy array, uint8 of shape {form}, not {type(x).__name__}")
-    if x.dtype == np.uint8 and x.ndim in ranks:
-        return
-    came, advice = f"{x.dtype} of shape {x.shape}", ""
-    if x.dtype != np.uint8 and x.dtype.kind in "biuf" and x.size:
-        came += f" in {x.min():g}..{x.max():g}"
-        advice = f"; {_advice(x)}"
-    raise UserError(f"{what} must be uint8 of shape {form}, not {came}{advice}")
-
-
-def _advice(x: NDArray[Any]) -> str:
-    """How an array of other numbers becomes pixels."""
-    least, most = float(x.min()), float(x.max())
-    if x.dtype.kind == "b" or (x.dtype.kind == "f" and 0 <= least <= most <= 1):
-        return "write round(255 * x) as uint8"
-    if 0 <= least <= most <= 255:
-        return "write round(x) as uint8"
-    if 0 <= least <= most <= 65535:
-        return "write round(x / 257) as uint8"
-    return "undo their standardisation, write the pixels 0..255 as uint8, and let the network standardise them"
-
-
 def check_labels(y: Any, count: int, what: str) -> None:
     """Refuse labels of ``count`` images, called ``what``, that are no class indices: a `UserError` says what came."""
     if not isinstance(y, np.ndarray):
@@ -134,9 +88,9 @@ def load(source: str | Path, split: str = "test", *, shape: tuple[int, int, int]
 
     Parameters
     ----------
-    source : ``digits``, a folder of idx files (.gz or not), a ``.npz`` with ``<split>_x`` and ``<split>_y``, or a
-        folder of ``<split>/<class>/`` (or ``<class>/``) folders of images: ``.npy``, or what Pillow reads of PNG, JPEG,
-        BMP, GIF, TIFF, WebP and PPM without loss in 8 bits
+    source : ``digits``, a folder of idx files (.gz or not), CIFAR-10's folder of Python batches, a ``.npz`` with
+        ``<split>_x`` and ``<split>_y``, or a folder of ``<split>/<class>/`` (or ``<class>/``) folders of images:
+        ``.npy``, or what Pillow reads of PNG, JPEG, BMP, GIF, TIFF, WebP and PPM without loss in 8 bits
     split : ``train`` or ``test``
     shape : (C, H, W) that the images must have. ``digits`` (8x8) is enlarged to it by pixel repetition, 16x16 unless
         said otherwise; everything else must have it already. Rows of F features in a ``.npz``, (N, F), are (F, 1, 1).
@@ -206,15 +160,33 @@ def _npz(path: Path, split: str) -> Images:
     return _images(x, y, str(path))
 
 
+def is_class_folder(source: str | Path) -> bool:
+    """Whether `load` would read ``source`` as a folder of class folders."""
+    path = Path(source)
+    other = is_cifar10(path) or any(found for split in SPLITS for found in _idx_files(path, split).values())
+    return str(source) != DIGITS and path.is_dir() and not other
+
+
 def _folder(path: Path, split: str) -> Images:
-    stem = _IDX_NAMES[split]
-    found = [
-        next((p for p in (path / name, path / f"{name}.gz") if p.is_file()), None)
-        for name in (f"{stem}-images-idx3-ubyte", f"{stem}-labels-idx1-ubyte")
-    ]
-    if found[0] and found[1]:
-        return _images(_idx(found[0], 3), _idx(found[1], 1), str(path))
+    if is_cifar10(path):
+        x, y = cifar10(path, split)
+        return Images(x=x, y=y)
+    found = _idx_files(path, split)
+    images, labels = found.values()
+    if images and labels:
+        return _images(_idx(images, 3), _idx(labels, 1), str(path))
+    if images or labels:
+        missing = next(name for name, file in found.items() if file is None)
+        raise UserError(
+            f"{path} has no {missing}, perhaps .gz; the {split} split of idx files is {' and '.join(found)}"
+        )
     return _class_folders(path, split)
+
+
+def _idx_files(path: Path, split: str) -> dict[str, Path | None]:
+    """The files of images and of labels of one split, None where there is none, by their usual names."""
+    names = (f"{_IDX_NAMES[split]}-images-idx3-ubyte", f"{_IDX_NAMES[split]}-labels-idx1-ubyte")
+    return {name: next((p for p in (path / name, path / f"{name}.gz") if p.is_file()), None) for name in names}
 
 
 def _idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
@@ -241,85 +213,22 @@ def _idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
 
 def _class_folders(path: Path, split: str) -> Images:
     """``.npy`` images need no imaging library; others are read through Pillow when it is installed."""
-    root = path / split if (path / split).is_dir() else path
-    classes = sorted(p for p in root.iterdir() if p.is_dir())
-    files = [(p, index) for index, folder in enumerate(classes) for p in sorted(folder.iterdir()) if p.is_file()]
-    if not files:
+    found = class_files(path, split)
+    if not found.files:
         raise UserError(f"no data in {path}: expected idx files or folders of images, one per class")
     pixels: list[NDArray[np.uint8]] = []
     packed = unpacked = 0
-    for p, _ in files:
-        image, size = _image(p)
+    for p in found.files:
+        image, size = read_image(p)
         packed, unpacked = packed + size, unpacked + image.size
         pixels.append(image)
         if image.shape != pixels[0].shape:
-            raise UserError(f"{p} is {image.shape}, but {files[0][0]} is {pixels[0].shape}: sizes must agree")
+            raise UserError(f"{p} is {image.shape}, but {found.files[0]} is {pixels[0].shape}: sizes must agree")
         try:
             check_unpacked(unpacked, packed)
         except ValueError as error:
             raise UserError(f"cannot read the images in {path}: {error}") from error
-    return _images(np.stack(pixels), np.array([label for _, label in files]), str(path))
-
-
-def _image(path: Path) -> tuple[NDArray[np.uint8], int]:
-    """(H, W[, C]) of an image, and the size of its file."""
-    try:
-        data = read_regular(path)
-        pixels = parse_npy(data) if path.suffix == ".npy" else _decoded(data)
-    except ImportError as error:
-        raise UserError(f"cannot read {path}: images other than .npy need the package pillow") from error
-    except OSError as error:
-        raise UserError(f"cannot read image {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise UserError(f"cannot read image {path}: {error}") from error
-    check_pixels(pixels, f"pixels of {path}", form="(H, W[, C])", ranks=(2, 3))
-    return pixels, len(data)
-
-
-def _decoded(data: bytes) -> NDArray[np.uint8]:
-    from PIL import Image
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damaged metadata; sizes are checked below
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-                check_unpacked(4 * math.prod(image.size), len(data))
-                return _bytes_of(image)
-    except (OSError, ValueError):
-        raise
-    except Exception as error:  # decoders of damaged files raise anything
-        raise ValueError(str(error) or type(error).__name__) from error
-
-
-def _bytes_of(image: Any) -> NDArray[np.uint8]:
-    """The pixels of a Pillow image; raises ``ValueError`` where 8 bits do not hold them exactly."""
-    if getattr(image, "is_animated", False):
-        raise ValueError(f"it holds {image.n_frames} pictures; one is read")
-    words = any(_is_wide(tile) for tile in image.tile) or image.mode.startswith("I;16")
-    if words and image.mode.startswith("I"):
-        wide = np.asarray(image)
-        if (wide % _WIDE).any():
-            raise ValueError(
-                f"its pixels have 16 bits, up to {wide.max()}, which 8 do not hold; write round(x / {_WIDE}) as 8 bits"
-            )
-        return (wide // _WIDE).astype(np.uint8)
-    if words:
-        raise ValueError(f"its channels ({image.mode}) have 16 bits; write them as 8 bits")
-    if image.mode in _PLAIN:
-        return np.asarray(image.convert(_PLAIN[image.mode]))
-    if image.mode in _COVERED:
-        shown = np.asarray(image.convert(_COVERED[image.mode]))
-        if int(shown[..., -1].min()) < 255:
-            raise ValueError(f"it has transparent pixels (mode {image.mode}); lay it on a background")
-        return shown[..., 0] if shown.shape[-1] == 2 else shown[..., :-1]
-    known = ", ".join((*_PLAIN, *_COVERED))
-    raise ValueError(f"it is of mode {image.mode}, not one of {known}, which 8 bits hold; write it as L or RGB")
-
-
-def _is_wide(tile: Any) -> bool:
-    """Whether Pillow decodes a part of an image from 16 bits, of which it may keep 8 without a word."""
-    codec, *_, arguments = tile
-    return ";16" in str(arguments) or (codec == "ppm" and arguments[1] > 255)
+    return _images(np.stack(pixels), found.y, str(path))
 
 
 def _images(x: NDArray[np.generic], y: NDArray[np.generic], source: str) -> Images:

@@ -40,6 +40,7 @@ class Recipe:
     ----------
     bits : that it was trained at; None for a float network
     grids : by path of layer, what its quantised layers are built from
+    training : the recipe of the run as plain values; None where it was not written down
     """
 
     network: str
@@ -52,6 +53,7 @@ class Recipe:
     accuracy: float
     bits: int | None = None
     grids: dict[str, dict[str, Any]] | None = None
+    training: dict[str, Any] | None = None
 
     def check(self) -> None:
         """Raise ``TypeError`` for values that cannot describe a network."""
@@ -73,6 +75,8 @@ class Recipe:
             isinstance(self.grids, dict) and all(isinstance(entry, dict) for entry in self.grids.values())
         ):
             raise TypeError("grids must be one set of values per layer")
+        if self.training is not None and not isinstance(self.training, dict):
+            raise TypeError(f"training must be a set of values, not {self.training!r}")
 
 
 def save_checkpoint(path: Path, module: nn.Module, recipe: Recipe) -> None:

@@ -1,97 +1,72 @@
-"""The adder convolution: minus the L1 distance between a filter and a patch, with its own training rule."""
-
-import math
-from typing import Any
+"""The adder convolution as a layer: minus the L1 distance between a filter and a patch."""
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-__all__ = ["AdderConv2d", "adder_product"]
+from ..compute.adder import adder_conv2d
+from ..compute.shape import pair_of
 
-ETA = 0.2
-"""RMS of the filter gradient of every layer (the authors' value for all their networks)."""
+__all__ = ["AdderConv2d"]
 
-_CHUNK_ELEMENTS = 1 << 24
-
-
-class _AdderProduct(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, patches: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(patches, weight)
-        return -torch.cdist(patches, weight, p=1.0)
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        patches, weight = ctx.saved_tensors
-        (grad,) = upstream
-        grad_patches = grad_weight = None
-        if ctx.needs_input_grad[0]:
-            grad_patches = torch.zeros_like(patches)
-            step = max(1, _CHUNK_ELEMENTS // patches.numel())
-            for begin in range(0, weight.shape[0], step):
-                some = slice(begin, begin + step)
-                clipped = (weight[some, None] - patches).clamp_(-1, 1)
-                grad_patches += torch.einsum("onk,no->nk", clipped, grad[:, some])
-        if ctx.needs_input_grad[1]:
-            # sum_n (x[n,k] - w[o,k]) g[n,o] needs no pass over the differences: it is a matrix product and a scaling.
-            full = grad.T @ patches - weight * grad.sum(0)[:, None]
-            grad_weight = full * (ETA * math.sqrt(full.numel()) / full.norm().clamp_min(1e-12))
-        return grad_patches, grad_weight
-
-
-def adder_product(patches: Tensor, weight: Tensor) -> Tensor:
-    """``out[n, o] = -sum_k |patches[n, k] - weight[o, k]|`` with the AdderNet gradients.
-
-    The gradient that reaches ``weight`` is the full-precision ``sum_n (patches - weight) * grad``, scaled so that its
-    RMS over the whole layer is 0.2. The gradient that reaches ``patches`` is ``sum_o clip(weight - patches, -1, 1) *
-    grad`` (Chen et al., "AdderNet: Do We Really Need Multiplications in Deep Learning?").
-
-    Parameters
-    ----------
-    patches : (N, K) float
-    weight : (O, K) float
-
-    Returns
-    -------
-    (N, O) float, never positive
-    """
-    result: Tensor = _AdderProduct.apply(patches, weight)
-    return result
+_Pair = int | tuple[int, int]
 
 
 class AdderConv2d(nn.Module):
-    """A 2-D convolution whose product is an L1 distance; no bias, batch norm is expected behind it.
+    """A 2-D convolution whose product is an L1 distance; batch norm is expected behind it.
 
-    ``out[b, o, y, x] = -sum |patch - weight[o]|``; a padded tap reads 0 and so contributes ``-|weight|``.
+    ``out[b, o, y, x] = bias[o] - sum |patch - weight[o]|``; a padded tap reads 0 and so contributes ``-|weight|``.
+    Whoever trains it with a loop of their own scales the filters' gradients once per step, as its authors do, by
+    `addax.nn.scale_adder_gradients` or `addax.nn.scale_at_each_step`; `addax train` does.
+
+    Parameters
+    ----------
+    kernel_size, stride, padding, dilation : one number, or (vertical, horizontal)
+    groups : parts of channels and filters, a filter reads the channels of its own part; ``in_channels`` with as many
+        filters is the depthwise convolution
+    bias : whether a number is added to each channel; the published networks have none
 
     Attributes
     ----------
-    weight : (out_channels, in_channels, kernel_size, kernel_size), initialised from N(0, 1)
+    weight : (out_channels, in_channels / groups, rows, columns), initialised from N(0, 1)
+    bias : (out_channels,), initialised with 0, or None
+
+    Raises
+    ------
+    ValueError
+        when ``groups`` does not divide the channels and the filters.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, padding: int = 0):
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: _Pair, *, stride: _Pair = 1, padding: _Pair = 0,
+        dilation: _Pair = 1, groups: int = 1, bias: bool = False,
+    ):  # fmt: skip
         super().__init__()
+        if groups < 1 or in_channels % groups or out_channels % groups:
+            raise ValueError(f"groups must divide {in_channels} channels and {out_channels} filters, not be {groups}")
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size = kernel_size
         self.stride = stride
         self.padding = padding
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.dilation = dilation
+        self.groups = groups
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels // groups, *pair_of(kernel_size)))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, O, H', W')."""
-        batch, _, height, width = x.shape
-        k, s, p = self.kernel_size, self.stride, self.padding
-        rows = (height + 2 * p - k) // s + 1
-        columns = (width + 2 * p - k) // s + 1
-        patches = F.unfold(x, k, padding=p, stride=s).transpose(1, 2).reshape(batch * rows * columns, -1)
-        out = adder_product(patches, self.weight.flatten(1))
-        return out.view(batch, rows * columns, self.out_channels).transpose(1, 2).view(batch, -1, rows, columns)
+        return self.distances(x, self.weight, self.bias)
+
+    def distances(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The layer's result for other filters and biases than its own, (B, O, H', W')."""
+        return adder_conv2d(
+            x, weight, bias, stride=self.stride, padding=self.padding, dilation=self.dilation, groups=self.groups
+        )
 
     def extra_repr(self) -> str:
         """Shape in torch's notation."""
+        more = f", dilation={self.dilation}" * (self.dilation != 1) + f", groups={self.groups}" * (self.groups != 1)
         return (
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
-            f"padding={self.padding}"
+            f"padding={self.padding}{more}{', bias=True' * (self.bias is not None)}"
         )

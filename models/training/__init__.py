@@ -1,1 +1,1 @@
-"""Training loops and the recipes of the embedded checkpoints."""
+"""Training: recipes as values, one loop for every task, distillation, states that a killed run goes on from."""

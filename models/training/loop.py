@@ -1,20 +1,38 @@
-"""Training with the schedule of the AdderNet authors: SGD with momentum under a cosine."""
+"""The loop in which networks are trained, whatever their task, and what a network says of images."""
 
-import math
+import contextlib
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Generator, Tensor, nn
 
+from ...common.errors import UserError
+from ..data.augment import Jitter, augmented
+from ..data.examples import Examples, HeldExamples
 from ..data.sets import Images
+from ..layers.adder_gradients import scale_adder_gradients
+from .average import MovingAverage
+from .distil import Guided
+from .finite import check_gradients, first_fault
+from .history import EpochRow, Moment
+from .objective import ACCURACY, Metric
+from .ranks import CPU, Ranks
+from .recipe import TrainingRecipe
+from .schedule import Sgd, set_rate
+from .state import Keeping, Moving, load_state, save_state
 
-__all__ = ["accuracy", "predict", "scores", "to_float", "train"]
+__all__ = ["Watch", "accuracy", "measured", "predict", "scores", "to_float", "train", "train_by"]
 
-_STEP_RATE = 0.1
-"""Learning rate of quantisers' steps, relative to that of weights."""
+GRADIENT_STEPS: tuple[Callable[[nn.Module], None], ...] = (scale_adder_gradients,)
+"""What is done to the gradients of a network once per step, when those of all parts of the batch and of all processes
+have come together and before the optimiser takes them."""
+EPOCH_STEPS: tuple[Callable[[nn.Module, float], None], ...] = ()
+"""What a network is told when an epoch begins: which share of the training, 0 up to but not 1, is over."""
 
 
 def to_float(pixels: NDArray[np.uint8]) -> Tensor:
@@ -40,67 +58,226 @@ def accuracy(module: nn.Module, images: Images) -> float:
     return float((predict(module, images.x) == images.y).mean())
 
 
-def train(
-    module: nn.Module,
-    images: Images,
-    *,
-    epochs: int,
-    seed: int,
-    batch: int = 64,
-    learning_rate: float = 0.1,
-    momentum: float = 0.9,
-    weight_decay: float = 5e-4,
-    shift: int = 2,
-    progress: Callable[[int, float], None] = lambda epoch, loss: None,
-) -> None:
-    """Train in place.
+def measured(
+    module: nn.Module, found: Examples, total: Callable[[Tensor, Tensor], Tensor], *, batch: int = 256,
+    chosen: NDArray[np.int64] | None = None, device: torch.device = CPU,
+) -> float:  # fmt: skip
+    """The mean over inputs of what ``total`` sums over a batch of the network's outputs and their targets.
 
     Parameters
     ----------
+    chosen : numbers of the inputs; all when None
+    """
+    module.eval()
+    numbers = np.arange(len(found)) if chosen is None else chosen
+    sums = 0.0
+    with torch.no_grad():
+        for x, y in found.batches([numbers[i : i + batch] for i in range(0, len(numbers), batch)]):
+            sums += float(total(module(_floats(x, device)), y.to(device)))
+    return sums / len(numbers)
+
+
+def _floats(x: Tensor, device: torch.device) -> Tensor:
+    """A batch on its device; pixels, which travel as bytes, as floats 0..1."""
+    if x.dtype != torch.uint8:
+        return x.to(device)
+    return to_float(x.numpy()) if device.type == "cpu" else x.to(device).float() / 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """Who is told how a run goes; only its first process tells.
+
+    Attributes
+    ----------
+    step : after every step
+    epoch : after every epoch that is kept, with the rows of all
+    """
+
+    step: Callable[[Moment], None] = lambda moment: None
+    epoch: Callable[[list[EpochRow]], None] = lambda rows: None
+
+
+def train_by(
+    recipe: TrainingRecipe, module: nn.Module, found: Examples, *, metric: Metric = ACCURACY,
+    twin: Callable[[], nn.Module] | None = None, ranks: Ranks | None = None, keeping: Keeping | None = None,
+    resume: bool = False, watch: Watch | None = None,
+) -> list[EpochRow]:  # fmt: skip
+    """Train ``module`` in place by a recipe and leave it in evaluation mode.
+
+    Parameters
+    ----------
+    found : the training images
+    twin : makes the network with multiplications of the same architecture, for distillation
+    ranks : the processes that train together; this one alone when None
+    keeping : where the state after every epoch is written, whole or not at all; nowhere when None
+    resume : go on from that state
+
+    Raises
+    ------
+    UserError
+        for a batch larger than the data, labels out of range, a loss or gradient that is not finite (with its step and
+        layer; the last state stays), a state of another run, no room for the state.
+    """
+    run = _Run(
+        recipe=recipe, module=module, found=found, metric=metric, twin=twin, ranks=ranks or Ranks(), keeping=keeping,
+        watch=watch or Watch(),
+    )  # fmt: skip
+    rows = load_state(keeping, run.moving) if resume and keeping is not None else []
+    return run.finish(rows)
+
+
+class _Run:
+    def __init__(
+        self, *, recipe: TrainingRecipe, module: nn.Module, found: Examples, metric: Metric,
+        twin: Callable[[], nn.Module] | None, ranks: Ranks, keeping: Keeping | None, watch: Watch,
+    ):  # fmt: skip
+        self.recipe, self.found, self.metric, self.ranks = recipe, found, metric, ranks
+        self.keeping, self.watch = keeping, watch
+        self.module = module
+        self.trained, self.held_out = _split(len(found), recipe)
+        ranks.check(recipe.batch)
+        learner = module if recipe.distil is None else recipe.distil.guided(module, twin, found.shape)
+        learner.to(ranks.device)
+        self.learner = learner
+        self.moving = Moving(
+            module=learner,
+            optimiser=recipe.optimiser.of(learner),
+            average=None if recipe.ema is None else MovingAverage(module, recipe.ema),
+            order=Generator().manual_seed(recipe.seed),
+        )
+
+    def finish(self, rows: list[EpochRow]) -> list[EpochRow]:
+        """Train the epochs that ``rows`` does not have yet; all rows."""
+        shared = self.ranks.shared(self.learner)
+        for epoch in range(len(rows), self.recipe.epochs):
+            rows.append(self._epoch(shared, epoch))
+            if self.ranks.first:
+                if self.keeping is not None:
+                    save_state(self.keeping, self.moving, rows)
+                self.watch.epoch(rows)
+            self.ranks.wait()
+        if self.moving.average is not None:
+            self.module.load_state_dict(self.moving.average.tensors)
+        self.module.eval()
+        return rows
+
+    def _epoch(self, shared: nn.Module, epoch: int) -> EpochRow:
+        begin = time.perf_counter()
+        recipe, ranks = self.recipe, self.ranks
+        shared.train()
+        for tell in EPOCH_STEPS:
+            tell(self.learner, epoch / recipe.epochs)
+        order = self.trained[torch.randperm(len(self.trained), generator=self.moving.order).numpy()]
+        batches = [order[i : i + recipe.batch] for i in range(0, len(order), recipe.batch)]
+        batches = [b[: len(b) // ranks.count * ranks.count] for b in batches]
+        # A last batch of one image has no batch statistics.
+        batches = [b for b in batches if len(b) > ranks.count]
+        sums, count, rate = [0.0, 0.0], 0, 0.0
+        for step, (x, y) in enumerate(self.found.batches([b[ranks.rows] for b in batches])):
+            rate = recipe.optimiser.learning_rate * recipe.schedule.factor(epoch, recipe.epochs, step, len(batches))
+            set_rate(self.moving.optimiser, rate)
+            size = len(batches[step])
+            x = augmented(_floats(x, ranks.device), recipe.augment, self.moving.order, count=size, rows=ranks.rows)
+            loss, metric = self._step(shared, x, y.to(ranks.device), (epoch, step))
+            sums, count = [sums[0] + loss * size, sums[1] + metric], count + size
+            if ranks.first:
+                means = {"loss": sums[0] / count, "metric": sums[1] / count}
+                self.watch.step(Moment(epoch=epoch, epochs=recipe.epochs, step=step, steps=len(batches), **means))
+        loss, metric = (total / count for total in sums)
+        held = self._held_out()
+        seconds = time.perf_counter() - begin
+        return EpochRow(epoch=epoch + 1, learning_rate=rate, loss=loss, metric=metric, **held, seconds=seconds)
+
+    def _step(self, shared: nn.Module, x: Tensor, y: Tensor, place: tuple[int, int]) -> tuple[float, float]:
+        """The mean loss of a batch, and the sum of its metric, over all processes."""
+        optimiser = self.moving.optimiser
+        optimiser.zero_grad()
+        # No part of one image, which has no batch statistics.
+        count = max(1, min(self.recipe.accumulate, len(x) // 2))
+        parts = list(zip(x.tensor_split(count), y.tensor_split(count), strict=True))
+        sums = torch.zeros(2, dtype=torch.float64, device=x.device)
+        for k, (inputs, targets) in enumerate(parts):
+            with self.ranks.alone(shared) if k + 1 < len(parts) else _nothing():
+                cost, output = self._cost(shared, inputs, targets)
+                (cost if len(parts) == 1 else cost * (len(inputs) / len(x))).backward()
+            with torch.no_grad():
+                sums += torch.stack([cost.double() * len(inputs), self.metric.total(output, targets).double()])
+        loss, metric = self.ranks.summed(sums).tolist()
+        loss /= len(x) * self.ranks.count
+        self._check_finite(loss, x, place)
+        for change in GRADIENT_STEPS:
+            change(self.learner)
+        optimiser.step()
+        if self.moving.average is not None:
+            self.moving.average.update(self.module)
+        return loss, metric
+
+    def _cost(self, shared: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """What is minimised, and what the network itself gives."""
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
+            outputs: Any = shared(x)
+        if isinstance(self.learner, Guided):
+            outputs = tuple(value.float() for value in outputs)
+            self.recipe.loss.check(outputs[0], y)
+            return self.learner.cost(outputs, y, self.recipe.loss), outputs[0]
+        output = outputs.float()
+        self.recipe.loss.check(output, y)
+        return self.recipe.loss(output, y), output
+
+    def _check_finite(self, loss: float, x: Tensor, place: tuple[int, int]) -> None:
+        """Raise `UserError` where the loss or a gradient is not finite, in (epoch, step), from 0."""
+        fault = None if np.isfinite(loss) else f"the loss is {loss}; {first_fault(self.learner, x)}"
+        fault = fault or check_gradients(self.learner)
+        if fault is None:
+            return
+        epoch, step = place
+        kept = f"; {self.keeping.path} keeps the state after epoch {epoch}" if self.keeping and epoch else ""
+        raise UserError(f"training stopped in epoch {epoch + 1}, step {step + 1}: {fault}{kept}")
+
+    def _held_out(self) -> dict[str, float | None]:
+        if not len(self.held_out) or not self.ranks.first:
+            return {"held_out_loss": None, "held_out_metric": None}
+        loss = self.recipe.loss
+        loss_sum, metric_sum = (lambda out, y: loss(out, y) * len(y)), self.metric.total
+        loss_mean, metric_mean = (
+            measured(self.module, self.found, total, chosen=self.held_out, device=self.ranks.device)
+            for total in (loss_sum, metric_sum)
+        )
+        return {"held_out_loss": loss_mean, "held_out_metric": metric_mean}
+
+
+def _split(count: int, recipe: TrainingRecipe) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Numbers of the images that are trained on, and of those that are held out."""
+    if recipe.held_out >= count:
+        raise UserError(f"{recipe.held_out} images cannot be held out of {count}")
+    if recipe.batch > count - recipe.held_out:
+        raise UserError(f"a batch of {recipe.batch} images is larger than the {count - recipe.held_out} to train on")
+    if not recipe.held_out:
+        return np.arange(count), np.arange(0)
+    order = np.random.default_rng(recipe.seed % (1 << 64)).permutation(count)
+    return np.sort(order[recipe.held_out :]), np.sort(order[: recipe.held_out])
+
+
+def _nothing() -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext()
+
+
+def train(
+    module: nn.Module, images: Images, *, epochs: int, seed: int, batch: int = 64, learning_rate: float = 0.1,
+    shift: int = 2, progress: Callable[[int, float], None] = lambda epoch, loss: None,
+) -> None:  # fmt: skip
+    """Train in place by the default recipe, for scripts.
+
+    Parameters
+    ----------
+    batch : images of a step; all, where there are fewer
     shift : images are moved by up to this many pixels in each direction and turned and scaled a little
     progress : called after every epoch with its number and mean loss
     """
-    generator = torch.Generator().manual_seed(seed)
-    x, y = to_float(images.x), torch.from_numpy(images.y)
-    # Steps of quantisers are scalars: decay would shrink their grids, and a small change of one moves a whole layer.
-    steps = [p for p in module.parameters() if p.ndim == 0]
-    others = [p for p in module.parameters() if p.ndim > 0]
-    groups = [{"params": others, "share": 1.0}, {"params": steps, "share": _STEP_RATE, "weight_decay": 0.0}]
-    optimiser = torch.optim.SGD(
-        [g for g in groups if g["params"]],
-        lr=learning_rate,
-        momentum=momentum,
-        weight_decay=weight_decay,
-        nesterov=True,
-    )
-    for epoch in range(epochs):
-        for group in optimiser.param_groups:
-            group["lr"] = group["share"] * 0.5 * learning_rate * (1 + math.cos(math.pi * epoch / epochs))
-        module.train()
-        order = torch.randperm(len(x), generator=generator)
-        total = 0.0
-        # A last batch of one image has no batch statistics.
-        batches = [order[i : i + batch] for i in range(0, len(order), batch)]
-        for chosen in (b for b in batches if len(b) > 1):
-            scores = module(_jitter(x[chosen], shift, generator))
-            loss = F.cross_entropy(scores, y[chosen], label_smoothing=0.05)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            total += float(loss.detach()) * len(chosen)
-        progress(epoch, total / len(x))
-    module.eval()
-
-
-def _jitter(x: Tensor, shift: int, generator: torch.Generator) -> Tensor:
-    """A random small rotation, scale and shift of every image."""
-    count, _, height, width = x.shape
-
-    def uniform(bound: float) -> Tensor:
-        return (2 * torch.rand(count, generator=generator) - 1) * bound
-
-    angle, scale = uniform(0.15), 1 + uniform(0.1)
-    cosine, sine = scale * angle.cos(), scale * angle.sin()
-    rows = torch.stack([cosine, -sine, uniform(2 * shift / width), sine, cosine, uniform(2 * shift / height)], dim=1)
-    grid = F.affine_grid(rows.view(-1, 2, 3), list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, align_corners=False)
+    recipe = TrainingRecipe(
+        epochs=epochs, seed=seed, batch=min(batch, len(images)), optimiser=Sgd(learning_rate=learning_rate),
+        augment=(Jitter(shift=shift),),
+    )  # fmt: skip
+    watch = Watch(epoch=lambda rows: progress(rows[-1].epoch - 1, rows[-1].loss))
+    train_by(recipe, module, HeldExamples(images=images), watch=watch)

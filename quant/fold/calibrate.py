@@ -167,14 +167,17 @@ class _Observer(fx.Interpreter):
             before = self.found.get(n.name)
             self.found[n.name] = found if before is None else before.joined(found)
             layer = self.module.get_submodule(str(n.target)) if n.op == "call_module" else None
-            if isinstance(layer, AdderConv2d) and not hasattr(layer, "quantiser"):
+            # Filters of several groups see different patches, and have no statistics together.
+            if isinstance(layer, AdderConv2d) and layer.groups == 1 and not hasattr(layer, "quantiser"):
                 (x,), _ = self.fetch_args_kwargs_from_env(n)
                 self.met.setdefault(n.name, []).append(self._patches(layer, x))
         return result
 
     def _patches(self, layer: AdderConv2d, x: Tensor) -> Patches:
         images, most = _PATCHES
-        unfolded = F.unfold(x[:images], layer.kernel_size, padding=layer.padding, stride=layer.stride)
+        unfolded = F.unfold(
+            x[:images], layer.weight.shape[2:], padding=layer.padding, stride=layer.stride, dilation=layer.dilation
+        )
         rows = unfolded.transpose(1, 2).flatten(0, 1)
         some = rows[torch.from_numpy(self.random.permutation(len(rows))[:most])]
         sums = -torch.cdist(some.double(), layer.weight.detach().flatten(1).double(), p=1.0)

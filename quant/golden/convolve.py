@@ -13,8 +13,8 @@ from .widths import Array, WidthError, in_narrowest
 
 __all__ = ["filters_of", "sums_of"]
 
-_ALIGN = 64
-"""Terms of an L1 distance that a vector register holds. Zeros fill rows up; they are equal and add nothing."""
+_ALIGN = 8
+"""Terms of an L1 distance that are added up at once. Zeros fill rows up; they are equal and add nothing."""
 
 
 def filters_of(program: Program, op: Convolution) -> list[Array]:

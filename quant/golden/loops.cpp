@@ -3,6 +3,11 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <vector>
+
+#ifdef __SSE2__
+#include <immintrin.h>
+#endif
 
 namespace {
 
@@ -18,6 +23,88 @@ void products(const Word* patches, const Word* filters, Sum* out, long count, lo
             for (long o = begin; o < end; ++o) out[p * outputs + o] = dot(patches + p * taps, filters + o * taps, taps);
     }
 }
+
+#ifdef __SSE2__
+// L1 distances of bytes: a vector holds 8 terms of each of several patches, and an instruction adds up their distances
+// to the same 8 terms of a filter, one sum per patch. So no sum is ever spread over a vector.
+#if defined(__AVX512BW__)
+using Bytes = __m512i;
+constexpr int FILTERS = 6;
+inline Bytes same(uint64_t terms) { return _mm512_set1_epi64(static_cast<int64_t>(terms)); }
+inline Bytes distances(Bytes a, Bytes b) { return _mm512_sad_epu8(a, b); }
+inline Bytes sum(Bytes a, Bytes b) { return _mm512_add_epi64(a, b); }
+#elif defined(__AVX2__)
+using Bytes = __m256i;
+constexpr int FILTERS = 3;
+inline Bytes same(uint64_t terms) { return _mm256_set1_epi64x(static_cast<int64_t>(terms)); }
+inline Bytes distances(Bytes a, Bytes b) { return _mm256_sad_epu8(a, b); }
+inline Bytes sum(Bytes a, Bytes b) { return _mm256_add_epi64(a, b); }
+#else
+using Bytes = __m128i;
+constexpr int FILTERS = 3;
+inline Bytes same(uint64_t terms) { return _mm_set1_epi64x(static_cast<int64_t>(terms)); }
+inline Bytes distances(Bytes a, Bytes b) { return _mm_sad_epu8(a, b); }
+inline Bytes sum(Bytes a, Bytes b) { return _mm_add_epi64(a, b); }
+#endif
+constexpr int EIGHT = 8, LANES = sizeof(Bytes) / EIGHT, VECTORS = 4;
+
+// V vectors of patches against F filters, all of so many words of 8 terms; sums as [filter][patch].
+template <int V, int F>
+void tile(const uint64_t* patches, const uint64_t* filters, long words, int64_t* sums) {
+    Bytes acc[V][F] = {};
+    for (long k = 0; k < words; ++k, patches += V * LANES) {
+        Bytes w[F];
+        for (int f = 0; f < F; ++f) w[f] = same(filters[f * words + k]);
+        for (int v = 0; v < V; ++v) {
+            Bytes x;
+            std::memcpy(&x, patches + v * LANES, sizeof x);
+            for (int f = 0; f < F; ++f) acc[v][f] = sum(acc[v][f], distances(x, w[f]));
+        }
+    }
+    for (int v = 0; v < V; ++v)
+        for (int f = 0; f < F; ++f) std::memcpy(sums + (f * V + v) * LANES, &acc[v][f], sizeof(Bytes));
+}
+
+template <int V, int F>
+void by_filters(const uint64_t* patches, const uint64_t* filters, int64_t* out, long count, long outputs, long left,
+                long words) {
+    int64_t sums[F * V * LANES];
+    for (; left >= F; left -= F, filters += F * words, out += F) {
+        tile<V, F>(patches, filters, words, sums);
+        for (long p = 0; p < count; ++p)
+            for (int f = 0; f < F; ++f) out[p * outputs + f] = -sums[f * V * LANES + p];
+    }
+    if constexpr (F > 1)
+        if (left > 0) by_filters<V, F / 2>(patches, filters, out, count, outputs, left, words);
+}
+
+// Rows of bytes as words; what fills the last word is 0, in patches and filters, and adds nothing.
+inline uint64_t word_of(const uint8_t* row, long k, long taps) {
+    uint64_t found = 0;
+    std::memcpy(&found, row + k * EIGHT, std::min<long>(EIGHT, taps - k * EIGHT));
+    return found;
+}
+
+template <int V>
+void by_patches(const uint8_t* patches, const uint64_t* filters, int64_t* out, long count, long outputs, long taps,
+                std::vector<uint64_t>& packed) {
+    constexpr long AT_ONCE = V * LANES;
+    const long words = (taps + EIGHT - 1) / EIGHT;
+    long done = 0;
+    for (; done < count && (V == 1 || count - done > AT_ONCE / 2); done += AT_ONCE) {
+        const long own = std::min(AT_ONCE, count - done);
+        for (long p = 0; p < own; ++p) {
+            const uint8_t* row = patches + (done + p) * taps;
+            for (long k = 0; k < taps / EIGHT; ++k) std::memcpy(&packed[k * AT_ONCE + p], row + k * EIGHT, EIGHT);
+            if (taps % EIGHT) packed[(words - 1) * AT_ONCE + p] = word_of(row, words - 1, taps);
+        }
+        by_filters<V, FILTERS>(packed.data(), filters, out + done * outputs, own, outputs, outputs, words);
+    }
+    if constexpr (V > 1)
+        if (done < count)
+            by_patches<V / 2>(patches + done * taps, filters, out + done * outputs, count - done, outputs, taps, packed);
+}
+#endif
 
 template <typename Word>
 void requantised(const int64_t* acc, const int64_t* residual, const int64_t* factor, const int64_t* offset,
@@ -80,11 +167,19 @@ void addax_patches(const char* x, const char* pad, char* out, long images, long 
 
 void addax_adder_u8(const uint8_t* patches, const uint8_t* filters, int64_t* out, long count, long outputs,
                     long taps) {
+#ifdef __SSE2__
+    const long words = (taps + EIGHT - 1) / EIGHT;
+    std::vector<uint64_t> packed(words * VECTORS * LANES), own(words * outputs);
+    for (long o = 0; o < outputs; ++o)
+        for (long k = 0; k < words; ++k) own[o * words + k] = word_of(filters + o * taps, k, taps);
+    by_patches<VECTORS>(patches, own.data(), out, count, outputs, taps, packed);
+#else
     products(patches, filters, out, count, outputs, taps, [](const uint8_t* x, const uint8_t* w, long n) {
         uint32_t sum = 0;  // 2**24 taps of a byte fit; the caller checks
         for (long k = 0; k < n; ++k) sum += static_cast<uint32_t>(std::abs(x[k] - w[k]));
         return -static_cast<int64_t>(sum);
     });
+#endif
 }
 
 void addax_adder_i32(const int32_t* patches, const int32_t* filters, int64_t* out, long count, long outputs,

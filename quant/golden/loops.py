@@ -6,8 +6,6 @@ what a window reads of a row lies together.
 
 import ctypes
 import functools
-import platform
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,9 +14,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from ...common.cache import cached, digest
-from ...common.errors import UserError
-from ...common.processes import run_tool
+from ...common.native import compiled
 from ..formats import Format
 from ..ops.window import Window
 
@@ -28,7 +24,6 @@ Array = NDArray[np.integer]
 Ints = NDArray[np.int64]
 
 _SOURCE = Path(__file__).with_name("loops.cpp")
-_FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC")
 _UINT8_TAPS = 1 << 24
 _INT32 = (1 << 31) - 1
 
@@ -226,30 +221,8 @@ class NativeLoops:
 @functools.cache
 def native_loops() -> Loops:
     """The compiled loops, made once per machine and cached; the numpy ones where there is no working compiler."""
-    compiler = shutil.which("g++")
-    if compiler is None:
-        return NumpyLoops()
-
-    def make(folder: Path) -> None:
-        command = [compiler, *_FLAGS, "-o", str(folder / "loops.so"), str(_SOURCE)]
-        run_tool(command, folder, "g++")
-        ctypes.CDLL(str(folder / "loops.so"))  # what cannot be loaded must not be kept
-
-    # What -march=native makes of the source holds for processors like this one.
-    key = digest(_SOURCE.read_bytes(), " ".join(_FLAGS), platform.machine(), _processor())
-    try:
-        folder, _ = cached("loops", key, make)
-        return NativeLoops(ctypes.CDLL(str(folder / "loops.so")))
-    except (OSError, UserError):
-        return NumpyLoops()
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+    library = compiled(_SOURCE)
+    return NumpyLoops() if library is None else NativeLoops(library)
 
 
 def on_bytes(values: Array, fmt: Format) -> Array:

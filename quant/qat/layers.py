@@ -16,9 +16,8 @@ from brevitas.core.scaling import ParameterScaling
 from brevitas.quant import Int8WeightPerChannelFloat
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ...models.layers.adder import AdderConv2d, adder_product
+from ...models.layers.adder import AdderConv2d
 from ...models.layers.shift import ShiftConv2d
 from ..fold.calibrate import Grid
 from ..formats import Format, signed
@@ -61,8 +60,8 @@ class FeatureQuantizer(nn.Module):
 
     def shared(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Weights (O, K) on the grid of the features, and what the clamp took from each filter, (O,)."""
-        # An adder layer's weights have gradients of a set size (models/layers/adder.py), which say nothing about the
-        # step.
+        # An adder layer's weights have gradients of a set size (models/layers/adder_gradients.py), which say nothing
+        # about the step.
         step = self.scaling(weight).detach()
         rounded = self.weights(step, self.zero_point, self.bit_width, weight)
         lo, hi = float(self.format.lo) * step, float(self.format.hi) * step
@@ -95,19 +94,18 @@ class SharedScaleAdderConv2d(_Trained, AdderConv2d):
 
     def __init__(self, layer: AdderConv2d, grid: Grid):
         AdderConv2d.__init__(
-            self, layer.in_channels, layer.out_channels, layer.kernel_size, stride=layer.stride, padding=layer.padding
-        )
-        self.weight = layer.weight
+            self, layer.in_channels, layer.out_channels, layer.kernel_size, stride=layer.stride, padding=layer.padding,
+            dilation=layer.dilation, groups=layer.groups,
+        )  # fmt: skip
+        self.weight, self.bias = layer.weight, layer.bias
         self.quantiser = FeatureQuantizer(grid)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, O, H', W')."""
         assert self.quantiser is not None
-        rows, columns = ((n + 2 * self.padding - self.kernel_size) // self.stride + 1 for n in x.shape[2:])
-        patches = F.unfold(self.rounded(x), self.kernel_size, padding=self.padding, stride=self.stride)
         weight, lost = self.quantiser.shared(self.weight.flatten(1))
-        out = adder_product(patches.transpose(1, 2).flatten(0, 1), weight) - lost
-        return out.view(len(x), rows * columns, -1).transpose(1, 2).reshape(len(x), -1, rows, columns)
+        bias = -lost if self.bias is None else self.bias - lost
+        return self.distances(self.rounded(x), weight.view_as(self.weight), bias)
 
 
 class QuantizedConv2d(_Trained, qnn.QuantConv2d):

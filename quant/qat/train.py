@@ -1,72 +1,75 @@
 """Training at few bits: a float checkpoint trained on as it will round, and the checkpoint that comes of it."""
 
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from ...common.errors import UserError
-from ...models import data
-from ...models.files.checkpoint import Recipe, build_for, fit, read_checkpoint, save_checkpoint
+from ...models.data.examples import Examples, examples
+from ...models.files.checkpoint import Recipe, build_for, fit, read_checkpoint
 from ...models.nets import zoo
-from ...models.training.loop import accuracy, train
+from ...models.training.ranks import started_ranks
+from ...models.training.recipe import TrainingRecipe
+from ...models.training.run import Files, Subject, finished, matching_test, run_training
+from ...models.training.schedule import Sgd
 from ..fold.scheme import chosen_scheme
 from ..lower.calibration import calibrate
 from .prepare import LayerGrid, layer_grids, prepare
 
-__all__ = ["float_start", "load_trained", "train_quantized"]
+__all__ = ["EPOCHS", "float_start", "load_trained", "qat_recipe", "train_quantized"]
 
+EPOCHS = 20
 _LEARNING_RATE = 0.01
 
 
+def qat_recipe() -> TrainingRecipe:
+    """How a float network is trained on at few bits, unless said otherwise."""
+    return TrainingRecipe(epochs=EPOCHS, optimiser=Sgd(learning_rate=_LEARNING_RATE))
+
+
 def train_quantized(
-    start: Path,
-    *,
-    bits: int,
-    source: str,
-    epochs: int,
-    seed: int,
-    out: Path,
-    images: int = 1000,
-    progress: Callable[[], None] = lambda: None,
-) -> dict[str, Any]:
-    """Go on training a float checkpoint at ``bits`` bits, test it once, write its checkpoint.
+    start: Path, *, bits: int, source: str, recipe: TrainingRecipe, files: Files, images: int = 1000
+) -> dict[str, Any] | None:
+    """Go on training a float checkpoint at ``bits`` bits, test it once, write its checkpoint; what `run_training` says.
+
+    Parameters
+    ----------
+    images : of the train split, on which the first grids are calibrated
 
     Raises
     ------
     UserError
-        for a checkpoint that is missing or already quantised, unknown data, bits out of range.
+        for a checkpoint that is missing or already quantised, unknown data, bits out of range, and as `train_by`.
     """
     scheme = chosen_scheme(bits=bits)
-    module, recipe = load_trained(start)
-    if recipe.bits is not None:
-        raise UserError(f"{start} is trained at {recipe.bits} bits already; start from a float checkpoint")
-    chosen = data.load(source, "train", shape=recipe.shape)
-    test = data.load(source, "test", shape=recipe.shape)
-    torch.manual_seed(seed)
-    grids = layer_grids(calibrate(module, chosen.head(images).x, scheme=scheme), scheme)
-    trained = prepare(module, grids)
-    train(
-        trained, chosen, epochs=epochs, seed=seed, learning_rate=_LEARNING_RATE,
-        progress=lambda epoch, loss: progress(),
-    )  # fmt: skip
-    share = accuracy(trained, test)
-    made = replace(
-        recipe, data=Path(source).name, seed=seed, epochs=epochs, accuracy=share, bits=bits,
-        grids={path: asdict(entry) for path, entry in grids.items()},
-    )  # fmt: skip
-    save_checkpoint(out, trained, made)
-    return {
-        "accuracy": share,
-        "images": len(test),
-        "epochs": epochs,
-        "seed": seed,
-        "bits": bits,
-        "checkpoint": str(out),
-    }
+    module, given = load_trained(start)
+    if given.bits is not None:
+        raise UserError(f"{start} is trained at {given.bits} bits already; start from a float checkpoint")
+    with started_ranks() as ranks:
+        found = examples(source, "train", shape=given.shape, workers=files.workers)
+        made = replace(
+            given, data=Path(source).name, seed=recipe.seed, epochs=recipe.epochs, accuracy=0.0, bits=bits,
+            training=recipe.values(),
+        )  # fmt: skip
+        if files.resume and (value := finished(files.out, made)) is not None:
+            return value
+        test = matching_test(source, found, workers=files.workers)
+        torch.manual_seed(recipe.seed)
+        grids = layer_grids(calibrate(module, _first(found, images), scheme=scheme), scheme)
+        made = replace(made, grids={path: asdict(entry) for path, entry in grids.items()})
+        subject = Subject(module=prepare(module, grids), train=found, test=test, made=made)
+        return run_training(subject, recipe, files, ranks)
+
+
+def _first(found: Examples, count: int) -> NDArray[np.uint8]:
+    """The pixels of the first ``count`` images."""
+    parts = [x.numpy() for x, _ in found.batches([np.arange(min(count, len(found)))])]
+    return parts[0]
 
 
 def float_start(network: str, kernel: str, path: Path | None) -> Path:

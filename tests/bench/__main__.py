@@ -26,7 +26,6 @@ from addax.hdl.interface import pack_pixels
 from addax.models import data
 from addax.models.files.checkpoint import load_checkpoint
 from addax.models.files.published import addernet_resnet20
-from addax.models.layers.adder import adder_product
 from addax.models.nets import zoo
 from addax.models.training.loop import predict
 from addax.quant import golden
@@ -42,8 +41,9 @@ from addax.reports.estimate.estimate import stage_cost
 from addax.sim import verilator
 from addax.sim.cosim import answers, simulate, simulator_of
 from addax.sim.verilator import BUILD_ARGS, find_verilator, tool_environment
+from networks import Builder
 
-from ..support.programs.networks import Builder
+from .adder_training import adder_training
 from .stalls import campaign
 
 REPEATS = 9
@@ -287,18 +287,8 @@ def estimating():
 
 
 def training():
-    """A training step of an adder layer against the multiplying one, 1024 x 64 x 576."""
-    torch.manual_seed(0)
-    x, w = torch.randn(1024, 576, requires_grad=True), torch.randn(64, 576, requires_grad=True)
-
-    def step(product):
-        (product(x, w) ** 2).sum().backward()
-
-    terms = 1024 * 64 * 576 / 1e9
-    adder, _ = best(lambda: step(adder_product))
-    mult, _ = best(lambda: step(lambda a, b: a @ b.T))
-    row("adder layer, forward and backward", terms / adder, "G terms/s")
-    row("multiplying layer, forward and backward", terms / mult, "G terms/s")
+    """Training steps of an adder layer and of a network of them, on two threads, beside what they replaced."""
+    adder_training(row)
 
 
 BENCHES = {

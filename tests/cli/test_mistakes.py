@@ -119,6 +119,10 @@ MISTAKES = [
     (["train", "lenet9"], "unknown network 'lenet9'"),
     (["train", "lenet5", "--epochs", "0"], "epochs must be a positive integer, not 0"),
     (["train", "lenet5", "--data", "wide.npz"], "lenet5 needs a height and width of"),
+    (["train", "lenet5", "--data", "white.npz"], "a batch of 64 images is larger than the 4 to train on"),
+    (["train", "lenet5", "--recipe", "gone.toml"], "cannot read recipe gone.toml: No such file or directory"),
+    (["train", "lenet5", "--recipe", "garbage.safetensors"], "garbage.safetensors is no TOML"),
+    (["train", "lenet5", "--workers", "-1"], "workers must be 0 or more, not -1"),
 ]
 
 

@@ -169,7 +169,8 @@ def _adder(lowering: Lowering, layer: Weighted, stored: Stored) -> Pending:
         if scheme.correct and lossless and patches is not None:
             centre = centre + replace(patches, sums=patches.sums[:, some]).on_grid(weight[some], step, fmt)[0]
         gain = np.full(count, step)
-        parts.append(_sums(lowering, layer, of_group.op, "adder", words, fmt, gain, centre=centre))
+        own = replace(layer, bias=None if layer.bias is None else layer.bias[some])
+        parts.append(_sums(lowering, own, of_group.op, "adder", words, fmt, gain, centre=centre))
         begin += count
     return parts[0] if len(parts) == 1 else _side_by_side(lowering, f"{layer.path}_sums", parts)
 

@@ -169,7 +169,7 @@ def test_images_without_labels_are_refused(tmp_path):
     source = write_idx(tmp_path / "set", pixels(), np.zeros(6, np.uint8))
     (tmp_path / "set" / "train-labels-idx1-ubyte").unlink()
 
-    with refused("no data in", "set"):
+    with refused("set has no train-labels-idx1-ubyte"):
         data.load(source, "train")
 
 

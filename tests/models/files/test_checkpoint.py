@@ -3,19 +3,23 @@
 import contextlib
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from addax.common.errors import UserError
+from addax.models import checkpoints
 from addax.models.files.checkpoint import Recipe, fit, load_checkpoint, save_checkpoint
 from addax.models.layers.kernels import KERNELS
 from addax.models.nets import zoo
 from addax.models.nets.lenet5 import LeNet5
 from addax.models.training.loop import accuracy, predict
+from addax.models.training.recipe import read_recipe, recipe_of
 from safetensors.torch import save_file
 
 SHAPE = (1, 12, 12)
+CHECKPOINTS = Path(checkpoints.__file__).parent
 
 
 def recipe(**changes):
@@ -90,8 +94,35 @@ def test_shipped_checkpoint_classifies_the_test_digits(digits, kernel, least):
     assert accuracy(module, digits) == pytest.approx(found.accuracy, abs=1 / 360)
 
 
-def test_nothing_is_shipped_for_an_unknown_network():
-    assert zoo.shipped_checkpoint("resnet20", "adder") is None
+@pytest.mark.parametrize(("kernel", "share"), [("adder", 0.8512), ("mult", 0.8683)])
+def test_the_pair_of_residual_networks_is_shipped(kernel, share):
+    """What `compare` stands on at this size: one recipe, two kernels, each file small enough for a repository."""
+    path = zoo.shipped_checkpoint("resnet20", kernel)
+
+    module, found = load_checkpoint(path)
+
+    assert path.stat().st_size < 1_500_000
+    assert (found.kernel, found.data, found.epochs, found.accuracy) == (kernel, "cifar10_jpeg_q75", 43, share)
+    assert module(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
+
+
+@pytest.mark.parametrize("path", sorted(CHECKPOINTS.glob("*mnist-*.safetensors")), ids=lambda path: path.stem)
+def test_a_checkpoint_of_mnist_was_trained_by_the_recipe_beside_it(path):
+    """It says itself how it was made, and is good enough to be shown."""
+    least = {"mnist": {"adder": 0.988, "xnor": 0.98}, "fashion-mnist": {"adder": 0.895}}
+    title, _, kernel = path.stem.rpartition("-lenet5-")
+
+    module, found = load_checkpoint(path)
+
+    assert path.stat().st_size < 1_500_000
+    assert (found.network, found.kernel, found.shape) == ("lenet5", kernel, (1, 28, 28))
+    assert recipe_of(found.training, "file") == read_recipe(CHECKPOINTS / f"{title}.toml")
+    assert found.accuracy >= least[title].get(kernel, 0.85)
+    assert module(torch.zeros(1, 1, 28, 28)).shape == (1, 10)
+
+
+def test_nothing_is_shipped_for_a_kernel_that_was_not_trained():
+    assert zoo.shipped_checkpoint("resnet20", "shift") is None
 
 
 def test_missing_file_and_folder_are_refused(tmp_path):

@@ -10,7 +10,8 @@ from addax.models.layers.kernels import KERNELS
 from addax.models.nets import zoo
 from addax.models.nets.lenet5 import LeNet5
 from addax.models.training.loop import accuracy, predict, to_float, train
-from addax.models.training.recipes import train_network
+from addax.models.training.recipe import TrainingRecipe
+from addax.models.training.run import Files, train_network
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +117,9 @@ def test_recipe_trains_tests_and_saves(tmp_path):
     ticks = []
 
     result = train_network(
-        "lenet5", kernel="mult", source="digits", epochs=1, seed=3, out=out, progress=lambda: ticks.append(1)
-    )
+        "lenet5", kernel="mult", source="digits", recipe=TrainingRecipe(epochs=1, seed=3),
+        files=Files(out=out, progress=ticks.append),
+    )  # fmt: skip
 
     module, recipe = load_checkpoint(out)
     test = data.load("digits", "test")
@@ -126,7 +128,9 @@ def test_recipe_trains_tests_and_saves(tmp_path):
     }  # fmt: skip
     assert (recipe.kernel, recipe.data, recipe.seed, recipe.epochs) == ("mult", "digits", 3, 1)
     assert recipe.accuracy == result["accuracy"] > 0.3
-    assert len(ticks) == 1
+    assert [(tick.step, tick.steps) for tick in ticks] == [(k, 23) for k in range(23)]
+    assert recipe.training == TrainingRecipe(epochs=1, seed=3).values()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.csv", "net.safetensors", "net.svg"]
 
 
 def test_recipe_takes_shape_and_classes_from_the_data(tmp_path):
@@ -136,8 +140,9 @@ def test_recipe_takes_shape_and_classes_from_the_data(tmp_path):
     np.savez(tmp_path / "set.npz", **arrays)
 
     train_network(
-        "lenet5", kernel="adder", source=str(tmp_path / "set.npz"), epochs=1, seed=0, out=tmp_path / "net.safetensors"
-    )
+        "lenet5", kernel="adder", source=str(tmp_path / "set.npz"), recipe=TrainingRecipe(epochs=1, batch=8),
+        files=Files(out=tmp_path / "net.safetensors"),
+    )  # fmt: skip
 
     _, recipe = load_checkpoint(tmp_path / "net.safetensors")
     assert (recipe.shape, recipe.classes, recipe.data) == ((3, 12, 16), 4, "set.npz")
@@ -155,7 +160,10 @@ def test_recipe_refuses_what_it_does_not_know(tmp_path, change, message):
     arguments = {"name": "lenet5", "kernel": "adder", "source": "digits", **change}
 
     with pytest.raises(UserError, match=message):
-        train_network(arguments.pop("name"), **arguments, epochs=1, seed=0, out=tmp_path / "net.safetensors")
+        train_network(
+            arguments.pop("name"), **arguments, recipe=TrainingRecipe(epochs=1),
+            files=Files(out=tmp_path / "net.safetensors"),
+        )  # fmt: skip
 
     assert list(tmp_path.iterdir()) == []
 

@@ -201,15 +201,25 @@ def test_products_are_the_same_by_both(native, name, seed):
     same(filters, before[1])
 
 
-@pytest.mark.parametrize("block", [5460, 5461, 5462])
+@pytest.mark.parametrize("block", [2729, 2730, 2731])
 def test_more_filters_than_a_block_are_all_multiplied(native, block):
-    """Blocks of 16 KiB: 5461 filters of three bytes."""
+    """Blocks of 16 KiB: 2730 filters of three words of 16 bits."""
     rng = np.random.default_rng(block)
     patches, filters = random_operands(rng, np.uint8, (3, 3)), random_operands(rng, np.uint8, (block, 3))
 
-    found = native.adder(patches, filters, 3 * 255)
+    found = native.mult(patches, filters, 3 * 255 * 255)
 
-    assert found.tolist() == naive_sums(patches, filters, TERMS["adder"])
+    assert found.tolist() == naive_sums(patches, filters, TERMS["mult"])
+
+
+@pytest.mark.parametrize("taps", [1, 7, 8, 9, 27, 144])
+def test_distances_of_bytes_for_any_number_of_patches_and_filters(native, taps):
+    """Tiles hold up to 32 patches and 6 filters; what is left over is done in smaller ones."""
+    rng = np.random.default_rng(taps)
+    patches, filters = random_operands(rng, np.uint8, (70, taps)), random_operands(rng, np.uint8, (14, taps))
+    whole = NumpyLoops().adder(patches, filters, taps * 255)
+    for count, outputs in itertools.product((0, 1, 2, 3, 5, 8, 15, 16, 17, 31, 33, 49, 70), (1, 2, 3, 4, 5, 6, 7, 13)):
+        same(native.adder(patches[:count], filters[:outputs], taps * 255), whole[:count, :outputs])
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from addax.common import native as native_module
 from addax.quant import golden
 from addax.quant.golden import execute
-from addax.quant.golden import loops as loops_module
 from addax.quant.golden.loops import NativeLoops, NumpyLoops, native_loops
 from loop_kinds import needs_compiler, same
 from networks import random_graph, random_images
@@ -122,7 +122,7 @@ def test_compiled_loops_are_kept_for_the_next_process(anew, compiler, tmp_path):
 def test_another_processor_gets_loops_of_its_own(monkeypatch, anew, tmp_path):
     """What -march=native makes must not be taken from a cache that machines share."""
     anew()
-    monkeypatch.setattr(loops_module, "_processor", lambda: "flags: none")
+    monkeypatch.setattr(native_module, "processor", lambda: "flags: none")
     anew.cache_clear()
     anew()
 
@@ -137,7 +137,7 @@ def test_a_processor_that_tells_nothing_of_itself_has_a_name_all_the_same(monkey
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "read_text", unreadable)
-        found = loops_module._processor()
+        found = native_module.processor()
 
     assert found == platform.processor()
 

@@ -1,0 +1,108 @@
+"""How a network is trained, as one value, and as the TOML file that people write."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ...common.errors import UserError, within
+from ..data.augment import Augmentation, Crop, Flip, Jitter
+from .distil import Distillation, Logits, Pkkd
+from .objective import CrossEntropy, Loss
+from .schedule import AdamW, Cosine, Optimiser, Sgd
+from .tables import as_toml, as_values, built, one_of, read_toml
+
+__all__ = ["TrainingRecipe", "read_recipe", "recipe_of", "recipe_toml"]
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecipe:
+    """How a network is trained. The defaults are those of the AdderNet authors on small images.
+
+    Attributes
+    ----------
+    epochs : passes over the training images
+    batch : images of one step, over all processes
+    accumulate : parts in which a batch goes through the network, one after the other, where memory is short; batch
+        norms see a part at a time
+    seed : of fresh weights, the order of images and augmentation
+    precision : ``float32``, or ``bfloat16`` for convolutions (automatic mixed precision); sums and weights are float32
+    ema : decay per step of the moving average of weights that becomes the result; None: the weights themselves
+    held_out : training images that are not trained on, but measured after every epoch
+    optimiser, schedule, loss, augment, distil : values of their own
+    """
+
+    epochs: int = 60
+    batch: int = 64
+    accumulate: int = 1
+    seed: int = 0
+    precision: str = PRECISIONS[0]
+    ema: float | None = None
+    held_out: int = 0
+    optimiser: Optimiser = field(default_factory=Sgd)
+    schedule: Cosine = field(default_factory=Cosine)
+    loss: Loss = field(default_factory=CrossEntropy)
+    augment: tuple[Augmentation, ...] = (Jitter(),)
+    distil: Distillation | None = None
+
+    KINDS: ClassVar[Mapping[str, tuple[type[Any], ...]]] = {
+        "optimiser": (Sgd, AdamW), "loss": (CrossEntropy,), "augment": (Crop, Flip, Jitter), "distil": (Logits, Pkkd),
+    }  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if type(self.epochs) is not int or self.epochs < 1:
+            raise UserError(f"epochs must be a positive integer, not {self.epochs!r}")
+        within("batch", self.batch, 2, 1 << 20, whole=True)
+        within("accumulate", self.accumulate, 1, self.batch // 2, whole=True)
+        within("seed", self.seed, -(1 << 63), (1 << 64) - 1, whole=True)
+        within("held_out", self.held_out, 0, 1 << 31, whole=True)
+        if self.precision not in PRECISIONS:
+            raise UserError(f"precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}")
+        if self.ema is not None:
+            within("ema", self.ema, 0, 1)
+        if self.schedule.warmup >= self.epochs:
+            raise UserError(f"a warm-up of {self.schedule.warmup} epochs leaves none of {self.epochs}")
+
+    def values(self) -> dict[str, Any]:
+        """Plain values, tables and arrays, as the TOML file has them."""
+        found: dict[str, Any] = as_values(self)
+        return found
+
+    def changed(self, **values: Any) -> "TrainingRecipe":
+        """The recipe with some values replaced; those that are None stay."""
+        return replace(self, **{name: value for name, value in values.items() if value is not None})
+
+
+def recipe_of(values: Mapping[str, Any], where: str) -> TrainingRecipe:
+    """The recipe of plain values; what is not said is as in the default recipe.
+
+    Raises
+    ------
+    UserError
+        for what no recipe has, or is out of range, by name, with ``where`` in front.
+    """
+    own = dict(values)
+    for name, kinds in TrainingRecipe.KINDS.items():
+        if name not in own:
+            continue
+        if name == "augment":
+            if not isinstance(own[name], list):
+                raise UserError(f"{where}: augment must be an array of tables, [[augment]]")
+            own[name] = tuple(one_of(kinds, table, f"{where}: augment") for table in own[name])
+        else:
+            own[name] = one_of(kinds, own[name], f"{where}: {name}")
+    if "schedule" in own:
+        own["schedule"] = built(Cosine, own["schedule"], f"{where}: schedule")
+    return built(TrainingRecipe, own, where)
+
+
+def read_recipe(path: Path) -> TrainingRecipe:
+    """The recipe of a TOML file; raises `UserError` as `recipe_of`, or where it cannot be read."""
+    return recipe_of(read_toml(path, "recipe"), str(path))
+
+
+def recipe_toml(recipe: TrainingRecipe) -> str:
+    """The TOML file of a recipe, with every value."""
+    return as_toml(recipe.values())
