@@ -160,7 +160,7 @@ void features_of_phase(const Problem& p, const Sizes& s, const Map& features, co
             for (long begin = 0; begin < pitch;) {
                 const int vectors = block(begin, pitch);
                 by_vectors(vectors, [&](auto v) {
-                    by_pixels<GRADIENT_TILE * WIDEST / v>(part.pixels(), [&](long pixel, auto few) {
+                    by_pixels<std::min(GRADIENT_TILE * WIDEST / v, 8)>(part.pixels(), [&](long pixel, auto few) {
                         const auto run = s.own ? clips<few, v, true> : clips<few, v, false>;
                         run(g.data() + (s.own ? begin : 0), &pixels[pixel], taps.data(), tap_filters.data(), taps.size(),
                             inner, packed, &x[pixel * pitch + begin], &sums[pixel * pitch + begin], pitch);
@@ -170,7 +170,7 @@ void features_of_phase(const Problem& p, const Sizes& s, const Map& features, co
                 begin += vectors * LANES;
             }
             put(result, part.image, part.images, group * s.inputs, s.inputs, own_rows, own_columns, pitch, sums.data(),
-                [](float sum, long) { return sum; });
+                [](auto sum, long) { return sum; });
         }
     });
 }
@@ -215,7 +215,7 @@ void addax_adder_forward(const Problem* problem, const Map* features, const floa
             }
             put(*result, part.image, part.images, group * s.outputs, s.outputs, {part.row, part.rows, 1, p.rows},
                 {part.column, part.columns, 1, p.columns}, width, sums.data(),
-                [&](float sum, long o) { return bias ? bias[o] - sum : -sum; });
+                [&](auto sum, long o) { return (bias ? bias[o] : 0.0f) - sum; });
         }
     });
 }
