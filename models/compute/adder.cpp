@@ -9,6 +9,8 @@
 
 namespace {
 
+constexpr long MOST_SUMS = 1 << 24;  // of all shares of filter gradients together
+
 // Rows of `width` numbers added to `sums`, a part at a time.
 void add_rows(const float* from, long rows, long width, float* sums) {
     std::vector<float> own(width, 0.0f);
@@ -236,9 +238,10 @@ void addax_adder_filters(const Problem* problem, const Map* features, const floa
     const long pitch = lanes(s.inputs), outputs = s.own ? 1 : s.outputs, upstream_pitch = s.own ? pitch : s.outputs;
     const long row = s.taps * pitch, size = s.groups * outputs * row;
     const Cut cut = forward_cut(p, pitch);
-    const long count = cut.count() * s.groups, threads = threads_for(p);
+    const long count = cut.count() * s.groups;
     // One sum per share, and as many shares as threads: whichever thread takes a share, sums are added in one order.
     // [group][o][tap][i], and behind them what every filter is to blame for, [group][o].
+    const long threads = std::min(threads_for(p), std::max(1L, MOST_SUMS / size));
     std::vector<std::vector<float>> partial(threads);
     shared(count, threads, threads, [&](long first, long last, long share) {
         std::vector<float>& sums = partial[share];
