@@ -9,6 +9,8 @@
 
 namespace {
 
+constexpr long MOST_SUMS = 1 << 24;  // of all shares of filter gradients together
+
 // Rows of `width` numbers added to `sums`, a part at a time.
 void add_rows(const float* from, long rows, long width, float* sums) {
     std::vector<float> own(width, 0.0f);
@@ -160,7 +162,7 @@ void features_of_phase(const Problem& p, const Sizes& s, const Map& features, co
             for (long begin = 0; begin < pitch;) {
                 const int vectors = block(begin, pitch);
                 by_vectors(vectors, [&](auto v) {
-                    by_pixels<GRADIENT_TILE * WIDEST / v>(part.pixels(), [&](long pixel, auto few) {
+                    by_pixels<std::min(GRADIENT_TILE * WIDEST / v, 8)>(part.pixels(), [&](long pixel, auto few) {
                         const auto run = s.own ? clips<few, v, true> : clips<few, v, false>;
                         run(g.data() + (s.own ? begin : 0), &pixels[pixel], taps.data(), tap_filters.data(), taps.size(),
                             inner, packed, &x[pixel * pitch + begin], &sums[pixel * pitch + begin], pitch);
@@ -170,7 +172,7 @@ void features_of_phase(const Problem& p, const Sizes& s, const Map& features, co
                 begin += vectors * LANES;
             }
             put(result, part.image, part.images, group * s.inputs, s.inputs, own_rows, own_columns, pitch, sums.data(),
-                [](float sum, long) { return sum; });
+                [](auto sum, long) { return sum; });
         }
     });
 }
@@ -215,7 +217,7 @@ void addax_adder_forward(const Problem* problem, const Map* features, const floa
             }
             put(*result, part.image, part.images, group * s.outputs, s.outputs, {part.row, part.rows, 1, p.rows},
                 {part.column, part.columns, 1, p.columns}, width, sums.data(),
-                [&](float sum, long o) { return bias ? bias[o] - sum : -sum; });
+                [&](auto sum, long o) { return (bias ? bias[o] : 0.0f) - sum; });
         }
     });
 }
@@ -236,9 +238,10 @@ void addax_adder_filters(const Problem* problem, const Map* features, const floa
     const long pitch = lanes(s.inputs), outputs = s.own ? 1 : s.outputs, upstream_pitch = s.own ? pitch : s.outputs;
     const long row = s.taps * pitch, size = s.groups * outputs * row;
     const Cut cut = forward_cut(p, pitch);
-    const long count = cut.count() * s.groups, threads = threads_for(p);
+    const long count = cut.count() * s.groups;
     // One sum per share, and as many shares as threads: whichever thread takes a share, sums are added in one order.
     // [group][o][tap][i], and behind them what every filter is to blame for, [group][o].
+    const long threads = std::min(threads_for(p), std::max(1L, MOST_SUMS / size));
     std::vector<std::vector<float>> partial(threads);
     shared(count, threads, threads, [&](long first, long last, long share) {
         std::vector<float>& sums = partial[share];

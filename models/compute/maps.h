@@ -7,7 +7,10 @@
 #include <cstdint>
 #include <cstring>
 #include <thread>
+#include <type_traits>
 #include <vector>
+
+#include "vectors.h"
 
 // A tensor (images, channels, rows, columns) and how many elements lie between neighbours. Types: 0 float32,
 // 1 bfloat16, 2 float16.
@@ -63,6 +66,39 @@ struct Axis {
     long end() const { return std::clamp((size - first + step - 1) / step, begin(), count); }
 };
 
+// LANES x LANES numbers turned over their diagonal; from and to are how far its rows lie apart.
+template <typename Value>
+void turned(const float* at, long from, float* out, long to, Value value) {
+    Vec rows[LANES];
+    for (int i = 0; i < LANES; ++i) rows[i] = load(at + i * from);
+    transpose(rows);
+    for (int i = 0; i < LANES; ++i) store(out + i * to, value(rows[i], i));
+}
+
+void turned(const float* at, long from, float* out, long to) {
+    turned(at, from, out, to, [](Vec row, int) { return row; });
+}
+
+// Whether neighbours of a row are neighbours in memory, and vectors of its type are known.
+template <typename T>
+bool whole_rows(const T*, long step) {
+    return std::is_same_v<T, float> && step == 1;
+}
+
+// body(c, q, true) for squares of LANES x LANES of [0, channels) x [begin, end) where they may be, body(c, q, false) for
+// every number of the rest.
+template <typename Body>
+void by_blocks(long channels, long begin, long end, bool squares, Body body) {
+    const long last_c = squares ? channels / LANES * LANES : 0, last_q = begin + (end - begin) / LANES * LANES;
+    for (long c = 0; c < last_c; c += LANES) {
+        for (long q = begin; q < last_q; q += LANES) body(c, q, true);
+        for (long i = c; i < c + LANES; ++i)
+            for (long q = last_q; q < end; ++q) body(i, q, false);
+    }
+    for (long c = last_c; c < channels; ++c)
+        for (long q = begin; q < end; ++q) body(c, q, false);
+}
+
 // Channels [channel, channel + channels) of a region, as out[image][row][column][pitch]; zeros where there is nothing.
 void take(const Map& map, long image, long images, long channel, long channels, Axis rows, Axis columns, long pitch,
           float* out) {
@@ -82,10 +118,12 @@ void take(const Map& map, long image, long images, long channel, long channels, 
                             out[q * pitch + c] = wide(row[(columns.first + q * columns.step) * map.column + c]);
                 } else {
                     const long step = columns.step * map.column;
-                    for (long c = 0; c < channels; ++c) {
-                        const auto* from = row + c * map.channel + columns.first * map.column;
-                        for (long q = begin; q < end; ++q) out[q * pitch + c] = wide(from[q * step]);
-                    }
+                    const auto* from = row + columns.first * map.column;
+                    by_blocks(channels, begin, end, whole_rows(data, step), [&](long c, long q, bool square) {
+                        if constexpr (std::is_same_v<decltype(from), const float*>)
+                            if (square) return turned(from + c * map.channel + q, map.channel, out + q * pitch + c, pitch);
+                        out[q * pitch + c] = wide(from[c * map.channel + q * step]);
+                    });
                 }
             }
     });
@@ -106,9 +144,13 @@ void put(const Map& map, long image, long images, long channel, long channels, A
                         for (long c = 0; c < channels; ++c)
                             narrow(value(sums[q * pitch + c], channel + c), row[q * step + c]);
                 } else {
-                    for (long c = 0; c < channels; ++c)
-                        for (long q = 0; q < columns.count; ++q)
-                            narrow(value(sums[q * pitch + c], channel + c), row[c * map.channel + q * step]);
+                    by_blocks(channels, 0, columns.count, whole_rows(data, step), [&](long c, long q, bool square) {
+                        if constexpr (std::is_same_v<decltype(row), float*>)
+                            if (square)
+                                return turned(sums + q * pitch + c, pitch, row + c * map.channel + q, map.channel,
+                                              [&](Vec sum, int i) { return value(sum, channel + c + i); });
+                        narrow(value(sums[q * pitch + c], channel + c), row[c * map.channel + q * step]);
+                    });
                 }
             }
     });

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from addax.common.native import compiled
 from addax.models.compute import back_ends
+from addax.models.compute import native as native_module
 from addax.models.compute.adder import adder_conv2d
 from addax.models.compute.native import NativeBackEnd
 from addax.models.compute.plain import PlainBackEnd
@@ -184,6 +186,21 @@ def test_results_are_the_same_to_the_bit_in_every_run(native):
             assert all(torch.equal(a, b) for a, b in zip(first[:4], other[:4], strict=True))
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flag", ["-mno-avx512f", "-march=x86-64"])
+def test_other_processors_compute_the_same(monkeypatch, native, flag):
+    """Narrower vectors, and no fused multiply-add: the result is the same to the bit, so that calibration finds the
+    same ranges; gradients are as near to the definition."""
+    cases = [make_case(seed, last=bool(seed % 2), **form) for seed, form in enumerate(FORMS.values())]
+    here = [computed(case)[0] for case in cases]
+    library = compiled(native_module._SOURCE, (*native_module._FLAGS, flag))
+    assert library is not None
+    monkeypatch.setitem(back_ends.BACK_ENDS, "cpu", lambda: NativeBackEnd(library))
+    for case, mine in zip(cases, here, strict=True):
+        assert torch.equal(computed(case)[0], mine)
+        check(case)
 
 
 def test_upstream_gradients_of_any_strides(native):
