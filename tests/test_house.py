@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(addax.__file__).parent
 ORDER = {
     "": ("common", "models", "nn", "quant", "hdl", "sim", "reports", "api", "cli"),
-    "models": ("checkpoints", "layers", "nets", "data", "files", "training"),
+    "models": ("checkpoints", "compute", "layers", "nets", "data", "files", "training"),
     "quant": (
         "qonnx_ops", "formats", "ops", "program", "golden", "fold", "lower", "qat", "files", "onnx", "published",
         "export", "builder", "sources", "quantize",

@@ -1,0 +1,1 @@
+"""What layers compute with: operators and gradients that torch does not have."""
