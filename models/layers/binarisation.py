@@ -38,9 +38,11 @@ class Binarisation:
             raise ValueError(f"binarisation must be one of {', '.join(BINARISATIONS)}, not {name!r}")
         return BINARISATIONS[name]
 
-    def sign(self, channels: int) -> Sign:
-        """The activation of a map of ``channels``."""
-        noise = NoiseAdaptation(channels) if self.noise else None
+    def sign(self, channels: int | None = None) -> Sign:
+        """The activation of a map of ``channels``; a ``ValueError`` where noise adaptation is not told how many."""
+        if self.noise and channels is None:
+            raise ValueError("noise adaptation needs the number of channels")
+        noise = NoiseAdaptation(channels) if self.noise and channels is not None else None
         return Sign(at_zero=self.at_zero, surrogate=self.features, noise=noise)
 
     def convolution(

@@ -5,6 +5,7 @@ grid. Compared with rounding the sums twice, a value moves by at most half a ste
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -16,8 +17,9 @@ __all__ = ["requantised_once"]
 
 
 def requantised_once(
-    ops: Sequence[Op], steps: Mapping[str, float], formats: Mapping[str, Format], *, terms: int = 0
-) -> list[Op]:
+    ops: Sequence[Op], steps: Mapping[str, float], formats: Mapping[str, Format], *, terms: int = 0,
+    origins: Mapping[str, str] = MappingProxyType({}),
+) -> list[Op]:  # fmt: skip
     """``ops`` with one requantise for all that read the same sums and the same residual.
 
     The others read its result, where they have fewer bits and its range covers theirs; else all stay: between grids of
@@ -28,12 +30,14 @@ def requantised_once(
     steps : real value of a unit, of the operations that have one
     formats : of all results
     terms : factors are sums of at most so many signed powers of two; 0: any
+    origins : of results, what real values they are: where sums are bent, only equal ones are the same value
     """
-    groups: dict[tuple[str, str | None], list[Requantise]] = {}
+    groups: dict[tuple[str, str | None, str], list[Requantise]] = {}
     for op in ops:
         # Sums bent by one activation are other values than the sums themselves, or than those bent by another.
-        if isinstance(op, Requantise) and op.name in steps and not op.bends:
-            groups.setdefault((op.source, op.residual), []).append(op)
+        value = origins.get(op.name, op.name) if isinstance(op, Requantise) and op.bends else ""
+        if isinstance(op, Requantise) and op.name in steps:
+            groups.setdefault((op.source, op.residual, value), []).append(op)
     result = list(ops)
     for group in groups.values():
         finest = min(group, key=lambda op: steps[op.name])

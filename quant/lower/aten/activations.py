@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import fx, nn
 
 from ....common.errors import UserError
 from ....models.layers.binary import Sign
@@ -13,8 +14,9 @@ from ...fold.factors import fold_sign
 from ...fold.slopes import Bend
 from ...formats import unsigned
 from ...program import Threshold
-from ..graph.nodes import Floats, constant, numpy_of, said
+from ..graph.nodes import Floats, constant, is_call, kind_of, numpy_of, said
 from ..state import Lowering, Value
+from .joins import shortcut
 from .table import Call, lowers, refused
 
 __all__ = ["batch_norm", "clamp", "hardtanh", "leaky_relu", "normalize", "prelu", "relu", "relu6", "sign"]
@@ -143,6 +145,14 @@ def _bent(lowering: Lowering, call: Call, slope: Floats) -> Value:
     return replace(value, bend=Bend.of(np.repeat(slope, channels // len(slope))))
 
 
+def _joins(lowering: Lowering, node: fx.Node) -> bool:
+    """Whether an addition reads ``node`` as it is: a sign then reads what is stored for that."""
+    return any(
+        is_call(user, aten.add) or (kind_of(lowering.traced, user) is nn.Identity and _joins(lowering, user))
+        for user in node.users
+    )
+
+
 @lowers(Sign)
 def sign(lowering: Lowering, call: Call) -> Bits:
     """The sign of each channel, as a threshold of its sums; where others read them, too, of what is stored for those:
@@ -150,7 +160,8 @@ def sign(lowering: Lowering, call: Call) -> Bits:
     value = lowering.pending(call.source)
     straight = value.open and (value.bend is None or value.bend.monotonous)
     if not straight or value.shuffle > 1 or not lowering.alone(call.source):
-        value = lowering.pending_of(lowering.store(call.source))
+        stored = shortcut(lowering, call.source) if _joins(lowering, call.source) else lowering.store(call.source)
+        value = lowering.pending_of(stored)
     found = fold_sign(
         gain=value.gain, centre=value.centre, bias=value.bias, accumulator=lowering.format(value.op),
         at_zero=call.module.at_zero, bend=value.bend,
