@@ -55,11 +55,16 @@ def requantised_once(
 
 
 def _covers(finest: Requantise, other: Requantise, steps: Mapping[str, float]) -> bool:
-    """Whether ``finest`` has more bits, and every value of ``other`` is near one of its."""
+    """Whether ``finest`` has more bits, and every value of ``other`` is near one of its.
+
+    The lowest word of a signed grid may be missing: of two grids that reach equally far up, the finer one reaches less
+    far down by nearly a step of the other, and a value that is clamped there is one step off.
+    """
     fine, coarse = steps[finest.name], steps[other.name]
     if finest.format.bits <= other.format.bits:
         return False
-    return finest.lo * fine < (other.lo + 0.5) * coarse and (other.hi - 0.5) * coarse < finest.hi * fine
+    lowest = other.lo + 0.5 + (other.lo == other.format.lo < 0)
+    return finest.lo * fine < lowest * coarse and (other.hi - 0.5) * coarse < finest.hi * fine
 
 
 def _regridded(op: Requantise, finest: Requantise, ratio: float, fmt: Format, terms: int) -> Requantise:
