@@ -1,19 +1,25 @@
-"""Verbs about torch networks: train."""
+"""Verbs about torch networks: train, zoo."""
 
 from pathlib import Path
 
 import click
+from rich.console import Console
 
 from ..common.console import bar
 from ..common.errors import UserError
 from .base import PATH, listing, show, verb
 
-__all__ = ["train"]
+__all__ = ["train", "zoo"]
 
 
 @verb
 @click.argument("network")
-@click.option("--kernel", default="adder", show_default=True, help="adder, mult, xnor or shift.")
+@click.option(
+    "--kernel",
+    default="adder",
+    show_default=True,
+    help="adder, mult, xnor (xnor:fda, xnor:dorefa) or shift; then of layers: ,PATTERN=KERNEL.",
+)
 @click.option("--data", "source", default="digits", show_default=True, help="digits, a folder, or a .npz file.")
 @click.option("--epochs", type=int, help="[default: 60, with --bits 20]")
 @click.option("--seed", default=0, show_default=True)
@@ -46,3 +52,23 @@ def train(
                 progress=lambda: advance(1),
             )  # fmt: skip
     show(value, as_json, listing(f"{network}, {kernel} kernel", value))
+
+
+@verb
+@click.argument("name", required=False)
+@click.option("--kernel", help="Count every network with this kernel.  [default: the one that it is known for]")
+def zoo(name: str | None, kernel: str | None, as_json: bool) -> None:
+    """Networks by name: papers, parameters, MACs, checkpoints that come along."""
+    from ..models.files.catalogue import catalogue
+    from ..reports.terminal.verb_tables import zoo_table
+
+    rows = catalogue(name, kernel=kernel)
+
+    def text(console: Console) -> None:
+        console.print(zoo_table(rows))
+        for row in rows:
+            for entry in row["checkpoints"]:
+                accuracy = f"{100 * entry['accuracy']:.2f} % of {entry['data']}"
+                console.print(f"{row['name']}, {entry['kernel']}: {accuracy}, {entry['checkpoint']}", soft_wrap=True)
+
+    show(rows, as_json, text)

@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from ...common.errors import UserError
+from ..layers.kernels import KERNELS, Kernels
+from ..nets.counting import Counts
 from ..nets.zoo import NETWORKS, counts_of, network_called, shipped_checkpoints
 from .checkpoint import read_checkpoint
 
@@ -23,19 +26,33 @@ def catalogue(name: str | None = None, *, kernel: str | None = None) -> list[dic
     Raises
     ------
     UserError
-        for an unknown name or kernel, or a network that ``kernel`` cannot make.
+        for an unknown name or kernel, or where the network called ``name`` has no form with ``kernel``. In a list of
+        all, the counts of such a network are None.
     """
-    chosen = [network_called(name)] if name is not None else list(NETWORKS.values())
-    return [_entry(entry.name, kernel or entry.kernel) for entry in chosen]
+    if name is not None:
+        entry = network_called(name)
+        return [_entry(entry.name, kernel or entry.kernel)]
+    try:
+        Kernels.of(kernel or KERNELS[0])
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return [_entry(entry.name, kernel or entry.kernel, among_others=True) for entry in NETWORKS.values()]
 
 
-def _entry(name: str, kernel: str) -> dict[str, Any]:
-    entry, counts = NETWORKS[name], counts_of(name, kernel=kernel)
+def _entry(name: str, kernel: str, *, among_others: bool = False) -> dict[str, Any]:
+    entry = NETWORKS[name]
+    try:
+        counts: Counts | None = counts_of(name, kernel=kernel)
+    except UserError:
+        if not among_others:
+            raise
+        counts = None
     trained = [_trained(path) for path in shipped_checkpoints(name).values()]
     own = next((row for row in trained if row["kernel"] == kernel), {"checkpoint": None, "accuracy": None})
     return {
         "name": name, "paper": entry.paper, "category": entry.category, "kernel": kernel, "shape": list(entry.shape),
-        "classes": entry.classes, "parameters": counts.parameters, "macs": counts.macs, "terms": dict(counts.terms),
+        "classes": entry.classes, "parameters": counts and counts.parameters, "macs": counts and counts.macs,
+        "terms": dict(counts.terms) if counts else None,
         "checkpoint": own["checkpoint"], "accuracy": own["accuracy"], "checkpoints": trained,
     }  # fmt: skip
 

@@ -51,7 +51,7 @@ NETWORKS = {
     for network in (
         ZooNetwork(name="lenet5", make=LeNet5, shape=(1, 16, 16), paper="LeCun et al. 1998; AdderNet, 2101.10015"),
         ZooNetwork(
-            name="vgg-small", make=VGGSmall, shape=_CIFAR, paper=f"BinaryConnect, 1511.00363; {_ADDERNET}; FDA-BNN"
+            name="vgg-small", make=VGGSmall, shape=_CIFAR, paper=f"{_ADDERNET}; FDA-BNN, 2103.00841"
         ),
         ZooNetwork(name="resnet20", make=ResNet20, shape=_CIFAR, paper=f"{_HE}; {_ADDERNET}"),
         ZooNetwork(name="resnet32", make=ResNet32, shape=_CIFAR, paper=f"{_HE}; {_ADDERNET}"),
