@@ -5,7 +5,7 @@ Lowering from torch, files of other tools and published networks differ in what 
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -92,6 +92,13 @@ class Pending:
         """Whether a residual can be added: there is none, and no clamp."""
         return not self.clamped and self.residual is None
 
+    @property
+    def function(self) -> Hashable:
+        """Equal for equal real functions of sums and residual, whatever clamp comes on top."""
+        bend = (self.bend.slope, self.bend.scale, self.bend.lift) if self.bend else ()
+        arrays = tuple(part.tobytes() for part in (self.gain, self.centre, self.bias, *bend))
+        return arrays, self.residual and self.residual.step
+
     def words(self, step: float, lo: int, hi: int) -> tuple[int, int]:
         """``lo..hi`` of a grid of ``step``, without what the clamps cut off."""
         if self.floor is not None:
@@ -114,6 +121,7 @@ class Assembly:
     Attributes
     ----------
     notes : what of the source will not come out the same, in words
+    functions : of what was requantised, which real function of its sums it is, up to a clamp
 
     Raises
     ------
@@ -130,6 +138,7 @@ class Assembly:
         self.ops: dict[str, Op] = {}
         self.inferred: dict[str, tuple[Shape, Format]] = {}
         self.steps: dict[str, float] = {}
+        self.functions: dict[str, Hashable] = {}
 
     def note(self, text: str) -> None:
         """Remember something of the source that the Program does otherwise, or that a user should know; once."""
@@ -194,6 +203,7 @@ class Assembly:
 
         An `exact` network may get thresholds instead: see `choice.choose`.
         """
+        self.functions[name] = value.function
         lo, hi = fmt.lo if lo is None else lo, fmt.hi if hi is None else hi
         lo, hi = value.words(step, lo, hi)
         if value.bend is not None:

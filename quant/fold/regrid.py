@@ -4,7 +4,7 @@ Hardware then has one requantiser behind an array, and what waits for a residual
 grid. Compared with rounding the sums twice, a value moves by at most half a step of the finest grid.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -18,7 +18,7 @@ __all__ = ["requantised_once"]
 
 def requantised_once(
     ops: Sequence[Op], steps: Mapping[str, float], formats: Mapping[str, Format], *, terms: int = 0,
-    origins: Mapping[str, str] = MappingProxyType({}),
+    values: Mapping[str, Hashable] = MappingProxyType({}),
 ) -> list[Op]:  # fmt: skip
     """``ops`` with one requantise for all that read the same sums and the same residual.
 
@@ -30,14 +30,14 @@ def requantised_once(
     steps : real value of a unit, of the operations that have one
     formats : of all results
     terms : factors are sums of at most so many signed powers of two; 0: any
-    origins : of results, what real values they are: where sums are bent, only equal ones are the same value
+    values : of results, what real function of the sums they are, up to a clamp; only equal ones are made of each other.
+        A result that it does not say is made of none
     """
-    groups: dict[tuple[str, str | None, str], list[Requantise]] = {}
+    groups: dict[tuple[str, str | None, Hashable], list[Requantise]] = {}
     for op in ops:
-        # Sums bent by one activation are other values than the sums themselves, or than those bent by another.
-        value = origins.get(op.name, op.name) if isinstance(op, Requantise) and op.bends else ""
         if isinstance(op, Requantise) and op.name in steps:
-            groups.setdefault((op.source, op.residual, value), []).append(op)
+            # Sums behind one batch norm or activation are other values than the sums themselves.
+            groups.setdefault((op.source, op.residual, values.get(op.name, op.name)), []).append(op)
     result = list(ops)
     for group in groups.values():
         finest = min(group, key=lambda op: steps[op.name])

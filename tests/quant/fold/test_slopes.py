@@ -184,6 +184,7 @@ def test_bent_sums_are_no_finer_grid_of_the_sums_themselves():
     fine = {"name": "plain", "multiplier": np.array([1, 1]), "offset": np.zeros(2, np.int64), "shift": 9}
     a.emit(Requantise(source="conv", format=unsigned(4), lo=0, hi=15, **fine), 0.5)
 
-    ops = requantised_once(list(a.ops.values()), a.steps, {name: found[1] for name, found in a.inferred.items()})
+    formats = {name: found[1] for name, found in a.inferred.items()}
+    ops = requantised_once(list(a.ops.values()), a.steps, formats, values={**a.functions, "plain": "other"})
 
     assert [op.source for op in ops if isinstance(op, Requantise)] == ["conv", "conv"]
