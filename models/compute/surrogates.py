@@ -122,8 +122,9 @@ class Fourier:
         phase = self.omega / math.pi * x
         # Half periods are taken off first: near their ends both sines are small, and their ratio would be noise.
         periods = phase.round()
-        rest = phase - periods
-        ratio = twice * torch.sinc(twice * rest) / torch.sinc(rest)
+        rest = math.pi * (phase - periods)
+        below = torch.sin(rest)
+        ratio = torch.where(below == 0, twice, torch.sin(twice * rest) / below)
         found = (2 * self.omega / math.pi) * torch.where(periods.remainder(2) == 0, ratio, -ratio)
         ends = [end for end in (self.mask, self.first_zero(progress) if self.beyond == "zero" else None) if end]
         return found * (x.abs() <= min(ends)) if ends else found

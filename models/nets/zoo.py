@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,7 @@ def network_called(name: str) -> ZooNetwork:
     return NETWORKS[name]
 
 
+@cache
 def counts_of(name: str, *, kernel: str | None = None) -> Counts:
     """Parameters and terms of a network of the zoo at its default shape and classes, without the memory for it."""
     entry = network_called(name)

@@ -1,10 +1,11 @@
 """Binary LeNet-5 trained with the gradients of straight-through, DoReFa-Net and FDA-BNN: equal budgets, several seeds.
 
-python -m tests.bench.binarisations RUNS.csv
+python -m tests.bench.binarisations [RUNS.csv] [METHOD ..]
 
 Every run is appended to RUNS.csv when it is over, with its date; a run that stands there is not done again, so the
-command can be interrupted and repeated. Data, epochs, seeds and all else but the binarisation are equal, and were fixed
-before the first run: 8,000 MNIST images of ../shared/data, or the digits that addax ships where there are none.
+command can be interrupted and repeated; methods can be left to several commands side by side. Data, epochs, seeds and
+all else but the binarisation are equal, and were fixed before the first run: 8,000 MNIST images of ../shared/data, or
+the digits that addax ships where there are none.
 """
 
 import csv
@@ -73,7 +74,7 @@ def table(rows):
             yield f"| {method} | {len(found)} | {mean(found):.2f} % | {stdev(found):.2f} | {ends} |"
 
 
-def main(path):
+def main(path, methods):
     torch.set_num_threads(1)
     source = str(MNIST) if MNIST.is_dir() else "digits"
     images = data.load(source, "train").head(IMAGES)
@@ -81,7 +82,7 @@ def main(path):
     name = Path(source).name
     wanted = {"data": name, "images": str(len(images)), "epochs": str(EPOCHS)}
     # Seed by seed, so that what an interruption leaves is as fair as it can be.
-    runs = [(method, seed) for seed in range(SEEDS) for method in METHODS]
+    runs = [(method, seed) for seed in range(SEEDS) for method in methods]
     with bar("runs", len(runs)) as advance:
         for method, seed in runs:
             run = {**wanted, "method": method, "seed": str(seed)}
@@ -93,4 +94,6 @@ def main(path):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "out/binarisations.csv"))
+    names = [name for name in sys.argv[1:] if name not in METHODS]
+    chosen = [name for name in sys.argv[1:] if name in METHODS] or METHODS
+    main(Path(names[0] if names else "out/binarisations.csv"), chosen)
