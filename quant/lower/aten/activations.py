@@ -148,7 +148,7 @@ def _bent(lowering: Lowering, call: Call, slope: Floats) -> Value:
 def _joins(lowering: Lowering, node: fx.Node) -> bool:
     """Whether an addition reads ``node`` as it is: a sign then reads what is stored for that."""
     return any(
-        is_call(user, aten.add) or (kind_of(lowering.traced, user) is nn.Identity and _joins(lowering, user))
+        is_call(user, aten.add, aten.sub) or (kind_of(lowering.traced, user) is nn.Identity and _joins(lowering, user))
         for user in node.users
     )
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from addax.common.errors import UserError
+from addax.models.files.checkpoint import Recipe, load_checkpoint, save_checkpoint
 from addax.models.layers.adder import AdderConv2d
 from addax.models.layers.binary import BinaryConv2d, Sign
 from addax.models.layers.kernels import Kernels
@@ -166,6 +167,23 @@ def test_bi_real_blocks_have_a_shortcut_for_every_convolution():
 
     assert torch.allclose(block(x), expected)
     assert [block.each for block in blocks] == [True] * 8
+
+
+def test_checkpoint_holds_what_a_binary_network_needs(tmp_path):
+    """Method and patterns stand in the recipe, the noise among the tensors: training can go on with it."""
+    kernel = "adder,fc*=xnor:fda,fc3=mult"
+    net = zoo.build("lenet5", kernel=kernel).eval()
+    recipe = Recipe(
+        network="lenet5", kernel=kernel, shape=(1, 16, 16), classes=10, data="digits", seed=0, epochs=0, accuracy=0.0
+    )
+    save_checkpoint(tmp_path / "net.safetensors", net, recipe)
+
+    found, read = load_checkpoint(tmp_path / "net.safetensors")
+
+    x = torch.rand(2, 1, 16, 16)
+    assert read == recipe
+    assert torch.equal(found(x), net(x))
+    assert torch.equal(found.relu2.noise.first, net.relu2.noise.first)
 
 
 # Refusals
