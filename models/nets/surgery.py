@@ -62,17 +62,19 @@ def swap_kernels(module: nn.Module, kernels: Mapping[str, str], *, keep_weights:
             check_kernel(kernel)
         except ValueError as error:
             raise UserError(str(error)) from error
-    layers = {path: layer for path, layer in module.named_modules() if kernel_of(layer)}
+    layers = {path: layer for path, layer in module.named_modules(remove_duplicate=False) if kernel_of(layer)}
     for pattern in kernels:
         if not any(fnmatchcase(path, pattern) for path in layers):
             raise UserError(f"no layer fits {pattern!r}; there are {', '.join(layers) or 'none'}")
-    made = {}
+    made: dict[str, nn.Module] = {}
+    of: dict[nn.Module, nn.Module] = {}  # a layer that stands in several places stays one
     for path, layer in layers.items():
         wanted = next((kernel for pattern, kernel in kernels.items() if fnmatchcase(path, pattern)), None)
         if wanted is not None and wanted != kernel_of(layer):
             if not path:
                 raise UserError("the module is a single layer; put it into another one, whose part can be swapped")
-            made[path] = _made(path, layer, wanted, keep_weights)
+            of[layer] = of.get(layer) or _made(path, layer, wanted, keep_weights)
+            made[path] = of[layer]
     for path, layer in made.items():
         owner, _, name = path.rpartition(".")
         setattr(module.get_submodule(owner), name, layer)

@@ -84,6 +84,16 @@ def test_layer_in_front_of_which_a_sign_stands_reads_bits():
     assert set(seen[0].unique().tolist()) == {-1.0, 1.0}
 
 
+def test_layer_that_stands_in_two_places_stays_one():
+    """Its weights are shared, and go on to be."""
+    shared = nn.Conv2d(4, 4, 3, padding=1, bias=False)
+    net = nn.Sequential(shared, nn.ReLU(), shared)
+
+    assert swap_kernels(net, {"*": "adder"}) == ["0", "2"]
+    assert net[0] is net[2]
+    assert isinstance(net[0], AdderConv2d)
+
+
 def test_dense_layers_keep_their_function():
     """The same weights multiply the same features."""
     net = nn.Sequential(nn.Linear(5, 3, bias=False))
