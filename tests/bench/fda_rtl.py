@@ -2,8 +2,8 @@
 
 python -m tests.bench.fda_rtl [resnet20] [vgg-small] [--build-only]
 
-Weights are random and fixed. A run takes from half an hour to hours, most of it in Verilator; `make guard` has the same
-at 8x8 and 16x16 pixels (tests/sim/test_binary_networks.py).
+Weights are random and fixed. Each network takes some minutes; `make guard` has the same at 8x8 and 16x16 pixels
+(tests/sim/test_binary_networks.py).
 """
 
 import sys
