@@ -1,9 +1,10 @@
-"""Verbs about torch networks: train."""
+"""Verbs about torch networks: train, zoo."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from rich.console import Console
 
 from ..common.console import meter
 from ..common.errors import UserError
@@ -13,12 +14,15 @@ if TYPE_CHECKING:
     from ..models.training.history import Moment
     from ..models.training.recipe import TrainingRecipe
 
-__all__ = ["train"]
+__all__ = ["train", "zoo"]
 
 
 @verb
 @click.argument("network")
-@click.option("--kernel", default="adder", show_default=True, help="adder, mult, xnor or shift.")
+@click.option(
+    "--kernel", default="adder", show_default=True,
+    help="adder, mult, xnor (xnor:fda, xnor:dorefa) or shift; then of layers: ,PATTERN=KERNEL.",
+)  # fmt: skip
 @click.option(
     "--data", "source", default="digits", show_default=True,
     help="digits, a folder (idx, CIFAR-10, class folders), or a .npz file.",
@@ -78,3 +82,23 @@ def _recipe(file: Path | None, bits: int | None) -> "TrainingRecipe":
     from ..quant.qat.train import qat_recipe
 
     return qat_recipe()
+
+
+@verb
+@click.argument("name", required=False)
+@click.option("--kernel", help="Count every network with this kernel.  [default: the one that it is known for]")
+def zoo(name: str | None, kernel: str | None, as_json: bool) -> None:
+    """Networks by name: papers, parameters, MACs, checkpoints that come along."""
+    from ..models.files.catalogue import catalogue
+    from ..reports.terminal.verb_tables import zoo_table
+
+    rows = catalogue(name, kernel=kernel)
+
+    def text(console: Console) -> None:
+        console.print(zoo_table(rows))
+        for row in rows:
+            for entry in row["checkpoints"]:
+                accuracy = f"{100 * entry['accuracy']:.2f} % of {entry['data']}"
+                console.print(f"{row['name']}, {entry['kernel']}: {accuracy}, {entry['checkpoint']}", soft_wrap=True)
+
+    show(rows, as_json, text)

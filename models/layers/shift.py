@@ -36,26 +36,31 @@ class ShiftConv2d(nn.Module):
 
     Attributes
     ----------
-    weight : (out_channels, in_channels, kernel_size, kernel_size) real values, before rounding
+    weight : (out_channels, in_channels / groups, kernel_size, kernel_size) real values, before rounding
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, padding: int = 0):
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, padding: int = 0,
+        dilation: int = 1, groups: int = 1,
+    ):  # fmt: skip
         super().__init__()
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size = kernel_size
         self.stride = stride
         self.padding = padding
-        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, kernel_size))
+        self.dilation = dilation
+        self.groups = groups
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels // groups, kernel_size, kernel_size))
         nn.init.kaiming_uniform_(self.weight, a=5**0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, O, H', W')."""
-        return F.conv2d(x, _Powers.apply(self.weight), stride=self.stride, padding=self.padding)
+        return F.conv2d(x, _Powers.apply(self.weight), None, self.stride, self.padding, self.dilation, self.groups)
 
     def extra_repr(self) -> str:
         """Shape in torch's notation."""
         return (
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
-            f"padding={self.padding}"
+            f"padding={self.padding}" + (f", groups={self.groups}" if self.groups != 1 else "")
         )

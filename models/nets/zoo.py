@@ -2,17 +2,27 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import nn
 
 from ...common.errors import UserError
-from ..layers.kernels import KERNELS
+from ..layers.kernels import KERNELS, Kernels
+from .counting import Counts, count
 from .lenet5 import LeNet5
-from .resnet import ResNet20
+from .mobilenet_v2 import MobileNetV2
+from .resnet import ResNet20, ResNet32
+from .resnet_imagenet import ResNet18, ResNet34, ResNet50
+from .vgg_small import VGGSmall
 
-__all__ = ["NETWORKS", "ZooNetwork", "build", "shipped_checkpoint"]
+__all__ = ["NETWORKS", "ZooNetwork", "build", "counts_of", "shipped_checkpoint", "shipped_checkpoints"]
+
+_CIFAR, _IMAGENET = (3, 32, 32), (3, 224, 224)
+_ADDERNET, _HE = "AdderNet, 1912.13200", "He et al. 2016"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,45 +32,89 @@ class ZooNetwork:
     Attributes
     ----------
     make : called with ``kernel=``, ``shape=``, ``classes=``
-    shape : (C, H, W) of its default data
+    shape, classes : (C, H, W) of its default data, and how many they have
     paper : where the network comes from
+    category : what it does
+    kernel : with which it is counted: the one it is known for
     """
 
     name: str
     make: Callable[..., nn.Module]
     shape: tuple[int, int, int]
     paper: str
+    category: str = "classification"
+    classes: int = 10
+    kernel: str = "adder"
 
 
 NETWORKS = {
     network.name: network
     for network in (
         ZooNetwork(name="lenet5", make=LeNet5, shape=(1, 16, 16), paper="LeCun et al. 1998; AdderNet, 2101.10015"),
-        ZooNetwork(name="resnet20", make=ResNet20, shape=(3, 32, 32), paper="He et al. 2016; AdderNet, 1912.13200"),
+        ZooNetwork(
+            name="vgg-small", make=VGGSmall, shape=_CIFAR, paper=f"{_ADDERNET}; FDA-BNN, 2103.00841"
+        ),
+        ZooNetwork(name="resnet20", make=ResNet20, shape=_CIFAR, paper=f"{_HE}; {_ADDERNET}"),
+        ZooNetwork(name="resnet32", make=ResNet32, shape=_CIFAR, paper=f"{_HE}; {_ADDERNET}"),
+        ZooNetwork(name="resnet18", make=ResNet18, shape=_IMAGENET, classes=1000, paper=f"{_HE}; {_ADDERNET}"),
+        ZooNetwork(name="resnet34", make=ResNet34, shape=_IMAGENET, classes=1000, paper=_HE),
+        ZooNetwork(name="resnet50", make=ResNet50, shape=_IMAGENET, classes=1000, paper=f"{_HE}; {_ADDERNET}"),
+        ZooNetwork(
+            name="mobilenet-v2", make=MobileNetV2, shape=_IMAGENET, classes=1000, kernel="mult",
+            paper="Sandler et al. 2018, 1801.04381",
+        ),
     )
-}
+}  # fmt: skip
 
 
-def build(name: str, *, kernel: str, shape: tuple[int, int, int] | None = None, classes: int = 10) -> nn.Module:
+def build(
+    name: str, *, kernel: str | Kernels, shape: tuple[int, int, int] | None = None, classes: int | None = None,
+    **options: Any,
+) -> nn.Module:  # fmt: skip
     """Make a network of the zoo with fresh weights.
+
+    Parameters
+    ----------
+    kernel : one of `KERNELS`, ``xnor:`` and the name of a binarisation, or a text as `Kernels.of` reads it
+    classes : unless given, as many as its default data have
+    options : those of the network beyond these
 
     Raises
     ------
     UserError
         for an unknown name or kernel, or a shape that the network cannot take.
     """
-    if name not in NETWORKS:
-        raise UserError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}")
-    if kernel not in KERNELS:
+    entry = network_called(name)
+    if isinstance(kernel, str) and kernel.partition(",")[0].partition(":")[0] not in KERNELS:
         raise UserError(f"unknown kernel {kernel!r}; known: {', '.join(KERNELS)}")
-    entry = NETWORKS[name]
     try:
-        return entry.make(kernel=kernel, shape=shape or entry.shape, classes=classes)
+        return entry.make(kernel=kernel, shape=shape or entry.shape, classes=classes or entry.classes, **options)
     except ValueError as error:
         raise UserError(str(error)) from error
 
 
+def network_called(name: str) -> ZooNetwork:
+    """The network of the zoo called ``name``; a `UserError` where there is none."""
+    if name not in NETWORKS:
+        raise UserError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}")
+    return NETWORKS[name]
+
+
+@cache
+def counts_of(name: str, *, kernel: str | None = None) -> Counts:
+    """Parameters and terms of a network of the zoo at its default shape and classes, without the memory for it."""
+    entry = network_called(name)
+    with torch.device("meta"):
+        return count(build(name, kernel=kernel or entry.kernel), entry.shape)
+
+
 def shipped_checkpoint(name: str, kernel: str) -> Path | None:
     """The checkpoint of ``name`` that comes with addax, trained on ``digits``; None when there is none."""
-    path = Path(str(resources.files(f"{__package__.rpartition('.')[0]}.checkpoints"))) / f"{name}-{kernel}.safetensors"
-    return path if path.is_file() else None
+    return shipped_checkpoints(name).get(kernel)
+
+
+def shipped_checkpoints(name: str) -> dict[str, Path]:
+    """The checkpoints of ``name`` that come with addax, by kernel."""
+    folder = Path(str(resources.files(f"{__package__.rpartition('.')[0]}.checkpoints")))
+    found = sorted(folder.glob(f"{name}-*.safetensors"))
+    return {path.stem.removeprefix(f"{name}-"): path for path in found}

@@ -16,6 +16,7 @@ from ..data.augment import Jitter, augmented
 from ..data.examples import Examples, HeldExamples
 from ..data.sets import Images
 from ..layers.adder_gradients import scale_adder_gradients
+from ..layers.binary import set_progress
 from .average import MovingAverage
 from .distil import Guided
 from .finite import check_gradients, first_fault
@@ -31,7 +32,7 @@ __all__ = ["Watch", "accuracy", "measured", "predict", "scores", "to_float", "tr
 GRADIENT_STEPS: tuple[Callable[[nn.Module], None], ...] = (scale_adder_gradients,)
 """What is done to the gradients of a network once per step, when those of all parts of the batch and of all processes
 have come together and before the optimiser takes them."""
-EPOCH_STEPS: tuple[Callable[[nn.Module, float], None], ...] = ()
+EPOCH_STEPS: tuple[Callable[[nn.Module, float], None], ...] = (set_progress,)
 """What a network is told when an epoch begins: which share of the training, 0 up to but not 1, is over."""
 
 

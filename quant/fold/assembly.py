@@ -5,7 +5,7 @@ Lowering from torch, files of other tools and published networks differ in what 
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,7 +26,7 @@ from ..program import (
 )  # fmt: skip
 from .choice import Choice, Wanted, choose
 from .factors import FoldedThreshold
-from .slopes import choose_slopes
+from .slopes import Bend, choose_slopes
 
 __all__ = ["NOTES", "Assembly", "Bits", "Pending", "Stored"]
 
@@ -61,8 +61,8 @@ class Pending:
     relu, residual : a ReLU comes on top, and under it an addition
     floor, ceiling : real values between which a clamp keeps it, or None; a floor of 0 or more is a ReLU, too
     shuffle : the channels become the pixels of a map so many times as high and wide
-    slope : (O,), what a LeakyReLU or PReLU multiplies values below 0 by; None: neither. It comes before the ReLU and
-        cannot stand on a residual: store the sum first, a requantise of one slope, and bend what was stored
+    bend : a LeakyReLU or PReLU of the value and what a batch norm makes of it; None: neither. It comes before residual
+        and ReLU. A sum with a residual is stored before it can be bent
     """
 
     op: str
@@ -74,7 +74,7 @@ class Pending:
     floor: float | None = None
     ceiling: float | None = None
     shuffle: int = 1
-    slope: Floats | None = None
+    bend: Bend | None = None
 
     @property
     def clamped(self) -> bool:
@@ -85,7 +85,19 @@ class Pending:
     def affine(self) -> bool:
         """Whether the value is gain, centre and bias of sums and nothing more: no clamp, no residual, no second
         slope."""
-        return not self.clamped and self.residual is None and self.slope is None
+        return self.open and self.bend is None
+
+    @property
+    def open(self) -> bool:
+        """Whether a residual can be added: there is none, and no clamp."""
+        return not self.clamped and self.residual is None
+
+    @property
+    def function(self) -> Hashable:
+        """Equal for equal real functions of sums and residual, whatever clamp comes on top."""
+        bend = (self.bend.slope, self.bend.scale, self.bend.lift) if self.bend else ()
+        arrays = tuple(part.tobytes() for part in (self.gain, self.centre, self.bias, *bend))
+        return arrays, self.residual and self.residual.step
 
     def words(self, step: float, lo: int, hi: int) -> tuple[int, int]:
         """``lo..hi`` of a grid of ``step``, without what the clamps cut off."""
@@ -109,6 +121,7 @@ class Assembly:
     Attributes
     ----------
     notes : what of the source will not come out the same, in words
+    functions : of what was requantised, which real function of its sums it is, up to a clamp
 
     Raises
     ------
@@ -125,6 +138,7 @@ class Assembly:
         self.ops: dict[str, Op] = {}
         self.inferred: dict[str, tuple[Shape, Format]] = {}
         self.steps: dict[str, float] = {}
+        self.functions: dict[str, Hashable] = {}
 
     def note(self, text: str) -> None:
         """Remember something of the source that the Program does otherwise, or that a user should know; once."""
@@ -189,10 +203,11 @@ class Assembly:
 
         An `exact` network may get thresholds instead: see `choice.choose`.
         """
+        self.functions[name] = value.function
         lo, hi = fmt.lo if lo is None else lo, fmt.hi if hi is None else hi
         lo, hi = value.words(step, lo, hi)
-        if value.slope is not None:
-            return self._bent(name, value, value.slope, step, fmt, lo, hi)
+        if value.bend is not None:
+            return self._bent(name, value, value.bend, step, fmt, lo, hi)
         chosen = self.chosen(name, value, step, lo, hi)
         if isinstance(chosen, FoldedThreshold):
             op = Threshold(
@@ -206,7 +221,7 @@ class Assembly:
 
         Their format has whole bytes in which no sum of the accumulator's format can saturate, whatever the biases.
         """
-        if value.slope is not None:
+        if value.bend is not None:
             raise ValueError("class scores have no second slope; requantise it first")
         name = self.unique("scores")
         step = float(np.abs(self.settled(value).gain).max()) or 1.0
@@ -256,12 +271,15 @@ class Assembly:
             even=self.ties == "even" and lo is not None, shared=self.shared,
         )  # fmt: skip
 
-    def _bent(self, name: str, value: Pending, slope: Floats, step: float, fmt: Format, lo: int, hi: int) -> Stored:
+    def _bent(self, name: str, value: Pending, bend: Bend, step: float, fmt: Format, lo: int, hi: int) -> Stored:
         """`requantise` of a value with a second slope, see `fold.slopes`."""
-        found, note = choose_slopes(self._wanted(value, step, lo, hi), slope)
+        found, note = choose_slopes(self._wanted(value, step, lo, hi), bend.in_units(step))
         if note:
             self.note(f"{name}: {note}")
-        op = Requantise(name=name, source=value.op, format=fmt, lo=lo, hi=hi, terms=self.terms, **found.fields)
+        op = Requantise(
+            name=name, source=value.op, format=fmt, lo=lo, hi=hi, terms=self.terms,
+            residual=value.residual.op if value.residual else None, **found.fields,
+        )  # fmt: skip
         return Stored(op=self.emit(op, step), step=step)
 
     def ending(self, name: str) -> str:

@@ -1,6 +1,7 @@
 """From real factors to integer ones: multipliers and shifts, sums of powers of two, thresholds."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from ..program import (
     powers_of_two,
 )  # fmt: skip
 
-__all__ = ["Factors", "FoldedThreshold", "Reach", "fold_scale", "fold_sign", "nearest_sum", "rounded"]
+__all__ = ["Factors", "FoldedThreshold", "Monotonous", "Reach", "fold_scale", "fold_sign", "nearest_sum", "rounded"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -173,12 +174,32 @@ class FoldedThreshold:
     falling: Ints
 
 
-def fold_sign(*, gain: Floats, centre: Floats, bias: Floats, accumulator: Format, at_zero: bool) -> FoldedThreshold:
+class Monotonous(Protocol):
+    """A function per channel that strictly rises or strictly falls, see `slopes.Bend`."""
+
+    @property
+    def scale(self) -> Floats:
+        """(O,), whose sign says whether it rises."""
+        ...
+
+    def __call__(self, z: Floats) -> Floats:
+        """Its value, (.., O)."""
+        ...
+
+    def before(self, y: float) -> Floats:
+        """Where it has the value ``y``, (O,)."""
+        ...
+
+
+def fold_sign(
+    *, gain: Floats, centre: Floats, bias: Floats, accumulator: Format, at_zero: bool, bend: Monotonous | None = None
+) -> FoldedThreshold:  # fmt: skip
     """When ``gain * (acc - centre) + bias`` is positive, as a comparison of the accumulator with an integer.
 
     Parameters
     ----------
     gain : (O,), of either sign; 0 makes a constant
+    bend : what comes between that value and the sign; None: nothing
     at_zero : whether the activation fires at 0 exactly (``>=``) or only beyond (``>``); the tie belongs to the source
 
     Returns
@@ -188,12 +209,15 @@ def fold_sign(*, gain: Floats, centre: Floats, bias: Floats, accumulator: Format
 
     def fires(acc: Floats) -> NDArray[np.bool_]:
         value = gain * (acc - centre) + bias
+        value = value if bend is None else bend(value)
         return np.asarray(value >= 0 if at_zero else value > 0)
 
     lo, hi = float(accumulator.lo), float(accumulator.hi)
-    falling = gain < 0
+    falling, start = gain < 0, bias
+    if bend is not None:
+        falling, start = (gain < 0) != (bend.scale < 0), bias - bend.before(0.0)
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        near = np.where(gain == 0, 0.0, centre - bias / gain)
+        near = np.where(gain == 0, 0.0, centre - start / gain)
     # The quotient may be off by a rounding; the first integer that behaves otherwise than those below it is searched
     # around it with the source's own expression.
     level = np.clip(np.floor(near) - 1, lo, hi + 1)

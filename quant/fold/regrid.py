@@ -4,7 +4,8 @@ Hardware then has one requantiser behind an array, and what waits for a residual
 grid. Compared with rounding the sums twice, a value moves by at most half a step of the finest grid.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -16,8 +17,9 @@ __all__ = ["requantised_once"]
 
 
 def requantised_once(
-    ops: Sequence[Op], steps: Mapping[str, float], formats: Mapping[str, Format], *, terms: int = 0
-) -> list[Op]:
+    ops: Sequence[Op], steps: Mapping[str, float], formats: Mapping[str, Format], *, terms: int = 0,
+    values: Mapping[str, Hashable] = MappingProxyType({}),
+) -> list[Op]:  # fmt: skip
     """``ops`` with one requantise for all that read the same sums and the same residual.
 
     The others read its result, where they have fewer bits and its range covers theirs; else all stay: between grids of
@@ -28,12 +30,14 @@ def requantised_once(
     steps : real value of a unit, of the operations that have one
     formats : of all results
     terms : factors are sums of at most so many signed powers of two; 0: any
+    values : of results, what real function of the sums they are, up to a clamp; only equal ones are made of each other.
+        A result that it does not say is made of none
     """
-    groups: dict[tuple[str, str | None], list[Requantise]] = {}
+    groups: dict[tuple[str, str | None, Hashable], list[Requantise]] = {}
     for op in ops:
-        # Sums bent by one activation are other values than the sums themselves, or than those bent by another.
-        if isinstance(op, Requantise) and op.name in steps and not op.bends:
-            groups.setdefault((op.source, op.residual), []).append(op)
+        if isinstance(op, Requantise) and op.name in steps:
+            # Sums behind one batch norm or activation are other values than the sums themselves.
+            groups.setdefault((op.source, op.residual, values.get(op.name, op.name)), []).append(op)
     result = list(ops)
     for group in groups.values():
         finest = min(group, key=lambda op: steps[op.name])
@@ -51,11 +55,16 @@ def requantised_once(
 
 
 def _covers(finest: Requantise, other: Requantise, steps: Mapping[str, float]) -> bool:
-    """Whether ``finest`` has more bits, and every value of ``other`` is near one of its."""
+    """Whether ``finest`` has more bits, and every value of ``other`` is near one of its.
+
+    The lowest word of a signed grid may be missing: of two grids that reach equally far up, the finer one reaches less
+    far down by nearly a step of the other, and a value that is clamped there is one step off.
+    """
     fine, coarse = steps[finest.name], steps[other.name]
     if finest.format.bits <= other.format.bits:
         return False
-    return finest.lo * fine < (other.lo + 0.5) * coarse and (other.hi - 0.5) * coarse < finest.hi * fine
+    lowest = other.lo + 0.5 + (other.lo == other.format.lo < 0)
+    return finest.lo * fine < lowest * coarse and (other.hi - 0.5) * coarse < finest.hi * fine
 
 
 def _regridded(op: Requantise, finest: Requantise, ratio: float, fmt: Format, terms: int) -> Requantise:

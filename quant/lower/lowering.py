@@ -87,7 +87,9 @@ def _program(lowering: Lowering, metadata: Mapping[str, str]) -> Program:
             _lower_node(lowering, node, end)
     try:
         formats = {name: fmt for name, (_, fmt) in lowering.inferred.items()}
-        ordered = requantised_once(list(lowering.ops.values()), lowering.steps, formats, terms=lowering.terms)
+        ordered = requantised_once(
+            list(lowering.ops.values()), lowering.steps, formats, terms=lowering.terms, values=lowering.functions
+        )
         lowering.ops = {op.name: op for op in ordered}
         return lowering.assembled({**metadata, ORIGINS: json.dumps(lowering.origins, sort_keys=True)})
     except ValueError as error:

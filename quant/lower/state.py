@@ -13,6 +13,7 @@ from ..fold.scheme import Scheme
 from ..formats import Format, signed, unsigned
 from ..program import Input, Op, PixelShuffle, Shape
 from .calibration import Calibration
+from .graph.nodes import argument
 from .readers import wanted
 
 __all__ = ["Lowering", "Value"]
@@ -68,6 +69,12 @@ class Lowering(Assembly):
     def root(self, node: fx.Node) -> fx.Node:
         """The node as which ``node`` is calibrated and stored."""
         return self.roots.get(node, node)
+
+    def alone(self, node: fx.Node) -> bool:
+        """Whether whoever reads ``node`` is the only one that reads the value that it has."""
+        while len(node.users) == 1 and node in self.roots:
+            node = argument(node)
+        return len(node.users) == 1
 
     def same(self, node: fx.Node, source: fx.Node) -> Value:
         """``node`` changes nothing: it is calibrated, and stored, as ``source``."""

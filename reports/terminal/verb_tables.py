@@ -6,7 +6,16 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-__all__ = ["against", "changed", "choices_table", "fold_table", "kernel_table", "sensitivity_table", "stage_table"]
+__all__ = [
+    "against",
+    "changed",
+    "choices_table",
+    "fold_table",
+    "kernel_table",
+    "sensitivity_table",
+    "stage_table",
+    "zoo_table",
+]
 
 _FOLD_COLUMNS = {
     "pe": "PE", "simd": "SIMD", "taps": "taps", "lines": "lines", "blocks": "blocks", "residual": "join",
@@ -85,6 +94,16 @@ def kernel_table(rows: Sequence[Mapping[str, Any]], name: str) -> Table:
         operands = " ".join(row[name].replace("uint", "u").replace("int", "s") for name in ("x", "w"))
         form = f"{row['kernel']} {row['structure']}, {row['form']}"
         table.add_row(form, operands, *(_cell(row[key]) for key in shown.values()))
+    return table
+
+
+def zoo_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Networks of the zoo, what they cost, and where they come from."""
+    table = Table(title="Networks", title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    for head in ("network", "kernel", "parameters", "MACs", "paper"):
+        table.add_column(head, justify="right" if head in ("parameters", "MACs") else "left", no_wrap=head != "paper")
+    for row in rows:
+        table.add_row(row["name"], row["kernel"], _cell(row["parameters"]), _cell(row["macs"]), row["paper"])
     return table
 
 

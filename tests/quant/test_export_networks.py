@@ -60,7 +60,7 @@ def in_c(folder, pixels):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kernel", ["adder", "mult", "shift"])
+@pytest.mark.parametrize("kernel", ["adder", "mult", "shift", "xnor:fda"])
 def test_every_export_of_resnet20_gives_the_same_scores(tmp_path, pixels, kernel):
     program = resnet20(kernel, pixels)
     expected = golden.run(program, pixels).scores

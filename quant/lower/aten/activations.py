@@ -4,16 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import fx, nn
 
 from ....common.errors import UserError
 from ....models.layers.binary import Sign
 from ....models.layers.normalize import Normalise
 from ...fold.assembly import Bits, Pending, Stored
 from ...fold.factors import fold_sign
+from ...fold.slopes import Bend
 from ...formats import unsigned
 from ...program import Threshold
-from ..graph.nodes import Floats, constant, numpy_of, said
+from ..graph.nodes import Floats, constant, is_call, kind_of, numpy_of, said
 from ..state import Lowering, Value
+from .joins import shortcut
 from .table import Call, lowers, refused
 
 __all__ = ["batch_norm", "clamp", "hardtanh", "leaky_relu", "normalize", "prelu", "relu", "relu6", "sign"]
@@ -35,8 +38,8 @@ def normalize(lowering: Lowering, call: Call) -> Pending:
 def batch_norm(lowering: Lowering, call: Call) -> Pending:
     """A batch norm, in the gain, centre and bias of the sums in front of it."""
     value, given = lowering.values[call.source], call.given
-    if not isinstance(value, Pending) or not value.affine:
-        raise UserError(f"batch norm at {call.path!r} must follow a convolution directly")
+    if not isinstance(value, Pending) or not value.open:
+        raise UserError(f"batch norm at {call.path!r} must follow a convolution directly, or a LeakyReLU or PReLU")
     mean_of, variance = (constant(lowering.traced, given[name]) for name in ("running_mean", "running_var"))
     if mean_of is None or variance is None:
         raise UserError(f"batch norm at {call.path!r} has no running statistics")
@@ -47,6 +50,8 @@ def batch_norm(lowering: Lowering, call: Call) -> Pending:
     deviation, gamma, beta, mean = (
         np.repeat(values, value.shuffle**2) for values in (deviation, gamma, beta, numpy_of(mean_of))
     )
+    if value.bend is not None:
+        return replace(value, bend=value.bend.then(gamma / deviation, beta - mean * gamma / deviation))
     mean = mean - value.bias
     constant_channel = value.gain == 0  # behind another batch norm that switched the channel off
     return replace(
@@ -97,7 +102,7 @@ def _clamped(lowering: Lowering, call: Call, floor: float | None, ceiling: float
         if only_relu and not lowering.format(value.op).signed:
             return lowering.same(call.node, call.source)
         value = lowering.pending(call.source)
-    if only_relu and not value.clamped and value.slope is None:
+    if only_relu and not value.clamped and value.bend is None:
         return replace(value, relu=True)
     low = _within(0.0 if value.relu and value.floor is None else value.floor, floor, ceiling, otherwise=floor)
     high = _within(value.ceiling, floor, ceiling, otherwise=ceiling)
@@ -137,18 +142,29 @@ def _bent(lowering: Lowering, call: Call, slope: Floats) -> Value:
     if not isinstance(value, Pending) or not value.affine:
         value = lowering.pending_of(lowering.store(call.source))
     channels = len(value.gain)
-    return replace(value, slope=np.repeat(slope, channels // len(slope)))
+    return replace(value, bend=Bend.of(np.repeat(slope, channels // len(slope))))
+
+
+def _joins(lowering: Lowering, node: fx.Node) -> bool:
+    """Whether an addition reads ``node`` as it is: a sign then reads what is stored for that."""
+    return any(
+        is_call(user, aten.add, aten.sub) or (kind_of(lowering.traced, user) is nn.Identity and _joins(lowering, user))
+        for user in node.users
+    )
 
 
 @lowers(Sign)
 def sign(lowering: Lowering, call: Call) -> Bits:
-    """The sign of each channel, as a threshold of its sums."""
+    """The sign of each channel, as a threshold of its sums; where others read them, too, of what is stored for those:
+    sums have one reader."""
     value = lowering.pending(call.source)
-    if not value.affine or value.shuffle > 1:
-        value = lowering.pending_of(lowering.store(call.source))
+    straight = value.open and (value.bend is None or value.bend.monotonous)
+    if not straight or value.shuffle > 1 or not lowering.alone(call.source):
+        stored = shortcut(lowering, call.source) if _joins(lowering, call.source) else lowering.store(call.source)
+        value = lowering.pending_of(stored)
     found = fold_sign(
         gain=value.gain, centre=value.centre, bias=value.bias, accumulator=lowering.format(value.op),
-        at_zero=call.module.at_zero,
+        at_zero=call.module.at_zero, bend=value.bend,
     )  # fmt: skip
     name = lowering.emit(
         Threshold(

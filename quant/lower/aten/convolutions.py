@@ -46,9 +46,9 @@ def _lowered(lowering: Lowering, layer: Weighted, value: Stored | Pending | Bits
     ordinary = not isinstance(kind, AdderConv2d | BinaryConv2d | ShiftConv2d) and layer.groups == 1
     if isinstance(value, Pending) and value.op == "pixels" and value.affine and ordinary:
         return _on_pixels(lowering, layer, value)
-    if isinstance(kind, BinaryConv2d) and isinstance(value, Bits):
-        words = (_weights(layer) >= 0).astype(np.int64)
-        return _sums(lowering, layer, value.op, "xnor", words, unsigned(1), np.ones(len(words)))
+    if isinstance(kind, BinaryConv2d) and isinstance(value, Bits) and (kind.border or not any(layer.padding)):
+        words, steps = _signs(layer, kind)
+        return _sums(lowering, layer, value.op, "xnor", words, unsigned(1), value.step * steps)
     stored = _features(lowering, layer)
     if lowering.shape(stored.op)[1:] != (1, 1) and layer.dense:
         raise UserError(f"dense layer at {path!r} reads a map of {lowering.shape(stored.op)}; flatten it first")
@@ -83,7 +83,8 @@ def _factors(lowering: Lowering, layer: Weighted, *, edge: bool) -> tuple[str, I
     """Kernel, words, format and steps (O,) of the weights of a layer that multiplies."""
     weight = _weights(layer)
     if isinstance(layer.layer, BinaryConv2d):
-        return "mult", (weight >= 0).astype(np.int64), unsigned(1), np.ones(len(weight))
+        words, steps = _signs(layer, layer.layer)
+        return "mult", words, unsigned(1), steps
     if isinstance(layer.layer, ShiftConv2d):
         words, unit = _shift_words(layer.weight)
         return "shift", words, unsigned(4), np.full(len(weight), unit)
@@ -113,8 +114,8 @@ def _sums(
     channels = lowering.shape(source)[0]
     if pad is None:
         pad = np.zeros(channels, np.int64)
-        if window["padding"] and kernel == "mult" and isinstance(layer.layer, BinaryConv2d):
-            pad -= round(1 / unit)  # a binary layer pads with -1
+        if window["padding"] and kernel == "mult" and isinstance(layer.layer, BinaryConv2d) and layer.layer.border:
+            pad -= round(1 / unit)  # a binary layer pads with -1, unless it says otherwise
             given = lowering.format(source)
             if not given.allows(pad):
                 raise UserError(f"binary layer at {layer.path!r} pads with -1, which {given} cannot hold")
@@ -192,6 +193,12 @@ def _weights(layer: Weighted) -> Floats:
     """(O, I, Kh, Kw)."""
     weight = numpy_of(layer.weight)
     return weight[:, :, None, None] if weight.ndim == 2 else weight
+
+
+def _signs(layer: Weighted, kind: BinaryConv2d) -> tuple[Ints, Floats]:
+    """The signs of a binary layer's weights as bits (O, I, Kh, Kw), and by what each filter multiplies them, (O,)."""
+    weight = _weights(layer)
+    return (weight >= 0 if kind.at_zero else weight > 0).astype(np.int64), numpy_of(kind.gains)
 
 
 def _shift_words(weight: Tensor) -> tuple[Ints, float]:

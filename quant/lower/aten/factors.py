@@ -10,7 +10,7 @@ from ....common.errors import UserError
 from ...fold.assembly import Bits, Pending, Stored
 from ..graph.nodes import Floats, constant, numpy_of, said, sizes
 from ..state import Lowering, Value
-from .joins import joined
+from .joins import joined, scaled
 from .table import Call, lowers, refused
 
 __all__ = ["add", "divide", "multiply", "negate", "subtract"]
@@ -106,11 +106,13 @@ def _affine(lowering: Lowering, call: Call, source: Any, factor: Floats, term: F
     if scales and (isinstance(value, Pending) or value.op != "pixels"):
         stored = lowering.store(source) if isinstance(value, Pending) else value
         return Stored(op=stored.op, step=stored.step * float(factor[0]))
-    if isinstance(value, Pending) and not value.affine:
+    if isinstance(value, Pending) and not value.open:
         value = lowering.store(source)
     if not isinstance(value, Pending):
         value = lowering.pending_of(value)
     factor, term = (np.repeat(v, value.shuffle**2) if v.size > 1 else v for v in (factor, term))
+    if value.bend is not None:
+        return replace(value, bend=value.bend.then(factor, term))
     return replace(value, gain=value.gain * factor, bias=value.bias * factor + term)
 
 
@@ -118,7 +120,7 @@ def _scaled(value: Pending, factor: float) -> Pending:
     """All of ``value`` times a positive number."""
     rest = value.residual
     return replace(
-        value, gain=value.gain * factor, bias=value.bias * factor,
+        scaled(value, factor),
         residual=None if rest is None else Stored(op=rest.op, step=rest.step * factor),
         floor=None if value.floor is None else value.floor * factor,
         ceiling=None if value.ceiling is None else value.ceiling * factor,

@@ -17,7 +17,7 @@ from ..readers import wanted
 from ..state import Lowering, Value
 from .table import Call, lowers
 
-__all__ = ["Known", "beside", "concat", "joined"]
+__all__ = ["Known", "beside", "concat", "joined", "scaled", "shortcut"]
 
 aten = torch.ops.aten
 
@@ -34,23 +34,30 @@ def joined(lowering: Lowering, left: fx.Node, right: fx.Node, alpha: float) -> P
     joins = isinstance(found, Pending) and _can_join(lowering, main)
     value = found if isinstance(found, Pending) and joins else lowering.pending_of(lowering.store(main))
     if factors[main] != 1:
-        value = replace(value, gain=value.gain * factors[main], bias=value.bias * factors[main])
-    shortcut = _shortcut(lowering, other)
+        value = scaled(value, factors[main])
+    added = shortcut(lowering, other)
     if factors[other] != 1:
-        shortcut = Stored(op=shortcut.op, step=shortcut.step * factors[other])
-    if shortcut.op == value.op:  # one tensor by two names
-        return replace(value, gain=value.gain + shortcut.step)
-    return replace(value, residual=shortcut)
+        added = Stored(op=added.op, step=added.step * factors[other])
+    if added.op == value.op and value.bend is None:  # one tensor by two names
+        return replace(value, gain=value.gain + added.step)
+    return replace(value, residual=added)
 
 
 def _can_join(lowering: Lowering, node: fx.Node) -> bool:
     """Whether a shortcut can be added to what ``node`` left pending."""
     value = lowering.values[node]
-    return isinstance(value, Pending) and value.affine and value.shuffle == 1
+    return isinstance(value, Pending) and value.open and value.shuffle == 1
 
 
-def _shortcut(lowering: Lowering, node: fx.Node) -> Stored:
-    """What joins an addition: a convolution or what lies behind it, wider than features need to be."""
+def scaled(value: Pending, factor: float) -> Pending:
+    """``value``, which no clamp ends, times a factor of either sign."""
+    if value.bend is not None:
+        return replace(value, bend=value.bend.then(np.full(1, factor), np.zeros(1)))
+    return replace(value, gain=value.gain * factor, bias=value.bias * factor)
+
+
+def shortcut(lowering: Lowering, node: fx.Node) -> Stored:
+    """What ``node`` joins an addition as: a convolution or what lies behind it, wider than features need to be."""
     value, scheme = lowering.values[node], lowering.scheme
     if not isinstance(value, Pending):
         return lowering.store(node)

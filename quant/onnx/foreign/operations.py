@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...fold.assembly import Assembly, Bits, Pending, Stored
+from ...fold.slopes import Bend
 from ...formats import Format, format_for, signed, unsigned
 from ...ops.window import Window
 from ...program import Concat, Convolution, Flatten, MaxPool, Op, PixelShuffle, Requantise, Shape, Threshold, Upsample
@@ -68,7 +69,9 @@ class Operations(Assembly):
             least, most = self._range(value.op)
             if lo <= least and most <= hi:
                 return tensor  # it is on that grid already
-        waiting = replace(self.pending(tensor), slope=tensor.slope)
+        waiting = self.pending(tensor)
+        if tensor.slope is not None:
+            waiting = replace(waiting, bend=Bend.of(tensor.slope))
         if lift and tensor.slope is not None:
             raise ValueError(f"what rounds a LeakyRelu or PRelu down {NEEDS_QUANTIZER}")
         if lift:

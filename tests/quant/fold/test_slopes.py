@@ -7,8 +7,9 @@ import pytest
 import torch
 from addax.quant import golden
 from addax.quant.fold.assembly import Assembly, Pending, Stored
+from addax.quant.fold.factors import fold_sign
 from addax.quant.fold.regrid import requantised_once
-from addax.quant.fold.slopes import fold_slopes
+from addax.quant.fold.slopes import Bend, fold_slopes
 from addax.quant.formats import signed, unsigned
 from addax.quant.program import Convolution, Input, Requantise, powers_of_two
 from hypothesis import given, settings
@@ -22,7 +23,7 @@ SLOPES = st.floats(-3, 3) | st.sampled_from([0.0, 0.01, 0.25, 1.0, -1.0, 2.0, 10
 def folded(slope=0.25, gain=1.0, centre=0.0, bias=0.0, accumulator=SUM, **more):
     one = {"slope": slope, "gain": gain, "centre": centre, "bias": bias}
     arrays = {name: np.atleast_1d(np.asarray(value, np.float64)) for name, value in one.items()}
-    return fold_slopes(**arrays, accumulator=accumulator, **more)
+    return fold_slopes(bend=Bend.of(arrays.pop("slope")), **arrays, accumulator=accumulator, **more)
 
 
 @given(
@@ -84,7 +85,7 @@ def test_steep_second_slope_costs_digits_of_the_first():
     assert int(found.second[0]) < 2**15
 
 
-def assembled(slope, *, gain, bias, fmt=BYTE, exact=False, ties="up", residual=False, shared=False):
+def assembled(slope, *, gain, bias, fmt=BYTE, exact=False, ties="up", shared=False):
     """A dense layer, a batch norm, a PReLU: the Program and the weights."""
     rng = np.random.default_rng(4)
     weight = rng.integers(-8, 8, (len(gain), 3, 1, 1))
@@ -93,8 +94,7 @@ def assembled(slope, *, gain, bias, fmt=BYTE, exact=False, ties="up", residual=F
     conv = Convolution(name="conv", source="pixels", kernel="mult", weight=weight, weight_format=signed(4),
                        pad=np.zeros(3, np.int64))  # fmt: skip
     a.emit(conv)
-    other = Stored(op="pixels", step=1.0) if residual else None
-    value = Pending(op="conv", gain=gain, centre=np.zeros(len(gain)), bias=bias, slope=slope, residual=other)
+    value = Pending(op="conv", gain=gain, centre=np.zeros(len(gain)), bias=bias, bend=Bend.of(slope))
     a.requantise("out", value, 0.05, fmt)
     a.ending("out")
     return a, weight
@@ -126,15 +126,53 @@ def test_one_shift_for_all_where_hardware_is_to_be_shared():
     assert isinstance(a.ops["out"].shift, int)
 
 
-def test_sum_of_two_tensors_must_be_stored_first():
-    """Whether a sum with a residual is negative, the accumulator alone does not tell."""
-    with pytest.raises(ValueError, match="cannot stand on a sum of two tensors; requantise the sum first"):
-        assembled(np.ones(2), gain=np.ones(2), bias=np.zeros(2), residual=True)
+@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, 1, -1)])
+def test_batch_norm_and_residual_behind_a_prelu_are_torchs(signs):
+    """One requantise makes all of it: both sides are lines of the sum, and the residual is added to either."""
+    rng = np.random.default_rng(3)
+    gain, bias = np.array([0.004, 0.002, 0.003]) * signs, np.array([0.3, -1.7, 0.2])
+    bend = Bend.of(np.array([0.25, 0.1, 0.4])).then(np.array([1.5, -0.7, 0.9]), np.array([0.2, 0.5, -0.4]))
+    a, weight = assembled(np.ones(3), gain=gain, bias=bias)
+    a.ending("conv")
+    value = Pending(
+        op="conv", gain=gain, centre=np.zeros(3), bias=bias, bend=bend, residual=Stored(op="pixels", step=0.01)
+    )  # fmt: skip
+    a.requantise("out", value, 0.05, BYTE)
+    images = rng.integers(0, 256, (40, 3, 5, 5), np.uint8)
+
+    program = a.assembled({})
+    found = golden.run(program, images).output
+
+    sums = np.einsum("nchw,oc->nhwo", images.astype(np.float64), weight[:, :, 0, 0])
+    z = sums * gain + bias
+    bent = np.where(z >= 0, z, np.array([0.25, 0.1, 0.4]) * z) * np.array([1.5, -0.7, 0.9]) + np.array([0.2, 0.5, -0.4])
+    wanted = (bent.transpose(0, 3, 1, 2) + 0.01 * images) / 0.05
+    assert np.abs(found - wanted.clip(-128, 127)).max() <= 0.75
+    assert (program.ops[-1].bends, program.ops[-1].residual) == (True, "pixels")
+
+
+@given(
+    gain=GAINS, bias=st.floats(-50, 50), slope=st.floats(0.01, 3), scale=GAINS, lift=st.floats(-50, 50),
+    at_zero=st.booleans(),
+)  # fmt: skip
+def test_sign_of_a_bent_sum_is_a_threshold_where_the_bend_is_monotonous(gain, bias, slope, scale, lift, at_zero):
+    """Of every sum, rising or falling, the comparison says what the source's own expression does."""
+    one = [np.array([value]) for value in (gain, bias, slope, scale, lift)]
+    bend = Bend(slope=one[2], scale=one[3], lift=one[4])
+    assert bend.monotonous
+    sums = signed(9)
+
+    found = fold_sign(gain=one[0], centre=np.zeros(1), bias=one[1], accumulator=sums, at_zero=at_zero, bend=bend)
+
+    acc = np.arange(sums.lo, sums.hi + 1)
+    value = bend((gain * acc + bias)[:, None])[:, 0]
+    fires = value >= 0 if at_zero else value > 0
+    assert np.array_equal((acc >= found.levels[0, 0]) != found.falling[0], fires)
 
 
 def test_scores_have_no_second_slope():
     a, _ = assembled(np.ones(2) / 2, gain=np.ones(2), bias=np.zeros(2))
-    value = Pending(op="out", gain=np.ones(2), centre=np.zeros(2), bias=np.zeros(2), slope=np.ones(2) / 2)
+    value = Pending(op="out", gain=np.ones(2), centre=np.zeros(2), bias=np.zeros(2), bend=Bend.of(np.ones(2) / 2))
 
     with pytest.raises(ValueError, match="class scores have no second slope; requantise it first"):
         a.scores(value)
@@ -146,6 +184,7 @@ def test_bent_sums_are_no_finer_grid_of_the_sums_themselves():
     fine = {"name": "plain", "multiplier": np.array([1, 1]), "offset": np.zeros(2, np.int64), "shift": 9}
     a.emit(Requantise(source="conv", format=unsigned(4), lo=0, hi=15, **fine), 0.5)
 
-    ops = requantised_once(list(a.ops.values()), a.steps, {name: found[1] for name, found in a.inferred.items()})
+    formats = {name: found[1] for name, found in a.inferred.items()}
+    ops = requantised_once(list(a.ops.values()), a.steps, formats, values={**a.functions, "plain": "other"})
 
     assert [op.source for op in ops if isinstance(op, Requantise)] == ["conv", "conv"]

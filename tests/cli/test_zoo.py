@@ -1,0 +1,63 @@
+"""``addax zoo``: what scripts read, and what people see."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+KEYS = {"name", "paper", "category", "parameters", "macs", "checkpoint", "accuracy"}
+
+
+def test_list_has_the_keys_that_scripts_read(run):
+    """Every network of the registry, once, with its published counts; checkpoints where some come along."""
+    status, out, _ = run("zoo", "--json")
+
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert status == 0
+    assert all(row.keys() >= KEYS for row in rows.values())
+    assert list(rows) == [
+        "lenet5", "vgg-small", "resnet20", "resnet32", "resnet18", "resnet34", "resnet50", "mobilenet-v2",
+    ]  # fmt: skip
+    assert (rows["resnet20"]["parameters"], rows["resnet20"]["macs"]) == (272_484, 40_813_184)
+    assert rows["resnet18"]["checkpoint"] is rows["resnet18"]["accuracy"] is None
+    lenet = rows["lenet5"]
+    assert Path(lenet["checkpoint"]).name == "lenet5-adder.safetensors"
+    assert {entry["kernel"] for entry in lenet["checkpoints"]} >= {"adder", "mult", "shift", "xnor"}
+    assert 0.9 < lenet["accuracy"] <= 1
+
+
+def test_one_network_with_another_kernel(run):
+    status, out, _ = run("zoo", "resnet20", "--kernel", "xnor:fda", "--json")
+
+    (row,) = json.loads(out)
+    assert status == 0
+    assert row["terms"] == {"mult": 443_008, "xnor": 40_108_032}
+    assert row["checkpoint"] is None
+
+
+def test_table_fits_a_terminal_and_leaves_out_what_a_kernel_cannot_make(run):
+    status, out, _ = run("zoo", "--kernel", "xnor")
+
+    lines = {line.split()[0]: line for line in out.splitlines() if line.strip()}
+    assert status == 0
+    assert "267,264" not in out
+    assert "269,740" in lines["resnet20"]
+    assert lines["resnet50"].split()[2:4] == ["-", "-"]
+    assert "lenet5, xnor: " in out
+    assert max(len(line) for line in out.splitlines() if "safetensors" not in line) <= 80
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("resnet21",), "addax: unknown network 'resnet21'; known: lenet5"),
+        (("resnet50", "--kernel", "xnor"), "addax: block 'layer1.0' is a bottleneck, which has no binary form"),
+        (("--kernel", "nand"), "addax: kernel must be one of adder, mult, xnor, shift, not 'nand'"),
+    ],
+)
+def test_mistakes_are_one_line(run, arguments, message):
+    status, _, errors = run("zoo", *arguments)
+
+    assert status == 1
+    assert errors.startswith(message)
+    assert len(errors.splitlines()) == 1
