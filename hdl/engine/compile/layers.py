@@ -1,0 +1,305 @@
+"""A Program as layers that an engine has: what one descriptor says, still with names of tensors and whole weights."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ....common.errors import UserError
+from ....quant.formats import Format, signed
+from ....quant.ops.window import Window
+from ....quant.program import (
+    ArgMax,
+    AveragePool,
+    Convolution,
+    Flatten,
+    Input,
+    MaxPool,
+    Op,
+    Program,
+    Requantise,
+    weight_values,
+)  # fmt: skip
+from ..plan import RESIDUAL_BITS, EnginePlan
+from ..records import Unit
+
+__all__ = ["EngineLayer", "EngineNetwork", "network_of"]
+
+Ints = NDArray[np.int64]
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EngineLayer:
+    """One pass over a stored tensor that makes another one.
+
+    Attributes
+    ----------
+    name : of the operation of the Program whose result is stored
+    source, residual : names of the tensors that are read; no residual: None
+    unit, kernel : what computes; the kernel is "" for pools
+    weight : (O, I, rows, columns) of words as the lanes take them; None for pools
+    neutral : the word that stands for a weight of 0, where a block has more lanes than channels
+    window : of what slides over the map
+    pad : (I,) what a tap outside the map reads
+    multiplier, offset, shift, residual_multiplier : M, B, S and R of every channel, (O,), for sums as the array has
+        them
+    low, high : clamp of the result
+    macs : terms per image, as they are counted
+    """
+
+    name: str
+    source: str
+    unit: Unit
+    window: Window
+    pad: Ints
+    multiplier: Ints
+    offset: Ints
+    shift: Ints
+    residual_multiplier: Ints
+    low: int
+    high: int
+    kernel: str = ""
+    weight: Ints | None = None
+    neutral: int = 0
+    residual: str | None = None
+    macs: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EngineNetwork:
+    """Layers in order, and the shape and format of every stored tensor as the engine sees it.
+
+    Attributes
+    ----------
+    columns : of a stem whose window columns are folded into channels: how many; 1 where the input is stored as it is
+    """
+
+    program: Program
+    layers: tuple[EngineLayer, ...]
+    shapes: dict[str, Shape]
+    columns: int = 1
+
+    @cached_property
+    def tensors(self) -> tuple[str, ...]:
+        """Names of the stored tensors, the input first."""
+        return (self.program.input.name, *(layer.name for layer in self.layers))
+
+    def format(self, name: str) -> Format:
+        """Format of a stored tensor."""
+        return self.program.format(name)
+
+    @property
+    def output(self) -> str:
+        """The tensor that holds the result: of a classifier its scores."""
+        return self.layers[-1].name
+
+    def stored_input(self, image: NDArray[np.integer]) -> Ints:
+        """(C, H, W) pixels as the engine reads them, window columns folded where the stem is."""
+        pixels = image.astype(np.int64)
+        return pixels if self.columns == 1 else _folded(pixels, _stem(self.program), self.shapes[self.tensors[0]][2])
+
+
+def network_of(program: Program, plan: EnginePlan) -> EngineNetwork:
+    """The layers of ``program`` for an engine of ``plan``.
+
+    Raises
+    ------
+    UserError
+        for an operation that the engine does not have, by name.
+    """
+    reading = _Reading(program, plan)
+    for op in program.ops:
+        reading.read(op)
+    shapes = {name: program.shape(name) for name in [program.input.name, *(layer.name for layer in reading.layers)]}
+    network = EngineNetwork(program=program, layers=tuple(reading.layers), shapes=shapes)
+    return _with_folded_stem(network, plan)
+
+
+class _Reading:
+    """Collects layers; a convolution waits for the requantise that reads it."""
+
+    def __init__(self, program: Program, plan: EnginePlan):
+        self.program = program
+        self.plan = plan
+        self.layers: list[EngineLayer] = []
+        self.views: dict[str, str] = {}
+        readers: dict[str, list[Op]] = {}
+        for op in program.ops:
+            for source in op.sources:
+                readers.setdefault(source, []).append(op)
+        self.readers = readers
+
+    def read(self, op: Op) -> None:
+        kinds: dict[type, Callable[..., None]] = {
+            Input: self._input, Convolution: self._sums, AveragePool: self._sums, Requantise: self._requantise,
+            MaxPool: self._max_pool, Flatten: self._flatten, ArgMax: lambda op: None,
+        }  # fmt: skip
+        if type(op) not in kinds:
+            raise UserError(f"the engine has no {type(op).__name__} so far, which {op.name!r} is")
+        kinds[type(op)](op)
+
+    def _input(self, op: Input) -> None:
+        self._check_stored(op.name)
+
+    def _sums(self, op: Op) -> None:
+        after = self.readers.get(op.name, [])
+        if len(after) != 1 or not isinstance(after[0], Requantise) or after[0].source != op.name:
+            raise UserError(f"the engine stores no sums: {op.name!r} must be read by one requantise alone")
+        self._check_stored(self._stored(op.source))
+
+    def _flatten(self, op: Flatten) -> None:
+        if self.program.shape(op.source)[1:] != (1, 1) and not all(
+            isinstance(reader, Convolution) and reader.window.kernel == (1, 1) and reader.groups == 1
+            for reader in self.readers.get(op.name, [])
+        ):
+            raise UserError(f"the engine flattens maps in front of dense layers only, not for {op.name!r}")
+        self.views[op.name] = self._stored(op.source)
+
+    def _max_pool(self, op: MaxPool) -> None:
+        source = self._stored(op.source)
+        fmt = self._check_stored(source)
+        channels = self.program.shape(source)[0]
+        zeros = np.zeros(channels, np.int64)
+        self.layers.append(EngineLayer(
+            name=op.name, source=source, unit=Unit.MAXIMUM, window=op.window, pad=np.full(channels, fmt.lo),
+            multiplier=np.ones(channels, np.int64), offset=zeros, shift=zeros, residual_multiplier=zeros, low=fmt.lo,
+            high=fmt.hi,
+        ))  # fmt: skip
+
+    def _requantise(self, op: Requantise) -> None:
+        if op.bends or op.ties != "up" or op.factor_bits != 16:
+            raise UserError(f"the engine has no second slope, wide factors or ties to even so far: {op.name!r}")
+        made = self.program.by_name[op.source]
+        if isinstance(made, Convolution):
+            layer = self._convolution(made, op)
+        elif isinstance(made, AveragePool):
+            layer = self._stage(made.source, op, Unit.SUM, made.window)
+        else:
+            layer = self._stage(op.source, op, Unit.MAXIMUM, Window(kernel=(1, 1)))
+        if self.program.format(op.name).bits > self.plan.result.bits:
+            raise UserError(f"{op.name!r} has {self.program.format(op.name)}; the engine's results have at most "
+                            f"{self.plan.result.bits} bits")  # fmt: skip
+        self.layers.append(replace(layer, residual=self._residual(op)))
+
+    def _stage(self, source: str, op: Requantise, unit: Unit, window: Window) -> EngineLayer:
+        stored = self._stored(source)
+        self._check_stored(stored)
+        return EngineLayer(
+            name=op.name, source=stored, unit=unit, window=window,
+            pad=np.zeros(self.program.shape(stored)[0], np.int64),
+            multiplier=op.multiplier, offset=op.offset, shift=op.shifts, residual_multiplier=op.residual_multipliers,
+            low=op.lo, high=op.hi,
+        )  # fmt: skip
+
+    def _convolution(self, made: Convolution, op: Requantise) -> EngineLayer:
+        if made.kernel not in self.plan.kernels:
+            raise UserError(f"{made.name!r} needs {made.kernel} lanes; the engine has {', '.join(self.plan.kernels)}")
+        if made.groups != 1:
+            raise UserError(f"the engine has no groups so far, which {made.name!r} has")
+        if (sums := self.program.format(made.name)).bits > self.plan.sum_bits:
+            raise UserError(f"{made.name!r} makes sums of {sums}; the engine's have {self.plan.sum_bits} bits")
+        layer = self._stage(made.source, op, Unit.ARRAY, made.window)
+        weight, pad = _lane_words(made, self.program.format(layer.source), self.plan), made.pad
+        if self.program.shape(layer.source) != self.program.shape(made.source):  # behind a flatten
+            weight = weight.reshape(len(weight), *self.program.shape(layer.source))
+            layer, pad = replace(layer, window=Window(kernel=self.program.shape(layer.source)[1:])), layer.pad
+        # The lanes of an adder sum distances, of which the kernel is the negative.
+        sign = -1 if made.kernel == "adder" else 1
+        return replace(
+            layer, kernel=made.kernel, weight=weight, pad=pad, multiplier=sign * op.multiplier,
+            neutral=_grid_top(self.program.format(layer.source), self.plan) if made.kernel == "adder" else 0,
+            macs=made.macs(self.program.shape(made.name)),
+        )  # fmt: skip
+
+    def _residual(self, op: Requantise) -> str | None:
+        if op.residual is None:
+            return None
+        name = self._stored(op.residual)
+        if self.program.shape(name) != self.program.shape(op.name):
+            raise UserError(f"the residual {name!r} of {op.name!r} has another shape as it is stored")
+        if self.program.format(name).bits > RESIDUAL_BITS:
+            raise UserError(f"the residual {name!r} has {self.program.format(name)}; at most {RESIDUAL_BITS} bits join")
+        return name
+
+    def _stored(self, name: str) -> str:
+        """The stored tensor behind views."""
+        name = self.views.get(name, name)
+        if name != self.program.input.name and name not in {layer.name for layer in self.layers}:
+            raise UserError(f"the engine stores no sums, which {name!r} holds")
+        return name
+
+    def _check_stored(self, name: str) -> Format:
+        fmt = self.program.format(name)
+        if fmt.bits > self.plan.bits:
+            raise UserError(f"{name!r} has {fmt}; the engine's lanes read at most {self.plan.bits} bits")
+        return fmt
+
+
+def _lane_words(op: Convolution, x: Format, plan: EnginePlan) -> Ints:
+    """Weights as the lanes take them, without sign, in ``plan.bits`` bits."""
+    mask = (1 << plan.bits) - 1
+    if op.kernel == "shift":
+        return op.weight
+    if op.kernel == "adder":
+        # Both operands of an adder count from the lowest value of its grid, which only inverts the top bit.
+        return (op.weight & mask) ^ _grid_top(x, plan)
+    if op.kernel == "mult":
+        values = weight_values(op)
+        if not signed(plan.bits).allows(values):
+            raise UserError(f"weights of {op.name!r} leave {signed(plan.bits)}: {values.min()}..{values.max()}")
+        return values & mask
+    raise UserError(f"the engine has no {op.kernel} layers so far, which {op.name!r} is")
+
+
+def _grid_top(x: Format, plan: EnginePlan) -> int:
+    """The bit that is inverted where both operands of an adder have a sign."""
+    return 1 << plan.bits - 1 if x.signed else 0
+
+
+def _stem(program: Program) -> Convolution:
+    """The one convolution that reads the input."""
+    return next(op for op in program.ops if isinstance(op, Convolution) and op.source == program.input.name)
+
+
+def _with_folded_stem(network: EngineNetwork, plan: EnginePlan) -> EngineNetwork:
+    """Window columns of a stem of few channels become channels: the input is stored with, at every output column, all
+    columns of its window side by side. A 3 x 3 window over 3 channels is then one of 3 x 1 over 9, in a block of 16
+    that would hold 3. Nothing of it is hardware."""
+    name = network.program.input.name
+    readers = [layer for layer in network.layers if name in (layer.source, layer.residual)]
+    channels, height, width = network.shapes[name]
+    stem = readers[0] if readers else None
+    if stem is None or len(readers) != 1 or stem.weight is None or stem.residual == name:
+        return network
+    rows, columns = stem.window.kernel
+    if columns == 1 or -(-channels * columns // plan.pin) >= columns * -(-channels // plan.pin):
+        return network
+    window = stem.window
+    folded = replace(
+        stem, weight=stem.weight.transpose(0, 3, 1, 2).reshape(len(stem.weight), columns * channels, rows, 1),
+        pad=np.tile(stem.pad, columns),
+        window=Window(
+            kernel=(rows, 1), strides=(window.strides[0], 1), dilations=(window.dilations[0], 1),
+            pads=(window.pads[0], 0, window.pads[2], 0),
+        ),
+    )  # fmt: skip
+    shapes = {**network.shapes, name: (columns * channels, height, window.result((height, width))[1])}
+    layers = tuple(folded if layer is stem else layer for layer in network.layers)
+    return replace(network, layers=layers, shapes=shapes, columns=columns)
+
+
+def _folded(pixels: Ints, stem: Convolution, columns: int) -> Ints:
+    """(C, H, W) pixels as (kernel columns * C, H, output columns)."""
+    window, (_, height, width) = stem.window, pixels.shape
+    _, left, _, right = window.pads
+    wide = np.empty((len(pixels), height, left + width + right), np.int64)
+    wide[:] = stem.pad[:, None, None]
+    wide[:, :, left : left + width] = pixels
+    taps = [
+        wide[:, :, k * window.dilations[1] :][:, :, : (columns - 1) * window.strides[1] + 1 : window.strides[1]]
+        for k in range(window.kernel[1])
+    ]
+    return np.concatenate(taps)

@@ -1,0 +1,54 @@
+"""Random Programs of what an engine has so far, and small engines for them."""
+
+import numpy as np
+from addax.hdl.engine.plan import EnginePlan
+from addax.quant.formats import signed, unsigned
+from addax.quant.program import AveragePool, Flatten, MaxPool
+from network_builder import Builder
+
+
+def small_plan(**changes):
+    """An engine of 4 x 4 lanes whose buffers make most networks go in several bands."""
+    return EnginePlan(**{
+        "device": "ecp5-85k", "pin": 4, "pout": 4, "bits": 16, "memory_bits": 64, "feature_bytes": 2048,
+        "weight_bytes": 1024, "pixels": 32, "kernels": ("adder", "mult", "shift"), **changes,
+    })  # fmt: skip
+
+
+def engine_program(seed, *, bits=8, kernels=("adder", "mult", "shift")):
+    """Layers of any kernel, stride, padding and dilation, pools, residuals and a dense end."""
+    rng = np.random.default_rng(seed)
+    b = Builder(rng, (int(rng.integers(1, 7)), int(rng.integers(5, 10)), int(rng.integers(5, 10))))
+
+    def kernel():
+        # An adder's sums keep one grid for both operands, mult's weights are signed.
+        return str(rng.choice(kernels))
+
+    def layer(outputs, stride, result, join=None):
+        size = int(rng.integers(1, 4))
+        dilation = int(rng.integers(1, 3)) if size > 1 and min(b.shape()[1:]) >= 2 * size else 1
+        extent = (size - 1) * dilation + 1
+        if join is not None:
+            size, dilation, extent = 3, 1, 3
+        padding = extent // 2 if join is not None else int(rng.integers(0, extent))
+        b.convolution(kernel(), outputs, size, stride, padding, min(bits, 8), dilation=dilation)
+        b.rescale(result, residual=join)
+        return b.last
+
+    b.varied = lambda op: op  # ties to even and wide factors come later
+    for _ in range(int(rng.integers(1, 3))):
+        result = unsigned(bits - int(rng.integers(0, 3))) if rng.random() < 0.7 else signed(bits)
+        outputs = int(rng.integers(1, 11))
+        left = layer(outputs, int(rng.integers(1, 3)), result)
+        if rng.random() < 0.6 and min(b.shape()[1:]) >= 1:
+            layer(outputs, 1, result, join=left)
+        if min(b.shape()[1:]) >= 3 and rng.random() < 0.5:
+            if rng.random() < 0.6:
+                b.emit(MaxPool(name=f"pool{len(b.ops)}", source=b.last, size=3, stride=2, padding=int(rng.integers(2))))
+            else:
+                b.emit(AveragePool(name=f"pool{len(b.ops)}", source=b.last, size=2, stride=int(rng.integers(1, 3))))
+                b.rescale(unsigned(bits))
+    b.emit(Flatten(name="flatten", source=b.last))
+    b.convolution(kernel(), int(rng.integers(1, 11)), weight_bits=4)
+    b.requantise(None, scores=True)
+    return b.program()
