@@ -16,7 +16,7 @@ __all__ = ["READ", "WRITE", "Stream", "Unit", "constants_record", "descriptor_re
 
 
 class Stream(IntEnum):
-    """What a read command fills."""
+    """What a read command fills. Residuals of one and of two words stand in one queue."""
 
     COMMANDS = 0
     DESCRIPTORS = 1
@@ -24,6 +24,7 @@ class Stream(IntEnum):
     FEATURES = 3
     RESIDUALS = 4
     WRITES = 5
+    WIDE_RESIDUALS = 6
 
 
 class Unit(IntEnum):
@@ -34,6 +35,7 @@ class Unit(IntEnum):
     SUM = 2
 
 
+STREAM_BITS = 3
 ADDRESS_BITS = 32
 """Of an address in words: 64 GiB of words of 128 bits."""
 RUN_BITS = 20
@@ -42,7 +44,7 @@ WAIT_BITS = 24
 """Of a number of write commands since the start."""
 
 READ = Record("read", (
-    Field(name="stream", bits=3, meaning="queue that is filled, of `Stream`"),
+    Field(name="stream", bits=STREAM_BITS, meaning="queue that is filled, of `Stream`"),
     Field(name="words", bits=RUN_BITS, meaning="how many words are read"),
     Field(name="address", bits=ADDRESS_BITS, meaning="of the first word, in words"),
     Field(name="wait", bits=WAIT_BITS, meaning="write commands that must have been answered before"),

@@ -159,6 +159,7 @@ def _transfers(
             layer, bands[layer.name], [[len(part) for part in block] for block in own], stored,
             weights=start, descriptors=Run(address=descriptor, words=count * sizes[0]),
             writes=begin["writes"] + len(writes) * sizes[1], write_words=sizes[1],
+            wide=layer.residual is not None and layouts[layer.residual].pixel_words > 1,
         )  # fmt: skip
         descriptor += count * sizes[0]
         for band in bands[layer.name]:

@@ -46,7 +46,7 @@ class Item:
 def layer_items(
     layer: EngineLayer, bands: Sequence[Band], sizes: Sequence[Sequence[int]],
     stored: Callable[[str, int, int, int], Run], *, weights: int, descriptors: Run, writes: int,
-    write_words: int,
+    write_words: int, wide: bool,
 ) -> list[Item]:  # fmt: skip
     """What a layer reads, in the order in which it needs it.
 
@@ -54,10 +54,12 @@ def layer_items(
     ----------
     sizes : words of weights by block of outputs and block of inputs
     stored : run of some rows of a block of a tensor, by name, block, first row and rows
+    wide : its residual takes two words a pixel
     weights, writes : where its weights and write commands begin
     """
     items = [Item(stream=Stream.DESCRIPTORS, run=descriptors)]
     pool = layer.unit is not Unit.ARRAY
+    residuals = Stream.WIDE_RESIDUALS if wide else Stream.RESIDUALS
     for number, band in enumerate(bands):
         at = weights
         for block, own in enumerate(sizes):
@@ -72,7 +74,7 @@ def layer_items(
                     items.append(Item(stream=Stream.FEATURES, run=chunk))
                 if layer.residual is not None and inner == len(own) - 1:
                     joined = stored(layer.residual, block, band.row, band.rows)
-                    items.append(Item(stream=Stream.RESIDUALS, run=joined))
+                    items.append(Item(stream=residuals, run=joined))
                 items.append(Item(stream=Stream.WEIGHTS, run=Run(address=at, words=words)))
                 at += words
     return items

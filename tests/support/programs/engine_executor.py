@@ -28,8 +28,9 @@ class Executor:
     def read(self, command):
         if command["wait"] > self.runs_done:
             raise LateError(f"{command} waits, {self.runs_done} writes are done")
-        at = command["address"]
-        self.queues[Stream(command["stream"])].extend(self.words[at : at + command["words"]].copy())
+        at, stream = command["address"], Stream(command["stream"])
+        stream = Stream.RESIDUALS if stream is Stream.WIDE_RESIDUALS else stream
+        self.queues[stream].extend(self.words[at : at + command["words"]].copy())
 
     def take(self, stream, count):
         """(count, bytes) words, for which as many commands are carried out as it takes."""
