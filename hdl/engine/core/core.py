@@ -46,6 +46,9 @@ class Core(wiring.Component):
     def __init__(self, plan: EnginePlan):
         self.plan = plan
         self.issuer = Issuer(plan)
+        self.lanes = Lanes(plan)
+        self.pools = Pools(plan)
+        self.requantisers = Requantisers(plan)
         super().__init__({
             "descriptors": In(stream.Signature(descriptor_record(plan).layout)),
             "weights": In(stream.Signature(plan.word_bits)),
@@ -54,6 +57,21 @@ class Core(wiring.Component):
             "results": Out(stream.Signature(plan.word_bits)), "stored": Out(range(plan.result_words + 1)),
             "freed": Out(self.issuer.freed.shape()), "unjoined": Out(2), "finished": Out(1),
         })  # fmt: skip
+
+    @property
+    def sum_delay(self) -> int:
+        """Cycles from the last tap of a pixel to its sum at the requantisers: ring, lanes, sums."""
+        return 1 + self.lanes.latency + PixelSums.latency
+
+    @property
+    def pool_delay(self) -> int:
+        """Cycles from the last tap of a pixel to its result of a pool at the requantisers: ring, pool."""
+        return 1 + self.pools.latency
+
+    @property
+    def result_delay(self) -> int:
+        """Cycles from a sum at the requantisers to its result."""
+        return self.requantisers.latency
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -98,9 +116,9 @@ class Core(wiring.Component):
         """Sums of the array or of a pool, and whether they are complete."""
         issuer, step = self.issuer, self.issuer.step
         m.submodules.weights = weights = HeldWeights(self.plan)
-        m.submodules.lanes = lanes = Lanes(self.plan)
+        m.submodules.lanes = lanes = self.lanes
         m.submodules.sums = sums = PixelSums(self.plan, lanes.step)
-        m.submodules.pools = pools = Pools(self.plan)
+        m.submodules.pools = pools = self.pools
         array = step.unit == Unit.ARRAY
         feature_signed = later(m, step.signed, name="signed")
         ranks = lanes.latency
@@ -123,7 +141,7 @@ class Core(wiring.Component):
         """Results of pixels, and whether there is one."""
         issuer = self.issuer
         m.submodules.residuals = residuals = Residuals(self.plan)
-        m.submodules.requantisers = requantisers = Requantisers(self.plan)
+        m.submodules.requantisers = requantisers = self.requantisers
         taken = Signal()
         m.d.comb += [
             taken.eq(complete & layer.residual), residuals.word.eq(self.residual),
