@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .compile.order import BLOCK_COMMANDS, WRITES_AT_ONCE
+from .compile.transfers import queue_rooms
 from .core.core import Core
 from .plan import EnginePlan
 from .records import READ, WRITE, Stream, descriptor_record
@@ -15,21 +15,10 @@ from .transfer.queues import RecordQueue, WordQueue
 from .transfer.reader import MemoryReader
 from .transfer.writer import MemoryWriter
 
-__all__ = ["ERRORS", "Engine", "Machine", "queue_rooms"]
+__all__ = ["ERRORS", "Engine", "Machine"]
 
 ERRORS = {0: "none", 1: "a read was answered with an error", 2: "a write was answered with an error"}
 """Meaning of the error codes of an engine."""
-
-
-def queue_rooms(plan: EnginePlan) -> dict[Stream, int]:
-    """Words that each queue of an engine holds."""
-    bits = plan.word_bits
-    return {
-        Stream.COMMANDS: 2 * BLOCK_COMMANDS * READ.words(bits),
-        Stream.DESCRIPTORS: 4 * descriptor_record(plan).words(bits),
-        Stream.WEIGHTS: plan.weight_words, Stream.FEATURES: plan.ring_words,
-        Stream.RESIDUALS: plan.residual_pixels, Stream.WRITES: 2 * WRITES_AT_ONCE * WRITE.words(bits),
-    }  # fmt: skip
 
 
 class Machine(wiring.Component):

@@ -11,6 +11,9 @@ from ..plan import EnginePlan
 
 __all__ = ["Band", "bands_of", "parts_of"]
 
+EARLY_STEPS = 2
+"""Times that its weights take that a step of the smallest band must take, where a band is cut only to begin early."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Band:
@@ -31,9 +34,14 @@ class Band:
 
 
 def bands_of(
-    name: str, window: Window, source: TensorLayout, result: TensorLayout, plan: EnginePlan
+    name: str, window: Window, source: TensorLayout, result: TensorLayout, plan: EnginePlan, *, early: int
 ) -> tuple[Band, ...]:  # fmt: skip
     """As few bands as the buffers allow, as equal as can be.
+
+    Parameters
+    ----------
+    early : rows of the source that are written before its last band. Where the first band can do with them, and no band
+        becomes so small that its weights would take longer than its pixels, it does: then it need not wait.
 
     Raises
     ------
@@ -51,8 +59,13 @@ def bands_of(
     for count in range(-(-height // min(most, height)), height + 1):
         found = _cut(window, source.shape[1], height, -(-height // count))
         needed = max(band.taken for band in found) * source.row_words * source.blocks
-        if needed <= plan.ring_words:
+        if needed > plan.ring_words:
+            continue
+        halves = _cut(window, source.shape[1], height, -(-height // (count + 1)))
+        small = halves[-1].rows * columns < EARLY_STEPS * plan.pout
+        if found[0].taken <= early or halves[0].taken > early or small:
             return found
+        return halves
     raise UserError(
         f"the rows that one row of {name!r} needs take {needed * plan.word_bytes} bytes of features, the engine has "
         f"{plan.feature_bytes}; build it with --feature-bytes {_power(needed) * plan.word_bytes}"

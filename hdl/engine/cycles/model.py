@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ..compile.image import Compiled
-from ..engine import queue_rooms
+from ..compile.transfers import queue_rooms
 from ..records import READ, WRITE, Stream, descriptor_record
 from .array import LayerCycles, computing
 from .queues import TimedQueue, TimedRecords

@@ -1,0 +1,173 @@
+"""What an engine reads, in the order in which it needs it, and what it writes.
+
+Everything has a *position*: how many words of weights the array has taken when it comes so far. It is the clock of the
+compiler: it says what has happened before what, whatever the memory's latency.
+"""
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..layout import TensorLayout
+from ..plan import EnginePlan
+from ..records import READ, WRITE, Stream, Unit, descriptor_record
+from .bands import Band, parts_of
+from .layers import EngineLayer
+from .places import BLOCK_COMMANDS, Places
+
+__all__ = ["WRITES_AT_ONCE", "Item", "Run", "Transfers", "queue_rooms"]
+
+WRITES_AT_ONCE = 16
+"""Write commands that are fetched together."""
+_COMMAND_BLOCKS = 2
+_DESCRIPTORS = 4
+
+
+def queue_rooms(plan: EnginePlan) -> dict[Stream, int]:
+    """Words that each queue of an engine holds."""
+    bits = plan.word_bits
+    return {
+        Stream.COMMANDS: _COMMAND_BLOCKS * BLOCK_COMMANDS * READ.words(bits),
+        Stream.DESCRIPTORS: _DESCRIPTORS * descriptor_record(plan).words(bits),
+        Stream.WEIGHTS: plan.weight_words, Stream.FEATURES: plan.ring_words,
+        Stream.RESIDUALS: plan.residual_pixels, Stream.WRITES: 2 * WRITES_AT_ONCE * WRITE.words(bits),
+    }  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Words of memory one behind the other.
+
+    Attributes
+    ----------
+    wait : write commands that must have been answered before they may be read
+    """
+
+    address: int
+    words: int
+    wait: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """A run and the queue that it goes to.
+
+    Attributes
+    ----------
+    ready : position at which it has been written, and its queue has room for it
+    needed : position at which it is used
+    """
+
+    stream: Stream
+    run: Run
+    ready: int = 0
+    needed: int = 0
+
+
+class Transfers:
+    """Collects what layers read and write, one layer after the other.
+
+    Attributes
+    ----------
+    items : reads in the order of their use
+    writes : all write commands, as `records.WRITE` has them
+    """
+
+    def __init__(self, plan: EnginePlan, layouts: Mapping[str, TensorLayout], places: Places):
+        self.plan, self.layouts, self.places = plan, layouts, places
+        self.items: list[Item] = []
+        self.writes: list[dict[str, int]] = []
+        self._position = 0
+        self._written: list[int] = []
+        self._bands: dict[str, tuple[int, Sequence[Band]]] = {}
+        self._rooms = queue_rooms(plan)
+        self._claimed = dict.fromkeys(self._rooms, 0)
+        self._freed: dict[Stream, tuple[list[int], list[int]]] = {stream: ([0], [0]) for stream in self._rooms}
+        self._descriptors = 0
+
+    def layer(self, layer: EngineLayer, bands: Sequence[Band], sizes: Sequence[Sequence[int]], weights: int) -> None:
+        """Append a layer.
+
+        Parameters
+        ----------
+        sizes : words of weights by block of outputs and block of inputs
+        weights : place of the first of them
+        """
+        self._bands[layer.name] = len(self.writes), bands
+        for band in bands:
+            for block in range(len(sizes)):
+                place, words = self.layouts[layer.name].run(block, band.row, band.rows)
+                self.writes.append({"address": self.places.areas[layer.name] + place, "words": words})
+        first = self._bands[layer.name][0]
+        begins = {part[0].row for part in parts_of(bands)}
+        for number, band in enumerate(bands):
+            if band.row in begins:
+                self._descriptor()
+            self._band(layer, band, sizes, weights, first + number * len(sizes))
+
+    def _band(
+        self, layer: EngineLayer, band: Band, sizes: Sequence[Sequence[int]], weights: int, run: int
+    ) -> None:  # fmt: skip
+        """What one band reads; ``run`` is its first write command."""
+        pool, at = layer.unit is not Unit.ARRAY, weights
+        taken = band.taken * self.layouts[layer.source].row_words
+        for block, own in enumerate(sizes):
+            if block % WRITES_AT_ONCE == 0:
+                self._write_commands(run + block, min(WRITES_AT_ONCE, len(sizes) - block))
+            for inner, words in enumerate(own):
+                if pool or block == 0:
+                    source = block if pool else inner
+                    self._rows(Stream.FEATURES, layer.source, source, band.first_taken, band.taken)
+                if inner == len(own) - 1 and layer.residual is not None:
+                    wide = self.layouts[layer.residual].pixel_words > 1
+                    stream = Stream.WIDE_RESIDUALS if wide else Stream.RESIDUALS
+                    self._rows(stream, layer.residual, block, band.row, band.rows)
+                self.items.append(Item(stream=Stream.WEIGHTS, run=Run(address=at, words=words)))
+                at, self._position = at + words, self._position + words
+                if pool or block == len(sizes) - 1:
+                    self._free(Stream.FEATURES, taken)
+            if layer.residual is not None:
+                self._free(Stream.RESIDUALS, self.layouts[layer.residual].run(block, band.row, band.rows)[1])
+            # The writer takes a command when the run before it has been written.
+            self._written.append(self._position)
+            self._free(Stream.WRITES, WRITE.words(self.plan.word_bits))
+
+    def _rows(self, stream: Stream, name: str, block: int, row: int, rows: int) -> None:
+        """Some rows of a block of a tensor, in as many runs as bands of its layer wrote them."""
+        layout, end = self.layouts[name], row + rows
+        begin, bands = self._bands.get(name, (0, None))
+        while row < end:
+            upto, wait = end, 0
+            if bands is not None:
+                number = next(k for k, band in enumerate(bands) if row < band.row + band.rows)
+                upto = min(end, bands[number].row + bands[number].rows)
+                wait = begin + number * layout.blocks + block + 1
+            place, words = layout.run(block, row, upto - row)
+            self._read(stream, Run(address=self.places.areas[name] + place, words=words, wait=wait))
+            row = upto
+
+    def _descriptor(self) -> None:
+        words = descriptor_record(self.plan).words(self.plan.word_bits)
+        self._read(Stream.DESCRIPTORS, Run(address=self.places.descriptors + self._descriptors * words, words=words))
+        self._descriptors += 1
+        self._free(Stream.DESCRIPTORS, words)
+
+    def _write_commands(self, first: int, count: int) -> None:
+        words = WRITE.words(self.plan.word_bits)
+        self._read(Stream.WRITES, Run(address=self.places.writes + first * words, words=count * words))
+
+    def _read(self, stream: Stream, run: Run) -> None:
+        """Append a run that is ready when it has been written and its queue has room."""
+        queue = Stream.RESIDUALS if stream is Stream.WIDE_RESIDUALS else stream
+        self._claimed[queue] += run.words
+        freed, positions = self._freed[queue]
+        at = bisect_left(freed, self._claimed[queue] - self._rooms[queue])
+        room = positions[at] if at < len(positions) else self._position
+        written = self._written[run.wait - 1] if run.wait else 0
+        self.items.append(Item(stream=stream, run=run, ready=max(room, written), needed=self._position))
+
+    def _free(self, stream: Stream, words: int) -> None:
+        """So many words of a queue are free when the array has come to here."""
+        freed, positions = self._freed[stream]
+        freed.append(freed[-1] + words)
+        positions.append(self._position)
