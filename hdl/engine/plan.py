@@ -6,7 +6,7 @@ from typing import Any
 from ...common.errors import UserError
 from ...quant.formats import Format, signed, unsigned
 from ...quant.ops.kernels import KERNELS
-from ...quant.ops.requantise import MULTIPLIER_BITS
+from ...quant.ops.requantise import MAX_PRODUCT_BITS, MULTIPLIER_BITS
 from ..cells.known import fabric_named
 from ..family import CONTROLS
 
@@ -16,7 +16,7 @@ ENGINE = "engine"
 LANES = (4, 8, 16, 32, 64)
 """What Pin and Pout may be: words are then whole bytes, and memories are addressed by whole bits."""
 _MEMORY_BITS = (64, 128, 256, 512)
-_SUM_BITS = {8: 32, 16: 48}
+_SUM_BITS = {8: 32, 16: 44}
 """Default width of the sums for elements of so many bits: 4,096 products of 16 bits have 28, of 32 bits 44."""
 
 
@@ -101,7 +101,7 @@ class EnginePlan:
         if not isinstance(self.clock_mhz, int | float) or not 0 < self.clock_mhz <= 10_000:
             raise ValueError(f"clock must be a positive number of MHz, not {self.clock_mhz!r}")
         ranges = {
-            "feature_bytes": (1, 1 << 24), "weight_bytes": (1, 1 << 24), "pixels": (16, 4096), "sum_bits": (16, 56),
+            "feature_bytes": (1, 1 << 24), "weight_bytes": (1, 1 << 24), "pixels": (16, 4096), "sum_bits": (16, MAX_PRODUCT_BITS - MULTIPLIER_BITS),
             "burst": (2, 256), "outstanding": (1, 64),
         }  # fmt: skip
         for name, (least, most) in ranges.items():
@@ -111,6 +111,8 @@ class EnginePlan:
         for name in ("pixels", "burst"):
             if getattr(self, name) & (getattr(self, name) - 1):
                 raise ValueError(f"{name} must be a power of two, not {getattr(self, name)}")
+        if self.burst > self.pixels:
+            raise ValueError(f"a burst of {self.burst} words must be at most {self.pixels}, the pixels of a round")
         if self.burst * self.word_bytes > PAGE_BYTES or self.burst * self.beats > MOST_BEATS:
             raise ValueError(f"a burst of {self.burst} words must be at most {PAGE_BYTES} bytes and {MOST_BEATS} beats")
 

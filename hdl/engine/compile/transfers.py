@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ..layout import TensorLayout
 from ..plan import EnginePlan
+from ..record import Record
 from ..records import READ, WRITE, Stream, Unit, descriptor_record
 from .bands import Band, parts_of
 from .layers import EngineLayer
@@ -24,13 +25,17 @@ _DESCRIPTORS = 4
 
 
 def queue_rooms(plan: EnginePlan) -> dict[Stream, int]:
-    """Words that each queue of an engine holds."""
-    bits = plan.word_bits
+    """Words that each queue of an engine holds: room for two bursts at least, or none would ever fit."""
+
+    def of_records(count: int, record: Record) -> int:
+        words = record.words(plan.word_bits)
+        return max(count, -(-2 * plan.burst // words)) * words
+
     return {
-        Stream.COMMANDS: _COMMAND_BLOCKS * BLOCK_COMMANDS * READ.words(bits),
-        Stream.DESCRIPTORS: _DESCRIPTORS * descriptor_record(plan).words(bits),
+        Stream.COMMANDS: of_records(_COMMAND_BLOCKS * BLOCK_COMMANDS, READ),
+        Stream.DESCRIPTORS: of_records(_DESCRIPTORS, descriptor_record(plan)),
         Stream.WEIGHTS: plan.weight_words, Stream.FEATURES: plan.ring_words,
-        Stream.RESIDUALS: plan.residual_pixels, Stream.WRITES: 2 * WRITES_AT_ONCE * WRITE.words(bits),
+        Stream.RESIDUALS: plan.residual_pixels, Stream.WRITES: of_records(2 * WRITES_AT_ONCE, WRITE),
     }  # fmt: skip
 
 

@@ -1,0 +1,82 @@
+"""Engines in RTL: whole networks through memory, every word of every stored tensor, and every cycle as predicted."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from addax.hdl.engine.compile.image import compiled
+from addax.hdl.engine.cycles.model import predicted
+from addax.hdl.engine.cycles.transfers import Memory
+from addax.hdl.engine.plan import EnginePlan
+from addax.quant import golden
+from addax.quant.quantize import quantize
+from addax.sim.engine import engine_simulator, run_engine
+from engine_executor import executed
+from engine_networks import engine_program, small_plan
+
+pytestmark = pytest.mark.slow
+SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
+PLANS = {
+    "4x4, 16 bit": small_plan(),
+    "8x8, 8 bit": small_plan(bits=8, pin=8, pout=8, burst=8, outstanding=3, kernels=("shift", "adder", "mult")),
+    "4x4, two beats": small_plan(pin=8, pout=8, memory_bits=64, pixels=64, sum_bits=40, weight_bytes=2048),
+}
+simulator_of = cache(engine_simulator)
+
+
+def same_everywhere(image, pixels, words):
+    """Whether every stored tensor in a memory is the golden model's."""
+    program = image.network.program
+    expected = golden.run(program, pixels[None], trace=True).tensors
+    return all(np.array_equal(image.tensor(words, name), expected[name][0]) for name in image.network.tensors[1:])
+
+
+@pytest.mark.guard
+@pytest.mark.parametrize("plan", PLANS.values(), ids=list(PLANS))
+def test_random_networks_are_exact_to_the_word_and_to_the_cycle(plan):
+    """Any network, latency and number of bursts in memory: the memory afterwards is that of the second executor, and
+    the run takes the cycles that the model says."""
+    for seed in range(100, 112):
+        rng = np.random.default_rng(seed)
+        program = engine_program(seed, bits=plan.bits)
+        image = compiled(program, plan)
+        pixels = rng.integers(0, 256, program.input.shape)
+        memory = Memory(latency=int(rng.integers(1, 200)), slots=int(rng.integers(1, 12)))
+
+        run = run_engine(simulator_of(plan), image, pixels, latency=memory.latency, slots=memory.slots)
+
+        assert (run.words == executed(image, pixels)).all(), seed
+        assert same_everywhere(image, pixels, run.words), seed
+        assert run.cycles == predicted(image, memory).total, (seed, memory)
+
+
+def test_error_of_the_memory_ends_the_run_with_its_code():
+    """A bus error in the middle, in a read and in a write: the engine comes to rest and says which."""
+    plan = PLANS["4x4, 16 bit"]
+    program = engine_program(101, bits=16)
+    image, pixels = compiled(program, plan), np.zeros(program.input.shape, np.int64)
+    for faults, code in (({"fail_read": 1}, 1), ({"fail_read": 200}, 1), ({"fail_write": 5}, 2), ({}, 0)):
+        assert run_engine(simulator_of(plan), image, pixels, faults=faults).code == code, faults
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_published_resnet_20_is_exact_at_98_per_cent(bits):
+    """The published AdderNet weights on 16 x 16 lanes, images of CIFAR-10, a memory of 128 bits and 20 cycles."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no {SHARED}")
+    data = SHARED / "cifar10" / "cifar10_lossless_train4000.npz"
+    program = quantize(
+        "addernet-resnet20", kernel=None, weights=SHARED / "pretrained_addernet" / "ResNet20-AdderNet-CIFAR10.pth",
+        bits=bits, data_source=str(data),
+    )  # fmt: skip
+    plan = EnginePlan(device="xczu7ev", bits=bits, kernels=("adder", "mult"))
+    image = compiled(program, plan)
+    macs = sum(layer.macs for layer in image.network.layers)
+    assert macs == program.macs()
+    for pixels in np.load(data)["train_x"][:3].transpose(0, 3, 1, 2).astype(np.int64):
+        run = run_engine(simulator_of(plan), image, pixels)
+
+        assert same_everywhere(image, pixels, run.words)
+        assert run.cycles == predicted(image).total
+        assert macs / plan.lanes / run.cycles >= 0.98
