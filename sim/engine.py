@@ -11,9 +11,9 @@ from ..common.errors import UserError
 from ..common.files import write_text
 from ..common.temporary import scratch_folder
 from ..hdl.engine.compile.image import Compiled
-from ..hdl.engine.engine import Engine
 from ..hdl.engine.harness import harness_text
 from ..hdl.engine.plan import EnginePlan
+from ..hdl.engine.top import EngineTop
 from ..hdl.verilog import to_verilog, without_lint
 from .verilator import Simulator, build_simulator, run_simulator
 
@@ -47,14 +47,14 @@ def engine_simulator(plan: EnginePlan) -> Simulator:
     """The compiled simulator of the engine of ``plan``, for any image."""
     with scratch_folder("engine") as folder:
         design, harness = folder / f"{PREFIX}.v", folder / f"{PREFIX}_harness.v"
-        write_text(design, without_lint(to_verilog(Engine(plan), PREFIX)))
+        write_text(design, without_lint(to_verilog(EngineTop(plan), PREFIX)))
         write_text(harness, harness_text(plan, PREFIX))
         return build_simulator((design, harness), f"{PREFIX}_harness")
 
 
 def run_engine(
     simulator: Simulator, image: Compiled, pixels: NDArray[np.integer], *, latency: int = 20, slots: int = 64,
-    watchdog: int = 100_000, faults: dict[str, int] | None = None,
+    watchdog: int = 100_000, runs: int = 1, faults: dict[str, int] | None = None,
 ) -> EngineRun:  # fmt: skip
     """Run ``image`` on (C, H, W) ``pixels``.
 
@@ -63,6 +63,7 @@ def run_engine(
     latency : cycles from the address of a read to its first beat, and from the last beat of a write to its answer
     slots : read bursts that the memory takes before the first is answered
     watchdog : cycles without a transfer after which it hangs
+    runs : starts, one behind the other, over the same memory; the cycles are those of the last
     faults : ``fail_read``, ``fail_write``: number of the beat from which on the memory answers with an error
 
     Raises
@@ -75,7 +76,7 @@ def run_engine(
         write_text(folder / "memory.mem", _text(words, plan))
         settings = {
             "first": image.first, "words": len(words) * plan.beats, "latency": latency, "slots": slots,
-            "watchdog": watchdog, **(faults or {}),
+            "watchdog": watchdog, "runs": runs, **(faults or {}),
         }  # fmt: skip
         (folder / "job.json").write_text(json.dumps(settings))
         (folder / "leash").touch()

@@ -101,8 +101,8 @@ class EnginePlan:
         if not isinstance(self.clock_mhz, int | float) or not 0 < self.clock_mhz <= 10_000:
             raise ValueError(f"clock must be a positive number of MHz, not {self.clock_mhz!r}")
         ranges = {
-            "feature_bytes": (1, 1 << 24), "weight_bytes": (1, 1 << 24), "pixels": (16, 4096), "sum_bits": (16, MAX_PRODUCT_BITS - MULTIPLIER_BITS),
-            "burst": (2, 256), "outstanding": (1, 64),
+            "feature_bytes": (1, 1 << 24), "weight_bytes": (1, 1 << 24), "pixels": (16, 4096),
+            "sum_bits": (16, MAX_PRODUCT_BITS - MULTIPLIER_BITS), "burst": (2, 256), "outstanding": (1, 64),
         }  # fmt: skip
         for name, (least, most) in ranges.items():
             value = getattr(self, name)

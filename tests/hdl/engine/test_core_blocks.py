@@ -153,7 +153,8 @@ def test_requantisers_round_and_clamp_as_numerics_says():
         if at < 0:
             return {"word": packed(elements[cycle], plan.bits), "shift": 1, **limits}
         sums, residuals = pixels[min(at, len(pixels) - 1)]
-        return {"shift": 0, "valid": at < len(pixels), "sums": packed([plan.total.encode(s) for s in sums], plan.sum_bits),
+        words = packed([plan.total.encode(s) for s in sums], plan.sum_bits)
+        return {"shift": 0, "valid": at < len(pixels), "sums": words,
                 "residuals": packed([plan.residual.encode(r) for r in residuals], plan.residual.bits)}  # fmt: skip
 
     seen = cycles_of(dut, drive, len(elements) + len(pixels) + dut.latency, "done", "results")

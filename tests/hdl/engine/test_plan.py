@@ -94,7 +94,10 @@ def program(shape=(4, 6, 6), outputs=4, **how):
 @pytest.mark.parametrize(
     "make, changes, message",
     [
-        (lambda: program((4, 6, 64), size=3, padding=1), {}, "a row of 'req2' needs 64 words of sums, the engine has 32"),
+        (
+            lambda: program((4, 6, 64), size=3, padding=1), {},
+            "a row of 'req2' needs 64 words of sums, the engine has 32",
+        ),
         (
             lambda: program((96, 8, 8), size=3, padding=1), {},
             "the rows that one row of 'req2' needs take 4608 bytes of features, the engine has 2048; build it with "

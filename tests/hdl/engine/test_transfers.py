@@ -52,7 +52,7 @@ def test_reads_come_in_order_to_their_queues(memory_bits, seed):
     async def bench(ctx):
         nonlocal answered
         pending = list(commands)
-        for cycle in range(LIMIT):
+        for _ in range(LIMIT):
             ctx.set(dut.commands.valid, bool(pending))
             if pending:
                 ctx.set(dut.commands.payload.as_value(), READ.pack(pending[0]))
