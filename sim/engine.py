@@ -11,15 +11,12 @@ from ..common.errors import UserError
 from ..common.files import write_text
 from ..common.temporary import scratch_folder
 from ..hdl.engine.compile.image import Compiled
-from ..hdl.engine.harness import harness_text
 from ..hdl.engine.plan import EnginePlan
-from ..hdl.engine.top import EngineTop
-from ..hdl.verilog import to_verilog, without_lint
+from ..hdl.folder.engine import EngineBuild
+from .cells import cell_models
 from .verilator import Simulator, build_simulator, run_simulator
 
 __all__ = ["EngineRun", "engine_simulator", "run_engine"]
-
-PREFIX = "engine"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,13 +40,9 @@ class EngineRun:
     seconds: float
 
 
-def engine_simulator(plan: EnginePlan) -> Simulator:
-    """The compiled simulator of the engine of ``plan``, for any image."""
-    with scratch_folder("engine") as folder:
-        design, harness = folder / f"{PREFIX}.v", folder / f"{PREFIX}_harness.v"
-        write_text(design, without_lint(to_verilog(EngineTop(plan), PREFIX)))
-        write_text(harness, harness_text(plan, PREFIX))
-        return build_simulator((design, harness), f"{PREFIX}_harness")
+def engine_simulator(build: EngineBuild) -> Simulator:
+    """The compiled simulator of an engine, for any image."""
+    return build_simulator((*build.sources, *cell_models(build.plan.fabric)), f"{build.prefix}_harness")
 
 
 def run_engine(

@@ -1,5 +1,6 @@
 """Engines in RTL: whole networks through memory, every word of every stored tensor, and every cycle as predicted."""
 
+import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from addax.hdl.engine.compile.image import compiled
 from addax.hdl.engine.cycles.model import predicted
 from addax.hdl.engine.cycles.transfers import Memory
 from addax.hdl.engine.plan import EnginePlan
+from addax.hdl.folder.engine import generate_engine
 from addax.quant import golden
 from addax.quant.quantize import quantize
 from addax.sim.engine import engine_simulator, run_engine
@@ -22,7 +24,12 @@ PLANS = {
     "8x8, 8 bit": small_plan(bits=8, pin=8, pout=8, burst=8, outstanding=3, kernels=("shift", "adder", "mult")),
     "4x4, two beats": small_plan(pin=8, pout=8, memory_bits=64, pixels=64, sum_bits=40, weight_bytes=2048),
 }
-simulator_of = cache(engine_simulator)
+
+
+@cache
+def simulator_of(plan):
+    with tempfile.TemporaryDirectory() as folder:
+        return engine_simulator(generate_engine(plan, Path(folder, "build")))
 
 
 def same_everywhere(image, pixels, words):

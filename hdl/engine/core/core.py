@@ -5,6 +5,7 @@ weights change for the first tap of a step; ``lanes.latency`` cycles later what 
 later a complete sum is at the requantisers.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal
@@ -16,15 +17,39 @@ from ...streams.queue import Queue
 from ..plan import EnginePlan
 from ..records import Unit, descriptor_record
 from .issuer import Issuer
-from .lanes import HeldWeights, Lanes
+from .lanes import HeldWeights, Lanes, lanes_latency
 from .loader import StepLoader
 from .pools import Pools
-from .requantisers import Requantisers
+from .requantisers import Requantisers, requantise_arithmetic
 from .results import Residuals, ResultWords
 from .steps import Planner
 from .sums import PixelSums
 
-__all__ = ["Core"]
+__all__ = ["Core", "CoreDelays"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoreDelays:
+    """Cycles from a tap to what becomes of it.
+
+    Attributes
+    ----------
+    sums : from the last tap of a pixel to its sum at the requantisers: ring, lanes, sums
+    pools : the same of a pool: ring, pool
+    results : from a sum at the requantisers to its result
+    """
+
+    sums: int
+    pools: int
+    results: int
+
+    @classmethod
+    def of(cls, plan: EnginePlan) -> "CoreDelays":
+        """Those of the core of ``plan``."""
+        return cls(
+            sums=1 + lanes_latency(plan) + PixelSums.latency, pools=1 + Pools.latency,
+            results=requantise_arithmetic(plan).latency,
+        )  # fmt: skip
 
 
 class Core(wiring.Component):
@@ -46,9 +71,6 @@ class Core(wiring.Component):
     def __init__(self, plan: EnginePlan):
         self.plan = plan
         self.issuer = Issuer(plan)
-        self.lanes = Lanes(plan)
-        self.pools = Pools(plan)
-        self.requantisers = Requantisers(plan)
         super().__init__({
             "descriptors": In(stream.Signature(descriptor_record(plan).layout)),
             "weights": In(stream.Signature(plan.word_bits)),
@@ -57,21 +79,6 @@ class Core(wiring.Component):
             "results": Out(stream.Signature(plan.word_bits)), "stored": Out(range(plan.result_words + 1)),
             "freed": Out(self.issuer.freed.shape()), "unjoined": Out(2), "finished": Out(1),
         })  # fmt: skip
-
-    @property
-    def sum_delay(self) -> int:
-        """Cycles from the last tap of a pixel to its sum at the requantisers: ring, lanes, sums."""
-        return 1 + self.lanes.latency + PixelSums.latency
-
-    @property
-    def pool_delay(self) -> int:
-        """Cycles from the last tap of a pixel to its result of a pool at the requantisers: ring, pool."""
-        return 1 + self.pools.latency
-
-    @property
-    def result_delay(self) -> int:
-        """Cycles from a sum at the requantisers to its result."""
-        return self.requantisers.latency
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -116,9 +123,9 @@ class Core(wiring.Component):
         """Sums of the array or of a pool, and whether they are complete."""
         issuer, step = self.issuer, self.issuer.step
         m.submodules.weights = weights = HeldWeights(self.plan)
-        m.submodules.lanes = lanes = self.lanes
+        m.submodules.lanes = lanes = Lanes(self.plan)
         m.submodules.sums = sums = PixelSums(self.plan, lanes.step)
-        m.submodules.pools = pools = self.pools
+        m.submodules.pools = pools = Pools(self.plan)
         array = step.unit == Unit.ARRAY
         feature_signed = later(m, step.signed, name="signed")
         ranks = lanes.latency
@@ -141,7 +148,7 @@ class Core(wiring.Component):
         """Results of pixels, and whether there is one."""
         issuer = self.issuer
         m.submodules.residuals = residuals = Residuals(self.plan)
-        m.submodules.requantisers = requantisers = self.requantisers
+        m.submodules.requantisers = requantisers = Requantisers(self.plan)
         taken = Signal()
         m.d.comb += [
             taken.eq(complete & layer.residual), residuals.word.eq(self.residual),

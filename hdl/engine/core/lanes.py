@@ -16,7 +16,10 @@ from ...lanes.terms import Sums
 from ...streams.delay import later
 from ..plan import EnginePlan
 
-__all__ = ["HeldWeights", "Lanes", "lane_shape"]
+__all__ = ["HeldWeights", "Lanes", "lane_shape", "lanes_latency"]
+
+_ENDS = 2
+"""Ranks of every kernel: operands, and the choice of a kernel."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,11 @@ def lane_shape(kernel: str, plan: EnginePlan) -> ArrayShape:
     return _LaneShape(
         kernel=kernel, structure=default_structure(kernel), fabric=plan.fabric, pin=plan.pin, pout=plan.pout, x=x, w=w
     )
+
+
+def lanes_latency(plan: EnginePlan) -> int:
+    """Cycles from features to what they add: operand registers, ranks of the deepest kernel, choice of one."""
+    return max(len(lane_shape(kernel, plan).cuts) for kernel in plan.kernels) + _ENDS
 
 
 class HeldWeights(wiring.Component):
@@ -94,7 +102,8 @@ class Lanes(wiring.Component):
         # A word without its carry may lie one below the lowest sum.
         lowest = min(lo for lo, _ in ends)
         self.step = format_for(lowest - 1 if lowest < 0 else 0, max(hi for _, hi in ends))
-        self._ranks = max(len(shape.cuts) for shape in self.shapes.values())
+        self.latency = lanes_latency(plan)
+        self._ranks = self.latency - _ENDS
         super().__init__({
             "x": In(plan.word_bits),
             "signed": In(1),
@@ -103,11 +112,6 @@ class Lanes(wiring.Component):
             "words": Out(plan.pout * self.step.bits),
             "carries": Out(plan.pout),
         })  # fmt: skip
-
-    @property
-    def latency(self) -> int:
-        """Cycles from features to what they add: operand registers, ranks of the deepest kernel, choice of one."""
-        return self._ranks + 2
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

@@ -11,7 +11,12 @@ from ...streams.delay import later
 from ..plan import EnginePlan
 from ..records import constants_record
 
-__all__ = ["Requantisers"]
+__all__ = ["Requantisers", "requantise_arithmetic"]
+
+
+def requantise_arithmetic(plan: EnginePlan) -> Arithmetic:
+    """What a requantiser computes; it says its latency."""
+    return Arithmetic(offset=plan.offset, result=plan.result, scale=PLAIN, residual=plan.residual, moving=False)
 
 
 class Requantisers(wiring.Component):
@@ -33,9 +38,8 @@ class Requantisers(wiring.Component):
 
     def __init__(self, plan: EnginePlan):
         self.plan = plan
-        self.arithmetic = Arithmetic(
-            offset=plan.offset, result=plan.result, scale=PLAIN, residual=plan.residual, moving=False
-        )
+        self.arithmetic = requantise_arithmetic(plan)
+        self.latency = self.arithmetic.latency
         result = plan.result.bits
         super().__init__({
             "word": In(plan.pout * plan.bits), "shift": In(1),
@@ -43,11 +47,6 @@ class Requantisers(wiring.Component):
             "low": In(result), "high": In(result),
             "results": Out(plan.pout * result), "done": Out(1),
         })  # fmt: skip
-
-    @property
-    def latency(self) -> int:
-        """Cycles from sums to results."""
-        return self.arithmetic.latency
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..core.core import Core
+from ..core.core import CoreDelays
 from ..plan import EnginePlan
 from ..records import Stream, Unit, constants_record
 from .queues import TimedQueue, TimedRecords
@@ -76,9 +76,8 @@ class _Array:
     """The state of the computing half between steps."""
 
     def __init__(self, plan: EnginePlan, queues: dict[Stream, TimedQueue], results: TimedQueue):
-        core = Core(plan)
         self.plan, self.queues, self.results = plan, queues, results
-        self.sum_delay, self.pool_delay, self.result_delay = core.sum_delay, core.pool_delay, core.result_delay
+        self.delays = CoreDelays.of(plan)
         self.constants = constants_record(plan).words(plan.bits)
         self.loader = 0
         self.ending = 0
@@ -119,15 +118,15 @@ class _Array:
         if step.frees:
             self.queues[Stream.FEATURES].left += [self.ending] * step.chunk
         if step.last:
-            delay = self.pool_delay if pool else self.sum_delay
+            delay = self.delays.pools if pool else self.delays.sums
             first = taken + step.taps + delay
             complete = range(first, first + step.pixels * stride, stride)
             if layer["residual"]:
                 self.joined += step.pixels * layer["residual_words"]
                 self.queues[Stream.RESIDUALS].left += [at for at in complete for _ in range(layer["residual_words"])]
             self.results.claimed += step.pixels * words
-            self.results.came += [at + self.result_delay + 1 + k for at in complete for k in range(words)]
-            self.quiet = complete[-1] + self.result_delay + 1
+            self.results.came += [at + self.delays.results + 1 + k for at in complete for k in range(words)]
+            self.quiet = complete[-1] + self.delays.results + 1
         return cycles
 
 

@@ -25,7 +25,7 @@ def engine_program(seed, *, bits=8, kernels=("adder", "mult", "shift")):
         return str(rng.choice(kernels))
 
     def layer(outputs, stride, result, join=None):
-        size = int(rng.integers(1, 4))
+        size = int(rng.integers(1, min(3, *b.shape()[1:]) + 1))
         dilation = int(rng.integers(1, 3)) if size > 1 and min(b.shape()[1:]) >= 2 * size else 1
         extent = (size - 1) * dilation + 1
         if join is not None:
