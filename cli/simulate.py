@@ -41,8 +41,8 @@ ENGINE_LATENCY = 20
 @click.option("--memory-latency", type=int, help="Of an engine's memory: cycles to a read.  [default: 20]")
 @click.option("--jobs", type=int, help="Simulators side by side.  [default: the processors]")
 def simulate(
-    build: Path, image: Path | None, source: str, split: str, images: int | None, stall: float, stall_pattern: str, seed: int,
-    waves: Path | None, weights: Path | None, trace_stages: bool, perfetto: Path | None,
+    build: Path, image: Path | None, source: str, split: str, images: int | None, stall: float, stall_pattern: str,
+    seed: int, waves: Path | None, weights: Path | None, trace_stages: bool, perfetto: Path | None,
     memory_latency: int | None, jobs: int | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Run images through the RTL and compare every score, or element of a raw result, with the golden model."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ....common.errors import UserError
 from ....quant.formats import Format, signed
+from ....quant.ops.requantise import MULTIPLIER_BITS, factor_bound
 from ....quant.ops.window import Window
 from ....quant.program import (
     ArgMax,
@@ -20,6 +21,7 @@ from ....quant.program import (
     Op,
     Program,
     Requantise,
+    Threshold,
     weight_values,
 )  # fmt: skip
 from ..plan import RESIDUAL_BITS, EnginePlan
@@ -135,7 +137,7 @@ class _Reading:
     def read(self, op: Op) -> None:
         kinds: dict[type, Callable[..., None]] = {
             Input: self._input, Convolution: self._sums, AveragePool: self._sums, Requantise: self._requantise,
-            MaxPool: self._max_pool, Flatten: self._flatten, ArgMax: lambda op: None,
+            Threshold: self._threshold, MaxPool: self._max_pool, Flatten: self._flatten, ArgMax: lambda op: None,
         }  # fmt: skip
         if type(op) not in kinds:
             raise UserError(f"the engine has no {type(op).__name__} so far, which {op.name!r} is")
@@ -146,8 +148,8 @@ class _Reading:
 
     def _sums(self, op: Op) -> None:
         after = self.readers.get(op.name, [])
-        if len(after) != 1 or not isinstance(after[0], Requantise) or after[0].source != op.name:
-            raise UserError(f"the engine stores no sums: {op.name!r} must be read by one requantise alone")
+        if len(after) != 1 or not isinstance(after[0], Requantise | Threshold) or after[0].source != op.name:
+            raise UserError(f"the engine stores no sums: {op.name!r} must be read by one requantise or threshold alone")
         self._check_stored(self._stored(op.source))
 
     def _flatten(self, op: Flatten) -> None:
@@ -167,6 +169,17 @@ class _Reading:
             name=op.name, source=source, unit=Unit.MAXIMUM, window=op.window, pad=np.full(channels, fmt.lo),
             multiplier=np.ones(channels, np.int64), offset=zeros, shift=zeros, residual_multiplier=zeros, low=fmt.lo,
             high=fmt.hi,
+        ))  # fmt: skip
+
+    def _threshold(self, op: Threshold) -> None:
+        """A single level is a requantise: ``acc >= T`` is ``clamp(acc - T + 1, 0, 1)``, falling it is
+        ``clamp(T - acc, 0, 1)``."""
+        if op.thresholds.shape[1] != 1:
+            raise UserError(f"the engine has thresholds of one level only so far, {op.name!r} has more")
+        level, sign = op.thresholds[:, 0], 1 - 2 * op.falling
+        self._requantise(Requantise(
+            name=op.name, source=op.source, multiplier=sign, offset=np.where(op.falling == 1, level, 1 - level),
+            shift=0, format=op.format, lo=0, hi=1,
         ))  # fmt: skip
 
     def _requantise(self, op: Requantise) -> None:
@@ -206,11 +219,18 @@ class _Reading:
         if self.program.shape(layer.source) != self.program.shape(made.source):  # behind a flatten
             weight = weight.reshape(len(weight), *self.program.shape(layer.source))
             layer, pad = replace(layer, window=Window(kernel=self.program.shape(layer.source)[1:])), layer.pad
-        # The lanes of an adder sum distances, of which the kernel is the negative.
-        sign = -1 if made.kernel == "adder" else 1
+        # The lanes of an adder sum distances, of which the kernel is the negative. Those of an xnor count equal pairs:
+        # the sum of signs is twice that less the number of terms.
+        scale = {"adder": -1, "xnor": 2}.get(made.kernel, 1)
+        multiplier, offset = scale * op.multiplier, op.offset
+        if made.kernel == "xnor":
+            offset = offset - made.taps * op.multiplier
+        if int(np.abs(multiplier).max()) > factor_bound(MULTIPLIER_BITS) or not self.plan.offset.allows(offset):
+            raise UserError(f"the factors of {op.name!r} are too large for the sums of {made.kernel} lanes")
+        # What fills a block must add nothing: an adder's weight of 0, and for xnor, whose features are 0 there, a 1.
+        neutral = {"adder": _grid_top(self.program.format(layer.source), self.plan), "xnor": 1}.get(made.kernel, 0)
         return replace(
-            layer, kernel=made.kernel, weight=weight, pad=pad, multiplier=sign * op.multiplier,
-            neutral=_grid_top(self.program.format(layer.source), self.plan) if made.kernel == "adder" else 0,
+            layer, kernel=made.kernel, weight=weight, pad=pad, multiplier=multiplier, offset=offset, neutral=neutral,
             macs=made.macs(self.program.shape(made.name)),
         )  # fmt: skip
 
@@ -241,7 +261,7 @@ class _Reading:
 def _lane_words(op: Convolution, x: Format, plan: EnginePlan) -> Ints:
     """Weights as the lanes take them, without sign, in ``plan.bits`` bits."""
     mask = (1 << plan.bits) - 1
-    if op.kernel == "shift":
+    if op.kernel in ("shift", "xnor"):
         return op.weight
     if op.kernel == "adder":
         # Both operands of an adder count from the lowest value of its grid, which only inverts the top bit.

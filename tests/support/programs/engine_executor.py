@@ -138,6 +138,8 @@ class Layer:
         if kernel == "adder":
             lowest = -(1 << bits - 1) if self.values["signed"] else 0
             return np.abs((x - lowest)[:, None] - w[None]).sum(2)
+        if kernel == "xnor":
+            return (x[:, None] & 1 == w[None] & 1).sum(2)
         if kernel == "shift":
             w = np.where(w & 7, (1 - 2 * (w >> 3 & 1)) << np.maximum((w & 7) - 1, 0), 0)
         else:
