@@ -40,6 +40,7 @@ ADDRESS_BITS = 32
 """Of an address in words: 64 GiB of words of 128 bits."""
 RUN_BITS = 20
 """Of a number of words in one command."""
+STRIDE_BITS = 8
 WAIT_BITS = 24
 """Of a number of write commands since the start."""
 
@@ -54,6 +55,7 @@ READ = Record("read", (
 WRITE = Record("write", (
     Field(name="words", bits=RUN_BITS, meaning="how many words of results are written"),
     Field(name="address", bits=ADDRESS_BITS, meaning="of the first word, in words"),
+    Field(name="stride", bits=STRIDE_BITS, meaning="words from one word to the next; where not 1, each is a burst"),
 ))  # fmt: skip
 """A write command."""
 

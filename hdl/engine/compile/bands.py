@@ -34,12 +34,14 @@ class Band:
 
 
 def bands_of(
-    name: str, window: Window, source: TensorLayout, result: TensorLayout, plan: EnginePlan, *, early: int
+    name: str, window: Window, source: TensorLayout, result: TensorLayout, plan: EnginePlan, *, early: int,
+    most_rows: int,
 ) -> tuple[Band, ...]:  # fmt: skip
     """As few bands as the buffers allow, as equal as can be.
 
     Parameters
     ----------
+    most_rows : of a band
     early : rows of the source that are written before its last band. Where the first band can do with them, and no band
         becomes so small that its weights would take longer than its pixels, it does: then it need not wait.
 
@@ -55,7 +57,7 @@ def bands_of(
     for buffer, (available, needed) in room.items():
         if needed > available:
             raise UserError(f"a row of {name!r} needs {needed} words of {buffer}, the engine has {available}")
-    most = min(available // needed for available, needed in room.values())
+    most = min(most_rows, *(available // needed for available, needed in room.values()))
     for count in range(-(-height // min(most, height)), height + 1):
         found = _cut(window, source.shape[1], height, -(-height // count))
         needed = max(band.taken for band in found) * source.row_words * source.blocks

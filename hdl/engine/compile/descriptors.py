@@ -13,10 +13,11 @@ __all__ = ["descriptor"]
 
 
 def descriptor(
-    layer: EngineLayer, part: tuple[Band, ...], layouts: Mapping[str, TensorLayout], plan: EnginePlan, *, last: bool
+    layer: EngineLayer, part: tuple[Band, ...], layouts: Mapping[str, TensorLayout], result: TensorLayout,
+    plan: EnginePlan, *, last: bool,
 ) -> dict[str, int]:  # fmt: skip
-    """The descriptor of some bands of a layer."""
-    source, result, window = layouts[layer.source], layouts[layer.name], layer.window
+    """The descriptor of some bands of a layer; ``result`` is what it computes, before pixels are shuffled."""
+    source, window = layouts[layer.source], layer.window
     columns, width, ring = result.shape[2], source.shape[2], plan.ring_words
     residual = layouts[layer.residual] if layer.residual is not None else None
     values: dict[str, int] = {}

@@ -12,10 +12,10 @@ from ..plan import EnginePlan
 from ..records import READ, WRITE, descriptor_record
 from .bands import Band, bands_of, parts_of
 from .descriptors import descriptor
-from .layers import EngineNetwork, network_of
+from .layers import EngineLayer, EngineNetwork, network_of
 from .order import in_order
 from .places import BLOCK_COMMANDS, Places, places
-from .transfers import Transfers
+from .transfers import WRITES_AT_ONCE, Transfers, writes_of
 from .weights import block_weights
 
 __all__ = ["Compiled", "compiled"]
@@ -73,18 +73,21 @@ def compiled(program: Program, plan: EnginePlan) -> Compiled:
         for name in network.tensors
     }
     bands: dict[str, tuple[Band, ...]] = {}
+    made: dict[str, TensorLayout] = {}
+    factors = {layer.name: layer.shuffle for layer in network.layers}
     for layer in network.layers:
-        source = bands.get(layer.source)
+        source, made[layer.name] = bands.get(layer.source), _made(layer, layouts[layer.name])
         bands[layer.name] = bands_of(
-            layer.name, layer.window, layouts[layer.source], layouts[layer.name], plan,
-            early=source[-1].row if source is not None else layouts[layer.source].shape[1],
+            layer.name, layer.window, layouts[layer.source], made[layer.name], plan,
+            most_rows=WRITES_AT_ONCE if layer.shuffle > 1 else made[layer.name].shape[1],
+            early=layouts[layer.source].shape[1] if source is None else source[-1].row * factors[layer.source],
         )  # fmt: skip
     weights = [
         [block_weights(layer, block, plan) for block in range(blocks_of(len(layer.multiplier), plan.pout))]
         for layer in network.layers
     ]
     descriptors = [
-        descriptor(layer, part, layouts, plan, last=layer is network.layers[-1] and part is parts[-1])
+        descriptor(layer, part, layouts, made[layer.name], plan, last=layer is network.layers[-1] and part is parts[-1])
         for layer in network.layers
         for parts in [parts_of(bands[layer.name])]
         for part in parts
@@ -94,7 +97,7 @@ def compiled(program: Program, plan: EnginePlan) -> Compiled:
     for _ in range(2):
         where = places(
             plan, reads=-(-len(reads) // BLOCK_COMMANDS) * BLOCK_COMMANDS, descriptors=len(descriptors),
-            writes=sum(len(bands[layer.name]) * layouts[layer.name].blocks for layer in network.layers),
+            writes=sum(writes_of(layer, bands[layer.name], made[layer.name].blocks) for layer in network.layers),
             weights=[sum(len(part) for block in own for part in block) for own in weights], layouts=layouts,
         )  # fmt: skip
         transfers = Transfers(plan, layouts, where)
@@ -109,6 +112,15 @@ def compiled(program: Program, plan: EnginePlan) -> Compiled:
         first=min(len(reads), BLOCK_COMMANDS) * READ.words(plan.word_bits), areas=dict(where.areas), layouts=layouts,
         bands=bands, reads=tuple(reads), writes=tuple(transfers.writes), descriptors=tuple(descriptors),
     )  # fmt: skip
+
+
+def _made(layer: EngineLayer, stored: TensorLayout) -> TensorLayout:
+    """The result of a layer as it is computed, before its pixels are shuffled."""
+    if layer.shuffle == 1:
+        return stored
+    _, height, width = stored.shape
+    shape = (len(layer.multiplier), height // layer.shuffle, width // layer.shuffle)
+    return TensorLayout(shape=shape, format=stored.format, lanes=stored.lanes, bits=stored.bits)
 
 
 def _memory(

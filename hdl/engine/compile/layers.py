@@ -19,6 +19,7 @@ from ....quant.program import (
     Input,
     MaxPool,
     Op,
+    PixelShuffle,
     Program,
     Requantise,
     Threshold,
@@ -49,6 +50,8 @@ class EngineLayer:
     multiplier, offset, shift, residual_multiplier : M, B, S and R of every channel, (O,), for sums as the array has
         them
     low, high : clamp of the result
+    shuffle : r of a pixel shuffle through which the result is stored; 1 for none. The output channels are in an order
+        in which each block goes to one place of the r x r; channels that its last blocks have too many are zeros.
     macs : terms per image, as they are counted
     """
 
@@ -68,6 +71,7 @@ class EngineLayer:
     neutral: int = 0
     residual: str | None = None
     macs: int = 0
+    shuffle: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,7 +141,8 @@ class _Reading:
     def read(self, op: Op) -> None:
         kinds: dict[type, Callable[..., None]] = {
             Input: self._input, Convolution: self._sums, AveragePool: self._sums, Requantise: self._requantise,
-            Threshold: self._threshold, MaxPool: self._max_pool, Flatten: self._flatten, ArgMax: lambda op: None,
+            Threshold: self._threshold, PixelShuffle: self._pixel_shuffle, MaxPool: self._max_pool,
+            Flatten: self._flatten, ArgMax: lambda op: None,
         }  # fmt: skip
         if type(op) not in kinds:
             raise UserError(f"the engine has no {type(op).__name__} so far, which {op.name!r} is")
@@ -170,6 +175,29 @@ class _Reading:
             multiplier=np.ones(channels, np.int64), offset=zeros, shift=zeros, residual_multiplier=zeros, low=fmt.lo,
             high=fmt.hi,
         ))  # fmt: skip
+
+    def _pixel_shuffle(self, op: PixelShuffle) -> None:
+        """Stored by the layer whose result it moves, which is not stored itself."""
+        layer = self.layers[-1] if self.layers else None
+        if (
+            layer is None or layer.name != op.source or layer.unit is not Unit.ARRAY or layer.residual is not None
+            or len(self.readers[op.source]) != 1 or self._check_stored(op.source) is None
+        ):  # fmt: skip
+            raise UserError(
+                f"the engine shuffles pixels only behind a convolution that nothing else reads: {op.name!r}"
+            )
+        order = _shuffled_channels(len(layer.multiplier), op.factor, self.plan.pout)
+        held = order >= 0
+
+        def chosen(values: Ints) -> Ints:
+            return np.where(held.reshape(-1, *[1] * (values.ndim - 1)), values[order], 0)
+
+        assert layer.weight is not None
+        self.layers[-1] = replace(
+            layer, name=op.name, shuffle=op.factor, weight=chosen(layer.weight), multiplier=chosen(layer.multiplier),
+            offset=chosen(layer.offset), shift=chosen(layer.shift),
+            residual_multiplier=chosen(layer.residual_multiplier),
+        )  # fmt: skip
 
     def _threshold(self, op: Threshold) -> None:
         """A single level is a requantise: ``acc >= T`` is ``clamp(acc - T + 1, 0, 1)``, falling it is
@@ -277,6 +305,16 @@ def _lane_words(op: Convolution, x: Format, plan: EnginePlan) -> Ints:
 def _grid_top(x: Format, plan: EnginePlan) -> int:
     """The bit that is inverted where both operands of an adder have a sign."""
     return 1 << plan.bits - 1 if x.signed else 0
+
+
+def _shuffled_channels(channels: int, factor: int, lanes: int) -> Ints:
+    """The output channels of a convolution behind which pixels are shuffled, block by block: of each block of shuffled
+    channels first those of row 0 and column 0 of a pixel, then of column 1, ..; -1 where a block has none."""
+    parts = factor * factor
+    shuffled = -(-channels // parts // lanes) * lanes
+    c = np.arange(shuffled).reshape(-1, 1, lanes)
+    order = c * parts + np.arange(parts)[:, None]
+    return np.where(c < channels // parts, order, -1).reshape(-1)
 
 
 def _stem(program: Program) -> Convolution:

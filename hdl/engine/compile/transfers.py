@@ -16,7 +16,7 @@ from .bands import Band, parts_of
 from .layers import EngineLayer
 from .places import BLOCK_COMMANDS, Places
 
-__all__ = ["WRITES_AT_ONCE", "Item", "Run", "Transfers", "queue_rooms"]
+__all__ = ["WRITES_AT_ONCE", "Item", "Run", "Transfers", "queue_rooms", "writes_of"]
 
 WRITES_AT_ONCE = 16
 """Write commands that are fetched together."""
@@ -69,6 +69,35 @@ class Item:
     needed: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Jobs:
+    """When a tensor is written.
+
+    Attributes
+    ----------
+    bands : of the layer that makes it
+    ends : write commands at the end of every band's every block
+    factor : of a pixel shuffle on the way
+    """
+
+    bands: Sequence[Band]
+    ends: Sequence[int]
+    factor: int
+
+    def written(self, row: int, end: int, block: int, blocks: int) -> tuple[int, int]:
+        """The row up to which rows from ``row`` on are written by one band, at most ``end``, and how many write
+        commands have been carried out then."""
+        r = self.factor
+        number = next(k for k, band in enumerate(self.bands) if row < (band.row + band.rows) * r)
+        band = self.bands[number]
+        return min(end, (band.row + band.rows) * r), self.ends[(number * blocks + block + 1) * r * r - 1]
+
+
+def writes_of(layer: EngineLayer, bands: Sequence[Band], blocks: int) -> int:
+    """Write commands of a layer of so many blocks of outputs."""
+    return blocks * (len(bands) if layer.shuffle == 1 else sum(band.rows for band in bands))
+
+
 class Transfers:
     """Collects what layers read and write, one layer after the other.
 
@@ -84,11 +113,12 @@ class Transfers:
         self.writes: list[dict[str, int]] = []
         self._position = 0
         self._written: list[int] = []
-        self._bands: dict[str, tuple[int, Sequence[Band]]] = {}
+        self._jobs: dict[str, _Jobs] = {}
         self._rooms = queue_rooms(plan)
         self._claimed = dict.fromkeys(self._rooms, 0)
         self._freed: dict[Stream, tuple[list[int], list[int]]] = {stream: ([0], [0]) for stream in self._rooms}
         self._descriptors = 0
+        self._fetched = 0
 
     def layer(self, layer: EngineLayer, bands: Sequence[Band], sizes: Sequence[Sequence[int]], weights: int) -> None:
         """Append a layer.
@@ -98,27 +128,38 @@ class Transfers:
         sizes : words of weights by block of outputs and block of inputs
         weights : place of the first of them
         """
-        self._bands[layer.name] = len(self.writes), bands
+        ends: list[int] = []
+        self._jobs[layer.name] = _Jobs(bands=bands, ends=ends, factor=layer.shuffle)
+        begins = {part[0].row for part in parts_of(bands)}
         for band in bands:
             for block in range(len(sizes)):
-                place, words = self.layouts[layer.name].run(block, band.row, band.rows)
-                self.writes.append({"address": self.places.areas[layer.name] + place, "words": words})
-        first = self._bands[layer.name][0]
-        begins = {part[0].row for part in parts_of(bands)}
+                self.writes += self._stores(layer, band, block)
+                ends.append(len(self.writes))
         for number, band in enumerate(bands):
             if band.row in begins:
                 self._descriptor()
-            self._band(layer, band, sizes, weights, first + number * len(sizes))
+            self._band(layer, band, sizes, weights, ends[number * len(sizes) :])
+
+    def _stores(self, layer: EngineLayer, band: Band, block: int) -> list[dict[str, int]]:
+        """Write commands of a block of a band: one for all its rows, or one for each where pixels are shuffled."""
+        layout, area, r = self.layouts[layer.name], self.places.areas[layer.name], layer.shuffle
+        if r == 1:
+            place, words = layout.run(block, band.row, band.rows)
+            return [{"address": area + place, "words": words, "stride": 1}]
+        (own, part), columns = divmod(block, r * r), layout.shape[2] // r
+        return [
+            {"address": area + layout.run(own, row * r + part // r, 1)[0] + part % r, "words": columns, "stride": r}
+            for row in range(band.row, band.row + band.rows)
+        ]
 
     def _band(
-        self, layer: EngineLayer, band: Band, sizes: Sequence[Sequence[int]], weights: int, run: int
+        self, layer: EngineLayer, band: Band, sizes: Sequence[Sequence[int]], weights: int, ends: Sequence[int]
     ) -> None:  # fmt: skip
-        """What one band reads; ``run`` is its first write command."""
+        """What one band reads; ``ends`` has the number of write commands at the end of each of its blocks."""
         pool, at = layer.unit is not Unit.ARRAY, weights
         taken = band.taken * self.layouts[layer.source].row_words
         for block, own in enumerate(sizes):
-            if block % WRITES_AT_ONCE == 0:
-                self._write_commands(run + block, min(WRITES_AT_ONCE, len(sizes) - block))
+            self._write_commands(ends[block], ends[len(sizes) - 1])
             for inner, words in enumerate(own):
                 if pool or block == 0:
                     source = block if pool else inner
@@ -133,20 +174,17 @@ class Transfers:
                     self._free(Stream.FEATURES, taken)
             if layer.residual is not None:
                 self._free(Stream.RESIDUALS, self.layouts[layer.residual].run(block, band.row, band.rows)[1])
-            # The writer takes a command when the run before it has been written.
-            self._written.append(self._position)
-            self._free(Stream.WRITES, WRITE.words(self.plan.word_bits))
+            # The writer takes a command when what is written by the one before it is there.
+            while len(self._written) < ends[block]:
+                self._written.append(self._position)
+                self._free(Stream.WRITES, WRITE.words(self.plan.word_bits))
 
     def _rows(self, stream: Stream, name: str, block: int, row: int, rows: int) -> None:
         """Some rows of a block of a tensor, in as many runs as bands of its layer wrote them."""
         layout, end = self.layouts[name], row + rows
-        begin, bands = self._bands.get(name, (0, None))
+        jobs = self._jobs.get(name)
         while row < end:
-            upto, wait = end, 0
-            if bands is not None:
-                number = next(k for k, band in enumerate(bands) if row < band.row + band.rows)
-                upto = min(end, bands[number].row + bands[number].rows)
-                wait = begin + number * layout.blocks + block + 1
+            upto, wait = (end, 0) if jobs is None else jobs.written(row, end, block, layout.blocks)
             place, words = layout.run(block, row, upto - row)
             self._read(stream, Run(address=self.places.areas[name] + place, words=words, wait=wait))
             row = upto
@@ -157,9 +195,13 @@ class Transfers:
         self._descriptors += 1
         self._free(Stream.DESCRIPTORS, words)
 
-    def _write_commands(self, first: int, count: int) -> None:
+    def _write_commands(self, needed: int, available: int) -> None:
+        """Fetch write commands up to ``needed``, and what is left of ``available`` with them, some at a time."""
         words = WRITE.words(self.plan.word_bits)
-        self._read(Stream.WRITES, Run(address=self.places.writes + first * words, words=count * words))
+        while self._fetched < needed:
+            count = min(WRITES_AT_ONCE, available - self._fetched)
+            self._read(Stream.WRITES, Run(address=self.places.writes + self._fetched * words, words=count * words))
+            self._fetched += count
 
     def _read(self, stream: Stream, run: Run) -> None:
         """Append a run that is ready when it has been written and its queue has room."""

@@ -25,6 +25,8 @@ class Memory:
 def bursts_of(command: dict[str, int], plan: EnginePlan) -> list[int]:
     """Words of the bursts of a command: none crosses a multiple of the longest one."""
     left, address, found = command["words"], command["address"], []
+    if command.get("stride", 1) != 1:
+        return [1] * left
     while left:
         words = min(left, plan.burst - address % plan.burst)
         found.append(words)

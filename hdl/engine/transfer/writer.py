@@ -18,7 +18,8 @@ class MemoryWriter(wiring.Component):
     """Writes words to memory. A burst is announced when all its words are there, so it never waits for any.
 
     Address and data of a burst go out one behind the other, then the next burst is begun; at most ``plan.outstanding``
-    wait for their answers. A burst never crosses a multiple of ``plan.burst`` words.
+    wait for their answers. A burst never crosses a multiple of ``plan.burst`` words; words of a command that do not
+    stand one behind the other are bursts of their own.
 
     Members
     -------
@@ -45,10 +46,12 @@ class MemoryWriter(wiring.Component):
         m = Module()
         plan, command = self.plan, Signal(WRITE.layout)
         burst, most = Signal(range(plan.burst + 1)), Signal(range(plan.burst + 1))
+        apart = Signal()
         left, beat = Signal(range(plan.burst + 1)), Signal(range(max(2, plan.beats)))
         m.submodules.ends = ends = Queue(1, depth=plan.outstanding)
         m.d.comb += [
-            most.eq(plan.burst - command.address[: plan.burst.bit_length() - 1]),
+            apart.eq(command.stride != 1),
+            most.eq(Mux(apart, 1, plan.burst - command.address[: plan.burst.bit_length() - 1])),
             burst.eq(Mux(command.words < most, command.words, most)), ends.i.payload.eq(burst == command.words),
             self.wdata.eq(self.words.payload.word_select(beat, plan.memory_bits)),
         ]  # fmt: skip
@@ -63,7 +66,8 @@ class MemoryWriter(wiring.Component):
                 m.d.sync += [
                     self.awvalid.eq(1), left.eq(burst), self.awlen.eq(burst * plan.beats - 1),
                     self.awaddr.eq((self.base + command.address) << (plan.word_bytes.bit_length() - 1)),
-                    command.address.eq(command.address + burst), command.words.eq(command.words - burst),
+                    command.address.eq(command.address + Mux(apart, command.stride, burst)),
+                    command.words.eq(command.words - burst),
                 ]  # fmt: skip
                 m.next = "data"
             with m.State("data"):

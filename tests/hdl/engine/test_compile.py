@@ -5,7 +5,7 @@ import pytest
 from addax.hdl.engine.compile.image import compiled
 from addax.quant import golden
 from engine_executor import executed
-from engine_networks import engine_program, small_plan
+from engine_networks import engine_program, small_plan, super_resolution
 
 
 def images_of(program, count, seed):
@@ -24,6 +24,22 @@ def test_every_stored_tensor_is_that_of_the_golden_model(seed):
 
     words = executed(image, pixels)
 
+    expected = golden.run(program, pixels[None], trace=True).tensors
+    for name in image.network.tensors[1:]:
+        assert np.array_equal(image.tensor(words, name), expected[name][0]), name
+
+
+@pytest.mark.parametrize("factor, features", [(2, 4), (2, 6), (3, 5)])
+def test_pixels_are_shuffled_on_their_way_to_memory(factor, features):
+    """Blocks that hold fewer channels than lanes, bands whose rows wait for several blocks of the layer before."""
+    program = super_resolution(factor + features, factor=factor, features=features)
+    image = compiled(program, small_plan())
+    (pixels,) = images_of(program, 1, factor)
+
+    words = executed(image, pixels)
+
+    assert any(write["stride"] == factor for write in image.writes)
+    assert any(len(bands) > 1 for bands in image.bands.values())
     expected = golden.run(program, pixels[None], trace=True).tensors
     for name in image.network.tensors[1:]:
         assert np.array_equal(image.tensor(words, name), expected[name][0]), name

@@ -109,7 +109,10 @@ def test_writes_are_announced_when_their_words_are_there(memory_bits, seed):
     rng = random.Random(seed)
     plan = small_plan(bits=16, pin=8, pout=8, memory_bits=memory_bits, outstanding=2)
     dut = MemoryWriter(plan)
-    commands = [{"words": rng.randint(1, 40), "address": 5000 * k + rng.randint(0, 3000)} for k in range(8)]
+    commands = [
+        {"words": rng.randint(1, 40), "address": 5000 * k + rng.randint(0, 3000), "stride": rng.choice([1, 1, 2, 5])}
+        for k in range(8)
+    ]
     total = sum(c["words"] for c in commands)
     words = [rng.getrandbits(plan.word_bits) for _ in range(total)]
     memory, bursts, open_bursts, due, seen = {}, [], [], [], []
@@ -162,7 +165,7 @@ def test_writes_are_announced_when_their_words_are_there(memory_bits, seed):
     run(dut, bench)
     want, at = {}, iter(words)
     for command in commands:
-        want |= {command["address"] + k: next(at) for k in range(command["words"])}
+        want |= {command["address"] + k * command["stride"]: next(at) for k in range(command["words"])}
     assert memory == want
     assert sorted(set(seen)) == list(range(len(commands) + 1)), "commands are counted one by one"
     assert max(bursts) <= plan.burst

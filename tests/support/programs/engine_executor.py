@@ -59,11 +59,14 @@ class Executor:
         return count
 
     def write(self, words):
-        """A run of results (words, bytes), where the next write command says."""
-        command = self.record(WRITE, Stream.WRITES)
-        assert command["words"] == len(words), (command, len(words))
-        self.words[command["address"] :][: len(words)] = words
-        self.runs_done += 1
+        """Results (words, bytes) of a block, where the next write commands say."""
+        while len(words):
+            command = self.record(WRITE, Stream.WRITES)
+            count = command["words"]
+            assert 0 < count <= len(words), (command, len(words))
+            self.words[command["address"] + command["stride"] * np.arange(count)] = words[:count]
+            words = words[count:]
+            self.runs_done += 1
 
 
 class Layer:

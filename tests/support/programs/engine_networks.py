@@ -3,7 +3,7 @@
 import numpy as np
 from addax.hdl.engine.plan import EnginePlan
 from addax.quant.formats import signed, unsigned
-from addax.quant.program import AveragePool, Flatten, MaxPool
+from addax.quant.program import AveragePool, Flatten, MaxPool, PixelShuffle
 from network_builder import Builder
 
 
@@ -13,6 +13,26 @@ def small_plan(**changes):
         "device": "ecp5-85k", "pin": 4, "pout": 4, "bits": 16, "memory_bits": 64, "feature_bytes": 2048,
         "weight_bytes": 1024, "pixels": 32, "kernels": ("adder", "mult", "shift"), **changes,
     })  # fmt: skip
+
+
+def super_resolution(seed, *, factor=2, features=6, bits=8):
+    """As EDSR: a skip over the body, a pixel shuffle, a map as result; several bands and blocks on a small engine."""
+    rng = np.random.default_rng(seed)
+    b = Builder(rng, (3, int(rng.integers(4, 9)), int(rng.integers(4, 9))))
+    b.varied = lambda op: op
+
+    def layer(outputs, result, join=None):
+        b.convolution("adder" if rng.random() < 0.5 and b.last != "pixels" else "mult", outputs, 3, 1, 1, 8)
+        b.rescale(result, residual=join)
+        return b.last
+
+    head = layer(features, unsigned(bits))
+    layer(features, unsigned(bits))
+    layer(features, unsigned(bits), join=head)
+    layer(features * factor**2, unsigned(bits))
+    b.enlarge(PixelShuffle, factor)
+    layer(3, unsigned(8))
+    return b.raw()
 
 
 def engine_program(seed, *, bits=8, kernels=("adder", "mult", "shift")):
@@ -48,6 +68,11 @@ def engine_program(seed, *, bits=8, kernels=("adder", "mult", "shift")):
             else:
                 b.emit(AveragePool(name=f"pool{len(b.ops)}", source=b.last, size=2, stride=int(rng.integers(1, 3))))
                 b.rescale(unsigned(bits))
+    if rng.random() < 0.3 and max(b.shape()[1:]) <= 6:
+        factor = int(rng.integers(2, 4))
+        layer(factor**2 * int(rng.integers(1, 8)), 1, unsigned(bits))
+        b.enlarge(PixelShuffle, factor)
+        layer(int(rng.integers(1, 6)), 1, unsigned(bits))
     b.emit(Flatten(name="flatten", source=b.last))
     b.convolution(kernel(), int(rng.integers(1, 11)), weight_bits=4)
     b.requantise(None, scores=True)
