@@ -12,9 +12,11 @@ from ..plan import EnginePlan
 from ..records import READ, WRITE, descriptor_record
 from .bands import Band, bands_of, parts_of
 from .descriptors import descriptor
-from .layers import EngineLayer, EngineNetwork, network_of
+from .layers import EngineLayer, EngineNetwork
 from .order import in_order
 from .places import BLOCK_COMMANDS, Places, places
+from .reading import network_of
+from .stem import stored_input
 from .transfers import WRITES_AT_ONCE, Transfers, writes_of
 from .weights import block_weights
 
@@ -50,7 +52,7 @@ class Compiled:
         """The memory with a (C, H, W) image in the area of the input."""
         name = self.network.tensors[0]
         layout, words = self.layouts[name], self.words.copy()
-        words[self.areas[name] :][: layout.words] = layout.pack(self.network.stored_input(image))
+        words[self.areas[name] :][: layout.words] = layout.pack(stored_input(self.network, image))
         return words
 
     def tensor(self, words: Words, name: str) -> NDArray[np.int64]:
