@@ -72,7 +72,7 @@ def compiled(program: Program, plan: EnginePlan) -> Compiled:
     network = network_of(program, plan)
     layouts = {
         name: TensorLayout(shape=network.shapes[name], format=network.format(name), lanes=plan.pin, bits=plan.bits)
-        for name in network.tensors
+        for name in (*network.tensors, *network.views)
     }
     bands: dict[str, tuple[Band, ...]] = {}
     made: dict[str, TensorLayout] = {}
@@ -100,9 +100,10 @@ def compiled(program: Program, plan: EnginePlan) -> Compiled:
         where = places(
             plan, reads=-(-len(reads) // BLOCK_COMMANDS) * BLOCK_COMMANDS, descriptors=len(descriptors),
             writes=sum(writes_of(layer, bands[layer.name], made[layer.name].blocks) for layer in network.layers),
-            weights=[sum(len(part) for block in own for part in block) for own in weights], layouts=layouts,
+            weights=[sum(len(part) for block in own for part in block) for own in weights],
+            layouts={name: layouts[name] for name in network.tensors},
         )  # fmt: skip
-        transfers = Transfers(plan, layouts, where)
+        transfers = Transfers(plan, layouts, where, network.views)
         for layer, own, start in zip(network.layers, weights, where.weights, strict=True):
             transfers.layer(layer, bands[layer.name], [[len(part) for part in block] for block in own], start)
         reads = in_order(transfers.items, plan)

@@ -1,6 +1,7 @@
 """The layers of an engine: what one descriptor says, still with names of tensors and whole weights."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -11,10 +12,19 @@ from ....quant.ops.window import Window
 from ....quant.program import Program
 from ..records import Unit
 
-__all__ = ["EngineLayer", "EngineNetwork"]
+__all__ = ["EngineLayer", "EngineNetwork", "Part"]
 
 Ints = NDArray[np.int64]
 Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Some blocks of a stored tensor."""
+
+    tensor: str
+    first: int
+    blocks: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,7 +34,7 @@ class EngineLayer:
     Attributes
     ----------
     name : of the operation of the Program whose result is stored
-    source, residual : names of the tensors that are read; no residual: None
+    source, residual : names of the tensors or views that are read; no residual: None
     unit, kernel : what computes; the kernel is "" for pools
     weight : (O, I, rows, columns) of words as the lanes take them; None for pools
     neutral : the word that stands for a weight of 0, where a block has more lanes than channels
@@ -64,12 +74,14 @@ class EngineNetwork:
     Attributes
     ----------
     columns : of a stem whose window columns are folded into channels: how many; 1 where the input is stored as it is
+    views : what layers read beside stored tensors: blocks of several, one behind the other
     """
 
     program: Program
     layers: tuple[EngineLayer, ...]
     shapes: dict[str, Shape]
     columns: int = 1
+    views: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
 
     @cached_property
     def tensors(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from ....quant.ops.window import Window
 from ....quant.program import (
     ArgMax,
     AveragePool,
+    Concat,
     Convolution,
     Flatten,
     Input,
@@ -20,11 +21,13 @@ from ....quant.program import (
     PixelShuffle,
     Program,
     Requantise,
+    Slice,
     Threshold,
 )  # fmt: skip
+from ..layout import blocks_of
 from ..plan import RESIDUAL_BITS, EnginePlan
 from ..records import Unit
-from .layers import EngineLayer, EngineNetwork, Ints
+from .layers import EngineLayer, EngineNetwork, Ints, Part
 from .operands import grid_top, lane_words, shuffled_channels
 from .stem import with_folded_stem
 
@@ -42,8 +45,13 @@ def network_of(program: Program, plan: EnginePlan) -> EngineNetwork:
     reading = _Reading(program, plan)
     for op in program.ops:
         reading.read(op)
-    shapes = {name: program.shape(name) for name in [program.input.name, *(layer.name for layer in reading.layers)]}
-    network = EngineNetwork(program=program, layers=tuple(reading.layers), shapes=shapes)
+    names = [program.input.name, *(layer.name for layer in reading.layers), *reading.joined]
+    if program.output in reading.joined:
+        raise UserError(f"the engine stores no tensor {program.output!r}: what it joins or cuts is stored in parts")
+    network = EngineNetwork(
+        program=program, layers=tuple(reading.layers), shapes={name: program.shape(name) for name in names},
+        views=reading.joined,
+    )  # fmt: skip
     return with_folded_stem(network, plan)
 
 
@@ -55,6 +63,7 @@ class _Reading:
         self.plan = plan
         self.layers: list[EngineLayer] = []
         self.views: dict[str, str] = {}
+        self.joined: dict[str, tuple[Part, ...]] = {}
         readers: dict[str, list[Op]] = {}
         for op in program.ops:
             for source in op.sources:
@@ -65,7 +74,7 @@ class _Reading:
         kinds: dict[type, Callable[..., None]] = {
             Input: self._input, Convolution: self._sums, AveragePool: self._sums, Requantise: self._requantise,
             Threshold: self._threshold, PixelShuffle: self._pixel_shuffle, MaxPool: self._max_pool,
-            Flatten: self._flatten, ArgMax: lambda op: None,
+            Flatten: self._flatten, Concat: self._concat, Slice: self._slice, ArgMax: lambda op: None,
         }  # fmt: skip
         if type(op) not in kinds:
             raise UserError(f"the engine has no {type(op).__name__} so far, which {op.name!r} is")
@@ -98,6 +107,44 @@ class _Reading:
             multiplier=np.ones(channels, np.int64), offset=zeros, shift=zeros, residual_multiplier=zeros, low=fmt.lo,
             high=fmt.hi,
         ))  # fmt: skip
+
+    def _parts(self, name: str) -> tuple[Part, ...]:
+        """The blocks of a stored tensor or of a view."""
+        stored = self._stored(name)
+        if stored in self.joined:
+            return self.joined[stored]
+        return (Part(tensor=stored, first=0, blocks=blocks_of(self.program.shape(stored)[0], self.plan.pin)),)
+
+    def _concat(self, op: Concat) -> None:
+        """Blocks of several tensors, which are read one behind the other and are not stored again."""
+        parts: list[Part] = []
+        for source in op.sources:
+            if sum(part.blocks for part in parts) * self.plan.pin != self._begins(op, source):
+                raise UserError(
+                    f"the engine joins whole blocks of {self.plan.pin} channels: in {op.name!r} {source!r} does not "
+                    "begin with one"
+                )
+            parts += self._parts(source)
+        self.joined[op.name] = tuple(parts)
+
+    def _begins(self, op: Concat, source: str) -> int:
+        """Channels that stand in front of ``source``."""
+        before = op.sources[: op.sources.index(source)]
+        return sum(self.program.shape(name)[0] for name in before)
+
+    def _slice(self, op: Slice) -> None:
+        """Whole blocks of channels of a tensor."""
+        pin, channels = self.plan.pin, self.program.shape(op.source)[0]
+        if op.axis != "C" or op.step != 1 or op.start % pin or (op.stop % pin and op.stop != channels):
+            raise UserError(f"the engine cuts whole blocks of {pin} channels only, which {op.name!r} does not")
+        first, left, parts = op.start // pin, blocks_of(op.stop - op.start, pin), []
+        for part in self._parts(op.source):
+            skipped = min(first, part.blocks)
+            taken = min(part.blocks - skipped, left)
+            if taken:
+                parts.append(replace(part, first=part.first + skipped, blocks=taken))
+            first, left = first - skipped, left - taken
+        self.joined[op.name] = tuple(parts)
 
     def _pixel_shuffle(self, op: PixelShuffle) -> None:
         """Stored by the layer whose result it moves, which is not stored itself."""
@@ -198,7 +245,8 @@ class _Reading:
     def _stored(self, name: str) -> str:
         """The stored tensor behind views."""
         name = self.views.get(name, name)
-        if name != self.program.input.name and name not in {layer.name for layer in self.layers}:
+        stored = {self.program.input.name, *self.joined, *(layer.name for layer in self.layers)}
+        if name not in stored:
             raise UserError(f"the engine stores no sums, which {name!r} holds")
         return name
 

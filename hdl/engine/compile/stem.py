@@ -27,6 +27,8 @@ def with_folded_stem(network: EngineNetwork, plan: EnginePlan) -> EngineNetwork:
     that would hold 3. Nothing of it is hardware."""
     name = network.program.input.name
     readers = [layer for layer in network.layers if name in (layer.source, layer.residual)]
+    if any(part.tensor == name for parts in network.views.values() for part in parts):
+        return network
     channels, height, width = network.shapes[name]
     stem = readers[0] if readers else None
     if stem is None or len(readers) != 1 or stem.weight is None or stem.residual == name:

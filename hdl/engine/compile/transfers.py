@@ -13,7 +13,7 @@ from ..plan import EnginePlan
 from ..record import Record
 from ..records import READ, WRITE, Stream, Unit, descriptor_record
 from .bands import Band, parts_of
-from .layers import EngineLayer
+from .layers import EngineLayer, Part
 from .places import BLOCK_COMMANDS, Places
 
 __all__ = ["WRITES_AT_ONCE", "Item", "Run", "Transfers", "queue_rooms", "writes_of"]
@@ -107,8 +107,11 @@ class Transfers:
     writes : all write commands, as `records.WRITE` has them
     """
 
-    def __init__(self, plan: EnginePlan, layouts: Mapping[str, TensorLayout], places: Places):
-        self.plan, self.layouts, self.places = plan, layouts, places
+    def __init__(
+        self, plan: EnginePlan, layouts: Mapping[str, TensorLayout], places: Places,
+        views: Mapping[str, tuple[Part, ...]],
+    ):  # fmt: skip
+        self.plan, self.layouts, self.places, self.views = plan, layouts, places, views
         self.items: list[Item] = []
         self.writes: list[dict[str, int]] = []
         self._position = 0
@@ -181,6 +184,11 @@ class Transfers:
 
     def _rows(self, stream: Stream, name: str, block: int, row: int, rows: int) -> None:
         """Some rows of a block of a tensor, in as many runs as bands of its layer wrote them."""
+        for part in self.views.get(name, ()):
+            if block < part.blocks:
+                self._rows(stream, part.tensor, part.first + block, row, rows)
+                return
+            block -= part.blocks
         layout, end = self.layouts[name], row + rows
         jobs = self._jobs.get(name)
         while row < end:

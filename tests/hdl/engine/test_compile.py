@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 from addax.hdl.engine.compile.image import compiled
+from addax.hdl.engine.cycles.model import predicted
 from addax.quant import golden
+from addax.quant.formats import unsigned
+from addax.quant.program import Concat, MaxPool, Slice
 from engine_executor import executed
 from engine_networks import engine_program, small_plan, super_resolution
+from network_builder import Builder
 
 
 def images_of(program, count, seed):
@@ -40,6 +44,40 @@ def test_pixels_are_shuffled_on_their_way_to_memory(factor, features):
 
     assert any(write["stride"] == factor for write in image.writes)
     assert any(len(bands) > 1 for bands in image.bands.values())
+    expected = golden.run(program, pixels[None], trace=True).tensors
+    for name in image.network.tensors[1:]:
+        assert np.array_equal(image.tensor(words, name), expected[name][0]), name
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_blocks_of_several_tensors_are_read_as_one(seed):
+    """Joined and cut, then read by windows, as a residual and by a pool; rows come from bands of several layers."""
+    rng = np.random.default_rng(seed)
+    b = Builder(rng, (4, 7, int(rng.integers(5, 8))))
+    b.varied = lambda op: op
+
+    def layer(source, outputs, join=None):
+        b.last = source
+        b.convolution(str(rng.choice(["adder", "mult"])), outputs, 3, 1, 1, 8)
+        b.rescale(unsigned(8), residual=join)
+        return b.last
+
+    one, two, three = layer("pixels", 8), layer("pixels", 4), layer("pixels", 5)
+    both = b.emit(Concat(name="both", source=one, others=(two,)))
+    whole = b.emit(Concat(name="whole", source=both, others=(three,)))
+    part = b.emit(Slice(name="part", source=whole, axis="C", start=4, stop=12))
+    joined = layer(part, 17, join=whole)
+    b.last = layer(whole, 8, join=part)
+    b.emit(MaxPool(name="pool", source=part, size=2, stride=1))
+    b.emit(Concat(name="end", source=joined, others=()))
+    layer("end", 3)
+    program = b.raw()
+    image = compiled(program, small_plan(bits=16))
+    (pixels,) = images_of(program, 1, seed)
+
+    words = executed(image, pixels)
+
+    predicted(image)
     expected = golden.run(program, pixels[None], trace=True).tensors
     for name in image.network.tensors[1:]:
         assert np.array_equal(image.tensor(words, name), expected[name][0]), name

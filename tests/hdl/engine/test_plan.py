@@ -11,7 +11,7 @@ from addax.hdl.engine.layout import TensorLayout
 from addax.hdl.engine.plan import EnginePlan
 from addax.hdl.engine.records import READ, WRITE, constants_record, descriptor_record
 from addax.quant.formats import signed, unsigned
-from addax.quant.program import Slice
+from addax.quant.program import Concat, Slice
 from engine_networks import small_plan
 from network_builder import Builder
 
@@ -115,6 +115,27 @@ def test_what_the_engine_lacks_is_refused_in_one_line(make, changes, message):
 
 def test_operation_that_the_engine_lacks_is_named():
     b = program()
-    b.emit(Slice(name="part", source=b.last, axis="C", start=0, stop=2))
-    with pytest.raises(UserError, match="the engine has no Slice so far, which 'part' is"):
+    b.shift()
+    with pytest.raises(UserError, match="the engine has no SpatialShift so far, which 'move3' is"):
         compiled(b.raw(), small_plan())
+
+
+@pytest.mark.parametrize(
+    "first, message", [(3, "in 'joined' 'req4' does not begin with one"), (4, "which 'cut' does not")]
+)
+def test_channels_are_joined_and_cut_in_whole_blocks(first, message):
+    """Another way of channels in memory would take another way of the lanes."""
+    b = program(outputs=first)
+    left, right = b.last, program_behind(b)
+    b.emit(Concat(name="joined", source=left, others=(right,)))
+    b.emit(Slice(name="cut", source=b.last, axis="C", start=1, stop=3))
+    b.convolution("mult", 2)
+    b.requantise(unsigned(8))
+    with pytest.raises(UserError, match=re.escape(message)):
+        compiled(b.raw(), small_plan())
+
+
+def program_behind(b):
+    b.convolution("adder", 4)
+    b.requantise(unsigned(8))
+    return b.last
