@@ -12,14 +12,14 @@ from ....quant.ops.window import Window
 from ....quant.program import Program
 from ..records import Unit
 
-__all__ = ["EngineLayer", "EngineNetwork", "Part"]
+__all__ = ["BlockRange", "EngineLayer", "EngineNetwork"]
 
 Ints = NDArray[np.int64]
 Shape = tuple[int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class BlockRange:
     """Some blocks of a stored tensor."""
 
     tensor: str
@@ -81,7 +81,7 @@ class EngineNetwork:
     layers: tuple[EngineLayer, ...]
     shapes: dict[str, Shape]
     columns: int = 1
-    views: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
+    views: Mapping[str, tuple[BlockRange, ...]] = field(default_factory=dict)
 
     @cached_property
     def tensors(self) -> tuple[str, ...]:

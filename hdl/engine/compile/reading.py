@@ -27,7 +27,7 @@ from ....quant.program import (
 from ..layout import blocks_of
 from ..plan import RESIDUAL_BITS, EnginePlan
 from ..records import Unit
-from .layers import EngineLayer, EngineNetwork, Ints, Part
+from .layers import BlockRange, EngineLayer, EngineNetwork, Ints
 from .operands import grid_top, lane_words, shuffled_channels
 from .stem import with_folded_stem
 
@@ -63,7 +63,7 @@ class _Reading:
         self.plan = plan
         self.layers: list[EngineLayer] = []
         self.views: dict[str, str] = {}
-        self.joined: dict[str, tuple[Part, ...]] = {}
+        self.joined: dict[str, tuple[BlockRange, ...]] = {}
         readers: dict[str, list[Op]] = {}
         for op in program.ops:
             for source in op.sources:
@@ -108,16 +108,16 @@ class _Reading:
             high=fmt.hi,
         ))  # fmt: skip
 
-    def _parts(self, name: str) -> tuple[Part, ...]:
+    def _parts(self, name: str) -> tuple[BlockRange, ...]:
         """The blocks of a stored tensor or of a view."""
         stored = self._stored(name)
         if stored in self.joined:
             return self.joined[stored]
-        return (Part(tensor=stored, first=0, blocks=blocks_of(self.program.shape(stored)[0], self.plan.pin)),)
+        return (BlockRange(tensor=stored, first=0, blocks=blocks_of(self.program.shape(stored)[0], self.plan.pin)),)
 
     def _concat(self, op: Concat) -> None:
         """Blocks of several tensors, which are read one behind the other and are not stored again."""
-        parts: list[Part] = []
+        parts: list[BlockRange] = []
         for source in op.sources:
             if sum(part.blocks for part in parts) * self.plan.pin != self._begins(op, source):
                 raise UserError(

@@ -13,7 +13,7 @@ from ..plan import EnginePlan
 from ..record import Record
 from ..records import READ, WRITE, Stream, Unit, descriptor_record
 from .bands import Band, parts_of
-from .layers import EngineLayer, Part
+from .layers import BlockRange, EngineLayer
 from .places import BLOCK_COMMANDS, Places
 
 __all__ = ["WRITES_AT_ONCE", "Item", "Run", "Transfers", "queue_rooms", "writes_of"]
@@ -109,7 +109,7 @@ class Transfers:
 
     def __init__(
         self, plan: EnginePlan, layouts: Mapping[str, TensorLayout], places: Places,
-        views: Mapping[str, tuple[Part, ...]],
+        views: Mapping[str, tuple[BlockRange, ...]],
     ):  # fmt: skip
         self.plan, self.layouts, self.places, self.views = plan, layouts, places, views
         self.items: list[Item] = []
