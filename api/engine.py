@@ -29,14 +29,17 @@ def engine_plan(**choices: Any) -> Any:
         raise UserError(str(error)) from error
 
 
-def compile_for(program_file: str | Path, build: "EngineBuild", out: str | Path) -> "tuple[Compiled, EngineCycles]":
-    """Compile a ``.addax`` file for an engine and write the image; returns it with its cycles."""
+def compile_for(
+    program_file: str | Path, build: "EngineBuild", out: str | Path, *, reuse: bool = False
+) -> "tuple[Compiled, EngineCycles]":  # fmt: skip
+    """Compile a ``.addax`` file for an engine and write the image; returns it with its cycles. With ``reuse`` areas of
+    tensors that are no longer read are used again."""
     from ..hdl.engine.compile.file import save_image
     from ..hdl.engine.compile.image import compiled
     from ..hdl.engine.cycles.model import predicted
     from ..quant.files.archive import load_program
 
-    image = compiled(load_program(program_file), build.plan)
+    image = compiled(load_program(program_file), build.plan, reuse=reuse)
     cycles = predicted(image)
     save_image(out, image)
     return image, cycles
@@ -153,7 +156,7 @@ def _compared(image: "Compiled", chosen: "Samples", runs: "tuple[EngineRun, ...]
     from ..quant import golden
 
     program = image.network.program
-    expected = golden.run(program, np.asarray(chosen.x), trace=list(image.network.tensors[1:])).tensors
+    expected = golden.run(program, np.asarray(chosen.x), trace=list(image.intact)).tensors
     mismatches = {
         name: sum(int((image.tensor(run.words, name) != own[k]).sum()) for k, run in enumerate(runs))
         for name, own in expected.items()

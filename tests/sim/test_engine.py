@@ -33,22 +33,23 @@ def simulator_of(plan):
 
 
 def same_everywhere(image, pixels, words):
-    """Whether every stored tensor in a memory is the golden model's."""
+    """Whether every stored tensor that is still in a memory is the golden model's."""
     program = image.network.program
     expected = golden.run(program, pixels[None], trace=True).tensors
-    return all(np.array_equal(image.tensor(words, name), expected[name][0]) for name in image.network.tensors[1:])
+    return all(np.array_equal(image.tensor(words, name), expected[name][0]) for name in image.intact)
 
 
 @pytest.mark.guard
 @pytest.mark.parametrize("plan", PLANS.values(), ids=list(PLANS))
 def test_random_networks_are_exact_to_the_word_and_to_the_cycle(plan):
     """Any network, latency and number of bursts in memory: the memory afterwards is that of the second executor, and
-    the run takes the cycles that the model says."""
+    the run takes the cycles that the model says. Half of the images use areas again: the reader, which runs ahead, must
+    not read what a later layer has written."""
     for seed in range(100, 112):
         rng = np.random.default_rng(seed)
         make = super_resolution if seed % 4 == 3 else engine_program
         program = make(seed, bits=plan.bits)
-        image = compiled(program, plan)
+        image = compiled(program, plan, reuse=seed % 2 == 0)
         pixels = rng.integers(0, 256, program.input.shape)
         memory = Memory(latency=int(rng.integers(1, 200)), slots=int(rng.integers(1, 12)))
 

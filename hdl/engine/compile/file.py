@@ -32,7 +32,8 @@ def save_image(path: str | Path, image: Compiled) -> None:
     }  # fmt: skip
     header = {
         "kind": _KIND, "version": VERSION, "plan": image.plan.to_json(), "build": f"{engine_identity(image.plan):016x}",
-        "first": image.first, "areas": areas, "memory_sha256": sha256_of(image.words.tobytes()), "program": program,
+        "first": image.first, "reuse": image.reuse, "areas": areas, "memory_sha256": sha256_of(image.words.tobytes()),
+        "program": program,
     }  # fmt: skip
     held = {**{name: np.ascontiguousarray(value) for name, value in tensors.items()}, _MEMORY: image.words}
     write_bytes(Path(path), save(held, {HEADER: json.dumps(header)}))
@@ -59,7 +60,7 @@ def load_image(path: str | Path) -> Compiled:
         program = rebuild(tensors, header["program"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is a broken image: {error}") from error
-    image = compiled(program, EnginePlan.from_json(header.get("plan")))
+    image = compiled(program, EnginePlan.from_json(header.get("plan")), reuse=header.get("reuse") is True)
     if not np.array_equal(image.words, memory):
         raise UserError(f"{path} was made by another addax; make it again with 'addax compile'")
     return image

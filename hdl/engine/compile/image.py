@@ -33,6 +33,7 @@ class Compiled:
     first : words of the first block of commands, which begins at word 0
     areas : first word of every stored tensor
     bands : of every layer
+    reuse : areas are used again, so that tensors may be overwritten
     reads, writes : all commands in their order, as `READ` and `WRITE` have them
     descriptors : all of them in their order
     """
@@ -44,6 +45,7 @@ class Compiled:
     areas: dict[str, int]
     layouts: dict[str, TensorLayout]
     bands: dict[str, tuple[Band, ...]]
+    reuse: bool
     reads: tuple[dict[str, int], ...]
     writes: tuple[dict[str, int], ...]
     descriptors: tuple[dict[str, int], ...]
@@ -55,14 +57,29 @@ class Compiled:
         words[self.areas[name] :][: layout.words] = layout.pack(stored_input(self.network, image))
         return words
 
+    @property
+    def intact(self) -> tuple[str, ...]:
+        """The tensors, results of layers, that stand in memory when all is done."""
+        ends = {name: (at, at + self.layouts[name].words) for name, at in self.areas.items()}
+        names = self.network.tensors
+        return tuple(
+            name for k, name in enumerate(names)
+            if k and all(ends[later][1] <= ends[name][0] or ends[later][0] >= ends[name][1] for later in names[k + 1 :])
+        )  # fmt: skip
+
     def tensor(self, words: Words, name: str) -> NDArray[np.int64]:
         """A stored tensor (C, H, W) out of a memory."""
         layout = self.layouts[name]
         return layout.unpack(words[self.areas[name] :][: layout.words])
 
 
-def compiled(program: Program, plan: EnginePlan) -> Compiled:
+def compiled(program: Program, plan: EnginePlan, *, reuse: bool = False) -> Compiled:
     """The image of ``program`` for an engine of ``plan``.
+
+    Parameters
+    ----------
+    reuse : the area of a tensor that no further layer reads is used again; else every tensor can be looked at when all
+        is done
 
     Raises
     ------
@@ -101,7 +118,7 @@ def compiled(program: Program, plan: EnginePlan) -> Compiled:
             plan, reads=-(-len(reads) // BLOCK_COMMANDS) * BLOCK_COMMANDS, descriptors=len(descriptors),
             writes=sum(writes_of(layer, bands[layer.name], made[layer.name].blocks) for layer in network.layers),
             weights=[sum(len(part) for block in own for part in block) for own in weights],
-            layouts={name: layouts[name] for name in network.tensors},
+            layouts={name: layouts[name] for name in network.tensors}, readers=_readers(network) if reuse else {},
         )  # fmt: skip
         transfers = Transfers(plan, layouts, where, network.views)
         for layer, own, start in zip(network.layers, weights, where.weights, strict=True):
@@ -113,8 +130,19 @@ def compiled(program: Program, plan: EnginePlan) -> Compiled:
     return Compiled(
         network=network, plan=plan, words=_memory(plan, where, reads, descriptors, transfers.writes, texts),
         first=min(len(reads), BLOCK_COMMANDS) * READ.words(plan.word_bits), areas=dict(where.areas), layouts=layouts,
-        bands=bands, reads=tuple(reads), writes=tuple(transfers.writes), descriptors=tuple(descriptors),
+        bands=bands, reuse=reuse, reads=tuple(reads), writes=tuple(transfers.writes), descriptors=tuple(descriptors),
     )  # fmt: skip
+
+
+def _readers(network: EngineNetwork) -> dict[str, int]:
+    """The last layer that reads each tensor, but for the input and the result, which stay."""
+    last: dict[str, int] = {}
+    for number, layer in enumerate(network.layers):
+        for name in (layer.source, layer.residual):
+            if name is not None:
+                parts = network.views.get(name)
+                last |= dict.fromkeys([name] if parts is None else [part.tensor for part in parts], number)
+    return {name: number for name, number in last.items() if name not in (network.tensors[0], network.output)}
 
 
 def _made(layer: EngineLayer, stored: TensorLayout) -> TensorLayout:

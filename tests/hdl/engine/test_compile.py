@@ -81,3 +81,21 @@ def test_blocks_of_several_tensors_are_read_as_one(seed):
     expected = golden.run(program, pixels[None], trace=True).tensors
     for name in image.network.tensors[1:]:
         assert np.array_equal(image.tensor(words, name), expected[name][0]), name
+
+
+@pytest.mark.parametrize("seed", range(300, 308))
+def test_areas_are_used_again_when_nobody_reads_them(seed):
+    """What is not overwritten is right, the result above all; the memory is never larger, for some networks smaller."""
+    program = engine_program(seed, bits=8) if seed % 2 else super_resolution(seed)
+    plan = small_plan()
+    plain, image = compiled(program, plan), compiled(program, plan, reuse=True)
+    (pixels,) = images_of(program, 1, seed)
+
+    words = executed(image, pixels)
+
+    expected = golden.run(program, pixels[None], trace=True).tensors
+    assert image.network.output in image.intact and plain.intact == plain.network.tensors[1:]
+    for name in image.intact:
+        assert np.array_equal(image.tensor(words, name), expected[name][0]), name
+    assert len(image.words) < len(plain.words) or seed % 2
+    predicted(image)
