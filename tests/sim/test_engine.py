@@ -22,7 +22,9 @@ SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 PLANS = {
     "4x4, 16 bit": small_plan(),
     "8x8, 8 bit": small_plan(bits=8, pin=8, pout=8, burst=8, outstanding=3, kernels=("shift", "adder", "mult")),
-    "4x4, two beats": small_plan(pin=8, pout=8, memory_bits=64, pixels=64, sum_bits=40, weight_bytes=2048),
+    "4x4, two beats": small_plan(
+        pin=8, pout=8, memory_bits=64, pixels=64, sum_bits=40, weight_bytes=2048, feature_bytes=8192
+    ),
 }
 
 
