@@ -17,11 +17,12 @@ ENGINE_OPTIONS = (
     click.option("--kernels", help="Of an engine: those of its lanes, by commas.  [default: adder,mult]"),
     click.option("--bits", type=int, help="Of an engine: of an element, 8 or 16.  [default: 8]"),
     click.option("--memory-bits", type=int, help="Of an engine: of its AXI4 port.  [default: 128]"),
+    click.option("--sum-bits", type=int, help="Of an engine: of a sum.  [default: 32, of 16-bit elements 44]"),
     click.option("--feature-bytes", type=int, help="Of an engine: of its ring of features.  [default: 131072]"),
     click.option("--weight-bytes", type=int, help="Of an engine: of its queue of weights.  [default: 32768]"),
 )
 """Options of ``generate`` that an engine has."""
-ENGINE_CHOICES = ("pin", "pout", "kernels", "bits", "memory_bits", "feature_bytes", "weight_bytes")
+ENGINE_CHOICES = ("pin", "pout", "kernels", "bits", "memory_bits", "sum_bits", "feature_bytes", "weight_bytes")
 """Their names."""
 
 

@@ -88,6 +88,12 @@ class _Reading:
         if len(after) != 1 or not isinstance(after[0], Requantise | Threshold) or after[0].source != op.name:
             raise UserError(f"the engine stores no sums: {op.name!r} must be read by one requantise or threshold alone")
         self._check_stored(self._stored(op.source))
+        # One bit more than the Program says: an adder's sums are held positive, those of a pool with a sign.
+        if (sums := self.program.format(op.name)).bits >= self.plan.sum_bits:
+            raise UserError(
+                f"{op.name!r} makes sums of {sums}, which take {sums.bits + 1} bits; the engine's have "
+                f"{self.plan.sum_bits}: build it with more --sum-bits"
+            )
 
     def _flatten(self, op: Flatten) -> None:
         if self.program.shape(op.source)[1:] != (1, 1) and not all(
@@ -210,8 +216,6 @@ class _Reading:
             raise UserError(f"{made.name!r} needs {made.kernel} lanes; the engine has {', '.join(self.plan.kernels)}")
         if made.groups != 1:
             raise UserError(f"the engine has no groups so far, which {made.name!r} has")
-        if (sums := self.program.format(made.name)).bits > self.plan.sum_bits:
-            raise UserError(f"{made.name!r} makes sums of {sums}; the engine's have {self.plan.sum_bits} bits")
         layer = self._stage(made.source, op, Unit.ARRAY, made.window)
         weight, pad = lane_words(made, self.program.format(layer.source), self.plan), made.pad
         if self.program.shape(layer.source) != self.program.shape(made.source):  # behind a flatten

@@ -56,7 +56,7 @@ def term(kernel, x, w, bits):
     return x * signed(bits).decode(w)
 
 
-@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("bits", [16, pytest.param(8, marks=pytest.mark.slow)])
 def test_lanes_add_the_terms_of_their_kernel(bits):
     """Every kernel of one build, with and without sign, a pixel in every cycle; extremes are common."""
     plan = small_plan(bits=bits, pin=4 if bits == 16 else 8, pout=4 if bits == 16 else 8)

@@ -103,6 +103,10 @@ def program(shape=(4, 6, 6), outputs=4, **how):
             "the rows that one row of 'req2' needs take 4608 bytes of features, the engine has 2048; build it with "
             "--feature-bytes 8192",
         ),
+        (
+            lambda: program((64, 6, 6), size=3), {"sum_bits": 18},
+            "'conv1' makes sums of int19, which take 20 bits; the engine's have 18: build it with more --sum-bits",
+        ),
         (lambda: program(), {"kernels": ("mult",)}, "'conv1' needs adder lanes; the engine has mult"),
         (lambda: program(groups=2), {}, "the engine has no groups so far, which 'conv1' has"),
     ],

@@ -31,7 +31,7 @@ def checked_burst(plan, address, length):
 
 
 @pytest.mark.parametrize("memory_bits", [64, 128])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_reads_come_in_order_to_their_queues(memory_bits, seed):
     """Commands of any length and address, a memory that stalls at random: no queue is overrun, no more bursts than
     allowed are on their way, nothing is asked for before what it waits for has been written."""
@@ -103,7 +103,7 @@ def test_reads_come_in_order_to_their_queues(memory_bits, seed):
 
 
 @pytest.mark.parametrize("memory_bits", [64, 128])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_writes_are_announced_when_their_words_are_there(memory_bits, seed):
     """Every word arrives where its command says; no burst waits for words; answers are counted by command."""
     rng = random.Random(seed)
