@@ -12,10 +12,11 @@ from addax.hdl.engine.cycles.transfers import Memory
 from addax.hdl.engine.plan import EnginePlan
 from addax.hdl.folder.engine import generate_engine
 from addax.quant import golden
+from addax.quant.published import cnv_w1a1
 from addax.quant.quantize import quantize
 from addax.sim.engine import engine_simulator, run_engine
 from engine_executor import executed
-from engine_networks import engine_program, small_plan, super_resolution
+from engine_networks import edsr, engine_program, resnet_18, small_plan, super_resolution
 
 pytestmark = pytest.mark.slow
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
@@ -81,7 +82,7 @@ def test_published_resnet_20_is_exact_at_98_per_cent(bits):
         "addernet-resnet20", kernel=None, weights=SHARED / "pretrained_addernet" / "ResNet20-AdderNet-CIFAR10.pth",
         bits=bits, data_source=str(data),
     )  # fmt: skip
-    plan = EnginePlan(device="xczu7ev", bits=bits, kernels=("adder", "mult"))
+    plan = EnginePlan(device="xczu7ev", clock_mhz=200.0, bits=bits)
     image = compiled(program, plan)
     macs = sum(layer.macs for layer in image.network.layers)
     assert macs == program.macs()
@@ -91,3 +92,32 @@ def test_published_resnet_20_is_exact_at_98_per_cent(bits):
         assert same_everywhere(image, pixels, run.words)
         assert run.cycles == predicted(image).total
         assert macs / plan.lanes / run.cycles >= 0.98
+
+
+@pytest.mark.parametrize("make, share", [(resnet_18, 0.94), (edsr, 0.97)], ids=["resnet-18", "edsr"])
+def test_one_build_runs_networks_of_any_size(make, share):
+    """Maps that are many times the buffers, pools, branches, a pixel shuffle, all in the build that runs ResNet-20."""
+    plan = EnginePlan(device="xczu7ev", clock_mhz=200.0)
+    image = compiled(make(), plan)
+    program = image.network.program
+    pixels = np.random.default_rng(1).integers(0, 256, program.input.shape)
+
+    run = run_engine(simulator_of(plan), image, pixels)
+
+    assert same_everywhere(image, pixels, run.words)
+    assert run.cycles == predicted(image).total
+    assert program.macs() / plan.lanes / run.cycles >= share
+
+
+def test_published_binary_network_is_exact():
+    """CNV-W1A1 on lanes of xnor and mult: thresholds as requantises, bits as elements, blocks that are not full."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no {SHARED}")
+    plan = EnginePlan(device="xczu7ev", kernels=("xnor", "mult"))
+    image = compiled(cnv_w1a1(SHARED / "pretrained_bnn" / "cnvW1A1_cifar10_decoded.npz"), plan)
+    data = SHARED / "cifar10" / "cifar10_lossless_train4000.npz"
+    for pixels in np.load(data)["train_x"][:10].transpose(0, 3, 1, 2).astype(np.int64):
+        run = run_engine(simulator_of(plan), image, pixels)
+
+        assert same_everywhere(image, pixels, run.words)
+        assert run.cycles == predicted(image).total

@@ -35,6 +35,52 @@ def super_resolution(seed, *, factor=2, features=6, bits=8):
     return b.raw()
 
 
+def resnet_18(size=224):
+    """ResNet-18 with adder layers and random weights; its shortcuts that are convolutions have 12 bits."""
+    b = Builder(np.random.default_rng(0), (3, size, size))
+    b.varied = lambda op: op
+
+    def layer(source, outputs, window, stride, padding, kernel="adder", join=None, result=None):
+        b.last = source
+        b.convolution(kernel, outputs, window, stride, padding, 8)
+        b.rescale(result or unsigned(8), residual=join)
+        return b.last
+
+    x = b.emit(MaxPool(name="pool", source=layer("pixels", 64, 7, 2, 3, "mult"), size=3, stride=2, padding=1))
+    for outputs, first in ((64, 1), (128, 2), (256, 2), (512, 2)):
+        for stride in (first, 1):
+            inner = layer(x, outputs, 3, stride, 1)
+            same = stride == 1 and b.inferred[x][0][0] == outputs
+            shortcut = x if same else layer(x, outputs, 1, stride, 0, result=signed(12))
+            x = layer(inner, outputs, 3, 1, 1, join=shortcut)
+    b.emit(AveragePool(name="mean", source=x, size=b.shape()[1], stride=1))
+    b.rescale(unsigned(8))
+    b.convolution("mult", 1000, weight_bits=8)
+    b.requantise(None, scores=True)
+    return b.program()
+
+
+def edsr(size=64, features=64, blocks=16):
+    """The baseline of EDSR with adder layers and random weights: twice the size in both directions."""
+    b = Builder(np.random.default_rng(0), (3, size, size))
+    b.varied = lambda op: op
+
+    def layer(outputs, kernel="adder", join=None):
+        b.convolution(kernel, outputs, 3, 1, 1, 8)
+        b.rescale(unsigned(8), residual=join)
+        return b.last
+
+    head = x = layer(features, "mult")
+    for _ in range(blocks):
+        layer(features)
+        x = layer(features, join=x)
+    layer(features, join=head)
+    layer(features * 4)
+    b.enlarge(PixelShuffle, 2)
+    layer(3, "mult")
+    return b.raw()
+
+
 def engine_program(seed, *, bits=8, kernels=("adder", "mult", "shift")):
     """Layers of any kernel, stride, padding and dilation, pools, residuals and a dense end."""
     rng = np.random.default_rng(seed)
