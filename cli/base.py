@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from rich.table import Table
 
 from .. import __version__
 
-__all__ = ["DEFAULT_BITS", "MISMATCH", "PATH", "cli", "listing", "show", "verb"]
+__all__ = ["DEFAULT_BITS", "MISMATCH", "PATH", "cli", "listing", "show", "verb", "with_options"]
 
 PATH = click.Path(path_type=Path)
 MISMATCH = 3
@@ -37,6 +37,17 @@ def verb(function: Callable[..., int | None]) -> click.Command:
         return function(**options) or 0
 
     return cli.command(function.__name__.rstrip("_"))(wrapped)
+
+
+def with_options(options: Sequence[Callable[..., Any]]) -> Callable[..., Any]:
+    """A decorator that gives a verb more options, in their order."""
+
+    def wrap(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return wrap
 
 
 def show(value: Any, as_json: bool, text: Callable[[Console], None]) -> None:

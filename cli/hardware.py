@@ -8,7 +8,9 @@ import click
 from rich.console import Console
 
 from ..common.console import steps
-from .base import PATH, listing, show, verb
+from ..common.errors import UserError
+from .base import PATH, listing, show, verb, with_options
+from .engine import ENGINE_CHOICES, ENGINE_OPTIONS
 
 if TYPE_CHECKING:
     from ..reports.planning import Offer
@@ -17,8 +19,8 @@ __all__ = ["bitstream", "generate"]
 
 
 @verb
-@click.argument("program", metavar="NET.addax", type=PATH)
-@click.option("--arch", default="dataflow", show_default=True)
+@click.argument("program", metavar="NET.addax", type=PATH, required=False)
+@click.option("--arch", default="dataflow", show_default=True, help="dataflow, or engine, which needs no NET.addax.")
 @click.option("--device", default="ecp5-85k", show_default=True)
 @click.option("--lanes", type=int, help="The fastest design with at most so many lanes.")
 @click.option(
@@ -52,10 +54,19 @@ __all__ = ["bitstream", "generate"]
 @click.option("--counters/--no-counters", default=True, help="Of cycles, stalls and images, among those registers.")
 @click.option("--prefix", default="addax", show_default=True, help="Of all Verilog modules.")
 @click.option("-o", "--out", type=PATH, required=True, help="BUILD folder to write.")
+@with_options(ENGINE_OPTIONS)
 def generate(
-    program: Path, plan_file: Path | None, prefix: str, out: Path, as_json: bool, **choices: Any
+    program: Path | None, plan_file: Path | None, prefix: str, out: Path, as_json: bool, **choices: Any
 ) -> None:  # fmt: skip
-    """Make Verilog, memory files and a test bench of a Program."""
+    """Make Verilog, memory files and a test bench of a Program; or an engine, which runs any."""
+    own = {name: choices.pop(name) for name in ENGINE_CHOICES}
+    if choices["arch"] == "engine":
+        _generate_engine(program, plan_file, prefix, out, as_json, own, choices)
+        return
+    if given := [name for name, value in own.items() if value is not None]:
+        raise UserError(f"--{given[0].replace('_', '-')} is for an engine; say --arch engine")
+    if program is None:
+        raise UserError("expected a NET.addax to generate hardware of; only an engine (--arch engine) needs none")
     from ..api import load
     from ..reports.devices.devices import device
     from ..reports.estimate.estimate import BRAM_LUTS, DSP_LUTS, cost_and_capacity
@@ -102,6 +113,30 @@ def generate(
             console.print(line, soft_wrap=True)
 
     show(value, as_json, text)
+
+
+def _generate_engine(
+    program: Path | None, plan_file: Path | None, prefix: str, out: Path, as_json: bool, own: dict[str, Any],
+    choices: dict[str, Any],
+) -> None:  # fmt: skip
+    """An engine of what was asked for; a network in it, or a choice that it does not have, is refused."""
+    from ..hdl.cells.known import FABRICS
+    from .engine import generate_engine
+
+    if program is not None or plan_file is not None:
+        raise UserError("an engine is generated without a network; make an image of it with 'addax compile'")
+    if choices["lanes"] is not None or choices["fps"] is not None or choices["fill"]:
+        raise UserError("the size of an engine is said with --pin and --pout")
+    form, device = choices["form"], choices["device"]
+    from ..reports.devices.devices import device as known
+
+    fabric = "generic" if form == "generic" else known(device).family
+    if form not in ("generic", "device") or fabric not in FABRICS:
+        raise UserError(f"form must be generic, or device where its carry cells are known, not {form!r} for {device}")
+    control = "axi-lite" if choices["control"] == "none" else choices["control"]
+    generate_engine(
+        out, prefix, as_json, device=device, clock_mhz=choices["clock_mhz"], control=control, fabric=fabric, **own
+    )
 
 
 def _more(found: "Sequence[Offer]") -> list[str]:

@@ -10,7 +10,7 @@ import click
 from ..common.errors import UserError
 from ..common.processes import end_tools, signals_interrupt
 from ..common.temporary import NO_ROOM
-from . import cache, costs, demo, hardware, integers, kernels, networks, simulate  # noqa: F401  they register verbs
+from . import cache, costs, demo, engine, hardware, integers, kernels, networks, simulate  # noqa: F401  they register verbs
 from .base import cli
 
 __all__ = ["main"]

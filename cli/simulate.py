@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["simulate"]
 
+ENGINE_LATENCY = 20
+"""Cycles to the first beat of a read of an engine's memory, where none are said."""
+
 
 @verb
 @click.argument("build", metavar="BUILD", type=PATH)
+@click.argument("image", metavar="[NET.image]", type=PATH, required=False)
 @click.option("--data", "source", required=True, help="digits, a folder, or a .npz file.")
 @click.option("--split", default="test", show_default=True)
 @click.option("--images", type=int, help="Only the first so many.")
@@ -34,13 +38,22 @@ __all__ = ["simulate"]
 @click.option(
     "--perfetto", type=PATH, help="When every stage works on the first images, as a trace for ui.perfetto.dev."
 )
+@click.option("--memory-latency", type=int, help="Of an engine's memory: cycles to a read.  [default: 20]")
 @click.option("--jobs", type=int, help="Simulators side by side.  [default: the processors]")
 def simulate(
-    build: Path, source: str, split: str, images: int | None, stall: float, stall_pattern: str, seed: int,
-    waves: Path | None, weights: Path | None, trace_stages: bool, perfetto: Path | None, jobs: int | None,
-    as_json: bool,
+    build: Path, image: Path | None, source: str, split: str, images: int | None, stall: float, stall_pattern: str,
+    seed: int, waves: Path | None, weights: Path | None, trace_stages: bool, perfetto: Path | None,
+    memory_latency: int | None, jobs: int | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Run images through the RTL and compare every score, or element of a raw result, with the golden model."""
+    if image is not None:
+        from .engine import simulate_engine
+
+        latency = positive("memory-latency", memory_latency) or ENGINE_LATENCY
+        return simulate_engine(build, image, source, split, positive("images", images), latency, as_json)
+    if memory_latency is not None:
+        raise UserError("--memory-latency is for an engine, which needs a NET.image behind its BUILD")
+
     from ..api import load, open_build
     from ..api.given import given
     from ..sim.perfetto import TRACED, chrome_trace

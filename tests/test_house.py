@@ -21,7 +21,7 @@ ORDER = {
     ),
     "hdl": (
         "verilog", "blocks", "timing", "capacity", "cells", "memory", "streams", "bus", "interface", "family", "lanes",
-        "maps", "activation", "dataflow", "board", "folder",
+        "maps", "activation", "dataflow", "engine", "board", "folder",
     ),
     "reports": (
         "tools", "devices", "synth", "estimate", "fit", "power", "kernels", "cells", "page", "compare", "planning",

@@ -1,0 +1,167 @@
+"""Engines from Python and for the command line: generated, compiled for, simulated."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..common.errors import UserError
+
+if TYPE_CHECKING:
+    from ..hdl.engine.compile.image import Compiled
+    from ..hdl.engine.cycles.model import EngineCycles
+    from ..hdl.folder.engine import EngineBuild
+    from ..models.data import Samples
+    from ..sim.engine import EngineRun
+
+__all__ = ["EngineSimulation", "compile_for", "engine_plan", "layer_keys", "simulate_engine"]
+
+
+def engine_plan(**choices: Any) -> Any:
+    """The Plan of an engine; raises `UserError` for impossible choices. What is None is left to the Plan."""
+    from ..hdl.engine.plan import EnginePlan
+
+    try:
+        return EnginePlan(**{name: value for name, value in choices.items() if value is not None})
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def compile_for(
+    program_file: str | Path, build: "EngineBuild", out: str | Path, *, reuse: bool = False
+) -> "tuple[Compiled, EngineCycles]":  # fmt: skip
+    """Compile a ``.addax`` file for an engine and write the image; returns it with its cycles. With ``reuse`` areas of
+    tensors that are no longer read are used again."""
+    from ..hdl.engine.compile.file import save_image
+    from ..hdl.engine.compile.image import compiled
+    from ..hdl.engine.cycles.model import predicted
+    from ..quant.files.archive import load_program
+
+    image = compiled(load_program(program_file), build.plan, reuse=reuse)
+    cycles = predicted(image)
+    save_image(out, image)
+    return image, cycles
+
+
+def layer_keys(image: "Compiled", cycles: "EngineCycles") -> list[dict[str, Any]]:
+    """Per layer: cycles from its begin to that of the next, cycles at work, what it waited for, share of lanes."""
+    from ..hdl.engine.compile.bands import parts_of
+
+    found, begin, at = [], 0, 0
+    for layer in image.network.layers:
+        own = cycles.layers[at : at + len(parts_of(image.bands[layer.name]))]
+        at += len(own)
+        total = own[-1].end - begin
+        waits = {cause: sum(part.waits[cause] for part in own) for cause in own[0].waits}
+        waits["start"] = own[0].begin - begin
+        starved = max(waits, key=lambda cause: waits[cause])
+        found.append({
+            "layer": layer.name, "unit": layer.kernel or layer.unit.name.lower(), "bands": len(image.bands[layer.name]),
+            "macs": layer.macs, "cycles": total, "busy": sum(part.busy for part in own),
+            "starved": sum(waits.values()), "bound": starved if 2 * waits[starved] > total else "compute",
+            "utilization": layer.macs / image.plan.lanes / total if total else 0.0,
+        })  # fmt: skip
+        begin = own[-1].end
+    return found
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EngineSimulation:
+    """Images through the RTL of an engine.
+
+    Attributes
+    ----------
+    mismatches : elements of stored tensors that differ from the golden model, by tensor, all images together
+    correct : images whose largest score is that of their label; None without labels
+    """
+
+    image: "Compiled"
+    runs: "tuple[EngineRun, ...]"
+    predicted: "EngineCycles"
+    mismatches: dict[str, int]
+    correct: int | None
+
+    @property
+    def bit_exact(self) -> bool:
+        """Whether every stored tensor is the golden model's."""
+        return not any(self.mismatches.values())
+
+    def keys(self) -> dict[str, Any]:
+        """What ``addax simulate --json`` prints."""
+        from ..sim.verilator import find_verilator
+
+        plan, count = self.image.plan, len(self.runs)
+        cycles = sum(run.cycles for run in self.runs) / count
+        macs = self.image.network.program.macs()
+        seconds = sum(run.seconds for run in self.runs)
+        return {
+            "images": count, "mismatches": sum(self.mismatches.values()), "bit_exact": self.bit_exact,
+            "accuracy": None if self.correct is None else self.correct / count,
+            "cycles_first_image": self.runs[0].cycles, "cycles_per_image": cycles,
+            "predicted_cycles_per_image": self.predicted.total, "lanes": plan.lanes,
+            "lane_utilization": macs / plan.lanes / cycles, "clock_mhz": plan.clock_mhz,
+            "images_per_second": plan.clock_mhz * 1e6 / cycles,
+            "sim_cycles_per_second": cycles * count / seconds if seconds else 0.0,
+            "simulator": f"verilator {find_verilator().version}",
+            "bytes_read": self.runs[0].read_beats * plan.memory_bits // 8,
+            "bytes_written": self.runs[0].write_beats * plan.memory_bits // 8,
+            "layers": layer_keys(self.image, self.predicted),
+        }  # fmt: skip
+
+
+def simulate_engine(
+    build: "EngineBuild", image_file: str | Path, images: Any, split: str, *, limit: int | None, latency: int,
+    jobs: int = 2,
+) -> EngineSimulation:  # fmt: skip
+    """Run images through the RTL of an engine, one after the other, every stored tensor compared.
+
+    Parameters
+    ----------
+    images : as `api.given.given` takes them
+    latency : of the memory, in cycles
+    jobs : simulators side by side
+
+    Raises
+    ------
+    UserError
+        for an image of another engine, and when a run hangs or the memory answers with an error.
+    """
+    from ..hdl.engine.compile.file import load_image
+    from ..hdl.engine.cycles.model import predicted
+    from ..hdl.engine.cycles.transfers import Memory
+    from ..sim.engine import engine_simulator, run_engine
+    from .given import given
+
+    image = load_image(image_file)
+    if image.plan != build.plan:
+        raise UserError(f"{image_file} is for another engine than {build.path}; compile it with --engine {build.path}")
+    chosen = given(image.network.program, images, split, limit=limit)
+    if not len(chosen.x):
+        raise UserError("there are no images to simulate")
+    simulator = engine_simulator(build)
+    with ThreadPoolExecutor(jobs) as pool:
+        runs = tuple(pool.map(lambda pixels: run_engine(simulator, image, pixels, latency=latency), chosen.x))
+    if failed := next((run for run in runs if run.code), None):
+        raise UserError(f"the engine ended with error {failed.code}", exit_code=3)
+    return EngineSimulation(
+        image=image, runs=runs, predicted=predicted(image, Memory(latency=latency)),
+        **_compared(image, chosen, runs),
+    )  # fmt: skip
+
+
+def _compared(image: "Compiled", chosen: "Samples", runs: "tuple[EngineRun, ...]") -> dict[str, Any]:
+    """Elements that differ, by tensor, and how many images are classified as their labels say."""
+    from ..quant import golden
+
+    program = image.network.program
+    expected = golden.run(program, np.asarray(chosen.x), trace=list(image.intact)).tensors
+    mismatches = {
+        name: sum(int((image.tensor(run.words, name) != own[k]).sum()) for k, run in enumerate(runs))
+        for name, own in expected.items()
+    }
+    if chosen.y is None or not program.classifies:
+        return {"mismatches": mismatches, "correct": None}
+    classes = [int(image.tensor(run.words, image.network.output).reshape(-1).argmax()) for run in runs]
+    return {"mismatches": mismatches, "correct": int((np.array(classes) == np.asarray(chosen.y)).sum())}

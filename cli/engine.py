@@ -1,0 +1,103 @@
+"""Verbs and branches of verbs about engines: compile, and what generate and simulate do for them."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from .base import MISMATCH, PATH, listing, show, verb
+
+__all__ = ["ENGINE_CHOICES", "ENGINE_OPTIONS", "compile_", "generate_engine", "simulate_engine"]
+
+ENGINE_OPTIONS = (
+    click.option("--pin", type=int, help="Of an engine: lanes of a row.  [default: 16]"),
+    click.option("--pout", type=int, help="Of an engine: rows of lanes.  [default: 16]"),
+    click.option("--kernels", help="Of an engine: those of its lanes, by commas.  [default: adder,mult]"),
+    click.option("--bits", type=int, help="Of an engine: of an element, 8 or 16.  [default: 8]"),
+    click.option("--memory-bits", type=int, help="Of an engine: of its AXI4 port.  [default: 128]"),
+    click.option("--sum-bits", type=int, help="Of an engine: of a sum.  [default: 32, of 16-bit elements 44]"),
+    click.option("--feature-bytes", type=int, help="Of an engine: of its ring of features.  [default: 131072]"),
+    click.option("--weight-bytes", type=int, help="Of an engine: of its queue of weights.  [default: 32768]"),
+)
+"""Options of ``generate`` that an engine has."""
+ENGINE_CHOICES = ("pin", "pout", "kernels", "bits", "memory_bits", "sum_bits", "feature_bytes", "weight_bytes")
+"""Their names."""
+
+
+def generate_engine(out: Path, prefix: str, as_json: bool, *, kernels: str | None, **choices: Any) -> None:
+    """Write the BUILD folder of an engine and say what it is."""
+    from ..api.engine import engine_plan
+    from ..hdl.folder.engine import generate_engine as generated
+
+    names = None if kernels is None else tuple(kernels.split(","))
+    build = generated(engine_plan(kernels=names, **choices), out, prefix=prefix)
+    plan = build.plan
+    value = {"build": str(out), "device": plan.device, "lanes": plan.lanes, "plan": plan.to_json()}
+    rows = {
+        "lanes": f"{plan.pin} x {plan.pout}, {', '.join(plan.kernels)}, {plan.bits} bit",
+        "memory": f"AXI4, {plan.memory_bits} bit; control: {plan.control}",
+        "features / weights": f"{plan.feature_bytes:,} / {plan.weight_bytes:,} bytes",
+    }
+    show(value, as_json, listing(f"{out}: an engine", rows))
+
+
+@verb
+@click.argument("program", metavar="NET.addax", type=PATH)
+@click.option("--engine", "engine", metavar="BUILD", type=PATH, required=True, help="BUILD folder of an engine.")
+@click.option("--reuse", is_flag=True, help="Use areas of tensors again; what is overwritten cannot be compared.")
+@click.option("-o", "--out", type=PATH, required=True, help="Image file to write.")
+def compile_(program: Path, engine: Path, reuse: bool, out: Path, as_json: bool) -> None:
+    """Make the memory image of a Program for an engine: commands, descriptors, weights, areas of tensors."""
+    from ..api.engine import compile_for, layer_keys
+    from ..hdl.folder.engine import open_engine
+
+    image, cycles = compile_for(program, open_engine(engine), out, reuse=reuse)
+    layers, plan = layer_keys(image, cycles), image.plan
+    macs = image.network.program.macs()
+    value = {
+        "image": str(out), "predicted_cycles_per_image": cycles.total, "lanes": plan.lanes,
+        "lane_utilization": macs / plan.lanes / cycles.total, "bytes": image.words.nbytes,
+        "bytes_read": cycles.read_words * plan.word_bytes, "bytes_written": cycles.written_words * plan.word_bytes,
+        "layers": layers,
+    }  # fmt: skip
+
+    def text(console: Console) -> None:
+        console.print(layer_table(f"{out}: {cycles.total:,} cycles, {value['lane_utilization']:.1%} of lanes", layers))
+
+    show(value, as_json, text)
+
+
+def layer_table(title: str, layers: list[dict[str, Any]]) -> Table:
+    """Layers with their cycles and what binds them."""
+    table = Table(title=title, title_justify="left")
+    for head in ("layer", "unit", "bands", "cycles", "busy", "starved", "bound", "lanes"):
+        table.add_column(head, justify="left" if head in ("layer", "unit", "bound") else "right")
+    for row in layers:
+        table.add_row(
+            row["layer"], row["unit"], f"{row['bands']}", f"{row['cycles']:,}", f"{row['busy']:,}",
+            f"{row['starved']:,}", row["bound"], f"{row['utilization']:.1%}",
+        )  # fmt: skip
+    return table
+
+
+def simulate_engine(
+    build: Path, image: Path, source: str, split: str, images: int | None, latency: int, as_json: bool
+) -> int:  # fmt: skip
+    """Run images through an engine and show what came of it."""
+    from ..api.engine import simulate_engine as simulated
+    from ..hdl.folder.engine import open_engine
+
+    found = simulated(open_engine(build), image, source, split, limit=images, latency=latency)
+    keys = found.keys()
+    rows = {
+        "images": keys["images"], "words that differ": keys["mismatches"],
+        "accuracy": "unknown" if keys["accuracy"] is None else f"{keys['accuracy']:.1%}",
+        "cycles per image": f"{keys['cycles_per_image']:,.0f}, predicted {keys['predicted_cycles_per_image']:,}",
+        "lanes at work": f"{keys['lane_utilization']:.1%} of {keys['lanes']}",
+        "images/s": f"{keys['images_per_second']:,.0f} at {keys['clock_mhz']:g} MHz",
+        "simulated": f"{keys['sim_cycles_per_second']:,.0f} cycles/s, {keys['simulator']}",
+    }  # fmt: skip
+    show(keys, as_json, listing(f"{image} on {build}", rows))
+    return 0 if found.bit_exact else MISMATCH

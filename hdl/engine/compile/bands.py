@@ -1,0 +1,105 @@
+"""Bands: the rows of a layer that are computed together, and the descriptors that several of them share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from ....common.errors import UserError
+from ....quant.ops.window import Window
+from ..layout import TensorLayout
+from ..plan import EnginePlan
+
+__all__ = ["Band", "bands_of", "parts_of"]
+
+EARLY_STEPS = 2
+"""Times that its weights take that a step of the smallest band must take, where a band is cut only to begin early."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """Output rows that are computed together.
+
+    Attributes
+    ----------
+    row, rows : the first of them, and how many
+    first_taken, taken : input rows that they need, padding left out
+    top : rows of padding above
+    """
+
+    row: int
+    rows: int
+    first_taken: int
+    taken: int
+    top: int
+
+
+def bands_of(
+    name: str, window: Window, source: TensorLayout, result: TensorLayout, plan: EnginePlan, *, early: int,
+    most_rows: int,
+) -> tuple[Band, ...]:  # fmt: skip
+    """As few bands as the buffers allow, as equal as can be.
+
+    Parameters
+    ----------
+    most_rows : of a band
+    early : rows of the source that are written before its last band. Where the first band can do with them, and no band
+        becomes so small that its weights would take longer than its pixels, it does: then it need not wait.
+
+    Raises
+    ------
+    UserError
+        when one row does not fit, naming the buffer with what it has and what is needed.
+    """
+    _, height, columns = result.shape
+    room = {
+        "sums": (plan.pixels, columns), "the queue of results": (plan.result_words, columns * result.pixel_words),
+    }  # fmt: skip
+    for buffer, (available, needed) in room.items():
+        if needed > available:
+            raise UserError(f"a row of {name!r} needs {needed} words of {buffer}, the engine has {available}")
+    most = min(most_rows, *(available // needed for available, needed in room.values()))
+    for count in range(-(-height // min(most, height)), height + 1):
+        found = _cut(window, source.shape[1], height, -(-height // count))
+        needed = max(band.taken for band in found) * source.row_words * source.blocks
+        if needed > plan.ring_words:
+            continue
+        halves = _cut(window, source.shape[1], height, -(-height // (count + 1)))
+        small = halves[-1].rows * columns < EARLY_STEPS * plan.pout
+        if found[0].taken <= early or halves[0].taken > early or small:
+            return found
+        return halves
+    raise UserError(
+        f"the rows that one row of {name!r} needs take {needed * plan.word_bytes} bytes of features, the engine has "
+        f"{plan.feature_bytes}; build it with --feature-bytes {_power(needed) * plan.word_bytes}"
+    )
+
+
+def _cut(window: Window, height: int, rows: int, most: int) -> tuple[Band, ...]:
+    bands = []
+    for row in range(0, rows, most):
+        count = min(most, rows - row)
+        begin = row * window.strides[0] - window.pads[0]
+        end = begin + (count - 1) * window.strides[0] + window.extent[0]
+        # A window that lies in the padding alone takes a row that it does not look at.
+        first = min(max(begin, 0), height - 1)
+        taken = max(min(end, height) - first, 1)
+        bands.append(Band(row=row, rows=count, first_taken=first, taken=taken, top=first - begin))
+    return tuple(bands)
+
+
+def parts_of(bands: Sequence[Band]) -> list[tuple[Band, ...]]:
+    """``bands`` in parts that one descriptor describes each: only the first band has padding above, and all between
+    the first and the last are alike."""
+    parts: list[list[Band]] = [[bands[0]]]
+    for _, band in pairwise(bands):
+        part = parts[-1]
+        alike = len(part) < 3 or (part[1].rows, part[1].taken) == (part[-1].rows, part[-1].taken)
+        if band.top == 0 and alike:
+            part.append(band)
+        else:
+            parts.append([band])
+    return [tuple(part) for part in parts]
+
+
+def _power(words: int) -> int:
+    return 1 << (words - 1).bit_length()

@@ -1,0 +1,44 @@
+"""Descriptors of layers, as numbers for the fields of `records.descriptor_record`."""
+
+from collections.abc import Mapping
+
+from ..layout import TensorLayout
+from ..plan import EnginePlan
+from ..records import Unit
+from .bands import Band
+from .layers import EngineLayer
+from .weights import is_padded
+
+__all__ = ["descriptor"]
+
+
+def descriptor(
+    layer: EngineLayer, part: tuple[Band, ...], layouts: Mapping[str, TensorLayout], result: TensorLayout,
+    plan: EnginePlan, *, last: bool,
+) -> dict[str, int]:  # fmt: skip
+    """The descriptor of some bands of a layer; ``result`` is what it computes, before pixels are shuffled."""
+    source, window = layouts[layer.source], layer.window
+    columns, width, ring = result.shape[2], source.shape[2], plan.ring_words
+    residual = layouts[layer.residual] if layer.residual is not None else None
+    values: dict[str, int] = {}
+    # A part of one band has a first one alone, and one of two no middle one.
+    chosen = {"first": part[0], "middle": part[1 if len(part) > 2 else 0], "final": part[-1]}
+    for which, band in chosen.items():
+        values |= {
+            f"rows_{which}": band.rows, f"taken_{which}": band.taken, f"pixels_{which}": band.rows * columns,
+            f"chunk_{which}": band.taken * width,
+        }  # fmt: skip
+    (stride_rows, stride_columns), (down, right) = window.strides, window.dilations
+    return values | {
+        "unit": layer.unit, "kernel": plan.kernels.index(layer.kernel) if layer.kernel else 0, "last": last,
+        "signed": source.format.signed, "padded": is_padded(layer), "residual": residual is not None,
+        "residual_signed": residual is not None and residual.format.signed,
+        "residual_words": residual.pixel_words if residual is not None else 0, "result_words": result.pixel_words,
+        "bands": len(part), "in_blocks": source.blocks,
+        "out_blocks": result.blocks if layer.unit is Unit.ARRAY else 1, "columns": columns, "width": width,
+        "kernel_rows": window.kernel[0], "kernel_columns": window.kernel[1], "top": part[0].top,
+        "left": window.pads[1], "stride_rows": stride_rows, "stride_columns": stride_columns, "dilation_rows": down,
+        "dilation_columns": right, "origin": (-part[0].top * width - window.pads[1]) % ring,
+        "next_row": (stride_rows * width - stride_columns * (columns - 1)) % ring,
+        "next_line": (down * width - right * (window.kernel[1] - 1)) % ring, "low": layer.low, "high": layer.high,
+    }  # fmt: skip

@@ -1,0 +1,98 @@
+"""The layers of an engine: what one descriptor says, still with names of tensors and whole weights."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ....quant.formats import Format
+from ....quant.ops.window import Window
+from ....quant.program import Program
+from ..records import Unit
+
+__all__ = ["BlockRange", "EngineLayer", "EngineNetwork"]
+
+Ints = NDArray[np.int64]
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockRange:
+    """Some blocks of a stored tensor."""
+
+    tensor: str
+    first: int
+    blocks: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EngineLayer:
+    """One pass over a stored tensor that makes another one.
+
+    Attributes
+    ----------
+    name : of the operation of the Program whose result is stored
+    source, residual : names of the tensors or views that are read; no residual: None
+    unit, kernel : what computes; the kernel is "" for pools
+    weight : (O, I, rows, columns) of words as the lanes take them; None for pools
+    neutral : the word that stands for a weight of 0, where a block has more lanes than channels
+    window : of what slides over the map
+    pad : (I,) what a tap outside the map reads
+    multiplier, offset, shift, residual_multiplier : M, B, S and R of every channel, (O,), for sums as the array has
+        them
+    low, high : clamp of the result
+    shuffle : r of a pixel shuffle through which the result is stored; 1 for none. The output channels are in an order
+        in which each block goes to one place of the r x r; channels that its last blocks have too many are zeros.
+    macs : terms per image, as they are counted
+    """
+
+    name: str
+    source: str
+    unit: Unit
+    window: Window
+    pad: Ints
+    multiplier: Ints
+    offset: Ints
+    shift: Ints
+    residual_multiplier: Ints
+    low: int
+    high: int
+    kernel: str = ""
+    weight: Ints | None = None
+    neutral: int = 0
+    residual: str | None = None
+    macs: int = 0
+    shuffle: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EngineNetwork:
+    """Layers in order, and the shape and format of every stored tensor as the engine sees it.
+
+    Attributes
+    ----------
+    columns : of a stem whose window columns are folded into channels: how many; 1 where the input is stored as it is
+    views : what layers read beside stored tensors: blocks of several, one behind the other
+    """
+
+    program: Program
+    layers: tuple[EngineLayer, ...]
+    shapes: dict[str, Shape]
+    columns: int = 1
+    views: Mapping[str, tuple[BlockRange, ...]] = field(default_factory=dict)
+
+    @cached_property
+    def tensors(self) -> tuple[str, ...]:
+        """Names of the stored tensors, the input first."""
+        return (self.program.input.name, *(layer.name for layer in self.layers))
+
+    def format(self, name: str) -> Format:
+        """Format of a stored tensor."""
+        return self.program.format(name)
+
+    @property
+    def output(self) -> str:
+        """The tensor that holds the result: of a classifier its scores."""
+        return self.layers[-1].name

@@ -1,0 +1,81 @@
+"""The order of transfers: everything just before it is needed, weights as far ahead as their queue has room.
+
+Commands are carried out in their order, one after the other, and a command waits until its queue has room and what it
+reads has been written. So whatever stands behind it waits, too: the order decides what is fetched early, and a wrong
+one stands still for ever. Here nothing waits for room that only something behind it could make.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..plan import EnginePlan
+from ..records import READ, Stream
+from .places import BLOCK_COMMANDS
+from .transfers import Item, Run
+
+__all__ = ["in_order"]
+
+
+def in_order(items: Sequence[Item], plan: EnginePlan) -> list[dict[str, int]]:
+    """Read commands for ``items``, which come as they are needed, each block of commands fetching the next."""
+    led, size = _merged(_led(items, plan)), READ.words(plan.word_bits)
+    inner = BLOCK_COMMANDS - 1
+    blocks = [led[at : at + inner] for at in range(0, len(led), inner)]
+    commands: list[dict[str, int]] = []
+    for number, block in enumerate(blocks):
+        if number + 1 < len(blocks):
+            words = (len(blocks[number + 1]) + (number + 2 < len(blocks))) * size
+            following = Run(address=(number + 1) * BLOCK_COMMANDS * size, words=words)
+            block = [Item(stream=Stream.COMMANDS, run=following), *block]
+        commands += [_command(item) for item in block]
+    return commands
+
+
+def _led(items: Sequence[Item], plan: EnginePlan) -> list[Item]:
+    """Weights moved to where they can be fetched while something else is not ready.
+
+    In front of an item that is ready when ``q`` words of weights have been taken stand those ``q`` words, without
+    which that never comes, and what more their queue holds then. Of those, what is needed before the item always goes
+    first; what is needed later is little at the beginning, so that the first features do not wait for it.
+    """
+    weights = [item for item in items if item.stream is Stream.WEIGHTS]
+    result: list[Item] = []
+    given, next_one = 0, 0
+    for item in items:
+        if item.stream is Stream.WEIGHTS:
+            continue
+        early = max(item.ready + 2 * plan.pout, item.needed - item.ready)
+        upto = item.ready + min(plan.weight_words, early)
+        while next_one < len(weights) and given < upto:
+            run = weights[next_one].run
+            words = min(run.words, upto - given)
+            result.append(replace(weights[next_one], run=replace(run, words=words)))
+            given += words
+            if words == run.words:
+                next_one += 1
+            else:
+                rest = replace(run, address=run.address + words, words=run.words - words)
+                weights[next_one] = replace(weights[next_one], run=rest)
+        result.append(item)
+    return result + weights[next_one:]
+
+
+def _merged(items: Sequence[Item]) -> list[Item]:
+    """Neighbours joined where one goes on where the other ends, and waits for nothing more."""
+    result: list[Item] = []
+    for item in items:
+        last = result[-1] if result else None
+        if (
+            last is not None and last.stream is item.stream and last.run.wait >= item.run.wait
+            and last.run.address + last.run.words == item.run.address
+        ):  # fmt: skip
+            result[-1] = replace(last, run=replace(last.run, words=last.run.words + item.run.words))
+        else:
+            result.append(item)
+    return result
+
+
+def _command(item: Item) -> dict[str, int]:
+    return {
+        "stream": item.stream, "words": item.run.words, "address": item.run.address, "wait": item.run.wait,
+    }  # fmt: skip

@@ -1,0 +1,261 @@
+"""A Program read into layers that an engine has."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from ....common.errors import UserError
+from ....quant.formats import Format
+from ....quant.ops.requantise import MULTIPLIER_BITS, factor_bound
+from ....quant.ops.window import Window
+from ....quant.program import (
+    ArgMax,
+    AveragePool,
+    Concat,
+    Convolution,
+    Flatten,
+    Input,
+    MaxPool,
+    Op,
+    PixelShuffle,
+    Program,
+    Requantise,
+    Slice,
+    Threshold,
+)  # fmt: skip
+from ..layout import blocks_of
+from ..plan import RESIDUAL_BITS, EnginePlan
+from ..records import Unit
+from .layers import BlockRange, EngineLayer, EngineNetwork, Ints
+from .operands import grid_top, lane_words, shuffled_channels
+from .stem import with_folded_stem
+
+__all__ = ["network_of"]
+
+
+def network_of(program: Program, plan: EnginePlan) -> EngineNetwork:
+    """The layers of ``program`` for an engine of ``plan``.
+
+    Raises
+    ------
+    UserError
+        for an operation that the engine does not have, by name.
+    """
+    reading = _Reading(program, plan)
+    for op in program.ops:
+        reading.read(op)
+    names = [program.input.name, *(layer.name for layer in reading.layers), *reading.joined]
+    if program.output in reading.joined:
+        raise UserError(f"the engine stores no tensor {program.output!r}: what it joins or cuts is stored in parts")
+    network = EngineNetwork(
+        program=program, layers=tuple(reading.layers), shapes={name: program.shape(name) for name in names},
+        views=reading.joined,
+    )  # fmt: skip
+    return with_folded_stem(network, plan)
+
+
+class _Reading:
+    """Collects layers; a convolution waits for the requantise that reads it."""
+
+    def __init__(self, program: Program, plan: EnginePlan):
+        self.program = program
+        self.plan = plan
+        self.layers: list[EngineLayer] = []
+        self.views: dict[str, str] = {}
+        self.joined: dict[str, tuple[BlockRange, ...]] = {}
+        readers: dict[str, list[Op]] = {}
+        for op in program.ops:
+            for source in op.sources:
+                readers.setdefault(source, []).append(op)
+        self.readers = readers
+
+    def read(self, op: Op) -> None:
+        kinds: dict[type, Callable[..., None]] = {
+            Input: self._input, Convolution: self._sums, AveragePool: self._sums, Requantise: self._requantise,
+            Threshold: self._threshold, PixelShuffle: self._pixel_shuffle, MaxPool: self._max_pool,
+            Flatten: self._flatten, Concat: self._concat, Slice: self._slice, ArgMax: lambda op: None,
+        }  # fmt: skip
+        if type(op) not in kinds:
+            raise UserError(f"the engine has no {type(op).__name__} so far, which {op.name!r} is")
+        kinds[type(op)](op)
+
+    def _input(self, op: Input) -> None:
+        self._check_stored(op.name)
+
+    def _sums(self, op: Op) -> None:
+        after = self.readers.get(op.name, [])
+        if len(after) != 1 or not isinstance(after[0], Requantise | Threshold) or after[0].source != op.name:
+            raise UserError(f"the engine stores no sums: {op.name!r} must be read by one requantise or threshold alone")
+        self._check_stored(self._stored(op.source))
+        # One bit more than the Program says: an adder's sums are held positive, those of a pool with a sign.
+        if (sums := self.program.format(op.name)).bits >= self.plan.sum_bits:
+            raise UserError(
+                f"{op.name!r} makes sums of {sums}, which take {sums.bits + 1} bits; the engine's have "
+                f"{self.plan.sum_bits}: build it with more --sum-bits"
+            )
+
+    def _flatten(self, op: Flatten) -> None:
+        if self.program.shape(op.source)[1:] != (1, 1) and not all(
+            isinstance(reader, Convolution) and reader.window.kernel == (1, 1) and reader.groups == 1
+            for reader in self.readers.get(op.name, [])
+        ):
+            raise UserError(f"the engine flattens maps in front of dense layers only, not for {op.name!r}")
+        self.views[op.name] = self._stored(op.source)
+
+    def _max_pool(self, op: MaxPool) -> None:
+        source = self._stored(op.source)
+        fmt = self._check_stored(source)
+        channels = self.program.shape(source)[0]
+        zeros = np.zeros(channels, np.int64)
+        self.layers.append(EngineLayer(
+            name=op.name, source=source, unit=Unit.MAXIMUM, window=op.window, pad=np.full(channels, fmt.lo),
+            multiplier=np.ones(channels, np.int64), offset=zeros, shift=zeros, residual_multiplier=zeros, low=fmt.lo,
+            high=fmt.hi,
+        ))  # fmt: skip
+
+    def _parts(self, name: str) -> tuple[BlockRange, ...]:
+        """The blocks of a stored tensor or of a view."""
+        stored = self._stored(name)
+        if stored in self.joined:
+            return self.joined[stored]
+        return (BlockRange(tensor=stored, first=0, blocks=blocks_of(self.program.shape(stored)[0], self.plan.pin)),)
+
+    def _concat(self, op: Concat) -> None:
+        """Blocks of several tensors, which are read one behind the other and are not stored again."""
+        parts: list[BlockRange] = []
+        for source in op.sources:
+            if sum(part.blocks for part in parts) * self.plan.pin != self._begins(op, source):
+                raise UserError(
+                    f"the engine joins whole blocks of {self.plan.pin} channels: in {op.name!r} {source!r} does not "
+                    "begin with one"
+                )
+            parts += self._parts(source)
+        self.joined[op.name] = tuple(parts)
+
+    def _begins(self, op: Concat, source: str) -> int:
+        """Channels that stand in front of ``source``."""
+        before = op.sources[: op.sources.index(source)]
+        return sum(self.program.shape(name)[0] for name in before)
+
+    def _slice(self, op: Slice) -> None:
+        """Whole blocks of channels of a tensor."""
+        pin, channels = self.plan.pin, self.program.shape(op.source)[0]
+        if op.axis != "C" or op.step != 1 or op.start % pin or (op.stop % pin and op.stop != channels):
+            raise UserError(f"the engine cuts whole blocks of {pin} channels only, which {op.name!r} does not")
+        first, left, parts = op.start // pin, blocks_of(op.stop - op.start, pin), []
+        for part in self._parts(op.source):
+            skipped = min(first, part.blocks)
+            taken = min(part.blocks - skipped, left)
+            if taken:
+                parts.append(replace(part, first=part.first + skipped, blocks=taken))
+            first, left = first - skipped, left - taken
+        self.joined[op.name] = tuple(parts)
+
+    def _pixel_shuffle(self, op: PixelShuffle) -> None:
+        """Stored by the layer whose result it moves, which is not stored itself."""
+        layer = self.layers[-1] if self.layers else None
+        if (
+            layer is None or layer.name != op.source or layer.unit is not Unit.ARRAY or layer.residual is not None
+            or len(self.readers[op.source]) != 1 or self._check_stored(op.source) is None
+        ):  # fmt: skip
+            raise UserError(
+                f"the engine shuffles pixels only behind a convolution that nothing else reads: {op.name!r}"
+            )
+        order = shuffled_channels(len(layer.multiplier), op.factor, self.plan.pout)
+        held = order >= 0
+
+        def chosen(values: Ints) -> Ints:
+            return np.where(held.reshape(-1, *[1] * (values.ndim - 1)), values[order], 0)
+
+        assert layer.weight is not None
+        self.layers[-1] = replace(
+            layer, name=op.name, shuffle=op.factor, weight=chosen(layer.weight), multiplier=chosen(layer.multiplier),
+            offset=chosen(layer.offset), shift=chosen(layer.shift),
+            residual_multiplier=chosen(layer.residual_multiplier),
+        )  # fmt: skip
+
+    def _threshold(self, op: Threshold) -> None:
+        """A single level is a requantise: ``acc >= T`` is ``clamp(acc - T + 1, 0, 1)``, falling it is
+        ``clamp(T - acc, 0, 1)``."""
+        if op.thresholds.shape[1] != 1:
+            raise UserError(f"the engine has thresholds of one level only so far, {op.name!r} has more")
+        level, sign = op.thresholds[:, 0], 1 - 2 * op.falling
+        self._requantise(Requantise(
+            name=op.name, source=op.source, multiplier=sign, offset=np.where(op.falling == 1, level, 1 - level),
+            shift=0, format=op.format, lo=0, hi=1,
+        ))  # fmt: skip
+
+    def _requantise(self, op: Requantise) -> None:
+        if op.bends or op.ties != "up" or op.factor_bits != 16:
+            raise UserError(f"the engine has no second slope, wide factors or ties to even so far: {op.name!r}")
+        made = self.program.by_name[op.source]
+        if isinstance(made, Convolution):
+            layer = self._convolution(made, op)
+        elif isinstance(made, AveragePool):
+            layer = self._stage(made.source, op, Unit.SUM, made.window)
+        else:
+            layer = self._stage(op.source, op, Unit.MAXIMUM, Window(kernel=(1, 1)))
+        if self.program.format(op.name).bits > self.plan.result.bits:
+            raise UserError(f"{op.name!r} has {self.program.format(op.name)}; the engine's results have at most "
+                            f"{self.plan.result.bits} bits")  # fmt: skip
+        self.layers.append(replace(layer, residual=self._residual(op)))
+
+    def _stage(self, source: str, op: Requantise, unit: Unit, window: Window) -> EngineLayer:
+        stored = self._stored(source)
+        self._check_stored(stored)
+        return EngineLayer(
+            name=op.name, source=stored, unit=unit, window=window,
+            pad=np.zeros(self.program.shape(stored)[0], np.int64),
+            multiplier=op.multiplier, offset=op.offset, shift=op.shifts, residual_multiplier=op.residual_multipliers,
+            low=op.lo, high=op.hi,
+        )  # fmt: skip
+
+    def _convolution(self, made: Convolution, op: Requantise) -> EngineLayer:
+        if made.kernel not in self.plan.kernels:
+            raise UserError(f"{made.name!r} needs {made.kernel} lanes; the engine has {', '.join(self.plan.kernels)}")
+        if made.groups != 1:
+            raise UserError(f"the engine has no groups so far, which {made.name!r} has")
+        layer = self._stage(made.source, op, Unit.ARRAY, made.window)
+        weight, pad = lane_words(made, self.program.format(layer.source), self.plan), made.pad
+        if self.program.shape(layer.source) != self.program.shape(made.source):  # behind a flatten
+            weight = weight.reshape(len(weight), *self.program.shape(layer.source))
+            layer, pad = replace(layer, window=Window(kernel=self.program.shape(layer.source)[1:])), layer.pad
+        # The lanes of an adder sum distances, of which the kernel is the negative. Those of an xnor count equal pairs:
+        # the sum of signs is twice that less the number of terms.
+        scale = {"adder": -1, "xnor": 2}.get(made.kernel, 1)
+        multiplier, offset = scale * op.multiplier, op.offset
+        if made.kernel == "xnor":
+            offset = offset - made.taps * op.multiplier
+        if int(np.abs(multiplier).max()) > factor_bound(MULTIPLIER_BITS) or not self.plan.offset.allows(offset):
+            raise UserError(f"the factors of {op.name!r} are too large for the sums of {made.kernel} lanes")
+        # What fills a block must add nothing: an adder's weight of 0, and for xnor, whose features are 0 there, a 1.
+        neutral = {"adder": grid_top(self.program.format(layer.source), self.plan), "xnor": 1}.get(made.kernel, 0)
+        return replace(
+            layer, kernel=made.kernel, weight=weight, pad=pad, multiplier=multiplier, offset=offset, neutral=neutral,
+            macs=made.macs(self.program.shape(made.name)),
+        )  # fmt: skip
+
+    def _residual(self, op: Requantise) -> str | None:
+        if op.residual is None:
+            return None
+        name = self._stored(op.residual)
+        if self.program.shape(name) != self.program.shape(op.name):
+            raise UserError(f"the residual {name!r} of {op.name!r} has another shape as it is stored")
+        if self.program.format(name).bits > RESIDUAL_BITS:
+            raise UserError(f"the residual {name!r} has {self.program.format(name)}; at most {RESIDUAL_BITS} bits join")
+        return name
+
+    def _stored(self, name: str) -> str:
+        """The stored tensor behind views."""
+        name = self.views.get(name, name)
+        stored = {self.program.input.name, *self.joined, *(layer.name for layer in self.layers)}
+        if name not in stored:
+            raise UserError(f"the engine stores no sums, which {name!r} holds")
+        return name
+
+    def _check_stored(self, name: str) -> Format:
+        fmt = self.program.format(name)
+        if fmt.bits > self.plan.bits:
+            raise UserError(f"{name!r} has {fmt}; the engine's lanes read at most {self.plan.bits} bits")
+        return fmt

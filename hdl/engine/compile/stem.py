@@ -1,0 +1,69 @@
+"""The stem: the first layer, whose few channels would leave most lanes of a block idle."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ....quant.ops.window import Window
+from ....quant.program import Convolution, Program
+from ..plan import EnginePlan
+from .layers import EngineNetwork, Ints
+
+__all__ = ["stored_input", "with_folded_stem"]
+
+
+def stored_input(network: EngineNetwork, image: NDArray[np.integer]) -> Ints:
+    """(C, H, W) pixels as the engine reads them, window columns folded where the stem is."""
+    pixels = image.astype(np.int64)
+    if network.columns == 1:
+        return pixels
+    return _folded(pixels, _stem(network.program), network.shapes[network.program.input.name][2])
+
+
+def with_folded_stem(network: EngineNetwork, plan: EnginePlan) -> EngineNetwork:
+    """Window columns of a stem of few channels become channels: the input is stored with, at every output column, all
+    columns of its window side by side. A 3 x 3 window over 3 channels is then one of 3 x 1 over 9, in a block of 16
+    that would hold 3. Nothing of it is hardware."""
+    name = network.program.input.name
+    readers = [layer for layer in network.layers if name in (layer.source, layer.residual)]
+    if any(part.tensor == name for parts in network.views.values() for part in parts):
+        return network
+    channels, height, width = network.shapes[name]
+    stem = readers[0] if readers else None
+    if stem is None or len(readers) != 1 or stem.weight is None or stem.residual == name:
+        return network
+    rows, columns = stem.window.kernel
+    if columns == 1 or -(-channels * columns // plan.pin) >= columns * -(-channels // plan.pin):
+        return network
+    window = stem.window
+    folded = replace(
+        stem, weight=stem.weight.transpose(0, 3, 1, 2).reshape(len(stem.weight), columns * channels, rows, 1),
+        pad=np.tile(stem.pad, columns),
+        window=Window(
+            kernel=(rows, 1), strides=(window.strides[0], 1), dilations=(window.dilations[0], 1),
+            pads=(window.pads[0], 0, window.pads[2], 0),
+        ),
+    )  # fmt: skip
+    shapes = {**network.shapes, name: (columns * channels, height, window.result((height, width))[1])}
+    layers = tuple(folded if layer is stem else layer for layer in network.layers)
+    return replace(network, layers=layers, shapes=shapes, columns=columns)
+
+
+def _stem(program: Program) -> Convolution:
+    """The one convolution that reads the input."""
+    return next(op for op in program.ops if isinstance(op, Convolution) and op.source == program.input.name)
+
+
+def _folded(pixels: Ints, stem: Convolution, columns: int) -> Ints:
+    """(C, H, W) pixels as (kernel columns * C, H, output columns)."""
+    window, (_, height, width) = stem.window, pixels.shape
+    _, left, _, right = window.pads
+    wide = np.empty((len(pixels), height, left + width + right), np.int64)
+    wide[:] = stem.pad[:, None, None]
+    wide[:, :, left : left + width] = pixels
+    taps = [
+        wide[:, :, k * window.dilations[1] :][:, :, : (columns - 1) * window.strides[1] + 1 : window.strides[1]]
+        for k in range(window.kernel[1])
+    ]
+    return np.concatenate(taps)

@@ -1,0 +1,228 @@
+"""What an engine reads, in the order in which it needs it, and what it writes.
+
+Everything has a *position*: how many words of weights the array has taken when it comes so far. It is the clock of the
+compiler: it says what has happened before what, whatever the memory's latency.
+"""
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..layout import TensorLayout
+from ..plan import EnginePlan
+from ..record import Record
+from ..records import READ, WRITE, Stream, Unit, descriptor_record
+from .bands import Band, parts_of
+from .layers import BlockRange, EngineLayer
+from .places import BLOCK_COMMANDS, Places
+
+__all__ = ["WRITES_AT_ONCE", "Item", "Run", "Transfers", "queue_rooms", "writes_of"]
+
+WRITES_AT_ONCE = 16
+"""Write commands that are fetched together."""
+_COMMAND_BLOCKS = 2
+_DESCRIPTORS = 4
+
+
+def queue_rooms(plan: EnginePlan) -> dict[Stream, int]:
+    """Words that each queue of an engine holds: room for two bursts at least, or none would ever fit."""
+
+    def of_records(count: int, record: Record) -> int:
+        words = record.words(plan.word_bits)
+        return max(count, -(-2 * plan.burst // words)) * words
+
+    return {
+        Stream.COMMANDS: of_records(_COMMAND_BLOCKS * BLOCK_COMMANDS, READ),
+        Stream.DESCRIPTORS: of_records(_DESCRIPTORS, descriptor_record(plan)),
+        Stream.WEIGHTS: plan.weight_words, Stream.FEATURES: plan.ring_words,
+        Stream.RESIDUALS: plan.residual_pixels, Stream.WRITES: of_records(2 * WRITES_AT_ONCE, WRITE),
+    }  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Words of memory one behind the other.
+
+    Attributes
+    ----------
+    wait : write commands that must have been answered before they may be read
+    """
+
+    address: int
+    words: int
+    wait: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """A run and the queue that it goes to.
+
+    Attributes
+    ----------
+    ready : position at which it has been written, and its queue has room for it
+    needed : position at which it is used
+    """
+
+    stream: Stream
+    run: Run
+    ready: int = 0
+    needed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Jobs:
+    """When a tensor is written.
+
+    Attributes
+    ----------
+    bands : of the layer that makes it
+    ends : write commands at the end of every band's every block
+    factor : of a pixel shuffle on the way
+    """
+
+    bands: Sequence[Band]
+    ends: Sequence[int]
+    factor: int
+
+    def written(self, row: int, end: int, block: int, blocks: int) -> tuple[int, int]:
+        """The row up to which rows from ``row`` on are written by one band, at most ``end``, and how many write
+        commands have been carried out then."""
+        r = self.factor
+        number = next(k for k, band in enumerate(self.bands) if row < (band.row + band.rows) * r)
+        band = self.bands[number]
+        return min(end, (band.row + band.rows) * r), self.ends[(number * blocks + block + 1) * r * r - 1]
+
+
+def writes_of(layer: EngineLayer, bands: Sequence[Band], blocks: int) -> int:
+    """Write commands of a layer of so many blocks of outputs."""
+    return blocks * (len(bands) if layer.shuffle == 1 else sum(band.rows for band in bands))
+
+
+class Transfers:
+    """Collects what layers read and write, one layer after the other.
+
+    Attributes
+    ----------
+    items : reads in the order of their use
+    writes : all write commands, as `records.WRITE` has them
+    """
+
+    def __init__(
+        self, plan: EnginePlan, layouts: Mapping[str, TensorLayout], places: Places,
+        views: Mapping[str, tuple[BlockRange, ...]],
+    ):  # fmt: skip
+        self.plan, self.layouts, self.places, self.views = plan, layouts, places, views
+        self.items: list[Item] = []
+        self.writes: list[dict[str, int]] = []
+        self._position = 0
+        self._written: list[int] = []
+        self._jobs: dict[str, _Jobs] = {}
+        self._rooms = queue_rooms(plan)
+        self._claimed = dict.fromkeys(self._rooms, 0)
+        self._freed: dict[Stream, tuple[list[int], list[int]]] = {stream: ([0], [0]) for stream in self._rooms}
+        self._descriptors = 0
+        self._fetched = 0
+
+    def layer(self, layer: EngineLayer, bands: Sequence[Band], sizes: Sequence[Sequence[int]], weights: int) -> None:
+        """Append a layer.
+
+        Parameters
+        ----------
+        sizes : words of weights by block of outputs and block of inputs
+        weights : place of the first of them
+        """
+        ends: list[int] = []
+        self._jobs[layer.name] = _Jobs(bands=bands, ends=ends, factor=layer.shuffle)
+        begins = {part[0].row for part in parts_of(bands)}
+        for band in bands:
+            for block in range(len(sizes)):
+                self.writes += self._stores(layer, band, block)
+                ends.append(len(self.writes))
+        for number, band in enumerate(bands):
+            if band.row in begins:
+                self._descriptor()
+            self._band(layer, band, sizes, weights, ends[number * len(sizes) :])
+
+    def _stores(self, layer: EngineLayer, band: Band, block: int) -> list[dict[str, int]]:
+        """Write commands of a block of a band: one for all its rows, or one for each where pixels are shuffled."""
+        layout, area, r = self.layouts[layer.name], self.places.areas[layer.name], layer.shuffle
+        if r == 1:
+            place, words = layout.run(block, band.row, band.rows)
+            return [{"address": area + place, "words": words, "stride": 1}]
+        (own, part), columns = divmod(block, r * r), layout.shape[2] // r
+        return [
+            {"address": area + layout.run(own, row * r + part // r, 1)[0] + part % r, "words": columns, "stride": r}
+            for row in range(band.row, band.row + band.rows)
+        ]
+
+    def _band(
+        self, layer: EngineLayer, band: Band, sizes: Sequence[Sequence[int]], weights: int, ends: Sequence[int]
+    ) -> None:  # fmt: skip
+        """What one band reads; ``ends`` has the number of write commands at the end of each of its blocks."""
+        pool, at = layer.unit is not Unit.ARRAY, weights
+        taken = band.taken * self.layouts[layer.source].row_words
+        for block, own in enumerate(sizes):
+            self._write_commands(ends[block], ends[len(sizes) - 1])
+            for inner, words in enumerate(own):
+                if pool or block == 0:
+                    source = block if pool else inner
+                    self._rows(Stream.FEATURES, layer.source, source, band.first_taken, band.taken)
+                if inner == len(own) - 1 and layer.residual is not None:
+                    wide = self.layouts[layer.residual].pixel_words > 1
+                    stream = Stream.WIDE_RESIDUALS if wide else Stream.RESIDUALS
+                    self._rows(stream, layer.residual, block, band.row, band.rows)
+                self.items.append(Item(stream=Stream.WEIGHTS, run=Run(address=at, words=words)))
+                at, self._position = at + words, self._position + words
+                if pool or block == len(sizes) - 1:
+                    self._free(Stream.FEATURES, taken)
+            if layer.residual is not None:
+                self._free(Stream.RESIDUALS, self.layouts[layer.residual].run(block, band.row, band.rows)[1])
+            # The writer takes a command when what is written by the one before it is there.
+            while len(self._written) < ends[block]:
+                self._written.append(self._position)
+                self._free(Stream.WRITES, WRITE.words(self.plan.word_bits))
+
+    def _rows(self, stream: Stream, name: str, block: int, row: int, rows: int) -> None:
+        """Some rows of a block of a tensor, in as many runs as bands of its layer wrote them."""
+        for part in self.views.get(name, ()):
+            if block < part.blocks:
+                self._rows(stream, part.tensor, part.first + block, row, rows)
+                return
+            block -= part.blocks
+        layout, end = self.layouts[name], row + rows
+        jobs = self._jobs.get(name)
+        while row < end:
+            upto, wait = (end, 0) if jobs is None else jobs.written(row, end, block, layout.blocks)
+            place, words = layout.run(block, row, upto - row)
+            self._read(stream, Run(address=self.places.areas[name] + place, words=words, wait=wait))
+            row = upto
+
+    def _descriptor(self) -> None:
+        words = descriptor_record(self.plan).words(self.plan.word_bits)
+        self._read(Stream.DESCRIPTORS, Run(address=self.places.descriptors + self._descriptors * words, words=words))
+        self._descriptors += 1
+        self._free(Stream.DESCRIPTORS, words)
+
+    def _write_commands(self, needed: int, available: int) -> None:
+        """Fetch write commands up to ``needed``, and what is left of ``available`` with them, some at a time."""
+        words = WRITE.words(self.plan.word_bits)
+        while self._fetched < needed:
+            count = min(WRITES_AT_ONCE, available - self._fetched)
+            self._read(Stream.WRITES, Run(address=self.places.writes + self._fetched * words, words=count * words))
+            self._fetched += count
+
+    def _read(self, stream: Stream, run: Run) -> None:
+        """Append a run that is ready when it has been written and its queue has room."""
+        queue = Stream.RESIDUALS if stream is Stream.WIDE_RESIDUALS else stream
+        self._claimed[queue] += run.words
+        freed, positions = self._freed[queue]
+        at = bisect_left(freed, self._claimed[queue] - self._rooms[queue])
+        room = positions[at] if at < len(positions) else self._position
+        written = self._written[run.wait - 1] if run.wait else 0
+        self.items.append(Item(stream=stream, run=run, ready=max(room, written), needed=self._position))
+
+    def _free(self, stream: Stream, words: int) -> None:
+        """So many words of a queue are free when the array has come to here."""
+        freed, positions = self._freed[stream]
+        freed.append(freed[-1] + words)
+        positions.append(self._position)

@@ -1,0 +1,71 @@
+"""The stream of weights: pads, sets of weights and constants in the order in which an engine takes them.
+
+For every band and every block of outputs, per block of inputs: a word of pad where the layer is padded; then for every
+tap of the window ``pout`` words, one of ``pin`` weights for each output channel. In front of the last set of a block of
+outputs stand the constants of its channels. A pool has no sets, and each of its blocks has its constants.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..layout import Words, blocks_of, words_of_elements
+from ..plan import EnginePlan
+from ..records import Unit, constants_record
+from .layers import EngineLayer
+
+__all__ = ["block_weights", "is_padded"]
+
+
+def is_padded(layer: EngineLayer) -> bool:
+    """Whether some tap lies outside the map."""
+    return any(layer.window.pads)
+
+
+def block_weights(layer: EngineLayer, block: int, plan: EnginePlan) -> list[Words]:
+    """The words of one block of outputs, for each block of inputs by itself. Of a pool ``block`` is that of both."""
+    pads = _pads(layer, plan)
+    constants = _constants(layer, block, plan)
+    if layer.unit is not Unit.ARRAY:
+        return [np.concatenate([*pads[block : block + 1], constants])]
+    sets = _sets(layer, block, plan)
+    parts = []
+    for k, own in enumerate(sets):
+        whole = words_of_elements(own.reshape(-1, plan.pin), plan)
+        cut = len(whole) - plan.pout
+        pieces = [whole[:cut], constants, whole[cut:]] if k == len(sets) - 1 else [whole]
+        parts.append(np.concatenate([*pads[k : k + 1], *pieces]))
+    return parts
+
+
+def _pads(layer: EngineLayer, plan: EnginePlan) -> list[Words]:
+    """A word for each block of inputs; none where the layer is not padded."""
+    if not is_padded(layer):
+        return []
+    whole = np.zeros(blocks_of(len(layer.pad), plan.pin) * plan.pin, np.int64)
+    whole[: len(layer.pad)] = layer.pad & ((1 << plan.bits) - 1)
+    return [words_of_elements(part[None], plan) for part in whole.reshape(-1, plan.pin)]
+
+
+def _sets(layer: EngineLayer, block: int, plan: EnginePlan) -> NDArray[np.int64]:
+    """(blocks of inputs, taps, pout, pin); what no channel has is neutral."""
+    assert layer.weight is not None
+    own = layer.weight[block * plan.pout : (block + 1) * plan.pout]
+    outputs, inputs, rows, columns = own.shape
+    blocks = blocks_of(inputs, plan.pin)
+    whole = np.full((plan.pout, blocks * plan.pin, rows, columns), layer.neutral, np.int64)
+    whole[:outputs, :inputs] = own
+    parts = whole.reshape(plan.pout, blocks, plan.pin, rows * columns)
+    return parts.transpose(1, 3, 0, 2)
+
+
+def _constants(layer: EngineLayer, block: int, plan: EnginePlan) -> Words:
+    """The constants of a block of outputs; channels that it has too many get zeros."""
+    record, lanes = constants_record(plan), plan.pout
+    channels = range(block * lanes, min((block + 1) * lanes, len(layer.multiplier)))
+    elements = np.zeros((record.words(plan.bits), lanes), np.int64)
+    for lane, channel in enumerate(channels):
+        elements[:, lane] = record.split({
+            "multiplier": int(layer.multiplier[channel]), "offset": int(layer.offset[channel]),
+            "shift": int(layer.shift[channel]), "residual_multiplier": int(layer.residual_multiplier[channel]),
+        }, plan.bits)  # fmt: skip
+    return words_of_elements(elements, plan)

@@ -1,0 +1,183 @@
+"""The computing half of an engine, put together: descriptors, words of weights, features and residuals in, results out.
+
+In the cycle in which a tap is issued its address is at the ring. One cycle later its features are at the lanes, and the
+weights change for the first tap of a step; ``lanes.latency`` cycles later what they add is at the sums, and one more
+later a complete sum is at the requantisers.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ...streams.delay import later
+from ...streams.queue import Queue
+from ..plan import EnginePlan
+from ..records import Unit, descriptor_record
+from .issuer import Issuer
+from .lanes import HeldWeights, Lanes, lanes_latency
+from .loader import StepLoader
+from .pools import Pools
+from .requantisers import Requantisers, requantise_arithmetic
+from .results import Residuals, ResultWords
+from .steps import Planner
+from .sums import PixelSums
+
+__all__ = ["Core", "CoreDelays"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoreDelays:
+    """Cycles from a tap to what becomes of it.
+
+    Attributes
+    ----------
+    sums : from the last tap of a pixel to its sum at the requantisers: ring, lanes, sums
+    pools : the same of a pool: ring, pool
+    results : from a sum at the requantisers to its result
+    """
+
+    sums: int
+    pools: int
+    results: int
+
+    @classmethod
+    def of(cls, plan: EnginePlan) -> "CoreDelays":
+        """Those of the core of ``plan``."""
+        return cls(
+            sums=1 + lanes_latency(plan) + PixelSums.latency, pools=1 + Pools.latency,
+            results=requantise_arithmetic(plan).latency,
+        )  # fmt: skip
+
+
+class Core(wiring.Component):
+    """Runs descriptors one after the other.
+
+    Members
+    -------
+    descriptors : In stream
+    weights : In stream of words
+    feature, feature_valid : In, a word for the ring; there must be room
+    residual, residual_valid, residual_wide : In, a word of a residual; there must be room
+    results : Out stream of words
+    stored : Out, words that wait there
+    freed : Out, words of the ring that have become free
+    unjoined : Out, words of the queue of residuals that have become free
+    finished : Out, stays up when the last step of the last descriptor has been issued and all its results have left
+    """
+
+    def __init__(self, plan: EnginePlan):
+        self.plan = plan
+        self.issuer = Issuer(plan)
+        super().__init__({
+            "descriptors": In(stream.Signature(descriptor_record(plan).layout)),
+            "weights": In(stream.Signature(plan.word_bits)),
+            "feature": In(plan.word_bits), "feature_valid": In(1),
+            "residual": In(plan.word_bits), "residual_valid": In(1), "residual_wide": In(1),
+            "results": Out(stream.Signature(plan.word_bits)), "stored": Out(range(plan.result_words + 1)),
+            "freed": Out(self.issuer.freed.shape()), "unjoined": Out(2), "finished": Out(1),
+        })  # fmt: skip
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        plan = self.plan
+        m.submodules.planner = planner = Planner(plan)
+        m.submodules.loader = loader = StepLoader(plan)
+        m.submodules.issuer = issuer = self.issuer
+        wiring.connect(m, wiring.flipped(self.descriptors), planner.i)
+        wiring.connect(m, planner.o, loader.i)
+        wiring.connect(m, loader.o, issuer.i)
+        wiring.connect(m, wiring.flipped(self.weights), loader.words)
+        m.d.comb += self.freed.eq(issuer.freed)
+        x = self._features(m, loader)
+        # What results belong to. The next step that ends sums waits for its constants until all results have come.
+        layer = Signal(issuer.step.shape(), name="layer")
+        with m.If(issuer.begin & issuer.step.last):
+            m.d.sync += layer.eq(issuer.step)
+        sums, complete = self._sums(m, x, loader, layer)
+        results, done = self._requantised(m, loader, layer, sums, complete)
+        self._stored(m, loader, layer, results, done)
+        return m
+
+    def _features(self, m: Module, loader: StepLoader) -> Any:
+        """The words of the taps, one cycle after they were issued."""
+        plan, issuer = self.plan, self.issuer
+        m.submodules.ring = ring = memory.Memory(shape=plan.word_bits, depth=plan.ring_words, init=[])
+        read, write = ring.read_port(), ring.write_port()
+        coming, pad = Signal(plan.word_bits), Signal(plan.word_bits)
+        with m.If(self.feature_valid):
+            m.d.sync += issuer.loaded.eq(issuer.loaded + 1)
+        with m.If(loader.pad):
+            m.d.sync += coming.eq(self.weights.payload)
+        with m.If(issuer.begin):
+            m.d.sync += pad.eq(coming)
+        m.d.comb += [
+            write.addr.eq(issuer.loaded), write.data.eq(self.feature), write.en.eq(self.feature_valid),
+            read.addr.eq(issuer.place),
+        ]  # fmt: skip
+        return Mux(later(m, issuer.inside, name="inside"), read.data, pad)
+
+    def _sums(self, m: Module, x: Any, loader: StepLoader, layer: Any) -> tuple[Any, Any]:
+        """Sums of the array or of a pool, and whether they are complete."""
+        issuer, step = self.issuer, self.issuer.step
+        m.submodules.weights = weights = HeldWeights(self.plan)
+        m.submodules.lanes = lanes = Lanes(self.plan)
+        m.submodules.sums = sums = PixelSums(self.plan, lanes.step)
+        m.submodules.pools = pools = Pools(self.plan)
+        array = step.unit == Unit.ARRAY
+        feature_signed = later(m, step.signed, name="signed")
+        ranks = lanes.latency
+        m.d.comb += [
+            weights.word.eq(self.weights.payload), weights.shift.eq(loader.weight),
+            weights.swap.eq(later(m, issuer.begin, name="swap")),
+            lanes.x.eq(x), lanes.signed.eq(feature_signed), lanes.weights.eq(weights.weights),
+            lanes.kernel.eq(later(m, step.kernel, ranks, name="kernel")),
+            sums.fetch.eq(later(m, issuer.pixel, ranks, name="pixel")), sums.words.eq(lanes.words),
+            sums.carries.eq(lanes.carries), pools.x.eq(x), pools.signed.eq(feature_signed),
+            pools.largest.eq(layer.unit == Unit.MAXIMUM),
+        ]  # fmt: skip
+        for name, flag in (("valid", issuer.issued & array), ("first", issuer.first), ("last", issuer.last)):
+            m.d.comb += getattr(sums, name).eq(later(m, flag, ranks + 1, name=f"array_{name}"))
+        for name, flag in (("valid", issuer.issued & ~array), ("first", issuer.first), ("last", issuer.last)):
+            m.d.comb += getattr(pools, name).eq(later(m, flag, name=f"pool_{name}"))
+        return Mux(pools.done, pools.sums, sums.sums), pools.done | sums.done
+
+    def _requantised(self, m: Module, loader: StepLoader, layer: Any, sums: Any, complete: Any) -> tuple[Any, Any]:
+        """Results of pixels, and whether there is one."""
+        issuer = self.issuer
+        m.submodules.residuals = residuals = Residuals(self.plan)
+        m.submodules.requantisers = requantisers = Requantisers(self.plan)
+        taken = Signal()
+        m.d.comb += [
+            taken.eq(complete & layer.residual), residuals.word.eq(self.residual),
+            residuals.valid.eq(self.residual_valid), residuals.wide.eq(self.residual_wide), residuals.take.eq(taken),
+            residuals.signed.eq(layer.residual_signed), residuals.double.eq(layer.residual_words == 2),
+            self.unjoined.eq(Mux(taken, layer.residual_words, 0)),
+            requantisers.word.eq(self.weights.payload), requantisers.shift.eq(loader.constant),
+            requantisers.sums.eq(sums), requantisers.valid.eq(complete),
+            requantisers.residuals.eq(Mux(layer.residual, residuals.residuals, 0)),
+            requantisers.low.eq(layer.low), requantisers.high.eq(layer.high),
+        ]  # fmt: skip
+        m.d.sync += issuer.residuals.eq(issuer.residuals + residuals.arrived - issuer.joined)
+        return requantisers.results, requantisers.done
+
+    def _stored(self, m: Module, loader: StepLoader, layer: Any, results: Any, done: Any) -> None:
+        """Results as words in their queue; the account of its room and of results on their way."""
+        plan, issuer = self.plan, self.issuer
+        m.submodules.words = words = ResultWords(plan)
+        m.submodules.queue = queue = Queue(plan.word_bits, depth=plan.result_words, block=True)
+        wiring.connect(m, queue.o, wiring.flipped(self.results))
+        awaited, room, final = Signal(range(2 * plan.pixels)), Signal(range(plan.result_words + 1)), Signal()
+        left = self.results.valid & self.results.ready
+        used = Signal(range(plan.result_words + 1))
+        m.d.sync += [
+            awaited.eq(awaited + issuer.awaited - done), used.eq(used + issuer.claimed - left),
+            self.stored.eq(self.stored + words.done - left), final.eq(final | (issuer.begin & issuer.step.final)),
+        ]  # fmt: skip
+        m.d.comb += [
+            words.results.eq(results), words.valid.eq(done), words.count.eq(layer.result_words),
+            queue.i.payload.eq(words.word), queue.i.valid.eq(words.done), room.eq(plan.result_words - used),
+            issuer.room.eq(room), loader.quiet.eq(awaited == 0), self.finished.eq(final & (used == 0)),
+        ]  # fmt: skip

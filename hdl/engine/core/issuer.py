@@ -1,0 +1,147 @@
+"""The issuer: begins steps when all that they need is there, and walks over their pixels."""
+
+from typing import Any
+
+from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import signed as signed_shape
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..plan import EnginePlan
+from ..records import Unit
+from .steps import PLACE_BITS, step_layout
+
+__all__ = ["Issuer"]
+
+MOST_WORDS = 4
+"""Words of a pixel of results, at most."""
+
+
+class Issuer(wiring.Component):
+    """A tap in every cycle; the next step follows without a gap where it may begin.
+
+    A step begins when its features are in the ring and, if it ends sums, there is room for its results and its
+    residuals have come. It never stops on the way, but where a pixel of its results takes several words.
+
+    Members
+    -------
+    i : In stream of steps; taken one cycle before the first tap is issued
+    loaded : In, words of the ring ever loaded, as `steps.step_layout` counts them
+    room : In, free words of the queue of results that no earlier step has claimed
+    residuals : In, residuals that no earlier step has claimed
+    issued : Out, a tap is issued in this cycle
+    begin : Out, it is the first one of its step
+    step : Out, the step that it belongs to
+    place : Out, address in the ring
+    inside : Out, whether it lies in the map, else the pad is meant
+    pixel : Out, its number in the round
+    first, last : Out, whether it begins and ends the sum of its pixel
+    freed : Out, words of the ring that are no longer needed behind this cycle
+    claimed, awaited, joined : Out, words of the queue of results, pixels of results and residuals that the step which
+        is taken in this cycle claims
+    """
+
+    def __init__(self, plan: EnginePlan):
+        self.plan = plan
+        step = step_layout(plan)
+        super().__init__({
+            "i": In(stream.Signature(step)),
+            "loaded": In(step["until"].shape), "room": In(range(plan.result_words + 1)),
+            "residuals": In(range(plan.residual_pixels + 1)),
+            "issued": Out(1), "begin": Out(1), "step": Out(step), "place": Out(plan.ring_words.bit_length() - 1),
+            "inside": Out(1), "pixel": Out(range(plan.pixels)), "first": Out(1), "last": Out(1),
+            "freed": Out(step["chunk"].shape), "claimed": Out(range(MOST_WORDS * plan.pixels + 1)),
+            "awaited": Out(step["pixels"].shape), "joined": Out(step["pixels"].shape),
+        })  # fmt: skip
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        step = self.step
+        busy, pause = Signal(), Signal(3)
+        ending = Signal()
+        words, may_begin = self._may_begin(m)
+        m.d.comb += [
+            self.issued.eq(busy & (pause == 0)),
+            self.i.ready.eq(may_begin & (~busy | ending)),
+            self.first.eq(step.first), self.last.eq(step.last),
+        ]  # fmt: skip
+        taken = self.i.valid & self.i.ready
+        self._walk(m, taken, ending)
+        fresh = Signal()
+        m.d.comb += self.begin.eq(fresh & self.issued)
+        with m.If(self.issued):
+            m.d.sync += fresh.eq(0)
+        with m.If(ending):
+            m.d.sync += busy.eq(0)
+            m.d.comb += self.freed.eq(Mux(step.frees, step.chunk, 0))
+        with m.If(pause != 0):
+            m.d.sync += pause.eq(pause - 1)
+        with m.Elif(self.issued & self.last & ~ending):
+            m.d.sync += pause.eq(step.result_words - 1)
+        with m.If(taken):
+            m.d.sync += [step.eq(self.i.payload), busy.eq(1), fresh.eq(1), pause.eq(0)]
+            with m.If(self.i.payload.last):
+                m.d.comb += [
+                    self.claimed.eq(words), self.awaited.eq(self.i.payload.pixels),
+                    self.joined.eq(Mux(self.i.payload.residual, self.i.payload.pixels, 0)),
+                ]  # fmt: skip
+        return m
+
+    def _may_begin(self, m: Module) -> tuple[Value, Value]:
+        """Words of the results of the step that waits, and whether it has all that it needs."""
+        step = self.i.payload
+        words = Signal.like(self.claimed, name="result_words")
+        missing = Signal(len(step.until), name="missing")
+        m.d.comb += missing.eq(self.loaded - step.until)
+        with m.Switch(step.result_words):
+            for count in range(1, MOST_WORDS + 1):
+                with m.Case(count):
+                    m.d.comb += words.eq(step.pixels * Const(count))
+        stored = (self.room >= words) & (~step.residual | (self.residuals >= step.pixels))
+        return words, ~missing[-1] & (~step.last | stored)
+
+    def _walk(self, m: Module, taken: Value, ending: Signal) -> None:
+        """Taps of a pool, columns and rows: addresses, places in the map, and the ends of all three."""
+        step, moving = self.step, self.issued
+        pool = step.unit != Unit.ARRAY
+        kx, ky, x, y = Signal(6), Signal(6), Signal(12), Signal(12)
+        at_column = ~pool | (kx == step.kernel_columns - 1)
+        at_tap = at_column & (~pool | (ky == step.kernel_rows - 1))
+        at_row = at_tap & (x == step.columns - 1)
+        bits = len(self.place)
+        pixel, tap = Signal(bits, name="pixel_place"), Signal(bits, name="tap_place")
+        row, column = (Signal(signed_shape(PLACE_BITS), name=name) for name in ("pixel_row", "pixel_column"))
+        tap_row, tap_column = (Signal(signed_shape(PLACE_BITS), name=name) for name in ("tap_row", "tap_column"))
+        in_row, in_column = (Signal(signed_shape(PLACE_BITS), name=name) for name in ("in_row", "in_column"))
+        m.d.comb += [
+            ending.eq(moving & at_row & (y == step.rows - 1)),
+            self.place.eq(pixel + tap),
+            in_row.eq(row + tap_row), in_column.eq(column + tap_column),
+            self.inside.eq((in_row >= 0) & (in_row < step.taken) & (in_column >= 0) & (in_column < step.width)),
+        ]  # fmt: skip
+        with m.If(pool):
+            m.d.comb += [self.first.eq((kx == 0) & (ky == 0)), self.last.eq(at_tap)]
+        with m.If(moving & pool):
+            m.d.sync += [
+                kx.eq(Mux(at_column, 0, kx + 1)),
+                tap.eq(tap + Mux(at_column, step.next_line, step.dilation_columns)),
+                tap_column.eq(Mux(at_column, 0, tap_column + step.dilation_columns)),
+            ]
+            with m.If(at_column):
+                m.d.sync += [ky.eq(ky + 1), tap_row.eq(tap_row + step.dilation_rows)]
+        with m.If(moving & at_tap):
+            m.d.sync += [
+                ky.eq(0), tap.eq(0), tap_row.eq(0), self.pixel.eq(self.pixel + 1),
+                x.eq(x + 1), pixel.eq(pixel + step.stride_columns), column.eq(column + step.stride_columns),
+            ]  # fmt: skip
+            with m.If(at_row):
+                m.d.sync += [
+                    x.eq(0), y.eq(y + 1), pixel.eq(pixel + step.next_row), column.eq(step.column),
+                    row.eq(row + step.stride_rows),
+                ]  # fmt: skip
+        with m.If(taken):
+            following = self.i.payload
+            m.d.sync += [
+                kx.eq(0), ky.eq(0), x.eq(0), y.eq(0), self.pixel.eq(0), tap.eq(0), tap_row.eq(0), tap_column.eq(0),
+                pixel.eq(following.base), row.eq(following.row), column.eq(following.column),
+            ]  # fmt: skip

@@ -1,0 +1,169 @@
+"""The array of an engine: rows of lanes of one or several kernels, whose weights stay for many pixels."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from amaranth.hdl import Array, Cat, Const, Module, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ....quant.formats import Format, format_for, signed, unsigned
+from ...cells.known import FABRICS
+from ...lanes.ranks import Rank, settled
+from ...lanes.shape import ArrayShape, run_circuit
+from ...lanes.structures import default_structure
+from ...lanes.terms import Sums
+from ...streams.delay import later
+from ..plan import EnginePlan
+
+__all__ = ["HeldWeights", "Lanes", "lane_shape", "lanes_latency"]
+
+_ENDS = 2
+"""Ranks of every kernel: operands, and the choice of a kernel."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _LaneShape(ArrayShape):
+    """Lanes that take features with and without a sign, in one bit more than a Program's kernels may have."""
+
+    def __post_init__(self) -> None:
+        pass
+
+
+def lane_shape(kernel: str, plan: EnginePlan) -> ArrayShape:
+    """What the lanes of ``kernel`` compute. Those of an adder count both operands from the lowest value."""
+    x = {"adder": unsigned(plan.bits), "xnor": unsigned(1)}.get(kernel, plan.operand)
+    w = {"adder": unsigned(plan.bits), "xnor": unsigned(1), "shift": unsigned(4)}.get(kernel, signed(plan.bits))
+    return _LaneShape(
+        kernel=kernel, structure=default_structure(kernel), fabric=plan.fabric, pin=plan.pin, pout=plan.pout, x=x, w=w
+    )
+
+
+def lanes_latency(plan: EnginePlan) -> int:
+    """Cycles from features to what they add: operand registers, ranks of the deepest kernel, choice of one."""
+    return max(len(lane_shape(kernel, plan).cuts) for kernel in plan.kernels) + _ENDS
+
+
+class HeldWeights(wiring.Component):
+    """Two sets of weights: one that the lanes use, and the next one, which comes in word by word.
+
+    Members
+    -------
+    word : In, ``pin`` weights of one output channel
+    shift : In; ``word`` is taken. Of ``pout`` words the first is that of output channel 0
+    swap : In; the next set is used from the next cycle on. A word may come in the same cycle, it is of the set after.
+    weights : Out, the set in use, row after row
+    """
+
+    def __init__(self, plan: EnginePlan):
+        self.rows = plan.pout
+        self.width = plan.word_bits
+        super().__init__({
+            "word": In(self.width), "shift": In(1), "swap": In(1), "weights": Out(self.rows * self.width),
+        })  # fmt: skip
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        coming = [Signal(self.width, name=f"coming{row}", reset_less=True) for row in range(self.rows)]
+        held = [Signal(self.width, name=f"held{row}", reset_less=True) for row in range(self.rows)]
+        for row in range(self.rows):
+            following = self.word if row + 1 == self.rows else coming[row + 1]
+            with m.If(self.shift):
+                m.d.sync += coming[row].eq(following)
+            with m.If(self.swap):
+                m.d.sync += held[row].eq(coming[row])
+        m.d.comb += self.weights.eq(Cat(held))
+        return m
+
+
+class Lanes(wiring.Component):
+    """``pout`` rows of ``pin`` lanes: what a step adds to the sums of a pixel, ``latency`` cycles behind its features.
+
+    Features are taken in every cycle. The weights are not registered again: they are those of the cycle after that of
+    their features. Each row gives a word and a carry that belongs to it, which the accumulator adds.
+
+    Members
+    -------
+    x : In, ``pin`` elements
+    signed : In, whether they have a sign; in the cycle of ``x``
+    kernel : In, place of the kernel among those of the Plan; ``latency - 1`` cycles behind ``x``
+    weights : In, see `HeldWeights`; one cycle behind ``x``
+    words, carries : Out, of every row; ``latency`` cycles behind ``x``
+
+    Attributes
+    ----------
+    step : format of a row's word with its carry
+    """
+
+    def __init__(self, plan: EnginePlan):
+        self.plan = plan
+        self.shapes = {kernel: lane_shape(kernel, plan) for kernel in plan.kernels}
+        ends = [shape.step_range for shape in self.shapes.values()]
+        # A word without its carry may lie one below the lowest sum.
+        lowest = min(lo for lo, _ in ends)
+        self.step = format_for(lowest - 1 if lowest < 0 else 0, max(hi for _, hi in ends))
+        self.latency = lanes_latency(plan)
+        self._ranks = self.latency - _ENDS
+        super().__init__({
+            "x": In(plan.word_bits),
+            "signed": In(1),
+            "kernel": In(range(max(2, len(plan.kernels)))),
+            "weights": In(plan.pout * plan.word_bits),
+            "words": Out(plan.pout * self.step.bits),
+            "carries": Out(plan.pout),
+        })  # fmt: skip
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        found = [self._terms(m, kernel) for kernel in self.plan.kernels]
+        for row in range(self.plan.pout):
+            word, carry = Signal(self.step.bits, name=f"word{row}"), Signal(name=f"carry{row}")
+            m.d.sync += [
+                word.eq(Array(terms[row][0] for terms in found)[self.kernel]),
+                carry.eq(Array(terms[row][1] for terms in found)[self.kernel]),
+            ]
+            m.d.comb += [self.words.word_select(row, self.step.bits).eq(word), self.carries[row].eq(carry)]
+        return m
+
+    def _terms(self, m: Module, kernel: str) -> list[tuple[Value, Value]]:
+        """Word and carry of each row, one cycle in front of the output."""
+        shape, bits = self.shapes[kernel], self.plan.bits
+        m.submodules[kernel] = inner = Module()
+        xs = [self._operand(inner, kernel, shape.x, k) for k in range(shape.pin)]
+        ws = []
+        for row in range(shape.pout):
+            words = [self.weights.word_select(row * shape.pin + k, bits)[: shape.w.bits] for k in range(shape.pin)]
+            named = [Signal(shape.w.bits, name=f"w{row}_{k}") for k in range(shape.pin)]
+            inner.d.comb += [signal.eq(word) for signal, word in zip(named, words, strict=True)]
+            ws.append(named)
+        one = Const(1, 1)
+        sums = run_circuit(
+            inner, FABRICS[shape.fabric], shape, xs, ws, one,
+            lambda level, state: Rank(inner, one, f"rank{level}")(state) if level in shape.cuts else settled(state),
+        )  # fmt: skip
+        ranks = self._ranks - len(shape.cuts)
+        wholes = [self._whole(inner, sums, row) for row in range(shape.pout)]
+        return [
+            (later(inner, word, ranks, name=f"late_word{row}"), later(inner, carry, ranks, name=f"late_carry{row}"))
+            for row, (word, carry) in enumerate(wholes)
+        ]
+
+    def _operand(self, m: Module, kernel: str, fmt: Format, k: int) -> Signal:
+        """The register of a feature in the form that the kernel takes."""
+        raw = self.x.word_select(k, self.plan.bits)
+        register = Signal(fmt.bits, name=f"x{k}", reset_less=True)
+        forms = {"adder": Cat(raw[:-1], raw[-1] ^ self.signed), "xnor": raw[:1]}
+        m.d.sync += register.eq(forms.get(kernel, Cat(raw, raw[-1] & self.signed)))
+        return register
+
+    def _whole(self, m: Module, sums: Sums, row: int) -> tuple[Value, Value]:
+        """The terms of a row as one word and one carry."""
+        word: Any = Const(0, 1)
+        carries = [carry for term in sums.rows[row] for carry in term.carries]
+        for term in sums.rows[row]:
+            word = word + term.word.value()
+        for carry in carries[1:]:
+            word = word + carry
+        total = Signal(self.step.bits, name=f"total{row}")
+        m.d.comb += total.eq(word)
+        return total, carries[0] if carries else Const(0, 1)

@@ -1,0 +1,92 @@
+"""The loader: takes pads, constants and weights of a step from their queue while the step before is computed."""
+
+from typing import Any
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..plan import EnginePlan
+from ..records import Unit, constants_record
+from .steps import step_layout
+
+__all__ = ["StepLoader"]
+
+
+class StepLoader(wiring.Component):
+    """Hands a step on when all that comes with it is there; the one before has begun then.
+
+    Constants wait until no result is on its way (``quiet``), for those that are used stand in the same place. Weights
+    of a step can be handed on ``pout + 2`` cycles after the step before it, at the earliest; with pad one more.
+
+    Members
+    -------
+    i, o : In and Out streams of steps
+    words : In stream of words, see `compile.weights`
+    quiet : In, no result of an earlier step is still to come
+    pad, constant, weight : Out; the word is taken as what this says
+    """
+
+    def __init__(self, plan: EnginePlan):
+        self.plan = plan
+        step = step_layout(plan)
+        super().__init__({
+            "i": In(stream.Signature(step)), "o": Out(stream.Signature(step)),
+            "words": In(stream.Signature(plan.word_bits)), "quiet": In(1),
+            "pad": Out(1), "constant": Out(1), "weight": Out(1),
+        })  # fmt: skip
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        step = Signal(self.i.payload.shape())
+        constants = constants_record(self.plan).words(self.plan.bits)
+        left = Signal(range(max(constants, self.plan.pout) + 1))
+        array = step.unit == Unit.ARRAY
+        m.d.comb += self.o.payload.eq(step)
+
+        def taken(kind: Signal, allowed: Any = 1) -> Any:
+            """Take a word as ``kind``; returns whether there is one."""
+            m.d.comb += [kind.eq(self.words.valid & allowed), self.words.ready.eq(allowed)]
+            return self.words.valid & allowed
+
+        def go_on(after: str) -> None:
+            """To the state that comes behind ``after``, whichever the step has."""
+            following = self.i.payload if after == "step" else step
+            if after != "constants":
+                with m.If(following.last):
+                    m.d.sync += left.eq(constants - 1)
+                    m.next = "constants"
+                with m.Else():
+                    m.d.sync += left.eq(self.plan.pout - 1)
+                    m.next = "weights"
+            else:
+                with m.If(array):
+                    m.d.sync += left.eq(self.plan.pout - 1)
+                    m.next = "weights"
+                with m.Else():
+                    m.next = "ready"
+
+        with m.FSM():
+            with m.State("step"):
+                m.d.comb += self.i.ready.eq(1)
+                m.d.sync += step.eq(self.i.payload)
+                with m.If(self.i.valid):
+                    with m.If(self.i.payload.pads):
+                        m.next = "pad"
+                    with m.Else():
+                        go_on("step")
+            with m.State("pad"), m.If(taken(self.pad)):
+                go_on("pad")
+            with m.State("constants"), m.If(taken(self.constant, self.quiet)):
+                m.d.sync += left.eq(left - 1)
+                with m.If(left == 0):
+                    go_on("constants")
+            with m.State("weights"), m.If(taken(self.weight)):
+                m.d.sync += left.eq(left - 1)
+                with m.If(left == 0):
+                    m.next = "ready"
+            with m.State("ready"):
+                m.d.comb += self.o.valid.eq(1)
+                with m.If(self.o.ready):
+                    m.next = "step"
+        return m

@@ -1,0 +1,135 @@
+"""Steps: what the array does with one set of weights, and the planner that walks over the loops of a layer."""
+
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import signed as signed_shape
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..plan import EnginePlan
+from ..records import Unit, descriptor_record
+
+__all__ = ["PLACE_BITS", "Planner", "step_layout"]
+
+PLACE_BITS = 13
+"""Of a row or column in a map, with sign: padding lies at negative ones."""
+_PASSED = (
+    "unit", "kernel", "signed", "residual", "residual_signed", "residual_words", "result_words", "columns", "width",
+    "kernel_rows", "kernel_columns", "stride_rows", "stride_columns", "dilation_rows", "dilation_columns", "next_row",
+    "next_line", "low", "high",
+)  # fmt: skip
+"""What a step takes over from its descriptor."""
+
+
+def step_layout(plan: EnginePlan) -> data.StructLayout:
+    """A step: of a pool all taps of its pixels, else one tap of them.
+
+    Beside what its descriptor says: ``base``, where the first tap of the first pixel stands, counted as words of the
+    ring ever loaded are; ``row``, ``column`` of that tap in the map; ``until``, words that must have been loaded;
+    ``chunk``, words that are freed behind it if ``frees``; ``rows``, ``taken``, ``pixels`` of the band; ``first`` and
+    ``last``, whether it begins and ends sums; ``pads``, whether a word of pad comes with its weights; ``final``,
+    whether it is the last one of all.
+    """
+    layer = descriptor_record(plan).layout
+    ring = plan.ring_words.bit_length() - 1
+    members: dict[str, Any] = {name: layer[name].shape for name in _PASSED}
+    return data.StructLayout({
+        **members, "base": ring, "row": signed_shape(PLACE_BITS), "column": signed_shape(PLACE_BITS),
+        "until": ring + 2, "chunk": layer["chunk_first"].shape, "frees": 1, "rows": layer["rows_first"].shape,
+        "taken": layer["taken_first"].shape, "pixels": layer["pixels_first"].shape, "first": 1, "last": 1, "pads": 1,
+        "final": 1,
+    })  # fmt: skip
+
+
+class Planner(wiring.Component):
+    """Walks over bands, blocks of outputs, blocks of inputs and taps of each descriptor; a step in every cycle.
+
+    A descriptor is taken when its last step leaves.
+
+    Members
+    -------
+    i : In stream of descriptors
+    o : Out stream of steps
+    """
+
+    def __init__(self, plan: EnginePlan):
+        self.plan = plan
+        super().__init__({
+            "i": In(stream.Signature(descriptor_record(plan).layout)),
+            "o": Out(stream.Signature(step_layout(plan))),
+        })  # fmt: skip
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        layer, step = self.i.payload, self.o.payload
+        pool = layer.unit != Unit.ARRAY
+        band, block, inner = (Signal(12, name=name) for name in ("band", "block", "inner"))
+        ky, kx = Signal(6), Signal(6)
+        ends = {
+            "columns": pool | (kx == layer.kernel_columns - 1), "rows": pool | (ky == layer.kernel_rows - 1),
+            "inner": inner == layer.in_blocks - 1, "block": block == layer.out_blocks - 1,
+            "band": band == layer.bands - 1,
+        }  # fmt: skip
+        moving = Signal()
+        m.d.comb += [self.o.valid.eq(self.i.valid), moving.eq(self.i.valid & self.o.ready)]
+        m.d.comb += [step[name].eq(layer[name]) for name in _PASSED]
+
+        sized = {
+            name: self._of_band(layer, name, band == 0, ends["band"]) for name in ("rows", "taken", "pixels", "chunk")
+        }
+        m.d.comb += [step[name].eq(value) for name, value in sized.items()]
+        m.d.comb += [
+            step.first.eq(pool | ((inner == 0) & (ky == 0) & (kx == 0))),
+            step.last.eq(pool | (ends["inner"] & ends["rows"] & ends["columns"])),
+            step.pads.eq(layer.padded & (ky == 0) & (kx == 0)),
+            step.frees.eq(ends["block"] & ends["rows"] & ends["columns"]),
+            step.final.eq(layer.last & ends["band"] & ends["block"] & ends["inner"] & ends["rows"] & ends["columns"]),
+        ]
+        place = self._taps(m, moving, ends, band)
+        self._chunks(m, moving, ends, sized["chunk"], place)
+
+        at_end = moving
+        for counter, end in ((kx, "columns"), (ky, "rows"), (inner, "inner"), (block, "block"), (band, "band")):
+            with m.If(at_end):
+                m.d.sync += counter.eq(Mux(ends[end], 0, counter + 1))
+            at_end = at_end & ends[end]
+        m.d.comb += self.i.ready.eq(at_end)
+        return m
+
+    @staticmethod
+    def _of_band(layer: Any, name: str, first: Value, final: Value) -> Value:
+        return Mux(first, layer[f"{name}_first"], Mux(final, layer[f"{name}_final"], layer[f"{name}_middle"]))
+
+    def _taps(self, m: Module, moving: Value, ends: dict[str, Value], band: Value) -> Value:
+        """Row and column of the tap in the map; returns where it stands in the chunk."""
+        layer, step = self.i.payload, self.o.payload
+        offset = Signal(len(step.base), name="tap_offset")
+        row, column = Signal(PLACE_BITS, name="tap_row"), Signal(PLACE_BITS, name="tap_column")
+        with m.If(moving):
+            m.d.sync += [
+                offset.eq(offset + Mux(ends["columns"], layer.next_line, layer.dilation_columns)),
+                column.eq(Mux(ends["columns"], 0, column + layer.dilation_columns)),
+            ]
+            with m.If(ends["columns"]):
+                m.d.sync += row.eq(row + layer.dilation_rows)
+                with m.If(ends["rows"]):
+                    m.d.sync += [offset.eq(0), row.eq(0)]
+        top = Mux(band == 0, layer.top, 0)
+        origin = Mux(band == 0, layer.origin, -layer.left)
+        m.d.comb += [step.row.eq(row - top), step.column.eq(column - layer.left)]
+        return offset + origin
+
+    def _chunks(self, m: Module, moving: Value, ends: dict[str, Value], chunk: Value, place: Value) -> None:
+        """Where the chunks of the band stand, counted as words ever loaded."""
+        step = self.o.payload
+        tile, base = Signal(len(step.until), name="tile"), Signal(len(step.until), name="chunk_base")
+        following = Signal(len(step.until), name="following")
+        m.d.comb += [following.eq(base + chunk), step.base.eq(base + place), step.until.eq(following)]
+        with m.If(moving & ends["rows"] & ends["columns"]):
+            m.d.sync += base.eq(following)
+            with m.If(ends["inner"]):
+                with m.If(ends["block"]):
+                    m.d.sync += tile.eq(following)
+                with m.Else():
+                    m.d.sync += base.eq(tile)

@@ -1,0 +1,95 @@
+"""Reader and writer of the cycle model."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ..plan import EnginePlan
+from ..records import Stream
+from .queues import TimedQueue, TimedRecords
+
+__all__ = ["Memory", "bursts_of", "reading", "writing"]
+
+_FIRST_SENT = 2
+"""The earliest cycle in which a burst can be asked for, counted from that of ``start``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """A memory that answers in order: the first beat of a read ``latency`` cycles after its address, then one in every
+    cycle, at most ``slots`` bursts at once; a write ``latency`` cycles after its last beat."""
+
+    latency: int = 20
+    slots: int = 64
+
+
+def bursts_of(command: dict[str, int], plan: EnginePlan) -> list[int]:
+    """Words of the bursts of a command: none crosses a multiple of the longest one."""
+    left, address, found = command["words"], command["address"], []
+    if command.get("stride", 1) != 1:
+        return [1] * left
+    while left:
+        words = min(left, plan.burst - address % plan.burst)
+        found.append(words)
+        left, address = left - words, address + words
+    return found
+
+
+def reading(
+    plan: EnginePlan, memory: Memory, first: int, commands: Sequence[dict[str, int]], records: TimedRecords,
+    queues: dict[Stream, TimedQueue], answered: list[int],
+) -> Iterator[bool]:  # fmt: skip
+    """Carry out read commands: fills ``came`` of ``queues``. Yields True behind every burst, False to wait."""
+    lasts: list[int] = []
+    ready = _FIRST_SENT
+    boot = {"stream": int(Stream.COMMANDS), "words": first, "address": 0, "wait": 0}
+    for number, command in enumerate((boot, *commands)):
+        if number:
+            while (valid := records.valid()) is None:
+                yield False
+            # The last burst of the command before may be asked for in the cycle in which this one is taken.
+            records.take(taken := max(valid, ready - 1))
+            ready = taken + 1
+        while len(answered) < command["wait"]:
+            yield False
+        waited = answered[command["wait"] - 1] + 1 if command["wait"] else 0
+        queue = queues[Stream(command["stream"])]
+        for words in bursts_of(command, plan):
+            while (room := queue.room_for(words)) is None:
+                yield False
+            ahead = lasts[-plan.outstanding] + 1 if len(lasts) >= plan.outstanding else 0
+            sent = max(ready, waited, room, ahead)
+            slot = lasts[-memory.slots] + 1 if len(lasts) >= memory.slots else 0
+            addressed = max(sent + 1, slot)
+            begin = max(addressed + memory.latency, lasts[-1] + 1 if lasts else 0)
+            lasts.append(begin + words * plan.beats - 1)
+            queue.claimed += words
+            queue.came += range(begin + plan.beats, begin + words * plan.beats + 1, plan.beats)
+            ready = max(sent + 1, addressed)
+            yield True
+
+
+def writing(
+    plan: EnginePlan, memory: Memory, commands: Sequence[dict[str, int]], records: TimedRecords, results: TimedQueue,
+    answered: list[int],
+) -> Iterator[bool]:  # fmt: skip
+    """Carry out write commands: ``answered`` gets the cycle in which the last burst of each is answered."""
+    ready, written = 0, 0
+    answers: list[int] = []
+    for command in commands:
+        while (valid := records.valid()) is None:
+            yield False
+        records.take(taken := max(valid, ready))
+        ready = taken + 1
+        for words in bursts_of(command, plan):
+            while (there := results.arrived(written + words)) is None:
+                yield False
+            ahead = answers[-plan.outstanding] + 1 if len(answers) >= plan.outstanding else 0
+            begin = max(ready, there, ahead)
+            # Address, then data in the cycle behind it.
+            end = begin + 1 + words * plan.beats
+            results.left += range(begin + 1 + plan.beats, end + 1, plan.beats)
+            answers.append(max(end + memory.latency, answers[-1] + 1 if answers else 0))
+            written += words
+            ready = end + 1
+            yield True
+        answered.append(answers[-1])

@@ -1,0 +1,38 @@
+"""The harness of an engine: its memory, in Verilog, so that whole networks run at the simulator's speed."""
+
+from pathlib import Path
+
+from amaranth.lib.wiring import Out
+
+from ...common.templates import render
+from ..bus.front_end import pins
+from .control import engine_map
+from .plan import EnginePlan
+from .transfer.axi import PREFIX, tied_pins
+
+__all__ = ["harness_text"]
+
+_DEPTH_BYTES = 1 << 26
+"""Bytes of the simulated memory."""
+
+
+_DRIVEN = ("awready", "wready", "bvalid", "ack_o")
+"""Answers of the control bus that the harness looks at."""
+
+
+def _open_pins(plan: EnginePlan) -> list[str]:
+    """Outputs of the top that nothing in the harness reads."""
+    found = [f"{PREFIX}{name}" for name in tied_pins(plan)]
+    if plan.control == "none":
+        return found
+    answers = pins(plan.control, engine_map(plan).address_bits).items()
+    return found + [name for name, pin in answers if pin.flow == Out and not name.endswith(_DRIVEN)]
+
+
+def harness_text(plan: EnginePlan, prefix: str) -> str:
+    """The module ``PREFIX_harness`` around the engine ``PREFIX``."""
+    bits = plan.memory_bits
+    return render(
+        Path(__file__).with_name("harness.v.j2"), prefix=prefix, bits=bits, depth=_DEPTH_BYTES // (bits // 8),
+        open=_open_pins(plan), control=plan.control, address_bits=engine_map(plan).address_bits,
+    )  # fmt: skip

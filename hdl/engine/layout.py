@@ -1,0 +1,101 @@
+"""How tensors and weights lie in memory, written once: numpy packs and unpacks what the hardware reads and writes.
+
+A tensor (C, H, W) is cut into blocks of ``pin`` channels. Block after block, row after row, pixel after pixel stands a
+word of the block's channels, the first one lowest; channels that the last block has too many are 0. An element of more
+than ``bits`` bits takes several words, one behind the other, its lowest bits in the first. So the rows of a block are
+one run of words, whichever rows they are.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...quant.formats import Format
+from .plan import EnginePlan
+
+__all__ = ["TensorLayout", "blocks_of", "words_of_elements"]
+
+Words = NDArray[np.uint8]
+"""(words, bytes of a word)."""
+
+
+def blocks_of(channels: int, lanes: int) -> int:
+    """Blocks of ``lanes`` channels that hold ``channels``."""
+    return -(-channels // lanes)
+
+
+def words_of_elements(elements: NDArray[np.integer], plan: EnginePlan) -> Words:
+    """Elements (words, pin) without sign, of ``plan.bits`` bits, as the bytes of words."""
+    kind = f"<u{plan.bits // 8}"
+    packed = np.ascontiguousarray(elements, dtype=kind)
+    return packed.view(np.uint8).reshape(len(packed), plan.word_bytes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorLayout:
+    """Where each element of a tensor stands, from the first word of its area on.
+
+    Attributes
+    ----------
+    shape : (C, H, W)
+    format : of its elements
+    lanes, bits : of a word of the engine
+    """
+
+    shape: tuple[int, int, int]
+    format: Format
+    lanes: int
+    bits: int
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of channels."""
+        return blocks_of(self.shape[0], self.lanes)
+
+    @property
+    def pixel_words(self) -> int:
+        """Words of a pixel of one block."""
+        return -(-self.format.bits // self.bits)
+
+    @property
+    def row_words(self) -> int:
+        """Words of a row of one block."""
+        return self.shape[2] * self.pixel_words
+
+    @property
+    def block_words(self) -> int:
+        """Words of a block."""
+        return self.shape[1] * self.row_words
+
+    @property
+    def words(self) -> int:
+        """Words of the tensor."""
+        return self.blocks * self.block_words
+
+    def run(self, block: int, row: int, rows: int) -> tuple[int, int]:
+        """First word and number of words of ``rows`` rows from ``row`` on, of one block."""
+        return block * self.block_words + row * self.row_words, rows * self.row_words
+
+    def pack(self, tensor: NDArray[np.integer]) -> Words:
+        """(C, H, W) integers of the format as the bytes of the tensor's words."""
+        channels, height, width = self.shape
+        whole = np.zeros((self.blocks * self.lanes, height, width), np.int64)
+        whole[:channels] = tensor
+        pixels = whole.reshape(self.blocks, self.lanes, height, width).transpose(0, 2, 3, 1)
+        parts = [pixels >> k * self.bits & ((1 << self.bits) - 1) for k in range(self.pixel_words)]
+        elements = np.stack(parts, axis=3).astype(f"<u{self.bits // 8}")
+        return np.ascontiguousarray(elements).view(np.uint8).reshape(self.words, -1)
+
+    def unpack(self, words: Words) -> NDArray[np.int64]:
+        """The tensor (C, H, W) of `pack`'s words, whatever stands in the channels that it does not have."""
+        channels, height, width = self.shape
+        elements = np.ascontiguousarray(words).view(f"<u{self.bits // 8}").astype(np.int64)
+        parts = elements.reshape(self.blocks, height, width, self.pixel_words, self.lanes)
+        value = np.zeros(parts[:, :, :, 0].shape, np.int64)
+        for k in range(self.pixel_words):
+            value |= parts[:, :, :, k] << k * self.bits
+        held = self.pixel_words * self.bits
+        if self.format.signed and held < 64:
+            value = (value ^ 1 << held - 1) - (1 << held - 1)
+        return value.transpose(0, 3, 1, 2).reshape(-1, height, width)[:channels]

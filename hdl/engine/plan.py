@@ -1,0 +1,211 @@
+"""The Plan of an engine: everything that its RTL depends on. Frozen, hashable, saved as JSON."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from ...common.errors import UserError
+from ...quant.formats import Format, signed, unsigned
+from ...quant.ops.kernels import KERNELS
+from ...quant.ops.requantise import MAX_PRODUCT_BITS, MULTIPLIER_BITS
+from ..cells.known import fabric_named
+from ..family import CONTROLS
+
+__all__ = ["ENGINE", "EnginePlan"]
+
+ENGINE = "engine"
+LANES = (4, 8, 16, 32, 64)
+"""What Pin and Pout may be: words are then whole bytes, and memories are addressed by whole bits."""
+_MEMORY_BITS = (64, 128, 256, 512)
+_SUM_BITS = {8: 32, 16: 44}
+"""Default width of the sums for elements of so many bits: 4,096 products of 16 bits have 28, of 32 bits 44."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnginePlan:
+    """An engine of ``pin`` x ``pout`` lanes and what stands around it.
+
+    A *word* is what one access moves everywhere in the engine: ``pin`` elements of ``bits`` bits. All buffers, records
+    and transfers are counted in words; memory is addressed in words, too.
+
+    Attributes
+    ----------
+    device, clock_mhz : what it is meant for, and the clock at which rates are quoted
+    pin, pout : lanes of a row, and rows: input and output channels at once; equal so far
+    kernels : that its lanes have, see `quant.ops.kernels.KERNELS`
+    bits : of a stored element and of a weight, 8 or 16
+    memory_bits : of the AXI4 port; a word is a whole number of its beats
+    feature_bytes, weight_bytes : of the ring of features and the queue of weights
+    pixels : that a set of weights is used for at most: the depth of the sums
+    sum_bits : of an accumulator, two's complement
+    burst : words of the longest AXI4 burst
+    outstanding : read bursts on the way at most
+    fabric, control : see `family.Envelope`
+    """
+
+    device: str
+    clock_mhz: float = 50.0
+    pin: int = 16
+    pout: int = 16
+    kernels: tuple[str, ...] = ("adder", "mult")
+    bits: int = 8
+    memory_bits: int = 128
+    feature_bytes: int = 128 * 1024
+    weight_bytes: int = 32 * 1024
+    pixels: int = 256
+    sum_bits: int = 0
+    burst: int = 16
+    outstanding: int = 8
+    fabric: str = "generic"
+    control: str = "axi-lite"
+    family: str = ENGINE
+    fixed_weights: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.kernels, list):
+            object.__setattr__(self, "kernels", tuple(self.kernels))
+        if self.sum_bits == 0 and self.bits in _SUM_BITS:
+            object.__setattr__(self, "sum_bits", _SUM_BITS[self.bits])
+        fabric_named(self.fabric)
+        self._check_choices()
+        self._check_numbers()
+        if self.memory_bits > self.word_bits or self.word_bits % self.memory_bits:
+            raise ValueError(
+                f"a word of {self.pin} x {self.bits} = {self.word_bits} bits must be a whole number of beats, "
+                f"not of {self.memory_bits} bits"
+            )
+        for name in ("feature_bytes", "weight_bytes"):
+            words = getattr(self, name) // self.word_bytes
+            if words < 2 * self.burst or words & (words - 1) or getattr(self, name) % self.word_bytes:
+                raise ValueError(
+                    f"{name} must be a power of two of at least {2 * self.burst * self.word_bytes} bytes, "
+                    f"not {getattr(self, name)}"
+                )
+
+    def _check_choices(self) -> None:
+        known = {
+            "family": (ENGINE,), "pin": LANES, "pout": (self.pin,), "bits": tuple(_SUM_BITS), "control": CONTROLS,
+            "memory_bits": _MEMORY_BITS, "fixed_weights": (False,),
+        }  # fmt: skip
+        for name, values in known.items():
+            value = getattr(self, name)
+            if value not in values or isinstance(value, bool) != isinstance(values[0], bool):
+                raise ValueError(f"{name} of an engine must be {' or '.join(map(str, values))}, not {value!r}")
+        if not isinstance(self.kernels, tuple) or not self.kernels or len(set(self.kernels)) != len(self.kernels):
+            raise ValueError(f"kernels must be a list of different names, not {self.kernels!r}")
+        if unknown := [kernel for kernel in self.kernels if kernel not in KERNELS]:
+            raise ValueError(f"kernels must be some of {', '.join(KERNELS)}, not {unknown[0]!r}")
+
+    def _check_numbers(self) -> None:
+        if not isinstance(self.device, str):
+            raise ValueError(f"device must be a name, not {self.device!r}")
+        if not isinstance(self.clock_mhz, int | float) or not 0 < self.clock_mhz <= 10_000:
+            raise ValueError(f"clock must be a positive number of MHz, not {self.clock_mhz!r}")
+        ranges = {
+            "feature_bytes": (1, 1 << 24), "weight_bytes": (1, 1 << 24), "pixels": (16, 4096),
+            "sum_bits": (16, MAX_PRODUCT_BITS - MULTIPLIER_BITS), "burst": (2, 256), "outstanding": (1, 64),
+        }  # fmt: skip
+        for name, (least, most) in ranges.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+                raise ValueError(f"{name} must be in {least}..{most}, not {value!r}")
+        for name in ("pixels", "burst"):
+            if getattr(self, name) & (getattr(self, name) - 1):
+                raise ValueError(f"{name} must be a power of two, not {getattr(self, name)}")
+        if self.burst > self.pixels:
+            raise ValueError(f"a burst of {self.burst} words must be at most {self.pixels}, the pixels of a round")
+        if self.burst * self.word_bytes > PAGE_BYTES or self.burst * self.beats > MOST_BEATS:
+            raise ValueError(f"a burst of {self.burst} words must be at most {PAGE_BYTES} bytes and {MOST_BEATS} beats")
+
+    @property
+    def lanes(self) -> int:
+        """Lanes of the array."""
+        return self.pin * self.pout
+
+    @property
+    def word_bits(self) -> int:
+        """Bits of a word."""
+        return self.pin * self.bits
+
+    @property
+    def word_bytes(self) -> int:
+        """Bytes of a word."""
+        return self.word_bits // 8
+
+    @property
+    def beats(self) -> int:
+        """AXI4 beats of a word."""
+        return self.word_bits // self.memory_bits
+
+    @property
+    def ring_words(self) -> int:
+        """Words of the ring of features."""
+        return self.feature_bytes // self.word_bytes
+
+    @property
+    def weight_words(self) -> int:
+        """Words of the queue of weights."""
+        return self.weight_bytes // self.word_bytes
+
+    @property
+    def result_words(self) -> int:
+        """Words of the queue of results, room for two rounds of pixels."""
+        return 2 * self.pixels
+
+    @property
+    def residual_pixels(self) -> int:
+        """Pixels of the queue of residuals, room for two rounds."""
+        return 2 * self.pixels
+
+    @property
+    def total(self) -> Format:
+        """Format of the sums."""
+        return signed(self.sum_bits)
+
+    @property
+    def operand(self) -> Format:
+        """Format that holds features with and without a sign."""
+        return signed(self.bits + 1)
+
+    @property
+    def result(self) -> Format:
+        """Format of the widest result of a requantise, a class score: as wide as sums may be, in whole elements."""
+        return signed(-(-self.sum_bits // self.bits) * self.bits)
+
+    @property
+    def residual(self) -> Format:
+        """Format that holds every residual: 16 bits with and without a sign."""
+        return signed(RESIDUAL_BITS + 1)
+
+    @property
+    def offset(self) -> Format:
+        """Format of B, as wide as the product that it is added to."""
+        return signed(self.sum_bits + MULTIPLIER_BITS)
+
+    @property
+    def element(self) -> Format:
+        """Bits of a stored element."""
+        return unsigned(self.bits)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, from which `from_json` makes the Plan again."""
+        return {**asdict(self), "kernels": list(self.kernels)}
+
+    @classmethod
+    def from_json(cls, value: Any) -> "EnginePlan":
+        """The Plan that `to_json` wrote, perhaps edited since; raises `UserError` for impossible values."""
+        if not isinstance(value, dict):
+            raise UserError(f"not a plan: it must be an object of keys and values, not {value!r}")
+        names = [item.name for item in fields(cls)]
+        if unknown := [key for key in value if key not in names]:
+            raise UserError(f"not a plan: unknown key {unknown[0]!r}; known: {', '.join(names)}")
+        try:
+            return cls(**value)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"not a plan: {error}") from error
+
+
+PAGE_BYTES = 4096
+"""No AXI4 burst crosses a page of so many bytes; one that is aligned to its longest length never does."""
+MOST_BEATS = 256
+RESIDUAL_BITS = 16
+"""Residuals of up to so many bits join in a requantise."""

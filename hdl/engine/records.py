@@ -1,0 +1,128 @@
+"""The records of an engine: descriptors of layers, commands of transfers, constants of channels.
+
+The engine is two machines that meet in queues. The *transfers* follow commands: read so many words from here into that
+queue, write so many results there. The *array* follows descriptors, one for a layer, and knows no address: it takes
+words from its queues. So all that is irregular about memory is a list that the compiler makes, and which is read ahead.
+"""
+
+from enum import IntEnum
+
+from ...quant.ops.requantise import MULTIPLIER_BITS, RESIDUAL_MULTIPLIER_BITS
+from .plan import EnginePlan
+from .record import Record
+from .record import RecordField as Field
+
+__all__ = ["READ", "WRITE", "Stream", "Unit", "constants_record", "descriptor_record"]
+
+
+class Stream(IntEnum):
+    """What a read command fills. Residuals of one and of two words stand in one queue."""
+
+    COMMANDS = 0
+    DESCRIPTORS = 1
+    WEIGHTS = 2
+    FEATURES = 3
+    RESIDUALS = 4
+    WRITES = 5
+    WIDE_RESIDUALS = 6
+
+
+class Unit(IntEnum):
+    """What computes a layer."""
+
+    ARRAY = 0
+    MAXIMUM = 1
+    SUM = 2
+
+
+STREAM_BITS = 3
+ADDRESS_BITS = 32
+"""Of an address in words: 64 GiB of words of 128 bits."""
+RUN_BITS = 20
+"""Of a number of words in one command."""
+STRIDE_BITS = 8
+WAIT_BITS = 24
+"""Of a number of write commands since the start."""
+
+READ = Record("read", (
+    Field(name="stream", bits=STREAM_BITS, meaning="queue that is filled, of `Stream`"),
+    Field(name="words", bits=RUN_BITS, meaning="how many words are read"),
+    Field(name="address", bits=ADDRESS_BITS, meaning="of the first word, in words"),
+    Field(name="wait", bits=WAIT_BITS, meaning="write commands that must have been answered before"),
+))  # fmt: skip
+"""A read command."""
+
+WRITE = Record("write", (
+    Field(name="words", bits=RUN_BITS, meaning="how many words of results are written"),
+    Field(name="address", bits=ADDRESS_BITS, meaning="of the first word, in words"),
+    Field(name="stride", bits=STRIDE_BITS, meaning="words from one word to the next; where not 1, each is a burst"),
+))  # fmt: skip
+"""A write command."""
+
+_SIZE = 12
+_SMALL = 6
+
+
+def descriptor_record(plan: EnginePlan) -> Record:
+    """A descriptor: one layer, or a part of its rows, cut into bands of rows.
+
+    The loops, from the outermost: bands, blocks of ``pout`` output channels, blocks of ``pin`` input channels, rows and
+    columns of the window, pixels of the band. In each of them but the last the array uses one set of weights. Pools
+    have the window innermost and one block of outputs for each of inputs.
+    """
+    steps = plan.ring_words.bit_length()
+    return Record("descriptor", (
+        Field(name="unit", bits=2, meaning="what computes, of `Unit`"),
+        Field(name="kernel", bits=2, meaning="of the array, by its place among the kernels of the Plan"),
+        Field(name="last", bits=1, meaning="the engine is done when this layer has been written"),
+        Field(name="signed", bits=1, meaning="features have a sign"),
+        Field(name="padded", bits=1, meaning="a word of pad stands in front of the weights of each input block"),
+        Field(name="residual", bits=1, meaning="a residual joins"),
+        Field(name="residual_signed", bits=1, meaning="it has a sign"),
+        Field(name="residual_words", bits=2, meaning="words of a pixel of the residual"),
+        Field(name="result_words", bits=3, meaning="words of a pixel of the result"),
+        Field(name="bands", bits=_SIZE, meaning="bands of rows"),
+        Field(name="out_blocks", bits=_SIZE, meaning="blocks of output channels; 1 for pools"),
+        Field(name="in_blocks", bits=_SIZE, meaning="blocks of input channels"),
+        *(
+            Field(name=f"{what}_{band}", bits=_SIZE, meaning=f"{meaning} of the {band} band")
+            for band in ("first", "middle", "final")
+            for what, meaning in (("rows", "output rows"), ("taken", "input rows"))
+        ),
+        *(
+            Field(name=f"{what}_{band}", bits=bits, meaning=f"{meaning} of the {band} band")
+            for band in ("first", "middle", "final")
+            for what, bits, meaning in (
+                ("pixels", plan.pixels.bit_length(), "output pixels"), ("chunk", steps, "words of an input block"),
+            )
+        ),
+        Field(name="columns", bits=_SIZE, meaning="output columns"),
+        Field(name="width", bits=_SIZE, meaning="input columns"),
+        Field(name="kernel_rows", bits=_SMALL, meaning="rows of the window"),
+        Field(name="kernel_columns", bits=_SMALL, meaning="columns of the window"),
+        Field(name="top", bits=_SMALL, meaning="rows of padding above the first band"),
+        Field(name="left", bits=_SMALL, meaning="columns of padding"),
+        Field(name="stride_rows", bits=_SMALL, meaning="vertical stride"),
+        Field(name="stride_columns", bits=_SMALL, meaning="horizontal stride"),
+        Field(name="dilation_rows", bits=_SMALL, meaning="vertical dilation"),
+        Field(name="dilation_columns", bits=_SMALL, meaning="horizontal dilation"),
+        Field(name="origin", bits=steps, meaning="place of the first tap in the first band's chunk, modulo the ring"),
+        Field(name="next_row", bits=steps, meaning="from the last pixel of a row to the next, modulo the ring"),
+        Field(name="next_line", bits=steps, meaning="from the last tap of a window row to the next, modulo the ring"),
+        Field(name="low", bits=plan.result.bits, signed=True, meaning="smallest result"),
+        Field(name="high", bits=plan.result.bits, signed=True, meaning="largest result"),
+    ))  # fmt: skip
+
+
+def constants_record(plan: EnginePlan) -> Record:
+    """The constants of one output channel.
+
+    In memory the records of the ``pout`` channels of a block stand side by side: word k holds element k of each, the
+    lowest bits first. So every channel takes one element per word into its own shift register.
+    """
+    return Record("constants", (
+        Field(name="multiplier", bits=MULTIPLIER_BITS, signed=True, meaning="M"),
+        Field(name="offset", bits=plan.offset.bits, signed=True, meaning="B"),
+        Field(name="shift", bits=8, meaning="S"),
+        Field(name="residual_multiplier", bits=RESIDUAL_MULTIPLIER_BITS, signed=True, meaning="R"),
+    ))  # fmt: skip

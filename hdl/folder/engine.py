@@ -1,0 +1,85 @@
+"""The BUILD folder of an engine: Verilog, harness, Plan, registers; no network is in it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...common.errors import UserError
+from ...common.files import atomic_directory, kind_of, sha256_of, write_json, write_text
+from ...common.reading import read_json, read_regular
+from ..engine.control import engine_identity, engine_map
+from ..engine.harness import harness_text
+from ..engine.plan import EnginePlan
+from ..engine.top import EngineTop
+from ..verilog import to_verilog, without_lint
+from .header import write_software_view
+from .keywords import is_identifier
+from .verilog import cells_in, rendered
+
+__all__ = ["ENGINE_KIND", "EngineBuild", "generate_engine", "open_engine"]
+
+ENGINE_KIND = "engine build"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EngineBuild:
+    """An opened BUILD folder of an engine."""
+
+    path: Path
+    plan: EnginePlan
+    prefix: str
+
+    @property
+    def sources(self) -> tuple[Path, Path]:
+        """The engine and its harness."""
+        return self.path / f"{self.prefix}.v", self.path / f"{self.prefix}_harness.v"
+
+
+def generate_engine(plan: EnginePlan, out: str | Path, *, prefix: str = "addax") -> EngineBuild:
+    """Write the BUILD folder of an engine.
+
+    Raises
+    ------
+    UserError
+        when the prefix is no identifier, or ``out`` cannot be written.
+    """
+    if not is_identifier(prefix):
+        raise UserError(f"prefix must be a Verilog identifier that is no reserved word, not {prefix!r}")
+    out = Path(out)
+    with atomic_directory(out, ENGINE_KIND, results={"report": "report"}) as folder:
+        write_json(folder / "plan.json", plan.to_json())
+        text = to_verilog(EngineTop(plan), prefix)
+        write_text(folder / f"{prefix}.v", without_lint(text))
+        write_text(folder / f"{prefix}_harness.v", harness_text(plan, prefix))
+        if cells := cells_in(text):
+            models = rendered("cells.v.j2", family=plan.fabric, cells=cells)
+            write_text(folder / f"{prefix}_cells.v", without_lint(models))
+        if plan.control != "none":
+            write_software_view(folder, engine_map(plan), plan.control, prefix)
+        files = {file.name: sha256_of(file.read_bytes()) for file in sorted(folder.iterdir())}
+        manifest = {
+            "family": plan.family, "prefix": prefix, "top": prefix, "build": f"{engine_identity(plan):016x}",
+            "files": files,
+        }  # fmt: skip
+        write_json(folder / "manifest.json", manifest)
+    return open_engine(out)
+
+
+def open_engine(path: str | Path) -> EngineBuild:
+    """Read the BUILD folder of an engine; raises `UserError` when ``path`` is none or a broken one."""
+    path = Path(path)
+    if kind_of(path) != ENGINE_KIND:
+        raise UserError(f"{path} is not a BUILD folder of an engine; make one with 'addax generate --arch engine'")
+    manifest: Any = read_json(path / "manifest.json", "manifest")
+    prefix = manifest.get("prefix") if isinstance(manifest, dict) else None
+    if not isinstance(prefix, str) or not is_identifier(prefix) or not isinstance(manifest.get("files"), dict):
+        raise UserError(f"{path} is a broken BUILD folder: its manifest is incomplete")
+    for name, checksum in manifest["files"].items():
+        try:
+            data = read_regular(path / Path(name).name)
+        except OSError as error:
+            raise UserError(f"{path} is a broken BUILD folder: {name}: {error.strerror}") from error
+        if sha256_of(data) != checksum:
+            raise UserError(f"{path} is a broken BUILD folder: {name} was changed after 'addax generate'")
+    plan = EnginePlan.from_json(read_json(path / "plan.json", "plan"))
+    return EngineBuild(path=path.absolute(), plan=plan, prefix=prefix)

@@ -1,0 +1,92 @@
+"""Simulation of an engine: one image in memory, the whole memory afterwards."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..common.errors import UserError
+from ..common.files import write_text
+from ..common.temporary import scratch_folder
+from ..hdl.engine.compile.image import Compiled
+from ..hdl.engine.plan import EnginePlan
+from ..hdl.folder.engine import EngineBuild
+from .cells import cell_models
+from .verilator import Simulator, build_simulator, run_simulator
+
+__all__ = ["EngineRun", "engine_simulator", "run_engine"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EngineRun:
+    """What a simulated run of an engine did.
+
+    Attributes
+    ----------
+    words : (N, bytes of a word), the memory afterwards
+    cycles : from start to done
+    read_beats, write_beats : of the memory
+    code : of `hdl.engine.engine.ERRORS`
+    seconds : that the simulator took
+    """
+
+    words: NDArray[np.uint8]
+    cycles: int
+    read_beats: int
+    write_beats: int
+    code: int
+    seconds: float
+
+
+def engine_simulator(build: EngineBuild) -> Simulator:
+    """The compiled simulator of an engine, for any image."""
+    return build_simulator((*build.sources, *cell_models(build.plan.fabric)), f"{build.prefix}_harness")
+
+
+def run_engine(
+    simulator: Simulator, image: Compiled, pixels: NDArray[np.integer], *, latency: int = 20, slots: int = 64,
+    watchdog: int = 100_000, runs: int = 1, faults: dict[str, int] | None = None,
+) -> EngineRun:  # fmt: skip
+    """Run ``image`` on (C, H, W) ``pixels``.
+
+    Parameters
+    ----------
+    latency : cycles from the address of a read to its first beat, and from the last beat of a write to its answer
+    slots : read bursts that the memory takes before the first is answered
+    watchdog : cycles without a transfer after which it hangs
+    runs : starts, one behind the other, over the same memory; the cycles are those of the last
+    faults : ``fail_read``, ``fail_write``: number of the beat from which on the memory answers with an error
+
+    Raises
+    ------
+    UserError
+        when it hangs.
+    """
+    plan, words = image.plan, image.with_input(pixels)
+    with scratch_folder("run") as folder:
+        write_text(folder / "memory.mem", _text(words, plan))
+        settings = {
+            "first": image.first, "words": len(words) * plan.beats, "latency": latency, "slots": slots,
+            "watchdog": watchdog, "runs": runs, **(faults or {}),
+        }  # fmt: skip
+        (folder / "job.json").write_text(json.dumps(settings))
+        (folder / "leash").touch()
+        run_simulator(simulator, f"{__package__}.engine_bench", folder, seed=1, waves=False, leash=folder / "leash")
+        outcome = json.loads((folder / "outcome.json").read_text())
+        if outcome.pop("hung"):
+            raise UserError(f"the engine hangs after {outcome['cycles']} cycles", exit_code=3)
+        return EngineRun(words=_words(folder / "result.mem", plan), **outcome)
+
+
+def _text(words: NDArray[np.uint8], plan: EnginePlan) -> str:
+    """The memory, one beat per line."""
+    size = plan.memory_bits // 8
+    return words.reshape(-1, size)[:, ::-1].tobytes().hex("\n", size) + "\n"
+
+
+def _words(path: Path, plan: EnginePlan) -> NDArray[np.uint8]:
+    lines = [line for line in path.read_text().split() if not line.startswith(("//", "@"))]
+    beats = np.frombuffer(bytes.fromhex("".join(lines)), np.uint8).reshape(len(lines), -1)[:, ::-1]
+    return np.ascontiguousarray(beats).reshape(-1, plan.word_bytes)

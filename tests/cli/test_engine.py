@@ -1,0 +1,68 @@
+"""The verbs of engines: generate, compile, simulate, and what they refuse."""
+
+import json
+
+import numpy as np
+import pytest
+from addax.cli import main
+from addax.quant.files.archive import load_program, save_program
+from engine_networks import engine_program
+
+pytestmark = [pytest.mark.slow, pytest.mark.guard]
+SMALL = ("--arch", "engine", "--pin", "4", "--pout", "4", "--bits", "16", "--memory-bits", "64")
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    path = tmp_path_factory.mktemp("net") / "net.addax"
+    save_program(path, engine_program(5, bits=8, kernels=("adder", "mult")))
+    return path
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    path = tmp_path_factory.mktemp("engine") / "E"
+    assert main(["generate", *SMALL, "-o", str(path)]) == 0
+    return path
+
+
+def test_the_way_of_an_engine_prints_the_keys_that_scripts_read(run, engine, program, tmp_path):
+    """Protects the JSON keys of architecture.md, and that nothing else is on standard output."""
+    status, out, _ = run("compile", program, "--engine", engine, "-o", tmp_path / "net.image", "--json")
+    value = json.loads(out)
+    assert status == 0
+    assert {"predicted_cycles_per_image", "lanes", "lane_utilization", "bytes_read", "bytes_written"} <= set(value)
+
+    shape = load_program(program).input.shape
+    images = np.random.default_rng(0).integers(0, 256, (2, *shape[1:], shape[0]), dtype=np.uint8)
+    np.savez(tmp_path / "data.npz", test_x=images, test_y=np.zeros(2, np.int64))
+    status, out, _ = run(
+        "simulate", engine, tmp_path / "net.image", "--data", tmp_path / "data.npz", "--memory-latency", "33", "--json"
+    )
+    value = json.loads(out)
+    assert status == 0
+    assert {
+        "images", "mismatches", "bit_exact", "accuracy", "cycles_first_image", "cycles_per_image",
+        "predicted_cycles_per_image", "lanes", "lane_utilization", "sim_cycles_per_second", "simulator", "clock_mhz",
+        "images_per_second", "bytes_read", "bytes_written", "layers",
+    } <= set(value)  # fmt: skip
+    assert (value["images"], value["mismatches"], value["bit_exact"]) == (2, 0, True)
+    assert value["cycles_per_image"] == value["predicted_cycles_per_image"]
+    assert {"cycles", "busy", "starved", "bound"} <= set(value["layers"][0])
+
+
+def test_what_does_not_fit_together_is_refused_in_one_line(run, engine, program, tmp_path):
+    """An engine with a network in it, a network without one, an image for another engine."""
+    for arguments, message in (
+        (("generate", program, *SMALL, "-o", tmp_path / "E"), "an engine is generated without a network"),
+        (("generate", *SMALL, "--lanes", "9", "-o", tmp_path / "E"), "is said with --pin and --pout"),
+        (("generate", "-o", tmp_path / "E"), "expected a NET.addax"),
+        (("generate", program, "--pin", "8", "-o", tmp_path / "E"), "--pin is for an engine; say --arch engine"),
+        (("compile", program, "--engine", tmp_path, "-o", tmp_path / "n"), "is not a BUILD folder of an engine"),
+    ):
+        status, out, err = run(*arguments)
+        assert status == 1 and message in err and not out and len(err.strip().splitlines()) == 1, err
+    assert run("compile", program, "--engine", engine, "-o", tmp_path / "net.image")[0] == 0
+    assert run("generate", *SMALL, "--weight-bytes", "16384", "-o", tmp_path / "other")[0] == 0
+    status, _, err = run("simulate", tmp_path / "other", tmp_path / "net.image", "--data", "digits")
+    assert status == 1 and "is for another engine" in err

@@ -1,0 +1,101 @@
+"""The image of a network: what the second executor makes of it is what the golden model says, for every tensor."""
+
+import numpy as np
+import pytest
+from addax.hdl.engine.compile.image import compiled
+from addax.hdl.engine.cycles.model import predicted
+from addax.quant import golden
+from addax.quant.formats import unsigned
+from addax.quant.program import Concat, MaxPool, Slice
+from engine_executor import executed
+from engine_networks import engine_program, small_plan, super_resolution
+from network_builder import Builder
+
+
+def images_of(program, count, seed):
+    fmt, rng = program.input.format, np.random.default_rng(seed)
+    return rng.integers(fmt.lo, fmt.hi, (count, *program.input.shape), endpoint=True)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_every_stored_tensor_is_that_of_the_golden_model(seed):
+    """Records, layouts, bands, order of weights and of transfers agree, or some word differs."""
+    bits = (8, 16)[seed % 2]
+    plan = small_plan(bits=bits, pin=(8, 4)[seed % 2], pout=(8, 4)[seed % 2])
+    program = engine_program(seed, bits=bits)
+    image = compiled(program, plan)
+    (pixels,) = images_of(program, 1, seed)
+
+    words = executed(image, pixels)
+
+    expected = golden.run(program, pixels[None], trace=True).tensors
+    for name in image.network.tensors[1:]:
+        assert np.array_equal(image.tensor(words, name), expected[name][0]), name
+
+
+@pytest.mark.parametrize("factor, features", [(2, 4), (2, 6), (3, 5)])
+def test_pixels_are_shuffled_on_their_way_to_memory(factor, features):
+    """Blocks that hold fewer channels than lanes, bands whose rows wait for several blocks of the layer before."""
+    program = super_resolution(factor + features, factor=factor, features=features)
+    image = compiled(program, small_plan())
+    (pixels,) = images_of(program, 1, factor)
+
+    words = executed(image, pixels)
+
+    assert any(write["stride"] == factor for write in image.writes)
+    assert any(len(bands) > 1 for bands in image.bands.values())
+    expected = golden.run(program, pixels[None], trace=True).tensors
+    for name in image.network.tensors[1:]:
+        assert np.array_equal(image.tensor(words, name), expected[name][0]), name
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_blocks_of_several_tensors_are_read_as_one(seed):
+    """Joined and cut, then read by windows, as a residual and by a pool; rows come from bands of several layers."""
+    rng = np.random.default_rng(seed)
+    b = Builder(rng, (4, 7, int(rng.integers(5, 8))))
+    b.varied = lambda op: op
+
+    def layer(source, outputs, join=None):
+        b.last = source
+        b.convolution(str(rng.choice(["adder", "mult"])), outputs, 3, 1, 1, 8)
+        b.rescale(unsigned(8), residual=join)
+        return b.last
+
+    one, two, three = layer("pixels", 8), layer("pixels", 4), layer("pixels", 5)
+    both = b.emit(Concat(name="both", source=one, others=(two,)))
+    whole = b.emit(Concat(name="whole", source=both, others=(three,)))
+    part = b.emit(Slice(name="part", source=whole, axis="C", start=4, stop=12))
+    joined = layer(part, 17, join=whole)
+    b.last = layer(whole, 8, join=part)
+    b.emit(MaxPool(name="pool", source=part, size=2, stride=1))
+    b.emit(Concat(name="end", source=joined, others=()))
+    layer("end", 3)
+    program = b.raw()
+    image = compiled(program, small_plan(bits=16))
+    (pixels,) = images_of(program, 1, seed)
+
+    words = executed(image, pixels)
+
+    predicted(image)
+    expected = golden.run(program, pixels[None], trace=True).tensors
+    for name in image.network.tensors[1:]:
+        assert np.array_equal(image.tensor(words, name), expected[name][0]), name
+
+
+@pytest.mark.parametrize("seed", range(300, 308))
+def test_areas_are_used_again_when_nobody_reads_them(seed):
+    """What is not overwritten is right, the result above all; the memory is never larger, for some networks smaller."""
+    program = engine_program(seed, bits=8) if seed % 2 else super_resolution(seed)
+    plan = small_plan()
+    plain, image = compiled(program, plan), compiled(program, plan, reuse=True)
+    (pixels,) = images_of(program, 1, seed)
+
+    words = executed(image, pixels)
+
+    expected = golden.run(program, pixels[None], trace=True).tensors
+    assert image.network.output in image.intact and plain.intact == plain.network.tensors[1:]
+    for name in image.intact:
+        assert np.array_equal(image.tensor(words, name), expected[name][0]), name
+    assert len(image.words) < len(plain.words) or seed % 2
+    predicted(image)

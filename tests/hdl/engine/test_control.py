@@ -1,0 +1,89 @@
+# amaranth: UnusedElaboratable=no
+"""Registers of an engine: what software sees of a run, and what it may not do while one goes on."""
+
+from addax.hdl.engine.control import MAGIC, EngineControl, engine_identity, engine_map
+from amaranth.sim import Simulator
+from engine_networks import small_plan
+
+
+def run(bench):
+    dut = EngineControl(small_plan())
+    registers = engine_map(small_plan())
+
+    class Software:
+        def __init__(self, ctx):
+            self.ctx = ctx
+
+        async def access(self, name, write=0, data=0):
+            ctx = self.ctx
+            ctx.set(dut.request.valid, 1)
+            ctx.set(dut.request.write, write)
+            ctx.set(dut.request.address, registers[name].offset)
+            ctx.set(dut.request.data, data)
+            ctx.set(dut.request.strobe, 15)
+            await ctx.tick()
+            ctx.set(dut.request.valid, 0)
+            _, _, value, refused = await ctx.tick().sample(dut.response.data, dut.response.refused)
+            return value, refused
+
+        async def read(self, name):
+            return (await self.access(name))[0]
+
+        async def write(self, name, data):
+            return (await self.access(name, 1, data))[1]
+
+    async def bench_of(ctx):
+        await bench(ctx, dut, Software(ctx))
+
+    sim = Simulator(dut)
+    sim.add_clock(1e-6)
+    sim.add_testbench(bench_of)
+    sim.run()
+
+
+def test_a_run_is_started_once_and_told_about():
+    """Start is a pulse; another one while a run goes on is not heeded and is remembered; places do not move; the
+    interrupt stays until it is cleared; cycles are those of the run."""
+
+    async def bench(ctx, dut, software):
+        starts = []
+
+        async def started():
+            starts.append(ctx.get(dut.start))
+
+        assert await software.read("magic") == MAGIC
+        assert await software.read("build") == engine_identity(small_plan()) & 0xFFFFFFFF
+        await software.write("base", 0x1234)
+        await software.write("first", 16)
+        assert (ctx.get(dut.base), ctx.get(dut.first)) == (0x1234, 16)
+
+        ctx.set(dut.request.valid, 1)
+        ctx.set(dut.request.write, 1)
+        ctx.set(dut.request.address, engine_map(small_plan())["control"].offset)
+        ctx.set(dut.request.data, 3)
+        ctx.set(dut.request.strobe, 15)
+        await started()
+        await ctx.tick()
+        ctx.set(dut.request.valid, 0)
+        ctx.set(dut.busy, 1)
+        await started()
+        assert starts == [1, 0], "start is up for one cycle"
+
+        await software.write("control", 3)
+        await software.write("base", 0x9999)
+        assert ctx.get(dut.base) == 0x1234, "places do not move while a run goes on"
+        assert await software.read("status") == 1
+        await ctx.tick().repeat(10)
+        ctx.set(dut.busy, 0)
+        ctx.set(dut.error, 2)
+        await ctx.tick().repeat(2)
+        assert ctx.get(dut.irq)
+        assert await software.read("status") == 2 << 8 | 2
+        assert await software.read("events") == 0b110, "a start was not heeded, a run has ended"
+        assert await software.read("cycles") == 17
+        await software.write("events", 0b110)
+        assert await software.read("events") == 0 and not ctx.get(dut.irq)
+        assert await software.write("status", 1), "what is read only refuses a write"
+        assert await software.read("events") == 1
+
+    run(bench)

@@ -1,0 +1,145 @@
+"""Plans and records: what is impossible is refused at the door, in words; what is written is read again."""
+
+import random
+import re
+
+import numpy as np
+import pytest
+from addax.common.errors import UserError
+from addax.hdl.engine.compile.image import compiled
+from addax.hdl.engine.layout import TensorLayout
+from addax.hdl.engine.plan import EnginePlan
+from addax.hdl.engine.records import READ, WRITE, constants_record, descriptor_record
+from addax.quant.formats import signed, unsigned
+from addax.quant.program import Concat, Slice
+from engine_networks import small_plan
+from network_builder import Builder
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"pin": 12}, "pin of an engine must be 4 or 8"),
+        ({"pout": 8}, "pout of an engine must be 4, not 8"),
+        ({"bits": 12}, "bits of an engine must be 8 or 16"),
+        ({"kernels": ()}, "kernels must be a list of different names"),
+        ({"kernels": ("adder", "cosine")}, "kernels must be some of adder, mult, xnor, shift, not 'cosine'"),
+        ({"memory_bits": 128}, "a word of 4 x 16 = 64 bits must be a whole number of beats, not of 128 bits"),
+        ({"feature_bytes": 3000}, "feature_bytes must be a power of two of at least 256 bytes, not 3000"),
+        ({"pixels": 100}, "pixels must be a power of two"),
+        ({"burst": 512}, "burst must be in 2..256"),
+        ({"clock_mhz": 0}, "clock must be a positive number of MHz"),
+        ({"control": "usb"}, "control of an engine must be"),
+    ],
+)
+def test_impossible_plans_are_refused(changes, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        small_plan(**changes)
+
+
+def test_plans_are_written_and_read():
+    """JSON holds all of it; unknown keys and impossible values are a user's mistake."""
+    plan = small_plan(kernels=("mult",))
+    assert EnginePlan.from_json(plan.to_json()) == plan
+    with pytest.raises(UserError, match="unknown key 'lanes'"):
+        EnginePlan.from_json({**plan.to_json(), "lanes": 3})
+    with pytest.raises(UserError, match="pin of an engine"):
+        EnginePlan.from_json({**plan.to_json(), "pin": 5})
+
+
+@pytest.mark.parametrize("record", [READ, WRITE, descriptor_record(small_plan()), constants_record(small_plan())])
+@pytest.mark.parametrize("word_bits", [32, 64, 256])
+def test_records_are_split_into_words_and_joined(record, word_bits):
+    """Extremes and random values of every field, with signs."""
+    rng = random.Random(word_bits)
+    for pick in (lambda f: f.format.lo, lambda f: f.format.hi, lambda f: rng.randint(f.format.lo, f.format.hi)):
+        values = {field.name: pick(field) for field in record.fields}
+        words = record.split(values, word_bits)
+        assert len(words) == record.words(word_bits) and all(0 <= word < 1 << word_bits for word in words)
+        assert record.joined(words, word_bits) == values
+        assert record.layout.size == record.bits
+
+
+def test_field_that_does_not_hold_a_value_is_named():
+    with pytest.raises(ValueError, match="words of write: value must be in 0"):
+        WRITE.pack({"words": 1 << 20, "address": 0, "stride": 1})
+    with pytest.raises(ValueError, match="write has other fields: address, stride"):
+        WRITE.pack({"words": 1})
+
+
+@pytest.mark.parametrize("fmt", [unsigned(5), signed(8), signed(12), unsigned(16), signed(24)])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 3, 4), (9, 2, 3)])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_tensors_are_packed_and_unpacked(fmt, shape, bits):
+    """Blocks of channels, rows, pixels, words of a pixel; a run is some rows of a block."""
+    rng = np.random.default_rng(fmt.bits)
+    layout = TensorLayout(shape=shape, format=fmt, lanes=4, bits=bits)
+    tensor = rng.integers(fmt.lo, fmt.hi, shape, endpoint=True)
+    words = layout.pack(tensor)
+    assert words.shape == (layout.words, 4 * bits // 8)
+    assert np.array_equal(layout.unpack(words), tensor)
+    block, row = layout.blocks - 1, shape[1] - 1
+    first, count = layout.run(block, row, 1)
+    low = words[first : first + count].view(f"<u{bits // 8}")[:: layout.pixel_words, 0]
+    assert np.array_equal(low, tensor[4 * block, row] & (1 << bits) - 1)
+
+
+def program(shape=(4, 6, 6), outputs=4, **how):
+    b = Builder(np.random.default_rng(0), shape)
+    b.convolution("adder", outputs, **how)
+    b.requantise(unsigned(8))
+    return b
+
+
+@pytest.mark.parametrize(
+    "make, changes, message",
+    [
+        (
+            lambda: program((4, 6, 64), size=3, padding=1), {},
+            "a row of 'req2' needs 64 words of sums, the engine has 32",
+        ),
+        (
+            lambda: program((96, 8, 8), size=3, padding=1), {},
+            "the rows that one row of 'req2' needs take 4608 bytes of features, the engine has 2048; build it with "
+            "--feature-bytes 8192",
+        ),
+        (
+            lambda: program((64, 6, 6), size=3), {"sum_bits": 18},
+            "'conv1' makes sums of int19, which take 20 bits; the engine's have 18: build it with more --sum-bits",
+        ),
+        (lambda: program(), {"kernels": ("mult",)}, "'conv1' needs adder lanes; the engine has mult"),
+        (lambda: program(groups=2), {}, "the engine has no groups so far, which 'conv1' has"),
+    ],
+)  # fmt: skip
+def test_what_the_engine_lacks_is_refused_in_one_line(make, changes, message):
+    """The layer, the buffer with what it has and what is needed, and what would help."""
+    with pytest.raises(UserError, match=re.escape(message)):
+        compiled(make().raw(), small_plan(**changes))
+
+
+def test_operation_that_the_engine_lacks_is_named():
+    b = program()
+    b.shift()
+    with pytest.raises(UserError, match="the engine has no SpatialShift so far, which 'move3' is"):
+        compiled(b.raw(), small_plan())
+
+
+@pytest.mark.parametrize(
+    "first, message", [(3, "in 'joined' 'req4' does not begin with one"), (4, "which 'cut' does not")]
+)
+def test_channels_are_joined_and_cut_in_whole_blocks(first, message):
+    """Another way of channels in memory would take another way of the lanes."""
+    b = program(outputs=first)
+    left, right = b.last, program_behind(b)
+    b.emit(Concat(name="joined", source=left, others=(right,)))
+    b.emit(Slice(name="cut", source=b.last, axis="C", start=1, stop=3))
+    b.convolution("mult", 2)
+    b.requantise(unsigned(8))
+    with pytest.raises(UserError, match=re.escape(message)):
+        compiled(b.raw(), small_plan())
+
+
+def program_behind(b):
+    b.convolution("adder", 4)
+    b.requantise(unsigned(8))
+    return b.last

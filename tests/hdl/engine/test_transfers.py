@@ -1,0 +1,171 @@
+# amaranth: UnusedElaboratable=no
+"""Reader and writer against a memory that answers when it likes, with the rules of AXI4 watched in every cycle."""
+
+import random
+
+import pytest
+from addax.hdl.engine.compile.transfers import queue_rooms
+from addax.hdl.engine.plan import PAGE_BYTES
+from addax.hdl.engine.records import READ, WRITE, Stream
+from addax.hdl.engine.transfer.reader import MemoryReader
+from addax.hdl.engine.transfer.writer import MemoryWriter
+from amaranth.sim import Simulator
+from engine_networks import small_plan
+
+LIMIT = 6000
+
+
+def run(dut, bench):
+    sim = Simulator(dut)
+    sim.add_clock(1e-6)
+    sim.add_testbench(bench)
+    sim.run()
+
+
+def checked_burst(plan, address, length):
+    """Words and first word of a burst that keeps the rules of AXI4."""
+    size = plan.memory_bits // 8
+    assert address // PAGE_BYTES == (address + (length + 1) * size - 1) // PAGE_BYTES, "a page is crossed"
+    assert (length + 1) % plan.beats == 0
+    return address // plan.word_bytes, (length + 1) // plan.beats
+
+
+@pytest.mark.parametrize("memory_bits", [64, 128])
+@pytest.mark.parametrize("seed", range(2))
+def test_reads_come_in_order_to_their_queues(memory_bits, seed):
+    """Commands of any length and address, a memory that stalls at random: no queue is overrun, no more bursts than
+    allowed are on their way, nothing is asked for before what it waits for has been written."""
+    rng = random.Random(seed)
+    plan = small_plan(bits=16, pin=8, pout=8, memory_bits=memory_bits, outstanding=3, feature_bytes=1024)
+    rooms = queue_rooms(plan)
+    dut = MemoryReader(plan, rooms)
+    kinds = [s for s in Stream if s is not Stream.COMMANDS]
+    commands = []
+    for k in range(24):
+        stream = rng.choice(kinds)
+        commands.append(
+            {"stream": stream, "words": rng.randint(1, 40), "address": rng.randint(0, 3000), "wait": k // 4}
+        )
+    got, held, level = [], [], dict.fromkeys(rooms, 0)
+    asked, beats, answered = [], [], 0
+
+    async def bench(ctx):
+        nonlocal answered
+        pending = list(commands)
+        for _ in range(LIMIT):
+            ctx.set(dut.commands.valid, bool(pending))
+            if pending:
+                ctx.set(dut.commands.payload.as_value(), READ.pack(pending[0]))
+            ctx.set(dut.answered, answered)
+            ctx.set(dut.base, 4096)
+            ctx.set(dut.arready, rng.random() < 0.6)
+            if not held and beats and rng.random() < 0.7:
+                held.append(beats.pop(0))
+            ctx.set(dut.rvalid, bool(held))
+            if held:
+                ctx.set(dut.rdata, held[0])
+            left = {name: 0 for name in rooms}
+            for stream in rooms:
+                if level[stream] and rng.random() < 0.5:
+                    left[stream] = 1 if stream is not Stream.RESIDUALS else min(2, level[stream])
+                ctx.set(dut.left[stream.name.lower()], left[stream])
+            _, _, taken, addressed, address, length, valid, word, stream, ready = await ctx.tick().sample(
+                dut.commands.ready & dut.commands.valid, dut.arvalid & dut.arready, dut.araddr, dut.arlen, dut.valid,
+                dut.word, dut.stream, dut.rready,
+            )  # fmt: skip
+            for name, count in left.items():
+                level[name] -= count
+            if valid:
+                queue = Stream.RESIDUALS if stream == Stream.WIDE_RESIDUALS else Stream(stream)
+                level[queue] += 1
+                assert level[queue] <= rooms[queue], f"{queue.name} is overrun"
+                got.append((Stream(stream), word))
+            if held and ready:
+                held.pop()
+            if taken:
+                pending.pop(0)
+            if addressed:
+                first, count = checked_burst(plan, address, length)
+                asked.append((first - 4096, count))
+                for at in range(first, first + count):
+                    beats.extend(at << 8 | k for k in range(plan.beats))
+                assert len(beats) + len(held) <= plan.outstanding * plan.burst * plan.beats
+            if rng.random() < 0.02 and answered < 6:
+                answered += 1
+            if not pending and len(got) == sum(c["words"] for c in commands):
+                return
+        raise AssertionError(f"{len(got)} words after {LIMIT} cycles")
+
+    run(dut, bench)
+    want = [(c["stream"], c["address"] + 4096 + k) for c in commands for k in range(c["words"])]
+    shift = plan.memory_bits
+    assert got == [(s, sum((at << 8 | k) << k * shift for k in range(plan.beats))) for s, at in want]
+
+
+@pytest.mark.parametrize("memory_bits", [64, 128])
+@pytest.mark.parametrize("seed", range(2))
+def test_writes_are_announced_when_their_words_are_there(memory_bits, seed):
+    """Every word arrives where its command says; no burst waits for words; answers are counted by command."""
+    rng = random.Random(seed)
+    plan = small_plan(bits=16, pin=8, pout=8, memory_bits=memory_bits, outstanding=2)
+    dut = MemoryWriter(plan)
+    commands = [
+        {"words": rng.randint(1, 40), "address": 5000 * k + rng.randint(0, 3000), "stride": rng.choice([1, 1, 2, 5])}
+        for k in range(8)
+    ]
+    total = sum(c["words"] for c in commands)
+    words = [rng.getrandbits(plan.word_bits) for _ in range(total)]
+    memory, bursts, open_bursts, due, seen = {}, [], [], [], []
+
+    async def bench(ctx):
+        pending, made, left = list(commands), 0, 0
+        for cycle in range(LIMIT):
+            ctx.set(dut.commands.valid, bool(pending))
+            if pending:
+                ctx.set(dut.commands.payload.as_value(), WRITE.pack(pending[0]))
+            if made < total and made - left < plan.result_words and rng.random() < 0.7:
+                made += 1
+            ctx.set(dut.level, made - left)
+            ctx.set(dut.words.valid, made > left)
+            ctx.set(dut.words.payload, words[min(left, total - 1)])
+            ctx.set(dut.awready, rng.random() < 0.5)
+            ctx.set(dut.wready, rng.random() < 0.7)
+            answer = bool(due) and due[0] <= cycle
+            ctx.set(dut.bvalid, answer)
+            sample = await ctx.tick().sample(
+                dut.commands.ready & dut.commands.valid, dut.awvalid & dut.awready, dut.awaddr, dut.awlen,
+                dut.wvalid & dut.wready, dut.wdata, dut.wlast, dut.words.ready & dut.words.valid, dut.answered,
+            )  # fmt: skip
+            _, _, taken, addressed, address, length, moved, data, last, popped, answered = sample
+            if taken:
+                pending.pop(0)
+            if addressed:
+                first, count = checked_burst(plan, address, length)
+                assert made - left >= count, "a burst is announced before its words are there"
+                open_bursts.append([first, 0, count * plan.beats])
+                bursts.append(count)
+            if moved:
+                burst = open_bursts[0]
+                at, beat = burst[0] + burst[1] // plan.beats, burst[1] % plan.beats
+                memory[at] = memory.get(at, 0) | data << beat * plan.memory_bits
+                burst[1] += 1
+                assert last == (burst[1] == burst[2])
+                if last:
+                    open_bursts.pop(0)
+                    due.append(cycle + rng.randint(1, 30))
+                    due.sort()
+            left += popped
+            if answer:
+                due.pop(0)
+            seen.append(answered)
+            if answered == len(commands):
+                return
+        raise AssertionError(f"{left} of {total} words after {LIMIT} cycles")
+
+    run(dut, bench)
+    want, at = {}, iter(words)
+    for command in commands:
+        want |= {command["address"] + k * command["stride"]: next(at) for k in range(command["words"])}
+    assert memory == want
+    assert sorted(set(seen)) == list(range(len(commands) + 1)), "commands are counted one by one"
+    assert max(bursts) <= plan.burst

@@ -1,0 +1,184 @@
+"""A second executor of an engine's memory image, in plain numpy: what the RTL must do to memory, word by word.
+
+It reads commands and descriptors out of the words alone, so that the image is what is tested, and knows no cycles: a
+queue is filled when somebody takes from it. It shares record and constants tables with the compiler, nothing else.
+"""
+
+from collections import deque
+
+import numpy as np
+from addax.hdl.engine.records import READ, WRITE, Stream, Unit, constants_record, descriptor_record
+
+
+class LateError(AssertionError):
+    """A command that waits for a write that only something behind it could bring about."""
+
+
+class Executor:
+    """Runs one image on ``words`` (N, bytes), which it changes."""
+
+    def __init__(self, plan, words, first):
+        self.plan = plan
+        self.words = words
+        self.queues = {stream: deque() for stream in Stream}
+        self.runs_done = 0
+        self.pending = deque()
+        self.read({"stream": Stream.COMMANDS, "address": 0, "words": first, "wait": 0})
+
+    def read(self, command):
+        if command["wait"] > self.runs_done:
+            raise LateError(f"{command} waits, {self.runs_done} writes are done")
+        at, stream = command["address"], Stream(command["stream"])
+        stream = Stream.RESIDUALS if stream is Stream.WIDE_RESIDUALS else stream
+        self.queues[stream].extend(self.words[at : at + command["words"]].copy())
+
+    def take(self, stream, count):
+        """(count, bytes) words, for which as many commands are carried out as it takes."""
+        queue = self.queues[stream]
+        while len(queue) < count:
+            self.read(self.record(READ, Stream.COMMANDS))
+        return np.stack([queue.popleft() for _ in range(count)]) if count else np.zeros((0, self.plan.word_bytes), "u1")
+
+    def record(self, kind, stream):
+        words = self.take(stream, kind.words(self.plan.word_bits))
+        return kind.joined([int.from_bytes(word.tobytes(), "little") for word in words], self.plan.word_bits)
+
+    def elements(self, words):
+        """(words, pin) without sign."""
+        return np.ascontiguousarray(words).view(f"<u{self.plan.bits // 8}").astype(np.int64)
+
+    def run(self):
+        """Until the last descriptor; returns how many there were."""
+        count, last = 0, False
+        while not last:
+            layer = self.record(descriptor_record(self.plan), Stream.DESCRIPTORS)
+            Layer(self, layer).run()
+            count, last = count + 1, layer["last"]
+        left = {stream.name: len(queue) for stream, queue in self.queues.items() if queue}
+        assert not left, f"words left over: {left}"
+        return count
+
+    def write(self, words):
+        """Results (words, bytes) of a block, where the next write commands say."""
+        while len(words):
+            command = self.record(WRITE, Stream.WRITES)
+            count = command["words"]
+            assert 0 < count <= len(words), (command, len(words))
+            self.words[command["address"] + command["stride"] * np.arange(count)] = words[:count]
+            words = words[count:]
+            self.runs_done += 1
+
+
+class Layer:
+    """The loops of one descriptor."""
+
+    def __init__(self, executor, values):
+        self.executor = executor
+        self.values = values
+        self.plan = executor.plan
+
+    def run(self):
+        bands = self.values["bands"]
+        for band in range(bands):
+            which = "first" if band == 0 else "final" if band == bands - 1 else "middle"
+            self.band(which, self.values["top"] if band == 0 else 0)
+
+    def band(self, which, top):
+        v = self.values
+        rows, taken = v[f"rows_{which}"], v[f"taken_{which}"]
+        assert v[f"pixels_{which}"] == rows * v["columns"] <= self.plan.pixels
+        assert v[f"chunk_{which}"] == taken * v["width"]
+        chunks = []
+        for block in range(v["out_blocks"] if v["unit"] == Unit.ARRAY else v["in_blocks"]):
+            inner = range(v["in_blocks"]) if v["unit"] == Unit.ARRAY else range(1)
+            total = None
+            for k in inner:
+                if block == 0 or v["unit"] != Unit.ARRAY:
+                    chunks.append(self.values_of(self.executor.take(Stream.FEATURES, taken * v["width"])))
+                chunk = chunks[k if v["unit"] == Unit.ARRAY else -1].reshape(taken, v["width"], -1)
+                pad = self.values_of(self.executor.take(Stream.WEIGHTS, v["padded"]))
+                windows = self.windows(chunk, pad, rows, top)
+                if v["unit"] == Unit.ARRAY:
+                    part, constants = self.sums(windows, last=k == v["in_blocks"] - 1)
+                else:
+                    constants = self.constants()
+                    part = windows.max(0) if v["unit"] == Unit.MAXIMUM else windows.sum(0)
+                total = part if total is None else total + part
+            self.store(total, constants)
+
+    def values_of(self, words):
+        values = self.executor.elements(words)
+        sign = self.values["signed"] << self.plan.bits - 1
+        return (values ^ sign) - sign
+
+    def windows(self, chunk, pad, rows, top):
+        """(taps, pixels, pin)."""
+        v = self.values
+        result = []
+        for ky in range(v["kernel_rows"]):
+            for kx in range(v["kernel_columns"]):
+                tap = []
+                for y in range(rows):
+                    for x in range(v["columns"]):
+                        row = y * v["stride_rows"] + ky * v["dilation_rows"] - top
+                        column = x * v["stride_columns"] + kx * v["dilation_columns"] - v["left"]
+                        inside = 0 <= row < len(chunk) and 0 <= column < v["width"]
+                        tap.append(chunk[row, column] if inside else pad[0])
+                result.append(tap)
+        return np.array(result)
+
+    def sums(self, windows, last):
+        """(pixels, pout) of all taps, and the constants that stand in front of the last one."""
+        plan, constants, total = self.plan, None, 0
+        for k, pixels in enumerate(windows):
+            if last and k == len(windows) - 1:
+                constants = self.constants()
+            total = total + self.terms(pixels, self.executor.elements(self.executor.take(Stream.WEIGHTS, plan.pout)))
+        return total, constants
+
+    def terms(self, x, w):
+        kernel, bits = self.plan.kernels[self.values["kernel"]], self.plan.bits
+        if kernel == "adder":
+            lowest = -(1 << bits - 1) if self.values["signed"] else 0
+            return np.abs((x - lowest)[:, None] - w[None]).sum(2)
+        if kernel == "xnor":
+            return (x[:, None] & 1 == w[None] & 1).sum(2)
+        if kernel == "shift":
+            w = np.where(w & 7, (1 - 2 * (w >> 3 & 1)) << np.maximum((w & 7) - 1, 0), 0)
+        else:
+            w = (w ^ 1 << bits - 1) - (1 << bits - 1)
+        return x @ w.T
+
+    def constants(self):
+        record = constants_record(self.plan)
+        count = record.words(self.plan.bits)
+        elements = self.executor.elements(self.executor.take(Stream.WEIGHTS, count))
+        return [record.joined([int(e) for e in channel], self.plan.bits) for channel in elements.T]
+
+    def store(self, total, constants):
+        v, plan = self.values, self.plan
+        m, b, s, r = (
+            np.array([c[name] for c in constants]) for name in ("multiplier", "offset", "shift", "residual_multiplier")
+        )
+        wide = total * m + b
+        if v["residual"]:
+            wide = wide + self.residuals(len(total)) * r
+        y = np.clip(wide >> s, v["low"], v["high"])
+        parts = [y >> k * plan.bits & ((1 << plan.bits) - 1) for k in range(v["result_words"])]
+        elements = np.stack(parts, axis=1).astype(f"<u{plan.bits // 8}")
+        self.executor.write(elements.reshape(-1, plan.pout).view("u1"))
+
+    def residuals(self, pixels):
+        v, bits = self.values, self.plan.bits
+        words = self.executor.elements(self.executor.take(Stream.RESIDUALS, pixels * v["residual_words"]))
+        parts = words.reshape(pixels, v["residual_words"], -1)
+        value = sum(parts[:, k] << k * bits for k in range(v["residual_words"]))
+        sign = v["residual_signed"] << v["residual_words"] * bits - 1
+        return (value ^ sign) - sign
+
+
+def executed(image, pixels):
+    """The memory of ``image``, a `compile.image.Compiled`, after one (C, H, W) image."""
+    words = image.with_input(pixels)
+    assert Executor(image.plan, words, image.first).run() == len(image.descriptors)
+    return words

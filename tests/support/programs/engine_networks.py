@@ -1,0 +1,125 @@
+"""Random Programs of what an engine has so far, and small engines for them."""
+
+import numpy as np
+from addax.hdl.engine.plan import EnginePlan
+from addax.quant.formats import signed, unsigned
+from addax.quant.program import AveragePool, Flatten, MaxPool, PixelShuffle
+from network_builder import Builder
+
+
+def small_plan(**changes):
+    """An engine of 4 x 4 lanes whose buffers make most networks go in several bands."""
+    return EnginePlan(**{
+        "device": "ecp5-85k", "pin": 4, "pout": 4, "bits": 16, "memory_bits": 64, "feature_bytes": 2048,
+        "weight_bytes": 1024, "pixels": 32, "kernels": ("adder", "mult", "shift"), **changes,
+    })  # fmt: skip
+
+
+def super_resolution(seed, *, factor=2, features=6, bits=8):
+    """As EDSR: a skip over the body, a pixel shuffle, a map as result; several bands and blocks on a small engine."""
+    rng = np.random.default_rng(seed)
+    b = Builder(rng, (3, int(rng.integers(4, 9)), int(rng.integers(4, 9))))
+    b.varied = lambda op: op
+
+    def layer(outputs, result, join=None):
+        b.convolution("adder" if rng.random() < 0.5 and b.last != "pixels" else "mult", outputs, 3, 1, 1, 8)
+        b.rescale(result, residual=join)
+        return b.last
+
+    head = layer(features, unsigned(bits))
+    layer(features, unsigned(bits))
+    layer(features, unsigned(bits), join=head)
+    layer(features * factor**2, unsigned(bits))
+    b.enlarge(PixelShuffle, factor)
+    layer(3, unsigned(8))
+    return b.raw()
+
+
+def resnet_18(size=224):
+    """ResNet-18 with adder layers and random weights; its shortcuts that are convolutions have 12 bits."""
+    b = Builder(np.random.default_rng(0), (3, size, size))
+    b.varied = lambda op: op
+
+    def layer(source, outputs, window, stride, padding, kernel="adder", join=None, result=None):
+        b.last = source
+        b.convolution(kernel, outputs, window, stride, padding, 8)
+        b.rescale(result or unsigned(8), residual=join)
+        return b.last
+
+    x = b.emit(MaxPool(name="pool", source=layer("pixels", 64, 7, 2, 3, "mult"), size=3, stride=2, padding=1))
+    for outputs, first in ((64, 1), (128, 2), (256, 2), (512, 2)):
+        for stride in (first, 1):
+            inner = layer(x, outputs, 3, stride, 1)
+            same = stride == 1 and b.inferred[x][0][0] == outputs
+            shortcut = x if same else layer(x, outputs, 1, stride, 0, result=signed(12))
+            x = layer(inner, outputs, 3, 1, 1, join=shortcut)
+    b.emit(AveragePool(name="mean", source=x, size=b.shape()[1], stride=1))
+    b.rescale(unsigned(8))
+    b.convolution("mult", 1000, weight_bits=8)
+    b.requantise(None, scores=True)
+    return b.program()
+
+
+def edsr(size=64, features=64, blocks=16):
+    """The baseline of EDSR with adder layers and random weights: twice the size in both directions."""
+    b = Builder(np.random.default_rng(0), (3, size, size))
+    b.varied = lambda op: op
+
+    def layer(outputs, kernel="adder", join=None):
+        b.convolution(kernel, outputs, 3, 1, 1, 8)
+        b.rescale(unsigned(8), residual=join)
+        return b.last
+
+    head = x = layer(features, "mult")
+    for _ in range(blocks):
+        layer(features)
+        x = layer(features, join=x)
+    layer(features, join=head)
+    layer(features * 4)
+    b.enlarge(PixelShuffle, 2)
+    layer(3, "mult")
+    return b.raw()
+
+
+def engine_program(seed, *, bits=8, kernels=("adder", "mult", "shift")):
+    """Layers of any kernel, stride, padding and dilation, pools, residuals and a dense end."""
+    rng = np.random.default_rng(seed)
+    b = Builder(rng, (int(rng.integers(1, 7)), int(rng.integers(5, 10)), int(rng.integers(5, 10))))
+
+    def kernel():
+        # An adder's sums keep one grid for both operands, mult's weights are signed.
+        return str(rng.choice(kernels))
+
+    def layer(outputs, stride, result, join=None):
+        size = int(rng.integers(1, min(3, *b.shape()[1:]) + 1))
+        dilation = int(rng.integers(1, 3)) if size > 1 and min(b.shape()[1:]) >= 2 * size else 1
+        extent = (size - 1) * dilation + 1
+        if join is not None:
+            size, dilation, extent = 3, 1, 3
+        padding = extent // 2 if join is not None else int(rng.integers(0, extent))
+        b.convolution(kernel(), outputs, size, stride, padding, min(bits, 8), dilation=dilation)
+        b.rescale(result, residual=join)
+        return b.last
+
+    b.varied = lambda op: op  # ties to even and wide factors come later
+    for _ in range(int(rng.integers(1, 3))):
+        result = unsigned(bits - int(rng.integers(0, 3))) if rng.random() < 0.7 else signed(bits)
+        outputs = int(rng.integers(1, 11))
+        left = layer(outputs, int(rng.integers(1, 3)), result)
+        if rng.random() < 0.6 and min(b.shape()[1:]) >= 1:
+            layer(outputs, 1, result, join=left)
+        if min(b.shape()[1:]) >= 3 and rng.random() < 0.5:
+            if rng.random() < 0.6:
+                b.emit(MaxPool(name=f"pool{len(b.ops)}", source=b.last, size=3, stride=2, padding=int(rng.integers(2))))
+            else:
+                b.emit(AveragePool(name=f"pool{len(b.ops)}", source=b.last, size=2, stride=int(rng.integers(1, 3))))
+                b.rescale(unsigned(bits))
+    if rng.random() < 0.3 and max(b.shape()[1:]) <= 6:
+        factor = int(rng.integers(2, 4))
+        layer(factor**2 * int(rng.integers(1, 8)), 1, unsigned(bits))
+        b.enlarge(PixelShuffle, factor)
+        layer(int(rng.integers(1, 6)), 1, unsigned(bits))
+    b.emit(Flatten(name="flatten", source=b.last))
+    b.convolution(kernel(), int(rng.integers(1, 11)), weight_bits=4)
+    b.requantise(None, scores=True)
+    return b.program()
