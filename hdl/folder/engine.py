@@ -11,9 +11,9 @@ from ..engine.control import engine_identity, engine_map
 from ..engine.harness import harness_text
 from ..engine.plan import EnginePlan
 from ..engine.top import EngineTop
-from ..verilog import to_verilog, without_lint
+from ..verilog.emit import to_verilog, without_lint
+from ..verilog.keywords import is_identifier
 from .header import write_software_view
-from .keywords import is_identifier
 from .verilog import cells_in, rendered
 
 __all__ = ["ENGINE_KIND", "EngineBuild", "generate_engine", "open_engine"]

@@ -199,7 +199,8 @@ def test_a_plan_can_be_edited_and_given_back(network, tmp_path):
 
     build = network.generate(lanes=4, out=tmp_path / "first")
     again = network.generate(plan=replace(build.plan, clock_mhz=25.0), out=tmp_path / "second")
-    assert again.plan.clock_mhz == 25 and again.verilog.read_text() == build.verilog.read_text()
+    assert again.plan.clock_mhz == 25
+    assert again.verilog.read_text() == build.verilog.read_text().replace("at 50 MHz", "at 25 MHz")
 
 
 def test_networks_are_saved_compared_and_shown(network, images, tmp_path):

@@ -189,7 +189,9 @@ class _Space:
         kinds = ROMS if self.memory == "auto" else (self.memory,)
         for key, words in build.stage.rom_words(plan).items():
             if words >= LEAST_BLOCK_WORDS:
-                made = (replace(plan, **{key: kind}) for kind in kinds)
+                made = (
+                    replace(plan, memory=kind) if key == "memory" else replace(plan, factors=kind) for kind in kinds
+                )
                 plan = min(made, key=lambda p: self.cost(replace(build, plan=p)))
         if self.scale != "auto" and build.stage.multiplies:
             plan = replace(plan, scale=self.scale)

@@ -203,17 +203,23 @@ class PacketContract(wiring.Component):
         keeps_its_beat(m, dut.i, self.data, Assume)
         keeps_its_beat(m, dut.o, dut.o.payload.as_value(), Assert)
 
-        score = self.data.as_signed() if self.fmt.signed else self.data
+        # A score that came is offered in the next cycle, and the next one is taken as it leaves.
+        raw, full = Signal(self.fmt.bits), Signal()
+        with m.If(dut.i.ready):
+            m.d.sync += [raw.eq(self.data), full.eq(self.valid)]
+        score = raw.as_signed() if self.fmt.signed else raw
         slots = [Signal(score.shape(), name=f"slot{k}") for k in range(dut.classes)]
         count = Signal(range(dut.classes + 1))
         complete = count == dut.classes
-        m.d.comb += [Assert(dut.i.ready == (dut.o.ready & ~complete)), Assert(dut.o.valid == (dut.i.valid | complete))]
+        m.d.comb += [
+            Assert(dut.i.ready == (~full | (dut.o.ready & ~complete))), Assert(dut.o.valid == (full | complete)),
+        ]  # fmt: skip
         m.d.comb += [Assert(dut.o.payload.last == complete), Assert(count <= dut.classes)]
         with m.If(complete):
             for k, slot in enumerate(slots):
                 wins = [slot > other for other in slots[:k]] + [slot >= other for other in slots[k + 1 :]]
                 m.d.comb += Assert((dut.o.payload.value == k) == Cat(wins).all())
-        with m.Elif(dut.i.valid):
+        with m.Elif(full):
             extended = Signal(Shape(dut.width, signed=self.fmt.signed))
             m.d.comb += [extended.eq(score), Assert(dut.o.payload.value == extended.as_unsigned())]
 
@@ -233,7 +239,7 @@ def test_packet(tmp_path, fmt, classes):
 
 
 class Unfair(Packet):
-    """A packet in which class 0 loses every tie: its scores grow by a bit that only the others have."""
+    """A packet of two classes in which class 0 loses every tie: its scores grow by a bit that only the other has."""
 
     def elaborate(self, platform):
         m = Module()
@@ -248,8 +254,8 @@ class Unfair(Packet):
             self.o.payload.last.eq(inner.o.payload.last),
             self.o.valid.eq(inner.o.valid), inner.o.ready.eq(self.o.ready),
         ]  # fmt: skip
-        with m.If(self.o.valid & self.o.ready):
-            m.d.sync += later.eq(~self.o.payload.last)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += later.eq(~later)
         return m
 
 
