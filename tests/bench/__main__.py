@@ -1,6 +1,6 @@
 """What ``make bench`` runs: speeds of the tool and of its simulations, as ratios measured in one run.
 
-python -m tests.bench [simulation] [building] [golden] [generation] [estimate] [training] [stalls]
+python -m tests.bench [simulation] [building] [golden] [generation] [estimate] [training] [blocks] [stalls]
 """
 
 import os
@@ -44,6 +44,7 @@ from addax.sim.verilator import BUILD_ARGS, find_verilator, tool_environment
 from networks import Builder
 
 from .adder_training import adder_training
+from .blocks import block_sizes
 from .stalls import campaign
 
 REPEATS = 9
@@ -291,6 +292,11 @@ def training():
     adder_training(row)
 
 
+def blocks():
+    """Windows and queues on ECP5, synthesised, placed and routed, beside what they were."""
+    block_sizes(row)
+
+
 BENCHES = {
     "simulation": simulation,
     "building": building,
@@ -298,6 +304,7 @@ BENCHES = {
     "generation": generation,
     "estimate": estimating,
     "training": training,
+    "blocks": blocks,
     "stalls": stalls,
 }
 

@@ -132,17 +132,18 @@ def packed(values, bits):
     return sum((value & ((1 << bits) - 1)) << (k * bits) for k, value in enumerate(values))
 
 
-@pytest.mark.parametrize("bits", [8, 40])
-def test_ties_go_to_the_even_number_and_nothing_else_moves(bits):
-    """All sums of a small width, and the shifts that are longer than it; of a wide one the ties around 0."""
-    total, shift, even = Signal(signed_shape(bits)), Signal(5), Signal(signed_shape(bits))
+@pytest.mark.parametrize("bits, least", [(8, 0), (40, 0), (8, 6), (40, 18)])
+def test_ties_go_to_the_even_number_and_nothing_else_moves(bits, least):
+    """All sums of a small width, and the shifts that are longer than it; of a wide one the ties around 0. Also where
+    the signal says only what a shift is above the least one."""
+    total, shift, even = Signal(signed_shape(bits)), Signal(2 if least else 5), Signal(signed_shape(bits))
     m = Module()
-    m.d.comb += even.eq(floored(m, total, shift, even=True, name="rest"))
+    m.d.comb += even.eq(floored(m, total, shift, least=least, even=True, name="rest"))
     values = range(-128, 128) if bits == 8 else [k << 20 | low for k in range(-4, 5) for low in (0, 1, 1 << 19)]
 
     async def drive(ctx):
-        for places in (1, 2, 7, 9, 20, 31):
-            ctx.set(shift, places)
+        for places in range(least, least + 4) if least else (1, 2, 7, 9, 20, 31):
+            ctx.set(shift, places - least)
             for value in values:
                 ctx.set(total, value)
                 want = round(Fraction(value, 2**places) - Fraction(1, 2))
