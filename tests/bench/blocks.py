@@ -1,7 +1,7 @@
 """What the blocks in front of lanes and between stages take on ECP5, beside what they took before issue 18's changes.
 
-Windows and queues by themselves: synthesised by the pinned yosys, placed and routed by nextpnr out of context, median of
-three seeds. What they were is kept here, by the same commands on commit 25e050b.
+Windows and queues by themselves: synthesised by the pinned yosys, placed and routed by nextpnr out of context, the
+median of three seeds. What they were is kept here, by the same commands on commit 25e050b.
 """
 
 import json
