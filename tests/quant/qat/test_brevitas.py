@@ -119,7 +119,13 @@ def export(build, path):
     return Exported(path=path, program=import_onnx(path), scores=scores)
 
 
-@pytest.mark.parametrize(("build", "least"), [(plain, 1.0), (Joined, 0.98)])
+@pytest.mark.parametrize(
+    ("build", "least"),
+    [
+        (plain, 1.0),
+        pytest.param(Joined, 0.98, marks=[pytest.mark.slow, pytest.mark.guard]),
+    ],
+)
 def test_the_program_predicts_what_brevitas_predicts(exported, digits, build, least):
     """A quantiser of Brevitas rounds ties to even, a requantise rounds them up: a sign may turn at such a tie."""
     found = exported(build)
