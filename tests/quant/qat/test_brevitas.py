@@ -147,6 +147,8 @@ def test_scores_are_those_of_brevitas_within_their_rounding(exported, digits):
     assert np.abs(scores - found.scores).max() < 0.02 * np.abs(found.scores).max()
 
 
+@pytest.mark.slow
+@pytest.mark.guard
 def test_every_layer_is_what_it_was(exported):
     program = exported(Joined).program
     first, second, third, dense = [op for op in program.ops if isinstance(op, Convolution)]
