@@ -3,6 +3,7 @@
 from amaranth.hdl import Module, Mux, Signal, Value
 
 from ..memory.image import Rom
+from ..streams.delay import later
 
 __all__ = ["fetch_in_turn", "hold_in_turn"]
 
@@ -26,9 +27,7 @@ def hold_in_turn(
     coming = done | (left > 1)
     taking = leaving = left != 0
     for k in range(latency - 1):
-        later = Signal(name=f"busy{k + 1}")
-        m.d.sync += later.eq(leaving)
-        leaving = later
+        leaving = later(m, leaving, name=f"busy{k + 1}")
     return held, coming, taking, leaving
 
 
