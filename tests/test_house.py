@@ -1,6 +1,7 @@
 """The order of the house: whoever reads a room knows that it needs only those before it."""
 
 import ast
+import itertools
 import re
 import sys
 import tomllib
@@ -179,7 +180,8 @@ def test_what_is_imported_is_declared():
         return re.match(r"[\w.-]+", name)[0].lower().replace("_", "-")
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = {plain(name) for name in [*project["dependencies"], *project["optional-dependencies"]["images"]]}
+    extras = (project["optional-dependencies"][name] for name in ("images", "gpu"))
+    declared = {plain(name) for name in itertools.chain(project["dependencies"], *extras)}
     brought = packages_distributions()
     for path in CODE:
         if path.name == "qonnx_ops.py":

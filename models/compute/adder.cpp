@@ -99,6 +99,20 @@ std::vector<long> taps_of(const Problem& p, long columns, long pitch) {
     return found;
 }
 
+// The features that the windows of a part see, and where in them pixels of the result and taps are.
+struct Windows {
+    std::vector<float> x;
+    std::vector<long> pixels, taps;
+
+    void take_from(const Problem& p, const Map& features, const Part& part, long first, long channels, long pitch) {
+        const Field field(p, part);
+        x.resize(part.images * field.rows.count * field.columns.count * pitch);
+        take(features, part.image, part.images, first, channels, field.rows, field.columns, pitch, x.data());
+        places(part, field.rows.count, field.columns.count, pitch, p.down, p.right, pixels);
+        taps = taps_of(p, field.columns.count, pitch);
+    }
+};
+
 Cut forward_cut(const Problem& p, long pitch) {
     return cut_of(p.images, p.rows, p.columns, [&](long rows, long columns) {
         const Field field(p, Part{0, 1, 0, rows, 0, columns});
@@ -190,26 +204,21 @@ void addax_adder_forward(const Problem* problem, const Map* features, const floa
     const Cut cut = forward_cut(p, pitch);
     const long count = cut.count() * s.groups, threads = threads_for(p);
     shared(count, std::min(count, threads * SHARES), threads, [&](long first, long last, long) {
-        std::vector<float> x, sums;
-        std::vector<long> pixels;
+        Windows seen;
+        std::vector<float> sums;
         for (long at = first; at < last; ++at) {
             const Part part = part_of(cut, at / s.groups);
             const long group = at % s.groups;
-            const Field field(p, part);
-            x.resize(part.images * field.rows.count * field.columns.count * pitch);
             sums.resize(part.pixels() * width);
-            take(*features, part.image, part.images, group * s.inputs, s.inputs, field.rows, field.columns, pitch,
-                 x.data());
-            places(part, field.rows.count, field.columns.count, pitch, p.down, p.right, pixels);
-            const std::vector<long> taps = taps_of(p, field.columns.count, pitch);
+            seen.take_from(p, *features, part, group * s.inputs, s.inputs, pitch);
             const float* own = packed.data() + group * width * s.taps * inner;
             for (long begin = 0; begin < width;) {
                 const int vectors = block(begin, width);
                 by_vectors(vectors, [&](auto v) {
                     by_pixels<(v == 4 ? TILE : 8)>(part.pixels(), [&](long pixel, auto few) {
                         const auto run = s.own ? distances<few, v, true> : distances<few, v, false>;
-                        run(x.data() + (s.own ? begin : 0), &pixels[pixel], taps.data(), s.taps, inner, own,
-                            &sums[pixel * width + begin], width);
+                        run(seen.x.data() + (s.own ? begin : 0), &seen.pixels[pixel], seen.taps.data(), s.taps, inner,
+                            own, &sums[pixel * width + begin], width);
                     });
                 });
                 own += s.taps * inner * vectors * LANES;
@@ -245,30 +254,26 @@ void addax_adder_filters(const Problem* problem, const Map* features, const floa
     std::vector<std::vector<float>> partial(threads);
     shared(count, threads, threads, [&](long first, long last, long share) {
         std::vector<float>& sums = partial[share];
-        std::vector<float> x, g;
-        std::vector<long> pixels;
+        Windows seen;
+        std::vector<float> g;
         sums.assign(size + s.groups * upstream_pitch, 0.0f);
         for (long at = first; at < last; ++at) {
             const Part part = part_of(cut, at / s.groups);
             const long group = at % s.groups;
-            const Field field(p, part);
-            x.resize(part.images * field.rows.count * field.columns.count * pitch);
             g.resize(part.pixels() * upstream_pitch);
-            take(*features, part.image, part.images, group * s.inputs, s.inputs, field.rows, field.columns, pitch,
-                 x.data());
+            seen.take_from(p, *features, part, group * s.inputs, s.inputs, pitch);
             take(*upstream, part.image, part.images, group * s.outputs, s.outputs, {part.row, part.rows, 1, p.rows},
                  {part.column, part.columns, 1, p.columns}, upstream_pitch, g.data());
             add_rows(g.data(), part.pixels(), upstream_pitch, &sums[size + group * upstream_pitch]);
-            places(part, field.rows.count, field.columns.count, pitch, p.down, p.right, pixels);
-            const std::vector<long> taps = taps_of(p, field.columns.count, pitch);
             for (long t = 0; t < s.taps; ++t)
                 for (long begin = 0; begin < pitch;) {
                     const int vectors = block(begin, pitch);
                     by_vectors(vectors, [&](auto v) {
                         by_pixels<(v == 4 ? TILE : 8)>(outputs, [&](long o, auto few) {
                             const auto run = s.own ? products<few, v, true> : products<few, v, false>;
-                            run(g.data() + (s.own ? begin : o), upstream_pitch, x.data() + taps[t] + begin,
-                                pixels.data(), part.pixels(), &sums[(group * outputs + o) * row + t * pitch + begin], row);
+                            run(g.data() + (s.own ? begin : o), upstream_pitch, seen.x.data() + seen.taps[t] + begin,
+                                seen.pixels.data(), part.pixels(),
+                                &sums[(group * outputs + o) * row + t * pitch + begin], row);
                         });
                     });
                     begin += vectors * LANES;

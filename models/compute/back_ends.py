@@ -15,6 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from .gpu import gpu_back_end
 from .native import native_back_end
 from .plain import PlainBackEnd
 from .shape import ConvolutionShape
@@ -42,7 +43,11 @@ def _of_cpu() -> BackEnd:
     return native_back_end() or PlainBackEnd()
 
 
-BACK_ENDS: dict[str, Callable[[], BackEnd]] = {"cpu": _of_cpu}
+def _of_gpu() -> BackEnd:
+    return gpu_back_end() or PlainBackEnd()
+
+
+BACK_ENDS: dict[str, Callable[[], BackEnd]] = {"cpu": _of_cpu, "cuda": _of_gpu}
 """What makes the back end of a device type of torch; on others operations of torch serve."""
 
 

@@ -20,6 +20,7 @@ from ..layers.binary import set_progress
 from .average import MovingAverage
 from .distil import Guided
 from .finite import check_gradients, first_fault
+from .graphs import Replayed
 from .history import EpochRow, Moment
 from .objective import ACCURACY, Metric
 from .ranks import CPU, Ranks
@@ -147,6 +148,9 @@ class _Run:
             average=None if recipe.ema is None else MovingAverage(module, recipe.ema),
             order=Generator().manual_seed(recipe.seed),
         )
+        self.replayed = (
+            Replayed(self._passes, learner.parameters(), self._check_targets) if _recorded(recipe, ranks) else None
+        )
 
     def finish(self, rows: list[EpochRow]) -> list[EpochRow]:
         """Train the epochs that ``rows`` does not have yet; all rows."""
@@ -169,6 +173,8 @@ class _Run:
         shared.train()
         for tell in EPOCH_STEPS:
             tell(self.learner, epoch / recipe.epochs)
+        if self.replayed is not None:
+            self.replayed.forget()
         order = self.trained[torch.randperm(len(self.trained), generator=self.moving.order).numpy()]
         batches = [order[i : i + recipe.batch] for i in range(0, len(order), recipe.batch)]
         batches = [b[: len(b) // ranks.count * ranks.count] for b in batches]
@@ -194,16 +200,7 @@ class _Run:
         """The mean loss of a batch, and the sum of its metric, over all processes."""
         optimiser = self.moving.optimiser
         optimiser.zero_grad()
-        # No part of one image, which has no batch statistics.
-        count = max(1, min(self.recipe.accumulate, len(x) // 2))
-        parts = list(zip(x.tensor_split(count), y.tensor_split(count), strict=True))
-        sums = torch.zeros(2, dtype=torch.float64, device=x.device)
-        for k, (inputs, targets) in enumerate(parts):
-            with self.ranks.alone(shared) if k + 1 < len(parts) else _nothing():
-                cost, output = self._cost(shared, inputs, targets)
-                (cost if len(parts) == 1 else cost * (len(inputs) / len(x))).backward()
-            with torch.no_grad():
-                sums += torch.stack([cost.double() * len(inputs), self.metric.total(output, targets).double()])
+        sums = self._passes(x, y, shared) if self.replayed is None else self.replayed(x, y)
         loss, metric = self.ranks.summed(sums).tolist()
         loss /= len(x) * self.ranks.count
         self._check_finite(loss, x, place)
@@ -214,16 +211,44 @@ class _Run:
             self.moving.average.update(self.module)
         return loss, metric
 
+    def _parts(self, x: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Parts of a batch, none of one image, which has no batch statistics."""
+        count = max(1, min(self.recipe.accumulate, len(x) // 2))
+        return list(zip(x.tensor_split(count), y.tensor_split(count), strict=True))
+
+    def _passes(self, x: Tensor, y: Tensor, shared: nn.Module | None = None) -> Tensor:
+        """Gradients of a batch; its loss and its metric, (2,), summed over the images of this process."""
+        shared = shared or self.learner
+        parts = self._parts(x, y)
+        sums = torch.zeros(2, dtype=torch.float64, device=x.device)
+        for k, (inputs, targets) in enumerate(parts):
+            with self.ranks.alone(shared) if k + 1 < len(parts) else _nothing():
+                cost, output = self._cost(shared, inputs, targets)
+                (cost if len(parts) == 1 else cost * (len(inputs) / len(x))).backward()
+            with torch.no_grad():
+                sums += torch.stack([cost.double() * len(inputs), self.metric.total(output, targets).double()])
+        return sums
+
+    def _check_targets(self, x: Tensor, y: Tensor) -> None:
+        """As every pass does that is computed as written."""
+        for _, targets in self._parts(x, y):
+            self.recipe.loss.check(self.output[: len(targets)], targets)
+
+    def _checked(self, output: Tensor, targets: Tensor) -> Tensor:
+        self.output = output.detach()
+        if not (output.is_cuda and torch.cuda.is_current_stream_capturing()):
+            self.recipe.loss.check(output, targets)
+        return output
+
     def _cost(self, shared: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """What is minimised, and what the network itself gives."""
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
             outputs: Any = shared(x)
         if isinstance(self.learner, Guided):
             outputs = tuple(value.float() for value in outputs)
-            self.recipe.loss.check(outputs[0], y)
-            return self.learner.cost(outputs, y, self.recipe.loss), outputs[0]
-        output = outputs.float()
-        self.recipe.loss.check(output, y)
+            output = self._checked(outputs[0], y)
+            return self.learner.cost(outputs, y, self.recipe.loss), output
+        output = self._checked(outputs.float(), y)
         return self.recipe.loss(output, y), output
 
     def _check_finite(self, loss: float, x: Tensor, place: tuple[int, int]) -> None:
@@ -246,6 +271,11 @@ class _Run:
             for total in (loss_sum, metric_sum)
         )
         return {"held_out_loss": loss_mean, "held_out_metric": metric_mean}
+
+
+def _recorded(recipe: TrainingRecipe, ranks: Ranks) -> bool:
+    """Whether passes become a CUDA graph: as the recipe asks, where one process trains on a GPU."""
+    return bool(recipe.cuda_graph) and ranks.count == 1 and ranks.device.type == "cuda"
 
 
 def _split(count: int, recipe: TrainingRecipe) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -30,6 +30,8 @@ class TrainingRecipe:
     seed : of fresh weights, the order of images and augmentation
     precision : ``float32``, or ``bfloat16`` for convolutions (automatic mixed precision); sums and weights are float32
     ema : decay per step of the moving average of weights that becomes the result; None: the weights themselves
+    cuda_graph : on a GPU, passes are recorded as one CUDA graph in every epoch; what a network's Python code decides
+        anew in each pass stays as it was recorded. Elsewhere it changes nothing. None: no
     held_out : training images that are not trained on, but measured after every epoch
     optimiser, schedule, loss, augment, distil : values of their own
     """
@@ -40,6 +42,7 @@ class TrainingRecipe:
     seed: int = 0
     precision: str = PRECISIONS[0]
     ema: float | None = None
+    cuda_graph: bool | None = None
     held_out: int = 0
     optimiser: Optimiser = field(default_factory=Sgd)
     schedule: Cosine = field(default_factory=Cosine)
@@ -62,6 +65,8 @@ class TrainingRecipe:
             raise UserError(f"precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}")
         if self.ema is not None:
             within("ema", self.ema, 0, 1)
+        if self.cuda_graph not in (None, True, False):
+            raise UserError(f"cuda_graph must be true or false, not {self.cuda_graph!r}")
         if self.schedule.warmup >= self.epochs:
             raise UserError(f"a warm-up of {self.schedule.warmup} epochs leaves none of {self.epochs}")
 

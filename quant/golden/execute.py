@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from ...common.executor import processors
 from ..ops.base import Ints
 from ..program import Program
+from .gpu import fastest_loops
 from .layout import checked, outside
-from .loops import Loops, NumpyLoops, native_loops
+from .loops import Loops, NumpyLoops
 from .steps import STEPS
 from .widths import Array, WidthError
 
@@ -64,7 +65,7 @@ def run(
     values : integers of any type that lie in the format of the Program's input; features and tokens also without the
         dimensions of size 1, (N, F) and (N, T, F)
     trace : return the results of all operations, or of those with these names
-    native : use compiled inner loops where there is a compiler; the results are the same
+    native : use compiled inner loops where there is a compiler, and a GPU where there is one; the results are the same
     threads : that share the images; one per processor when None
 
     Raises
@@ -76,7 +77,7 @@ def run(
     """
     values = checked(program.input, values)
     workers = threads or processors()
-    runner = _Runner(program, native_loops() if native else NumpyLoops())
+    runner = _Runner(program, fastest_loops() if native else NumpyLoops())
     size = _batch(program, len(values), workers)
     batches = [values[begin : begin + size] for begin in range(0, len(values), size)]
     traced = [op.name for op in program.ops] if trace is True else list(trace or ())

@@ -1,6 +1,6 @@
 """What ``make bench`` runs: speeds of the tool and of its simulations, as ratios measured in one run.
 
-python -m tests.bench [simulation] [building] [golden] [generation] [estimate] [training] [blocks] [stalls]
+python -m tests.bench [simulation] [building] [golden] [generation] [estimate] [training] [blocks] [stalls] [gpu]
 """
 
 import os
@@ -45,6 +45,7 @@ from networks import Builder
 
 from .adder_training import adder_training
 from .blocks import block_sizes
+from .gpu import gpu
 from .stalls import campaign
 
 REPEATS = 9
@@ -306,6 +307,7 @@ BENCHES = {
     "training": training,
     "blocks": blocks,
     "stalls": stalls,
+    "gpu": gpu,
 }
 
 

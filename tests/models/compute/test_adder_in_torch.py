@@ -95,10 +95,10 @@ def test_gradients_of_gradients_are_refused():
 
 def test_a_device_without_back_end_uses_operations_of_torch(monkeypatch):
     """A new kind of device trains at once, and is made fast by one entry of the table."""
-    assert back_ends.back_end_of(torch.device("cuda"), torch.float32).name == "torch"
+    assert back_ends.back_end_of(torch.device("mps"), torch.float32).name == "torch"
     marked = PlainBackEnd()
-    monkeypatch.setitem(back_ends.BACK_ENDS, "cuda", lambda: marked)
-    assert back_ends.back_end_of(torch.device("cuda"), torch.bfloat16) is marked
+    monkeypatch.setitem(back_ends.BACK_ENDS, "mps", lambda: marked)
+    assert back_ends.back_end_of(torch.device("mps"), torch.bfloat16) is marked
 
 
 def test_without_a_compiler_operations_of_torch_serve(monkeypatch):

@@ -10,9 +10,11 @@ from addax.common.native import compiled
 from addax.models.compute import back_ends
 from addax.models.compute import native as native_module
 from addax.models.compute.adder import adder_conv2d
+from addax.models.compute.gpu import GpuBackEnd
 from addax.models.compute.native import NativeBackEnd
 from addax.models.compute.plain import PlainBackEnd
 from adder_definition import Case, defined, make_case
+from gpu_interpreter import interpreted_kernels
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -44,11 +46,14 @@ def native():
     return found
 
 
-@pytest.fixture(params=["native", "torch"])
+@pytest.fixture(params=["native", "torch", pytest.param("triton", marks=pytest.mark.slow)])
 def back_end(request, monkeypatch):
-    """Each of the two on this machine; the compiled one has three threads."""
+    """Each on this machine; the compiled one has three threads, and the GPU's kernels run in Triton's interpreter."""
     if request.param == "native":
         request.getfixturevalue("native")
+    elif request.param == "triton":
+        found = GpuBackEnd(interpreted_kernels(monkeypatch), asm=False)
+        monkeypatch.setitem(back_ends.BACK_ENDS, "cpu", lambda: found)
     else:
         monkeypatch.setitem(back_ends.BACK_ENDS, "cpu", PlainBackEnd)
     before = torch.get_num_threads()

@@ -82,7 +82,7 @@ def test_accumulator_that_leaves_its_width_is_named(monkeypatch, sign):
     conv = Convolution(name="conv", source="stored", kernel="mult", weight=np.zeros((1, 1, 1, 1), np.int64),
                        weight_format=signed(2), pad=np.zeros(1, np.int64))  # fmt: skip
     program = chain.add(conv).program()
-    monkeypatch.setattr(execute, "native_loops", Wrong)
+    monkeypatch.setattr(execute, "fastest_loops", Wrong)
 
     with pytest.raises(WidthError, match=rf"^conv leaves int10: {sign * 513}\.\.{sign * 513}$"):
         golden.run(program, np.full((1, 1, 1, 1), 255, np.uint8))
