@@ -27,6 +27,7 @@ from ....quant.program import (
 from ..layout import blocks_of
 from ..plan import RESIDUAL_BITS, EnginePlan
 from ..records import Unit
+from .groups import grouped
 from .layers import BlockRange, EngineLayer, EngineNetwork, Ints
 from .operands import grid_top, lane_words, shuffled_channels
 from .stem import with_folded_stem
@@ -157,7 +158,7 @@ class _Reading:
         layer = self.layers[-1] if self.layers else None
         if (
             layer is None or layer.name != op.source or layer.unit is not Unit.ARRAY or layer.residual is not None
-            or len(self.readers[op.source]) != 1 or self._check_stored(op.source) is None
+            or layer.groups > 1 or len(self.readers[op.source]) != 1 or self._check_stored(op.source) is None
         ):  # fmt: skip
             raise UserError(
                 f"the engine shuffles pixels only behind a convolution that nothing else reads: {op.name!r}"
@@ -214,8 +215,6 @@ class _Reading:
     def _convolution(self, made: Convolution, op: Requantise) -> EngineLayer:
         if made.kernel not in self.plan.kernels:
             raise UserError(f"{made.name!r} needs {made.kernel} lanes; the engine has {', '.join(self.plan.kernels)}")
-        if made.groups != 1:
-            raise UserError(f"the engine has no groups so far, which {made.name!r} has")
         layer = self._stage(made.source, op, Unit.ARRAY, made.window)
         weight, pad = lane_words(made, self.program.format(layer.source), self.plan), made.pad
         if self.program.shape(layer.source) != self.program.shape(made.source):  # behind a flatten
@@ -231,10 +230,11 @@ class _Reading:
             raise UserError(f"the factors of {op.name!r} are too large for the sums of {made.kernel} lanes")
         # What fills a block must add nothing: an adder's weight of 0, and for xnor, whose features are 0 there, a 1.
         neutral = {"adder": grid_top(self.program.format(layer.source), self.plan), "xnor": 1}.get(made.kernel, 0)
-        return replace(
+        layer = replace(
             layer, kernel=made.kernel, weight=weight, pad=pad, multiplier=multiplier, offset=offset, neutral=neutral,
             macs=made.macs(self.program.shape(made.name)),
         )  # fmt: skip
+        return layer if made.groups == 1 else grouped(layer, made, self.program.shape(layer.source)[2], self.plan)
 
     def _residual(self, op: Requantise) -> str | None:
         if op.residual is None:
