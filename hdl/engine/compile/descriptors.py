@@ -18,7 +18,7 @@ def descriptor(
 ) -> dict[str, int]:  # fmt: skip
     """The descriptor of some bands of a layer; ``result`` is what it computes, before pixels are shuffled."""
     source, window = layouts[layer.source], layer.window
-    columns, width, ring = result.shape[2], source.shape[2], plan.ring_words
+    columns, width, ring = result.shape[2], source.row_words, plan.ring_words
     residual = layouts[layer.residual] if layer.residual is not None else None
     values: dict[str, int] = {}
     # A part of one band has a first one alone, and one of two no middle one.

@@ -86,8 +86,11 @@ class _Reading:
 
     def _sums(self, op: Op) -> None:
         after = self.readers.get(op.name, [])
-        if len(after) != 1 or not isinstance(after[0], Requantise | Threshold) or after[0].source != op.name:
-            raise UserError(f"the engine stores no sums: {op.name!r} must be read by one requantise or threshold alone")
+        if not after or not all(
+            isinstance(reader, Requantise | Threshold) and reader.sources.count(op.name) == 1
+            and reader.source == op.name for reader in after
+        ):  # fmt: skip
+            raise UserError(f"the engine stores no sums: {op.name!r} must be read by requantises or thresholds alone")
         self._check_stored(self._stored(op.source))
         # One bit more than the Program says: an adder's sums are held positive, those of a pool with a sign.
         if (sums := self.program.format(op.name)).bits >= self.plan.sum_bits:
@@ -195,12 +198,14 @@ class _Reading:
             layer = self._convolution(made, op)
         elif isinstance(made, AveragePool):
             layer = self._stage(made.source, op, Unit.SUM, made.window)
+        elif self.program.format(op.source).bits > self.plan.bits:
+            layer = self._wide(op)
         else:
             layer = self._stage(op.source, op, Unit.MAXIMUM, Window(kernel=(1, 1)))
         if self.program.format(op.name).bits > self.plan.result.bits:
             raise UserError(f"{op.name!r} has {self.program.format(op.name)}; the engine's results have at most "
                             f"{self.plan.result.bits} bits")  # fmt: skip
-        self.layers.append(replace(layer, residual=self._residual(op)))
+        self.layers.append(replace(layer, residual=layer.residual or self._residual(op)))
 
     def _stage(self, source: str, op: Requantise, unit: Unit, window: Window) -> EngineLayer:
         stored = self._stored(source)
@@ -210,6 +215,24 @@ class _Reading:
             pad=np.zeros(self.program.shape(stored)[0], np.int64),
             multiplier=op.multiplier, offset=op.offset, shift=op.shifts, residual_multiplier=op.residual_multipliers,
             low=op.lo, high=op.hi,
+        )  # fmt: skip
+
+    def _wide(self, op: Requantise) -> EngineLayer:
+        """A stored tensor that the lanes do not hold joins as a residual; what a pool reads beside it, the first of its
+        words, counts nothing."""
+        source = self._stored(op.source)
+        fmt, shape = self.program.format(source), self.program.shape(source)
+        if op.residual is not None or fmt.bits > RESIDUAL_BITS:
+            raise UserError(
+                f"the engine requantises stored tensors of at most {RESIDUAL_BITS} bits, and no residual with those of "
+                f"more than {self.plan.bits}: {op.name!r}"
+            )
+        zeros = np.zeros(shape[0], np.int64)
+        return EngineLayer(
+            name=op.name, source=source, unit=Unit.MAXIMUM,
+            window=Window(kernel=(1, 1), strides=(1, -(-fmt.bits // self.plan.bits))), pad=zeros, multiplier=zeros,
+            offset=op.offset, shift=op.shifts, residual_multiplier=op.multiplier, low=op.lo, high=op.hi,
+            residual=source,
         )  # fmt: skip
 
     def _convolution(self, made: Convolution, op: Requantise) -> EngineLayer:
@@ -230,9 +253,11 @@ class _Reading:
             raise UserError(f"the factors of {op.name!r} are too large for the sums of {made.kernel} lanes")
         # What fills a block must add nothing: an adder's weight of 0, and for xnor, whose features are 0 there, a 1.
         neutral = {"adder": grid_top(self.program.format(layer.source), self.plan), "xnor": 1}.get(made.kernel, 0)
+        # What several requantises read is computed for each of them, and counts once.
+        first = self.readers[made.name][0] is self.program.by_name[op.name]
         layer = replace(
             layer, kernel=made.kernel, weight=weight, pad=pad, multiplier=multiplier, offset=offset, neutral=neutral,
-            macs=made.macs(self.program.shape(made.name)),
+            macs=made.macs(self.program.shape(made.name)) if first else 0,
         )  # fmt: skip
         return layer if made.groups == 1 else grouped(layer, made, self.program.shape(layer.source)[2], self.plan)
 

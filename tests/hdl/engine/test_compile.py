@@ -8,7 +8,7 @@ from addax.quant import golden
 from addax.quant.formats import unsigned
 from addax.quant.program import Concat, MaxPool, Slice
 from engine_executor import executed
-from engine_networks import engine_program, grouped_program, small_plan, super_resolution
+from engine_networks import bottlenecks, engine_program, grouped_program, small_plan, super_resolution
 from network_builder import Builder
 
 
@@ -97,6 +97,23 @@ def test_blocks_of_several_tensors_are_read_as_one(seed):
 
     words = executed(image, pixels)
 
+    predicted(image)
+    expected = golden.run(program, pixels[None], trace=True).tensors
+    for name in image.network.tensors[1:]:
+        assert np.array_equal(image.tensor(words, name), expected[name][0]), name
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_linear_bottlenecks_run(bits):
+    """As MobileNetV2 is lowered: sums that two requantises read, one of them later; a sum of more bits than the lanes
+    take, which is stored, joins again and is brought back to their width."""
+    program = bottlenecks(bits)
+    image = compiled(program, small_plan(bits=bits, pin=64 // bits, pout=64 // bits, depthwise=2))
+    (pixels,) = images_of(program, 1, bits)
+
+    words = executed(image, pixels)
+
+    assert sum(layer.macs for layer in image.network.layers) == program.macs()
     predicted(image)
     expected = golden.run(program, pixels[None], trace=True).tensors
     for name in image.network.tensors[1:]:

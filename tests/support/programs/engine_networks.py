@@ -114,6 +114,32 @@ def grouped_program(seed, *, bits=8, kernels=("adder", "mult", "shift"), lanes=4
     return b.raw()
 
 
+def bottlenecks(seed):
+    """As MobileNetV2 is lowered: sums that two requantises read, one of them later; a sum of 12 bits that joins again
+    and is brought back to 8."""
+    b = Builder(np.random.default_rng(seed), (3, 6, 5))
+    b.varied = lambda op: op
+
+    def rescaled(source, result, join=None):
+        b.last = source
+        b.rescale(result, residual=join)
+        return b.last
+
+    def sums(source, outputs, size=1, groups=1):
+        b.last = source
+        b.convolution("mult", outputs, size, 1, size // 2, 8, groups=groups)
+        return b.last
+
+    first = sums("pixels", 6)
+    narrow = rescaled(first, signed(8))
+    inner = rescaled(sums(rescaled(sums(narrow, 10), unsigned(8)), 10, 3, 10), unsigned(8))
+    branch = rescaled(sums(inner, 6), signed(12))
+    wide = rescaled(first, signed(12), join=branch)
+    second = sums(rescaled(wide, signed(8)), 6)
+    rescaled(second, signed(8), join=wide)
+    return b.raw()
+
+
 def mobilenet_v2(size=224, kernel="adder"):
     """MobileNetV2 with random weights; its first and last layers are ordinary, and what a shortcut joins has a sign."""
     b = Builder(np.random.default_rng(0), (3, size, size))
