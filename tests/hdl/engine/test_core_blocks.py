@@ -92,11 +92,12 @@ def test_lanes_add_the_terms_of_their_kernel(bits):
 def test_row_takes_its_own_channel_of_some_words():
     """What the last words hold of a row's channel in its first lanes, 0 in the others, of adders as they count it; in
     the next cycle all rows have the same features again."""
-    plan, rng = small_plan(bits=8, pin=8, pout=8, kernels=("adder", "mult"), depthwise=3), random.Random(7)
+    kernels = ("adder", "mult", "xnor", "shift")
+    plan, rng = small_plan(bits=8, pin=8, pout=8, kernels=kernels, depthwise=3), random.Random(7)
     dut, n = Lanes(plan), plan.pin
     tall = [[rng.getrandbits(8) for _ in range(n)] for _ in range(n)]
-    steps = [(rng.getrandbits(1), rng.getrandbits(1), rng.getrandbits(1), [rng.getrandbits(8) for _ in range(n)],
-              [[rng.getrandbits(8) for _ in range(n)] for _ in range(3)]) for _ in range(24)]  # fmt: skip
+    steps = [(rng.randrange(4), rng.getrandbits(1), rng.getrandbits(1), [rng.getrandbits(8) for _ in range(n)],
+              [[rng.getrandbits(8) for _ in range(n)] for _ in range(3)]) for _ in range(32)]  # fmt: skip
 
     def drive(cycle):
         _, own, sign, xs, columns = steps[min(cycle, len(steps) - 1)]
@@ -110,15 +111,16 @@ def test_row_takes_its_own_channel_of_some_words():
     for number, (kernel, own, sign, xs, columns) in enumerate(steps):
         words, carries = seen[number + dut.latency]
         got = [w + (carries >> k & 1) for k, w in enumerate(fields(words, dut.step.bits, n, sign=dut.step.signed))]
+        lowest = -128 if sign and kernels[kernel] == "adder" else 0
         for row, weights in enumerate(tall):
-            taken = [word[row] for word in columns] if own else xs
-            values = [x - (sign << 8) if x >> 7 else x for x in taken]
-            if kernel == 0:
-                lowest = -128 if sign else 0
-                rest = sum(weights[3:]) if own else 0
-                assert got[row] == sum(abs(x - lowest - w) for x, w in zip(values, weights, strict=False)) + rest
+            values = [x - (sign << 8) if x >> 7 else x for x in ([word[row] for word in columns] if own else xs)]
+            pairs = list(zip(values + [lowest] * (n - len(values)), weights, strict=True))
+            if kernels[kernel] == "adder":
+                assert got[row] == sum(abs(x - lowest - w) for x, w in pairs)
+            elif kernels[kernel] == "xnor":
+                assert got[row] == sum((x ^ w) & 1 == 0 for x, w in pairs)
             else:
-                assert got[row] == sum(term("mult", x, w, 8) for x, w in zip(values, weights, strict=False))
+                assert got[row] == sum(term(kernels[kernel], x, w, 8) for x, w in pairs)
 
 
 def test_columns_are_the_last_words_that_were_asked_for():
