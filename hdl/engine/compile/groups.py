@@ -13,7 +13,7 @@ from ..layout import blocks_of
 from ..plan import EnginePlan
 from .layers import EngineLayer, Ints
 
-__all__ = ["RowWalk", "grouped", "row_walk"]
+__all__ = ["RowWalk", "columns_at_once", "grouped", "row_walk"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ def grouped(layer: EngineLayer, op: Convolution, width: int, plan: EnginePlan) -
     outputs, inputs, rows, columns = layer.weight.shape
     channels, filters = inputs * op.groups, outputs // op.groups
     if inputs == filters == 1:
-        return replace(layer, groups=blocks_of(channels, plan.pin), together=_together(op, width, plan))
+        return replace(layer, groups=blocks_of(channels, plan.pin), together=columns_at_once(op.window, width, plan))
     joined = lcm(plan.pin // np.gcd(plan.pin, inputs), plan.pout // np.gcd(plan.pout, filters))
     joined = joined if op.groups % joined == 0 else op.groups
     if joined > 1 and op.kernel in ("adder", "xnor"):
@@ -100,9 +100,8 @@ def grouped(layer: EngineLayer, op: Convolution, width: int, plan: EnginePlan) -
     return replace(layer, weight=whole, groups=op.groups // joined)
 
 
-def _together(op: Convolution, width: int, plan: EnginePlan) -> int:
+def columns_at_once(window: Window, width: int, plan: EnginePlan) -> int:
     """How many columns of a depthwise window are best taken at a time: what takes the fewest words."""
-    window = op.window
     if window.dilations[1] > 1:
         return 1
 

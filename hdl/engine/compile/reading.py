@@ -22,13 +22,16 @@ from ....quant.program import (
     Program,
     Requantise,
     Slice,
+    SpatialShift,
     Threshold,
+    Upsample,
 )  # fmt: skip
 from ..layout import blocks_of
 from ..plan import RESIDUAL_BITS, EnginePlan
 from ..records import Unit
 from .groups import grouped
 from .layers import BlockRange, EngineLayer, EngineNetwork, Ints
+from .moves import moved
 from .operands import grid_top, lane_words, shuffled_channels
 from .stem import with_folded_stem
 
@@ -75,7 +78,8 @@ class _Reading:
         kinds: dict[type, Callable[..., None]] = {
             Input: self._input, Convolution: self._sums, AveragePool: self._sums, Requantise: self._requantise,
             Threshold: self._threshold, PixelShuffle: self._pixel_shuffle, MaxPool: self._max_pool,
-            Flatten: self._flatten, Concat: self._concat, Slice: self._slice, ArgMax: lambda op: None,
+            Flatten: self._flatten, Concat: self._concat, Slice: self._slice, SpatialShift: self._moved,
+            Upsample: self._moved, ArgMax: lambda op: None,
         }  # fmt: skip
         if type(op) not in kinds:
             raise UserError(f"the engine has no {type(op).__name__} so far, which {op.name!r} is")
@@ -178,6 +182,11 @@ class _Reading:
             offset=chosen(layer.offset), shift=chosen(layer.shift),
             residual_multiplier=chosen(layer.residual_multiplier),
         )  # fmt: skip
+
+    def _moved(self, op: SpatialShift | Upsample) -> None:
+        source = self._stored(op.source)
+        fmt = self._check_stored(source)
+        self.layers.append(moved(op, source, self.program.shape(source), fmt, self.plan))
 
     def _threshold(self, op: Threshold) -> None:
         """A single level is a requantise: ``acc >= T`` is ``clamp(acc - T + 1, 0, 1)``, falling it is

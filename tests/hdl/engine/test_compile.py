@@ -8,7 +8,7 @@ from addax.quant import golden
 from addax.quant.formats import unsigned
 from addax.quant.program import Concat, MaxPool, Slice
 from engine_executor import executed
-from engine_networks import bottlenecks, engine_program, grouped_program, small_plan, super_resolution
+from engine_networks import bottlenecks, engine_program, grouped_program, moving, small_plan, super_resolution
 from network_builder import Builder
 
 
@@ -93,6 +93,22 @@ def test_blocks_of_several_tensors_are_read_as_one(seed):
     layer("end", 3)
     program = b.raw()
     image = compiled(program, small_plan(bits=16))
+    (pixels,) = images_of(program, 1, seed)
+
+    words = executed(image, pixels)
+
+    predicted(image)
+    expected = golden.run(program, pixels[None], trace=True).tensors
+    for name in image.network.tensors[1:]:
+        assert np.array_equal(image.tensor(words, name), expected[name][0]), name
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_pixels_are_moved_by_lanes(seed):
+    """Channels that move by offsets of their own, with pad; maps that are enlarged, of blocks that are not full."""
+    program = moving(seed)
+    kernels = ("shift", "adder", "mult") if seed % 2 else ("adder", "mult")
+    image = compiled(program, small_plan(depthwise=1 + seed % 3, kernels=kernels))
     (pixels,) = images_of(program, 1, seed)
 
     words = executed(image, pixels)

@@ -138,7 +138,13 @@ def test_what_the_engine_lacks_is_refused_in_one_line(make, changes, message):
 def test_operation_that_the_engine_lacks_is_named():
     b = program()
     b.shift()
-    with pytest.raises(UserError, match="the engine has no SpatialShift so far, which 'move3' is"):
+    with pytest.raises(UserError, match="the engine moves no pixels, as 'move3' does: build it with --depthwise 3 and"):
+        compiled(b.raw(), small_plan())
+    with pytest.raises(UserError, match="lanes of mult or shift"):
+        compiled(b.raw(), small_plan(depthwise=3, kernels=("adder",)))
+    b = program()
+    b.emit(Concat(name="joined", source=b.last, others=(b.constant(4),)))
+    with pytest.raises(UserError, match="the engine has no Constant so far, which 'const3' is"):
         compiled(b.raw(), small_plan())
 
 

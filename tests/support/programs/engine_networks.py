@@ -3,7 +3,7 @@
 import numpy as np
 from addax.hdl.engine.plan import EnginePlan
 from addax.quant.formats import signed, unsigned
-from addax.quant.program import AveragePool, Flatten, MaxPool, PixelShuffle
+from addax.quant.program import AveragePool, Flatten, MaxPool, PixelShuffle, Upsample
 from network_builder import Builder
 
 
@@ -137,6 +137,20 @@ def bottlenecks(seed):
     wide = rescaled(first, signed(12), join=branch)
     second = sums(rescaled(wide, signed(8)), 6)
     rescaled(second, signed(8), join=wide)
+    return b.raw()
+
+
+def moving(seed):
+    """Channels that move, maps that are enlarged twice, between convolutions."""
+    rng = np.random.default_rng(seed)
+    b = Builder(rng, (int(rng.integers(1, 6)), int(rng.integers(3, 6)), int(rng.integers(3, 6))))
+    b.varied = lambda op: op
+    for enlarged in (True, False):
+        b.convolution("adder", int(rng.integers(1, 11)), 3, padding=1)
+        b.rescale(unsigned(8) if rng.random() < 0.5 else signed(8))
+        b.shift()
+        if enlarged:
+            b.enlarge(Upsample, int(rng.integers(2, 4)))
     return b.raw()
 
 
