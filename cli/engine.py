@@ -19,10 +19,13 @@ ENGINE_OPTIONS = (
     click.option("--memory-bits", type=int, help="Of an engine: of its AXI4 port.  [default: 128]"),
     click.option("--sum-bits", type=int, help="Of an engine: of a sum.  [default: 32, of 16-bit elements 44]"),
     click.option("--feature-bytes", type=int, help="Of an engine: of its ring of features.  [default: 131072]"),
+    click.option("--depthwise", type=int, help="Of an engine: columns of a depthwise window at once.  [default: none]"),
     click.option("--weight-bytes", type=int, help="Of an engine: of its queue of weights.  [default: 32768]"),
 )
 """Options of ``generate`` that an engine has."""
-ENGINE_CHOICES = ("pin", "pout", "kernels", "bits", "memory_bits", "sum_bits", "feature_bytes", "weight_bytes")
+ENGINE_CHOICES = (
+    "pin", "pout", "kernels", "bits", "memory_bits", "sum_bits", "feature_bytes", "weight_bytes", "depthwise",
+)  # fmt: skip
 """Their names."""
 
 

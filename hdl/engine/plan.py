@@ -37,6 +37,7 @@ class EnginePlan:
     feature_bytes, weight_bytes : of the ring of features and the queue of weights
     pixels : that a set of weights is used for at most: the depth of the sums
     sum_bits : of an accumulator, two's complement
+    depthwise : columns of a window that a depthwise layer takes at once; 0: the engine has no groups of channels
     burst : words of the longest AXI4 burst
     outstanding : read bursts on the way at most
     fabric, control : see `family.Envelope`
@@ -53,6 +54,7 @@ class EnginePlan:
     weight_bytes: int = 32 * 1024
     pixels: int = 256
     sum_bits: int = 0
+    depthwise: int = 0
     burst: int = 16
     outstanding: int = 8
     fabric: str = "generic"
@@ -103,6 +105,7 @@ class EnginePlan:
         ranges = {
             "feature_bytes": (1, 1 << 24), "weight_bytes": (1, 1 << 24), "pixels": (16, 4096),
             "sum_bits": (16, MAX_PRODUCT_BITS - MULTIPLIER_BITS), "burst": (2, 256), "outstanding": (1, 64),
+            "depthwise": (0, self.pin),
         }  # fmt: skip
         for name, (least, most) in ranges.items():
             value = getattr(self, name)

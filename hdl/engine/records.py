@@ -69,6 +69,10 @@ def descriptor_record(plan: EnginePlan) -> Record:
     The loops, from the outermost: bands, blocks of ``pout`` output channels, blocks of ``pin`` input channels, rows and
     columns of the window, pixels of the band. In each of them but the last the array uses one set of weights. Pools
     have the window innermost and one block of outputs for each of inputs.
+
+    An engine of ``plan.depthwise`` has a loop more, over groups, between bands and blocks of outputs: each group has
+    blocks of outputs and of inputs of its own. In a depthwise layer the window's columns are taken some at a time: what
+    is issued are neighbouring words of a row, and the last ones meet in the lanes.
     """
     steps = plan.ring_words.bit_length()
     return Record("descriptor", (
@@ -96,6 +100,7 @@ def descriptor_record(plan: EnginePlan) -> Record:
                 ("pixels", plan.pixels.bit_length(), "output pixels"), ("chunk", steps, "words of an input block"),
             )
         ),
+        *(_depthwise_fields(plan) if plan.depthwise else ()),
         Field(name="columns", bits=_SIZE, meaning="output columns"),
         Field(name="width", bits=_SIZE, meaning="input columns"),
         Field(name="kernel_rows", bits=_SMALL, meaning="rows of the window"),
@@ -112,6 +117,18 @@ def descriptor_record(plan: EnginePlan) -> Record:
         Field(name="low", bits=plan.result.bits, signed=True, meaning="smallest result"),
         Field(name="high", bits=plan.result.bits, signed=True, meaning="largest result"),
     ))  # fmt: skip
+
+
+def _depthwise_fields(plan: EnginePlan) -> tuple[Field, ...]:
+    count = plan.depthwise.bit_length()
+    return (
+        Field(name="groups", bits=_SIZE, meaning="groups; blocks of outputs and inputs are those of one"),
+        Field(name="depthwise", bits=1, meaning="an output channel reads the input channel of its own number alone"),
+        Field(name="lead", bits=count, meaning="words of a row in front of the last one of its first pixel"),
+        Field(name="shared", bits=count, meaning="those of them that are the pad at the end of the row before"),
+        Field(name="between", bits=_SMALL, meaning="words between two pixels of a row"),
+        Field(name="kept", bits=count, meaning="columns of the window's first part that count, its last ones"),
+    )  # fmt: skip
 
 
 def constants_record(plan: EnginePlan) -> Record:

@@ -16,7 +16,17 @@ from addax.quant.published import cnv_w1a1
 from addax.quant.quantize import quantize
 from addax.sim.engine import engine_simulator, run_engine
 from engine_executor import executed
-from engine_networks import edsr, engine_program, resnet_18, small_plan, super_resolution
+from engine_networks import (
+    bottlenecks,
+    edsr,
+    engine_program,
+    grouped_program,
+    mobilenet_v2,
+    moving,
+    resnet_18,
+    small_plan,
+    super_resolution,
+)
 
 pytestmark = pytest.mark.slow
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
@@ -26,6 +36,8 @@ PLANS = {
     "4x4, two beats": small_plan(
         pin=8, pout=8, memory_bits=64, pixels=64, sum_bits=40, weight_bytes=2048, feature_bytes=8192
     ),
+    "4x4, depthwise": small_plan(depthwise=3, pixels=64, feature_bytes=4096),
+    "8x8, depthwise": small_plan(bits=8, pin=8, pout=8, depthwise=2, pixels=64, feature_bytes=4096),
 }
 
 
@@ -50,8 +62,11 @@ def test_random_networks_are_exact_to_the_word_and_to_the_cycle(plan):
     not read what a later layer has written."""
     for seed in range(100, 112):
         rng = np.random.default_rng(seed)
-        make = super_resolution if seed % 4 == 3 else engine_program
-        program = make(seed, bits=plan.bits)
+        if plan.depthwise and seed % 2:
+            kinds = (bottlenecks, moving, lambda seed: grouped_program(seed, bits=plan.bits, lanes=plan.pin))
+            program = kinds[seed // 2 % 3](seed)
+        else:
+            program = (super_resolution if seed % 4 == 3 else engine_program)(seed, bits=plan.bits)
         image = compiled(program, plan, reuse=seed % 2 == 0)
         pixels = rng.integers(0, 256, program.input.shape)
         memory = Memory(latency=int(rng.integers(1, 200)), slots=int(rng.integers(1, 12)))
@@ -94,10 +109,12 @@ def test_published_resnet_20_is_exact_at_98_per_cent(bits):
         assert macs / plan.lanes / run.cycles >= 0.98
 
 
-@pytest.mark.parametrize("make, share", [(resnet_18, 0.94), (edsr, 0.97)], ids=["resnet-18", "edsr"])
+@pytest.mark.parametrize(
+    "make, share", [(resnet_18, 0.94), (edsr, 0.97), (mobilenet_v2, 0.64)], ids=["resnet-18", "edsr", "mobilenet-v2"]
+)
 def test_one_build_runs_networks_of_any_size(make, share):
-    """Maps that are many times the buffers, pools, branches, a pixel shuffle, all in the build that runs ResNet-20."""
-    plan = EnginePlan(device="xczu7ev", clock_mhz=200.0)
+    """Maps that are many times the buffers, pools, branches, a pixel shuffle, depthwise layers, all in one build."""
+    plan = EnginePlan(device="xczu7ev", clock_mhz=200.0, depthwise=3)
     image = compiled(make(), plan)
     program = image.network.program
     pixels = np.random.default_rng(1).integers(0, 256, program.input.shape)

@@ -35,13 +35,14 @@ class Band:
 
 def bands_of(
     name: str, window: Window, source: TensorLayout, result: TensorLayout, plan: EnginePlan, *, early: int,
-    most_rows: int,
+    most_rows: int, runs: int,
 ) -> tuple[Band, ...]:  # fmt: skip
     """As few bands as the buffers allow, as equal as can be.
 
     Parameters
     ----------
     most_rows : of a band
+    runs : parts of the source that are used one after the other; two of them are held at once, if there are as many
     early : rows of the source that are written before its last band. Where the first band can do with them, and no band
         becomes so small that its weights would take longer than its pixels, it does: then it need not wait.
 
@@ -57,10 +58,11 @@ def bands_of(
     for buffer, (available, needed) in room.items():
         if needed > available:
             raise UserError(f"a row of {name!r} needs {needed} words of {buffer}, the engine has {available}")
+    held = source.blocks // runs * min(runs, 2)
     most = min(most_rows, *(available // needed for available, needed in room.values()))
     for count in range(-(-height // min(most, height)), height + 1):
         found = _cut(window, source.shape[1], height, -(-height // count))
-        needed = max(band.taken for band in found) * source.row_words * source.blocks
+        needed = max(band.taken for band in found) * source.row_words * held
         if needed > plan.ring_words:
             continue
         halves = _cut(window, source.shape[1], height, -(-height // (count + 1)))

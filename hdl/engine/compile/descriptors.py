@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from ..layout import TensorLayout
 from ..plan import EnginePlan
-from ..records import Unit
 from .bands import Band
+from .groups import row_walk
 from .layers import EngineLayer
 from .weights import is_padded
 
@@ -18,7 +18,7 @@ def descriptor(
 ) -> dict[str, int]:  # fmt: skip
     """The descriptor of some bands of a layer; ``result`` is what it computes, before pixels are shuffled."""
     source, window = layouts[layer.source], layer.window
-    columns, width, ring = result.shape[2], source.shape[2], plan.ring_words
+    columns, width, ring = result.shape[2], source.row_words, plan.ring_words
     residual = layouts[layer.residual] if layer.residual is not None else None
     values: dict[str, int] = {}
     # A part of one band has a first one alone, and one of two no middle one.
@@ -28,17 +28,23 @@ def descriptor(
             f"rows_{which}": band.rows, f"taken_{which}": band.taken, f"pixels_{which}": band.rows * columns,
             f"chunk_{which}": band.taken * width,
         }  # fmt: skip
-    (stride_rows, stride_columns), (down, right) = window.strides, window.dilations
+    stride_rows, down, walk = window.strides[0], window.dilations[0], row_walk(window, layer.together, width)
+    row_words = walk.lead + (columns - 1) * (walk.between + 1) - walk.shared
+    if plan.depthwise:
+        values |= {
+            "groups": layer.groups, "depthwise": layer.together > 0, "lead": walk.lead, "shared": walk.shared,
+            "between": walk.between, "kept": walk.kept,
+        }  # fmt: skip
     return values | {
         "unit": layer.unit, "kernel": plan.kernels.index(layer.kernel) if layer.kernel else 0, "last": last,
         "signed": source.format.signed, "padded": is_padded(layer), "residual": residual is not None,
         "residual_signed": residual is not None and residual.format.signed,
         "residual_words": residual.pixel_words if residual is not None else 0, "result_words": result.pixel_words,
-        "bands": len(part), "in_blocks": source.blocks,
-        "out_blocks": result.blocks if layer.unit is Unit.ARRAY else 1, "columns": columns, "width": width,
-        "kernel_rows": window.kernel[0], "kernel_columns": window.kernel[1], "top": part[0].top,
-        "left": window.pads[1], "stride_rows": stride_rows, "stride_columns": stride_columns, "dilation_rows": down,
-        "dilation_columns": right, "origin": (-part[0].top * width - window.pads[1]) % ring,
-        "next_row": (stride_rows * width - stride_columns * (columns - 1)) % ring,
-        "next_line": (down * width - right * (window.kernel[1] - 1)) % ring, "low": layer.low, "high": layer.high,
+        "bands": len(part), "in_blocks": source.blocks // layer.groups,
+        "out_blocks": result.blocks // layer.runs(result.blocks), "columns": columns, "width": width,
+        "kernel_rows": window.kernel[0], "kernel_columns": walk.parts, "top": part[0].top, "left": walk.left,
+        "stride_rows": stride_rows, "stride_columns": walk.stride, "dilation_rows": down,
+        "dilation_columns": walk.apart, "origin": (-part[0].top * width - walk.left) % ring,
+        "next_row": (stride_rows * width - walk.stride * row_words) % ring,
+        "next_line": (down * width - walk.apart * (walk.parts - 1)) % ring, "low": layer.low, "high": layer.high,
     }  # fmt: skip

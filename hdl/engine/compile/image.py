@@ -98,6 +98,7 @@ def compiled(program: Program, plan: EnginePlan, *, reuse: bool = False) -> Comp
         source, made[layer.name] = bands.get(layer.source), _made(layer, layouts[layer.name])
         bands[layer.name] = bands_of(
             layer.name, layer.window, layouts[layer.source], made[layer.name], plan,
+            runs=layer.runs(made[layer.name].blocks),
             most_rows=WRITES_AT_ONCE if layer.shuffle > 1 else made[layer.name].shape[1],
             early=layouts[layer.source].shape[1] if source is None else source[-1].row * factors[layer.source],
         )  # fmt: skip

@@ -45,6 +45,9 @@ class EngineLayer:
     low, high : clamp of the result
     shuffle : r of a pixel shuffle through which the result is stored; 1 for none. The output channels are in an order
         in which each block goes to one place of the r x r; channels that its last blocks have too many are zeros.
+    groups : parts of the output channels, each of which reads input channels of its own; all of whole blocks
+    together : of a depthwise layer, whose channels read one channel each, the window columns that are taken at a time;
+        else 0
     macs : terms per image, as they are counted
     """
 
@@ -65,6 +68,12 @@ class EngineLayer:
     residual: str | None = None
     macs: int = 0
     shuffle: int = 1
+    groups: int = 1
+    together: int = 0
+
+    def runs(self, blocks: int) -> int:
+        """Times that its ``blocks`` of outputs begin anew with inputs that no earlier one has read."""
+        return self.groups if self.unit is Unit.ARRAY else blocks
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -22,12 +22,16 @@ from ....quant.program import (
     Program,
     Requantise,
     Slice,
+    SpatialShift,
     Threshold,
+    Upsample,
 )  # fmt: skip
 from ..layout import blocks_of
 from ..plan import RESIDUAL_BITS, EnginePlan
 from ..records import Unit
+from .groups import grouped
 from .layers import BlockRange, EngineLayer, EngineNetwork, Ints
+from .moves import moved
 from .operands import grid_top, lane_words, shuffled_channels
 from .stem import with_folded_stem
 
@@ -74,7 +78,8 @@ class _Reading:
         kinds: dict[type, Callable[..., None]] = {
             Input: self._input, Convolution: self._sums, AveragePool: self._sums, Requantise: self._requantise,
             Threshold: self._threshold, PixelShuffle: self._pixel_shuffle, MaxPool: self._max_pool,
-            Flatten: self._flatten, Concat: self._concat, Slice: self._slice, ArgMax: lambda op: None,
+            Flatten: self._flatten, Concat: self._concat, Slice: self._slice, SpatialShift: self._moved,
+            Upsample: self._moved, ArgMax: lambda op: None,
         }  # fmt: skip
         if type(op) not in kinds:
             raise UserError(f"the engine has no {type(op).__name__} so far, which {op.name!r} is")
@@ -85,8 +90,11 @@ class _Reading:
 
     def _sums(self, op: Op) -> None:
         after = self.readers.get(op.name, [])
-        if len(after) != 1 or not isinstance(after[0], Requantise | Threshold) or after[0].source != op.name:
-            raise UserError(f"the engine stores no sums: {op.name!r} must be read by one requantise or threshold alone")
+        if not after or not all(
+            isinstance(reader, Requantise | Threshold) and reader.sources.count(op.name) == 1
+            and reader.source == op.name for reader in after
+        ):  # fmt: skip
+            raise UserError(f"the engine stores no sums: {op.name!r} must be read by requantises or thresholds alone")
         self._check_stored(self._stored(op.source))
         # One bit more than the Program says: an adder's sums are held positive, those of a pool with a sign.
         if (sums := self.program.format(op.name)).bits >= self.plan.sum_bits:
@@ -157,7 +165,7 @@ class _Reading:
         layer = self.layers[-1] if self.layers else None
         if (
             layer is None or layer.name != op.source or layer.unit is not Unit.ARRAY or layer.residual is not None
-            or len(self.readers[op.source]) != 1 or self._check_stored(op.source) is None
+            or layer.groups > 1 or len(self.readers[op.source]) != 1 or self._check_stored(op.source) is None
         ):  # fmt: skip
             raise UserError(
                 f"the engine shuffles pixels only behind a convolution that nothing else reads: {op.name!r}"
@@ -174,6 +182,11 @@ class _Reading:
             offset=chosen(layer.offset), shift=chosen(layer.shift),
             residual_multiplier=chosen(layer.residual_multiplier),
         )  # fmt: skip
+
+    def _moved(self, op: SpatialShift | Upsample) -> None:
+        source = self._stored(op.source)
+        fmt = self._check_stored(source)
+        self.layers.append(moved(op, source, self.program.shape(source), fmt, self.plan))
 
     def _threshold(self, op: Threshold) -> None:
         """A single level is a requantise: ``acc >= T`` is ``clamp(acc - T + 1, 0, 1)``, falling it is
@@ -194,12 +207,14 @@ class _Reading:
             layer = self._convolution(made, op)
         elif isinstance(made, AveragePool):
             layer = self._stage(made.source, op, Unit.SUM, made.window)
+        elif self.program.format(op.source).bits > self.plan.bits:
+            layer = self._wide(op)
         else:
             layer = self._stage(op.source, op, Unit.MAXIMUM, Window(kernel=(1, 1)))
         if self.program.format(op.name).bits > self.plan.result.bits:
             raise UserError(f"{op.name!r} has {self.program.format(op.name)}; the engine's results have at most "
                             f"{self.plan.result.bits} bits")  # fmt: skip
-        self.layers.append(replace(layer, residual=self._residual(op)))
+        self.layers.append(replace(layer, residual=layer.residual or self._residual(op)))
 
     def _stage(self, source: str, op: Requantise, unit: Unit, window: Window) -> EngineLayer:
         stored = self._stored(source)
@@ -211,11 +226,27 @@ class _Reading:
             low=op.lo, high=op.hi,
         )  # fmt: skip
 
+    def _wide(self, op: Requantise) -> EngineLayer:
+        """A stored tensor that the lanes do not hold joins as a residual; what a pool reads beside it, the first of its
+        words, counts nothing."""
+        source = self._stored(op.source)
+        fmt, shape = self.program.format(source), self.program.shape(source)
+        if op.residual is not None or fmt.bits > RESIDUAL_BITS:
+            raise UserError(
+                f"the engine requantises stored tensors of at most {RESIDUAL_BITS} bits, and no residual with those of "
+                f"more than {self.plan.bits}: {op.name!r}"
+            )
+        zeros = np.zeros(shape[0], np.int64)
+        return EngineLayer(
+            name=op.name, source=source, unit=Unit.MAXIMUM,
+            window=Window(kernel=(1, 1), strides=(1, -(-fmt.bits // self.plan.bits))), pad=zeros, multiplier=zeros,
+            offset=op.offset, shift=op.shifts, residual_multiplier=op.multiplier, low=op.lo, high=op.hi,
+            residual=source,
+        )  # fmt: skip
+
     def _convolution(self, made: Convolution, op: Requantise) -> EngineLayer:
         if made.kernel not in self.plan.kernels:
             raise UserError(f"{made.name!r} needs {made.kernel} lanes; the engine has {', '.join(self.plan.kernels)}")
-        if made.groups != 1:
-            raise UserError(f"the engine has no groups so far, which {made.name!r} has")
         layer = self._stage(made.source, op, Unit.ARRAY, made.window)
         weight, pad = lane_words(made, self.program.format(layer.source), self.plan), made.pad
         if self.program.shape(layer.source) != self.program.shape(made.source):  # behind a flatten
@@ -231,10 +262,13 @@ class _Reading:
             raise UserError(f"the factors of {op.name!r} are too large for the sums of {made.kernel} lanes")
         # What fills a block must add nothing: an adder's weight of 0, and for xnor, whose features are 0 there, a 1.
         neutral = {"adder": grid_top(self.program.format(layer.source), self.plan), "xnor": 1}.get(made.kernel, 0)
-        return replace(
+        # What several requantises read is computed for each of them, and counts once.
+        first = self.readers[made.name][0] is self.program.by_name[op.name]
+        layer = replace(
             layer, kernel=made.kernel, weight=weight, pad=pad, multiplier=multiplier, offset=offset, neutral=neutral,
-            macs=made.macs(self.program.shape(made.name)),
+            macs=made.macs(self.program.shape(made.name)) if first else 0,
         )  # fmt: skip
+        return layer if made.groups == 1 else grouped(layer, made, self.program.shape(layer.source)[2], self.plan)
 
     def _residual(self, op: Requantise) -> str | None:
         if op.residual is None:

@@ -31,7 +31,7 @@ def with_folded_stem(network: EngineNetwork, plan: EnginePlan) -> EngineNetwork:
         return network
     channels, height, width = network.shapes[name]
     stem = readers[0] if readers else None
-    if stem is None or len(readers) != 1 or stem.weight is None or stem.residual == name:
+    if stem is None or len(readers) != 1 or stem.weight is None or stem.residual == name or stem.together:
         return network
     rows, columns = stem.window.kernel
     if columns == 1 or -(-channels * columns // plan.pin) >= columns * -(-channels // plan.pin):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ..layout import TensorLayout
 from ..plan import EnginePlan
 from ..record import Record
-from ..records import READ, WRITE, Stream, Unit, descriptor_record
+from ..records import READ, WRITE, Stream, descriptor_record
 from .bands import Band, parts_of
 from .layers import BlockRange, EngineLayer
 from .places import BLOCK_COMMANDS, Places
@@ -159,13 +159,13 @@ class Transfers:
         self, layer: EngineLayer, band: Band, sizes: Sequence[Sequence[int]], weights: int, ends: Sequence[int]
     ) -> None:  # fmt: skip
         """What one band reads; ``ends`` has the number of write commands at the end of each of its blocks."""
-        pool, at = layer.unit is not Unit.ARRAY, weights
+        run, at = len(sizes) // layer.runs(len(sizes)), weights
         taken = band.taken * self.layouts[layer.source].row_words
         for block, own in enumerate(sizes):
             self._write_commands(ends[block], ends[len(sizes) - 1])
             for inner, words in enumerate(own):
-                if pool or block == 0:
-                    source = block if pool else inner
+                if block % run == 0:
+                    source = block // run * len(own) + inner
                     self._rows(Stream.FEATURES, layer.source, source, band.first_taken, band.taken)
                 if inner == len(own) - 1 and layer.residual is not None:
                     wide = self.layouts[layer.residual].pixel_words > 1
@@ -173,7 +173,7 @@ class Transfers:
                     self._rows(stream, layer.residual, block, band.row, band.rows)
                 self.items.append(Item(stream=Stream.WEIGHTS, run=Run(address=at, words=words)))
                 at, self._position = at + words, self._position + words
-                if pool or block == len(sizes) - 1:
+                if block % run == run - 1:
                     self._free(Stream.FEATURES, taken)
             if layer.residual is not None:
                 self._free(Stream.RESIDUALS, self.layouts[layer.residual].run(block, band.row, band.rows)[1])

@@ -2,7 +2,9 @@
 
 For every band and every block of outputs, per block of inputs: a word of pad where the layer is padded; then for every
 tap of the window ``pout`` words, one of ``pin`` weights for each output channel. In front of the last set of a block of
-outputs stand the constants of its channels. A pool has no sets, and each of its blocks has its constants.
+outputs stand the constants of its channels. A pool has no sets, and each of its blocks has its constants. In a set of
+a depthwise layer the first weights of each output channel are those of the window columns that it takes together, the
+last column first.
 """
 
 import numpy as np
@@ -27,7 +29,9 @@ def block_weights(layer: EngineLayer, block: int, plan: EnginePlan) -> list[Word
     constants = _constants(layer, block, plan)
     if layer.unit is not Unit.ARRAY:
         return [np.concatenate([*pads[block : block + 1], constants])]
-    sets = _sets(layer, block, plan)
+    sets = _depthwise_sets(layer, block, plan) if layer.together else _sets(layer, block, plan)
+    group = block // (blocks_of(len(layer.multiplier), plan.pout) // layer.groups)
+    pads = pads[group * len(sets) :]
     parts = []
     for k, own in enumerate(sets):
         whole = words_of_elements(own.reshape(-1, plan.pin), plan)
@@ -56,6 +60,22 @@ def _sets(layer: EngineLayer, block: int, plan: EnginePlan) -> NDArray[np.int64]
     whole[:outputs, :inputs] = own
     parts = whole.reshape(plan.pout, blocks, plan.pin, rows * columns)
     return parts.transpose(1, 3, 0, 2)
+
+
+def _depthwise_sets(layer: EngineLayer, block: int, plan: EnginePlan) -> NDArray[np.int64]:
+    """(1, parts of the window, pout, pin)."""
+    assert layer.weight is not None
+    own = layer.weight[block * plan.pout : (block + 1) * plan.pout, 0]
+    rows, columns, together = *own.shape[1:], layer.together
+    parts = -(-columns // together)
+    first = np.full((plan.pout, rows, parts * together), layer.neutral, np.int64)
+    first[: len(own), :, parts * together - columns :] = own
+    # The features of the other lanes are 0 as the lanes count them, whatever that stands for.
+    whole = np.full((rows, parts, plan.pout, plan.pin), layer.kernel == "xnor", np.int64)
+    whole[..., :together] = first.reshape(plan.pout, rows, parts, together)[..., ::-1].transpose(1, 2, 0, 3)
+    # What no column is taken for holds a word of 0.
+    whole[..., together : plan.depthwise] = layer.neutral
+    return whole.reshape(1, rows * parts, plan.pout, plan.pin)
 
 
 def _constants(layer: EngineLayer, block: int, plan: EnginePlan) -> Words:

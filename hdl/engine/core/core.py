@@ -16,6 +16,7 @@ from ...streams.delay import later
 from ...streams.queue import Queue
 from ..plan import EnginePlan
 from ..records import Unit, descriptor_record
+from .columns import WindowColumns
 from .issuer import Issuer
 from .lanes import HeldWeights, Lanes, lanes_latency
 from .loader import StepLoader
@@ -138,10 +139,18 @@ class Core(wiring.Component):
             sums.carries.eq(lanes.carries), pools.x.eq(x), pools.signed.eq(feature_signed),
             pools.largest.eq(layer.unit == Unit.MAXIMUM),
         ]  # fmt: skip
-        for name, flag in (("valid", issuer.issued & array), ("first", issuer.first), ("last", issuer.last)):
+        whole = issuer.issued & issuer.meant & array
+        for name, flag in (("valid", whole), ("first", issuer.first), ("last", issuer.last)):
             m.d.comb += getattr(sums, name).eq(later(m, flag, ranks + 1, name=f"array_{name}"))
         for name, flag in (("valid", issuer.issued & ~array), ("first", issuer.first), ("last", issuer.last)):
             m.d.comb += getattr(pools, name).eq(later(m, flag, name=f"pool_{name}"))
+        if self.plan.depthwise:
+            m.submodules.columns = columns = WindowColumns(self.plan)
+            m.d.comb += [
+                columns.x.eq(x), columns.valid.eq(later(m, issuer.issued, name="issued")),
+                columns.together.eq(step.together), lanes.columns.eq(columns.columns),
+                lanes.depthwise.eq(later(m, step.depthwise, name="depthwise")),
+            ]  # fmt: skip
         return Mux(pools.done, pools.sums, sums.sums), pools.done | sums.done
 
     def _requantised(self, m: Module, loader: StepLoader, layer: Any, sums: Any, complete: Any) -> tuple[Any, Any]:

@@ -30,6 +30,7 @@ class Issuer(wiring.Component):
     room : In, free words of the queue of results that no earlier step has claimed
     residuals : In, residuals that no earlier step has claimed
     issued : Out, a tap is issued in this cycle
+    meant : Out, the window of a pixel is whole with it; only depthwise layers have words with which it is not
     begin : Out, it is the first one of its step
     step : Out, the step that it belongs to
     place : Out, address in the ring
@@ -48,8 +49,9 @@ class Issuer(wiring.Component):
             "i": In(stream.Signature(step)),
             "loaded": In(step["until"].shape), "room": In(range(plan.result_words + 1)),
             "residuals": In(range(plan.residual_pixels + 1)),
-            "issued": Out(1), "begin": Out(1), "step": Out(step), "place": Out(plan.ring_words.bit_length() - 1),
-            "inside": Out(1), "pixel": Out(range(plan.pixels)), "first": Out(1), "last": Out(1),
+            "issued": Out(1), "meant": Out(1), "begin": Out(1), "step": Out(step),
+            "place": Out(plan.ring_words.bit_length() - 1), "inside": Out(1), "pixel": Out(range(plan.pixels)),
+            "first": Out(1), "last": Out(1),
             "freed": Out(step["chunk"].shape), "claimed": Out(range(MOST_WORDS * plan.pixels + 1)),
             "awaited": Out(step["pixels"].shape), "joined": Out(step["pixels"].shape),
         })  # fmt: skip
@@ -76,7 +78,7 @@ class Issuer(wiring.Component):
             m.d.comb += self.freed.eq(Mux(step.frees, step.chunk, 0))
         with m.If(pause != 0):
             m.d.sync += pause.eq(pause - 1)
-        with m.Elif(self.issued & self.last & ~ending):
+        with m.Elif(self.issued & self.meant & self.last & ~ending):
             m.d.sync += pause.eq(step.result_words - 1)
         with m.If(taken):
             m.d.sync += [step.eq(self.i.payload), busy.eq(1), fresh.eq(1), pause.eq(0)]
@@ -100,6 +102,21 @@ class Issuer(wiring.Component):
         stored = (self.room >= words) & (~step.residual | (self.residuals >= step.pixels))
         return words, ~missing[-1] & (~step.last | stored)
 
+    def _windows(self, m: Module, taken: Value, at_row: Value) -> None:
+        """Counts the words until the window of the next pixel is whole."""
+        if not self.plan.depthwise:
+            m.d.comb += self.meant.eq(1)
+            return
+        step = self.step
+        missing = Signal.like(step.between, name="missing")
+        m.d.comb += self.meant.eq(missing == 0)
+        with m.If(self.issued):
+            m.d.sync += missing.eq(missing - 1)
+            with m.If(self.meant):
+                m.d.sync += missing.eq(Mux(at_row, step.lead - step.shared, step.between))
+        with m.If(taken):
+            m.d.sync += missing.eq(self.i.payload.lead)
+
     def _walk(self, m: Module, taken: Value, ending: Signal) -> None:
         """Taps of a pool, columns and rows: addresses, places in the map, and the ends of all three."""
         step, moving = self.step, self.issued
@@ -107,7 +124,9 @@ class Issuer(wiring.Component):
         kx, ky, x, y = Signal(6), Signal(6), Signal(12), Signal(12)
         at_column = ~pool | (kx == step.kernel_columns - 1)
         at_tap = at_column & (~pool | (ky == step.kernel_rows - 1))
-        at_row = at_tap & (x == step.columns - 1)
+        at_pixel = at_tap & self.meant
+        at_row = at_pixel & (x == step.columns - 1)
+        self._windows(m, taken, at_row)
         bits = len(self.place)
         pixel, tap = Signal(bits, name="pixel_place"), Signal(bits, name="tap_place")
         row, column = (Signal(signed_shape(PLACE_BITS), name=name) for name in ("pixel_row", "pixel_column"))
@@ -131,12 +150,15 @@ class Issuer(wiring.Component):
                 m.d.sync += [ky.eq(ky + 1), tap_row.eq(tap_row + step.dilation_rows)]
         with m.If(moving & at_tap):
             m.d.sync += [
-                ky.eq(0), tap.eq(0), tap_row.eq(0), self.pixel.eq(self.pixel + 1),
-                x.eq(x + 1), pixel.eq(pixel + step.stride_columns), column.eq(column + step.stride_columns),
+                ky.eq(0), tap.eq(0), tap_row.eq(0), pixel.eq(pixel + step.stride_columns),
+                column.eq(column + step.stride_columns),
             ]  # fmt: skip
+        with m.If(moving & at_pixel):
+            m.d.sync += [self.pixel.eq(self.pixel + 1), x.eq(x + 1)]
             with m.If(at_row):
+                shared = step.shared if self.plan.depthwise else 0
                 m.d.sync += [
-                    x.eq(0), y.eq(y + 1), pixel.eq(pixel + step.next_row), column.eq(step.column),
+                    x.eq(0), y.eq(y + 1), pixel.eq(pixel + step.next_row), column.eq(step.column + shared),
                     row.eq(row + step.stride_rows),
                 ]  # fmt: skip
         with m.If(taken):

@@ -1,13 +1,13 @@
 """The array of an engine: rows of lanes of one or several kernels, whose weights stay for many pixels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Const, Module, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ....quant.formats import Format, format_for, signed, unsigned
+from ....quant.formats import format_for, signed, unsigned
 from ...cells.known import FABRICS
 from ...lanes.ranks import Rank, settled
 from ...lanes.shape import ArrayShape, run_circuit
@@ -88,6 +88,9 @@ class Lanes(wiring.Component):
     signed : In, whether they have a sign; in the cycle of ``x``
     kernel : In, place of the kernel among those of the Plan; ``latency - 1`` cycles behind ``x``
     weights : In, see `HeldWeights`; one cycle behind ``x``
+    depthwise : In, row k takes channel k of every word of ``columns``, each in a lane, and the others have features of
+        0; in the cycle of ``x``. This and ``columns`` only where ``plan.depthwise`` is not 0.
+    columns : In, see `columns.WindowColumns`
     words, carries : Out, of every row; ``latency`` cycles behind ``x``
 
     Attributes
@@ -109,6 +112,7 @@ class Lanes(wiring.Component):
             "signed": In(1),
             "kernel": In(range(max(2, len(plan.kernels)))),
             "weights": In(plan.pout * plan.word_bits),
+            **({"depthwise": In(1), "columns": In(plan.depthwise * plan.word_bits)} if plan.depthwise else {}),
             "words": Out(plan.pout * self.step.bits),
             "carries": Out(plan.pout),
         })  # fmt: skip
@@ -129,18 +133,17 @@ class Lanes(wiring.Component):
         """Word and carry of each row, one cycle in front of the output."""
         shape, bits = self.shapes[kernel], self.plan.bits
         m.submodules[kernel] = inner = Module()
-        xs = [self._operand(inner, kernel, shape.x, k) for k in range(shape.pin)]
         ws = []
         for row in range(shape.pout):
             words = [self.weights.word_select(row * shape.pin + k, bits)[: shape.w.bits] for k in range(shape.pin)]
             named = [Signal(shape.w.bits, name=f"w{row}_{k}") for k in range(shape.pin)]
             inner.d.comb += [signal.eq(word) for signal, word in zip(named, words, strict=True)]
             ws.append(named)
-        one = Const(1, 1)
-        sums = run_circuit(
-            inner, FABRICS[shape.fabric], shape, xs, ws, one,
-            lambda level, state: Rank(inner, one, f"rank{level}")(state) if level in shape.cuts else settled(state),
-        )  # fmt: skip
+        if self.plan.depthwise:
+            sums = self._rows_apart(inner, kernel, ws)
+        else:
+            xs = [self._operand(inner, kernel, self.x.word_select(k, bits), f"x{k}") for k in range(shape.pin)]
+            sums = self._circuit(inner, shape, xs, ws)
         ranks = self._ranks - len(shape.cuts)
         wholes = [self._whole(inner, sums, row) for row in range(shape.pout)]
         return [
@@ -148,12 +151,43 @@ class Lanes(wiring.Component):
             for row, (word, carry) in enumerate(wholes)
         ]
 
-    def _operand(self, m: Module, kernel: str, fmt: Format, k: int) -> Signal:
-        """The register of a feature in the form that the kernel takes."""
-        raw = self.x.word_select(k, self.plan.bits)
-        register = Signal(fmt.bits, name=f"x{k}", reset_less=True)
-        forms = {"adder": Cat(raw[:-1], raw[-1] ^ self.signed), "xnor": raw[:1]}
-        m.d.sync += register.eq(forms.get(kernel, Cat(raw, raw[-1] & self.signed)))
+    def _circuit(self, m: Module, shape: ArrayShape, xs: list[Signal], ws: list[list[Signal]]) -> Sums:
+        """Rows of lanes that have their features in common."""
+        one = Const(1, 1)
+        return run_circuit(
+            m, FABRICS[shape.fabric], shape, xs, ws, one,
+            lambda level, state: Rank(m, one, f"rank{level}")(state) if level in shape.cuts else settled(state),
+        )  # fmt: skip
+
+    def _rows_apart(self, m: Module, kernel: str, ws: list[list[Signal]]) -> Sums:
+        """Rows whose first lanes have features of their own: those of a column of a depthwise window, else those of
+        all rows. The other lanes are 0 then by the reset of the registers that they have in common, for an adder has
+        no weight that adds nothing to any feature."""
+        plan, shape = self.plan, self.shapes[kernel]
+        own, bits = plan.depthwise, plan.bits
+        common = [
+            self._operand(m, kernel, self.x.word_select(k, bits), f"x{k}", self.depthwise)
+            for k in range(own, shape.pin)
+        ]
+        rows: list[Any] = []
+        for row, weights in enumerate(ws):
+            m.submodules[f"row{row}"] = inner = Module()
+            first = []
+            for k in range(own):
+                column = self.columns.word_select(k * plan.pin + row, bits)
+                raw = Mux(self.depthwise, column, self.x.word_select(k, bits))
+                first.append(self._operand(inner, kernel, raw, f"x{k}"))
+            rows += self._circuit(inner, replace(shape, pout=1), [*first, *common], [weights]).rows
+        return Sums(rows=rows)
+
+    def _operand(self, m: Module, kernel: str, raw: Value, name: str, zero: Value | None = None) -> Signal:
+        """The register of a feature in the form that the kernel takes; with ``zero`` it becomes 0."""
+        form = {"adder": Cat(raw[:-1], raw[-1] ^ self.signed), "xnor": raw[:1]}
+        register = Signal(self.shapes[kernel].x.bits, name=name, reset_less=True)
+        m.d.sync += register.eq(form.get(kernel, Cat(raw, raw[-1] & self.signed)))
+        if zero is not None:
+            with m.If(zero):
+                m.d.sync += register.eq(0)
         return register
 
     def _whole(self, m: Module, sums: Sums, row: int) -> tuple[Value, Value]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.hdl import signed as signed_shape
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -20,6 +20,12 @@ _PASSED = (
     "next_line", "low", "high",
 )  # fmt: skip
 """What a step takes over from its descriptor."""
+_PASSED_DEPTHWISE = ("depthwise", "lead", "shared", "between")
+"""And of an engine that has groups."""
+
+
+def _passed(plan: EnginePlan) -> tuple[str, ...]:
+    return (*_PASSED, *_PASSED_DEPTHWISE) if plan.depthwise else _PASSED
 
 
 def step_layout(plan: EnginePlan) -> data.StructLayout:
@@ -29,11 +35,13 @@ def step_layout(plan: EnginePlan) -> data.StructLayout:
     ring ever loaded are; ``row``, ``column`` of that tap in the map; ``until``, words that must have been loaded;
     ``chunk``, words that are freed behind it if ``frees``; ``rows``, ``taken``, ``pixels`` of the band; ``first`` and
     ``last``, whether it begins and ends sums; ``pads``, whether a word of pad comes with its weights; ``final``,
-    whether it is the last one of all.
+    whether it is the last one of all; ``together``, columns of the window that a depthwise layer takes at once.
     """
     layer = descriptor_record(plan).layout
     ring = plan.ring_words.bit_length() - 1
-    members: dict[str, Any] = {name: layer[name].shape for name in _PASSED}
+    members: dict[str, Any] = {name: layer[name].shape for name in _passed(plan)}
+    if plan.depthwise:
+        members["together"] = layer["kept"].shape
     return data.StructLayout({
         **members, "base": ring, "row": signed_shape(PLACE_BITS), "column": signed_shape(PLACE_BITS),
         "until": ring + 2, "chunk": layer["chunk_first"].shape, "frees": 1, "rows": layer["rows_first"].shape,
@@ -43,7 +51,7 @@ def step_layout(plan: EnginePlan) -> data.StructLayout:
 
 
 class Planner(wiring.Component):
-    """Walks over bands, blocks of outputs, blocks of inputs and taps of each descriptor; a step in every cycle.
+    """Walks over bands, groups, blocks of outputs, blocks of inputs and taps of each descriptor; a step in every cycle.
 
     A descriptor is taken when its last step leaves.
 
@@ -71,9 +79,15 @@ class Planner(wiring.Component):
             "inner": inner == layer.in_blocks - 1, "block": block == layer.out_blocks - 1,
             "band": band == layer.bands - 1,
         }  # fmt: skip
+        loops = [(kx, "columns"), (ky, "rows"), (inner, "inner"), (block, "block"), (band, "band")]
+        if self.plan.depthwise:
+            group = Signal(12, name="group")
+            ends["group"] = group == layer.groups - 1
+            loops.insert(-1, (group, "group"))
+            m.d.comb += step.together.eq(Mux(kx == 0, layer.kept, layer.lead + 1))
         moving = Signal()
         m.d.comb += [self.o.valid.eq(self.i.valid), moving.eq(self.i.valid & self.o.ready)]
-        m.d.comb += [step[name].eq(layer[name]) for name in _PASSED]
+        m.d.comb += [step[name].eq(layer[name]) for name in _passed(self.plan)]
 
         sized = {
             name: self._of_band(layer, name, band == 0, ends["band"]) for name in ("rows", "taken", "pixels", "chunk")
@@ -84,13 +98,13 @@ class Planner(wiring.Component):
             step.last.eq(pool | (ends["inner"] & ends["rows"] & ends["columns"])),
             step.pads.eq(layer.padded & (ky == 0) & (kx == 0)),
             step.frees.eq(ends["block"] & ends["rows"] & ends["columns"]),
-            step.final.eq(layer.last & ends["band"] & ends["block"] & ends["inner"] & ends["rows"] & ends["columns"]),
+            step.final.eq(layer.last & Cat(ends.values()).all()),
         ]
         place = self._taps(m, moving, ends, band)
         self._chunks(m, moving, ends, sized["chunk"], place)
 
         at_end = moving
-        for counter, end in ((kx, "columns"), (ky, "rows"), (inner, "inner"), (block, "block"), (band, "band")):
+        for counter, end in loops:
             with m.If(at_end):
                 m.d.sync += counter.eq(Mux(ends[end], 0, counter + 1))
             at_end = at_end & ends[end]

@@ -38,7 +38,7 @@ class TimedStep:
     Attributes
     ----------
     until : words of features that must have come, from the begin of the tile
-    taps : of a pixel that are issued one behind the other
+    ends : words that are issued before the one with which each pixel is whole
     """
 
     pads: bool
@@ -48,7 +48,7 @@ class TimedStep:
     until: int
     chunk: int
     pixels: int
-    taps: int
+    ends: Sequence[int]
 
 
 def steps_of(layer: dict[str, int]) -> Iterator[tuple[int, list[TimedStep]]]:
@@ -59,17 +59,26 @@ def steps_of(layer: dict[str, int]) -> Iterator[tuple[int, list[TimedStep]]]:
     for band in range(layer["bands"]):
         which = "first" if band == 0 else "final" if band == layer["bands"] - 1 else "middle"
         chunk, pixels = layer[f"chunk_{which}"], layer[f"pixels_{which}"]
-        steps = []
-        for block in range(layer["out_blocks"]):
-            for inner in range(layer["in_blocks"]):
-                for tap in range(outer):
-                    steps.append(TimedStep(
-                        pads=bool(layer["padded"] and tap == 0), first=pool or (inner == 0 and tap == 0),
-                        last=pool or (inner == layer["in_blocks"] - 1 and tap == outer - 1),
-                        frees=block == layer["out_blocks"] - 1 and tap == outer - 1, until=(inner + 1) * chunk,
-                        chunk=chunk, pixels=pixels, taps=taps if pool else 1,
-                    ))  # fmt: skip
-        yield chunk * layer["in_blocks"], steps
+        ends = range(taps - 1, taps * pixels, taps) if pool else _ends(layer, layer[f"rows_{which}"])
+        blocks, inputs, groups = layer["out_blocks"], layer["in_blocks"], layer.get("groups", 1)
+        steps = [
+            TimedStep(
+                pads=bool(layer["padded"] and tap == 0), first=pool or (inner == 0 and tap == 0),
+                last=pool or (inner == inputs - 1 and tap == outer - 1), frees=block == blocks - 1 and tap == outer - 1,
+                until=(group * inputs + inner + 1) * chunk, chunk=chunk, pixels=pixels, ends=ends,
+            )
+            for group in range(groups) for block in range(blocks) for inner in range(inputs) for tap in range(outer)
+        ]  # fmt: skip
+        yield chunk * inputs * groups, steps
+
+
+def _ends(layer: dict[str, int], rows: int) -> Sequence[int]:
+    """Of a step of the array; only where words of a depthwise layer make no window it is not one pixel per word."""
+    if not layer.get("lead", 0):
+        return range(rows * layer["columns"])
+    row = [layer["lead"] + x * (layer["between"] + 1) for x in range(layer["columns"])]
+    following = row[-1] + 1 - layer["shared"]
+    return [y * following + end for y in range(rows) for end in row]
 
 
 class _Array:
@@ -112,15 +121,13 @@ class _Array:
     def run(self, layer: dict[str, int], step: TimedStep, taken: int, pool: bool) -> int:
         """Issue the taps of a step; returns how many cycles that takes."""
         words = layer["result_words"] if step.last else 1
-        stride = step.taps + words - 1
-        cycles = step.pixels * stride - (words - 1)
+        cycles = step.ends[-1] + 1 + (step.pixels - 1) * (words - 1)
         self.ending = taken + cycles
         if step.frees:
             self.queues[Stream.FEATURES].left += [self.ending] * step.chunk
         if step.last:
             delay = self.delays.pools if pool else self.delays.sums
-            first = taken + step.taps + delay
-            complete = range(first, first + step.pixels * stride, stride)
+            complete = [taken + 1 + end + delay + k * (words - 1) for k, end in enumerate(step.ends)]
             if layer["residual"]:
                 self.joined += step.pixels * layer["residual_words"]
                 self.queues[Stream.RESIDUALS].left += [at for at in complete for _ in range(layer["residual_words"])]

@@ -8,7 +8,7 @@ from addax.quant import golden
 from addax.quant.formats import unsigned
 from addax.quant.program import Concat, MaxPool, Slice
 from engine_executor import executed
-from engine_networks import engine_program, small_plan, super_resolution
+from engine_networks import bottlenecks, engine_program, grouped_program, moving, small_plan, super_resolution
 from network_builder import Builder
 
 
@@ -31,6 +31,26 @@ def test_every_stored_tensor_is_that_of_the_golden_model(seed):
     expected = golden.run(program, pixels[None], trace=True).tensors
     for name in image.network.tensors[1:]:
         assert np.array_equal(image.tensor(words, name), expected[name][0]), name
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_groups_read_channels_of_their_own(seed):
+    """Depthwise windows whose columns are taken one, two, three or four at a time, in parts, strides, shared pads and
+    dilations; groups of whole blocks, and of a few channels, whose sets are filled with weights of 0."""
+    bits, lanes = (8, 16)[seed % 2], (8, 4)[seed % 2]
+    plan = small_plan(bits=bits, pin=lanes, pout=lanes, depthwise=(3, 1, 4, 2)[seed % 4], pixels=64, feature_bytes=4096)
+    program = grouped_program(seed, bits=bits, lanes=lanes)
+    image = compiled(program, plan)
+    (pixels,) = images_of(program, 1, seed)
+
+    words = executed(image, pixels)
+
+    assert any(layer.together for layer in image.network.layers)
+    assert any(layer.groups > 1 and not layer.together for layer in image.network.layers)
+    expected = golden.run(program, pixels[None], trace=True).tensors
+    for name in image.network.tensors[1:]:
+        assert np.array_equal(image.tensor(words, name), expected[name][0]), name
+    predicted(image)
 
 
 @pytest.mark.parametrize("factor, features", [(2, 4), (2, 6), (3, 5)])
@@ -77,6 +97,39 @@ def test_blocks_of_several_tensors_are_read_as_one(seed):
 
     words = executed(image, pixels)
 
+    predicted(image)
+    expected = golden.run(program, pixels[None], trace=True).tensors
+    for name in image.network.tensors[1:]:
+        assert np.array_equal(image.tensor(words, name), expected[name][0]), name
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_pixels_are_moved_by_lanes(seed):
+    """Channels that move by offsets of their own, with pad; maps that are enlarged, of blocks that are not full."""
+    program = moving(seed)
+    kernels = ("shift", "adder", "mult") if seed % 2 else ("adder", "mult")
+    image = compiled(program, small_plan(depthwise=1 + seed % 3, kernels=kernels))
+    (pixels,) = images_of(program, 1, seed)
+
+    words = executed(image, pixels)
+
+    predicted(image)
+    expected = golden.run(program, pixels[None], trace=True).tensors
+    for name in image.network.tensors[1:]:
+        assert np.array_equal(image.tensor(words, name), expected[name][0]), name
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_linear_bottlenecks_run(bits):
+    """As MobileNetV2 is lowered: sums that two requantises read, one of them later; a sum of more bits than the lanes
+    take, which is stored, joins again and is brought back to their width."""
+    program = bottlenecks(bits)
+    image = compiled(program, small_plan(bits=bits, pin=64 // bits, pout=64 // bits, depthwise=2))
+    (pixels,) = images_of(program, 1, bits)
+
+    words = executed(image, pixels)
+
+    assert sum(layer.macs for layer in image.network.layers) == program.macs()
     predicted(image)
     expected = golden.run(program, pixels[None], trace=True).tensors
     for name in image.network.tensors[1:]:

@@ -4,6 +4,7 @@
 import random
 
 import pytest
+from addax.hdl.engine.core.columns import WindowColumns
 from addax.hdl.engine.core.issuer import Issuer
 from addax.hdl.engine.core.lanes import HeldWeights, Lanes
 from addax.hdl.engine.core.pools import Pools
@@ -86,6 +87,59 @@ def test_lanes_add_the_terms_of_their_kernel(bits):
                 assert total == sum(abs(x - lowest - w) for x, w in zip(values, row, strict=True))
             else:
                 assert total == sum(term(kernels[kernel], x, w, bits) for x, w in zip(values, row, strict=True))
+
+
+def test_row_takes_its_own_channel_of_some_words():
+    """What the last words hold of a row's channel in its first lanes, 0 in the others, of adders as they count it; in
+    the next cycle all rows have the same features again."""
+    kernels = ("adder", "mult", "xnor", "shift")
+    plan, rng = small_plan(bits=8, pin=8, pout=8, kernels=kernels, depthwise=3), random.Random(7)
+    dut, n = Lanes(plan), plan.pin
+    tall = [[rng.getrandbits(8) for _ in range(n)] for _ in range(n)]
+    steps = [(rng.randrange(4), rng.getrandbits(1), rng.getrandbits(1), [rng.getrandbits(8) for _ in range(n)],
+              [[rng.getrandbits(8) for _ in range(n)] for _ in range(3)]) for _ in range(32)]  # fmt: skip
+
+    def drive(cycle):
+        _, own, sign, xs, columns = steps[min(cycle, len(steps) - 1)]
+        late = steps[max(0, min(cycle - dut.latency + 1, len(steps) - 1))]
+        return {"x": packed(xs, 8), "signed": sign, "kernel": late[0], "depthwise": own,
+                "weights": packed([w for row in tall for w in row], 8),
+                "columns": packed([x for word in columns for x in word], 8)}  # fmt: skip
+
+    seen = cycles_of(dut, drive, len(steps) + dut.latency, "words", "carries")
+
+    for number, (kernel, own, sign, xs, columns) in enumerate(steps):
+        words, carries = seen[number + dut.latency]
+        got = [w + (carries >> k & 1) for k, w in enumerate(fields(words, dut.step.bits, n, sign=dut.step.signed))]
+        lowest = -128 if sign and kernels[kernel] == "adder" else 0
+        for row, weights in enumerate(tall):
+            values = [x - (sign << 8) if x >> 7 else x for x in ([word[row] for word in columns] if own else xs)]
+            pairs = list(zip(values + [lowest] * (n - len(values)), weights, strict=True))
+            if kernels[kernel] == "adder":
+                assert got[row] == sum(abs(x - lowest - w) for x, w in pairs)
+            elif kernels[kernel] == "xnor":
+                assert got[row] == sum((x ^ w) & 1 == 0 for x, w in pairs)
+            else:
+                assert got[row] == sum(term(kernels[kernel], x, w, 8) for x, w in pairs)
+
+
+def test_columns_are_the_last_words_that_were_asked_for():
+    """Words of other cycles do not count; as many as are wanted, the others are 0 at once."""
+    plan, rng = small_plan(depthwise=3), random.Random(8)
+    dut, bits = WindowColumns(plan), plan.word_bits
+    script = [(rng.getrandbits(bits), rng.getrandbits(1), rng.randint(1, 3)) for _ in range(60)]
+
+    def drive(cycle):
+        word, valid, together = script[cycle]
+        return {"x": word, "valid": valid, "together": together}
+
+    seen = [fields(columns, bits, 3, sign=False) for (columns,) in cycles_of(dut, drive, len(script), "columns")]
+
+    held = [0, 0]
+    for (word, valid, together), columns in zip(script, seen, strict=True):
+        assert columns == [word, *held]
+        held = [word, held[0]] if valid else held
+        held = [value if k + 1 < together else 0 for k, value in enumerate(held)]
 
 
 def test_weights_are_held_while_the_next_ones_come():

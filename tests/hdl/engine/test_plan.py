@@ -28,6 +28,7 @@ from network_builder import Builder
         ({"feature_bytes": 3000}, "feature_bytes must be a power of two of at least 256 bytes, not 3000"),
         ({"pixels": 100}, "pixels must be a power of two"),
         ({"burst": 512}, "burst must be in 2..256"),
+        ({"depthwise": 5}, "depthwise must be in 0..4, not 5"),
         ({"clock_mhz": 0}, "clock must be a positive number of MHz"),
         ({"control": "usb"}, "control of an engine must be"),
     ],
@@ -47,7 +48,16 @@ def test_plans_are_written_and_read():
         EnginePlan.from_json({**plan.to_json(), "pin": 5})
 
 
-@pytest.mark.parametrize("record", [READ, WRITE, descriptor_record(small_plan()), constants_record(small_plan())])
+@pytest.mark.parametrize(
+    "record",
+    [
+        READ,
+        WRITE,
+        descriptor_record(small_plan()),
+        descriptor_record(small_plan(depthwise=3)),
+        constants_record(small_plan()),
+    ],
+)
 @pytest.mark.parametrize("word_bits", [32, 64, 256])
 def test_records_are_split_into_words_and_joined(record, word_bits):
     """Extremes and random values of every field, with signs."""
@@ -108,7 +118,15 @@ def program(shape=(4, 6, 6), outputs=4, **how):
             "'conv1' makes sums of int19, which take 20 bits; the engine's have 18: build it with more --sum-bits",
         ),
         (lambda: program(), {"kernels": ("mult",)}, "'conv1' needs adder lanes; the engine has mult"),
-        (lambda: program(groups=2), {}, "the engine has no groups so far, which 'conv1' has"),
+        (
+            lambda: program(groups=4), {},
+            "the engine has no groups, which 'conv1' has: build it with --depthwise 3",
+        ),
+        (
+            lambda: program((8, 6, 6), 12, groups=4), {"depthwise": 1},
+            "groups of adder lanes take whole blocks of 4 channels, or one channel each; those of 'conv1' take 2 and "
+            "make 3",
+        ),
     ],
 )  # fmt: skip
 def test_what_the_engine_lacks_is_refused_in_one_line(make, changes, message):
@@ -120,7 +138,13 @@ def test_what_the_engine_lacks_is_refused_in_one_line(make, changes, message):
 def test_operation_that_the_engine_lacks_is_named():
     b = program()
     b.shift()
-    with pytest.raises(UserError, match="the engine has no SpatialShift so far, which 'move3' is"):
+    with pytest.raises(UserError, match="the engine moves no pixels, as 'move3' does: build it with --depthwise 3 and"):
+        compiled(b.raw(), small_plan())
+    with pytest.raises(UserError, match="lanes of mult or shift"):
+        compiled(b.raw(), small_plan(depthwise=3, kernels=("adder",)))
+    b = program()
+    b.emit(Concat(name="joined", source=b.last, others=(b.constant(4),)))
+    with pytest.raises(UserError, match="the engine has no Constant so far, which 'const3' is"):
         compiled(b.raw(), small_plan())
 
 

@@ -88,16 +88,21 @@ class Layer:
         rows, taken = v[f"rows_{which}"], v[f"taken_{which}"]
         assert v[f"pixels_{which}"] == rows * v["columns"] <= self.plan.pixels
         assert v[f"chunk_{which}"] == taken * v["width"]
-        chunks = []
-        for block in range(v["out_blocks"] if v["unit"] == Unit.ARRAY else v["in_blocks"]):
-            inner = range(v["in_blocks"]) if v["unit"] == Unit.ARRAY else range(1)
+        array = v["unit"] == Unit.ARRAY
+        for _ in range(v.get("groups", 1) if array else v["in_blocks"]):
+            self.group(rows, taken, top, v["out_blocks"] if array else 1, v["in_blocks"] if array else 1)
+
+    def group(self, rows, taken, top, blocks, inputs):
+        """Blocks of outputs that read the same blocks of inputs."""
+        v, chunks = self.values, []
+        for block in range(blocks):
             total = None
-            for k in inner:
-                if block == 0 or v["unit"] != Unit.ARRAY:
+            for k in range(inputs):
+                if block == 0:
                     chunks.append(self.values_of(self.executor.take(Stream.FEATURES, taken * v["width"])))
-                chunk = chunks[k if v["unit"] == Unit.ARRAY else -1].reshape(taken, v["width"], -1)
+                chunk = chunks[k].reshape(taken, v["width"], -1)
                 pad = self.values_of(self.executor.take(Stream.WEIGHTS, v["padded"]))
-                windows = self.windows(chunk, pad, rows, top)
+                windows = (self.rows if v.get("depthwise") else self.windows)(chunk, pad, rows, top)
                 if v["unit"] == Unit.ARRAY:
                     part, constants = self.sums(windows, last=k == v["in_blocks"] - 1)
                 else:
@@ -127,6 +132,34 @@ class Layer:
                 result.append(tap)
         return np.array(result)
 
+    def rows(self, chunk, pad, rows, top):
+        """(taps, pixels, pout, pin): words of rows one behind the other, of which the last ones meet in the lanes."""
+        v, result = self.values, []
+        for ky in range(v["kernel_rows"]):
+            for kx in range(v["kernel_columns"]):
+                words, tap = deque(maxlen=self.plan.depthwise), []
+                kept = v["lead"] + 1 if kx else v["kept"]
+                for y in range(rows):
+                    shared = v["shared"] if y else 0
+                    row, missing = y * v["stride_rows"] + ky * v["dilation_rows"] - top, v["lead"] - shared
+                    for number in range(missing + (v["columns"] - 1) * (v["between"] + 1) + 1):
+                        column = kx * v["dilation_columns"] - v["left"] + shared + number * v["stride_columns"]
+                        inside = 0 <= row < len(chunk) and 0 <= column < v["width"]
+                        words.appendleft(chunk[row, column] if inside else pad[0] if len(pad) else chunk[0, 0])
+                        if number >= missing and (number - missing) % (v["between"] + 1) == 0:
+                            tap.append(self.own_features([*words][:kept]))
+                result.append(tap)
+        return np.array(result)
+
+    def own_features(self, words):
+        """(pout, pin): row k has channel k of each word, then zeros as they are stored, then those of the lanes."""
+        kernel = self.plan.kernels[self.values["kernel"]]
+        lowest = -(self.values["signed"] << self.plan.bits - 1) if kernel == "adder" else 0
+        lanes = np.full((self.plan.pout, self.plan.pin), lowest)
+        lanes[:, : self.plan.depthwise] = 0
+        lanes[:, : len(words)] = np.stack(words, axis=1)
+        return lanes
+
     def sums(self, windows, last):
         """(pixels, pout) of all taps, and the constants that stand in front of the last one."""
         plan, constants, total = self.plan, None, 0
@@ -137,17 +170,19 @@ class Layer:
         return total, constants
 
     def terms(self, x, w):
+        """(pixels, pout) of features (pixels, pin), or (pixels, pout, pin) where each row has its own."""
         kernel, bits = self.plan.kernels[self.values["kernel"]], self.plan.bits
+        x = x if x.ndim == 3 else x[:, None]
         if kernel == "adder":
             lowest = -(1 << bits - 1) if self.values["signed"] else 0
-            return np.abs((x - lowest)[:, None] - w[None]).sum(2)
+            return np.abs(x - lowest - w[None]).sum(2)
         if kernel == "xnor":
-            return (x[:, None] & 1 == w[None] & 1).sum(2)
+            return (x & 1 == w[None] & 1).sum(2)
         if kernel == "shift":
             w = np.where(w & 7, (1 - 2 * (w >> 3 & 1)) << np.maximum((w & 7) - 1, 0), 0)
         else:
             w = (w ^ 1 << bits - 1) - (1 << bits - 1)
-        return x @ w.T
+        return (x * w[None]).sum(2)
 
     def constants(self):
         record = constants_record(self.plan)

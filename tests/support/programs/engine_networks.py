@@ -3,7 +3,7 @@
 import numpy as np
 from addax.hdl.engine.plan import EnginePlan
 from addax.quant.formats import signed, unsigned
-from addax.quant.program import AveragePool, Flatten, MaxPool, PixelShuffle
+from addax.quant.program import AveragePool, Flatten, MaxPool, PixelShuffle, Upsample
 from network_builder import Builder
 
 
@@ -79,6 +79,108 @@ def edsr(size=64, features=64, blocks=16):
     b.enlarge(PixelShuffle, 2)
     layer(3, "mult")
     return b.raw()
+
+
+def grouped_program(seed, *, bits=8, kernels=("adder", "mult", "shift"), lanes=4):
+    """Depthwise layers of any window, stride, padding and dilation, groups of whole blocks and, where weights may be 0,
+    of any size; channels that fill no block, a residual, a pool between."""
+    rng = np.random.default_rng(seed)
+    b = Builder(rng, (int(rng.integers(1, 4)), int(rng.integers(6, 11)), int(rng.integers(6, 11))))
+    b.varied = lambda op: op
+
+    def layer(kernel, outputs, groups=1, size=1, result=None, join=None, **how):
+        b.convolution(kernel, outputs, size, weight_bits=min(bits, 8), groups=groups, **how)
+        b.rescale(result or (unsigned(bits - 1) if rng.random() < 0.7 else signed(bits)), residual=join)
+        return b.last
+
+    channels = int(rng.integers(2, 3 * lanes))
+    layer(str(rng.choice(kernels)), channels, size=3, padding=1)
+    for _ in range(2):
+        room = min(b.shape()[1:])
+        size = int(rng.integers(1, min(5, room) + 1))
+        dilation = int(rng.integers(1, 3)) if size > 1 and 2 * size - 1 <= room else 1
+        extent = (size - 1) * dilation + 1
+        layer(str(rng.choice(kernels)), channels, channels, size, stride=int(rng.integers(1, 4)) if room > 4 else 1,
+              padding=int(rng.integers(0, extent)), dilation=dilation)  # fmt: skip
+    before = b.last
+    layer(str(rng.choice(kernels)), channels, channels, 3, padding=1, join=before, result=signed(min(16, bits + 3)))
+    b.last = before
+    wide = lanes * int(rng.integers(1, 3))
+    layer(str(rng.choice(kernels)), 2 * wide)
+    layer(str(rng.choice(kernels)), 2 * lanes * int(rng.integers(1, 3)), 2, min(3, *b.shape()[1:]), padding=1)
+    if plain := [kernel for kernel in kernels if kernel in ("mult", "shift")]:
+        layer(str(rng.choice(plain)), 6, 2, 1)
+        layer(str(rng.choice(plain)), 6 * int(rng.integers(1, 3)), 3, 1)
+    return b.raw()
+
+
+def bottlenecks(seed):
+    """As MobileNetV2 is lowered: sums that two requantises read, one of them later; a sum of 12 bits that joins again
+    and is brought back to 8."""
+    b = Builder(np.random.default_rng(seed), (3, 6, 5))
+    b.varied = lambda op: op
+
+    def rescaled(source, result, join=None):
+        b.last = source
+        b.rescale(result, residual=join)
+        return b.last
+
+    def sums(source, outputs, size=1, groups=1):
+        b.last = source
+        b.convolution("mult", outputs, size, 1, size // 2, 8, groups=groups)
+        return b.last
+
+    first = sums("pixels", 6)
+    narrow = rescaled(first, signed(8))
+    inner = rescaled(sums(rescaled(sums(narrow, 10), unsigned(8)), 10, 3, 10), unsigned(8))
+    branch = rescaled(sums(inner, 6), signed(12))
+    wide = rescaled(first, signed(12), join=branch)
+    second = sums(rescaled(wide, signed(8)), 6)
+    rescaled(second, signed(8), join=wide)
+    return b.raw()
+
+
+def moving(seed):
+    """Channels that move, maps that are enlarged twice, between convolutions."""
+    rng = np.random.default_rng(seed)
+    b = Builder(rng, (int(rng.integers(1, 6)), int(rng.integers(3, 6)), int(rng.integers(3, 6))))
+    b.varied = lambda op: op
+    for enlarged in (True, False):
+        b.convolution("adder", int(rng.integers(1, 11)), 3, padding=1)
+        b.rescale(unsigned(8) if rng.random() < 0.5 else signed(8))
+        b.shift()
+        if enlarged:
+            b.enlarge(Upsample, int(rng.integers(2, 4)))
+    return b.raw()
+
+
+def mobilenet_v2(size=224, kernel="adder"):
+    """MobileNetV2 with random weights; its first and last layers are ordinary, and what a shortcut joins has a sign."""
+    b = Builder(np.random.default_rng(0), (3, size, size))
+    b.varied = lambda op: op
+
+    def layer(outputs, window=1, stride=1, groups=1, own=kernel, join=None, result=None):
+        b.convolution(own, outputs, window, stride, window // 2, 8, groups=groups)
+        b.rescale(result or unsigned(8), residual=join)
+        return b.last
+
+    layer(32, 3, 2, own="mult")
+    channels = 32
+    stages = (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)
+    for expansion, outputs, count, first in stages:
+        for stride in (first, *[1] * (count - 1)):
+            x, wide = b.last, channels * expansion
+            if expansion > 1:
+                layer(wide)
+            layer(wide, 3, stride, wide)
+            layer(outputs, join=x if stride == 1 and channels == outputs else None, result=signed(8))
+            channels = outputs
+    layer(1280)
+    b.emit(AveragePool(name="mean", source=b.last, size=b.shape()[1], stride=1))
+    b.rescale(unsigned(8))
+    b.convolution("mult", 1000, weight_bits=8)
+    b.requantise(None, scores=True)
+    return b.program()
 
 
 def engine_program(seed, *, bits=8, kernels=("adder", "mult", "shift")):
