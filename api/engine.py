@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..common.errors import UserError
+from ..common.console import steps
+from ..common.errors import UserError, positive
+from .results import Report
 
 if TYPE_CHECKING:
     from ..hdl.engine.compile.image import Compiled
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from ..models.data import Samples
     from ..sim.engine import EngineRun
 
-__all__ = ["EngineSimulation", "compile_for", "engine_plan", "layer_keys", "simulate_engine"]
+__all__ = ["EngineSimulation", "compile_for", "engine_plan", "layer_keys", "report_engine", "simulate_engine"]
 
 
 def engine_plan(**choices: Any) -> Any:
@@ -46,25 +48,44 @@ def compile_for(
 
 
 def layer_keys(image: "Compiled", cycles: "EngineCycles") -> list[dict[str, Any]]:
-    """Per layer: cycles from its begin to that of the next, cycles at work, what it waited for, share of lanes."""
-    from ..hdl.engine.compile.bands import parts_of
+    """What JSON says of every layer of an image, see `reports.engine.layers.LayerRun`."""
+    from ..reports.engine.layers import layer_runs
 
-    found, begin, at = [], 0, 0
-    for layer in image.network.layers:
-        own = cycles.layers[at : at + len(parts_of(image.bands[layer.name]))]
-        at += len(own)
-        total = own[-1].end - begin
-        waits = {cause: sum(part.waits[cause] for part in own) for cause in own[0].waits}
-        waits["start"] = own[0].begin - begin
-        starved = max(waits, key=lambda cause: waits[cause])
-        found.append({
-            "layer": layer.name, "unit": layer.kernel or layer.unit.name.lower(), "bands": len(image.bands[layer.name]),
-            "macs": layer.macs, "cycles": total, "busy": sum(part.busy for part in own),
-            "starved": sum(waits.values()), "bound": starved if 2 * waits[starved] > total else "compute",
-            "utilization": layer.macs / image.plan.lanes / total if total else 0.0,
-        })  # fmt: skip
-        begin = own[-1].end
-    return found
+    return [run.to_json() for run in layer_runs(image, cycles)]
+
+
+def report_engine(
+    build: "EngineBuild", image_file: str | Path | None = None, *, synth: bool = False, place: bool = False,
+    seeds: int = 1, out: str | Path | None = None, command: str = "",
+) -> Report:  # fmt: skip
+    """Cells of an engine by block, its clock, and with an image how each layer runs: as a page and as JSON.
+
+    Parameters
+    ----------
+    image_file : an image for this engine
+    synth : count resources with yosys; an engine has no estimate
+    place : place and route as well: Fmax
+    seeds : of place and route; the median is reported
+    out : folder of the report; ``report`` in the BUILD unless said
+    command : what a person typed, which the page shows
+
+    Raises
+    ------
+    UserError
+        for an image of another engine, and where the device has no such tool.
+    """
+    from ..hdl.engine.compile.file import load_image
+    from ..hdl.engine.cycles.model import predicted
+    from ..reports.engine.report import make_engine_report
+
+    positive("seeds", seeds)
+    image = None if image_file is None else load_image(image_file)
+    with steps("report") as step:
+        made = make_engine_report(
+            build, build.path / "report" if out is None else out, synth=synth, placed=place, seeds=seeds,
+            run=None if image is None else (image, predicted(image)), command=command, step=step,
+        )  # fmt: skip
+    return Report(made=made)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

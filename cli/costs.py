@@ -11,6 +11,7 @@ from rich.console import Console
 from ..common.console import steps
 from ..common.errors import UserError, positive
 from .base import DEFAULT_BITS, PATH, listing, show, verb
+from .engine import report_engine
 
 __all__ = ["cells", "compare", "report"]
 
@@ -23,14 +24,23 @@ __all__ = ["cells", "compare", "report"]
 @click.option("--power", is_flag=True, help="Model power from simulated activity (synthesises too).")
 @click.option("--data", "source", default="digits", show_default=True, help="Images for --power.")
 @click.option("--saif", type=PATH, help="Activity file of a simulation of your own, for --power instead of --data.")
+@click.option("--image", type=PATH, help="Of an engine: NET.image, whose layers are told.")
 @click.option("-o", "--out", type=PATH, help="Folder of the report.  [default: BUILD/report]")
 def report(
-    build: Path, synth: bool, placed: bool, seeds: int, power: bool, source: str, saif: Path | None, out: Path | None,
-    as_json: bool,
+    build: Path, synth: bool, placed: bool, seeds: int, power: bool, source: str, saif: Path | None,
+    image: Path | None, out: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Resources, timing and power of a BUILD, as JSON and HTML."""
     from ..api import open_build
+    from ..hdl.folder.engine import is_engine
 
+    if is_engine(build):
+        if power or saif is not None:
+            raise UserError("there is no model of an engine's power so far; leave --power and --saif out")
+        report_engine(build, image, synth=synth, placed=placed, seeds=seeds, out=out, as_json=as_json)
+        return
+    if image is not None:
+        raise UserError("--image is for an engine; a BUILD of the dataflow family has its network inside")
     made = open_build(build).report(
         synth=synth, place=placed, seeds=seeds, power=power, images=source, saif=saif, out=out or build / "report",
         command=shlex.join(["addax", *sys.argv[1:]]),

@@ -1,15 +1,16 @@
 """Verbs and branches of verbs about engines: compile, and what generate and simulate do for them."""
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from .base import MISMATCH, PATH, listing, show, verb
 
-__all__ = ["ENGINE_CHOICES", "ENGINE_OPTIONS", "compile_", "generate_engine", "simulate_engine"]
+__all__ = ["ENGINE_CHOICES", "ENGINE_OPTIONS", "compile_", "generate_engine", "report_engine", "simulate_engine"]
 
 ENGINE_OPTIONS = (
     click.option("--pin", type=int, help="Of an engine: lanes of a row.  [default: 16]"),
@@ -52,6 +53,7 @@ def compile_(program: Path, engine: Path, reuse: bool, out: Path, as_json: bool)
     """Make the memory image of a Program for an engine: commands, descriptors, weights, areas of tensors."""
     from ..api.engine import compile_for, layer_keys
     from ..hdl.folder.engine import open_engine
+    from ..reports.terminal.engine_tables import layer_tables
 
     image, cycles = compile_for(program, open_engine(engine), out, reuse=reuse)
     layers, plan = layer_keys(image, cycles), image.plan
@@ -64,22 +66,34 @@ def compile_(program: Path, engine: Path, reuse: bool, out: Path, as_json: bool)
     }  # fmt: skip
 
     def text(console: Console) -> None:
-        console.print(layer_table(f"{out}: {cycles.total:,} cycles, {value['lane_utilization']:.1%} of lanes", layers))
+        title = f"{out}: {cycles.total:,} cycles, {value['lane_utilization']:.1%} of lanes"
+        console.print(*layer_tables(title, layers))
 
     show(value, as_json, text)
 
 
-def layer_table(title: str, layers: list[dict[str, Any]]) -> Table:
-    """Layers with their cycles and what binds them."""
-    table = Table(title=title, title_justify="left")
-    for head in ("layer", "unit", "bands", "cycles", "busy", "starved", "bound", "lanes"):
-        table.add_column(head, justify="left" if head in ("layer", "unit", "bound") else "right")
-    for row in layers:
-        table.add_row(
-            row["layer"], row["unit"], f"{row['bands']}", f"{row['cycles']:,}", f"{row['busy']:,}",
-            f"{row['starved']:,}", row["bound"], f"{row['utilization']:.1%}",
-        )  # fmt: skip
-    return table
+def report_engine(
+    build: Path, image: Path | None, *, synth: bool, placed: bool, seeds: int, out: Path | None, as_json: bool
+) -> None:  # fmt: skip
+    """Make the report of an engine and show what is in it."""
+    from ..api.engine import report_engine as reported
+    from ..hdl.folder.engine import open_engine
+    from ..reports.terminal.engine_tables import block_table, layer_tables
+
+    made = reported(
+        open_engine(build), image, synth=synth, place=placed, seeds=seeds, out=out or build / "report",
+        command=shlex.join(["addax", *sys.argv[1:]]),
+    )  # fmt: skip
+    keys = made.keys()
+
+    def text(console: Console) -> None:
+        listing(str(build), made.rows())(console)
+        if keys["blocks"]:
+            console.print(block_table(keys["blocks"], {name: keys[name] for name in ("lut", "ff", "bram", "dsp")}))
+        if keys.get("layers"):
+            console.print(*layer_tables(f"{image}: {keys['lane_utilization']:.1%} of lanes", keys["layers"]))
+
+    show(keys, as_json, text)
 
 
 def simulate_engine(

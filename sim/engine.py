@@ -47,7 +47,7 @@ def engine_simulator(build: EngineBuild) -> Simulator:
 
 def run_engine(
     simulator: Simulator, image: Compiled, pixels: NDArray[np.integer], *, latency: int = 20, slots: int = 64,
-    watchdog: int = 100_000, runs: int = 1, faults: dict[str, int] | None = None,
+    spread: int = 1, seed: int = 1, watchdog: int = 100_000, runs: int = 1, faults: dict[str, int] | None = None,
 ) -> EngineRun:  # fmt: skip
     """Run ``image`` on (C, H, W) ``pixels``.
 
@@ -55,6 +55,8 @@ def run_engine(
     ----------
     latency : cycles from the address of a read to its first beat, and from the last beat of a write to its answer
     slots : read bursts that the memory takes before the first is answered
+    spread : of the latencies: each burst has its own, at random from ``latency - spread + 1`` to ``latency``
+    seed : of these latencies, not 0
     watchdog : cycles without a transfer after which it hangs
     runs : starts, one behind the other, over the same memory; the cycles are those of the last
     faults : ``fail_read``, ``fail_write``: number of the beat from which on the memory answers with an error
@@ -69,7 +71,7 @@ def run_engine(
         write_text(folder / "memory.mem", _text(words, plan))
         settings = {
             "first": image.first, "words": len(words) * plan.beats, "latency": latency, "slots": slots,
-            "watchdog": watchdog, "runs": runs, **(faults or {}),
+            "spread": spread, "seed": seed, "watchdog": watchdog, "runs": runs, **(faults or {}),
         }  # fmt: skip
         (folder / "job.json").write_text(json.dumps(settings))
         (folder / "leash").touch()

@@ -16,7 +16,7 @@ from ..verilog.keywords import is_identifier
 from .header import write_software_view
 from .verilog import cells_in, rendered
 
-__all__ = ["ENGINE_KIND", "EngineBuild", "generate_engine", "open_engine"]
+__all__ = ["ENGINE_KIND", "EngineBuild", "generate_engine", "is_engine", "open_engine"]
 
 ENGINE_KIND = "engine build"
 
@@ -65,10 +65,15 @@ def generate_engine(plan: EnginePlan, out: str | Path, *, prefix: str = "addax")
     return open_engine(out)
 
 
+def is_engine(path: str | Path) -> bool:
+    """Whether ``path`` is the BUILD folder of an engine."""
+    return kind_of(Path(path)) == ENGINE_KIND
+
+
 def open_engine(path: str | Path) -> EngineBuild:
     """Read the BUILD folder of an engine; raises `UserError` when ``path`` is none or a broken one."""
     path = Path(path)
-    if kind_of(path) != ENGINE_KIND:
+    if not is_engine(path):
         raise UserError(f"{path} is not a BUILD folder of an engine; make one with 'addax generate --arch engine'")
     manifest: Any = read_json(path / "manifest.json", "manifest")
     prefix = manifest.get("prefix") if isinstance(manifest, dict) else None

@@ -66,3 +66,19 @@ def test_what_does_not_fit_together_is_refused_in_one_line(run, engine, program,
     assert run("generate", *SMALL, "--weight-bytes", "16384", "-o", tmp_path / "other")[0] == 0
     status, _, err = run("simulate", tmp_path / "other", tmp_path / "net.image", "--data", "digits")
     assert status == 1 and "is for another engine" in err
+
+
+def test_report_of_an_engine_tells_its_layers(run, engine, program, tmp_path):
+    """Text and JSON; what an engine's report has not is refused in one line, and so is an image for a dataflow BUILD."""
+    assert run("compile", program, "--engine", engine, "-o", tmp_path / "net.image")[0] == 0
+    status, out, _ = run("report", engine, "--image", tmp_path / "net.image", "-o", tmp_path / "report")
+    assert status == 0 and "roof" in out and "--synth counts its cells" in out
+    status, out, _ = run("report", engine, "--json", "-o", tmp_path / "report")
+    assert status == 0 and json.loads(out)["cycles_per_image"] is None
+    for arguments, message in (
+        (("report", engine, "--power"), "no model of an engine's power"),
+        (("report", engine, "--image", program), "is not an image for an engine"),
+        (("report", tmp_path, "--image", tmp_path / "net.image"), "--image is for an engine"),
+    ):
+        status, out, err = run(*arguments)
+        assert status == 1 and message in err and not out and len(err.strip().splitlines()) == 1, err
