@@ -64,9 +64,11 @@ def report(
 @click.option("--place", "placed", is_flag=True, help="Place and route as well: Fmax.")
 @click.option("--seeds", default=1, show_default=True, help="Of place and route; the median is reported.")
 @click.option("--power", is_flag=True, help="Model power from simulated activity.")
+@click.option("--arch", default="dataflow", show_default=True, help="dataflow, engine, or both by a comma.")
+@click.option("--pin", default=16, show_default=True, help="Of engines: lanes of a row, and rows.")
 @click.option("-o", "--out", type=PATH, default=Path("out/compare"), show_default=True, help="Folder of the builds.")
 def compare(
-    network: str, kernels: str, name: str, programs: tuple[str, ...], out: Path, as_json: bool, **terms: Any
+    network: str, kernels: str, name: str, programs: tuple[str, ...], arch: str, out: Path, as_json: bool, **terms: Any
 ) -> None:  # fmt: skip
     """One network with each kernel, as whole accelerators like for like."""
     from ..reports.compare.compare import Contest, compare
@@ -77,7 +79,8 @@ def compare(
         raise UserError(f"--program wants KERNEL=NET.addax, for example mult=net.addax, not {wrong[0]!r}")
     files = {kernel: Path(file) for kernel, _, file in (entry.partition("=") for entry in programs)}
     try:
-        contest = Contest(network=network, device=device(name), programs=files, **terms)
+        archs = tuple(entry.strip() for entry in arch.split(","))
+        contest = Contest(network=network, device=device(name), programs=files, archs=archs, **terms)
     except ValueError as error:
         raise UserError(str(error)) from error
     with steps("compare") as step:

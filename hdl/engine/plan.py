@@ -10,7 +10,7 @@ from ...quant.ops.requantise import MAX_PRODUCT_BITS, MULTIPLIER_BITS
 from ..cells.known import fabric_named
 from ..family import CONTROLS
 
-__all__ = ["ENGINE", "EnginePlan"]
+__all__ = ["ENGINE", "LANES", "EnginePlan"]
 
 ENGINE = "engine"
 LANES = (4, 8, 16, 32, 64)

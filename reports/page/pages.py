@@ -39,7 +39,8 @@ _DRAWN = ("timeline", "roofline", "power")
 _METRICS = {
     "lut": "lookup tables", "lut_paired": "lookup tables, paired", "ff": "flip-flops", "bram": "block RAM",
     "dsp": "multiplier blocks", "fmax_mhz": "Fmax, MHz", "images_per_second": "images per second",
-    "power_mw.total": "power, mW", "energy_per_image_uj": "energy per image, µJ", "accuracy": "accuracy",
+    "cycles_per_image": "cycles per image", "power_mw.total": "power, mW",
+    "energy_per_image_uj": "energy per image, µJ", "accuracy": "accuracy",
 }  # fmt: skip
 """What a comparison shows of each kernel, and in per cent of the baseline."""
 
@@ -89,7 +90,7 @@ def comparison_page(
     return render(
         Path(__file__).with_name("compare.html.j2"),
         d=document, v=values(document), r=_ratios(document), title=title,
-        base=base, baseline=baseline if base is not None else None,
+        scoped=[row for row in rows if row.get("scopes")], base=base, baseline=baseline if base is not None else None,
         metrics=[found for path in _METRICS if (found := _metric(rows, path, base))],
     )  # fmt: skip
 
