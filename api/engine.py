@@ -1,7 +1,7 @@
 """Engines from Python and for the command line: generated, compiled for, simulated."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from ..hdl.engine.cycles.model import EngineCycles
     from ..hdl.folder.engine import EngineBuild
     from ..models.data import Samples
+    from ..sim.cosim import FirstDifference
     from ..sim.engine import EngineRun
+    from ..sim.stage_trace import StageTrace
 
 __all__ = ["EngineSimulation", "compile_for", "engine_plan", "layer_keys", "report_engine", "simulate_engine"]
 
@@ -79,7 +81,7 @@ def report_engine(
     from ..reports.engine.report import make_engine_report
 
     positive("seeds", seeds)
-    image = None if image_file is None else load_image(image_file)
+    image = None if image_file is None else load_image(image_file, build.plan)
     with steps("report") as step:
         made = make_engine_report(
             build, build.path / "report" if out is None else out, synth=synth, placed=place, seeds=seeds,
@@ -94,20 +96,40 @@ class EngineSimulation:
 
     Attributes
     ----------
-    mismatches : elements of stored tensors that differ from the golden model, by tensor, all images together
+    stages : every stored tensor beside the golden model's, in the order in which they are made
     correct : images whose largest score is that of their label; None without labels
     """
 
     image: "Compiled"
     runs: "tuple[EngineRun, ...]"
     predicted: "EngineCycles"
-    mismatches: dict[str, int]
+    stages: "tuple[StageTrace, ...]"
     correct: int | None
+
+    @property
+    def mismatches(self) -> dict[str, int]:
+        """Elements that differ, by tensor, all images together."""
+        return {stage.name: stage.mismatches for stage in self.stages}
+
+    @property
+    def first_difference(self) -> "FirstDifference | None":
+        """Where RTL and golden model begin to differ: the first stored tensor, and the place in it."""
+        from ..sim.cosim import FirstDifference
+
+        return next((FirstDifference(stage=s.name, place=s.first) for s in self.stages if s.first is not None), None)
 
     @property
     def bit_exact(self) -> bool:
         """Whether every stored tensor is the golden model's."""
         return not any(self.mismatches.values())
+
+    def stage_keys(self) -> dict[str, Any]:
+        """What ``addax simulate --trace-stages --json`` prints beside the others."""
+        differs = self.first_difference
+        return {
+            "stages": [asdict(stage) for stage in self.stages],
+            "first_difference": None if differs is None else {"stage": differs.stage, **asdict(differs.place)},
+        }
 
     def keys(self) -> dict[str, Any]:
         """What ``addax simulate --json`` prints."""
@@ -134,7 +156,7 @@ class EngineSimulation:
 
 def simulate_engine(
     build: "EngineBuild", image_file: str | Path, images: Any, split: str, *, limit: int | None, latency: int,
-    jobs: int = 2,
+    jobs: int | None = None,
 ) -> EngineSimulation:  # fmt: skip
     """Run images through the RTL of an engine, one after the other, every stored tensor compared.
 
@@ -142,27 +164,26 @@ def simulate_engine(
     ----------
     images : as `api.given.given` takes them
     latency : of the memory, in cycles
-    jobs : simulators side by side
+    jobs : simulators side by side; as many as there are processors unless said
 
     Raises
     ------
     UserError
         for an image of another engine, and when a run hangs or the memory answers with an error.
     """
+    from ..common.executor import processors
     from ..hdl.engine.compile.file import load_image
     from ..hdl.engine.cycles.model import predicted
     from ..hdl.engine.cycles.transfers import Memory
     from ..sim.engine import engine_simulator, run_engine
     from .given import given
 
-    image = load_image(image_file)
-    if image.plan != build.plan:
-        raise UserError(f"{image_file} is for another engine than {build.path}; compile it with --engine {build.path}")
+    image = load_image(image_file, build.plan)
     chosen = given(image.network.program, images, split, limit=limit)
     if not len(chosen.x):
         raise UserError("there are no images to simulate")
     simulator = engine_simulator(build)
-    with ThreadPoolExecutor(jobs) as pool:
+    with ThreadPoolExecutor(positive("jobs", jobs) or processors()) as pool:
         runs = tuple(pool.map(lambda pixels: run_engine(simulator, image, pixels, latency=latency), chosen.x))
     if failed := next((run for run in runs if run.code), None):
         raise UserError(f"the engine ended with error {failed.code}", exit_code=3)
@@ -173,16 +194,12 @@ def simulate_engine(
 
 
 def _compared(image: "Compiled", chosen: "Samples", runs: "tuple[EngineRun, ...]") -> dict[str, Any]:
-    """Elements that differ, by tensor, and how many images are classified as their labels say."""
-    from ..quant import golden
+    """Every stored tensor beside the golden model's, and how many images are classified as their labels say."""
+    from ..sim.engine_trace import compare_tensors
 
     program = image.network.program
-    expected = golden.run(program, np.asarray(chosen.x), trace=list(image.intact)).tensors
-    mismatches = {
-        name: sum(int((image.tensor(run.words, name) != own[k]).sum()) for k, run in enumerate(runs))
-        for name, own in expected.items()
-    }
+    stages = compare_tensors(image, chosen.x, [run.words for run in runs])
     if chosen.y is None or not program.classifies:
-        return {"mismatches": mismatches, "correct": None}
+        return {"stages": stages, "correct": None}
     classes = [int(image.tensor(run.words, image.network.output).reshape(-1).argmax()) for run in runs]
-    return {"mismatches": mismatches, "correct": int((np.array(classes) == np.asarray(chosen.y)).sum())}
+    return {"stages": stages, "correct": int((np.array(classes) == np.asarray(chosen.y)).sum())}

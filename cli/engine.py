@@ -8,6 +8,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from ..common.console import stderr
 from .base import MISMATCH, PATH, listing, show, verb
 
 __all__ = ["ENGINE_CHOICES", "ENGINE_OPTIONS", "compile_", "generate_engine", "report_engine", "simulate_engine"]
@@ -19,11 +20,14 @@ ENGINE_OPTIONS = (
     click.option("--bits", type=int, help="Of an engine: of an element, 8 or 16.  [default: 8]"),
     click.option("--memory-bits", type=int, help="Of an engine: of its AXI4 port.  [default: 128]"),
     click.option("--sum-bits", type=int, help="Of an engine: of a sum.  [default: 32, of 16-bit elements 44]"),
+    click.option("--pixels", type=int, help="Of an engine: the depth of its sums.  [default: 256]"),
     click.option("--feature-bytes", type=int, help="Of an engine: of its ring of features.  [default: 131072]"),
     click.option("--weight-bytes", type=int, help="Of an engine: of its queue of weights.  [default: 32768]"),
 )
 """Options of ``generate`` that an engine has."""
-ENGINE_CHOICES = ("pin", "pout", "kernels", "bits", "memory_bits", "sum_bits", "feature_bytes", "weight_bytes")
+ENGINE_CHOICES = (
+    "pin", "pout", "kernels", "bits", "memory_bits", "sum_bits", "pixels", "feature_bytes", "weight_bytes",
+)  # fmt: skip
 """Their names."""
 
 
@@ -97,13 +101,15 @@ def report_engine(
 
 
 def simulate_engine(
-    build: Path, image: Path, source: str, split: str, images: int | None, latency: int, as_json: bool
+    build: Path, image: Path, source: str, split: str, images: int | None, latency: int, jobs: int | None,
+    trace_stages: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Run images through an engine and show what came of it."""
     from ..api.engine import simulate_engine as simulated
     from ..hdl.folder.engine import open_engine
+    from ..reports.terminal.verb_tables import stage_table
 
-    found = simulated(open_engine(build), image, source, split, limit=images, latency=latency)
+    found = simulated(open_engine(build), image, source, split, limit=images, latency=latency, jobs=jobs)
     keys = found.keys()
     rows = {
         "images": keys["images"], "words that differ": keys["mismatches"],
@@ -113,5 +119,13 @@ def simulate_engine(
         "images/s": f"{keys['images_per_second']:,.0f} at {keys['clock_mhz']:g} MHz",
         "simulated": f"{keys['sim_cycles_per_second']:,.0f} cycles/s, {keys['simulator']}",
     }  # fmt: skip
-    show(keys, as_json, listing(f"{image} on {build}", rows))
+
+    def text(console: Console) -> None:
+        listing(f"{image} on {build}", rows)(console)
+        if trace_stages:
+            console.print(stage_table(found.stages))
+
+    show({**keys, **(found.stage_keys() if trace_stages else {})}, as_json, text)
+    if (differs := found.first_difference) is not None:
+        stderr.print(f"addax: first difference: tensor {differs.stage}, {differs.place}", soft_wrap=True)
     return 0 if found.bit_exact else MISMATCH

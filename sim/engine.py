@@ -11,6 +11,7 @@ from ..common.errors import UserError
 from ..common.files import write_text
 from ..common.temporary import scratch_folder
 from ..hdl.engine.compile.image import Compiled
+from ..hdl.engine.harness import HARNESS_BYTES
 from ..hdl.engine.plan import EnginePlan
 from ..hdl.folder.engine import EngineBuild
 from .cells import cell_models
@@ -64,9 +65,11 @@ def run_engine(
     Raises
     ------
     UserError
-        when it hangs.
+        when it hangs, and for an image that is larger than the memory of the harness.
     """
     plan, words = image.plan, image.with_input(pixels)
+    if words.nbytes > HARNESS_BYTES:
+        raise UserError(f"the image takes {words.nbytes:,} bytes; the memory that is simulated has {HARNESS_BYTES:,}")
     with scratch_folder("run") as folder:
         write_text(folder / "memory.mem", _text(words, plan))
         settings = {

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 
+from ....common.errors import UserError
 from ..layout import TensorLayout
 from ..plan import EnginePlan
-from ..records import Unit
+from ..records import Unit, descriptor_record
 from .bands import Band
 from .layers import EngineLayer
 from .weights import is_padded
@@ -16,7 +17,13 @@ def descriptor(
     layer: EngineLayer, part: tuple[Band, ...], layouts: Mapping[str, TensorLayout], result: TensorLayout,
     plan: EnginePlan, *, last: bool,
 ) -> dict[str, int]:  # fmt: skip
-    """The descriptor of some bands of a layer; ``result`` is what it computes, before pixels are shuffled."""
+    """The descriptor of some bands of a layer; ``result`` is what it computes, before pixels are shuffled.
+
+    Raises
+    ------
+    UserError
+        for a number that its field does not hold.
+    """
     source, window = layouts[layer.source], layer.window
     columns, width, ring = result.shape[2], source.shape[2], plan.ring_words
     residual = layouts[layer.residual] if layer.residual is not None else None
@@ -29,7 +36,7 @@ def descriptor(
             f"chunk_{which}": band.taken * width,
         }  # fmt: skip
     (stride_rows, stride_columns), (down, right) = window.strides, window.dilations
-    return values | {
+    values |= {
         "unit": layer.unit, "kernel": plan.kernels.index(layer.kernel) if layer.kernel else 0, "last": last,
         "signed": source.format.signed, "padded": is_padded(layer), "residual": residual is not None,
         "residual_signed": residual is not None and residual.format.signed,
@@ -42,3 +49,10 @@ def descriptor(
         "next_row": (stride_rows * width - stride_columns * (columns - 1)) % ring,
         "next_line": (down * width - right * (window.kernel[1] - 1)) % ring, "low": layer.low, "high": layer.high,
     }  # fmt: skip
+    for field in descriptor_record(plan).fields:
+        if not field.format.lo <= values[field.name] <= field.format.hi:
+            raise UserError(
+                f"{layer.name!r} has {values[field.name]:,} {field.meaning}; a descriptor of the engine holds "
+                f"{field.format.lo} to {field.format.hi:,}"
+            )
+    return values
