@@ -1,22 +1,26 @@
 """Engines from Python and for the command line: generated, compiled for, simulated."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..common.errors import UserError
+from ..common.console import steps
+from ..common.errors import UserError, positive
+from .results import Report
 
 if TYPE_CHECKING:
     from ..hdl.engine.compile.image import Compiled
     from ..hdl.engine.cycles.model import EngineCycles
     from ..hdl.folder.engine import EngineBuild
     from ..models.data import Samples
+    from ..sim.cosim import FirstDifference
     from ..sim.engine import EngineRun
+    from ..sim.stage_trace import StageTrace
 
-__all__ = ["EngineSimulation", "compile_for", "engine_plan", "layer_keys", "simulate_engine"]
+__all__ = ["EngineSimulation", "compile_for", "engine_plan", "layer_keys", "report_engine", "simulate_engine"]
 
 
 def engine_plan(**choices: Any) -> Any:
@@ -46,25 +50,44 @@ def compile_for(
 
 
 def layer_keys(image: "Compiled", cycles: "EngineCycles") -> list[dict[str, Any]]:
-    """Per layer: cycles from its begin to that of the next, cycles at work, what it waited for, share of lanes."""
-    from ..hdl.engine.compile.bands import parts_of
+    """What JSON says of every layer of an image, see `reports.engine.layers.LayerRun`."""
+    from ..reports.engine.layers import layer_runs
 
-    found, begin, at = [], 0, 0
-    for layer in image.network.layers:
-        own = cycles.layers[at : at + len(parts_of(image.bands[layer.name]))]
-        at += len(own)
-        total = own[-1].end - begin
-        waits = {cause: sum(part.waits[cause] for part in own) for cause in own[0].waits}
-        waits["start"] = own[0].begin - begin
-        starved = max(waits, key=lambda cause: waits[cause])
-        found.append({
-            "layer": layer.name, "unit": layer.kernel or layer.unit.name.lower(), "bands": len(image.bands[layer.name]),
-            "macs": layer.macs, "cycles": total, "busy": sum(part.busy for part in own),
-            "starved": sum(waits.values()), "bound": starved if 2 * waits[starved] > total else "compute",
-            "utilization": layer.macs / image.plan.lanes / total if total else 0.0,
-        })  # fmt: skip
-        begin = own[-1].end
-    return found
+    return [run.to_json() for run in layer_runs(image, cycles)]
+
+
+def report_engine(
+    build: "EngineBuild", image_file: str | Path | None = None, *, synth: bool = False, place: bool = False,
+    seeds: int = 1, out: str | Path | None = None, command: str = "",
+) -> Report:  # fmt: skip
+    """Cells of an engine by block, its clock, and with an image how each layer runs: as a page and as JSON.
+
+    Parameters
+    ----------
+    image_file : an image for this engine
+    synth : count resources with yosys; an engine has no estimate
+    place : place and route as well: Fmax
+    seeds : of place and route; the median is reported
+    out : folder of the report; ``report`` in the BUILD unless said
+    command : what a person typed, which the page shows
+
+    Raises
+    ------
+    UserError
+        for an image of another engine, and where the device has no such tool.
+    """
+    from ..hdl.engine.compile.file import load_image
+    from ..hdl.engine.cycles.model import predicted
+    from ..reports.engine.report import make_engine_report
+
+    positive("seeds", seeds)
+    image = None if image_file is None else load_image(image_file, build.plan)
+    with steps("report") as step:
+        made = make_engine_report(
+            build, build.path / "report" if out is None else out, synth=synth, placed=place, seeds=seeds,
+            run=None if image is None else (image, predicted(image)), command=command, step=step,
+        )  # fmt: skip
+    return Report(made=made)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,20 +96,40 @@ class EngineSimulation:
 
     Attributes
     ----------
-    mismatches : elements of stored tensors that differ from the golden model, by tensor, all images together
+    stages : every stored tensor beside the golden model's, in the order in which they are made
     correct : images whose largest score is that of their label; None without labels
     """
 
     image: "Compiled"
     runs: "tuple[EngineRun, ...]"
     predicted: "EngineCycles"
-    mismatches: dict[str, int]
+    stages: "tuple[StageTrace, ...]"
     correct: int | None
+
+    @property
+    def mismatches(self) -> dict[str, int]:
+        """Elements that differ, by tensor, all images together."""
+        return {stage.name: stage.mismatches for stage in self.stages}
+
+    @property
+    def first_difference(self) -> "FirstDifference | None":
+        """Where RTL and golden model begin to differ: the first stored tensor, and the place in it."""
+        from ..sim.cosim import FirstDifference
+
+        return next((FirstDifference(stage=s.name, place=s.first) for s in self.stages if s.first is not None), None)
 
     @property
     def bit_exact(self) -> bool:
         """Whether every stored tensor is the golden model's."""
         return not any(self.mismatches.values())
+
+    def stage_keys(self) -> dict[str, Any]:
+        """What ``addax simulate --trace-stages --json`` prints beside the others."""
+        differs = self.first_difference
+        return {
+            "stages": [asdict(stage) for stage in self.stages],
+            "first_difference": None if differs is None else {"stage": differs.stage, **asdict(differs.place)},
+        }
 
     def keys(self) -> dict[str, Any]:
         """What ``addax simulate --json`` prints."""
@@ -113,7 +156,7 @@ class EngineSimulation:
 
 def simulate_engine(
     build: "EngineBuild", image_file: str | Path, images: Any, split: str, *, limit: int | None, latency: int,
-    jobs: int = 2,
+    jobs: int | None = None,
 ) -> EngineSimulation:  # fmt: skip
     """Run images through the RTL of an engine, one after the other, every stored tensor compared.
 
@@ -121,27 +164,26 @@ def simulate_engine(
     ----------
     images : as `api.given.given` takes them
     latency : of the memory, in cycles
-    jobs : simulators side by side
+    jobs : simulators side by side; as many as there are processors unless said
 
     Raises
     ------
     UserError
         for an image of another engine, and when a run hangs or the memory answers with an error.
     """
+    from ..common.executor import processors
     from ..hdl.engine.compile.file import load_image
     from ..hdl.engine.cycles.model import predicted
     from ..hdl.engine.cycles.transfers import Memory
     from ..sim.engine import engine_simulator, run_engine
     from .given import given
 
-    image = load_image(image_file)
-    if image.plan != build.plan:
-        raise UserError(f"{image_file} is for another engine than {build.path}; compile it with --engine {build.path}")
+    image = load_image(image_file, build.plan)
     chosen = given(image.network.program, images, split, limit=limit)
     if not len(chosen.x):
         raise UserError("there are no images to simulate")
     simulator = engine_simulator(build)
-    with ThreadPoolExecutor(jobs) as pool:
+    with ThreadPoolExecutor(positive("jobs", jobs) or processors()) as pool:
         runs = tuple(pool.map(lambda pixels: run_engine(simulator, image, pixels, latency=latency), chosen.x))
     if failed := next((run for run in runs if run.code), None):
         raise UserError(f"the engine ended with error {failed.code}", exit_code=3)
@@ -152,16 +194,12 @@ def simulate_engine(
 
 
 def _compared(image: "Compiled", chosen: "Samples", runs: "tuple[EngineRun, ...]") -> dict[str, Any]:
-    """Elements that differ, by tensor, and how many images are classified as their labels say."""
-    from ..quant import golden
+    """Every stored tensor beside the golden model's, and how many images are classified as their labels say."""
+    from ..sim.engine_trace import compare_tensors
 
     program = image.network.program
-    expected = golden.run(program, np.asarray(chosen.x), trace=list(image.intact)).tensors
-    mismatches = {
-        name: sum(int((image.tensor(run.words, name) != own[k]).sum()) for k, run in enumerate(runs))
-        for name, own in expected.items()
-    }
+    stages = compare_tensors(image, chosen.x, [run.words for run in runs])
     if chosen.y is None or not program.classifies:
-        return {"mismatches": mismatches, "correct": None}
+        return {"stages": stages, "correct": None}
     classes = [int(image.tensor(run.words, image.network.output).reshape(-1).argmax()) for run in runs]
-    return {"mismatches": mismatches, "correct": int((np.array(classes) == np.asarray(chosen.y)).sum())}
+    return {"stages": stages, "correct": int((np.array(classes) == np.asarray(chosen.y)).sum())}

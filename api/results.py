@@ -158,7 +158,8 @@ class Report:
         rows |= {name: f"{k[name]:,}" for name in counted if k[name] is not None}
         if placement:
             rows |= _timing_rows(placement)
-        rows["cycles per image"] = f"{k['cycles_per_image']:,}"
+        if k["cycles_per_image"] is not None:
+            rows["cycles per image"] = f"{k['cycles_per_image']:,}"
         if band:
             rows["power, modelled"] = (
                 f"{k['power_mw']['total']:.0f} mW ({band[0]:.0f} to {band[1]:.0f}), "

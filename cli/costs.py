@@ -11,6 +11,7 @@ from rich.console import Console
 from ..common.console import steps
 from ..common.errors import UserError, positive
 from .base import DEFAULT_BITS, PATH, listing, show, verb
+from .engine import report_engine
 
 __all__ = ["cells", "compare", "report"]
 
@@ -23,14 +24,23 @@ __all__ = ["cells", "compare", "report"]
 @click.option("--power", is_flag=True, help="Model power from simulated activity (synthesises too).")
 @click.option("--data", "source", default="digits", show_default=True, help="Images for --power.")
 @click.option("--saif", type=PATH, help="Activity file of a simulation of your own, for --power instead of --data.")
+@click.option("--image", type=PATH, help="Of an engine: NET.image, whose layers are told.")
 @click.option("-o", "--out", type=PATH, help="Folder of the report.  [default: BUILD/report]")
 def report(
-    build: Path, synth: bool, placed: bool, seeds: int, power: bool, source: str, saif: Path | None, out: Path | None,
-    as_json: bool,
+    build: Path, synth: bool, placed: bool, seeds: int, power: bool, source: str, saif: Path | None,
+    image: Path | None, out: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Resources, timing and power of a BUILD, as JSON and HTML."""
     from ..api import open_build
+    from ..hdl.folder.engine import is_engine
 
+    if is_engine(build):
+        if power or saif is not None:
+            raise UserError("there is no model of an engine's power so far; leave --power and --saif out")
+        report_engine(build, image, synth=synth, placed=placed, seeds=seeds, out=out, as_json=as_json)
+        return
+    if image is not None:
+        raise UserError("--image is for an engine; a BUILD of the dataflow family has its network inside")
     made = open_build(build).report(
         synth=synth, place=placed, seeds=seeds, power=power, images=source, saif=saif, out=out or build / "report",
         command=shlex.join(["addax", *sys.argv[1:]]),
@@ -54,9 +64,11 @@ def report(
 @click.option("--place", "placed", is_flag=True, help="Place and route as well: Fmax.")
 @click.option("--seeds", default=1, show_default=True, help="Of place and route; the median is reported.")
 @click.option("--power", is_flag=True, help="Model power from simulated activity.")
+@click.option("--arch", default="dataflow", show_default=True, help="dataflow, engine, or both by a comma.")
+@click.option("--pin", default=16, show_default=True, help="Of engines: lanes of a row, and rows.")
 @click.option("-o", "--out", type=PATH, default=Path("out/compare"), show_default=True, help="Folder of the builds.")
 def compare(
-    network: str, kernels: str, name: str, programs: tuple[str, ...], out: Path, as_json: bool, **terms: Any
+    network: str, kernels: str, name: str, programs: tuple[str, ...], arch: str, out: Path, as_json: bool, **terms: Any
 ) -> None:  # fmt: skip
     """One network with each kernel, as whole accelerators like for like."""
     from ..reports.compare.compare import Contest, compare
@@ -67,7 +79,8 @@ def compare(
         raise UserError(f"--program wants KERNEL=NET.addax, for example mult=net.addax, not {wrong[0]!r}")
     files = {kernel: Path(file) for kernel, _, file in (entry.partition("=") for entry in programs)}
     try:
-        contest = Contest(network=network, device=device(name), programs=files, **terms)
+        archs = tuple(entry.strip() for entry in arch.split(","))
+        contest = Contest(network=network, device=device(name), programs=files, archs=archs, **terms)
     except ValueError as error:
         raise UserError(str(error)) from error
     with steps("compare") as step:

@@ -1,15 +1,17 @@
 """Verbs and branches of verbs about engines: compile, and what generate and simulate do for them."""
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
+from ..common.console import stderr
 from .base import MISMATCH, PATH, listing, show, verb
 
-__all__ = ["ENGINE_CHOICES", "ENGINE_OPTIONS", "compile_", "generate_engine", "simulate_engine"]
+__all__ = ["ENGINE_CHOICES", "ENGINE_OPTIONS", "compile_", "generate_engine", "report_engine", "simulate_engine"]
 
 ENGINE_OPTIONS = (
     click.option("--pin", type=int, help="Of an engine: lanes of a row.  [default: 16]"),
@@ -18,13 +20,14 @@ ENGINE_OPTIONS = (
     click.option("--bits", type=int, help="Of an engine: of an element, 8 or 16.  [default: 8]"),
     click.option("--memory-bits", type=int, help="Of an engine: of its AXI4 port.  [default: 128]"),
     click.option("--sum-bits", type=int, help="Of an engine: of a sum.  [default: 32, of 16-bit elements 44]"),
+    click.option("--pixels", type=int, help="Of an engine: the depth of its sums.  [default: 256]"),
     click.option("--feature-bytes", type=int, help="Of an engine: of its ring of features.  [default: 131072]"),
     click.option("--depthwise", type=int, help="Of an engine: columns of a depthwise window at once.  [default: none]"),
     click.option("--weight-bytes", type=int, help="Of an engine: of its queue of weights.  [default: 32768]"),
 )
 """Options of ``generate`` that an engine has."""
 ENGINE_CHOICES = (
-    "pin", "pout", "kernels", "bits", "memory_bits", "sum_bits", "feature_bytes", "weight_bytes", "depthwise",
+    "pin", "pout", "kernels", "bits", "memory_bits", "sum_bits", "pixels", "feature_bytes", "weight_bytes", "depthwise",
 )  # fmt: skip
 """Their names."""
 
@@ -55,6 +58,7 @@ def compile_(program: Path, engine: Path, reuse: bool, out: Path, as_json: bool)
     """Make the memory image of a Program for an engine: commands, descriptors, weights, areas of tensors."""
     from ..api.engine import compile_for, layer_keys
     from ..hdl.folder.engine import open_engine
+    from ..reports.terminal.engine_tables import layer_tables
 
     image, cycles = compile_for(program, open_engine(engine), out, reuse=reuse)
     layers, plan = layer_keys(image, cycles), image.plan
@@ -67,32 +71,46 @@ def compile_(program: Path, engine: Path, reuse: bool, out: Path, as_json: bool)
     }  # fmt: skip
 
     def text(console: Console) -> None:
-        console.print(layer_table(f"{out}: {cycles.total:,} cycles, {value['lane_utilization']:.1%} of lanes", layers))
+        title = f"{out}: {cycles.total:,} cycles, {value['lane_utilization']:.1%} of lanes"
+        console.print(*layer_tables(title, layers))
 
     show(value, as_json, text)
 
 
-def layer_table(title: str, layers: list[dict[str, Any]]) -> Table:
-    """Layers with their cycles and what binds them."""
-    table = Table(title=title, title_justify="left")
-    for head in ("layer", "unit", "bands", "cycles", "busy", "starved", "bound", "lanes"):
-        table.add_column(head, justify="left" if head in ("layer", "unit", "bound") else "right")
-    for row in layers:
-        table.add_row(
-            row["layer"], row["unit"], f"{row['bands']}", f"{row['cycles']:,}", f"{row['busy']:,}",
-            f"{row['starved']:,}", row["bound"], f"{row['utilization']:.1%}",
-        )  # fmt: skip
-    return table
+def report_engine(
+    build: Path, image: Path | None, *, synth: bool, placed: bool, seeds: int, out: Path | None, as_json: bool
+) -> None:  # fmt: skip
+    """Make the report of an engine and show what is in it."""
+    from ..api.engine import report_engine as reported
+    from ..hdl.folder.engine import open_engine
+    from ..reports.terminal.engine_tables import block_table, layer_tables
+
+    made = reported(
+        open_engine(build), image, synth=synth, place=placed, seeds=seeds, out=out or build / "report",
+        command=shlex.join(["addax", *sys.argv[1:]]),
+    )  # fmt: skip
+    keys = made.keys()
+
+    def text(console: Console) -> None:
+        listing(str(build), made.rows())(console)
+        if keys["blocks"]:
+            console.print(block_table(keys["blocks"], {name: keys[name] for name in ("lut", "ff", "bram", "dsp")}))
+        if keys.get("layers"):
+            console.print(*layer_tables(f"{image}: {keys['lane_utilization']:.1%} of lanes", keys["layers"]))
+
+    show(keys, as_json, text)
 
 
 def simulate_engine(
-    build: Path, image: Path, source: str, split: str, images: int | None, latency: int, as_json: bool
+    build: Path, image: Path, source: str, split: str, images: int | None, latency: int, jobs: int | None,
+    trace_stages: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Run images through an engine and show what came of it."""
     from ..api.engine import simulate_engine as simulated
     from ..hdl.folder.engine import open_engine
+    from ..reports.terminal.verb_tables import stage_table
 
-    found = simulated(open_engine(build), image, source, split, limit=images, latency=latency)
+    found = simulated(open_engine(build), image, source, split, limit=images, latency=latency, jobs=jobs)
     keys = found.keys()
     rows = {
         "images": keys["images"], "words that differ": keys["mismatches"],
@@ -102,5 +120,13 @@ def simulate_engine(
         "images/s": f"{keys['images_per_second']:,.0f} at {keys['clock_mhz']:g} MHz",
         "simulated": f"{keys['sim_cycles_per_second']:,.0f} cycles/s, {keys['simulator']}",
     }  # fmt: skip
-    show(keys, as_json, listing(f"{image} on {build}", rows))
+
+    def text(console: Console) -> None:
+        listing(f"{image} on {build}", rows)(console)
+        if trace_stages:
+            console.print(stage_table(found.stages))
+
+    show({**keys, **(found.stage_keys() if trace_stages else {})}, as_json, text)
+    if (differs := found.first_difference) is not None:
+        stderr.print(f"addax: first difference: tensor {differs.stage}, {differs.place}", soft_wrap=True)
     return 0 if found.bit_exact else MISMATCH

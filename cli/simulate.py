@@ -1,5 +1,6 @@
 """The verb that runs RTL against the golden model: simulate."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,11 +47,18 @@ def simulate(
     memory_latency: int | None, jobs: int | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Run images through the RTL and compare every score, or element of a raw result, with the golden model."""
+    from ..hdl.folder.engine import is_engine
+
     if image is not None:
+        _refuse_dataflow_choices({"stall": stall, "waves": waves, "weights": weights, "perfetto": perfetto})
         from .engine import simulate_engine
 
         latency = positive("memory-latency", memory_latency) or ENGINE_LATENCY
-        return simulate_engine(build, image, source, split, positive("images", images), latency, as_json)
+        return simulate_engine(
+            build, image, source, split, positive("images", images), latency, jobs, trace_stages, as_json
+        )
+    if is_engine(build):
+        raise UserError(f"{build} is an engine; say which network: addax simulate {build} NET.image --data ..")
     if memory_latency is not None:
         raise UserError("--memory-latency is for an engine, which needs a NET.image behind its BUILD")
 
@@ -86,6 +94,12 @@ def simulate(
         return 0
     _say_where(found.outcome, classifies=program.classifies)
     return MISMATCH
+
+
+def _refuse_dataflow_choices(choices: Mapping[str, object]) -> None:
+    """Raise `UserError` for a choice that an engine's simulation does not have."""
+    if given := [name for name, value in choices.items() if value]:
+        raise UserError(f"--{given[0]} is for a BUILD of the dataflow family; an engine's simulation has none")
 
 
 def _say_where(outcome: "Outcome", *, classifies: bool) -> None:

@@ -11,6 +11,7 @@ from ..common.errors import UserError
 from ..common.files import write_text
 from ..common.temporary import scratch_folder
 from ..hdl.engine.compile.image import Compiled
+from ..hdl.engine.harness import HARNESS_BYTES
 from ..hdl.engine.plan import EnginePlan
 from ..hdl.folder.engine import EngineBuild
 from .cells import cell_models
@@ -47,7 +48,7 @@ def engine_simulator(build: EngineBuild) -> Simulator:
 
 def run_engine(
     simulator: Simulator, image: Compiled, pixels: NDArray[np.integer], *, latency: int = 20, slots: int = 64,
-    watchdog: int = 100_000, runs: int = 1, faults: dict[str, int] | None = None,
+    spread: int = 1, seed: int = 1, watchdog: int = 100_000, runs: int = 1, faults: dict[str, int] | None = None,
 ) -> EngineRun:  # fmt: skip
     """Run ``image`` on (C, H, W) ``pixels``.
 
@@ -55,6 +56,8 @@ def run_engine(
     ----------
     latency : cycles from the address of a read to its first beat, and from the last beat of a write to its answer
     slots : read bursts that the memory takes before the first is answered
+    spread : of the latencies: each burst has its own, at random from ``latency - spread + 1`` to ``latency``
+    seed : of these latencies, not 0
     watchdog : cycles without a transfer after which it hangs
     runs : starts, one behind the other, over the same memory; the cycles are those of the last
     faults : ``fail_read``, ``fail_write``: number of the beat from which on the memory answers with an error
@@ -62,14 +65,16 @@ def run_engine(
     Raises
     ------
     UserError
-        when it hangs.
+        when it hangs, and for an image that is larger than the memory of the harness.
     """
     plan, words = image.plan, image.with_input(pixels)
+    if words.nbytes > HARNESS_BYTES:
+        raise UserError(f"the image takes {words.nbytes:,} bytes; the memory that is simulated has {HARNESS_BYTES:,}")
     with scratch_folder("run") as folder:
         write_text(folder / "memory.mem", _text(words, plan))
         settings = {
             "first": image.first, "words": len(words) * plan.beats, "latency": latency, "slots": slots,
-            "watchdog": watchdog, "runs": runs, **(faults or {}),
+            "spread": spread, "seed": seed, "watchdog": watchdog, "runs": runs, **(faults or {}),
         }  # fmt: skip
         (folder / "job.json").write_text(json.dumps(settings))
         (folder / "leash").touch()

@@ -25,8 +25,8 @@ ORDER = {
         "maps", "activation", "dataflow", "engine", "board", "folder",
     ),
     "reports": (
-        "tools", "devices", "synth", "estimate", "fit", "power", "kernels", "cells", "page", "compare", "planning",
-        "terminal", "demo",
+        "tools", "devices", "synth", "estimate", "fit", "power", "kernels", "cells", "page", "engine", "compare",
+        "planning", "terminal", "demo",
     ),
 }  # fmt: skip
 """Rooms of each folder, each of which may import from those before it."""

@@ -10,9 +10,9 @@ from .control import engine_map
 from .plan import EnginePlan
 from .transfer.axi import PREFIX, tied_pins
 
-__all__ = ["harness_text"]
+__all__ = ["HARNESS_BYTES", "harness_text"]
 
-_DEPTH_BYTES = 1 << 26
+HARNESS_BYTES = 1 << 26
 """Bytes of the simulated memory."""
 
 
@@ -33,6 +33,6 @@ def harness_text(plan: EnginePlan, prefix: str) -> str:
     """The module ``PREFIX_harness`` around the engine ``PREFIX``."""
     bits = plan.memory_bits
     return render(
-        Path(__file__).with_name("harness.v.j2"), prefix=prefix, bits=bits, depth=_DEPTH_BYTES // (bits // 8),
+        Path(__file__).with_name("harness.v.j2"), prefix=prefix, bits=bits, depth=HARNESS_BYTES // (bits // 8),
         open=_open_pins(plan), control=plan.control, address_bits=engine_map(plan).address_bits,
     )  # fmt: skip

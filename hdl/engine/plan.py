@@ -10,7 +10,7 @@ from ...quant.ops.requantise import MAX_PRODUCT_BITS, MULTIPLIER_BITS
 from ..cells.known import fabric_named
 from ..family import CONTROLS
 
-__all__ = ["ENGINE", "EnginePlan"]
+__all__ = ["ENGINE", "LANES", "EnginePlan"]
 
 ENGINE = "engine"
 LANES = (4, 8, 16, 32, 64)
@@ -103,9 +103,8 @@ class EnginePlan:
         if not isinstance(self.clock_mhz, int | float) or not 0 < self.clock_mhz <= 10_000:
             raise ValueError(f"clock must be a positive number of MHz, not {self.clock_mhz!r}")
         ranges = {
-            "feature_bytes": (1, 1 << 24), "weight_bytes": (1, 1 << 24), "pixels": (16, 4096),
-            "sum_bits": (16, MAX_PRODUCT_BITS - MULTIPLIER_BITS), "burst": (2, 256), "outstanding": (1, 64),
-            "depthwise": (0, self.pin),
+            "feature_bytes": (1, MOST_BYTES), "weight_bytes": (1, MOST_BYTES), "pixels": (16, MOST_PIXELS),
+            "sum_bits": (16, MOST_SUM_BITS), "burst": (2, 256), "outstanding": (1, 64), "depthwise": (0, self.pin),
         }  # fmt: skip
         for name, (least, most) in ranges.items():
             value = getattr(self, name)
@@ -210,5 +209,11 @@ class EnginePlan:
 PAGE_BYTES = 4096
 """No AXI4 burst crosses a page of so many bytes; one that is aligned to its longest length never does."""
 MOST_BEATS = 256
+MOST_BYTES = 1 << 24
+"""Of the ring of features, and of the queue of weights."""
+MOST_PIXELS = 4096
+MOST_SUM_BITS = MAX_PRODUCT_BITS - MULTIPLIER_BITS
+WIDEST = max(_SUM_BITS)
+"""Bits of the widest element."""
 RESIDUAL_BITS = 16
 """Residuals of up to so many bits join in a requantise."""

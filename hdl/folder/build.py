@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError
-from ...common.files import kind_of, sha256_of
-from ...common.reading import read_json, read_regular
+from ...common.files import kind_of
+from ...common.reading import read_json
 from ...quant.files.archive import load_program
 from ...quant.program import Program
 from ..family import Design, Envelope
 from ..memory.image import Image
 from ..timing import Schedule
+from .engine import ENGINE_KIND
 from .families import bind, plan_from_json
-from .manifest import read_manifest
+from .manifest import check_files, read_manifest
 
 __all__ = ["BUILD_KIND", "Build", "memory_images", "open_build"]
 
@@ -63,21 +64,6 @@ class Build:
         self.design.check_fits(program)
         return memory_images(program, self.plan, self.prefix)
 
-    def check_files(self) -> None:
-        """Refuse a folder whose files are not those that were generated, by the manifest's checksums."""
-        for source in self.sources:
-            if source.name not in self.manifest["files"]:
-                raise UserError(f"{self.path} is a broken BUILD folder: {source.name} is missing from its manifest")
-        for name, checksum in self.manifest["files"].items():
-            try:
-                data = read_regular(self.path / name)
-            except FileNotFoundError as error:
-                raise UserError(f"{self.path} is a broken BUILD folder: {name} is missing") from error
-            except OSError as error:
-                raise UserError(f"{self.path} is a broken BUILD folder: {name}: {error.strerror}") from error
-            if sha256_of(data) != checksum:
-                raise UserError(f"{self.path} is a broken BUILD folder: {name} was changed after 'addax generate'")
-
     @property
     def sources(self) -> tuple[Path, Path]:
         """The accelerator and its harness."""
@@ -94,6 +80,8 @@ def open_build(path: str | Path) -> Build:
     """
     path = Path(path)
     if kind_of(path) != BUILD_KIND:
+        if kind_of(path) == ENGINE_KIND:
+            raise UserError(f"{path} is an engine, without a network in it; this is for a BUILD of a NET.addax")
         raise UserError(f"{path} is not a BUILD folder; make one with 'addax generate'")
     build = Build(
         path=path.absolute(),
@@ -101,5 +89,5 @@ def open_build(path: str | Path) -> Build:
         program=load_program(path / "program.addax"),
         plan=plan_from_json(read_json(path / "plan.json", "plan")),
     )
-    build.check_files()
+    check_files(build.path, build.manifest["files"], build.sources)
     return build

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...common.errors import UserError
 from ...common.files import atomic_directory, kind_of, sha256_of, write_json, write_text
-from ...common.reading import read_json, read_regular
+from ...common.reading import read_json
 from ..engine.control import engine_identity, engine_map
 from ..engine.harness import harness_text
 from ..engine.plan import EnginePlan
@@ -14,9 +14,10 @@ from ..engine.top import EngineTop
 from ..verilog.emit import to_verilog, without_lint
 from ..verilog.keywords import is_identifier
 from .header import write_software_view
+from .manifest import check_files, files_fault
 from .verilog import cells_in, rendered
 
-__all__ = ["ENGINE_KIND", "EngineBuild", "generate_engine", "open_engine"]
+__all__ = ["ENGINE_KIND", "EngineBuild", "generate_engine", "is_engine", "open_engine"]
 
 ENGINE_KIND = "engine build"
 
@@ -65,21 +66,22 @@ def generate_engine(plan: EnginePlan, out: str | Path, *, prefix: str = "addax")
     return open_engine(out)
 
 
+def is_engine(path: str | Path) -> bool:
+    """Whether ``path`` is the BUILD folder of an engine."""
+    return kind_of(Path(path)) == ENGINE_KIND
+
+
 def open_engine(path: str | Path) -> EngineBuild:
     """Read the BUILD folder of an engine; raises `UserError` when ``path`` is none or a broken one."""
     path = Path(path)
-    if kind_of(path) != ENGINE_KIND:
+    if not is_engine(path):
         raise UserError(f"{path} is not a BUILD folder of an engine; make one with 'addax generate --arch engine'")
     manifest: Any = read_json(path / "manifest.json", "manifest")
     prefix = manifest.get("prefix") if isinstance(manifest, dict) else None
-    if not isinstance(prefix, str) or not is_identifier(prefix) or not isinstance(manifest.get("files"), dict):
+    if not isinstance(prefix, str) or not is_identifier(prefix):
         raise UserError(f"{path} is a broken BUILD folder: its manifest is incomplete")
-    for name, checksum in manifest["files"].items():
-        try:
-            data = read_regular(path / Path(name).name)
-        except OSError as error:
-            raise UserError(f"{path} is a broken BUILD folder: {name}: {error.strerror}") from error
-        if sha256_of(data) != checksum:
-            raise UserError(f"{path} is a broken BUILD folder: {name} was changed after 'addax generate'")
+    if fault := files_fault(manifest.get("files")):
+        raise UserError(f"{path} is a broken BUILD folder: its manifest {fault}")
+    check_files(path, manifest["files"], (path / f"{prefix}.v", path / f"{prefix}_harness.v"))
     plan = EnginePlan.from_json(read_json(path / "plan.json", "plan"))
     return EngineBuild(path=path.absolute(), plan=plan, prefix=prefix)

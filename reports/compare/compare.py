@@ -1,4 +1,4 @@
-"""One network with each kernel, as whole accelerators like for like: the same folds, images and tools."""
+"""One network with each kernel, as whole accelerators like for like: the same folds, images and tools. Or engines."""
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +17,7 @@ from ...hdl.lanes.structures import default_structure
 from ...models import data
 from ...models.layers.kernels import KERNELS
 from ...quant.files.archive import load_program
+from ...quant.program import Program
 from ...quant.quantize import evaluate, quantize
 from ...sim.cosim import simulate
 from ..devices.devices import Device
@@ -30,6 +31,7 @@ from ..power.scopes import CountedDesign, differing_layers, scopes
 from ..synth.place import placer
 from ..tools.provenance import provenance
 from .claims import claims_beside
+from .engine import PINS, EngineTerms, engine_row
 
 __all__ = ["BASELINE", "MULTIPLIERS", "Contest", "KernelComparison", "compare", "structures_of"]
 
@@ -38,8 +40,8 @@ BASELINE = "mult"
 MULTIPLIERS = ("lut", "dsp")
 """Where the products of lanes are made: in lookup tables, so that logic is compared with logic, or wherever synthesis
 likes, which is DSP blocks."""
-ARCH = "dataflow"
-"""The family whose designs are compared."""
+ARCHS = ("dataflow", "engine")
+"""The families whose designs are compared."""
 POWER_IMAGES = 4
 
 
@@ -77,6 +79,8 @@ class Contest:
     images : that are simulated
     placed, power : whether to place and route, and to model power
     seeds : of place and route; the median counts
+    archs : of `ARCHS`: a dataflow design and an engine for each kernel, or one of them
+    pin : lanes of a row of an engine, and rows
     """
 
     network: str
@@ -93,8 +97,16 @@ class Contest:
     placed: bool = False
     seeds: int = 1
     power: bool = False
+    archs: tuple[str, ...] = ("dataflow",)
+    pin: int = 16
 
     def __post_init__(self) -> None:
+        if not self.archs or len(set(self.archs)) != len(self.archs) or not set(self.archs) <= set(ARCHS):
+            raise ValueError(f"arch must be some of {', '.join(ARCHS)}, not {','.join(self.archs)!r}")
+        if self.pin not in PINS:
+            raise ValueError(f"pin of an engine must be {' or '.join(map(str, PINS))}, not {self.pin}")
+        if self.power and "engine" in self.archs:
+            raise ValueError("there is no model of an engine's power so far; leave --power out")
         if self.multipliers not in MULTIPLIERS:
             raise ValueError(f"multipliers must be one of {', '.join(MULTIPLIERS)}, not {self.multipliers!r}")
         if self.images < 1:
@@ -134,8 +146,21 @@ def compare(
         programs[kernel] = quantize(
             contest.network, kernel=kernel, weights=None, bits=contest.bits, data_source=contest.data_source
         )
-    first = programs[kernels[0]]
-    family, structures = family_of(ARCH), structures_of(contest.multipliers, contest.device)
+    found_rows: list[dict[str, Any]] = []
+    if "dataflow" in contest.archs:
+        found_rows += _dataflow_rows(programs, contest, out, step)
+    claims = claims_beside(found_rows)
+    if "engine" in contest.archs:
+        found_rows += _engine_rows(programs, contest, out, step)
+    return _written(contest, found_rows, claims, out, command)
+
+
+def _dataflow_rows(
+    programs: dict[str, Program], contest: Contest, out: Path, step: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """A row for each kernel, all with the folds of the first."""
+    first = next(iter(programs.values()))
+    family, structures = family_of("dataflow"), structures_of(contest.multipliers, contest.device)
     model = family.plan(first, PlanRequest(
         device=contest.device.name, clock_mhz=contest.clock_mhz, lanes=contest.lanes, fps=contest.fps,
         fabric=contest.device.fabric, structures=structures,
@@ -151,10 +176,32 @@ def compare(
         layers = differing_layers(list(designs.values()))
         for kernel, design in designs.items():
             rows[kernel] |= _against(design, designs[BASELINE], layers)
-    found = KernelComparison(
-        rows=list(rows.values()), claims=claims_beside(list(rows.values())), designs=published()["design"],
-        json=out / "compare.json", html=out / "compare.html",
+    return list(rows.values())
+
+
+def _engine_rows(
+    programs: dict[str, Program], contest: Contest, out: Path, step: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """A row for each kernel; beside dataflow designs its name says what it is."""
+    terms = EngineTerms(
+        device=contest.device, clock_mhz=contest.clock_mhz, pin=contest.pin, bits=contest.bits,
+        data_source=contest.data_source, split=contest.split, placed=contest.placed, seeds=contest.seeds,
     )  # fmt: skip
+    rows = []
+    for kernel, program in programs.items():
+        name = f"{kernel}, engine" if "dataflow" in contest.archs else kernel
+        own = engine_row(program, terms, out / kernel / "engine", lambda text, name=name: step(f"{name}: {text}"))  # type: ignore[misc]
+        rows.append({"kernel": name, **own})
+    return rows
+
+
+def _written(
+    contest: Contest, rows: list[dict[str, Any]], claims: list[dict[str, Any]], out: Path, command: str
+) -> KernelComparison:
+    """The comparison as files."""
+    found = KernelComparison(
+        rows=rows, claims=claims, designs=published()["design"], json=out / "compare.json", html=out / "compare.html"
+    )
     terms = vars(contest) | {
         "device": contest.device.name,
         "programs": {kernel: str(path) for kernel, path in contest.programs.items()},
@@ -188,6 +235,7 @@ def _row(
     layers = build.design.layers
     row = {
         "kernel": kernel,
+        "arch": "dataflow",
         "accuracy": evaluate(build.program, images).accuracy,
         "simulated_images": outcome.images,
         "mismatches": outcome.mismatches,

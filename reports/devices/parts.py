@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from ...common.errors import UserError
 from ...hdl.blocks import BlockOf
 
-__all__ = ["VerilogPart", "cut"]
+__all__ = ["VerilogPart", "cut", "instances_below"]
 
 _MODULE = re.compile(r"^module\s+(?:\\(\S+)|([A-Za-z_]\w*))", re.MULTILINE)
 _INSTANCE = re.compile(r"^  (\\\S+|[A-Za-z_]\w*) +(?:#\(\n(?:    .*\n)*  \) )?(\\\S+|[A-Za-z_]\w*) *\(", re.MULTILINE)
@@ -88,6 +88,22 @@ def _part(name: str, top: str, text: str) -> VerilogPart:
     """A part. Its nets without a name of their own begin with a dollar, so that yosys calls cells after the others."""
     hidden = _UNNAMED.sub(r"\\$\1 ", text)
     return VerilogPart(name=name, top=top, text=hidden, files=tuple(dict.fromkeys(_FILE.findall(text))))
+
+
+def instances_below(text: str, top: str) -> dict[tuple[str, ...], str]:
+    """Modules of all instances below ``top`` whose modules are in ``text``, by the instances on the way to them."""
+    modules = _modules(text)
+    inside = {module: _instances(body) for module, body in modules.items()}
+    found: dict[tuple[str, ...], str] = {}
+
+    def visit(module: str, way: tuple[str, ...]) -> None:
+        for instance, kind in inside[module].items():
+            if kind in inside:
+                found[*way, instance] = kind
+                visit(kind, (*way, instance))
+
+    visit(top, ())
+    return found
 
 
 def _instances(module: str) -> dict[str, str]:

@@ -79,19 +79,24 @@ def timeline_chart(timeline: dict[str, Any]) -> str:
     return canvas.svg()
 
 
+_NAMES = {"stages": "stages", "receive": "receive", "received": "received", "feed": "input"}
+"""Words of a roofline where its section has no others."""
+
+
 def roofline_chart(roofline: dict[str, Any]) -> str:
     """Lane operations per second against operations per bit received, both logarithmic; a dot per stage, and above it
-    what the stage could do by itself."""
+    what the stage could do by itself. ``names`` of the section, where there are any, are other words for a stage, for
+    what it receives and for what feeds it."""
     from matplotlib.ticker import LogLocator, NullLocator
 
-    stages, whole = roofline["stages"], roofline["accelerator"]
+    stages, whole, names = roofline["stages"], roofline["accelerator"], {**_NAMES, **roofline.get("names", {})}
     xs = [stage["intensity"] for stage in stages] + [whole["intensity"]]
     ys = [y for stage in stages for y in (stage["gops"], stage["roof_gops"])]
     ys += [whole["gops"], roofline["lanes_gops"]]
     canvas = Canvas(
         "roofline", title="Roofline", width=WIDTH, height=300, left=54, right=16, top=22,
-        description=f"Operations per second of {len(stages)} stages against operations per bit that they receive; all "
-        f"lanes together could do {roofline['lanes_gops']:.4g} G operations per second.",
+        description=f"Operations per second of {len(stages)} {names['stages']} against operations per bit that they "
+        f"{names['receive']}; all lanes together could do {roofline['lanes_gops']:.4g} G operations per second.",
     )  # fmt: skip
     axes = canvas.axes
     axes.set_xscale("log")
@@ -115,7 +120,7 @@ def roofline_chart(roofline: dict[str, Any]) -> str:
         canvas.mark(dot, title=f"{stage['name']}: {y:.4g} G operations/s, {x:.4g} operations/bit")
     (dot,) = axes.plot([whole["intensity"]], [whole["gops"]], "D", markersize=7, color=INKS["two"], markeredgewidth=0)
     canvas.mark(dot, title=f"whole accelerator: {whole['gops']:.4g} G operations/s")
-    axes.set_xlabel("lane operations per bit received")
+    axes.set_xlabel(f"lane operations per bit {names['received']}")
     axes.text(0, 1.02, "G lane operations/s", transform=axes.transAxes, color=INKS["soft"], ha="left", va="bottom")
     points = [(_short(stage["name"]), stage["intensity"], stage["gops"]) for stage in stages]
     _label(canvas, [("whole accelerator", whole["intensity"], whole["gops"]), *_grouped(canvas, points)], taken)
@@ -146,7 +151,8 @@ def _roofs(canvas: Canvas, roofline: dict[str, Any], low: float, high: float) ->
     label(f"all lanes: {lanes:,.4g}", high, lanes, (-2, 4), "right", "bottom", "roofline.lanes_gops")
     if corner[0] - begin[0] >= _SLOPE:
         middle = (low * ridge) ** 0.5
-        label(f"input: {feed:,.4g} Gbit/s", middle, middle * feed, (8, -4), "left", "top", "roofline.input_gbit_s")
+        name = f"{roofline.get('names', _NAMES)['feed']}: {feed:,.4g} Gbit/s"
+        label(name, middle, middle * feed, (8, -4), "left", "top", "roofline.input_gbit_s")
     return taken
 
 

@@ -11,7 +11,7 @@ from ..power.power import NOTE, Power
 from ..synth.synth import Synthesis
 from .measure import Measured
 
-__all__ = ["Figures", "figures_of"]
+__all__ = ["Figures", "add_measured", "figures_of"]
 
 
 class Figures:
@@ -44,6 +44,12 @@ def figures_of(
     figures.add("parameters", build.program.parameters(), "weights", *by_cycles)
     for name, (value, unit, tool, version) in extra.items():
         figures.add(name, value, unit, tool, version)
+    add_measured(figures, target, measured, addax=addax)
+    return figures
+
+
+def add_measured(figures: Figures, target: Device, measured: Measured, *, addax: str) -> None:
+    """The figures of what tools ``measured`` or an estimate counted; ``addax`` is its own version."""
     if measured.synthesis is not None:
         _add_synthesis(figures, measured.synthesis, target)
     if measured.estimate is not None:
@@ -52,7 +58,6 @@ def figures_of(
         figures.add("fmax_mhz", placement.fmax_mhz, "MHz", placement.tool, placement.version)
     if measured.power is not None:
         _add_power(figures, measured.power, addax=addax)
-    return figures
 
 
 def _add_synthesis(figures: Figures, synthesis: Synthesis, target: Device) -> None:

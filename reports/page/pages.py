@@ -15,9 +15,9 @@ from markupsafe import Markup
 from ...common.templates import render
 from .drawing import draw
 
-__all__ = ["comparison_page", "report_page"]
+__all__ = ["HEADLINES", "card", "comparison_page", "drawn", "origins", "report_page", "values"]
 
-_HEADLINES = {
+HEADLINES = {
     "accuracy_float": ("accuracy, float", ""),
     "accuracy_int8": ("accuracy, integers", ""),
     "accuracy_rtl": ("accuracy, RTL", ""),
@@ -39,7 +39,8 @@ _DRAWN = ("timeline", "roofline", "power")
 _METRICS = {
     "lut": "lookup tables", "lut_paired": "lookup tables, paired", "ff": "flip-flops", "bram": "block RAM",
     "dsp": "multiplier blocks", "fmax_mhz": "Fmax, MHz", "images_per_second": "images per second",
-    "power_mw.total": "power, mW", "energy_per_image_uj": "energy per image, µJ", "accuracy": "accuracy",
+    "cycles_per_image": "cycles per image", "power_mw.total": "power, mW",
+    "energy_per_image_uj": "energy per image, µJ", "accuracy": "accuracy",
 }  # fmt: skip
 """What a comparison shows of each kernel, and in per cent of the baseline."""
 
@@ -57,10 +58,10 @@ def report_page(document: dict[str, Any], *, charts: Mapping[str, str] | None = 
     return render(
         Path(__file__).with_name("report.html.j2"),
         d=document,
-        v=_values(document),
-        cards=[_card(document["figures"][number[name]], number[name]) for name in _HEADLINES if name in number],
-        origins=_origins(document["figures"]),
-        charts={name: _svg(known[name]) if name in known else None for name in _DRAWN},
+        v=values(document),
+        cards=[card(document["figures"][number[name]], number[name]) for name in HEADLINES if name in number],
+        origins=origins(document["figures"]),
+        charts={name: drawn(known[name]) if name in known else None for name in _DRAWN},
         plan=json.dumps(document["plan"], indent=2),
     )
 
@@ -88,46 +89,50 @@ def comparison_page(
     base = next((place for place, row in enumerate(rows) if row["kernel"] == baseline), None)
     return render(
         Path(__file__).with_name("compare.html.j2"),
-        d=document, v=_values(document), r=_ratios(document), title=title,
-        base=base, baseline=baseline if base is not None else None,
+        d=document, v=values(document), r=_ratios(document), title=title,
+        scoped=[row for row in rows if row.get("scopes")], base=base, baseline=baseline if base is not None else None,
         metrics=[found for path in _METRICS if (found := _metric(rows, path, base))],
     )  # fmt: skip
 
 
 def _metric(rows: Sequence[Mapping[str, Any]], path: str, base: int | None) -> dict[str, Any] | None:
     """The bars of one metric; None when no row has it."""
-    values = [_at(row, path) for row in rows]
-    top = max((value for value in values if value is not None), default=0)
+    own_values = [_at(row, path) for row in rows]
+    top = max((value for value in own_values if value is not None), default=0)
     if not top:
         return None
-    own = None if base is None else values[base]
+    own = None if base is None else own_values[base]
     return {
-        "path": path, "label": _METRICS[path], "differs": len(set(values)) > 1,
+        "path": path, "label": _METRICS[path], "differs": len(set(own_values)) > 1,
         "form": "p2" if path == "accuracy" else "n",
         "bars": [
-            {"place": place, "width": 100 * value / top} for place, value in enumerate(values) if value is not None
+            {"place": place, "width": 100 * value / top} for place, value in enumerate(own_values) if value is not None
         ],
         "mark": 100 * own / top if own else None,
         "shares": bool(own) and path != "accuracy",  # per cent of per cent would only confuse
     }  # fmt: skip
 
 
-def _svg(text: str) -> Markup:
+def drawn(text: str) -> Markup:
+    """A chart of `drawing.draw` for a template."""
     return Markup(text)  # noqa: S704  ElementTree has written it, and escaped what was text
 
 
-def _card(item: Mapping[str, Any], place: int) -> dict[str, Any]:
-    label, unit = _HEADLINES[item["name"]]
+def card(
+    item: Mapping[str, Any], place: int, headlines: Mapping[str, tuple[str, str]] = HEADLINES
+) -> dict[str, Any]:  # fmt: skip
+    """A figure, which stands at ``place``, for the top of a page."""
+    label, unit = headlines[item["name"]]
     return {
         "path": f"figures.{place}.value",
-        "form": "p2" if item["name"].startswith("accuracy") else "n",
+        "form": "p2" if item["name"].startswith("accuracy") else "p1" if item["name"].endswith("utilization") else "n",
         "label": label,
         "unit": unit or item["unit"].removeprefix("share "),
         "origin": f"{item['tool']} · {item['version']}",
     }
 
 
-def _origins(figures: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def origins(figures: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Figures that follow each other and are of the same tool and version, together."""
     found = groupby(figures, key=lambda item: (item["tool"], item["version"]))
     return [{"tool": tool, "version": version, "figures": list(items)} for (tool, version), items in found]
@@ -142,7 +147,7 @@ def _at(document: Any, path: str) -> Any:
     return document
 
 
-def _values(document: dict[str, Any]) -> Callable[..., Markup]:
+def values(document: dict[str, Any]) -> Callable[..., Markup]:
     """What writes the value at a path of ``document`` as people read it, and says where it comes from."""
 
     def shown(path: str, form: str = "n") -> Markup:

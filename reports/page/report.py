@@ -26,7 +26,7 @@ from .measure import Measured, measure
 from .pages import report_page
 from .sections import device_shares, roofline, timeline
 
-__all__ = ["POWER_IMAGES", "REPORT_KIND", "Report", "make_report"]
+__all__ = ["POWER_IMAGES", "REPORT_KIND", "Report", "make_report", "measured_keys", "placed_keys"]
 
 REPORT_KIND = "report"
 POWER_IMAGES = 8
@@ -108,7 +108,22 @@ def make_report(
 
 def _keys(build: Build, target: Device, measured: Measured, *, tools: dict[str, str], page: Path) -> dict[str, Any]:
     """The flat values that scripts read; null where a number was not asked for."""
-    timing, synthesis, placement, power = build.schedule, measured.synthesis, measured.placement, measured.power
+    timing = build.schedule
+    return {
+        **measured_keys(target, measured),
+        "cycles_per_image": timing.interval,
+        "cycles_first_image": timing.latency,
+        "images_per_second": build.plan.clock_mhz * 1e6 / timing.interval,
+        "clock_mhz": build.plan.clock_mhz,
+        "lanes": timing.lanes,
+        "tools": tools,
+        "report": str(page),
+    }
+
+
+def measured_keys(target: Device, measured: Measured) -> dict[str, Any]:
+    """Those of the flat values that tools or an estimate gave."""
+    synthesis, placement, power = measured.synthesis, measured.placement, measured.power
     estimate, total = measured.estimate, measured.total
     return {
         "device": target.name,
@@ -123,13 +138,6 @@ def _keys(build: Build, target: Device, measured: Measured, *, tools: dict[str, 
         if power
         else {"static": None, "dynamic": None, "total": None},
         "energy_per_image_uj": power.energy_per_image_uj if power else None,
-        "cycles_per_image": timing.interval,
-        "cycles_first_image": timing.latency,
-        "images_per_second": build.plan.clock_mhz * 1e6 / timing.interval,
-        "clock_mhz": build.plan.clock_mhz,
-        "lanes": timing.lanes,
-        "tools": tools,
-        "report": str(page),
     }
 
 
@@ -146,9 +154,7 @@ def _document(
         "figures": figures,
         "stages": _stages(layers, build.schedule, counted, told),
         "between_stages": {name: _cells(counted, name) for name in (*ends, INTERCONNECT)} if counted else None,
-        "seeds_mhz": list(placement.seeds_mhz) if placement else None,
-        "critical_path": [piece.to_json() for piece in placement.critical_path] if placement else None,
-        "utilisation": placement.used if placement else None,
+        **placed_keys(placement),
         "power_note": NOTE if power else None,
         "power": told,
         "blocks": _blocks(measured.synthesis) if measured.synthesis else None,
@@ -158,6 +164,15 @@ def _document(
         "device_shares": device_shares(vars(total), target) if total else None,
         "lut_rule": target.units.rule if total else None,
         "provenance": provenance(command, seeds=range(1, len(placement.seeds_mhz) + 1) if placement else ()),
+    }
+
+
+def placed_keys(placement: Placement | None) -> dict[str, Any]:
+    """What a document says of place and route."""
+    return {
+        "seeds_mhz": list(placement.seeds_mhz) if placement else None,
+        "critical_path": [piece.to_json() for piece in placement.critical_path] if placement else None,
+        "utilisation": placement.used if placement else None,
     }
 
 

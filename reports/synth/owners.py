@@ -3,16 +3,24 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from ...hdl.blocks import BlockOf
 from ...hdl.family import Design
 from .synth import INTERCONNECT
 
-__all__ = ["Owners"]
+__all__ = ["CellOwners", "Owners"]
 
 _REGISTER = re.compile(r"_Q(_\d+)?(_DFFLC)?$")
 """Ends the name of a flip-flop, which nextpnr calls after the port that it drives; on iCE40 it is packed with the table
 in front of it."""
+
+
+class CellOwners(Protocol):
+    """Who tells which part and block a cell belongs to."""
+
+    def cell(self, name: str) -> tuple[str, str]:
+        """Part and block, "" for a part that is one piece, of the cell with the hierarchical ``name``."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,10 +17,10 @@ from ...hdl.folder.build import Build
 from ..devices.devices import Device
 from ..tools.run import find_tool, run_tool, tool_version
 from .gowin_pins import constraints
-from .owners import Owners
+from .owners import CellOwners, Owners
 from .synth import Synthesis, joined
 
-__all__ = ["PathStep", "Placement", "Routed", "place", "place_netlist", "placer", "steps_of"]
+__all__ = ["PathStep", "Placement", "Routed", "place", "place_netlist", "place_parts", "placer", "steps_of"]
 
 _PINS = "pins.cst"
 AT_ONCE = 2
@@ -92,12 +92,25 @@ def place(
     build: Build, synthesis: Synthesis, target: Device, *, clock_mhz: float, seeds: int = 1,
     executor: Executor | None = None, progress: Callable[[int], None] = lambda done: None,
 ) -> Placement:  # fmt: skip
+    """Place and route ``build``; see `place_parts`."""
+    return place_parts(
+        synthesis, target, top=build.prefix, owners=Owners.of(build.design), clock_mhz=clock_mhz, seeds=seeds,
+        executor=executor, progress=progress,
+    )  # fmt: skip
+
+
+def place_parts(
+    synthesis: Synthesis, target: Device, *, top: str, owners: CellOwners, clock_mhz: float, seeds: int = 1,
+    executor: Executor | None = None, progress: Callable[[int], None] = lambda done: None,
+) -> Placement:  # fmt: skip
     """Place and route with nextpnr; on ECP5 out of context (ports stay inside the fabric).
 
     Every seed is a run of its own, kept in the cache: a repeated call goes on where an interrupted one stopped.
 
     Parameters
     ----------
+    top : the module that instantiates the parts
+    owners : say which stage and block the cells of the slowest path belong to
     executor : runs the seeds; by default two at once
     progress : told how many seeds are done
 
@@ -107,10 +120,10 @@ def place(
         when nextpnr is missing, is killed, or the design does not fit the device: its last lines.
     """
     version = tool_version(find_tool(placer(target)), "nextpnr")
-    netlist, owners = joined(synthesis.netlists, build.prefix), Owners.of(build.design)
+    netlist = joined(synthesis.netlists, top)
     routed = all_results(
         [
-            partial(place_netlist, netlist, target, top=build.prefix, clock_mhz=clock_mhz, seed=seed, owners=owners)
+            partial(place_netlist, netlist, target, top=top, clock_mhz=clock_mhz, seed=seed, owners=owners)
             for seed in range(1, seeds + 1)
         ],
         threads=AT_ONCE, executor=executor, progress=progress,
@@ -131,7 +144,7 @@ def placer(target: Device) -> str:
 
 
 def place_netlist(
-    netlist: Path, target: Device, *, top: str, clock_mhz: float, seed: int, owners: Owners | None = None
+    netlist: Path, target: Device, *, top: str, clock_mhz: float, seed: int, owners: CellOwners | None = None
 ) -> Routed:
     """Place and route a netlist. Cached.
 
@@ -177,7 +190,7 @@ def _slowest(paths: Iterable[dict[str, Any]], clock: str) -> Sequence[dict[str, 
     return []
 
 
-def steps_of(path: Sequence[dict[str, Any]], owners: Owners) -> tuple[PathStep, ...]:
+def steps_of(path: Sequence[dict[str, Any]], owners: CellOwners) -> tuple[PathStep, ...]:
     """A path of nextpnr's report in the names of stages and blocks, neighbours in the same block joined."""
     steps: list[PathStep] = []
     for piece in path:

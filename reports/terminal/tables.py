@@ -1,5 +1,6 @@
 """What verbs print of a comparison, as tables for a terminal."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
@@ -10,7 +11,8 @@ from .verb_tables import against, changed
 __all__ = ["comparison_tables"]
 
 _ROWS = {
-    "accuracy": ("accuracy", ".2%"), "images/s": ("images_per_second", ",.0f"), "lanes": ("lanes", ","),
+    "accuracy": ("accuracy", ".2%"), "images/s": ("images_per_second", ",.0f"),
+    "cycles per image": ("cycles_per_image", ","), "lanes": ("lanes", ","),
     "LUT": ("lut", ","), "LUT, paired": ("lut_paired", ","), "FF": ("ff", ","), "carry": ("carry", ","),
     "block RAM": ("bram", ",g"), "DSP": ("dsp", ","), "Fmax, MHz": ("fmax_mhz", ".1f"),
     "uJ per image": ("energy_per_image_uj", ".2f"),
@@ -23,11 +25,12 @@ def comparison_tables(found: KernelComparison, *, network: str, device: str) -> 
     """The whole accelerators side by side; where there is a baseline among them, also how much of the difference is
     lanes, whether savings of power are certain, and what others have published."""
     base = next((row for row in found.rows if row["kernel"] == BASELINE), None)
-    tables = [_whole(found, base, f"{network} on {device}, {found.rows[0]['cycles_per_image']:,} cycles per image")]
-    if base is not None:
-        tables.append(_scopes(found))
-        if any(row["saving"] for row in found.rows):
-            tables.append(_savings(found))
+    tables = [_whole(found, base, f"{network} on {device}")]
+    scoped = [row for row in found.rows if row.get("scopes")]
+    if base is not None and scoped:
+        tables.append(_scopes(scoped))
+        if any(row["saving"] for row in scoped):
+            tables.append(_savings(scoped))
         tables.append(_claims(found))
     return tables
 
@@ -50,11 +53,11 @@ def _whole(found: KernelComparison, base: dict[str, Any] | None, title: str) -> 
     return table
 
 
-def _scopes(found: KernelComparison) -> Table:
-    table = _table(f"parts, against {BASELINE}: LUT, and dynamic power", "", *(row["kernel"] for row in found.rows))
+def _scopes(rows: Sequence[dict[str, Any]]) -> Table:
+    table = _table(f"parts, against {BASELINE}: LUT, and dynamic power", "", *(row["kernel"] for row in rows))
     for key, (unit, form) in _SCOPED.items():
-        for k, scope in enumerate(found.rows[0]["scopes"]):
-            values = [row["scopes"][k] for row in found.rows]
+        for k, scope in enumerate(rows[0]["scopes"]):
+            values = [row["scopes"][k] for row in rows]
             if any(value[key] for value in values):
                 cells = [changed(value[key], value[f"{key}_change"], form) for value in values]
                 table.add_row(f"{scope['scope']}, {unit}", *cells)
@@ -62,11 +65,11 @@ def _scopes(found: KernelComparison) -> Table:
     return table
 
 
-def _savings(found: KernelComparison) -> Table:
+def _savings(rows: Sequence[dict[str, Any]]) -> Table:
     title = f"dynamic power saved against {BASELINE}, and with every energy changed by up to half of it"
     left = ("kernel", "turned round by")
     table = _table(title, "kernel", "saved", "at worst", "at best", "of total power", "turned round by", left=left)
-    for row in found.rows:
+    for row in rows:
         if saved := row["saving"]:
             shares = [f"{100 * saved[key]:.1f} %" for key in ("dynamic", "worst", "best", "total")]
             certain = "nothing" if saved["keeps_sign"] else ", ".join(saved["flips"]) or "several together"

@@ -37,18 +37,20 @@ def test_the_way_of_an_engine_prints_the_keys_that_scripts_read(run, engine, pro
     images = np.random.default_rng(0).integers(0, 256, (2, *shape[1:], shape[0]), dtype=np.uint8)
     np.savez(tmp_path / "data.npz", test_x=images, test_y=np.zeros(2, np.int64))
     status, out, _ = run(
-        "simulate", engine, tmp_path / "net.image", "--data", tmp_path / "data.npz", "--memory-latency", "33", "--json"
-    )
+        "simulate", engine, tmp_path / "net.image", "--data", tmp_path / "data.npz", "--memory-latency", "33",
+        "--trace-stages", "--json",
+    )  # fmt: skip
     value = json.loads(out)
     assert status == 0
     assert {
         "images", "mismatches", "bit_exact", "accuracy", "cycles_first_image", "cycles_per_image",
         "predicted_cycles_per_image", "lanes", "lane_utilization", "sim_cycles_per_second", "simulator", "clock_mhz",
-        "images_per_second", "bytes_read", "bytes_written", "layers",
+        "images_per_second", "bytes_read", "bytes_written", "layers", "stages", "first_difference",
     } <= set(value)  # fmt: skip
     assert (value["images"], value["mismatches"], value["bit_exact"]) == (2, 0, True)
     assert value["cycles_per_image"] == value["predicted_cycles_per_image"]
     assert {"cycles", "busy", "starved", "bound"} <= set(value["layers"][0])
+    assert len(value["stages"]) == len(value["layers"]) and value["first_difference"] is None
 
 
 def test_what_does_not_fit_together_is_refused_in_one_line(run, engine, program, tmp_path):
@@ -65,4 +67,27 @@ def test_what_does_not_fit_together_is_refused_in_one_line(run, engine, program,
     assert run("compile", program, "--engine", engine, "-o", tmp_path / "net.image")[0] == 0
     assert run("generate", *SMALL, "--weight-bytes", "16384", "-o", tmp_path / "other")[0] == 0
     status, _, err = run("simulate", tmp_path / "other", tmp_path / "net.image", "--data", "digits")
-    assert status == 1 and "is for another engine" in err
+    assert status == 1 and "is for another engine, of weight_bytes 32768, not 16384" in err
+    for arguments, message in (
+        ((engine, "--data", "digits"), "is an engine; say which network: addax simulate"),
+        ((engine, tmp_path / "net.image", "--data", "digits", "--stall", "0.3"), "--stall is for a BUILD"),
+        ((engine, program, "--data", "digits"), "is not an image for an engine"),
+    ):
+        status, out, err = run("simulate", *arguments)
+        assert status == 1 and message in err and not out and len(err.strip().splitlines()) == 1, err
+
+
+def test_report_of_an_engine_tells_its_layers(run, engine, program, tmp_path):
+    """Text and JSON; what an engine's report has not is refused in one line, as an image for a dataflow BUILD is."""
+    assert run("compile", program, "--engine", engine, "-o", tmp_path / "net.image")[0] == 0
+    status, out, _ = run("report", engine, "--image", tmp_path / "net.image", "-o", tmp_path / "report")
+    assert status == 0 and "roof" in out and "--synth counts its cells" in out
+    status, out, _ = run("report", engine, "--json", "-o", tmp_path / "report")
+    assert status == 0 and json.loads(out)["cycles_per_image"] is None
+    for arguments, message in (
+        (("report", engine, "--power"), "no model of an engine's power"),
+        (("report", engine, "--image", program), "is not an image for an engine"),
+        (("report", tmp_path, "--image", tmp_path / "net.image"), "--image is for an engine"),
+    ):
+        status, out, err = run(*arguments)
+        assert status == 1 and message in err and not out and len(err.strip().splitlines()) == 1, err

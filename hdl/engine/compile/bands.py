@@ -7,7 +7,8 @@ from itertools import pairwise
 from ....common.errors import UserError
 from ....quant.ops.window import Window
 from ..layout import TensorLayout
-from ..plan import EnginePlan
+from ..plan import MOST_BYTES, MOST_PIXELS, EnginePlan
+from .advice import built_with
 
 __all__ = ["Band", "bands_of", "parts_of"]
 
@@ -53,13 +54,18 @@ def bands_of(
     """
     _, height, columns = result.shape
     room = {
-        "sums": (plan.pixels, columns), "the queue of results": (plan.result_words, columns * result.pixel_words),
-    }  # fmt: skip
-    for buffer, (available, needed) in room.items():
+        "sums": (plan.pixels, columns, plan.pout * plan.sum_bits // 8),
+        "the queue of results": (plan.result_words, columns * result.pixel_words, plan.word_bytes),
+    }
+    for buffer, (available, needed, size) in room.items():
         if needed > available:
-            raise UserError(f"a row of {name!r} needs {needed} words of {buffer}, the engine has {available}")
+            pixels = _power(-(-needed * plan.pixels // available))
+            raise UserError(
+                f"a row of {name!r}, {columns} columns, needs {needed * size:,} bytes of {buffer}, the engine has "
+                f"{available * size:,}; {built_with('pixels', pixels, MOST_PIXELS)}"
+            )
     held = source.blocks // runs * min(runs, 2)
-    most = min(most_rows, *(available // needed for available, needed in room.values()))
+    most = min(most_rows, *(available // needed for available, needed, _ in room.values()))
     for count in range(-(-height // min(most, height)), height + 1):
         found = _cut(window, source.shape[1], height, -(-height // count))
         needed = max(band.taken for band in found) * source.row_words * held
@@ -70,9 +76,11 @@ def bands_of(
         if found[0].taken <= early or halves[0].taken > early or small:
             return found
         return halves
+    rows = max(band.taken for band in found)
     raise UserError(
-        f"the rows that one row of {name!r} needs take {needed * plan.word_bytes} bytes of features, the engine has "
-        f"{plan.feature_bytes}; build it with --feature-bytes {_power(needed) * plan.word_bytes}"
+        f"the {rows} rows of {source.shape[0]} channels that one row of {name!r} needs take "
+        f"{needed * plan.word_bytes:,} bytes of features, the engine has {plan.feature_bytes:,}; "
+        f"{built_with('feature-bytes', _power(needed) * plan.word_bytes, MOST_BYTES)}"
     )
 
 

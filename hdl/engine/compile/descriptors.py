@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 
+from ....common.errors import UserError
 from ..layout import TensorLayout
 from ..plan import EnginePlan
+from ..records import descriptor_record
 from .bands import Band
 from .groups import row_walk
 from .layers import EngineLayer
@@ -16,7 +18,13 @@ def descriptor(
     layer: EngineLayer, part: tuple[Band, ...], layouts: Mapping[str, TensorLayout], result: TensorLayout,
     plan: EnginePlan, *, last: bool,
 ) -> dict[str, int]:  # fmt: skip
-    """The descriptor of some bands of a layer; ``result`` is what it computes, before pixels are shuffled."""
+    """The descriptor of some bands of a layer; ``result`` is what it computes, before pixels are shuffled.
+
+    Raises
+    ------
+    UserError
+        for a number that its field does not hold.
+    """
     source, window = layouts[layer.source], layer.window
     columns, width, ring = result.shape[2], source.row_words, plan.ring_words
     residual = layouts[layer.residual] if layer.residual is not None else None
@@ -35,7 +43,7 @@ def descriptor(
             "groups": layer.groups, "depthwise": layer.together > 0, "lead": walk.lead, "shared": walk.shared,
             "between": walk.between, "kept": walk.kept,
         }  # fmt: skip
-    return values | {
+    values |= {
         "unit": layer.unit, "kernel": plan.kernels.index(layer.kernel) if layer.kernel else 0, "last": last,
         "signed": source.format.signed, "padded": is_padded(layer), "residual": residual is not None,
         "residual_signed": residual is not None and residual.format.signed,
@@ -48,3 +56,10 @@ def descriptor(
         "next_row": (stride_rows * width - walk.stride * row_words) % ring,
         "next_line": (down * width - walk.apart * (walk.parts - 1)) % ring, "low": layer.low, "high": layer.high,
     }  # fmt: skip
+    for field in descriptor_record(plan).fields:
+        if not field.format.lo <= values[field.name] <= field.format.hi:
+            raise UserError(
+                f"{layer.name!r} has {values[field.name]:,} {field.meaning}; a descriptor of the engine holds "
+                f"{field.format.lo} to {field.format.hi:,}"
+            )
+    return values

@@ -39,13 +39,17 @@ def save_image(path: str | Path, image: Compiled) -> None:
     write_bytes(Path(path), save(held, {HEADER: json.dumps(header)}))
 
 
-def load_image(path: str | Path) -> Compiled:
+def load_image(path: str | Path, plan: EnginePlan | None = None) -> Compiled:
     """Read an image file. It is compiled anew and compared, so an image that is read is one that this addax makes.
+
+    Parameters
+    ----------
+    plan : of the engine that it must be for; None for any
 
     Raises
     ------
     UserError
-        when the file is missing, truncated, foreign, of another version, or holds another memory.
+        when the file is missing, truncated, foreign, of another version, for another engine, or holds another memory.
     """
     path = Path(path)
     tensors, header = read_tensors(path, "numpy", _WHAT)
@@ -53,6 +57,11 @@ def load_image(path: str | Path) -> Compiled:
         raise UserError(f"{path} is not {_WHAT}")
     if header.get("version") != VERSION:
         raise UserError(f"{path} has format version {header.get('version')}, this addax reads {VERSION}")
+    own = EnginePlan.from_json(header.get("plan"))
+    if header.get("build") != f"{engine_identity(own):016x}":
+        raise UserError(f"{path} is a broken image: its build is not that of its plan")
+    if plan is not None and own != plan:
+        raise UserError(f"{path} is for another engine, {_difference(own, plan)}; compile it with --engine BUILD")
     memory = tensors.pop(_MEMORY)
     if header.get("memory_sha256") != sha256_of(memory.tobytes()):
         raise UserError(f"{path} is a broken image: its memory is not what its manifest says")
@@ -60,7 +69,14 @@ def load_image(path: str | Path) -> Compiled:
         program = rebuild(tensors, header["program"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is a broken image: {error}") from error
-    image = compiled(program, EnginePlan.from_json(header.get("plan")), reuse=header.get("reuse") is True)
+    image = compiled(program, own, reuse=header.get("reuse") is True)
     if not np.array_equal(image.words, memory):
         raise UserError(f"{path} was made by another addax; make it again with 'addax compile'")
     return image
+
+
+def _difference(own: EnginePlan, plan: EnginePlan) -> str:
+    """The first field in which two Plans differ, with both values."""
+    theirs = plan.to_json()
+    name, value = next((name, value) for name, value in own.to_json().items() if value != theirs[name])
+    return f"of {name} {value}, not {theirs[name]}"

@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..plan import EnginePlan
-from ..records import READ, Stream
+from ..records import READ, RUN_BITS, Stream
 from .places import BLOCK_COMMANDS
 from .transfers import Item, Run
 
-__all__ = ["in_order"]
+__all__ = ["MOST_WORDS", "in_order"]
+
+MOST_WORDS = (1 << RUN_BITS) - 1
+"""Of a command."""
 
 
 def in_order(items: Sequence[Item], plan: EnginePlan) -> list[dict[str, int]]:
@@ -61,13 +64,14 @@ def _led(items: Sequence[Item], plan: EnginePlan) -> list[Item]:
 
 
 def _merged(items: Sequence[Item]) -> list[Item]:
-    """Neighbours joined where one goes on where the other ends, and waits for nothing more."""
+    """Neighbours joined where one goes on where the other ends, waits for nothing more, and one command holds both."""
     result: list[Item] = []
     for item in items:
         last = result[-1] if result else None
         if (
             last is not None and last.stream is item.stream and last.run.wait >= item.run.wait
             and last.run.address + last.run.words == item.run.address
+            and last.run.words + item.run.words <= MOST_WORDS
         ):  # fmt: skip
             result[-1] = replace(last, run=replace(last.run, words=last.run.words + item.run.words))
         else:

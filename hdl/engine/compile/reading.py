@@ -27,8 +27,9 @@ from ....quant.program import (
     Upsample,
 )  # fmt: skip
 from ..layout import blocks_of
-from ..plan import RESIDUAL_BITS, EnginePlan
+from ..plan import MOST_SUM_BITS, RESIDUAL_BITS, WIDEST, EnginePlan
 from ..records import Unit
+from .advice import built_with
 from .groups import grouped
 from .layers import BlockRange, EngineLayer, EngineNetwork, Ints
 from .moves import moved
@@ -100,7 +101,7 @@ class _Reading:
         if (sums := self.program.format(op.name)).bits >= self.plan.sum_bits:
             raise UserError(
                 f"{op.name!r} makes sums of {sums}, which take {sums.bits + 1} bits; the engine's have "
-                f"{self.plan.sum_bits}: build it with more --sum-bits"
+                f"{self.plan.sum_bits}; {built_with('sum-bits', sums.bits + 1, MOST_SUM_BITS)}"
             )
 
     def _flatten(self, op: Flatten) -> None:
@@ -212,8 +213,11 @@ class _Reading:
         else:
             layer = self._stage(op.source, op, Unit.MAXIMUM, Window(kernel=(1, 1)))
         if self.program.format(op.name).bits > self.plan.result.bits:
-            raise UserError(f"{op.name!r} has {self.program.format(op.name)}; the engine's results have at most "
-                            f"{self.plan.result.bits} bits")  # fmt: skip
+            bits = self.program.format(op.name).bits
+            raise UserError(
+                f"{op.name!r} has {self.program.format(op.name)}; the engine's results have at most "
+                f"{self.plan.result.bits} bits; {built_with('sum-bits', bits, MOST_SUM_BITS)}"
+            )
         self.layers.append(replace(layer, residual=layer.residual or self._residual(op)))
 
     def _stage(self, source: str, op: Requantise, unit: Unit, window: Window) -> EngineLayer:
@@ -246,7 +250,11 @@ class _Reading:
 
     def _convolution(self, made: Convolution, op: Requantise) -> EngineLayer:
         if made.kernel not in self.plan.kernels:
-            raise UserError(f"{made.name!r} needs {made.kernel} lanes; the engine has {', '.join(self.plan.kernels)}")
+            has = self.plan.kernels
+            raise UserError(
+                f"{made.name!r} needs {made.kernel} lanes; the engine has {', '.join(has)}: build it with --kernels "
+                f"{','.join([*has, made.kernel])}"
+            )
         layer = self._stage(made.source, op, Unit.ARRAY, made.window)
         weight, pad = lane_words(made, self.program.format(layer.source), self.plan), made.pad
         if self.program.shape(layer.source) != self.program.shape(made.source):  # behind a flatten
@@ -291,5 +299,6 @@ class _Reading:
     def _check_stored(self, name: str) -> Format:
         fmt = self.program.format(name)
         if fmt.bits > self.plan.bits:
-            raise UserError(f"{name!r} has {fmt}; the engine's lanes read at most {self.plan.bits} bits")
+            advice = "build it with --bits 16" if fmt.bits <= WIDEST else f"no engine reads more than {WIDEST}"
+            raise UserError(f"{name!r} has {fmt}; the engine's lanes read at most {self.plan.bits} bits; {advice}")
         return fmt

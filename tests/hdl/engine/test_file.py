@@ -60,6 +60,8 @@ def remade(tensors, header):
         (lambda t, h: h.update(version=99), "has format version 99, this addax reads 1"),
         (lambda t, h: h.update(kind="checkpoint"), "is not an image for an engine; 'addax compile' makes one"),
         (lambda t, h: t.pop("memory"), "is not an image for an engine"),
+        (lambda t, h: h["plan"].update(weight_bytes=4096), "is a broken image: its build is not that of its plan"),
+        (lambda t, h: h.update(build="0" * 16), "is a broken image: its build is not that of its plan"),
         (lambda t, h: h["plan"].update(pin=5), "not a plan: pin of an engine must be"),
         (lambda t, h: h["program"]["graph"][1].update(op="Magic"), "is a broken image: unknown operation 'Magic'"),
     ],
@@ -71,6 +73,23 @@ def test_a_broken_image_is_refused(image, tmp_path, edit, message):
 
     with pytest.raises(UserError, match=re.escape(message)):
         load_image(path)
+
+
+def test_an_image_for_another_engine_says_where_the_engines_differ(image, tmp_path):
+    """Before it is compiled anew, which takes long for large networks."""
+    save_image(tmp_path / "net.image", image)
+    assert load_image(tmp_path / "net.image", image.plan).first == image.first
+    with pytest.raises(UserError, match=re.escape("net.image is for another engine, of weight_bytes 1024, not 4096")):
+        load_image(tmp_path / "net.image", small_plan(weight_bytes=4096))
+
+
+def test_a_truncated_image_is_refused(image, tmp_path):
+    save_image(tmp_path / "net.image", image)
+    data = (tmp_path / "net.image").read_bytes()
+    for size in (0, 7, len(data) // 2, len(data) - 1):
+        (tmp_path / "cut.image").write_bytes(data[:size])
+        with pytest.raises(UserError, match=r"cut\.image"):
+            load_image(tmp_path / "cut.image")
 
 
 def test_another_file_is_no_image(tmp_path):

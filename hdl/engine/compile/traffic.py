@@ -1,0 +1,73 @@
+"""How many words every layer of an image reads and writes, by what they are."""
+
+from dataclasses import dataclass
+
+from ..layout import TensorLayout
+from ..records import WRITE, Unit, constants_record, descriptor_record
+from .bands import parts_of
+from .image import Compiled
+from .layers import EngineLayer
+from .transfers import writes_of
+from .weights import is_padded
+
+__all__ = ["LayerTraffic", "traffic_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerTraffic:
+    """Words that a layer moves in a run.
+
+    Attributes
+    ----------
+    features, weights, residuals : that it reads; weights with pads and constants, once for each band
+    records : its descriptors and the write commands that it needs; read commands belong to no layer
+    results : that it writes
+    """
+
+    features: int
+    weights: int
+    residuals: int
+    records: int
+    results: int
+
+    @property
+    def read(self) -> int:
+        """All words that are read."""
+        return self.features + self.weights + self.residuals + self.records
+
+
+def traffic_of(image: Compiled) -> tuple[LayerTraffic, ...]:
+    """The words of every layer of ``image``, in the order of its layers."""
+    return tuple(_layer(image, layer) for layer in image.network.layers)
+
+
+def _layer(image: Compiled, layer: EngineLayer) -> LayerTraffic:
+    plan, bands, bits = image.plan, image.bands[layer.name], image.plan.word_bits
+    source, result = image.layouts[layer.source], image.layouts[layer.name]
+    pool, taps = layer.unit is not Unit.ARRAY, layer.window.kernel[0] * layer.window.kernel[1]
+    blocks = -(-len(layer.multiplier) // plan.pout)
+    constants, sets = constants_record(plan).words(plan.bits), 0 if pool else taps * plan.pout
+    inner = 1 if pool else source.blocks
+    weights = blocks * (inner * (is_padded(layer) + sets) + constants)
+    descriptors = len(parts_of(bands)) * descriptor_record(plan).words(bits)
+    return LayerTraffic(
+        features=source.blocks * source.row_words * sum(band.taken for band in bands), weights=len(bands) * weights,
+        residuals=_residuals(image, layer, blocks), records=descriptors + _write_words(layer, image, blocks),
+        results=_stored(layer, result, blocks),
+    )  # fmt: skip
+
+
+def _residuals(image: Compiled, layer: EngineLayer, blocks: int) -> int:
+    if layer.residual is None:
+        return 0
+    joined = image.layouts[layer.residual]
+    return blocks * joined.block_words
+
+
+def _write_words(layer: EngineLayer, image: Compiled, blocks: int) -> int:
+    return writes_of(layer, image.bands[layer.name], blocks) * WRITE.words(image.plan.word_bits)
+
+
+def _stored(layer: EngineLayer, result: TensorLayout, blocks: int) -> int:
+    """Words of the result as it is computed: where pixels are shuffled, some blocks are stored that hold nothing."""
+    return blocks * result.block_words // layer.shuffle**2

@@ -1,0 +1,86 @@
+"""The rows of engines in a comparison: for each kernel an engine of the lanes that its network needs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...hdl.engine.compile.file import save_image
+from ...hdl.engine.compile.image import compiled
+from ...hdl.engine.cycles.model import predicted
+from ...hdl.engine.plan import LANES, EnginePlan
+from ...hdl.folder.engine import generate_engine
+from ...models import data
+from ...quant.program import Convolution, Program
+from ...quant.quantize import evaluate
+from ..devices.devices import Device
+from ..engine.report import make_engine_report
+
+__all__ = ["PINS", "EngineTerms", "engine_row"]
+
+PINS = LANES[1:]
+"""Lanes of a row: a word of 8 bits each is at least as wide as the narrowest memory."""
+_PORT = 128
+"""Bits of the memory, where a word has so many."""
+_NARROW = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineTerms:
+    """Under which terms engines are compared.
+
+    Attributes
+    ----------
+    device, clock_mhz : of all
+    pin : lanes of a row, and rows
+    bits : of the networks' weights and features
+    data_source, split : images whose accuracy is told
+    placed, seeds : whether to place and route, and how often
+    """
+
+    device: Device
+    clock_mhz: float
+    pin: int
+    bits: int
+    data_source: str
+    split: str
+    placed: bool
+    seeds: int
+
+    def plan(self, program: Program) -> EnginePlan:
+        """The engine for ``program``: the kernels that it has, memory as wide as a word, at most 128 bits."""
+        kernels = dict.fromkeys(op.kernel for op in program.ops if isinstance(op, Convolution))
+        bits = 8 if self.bits <= _NARROW else 16
+        return EnginePlan(
+            device=self.device.name, clock_mhz=self.clock_mhz, pin=self.pin, pout=self.pin, bits=bits,
+            kernels=tuple(kernels), memory_bits=min(_PORT, self.pin * bits), fabric=self.device.fabric,
+        )  # fmt: skip
+
+
+def engine_row(
+    program: Program, terms: EngineTerms, out: Path, step: Callable[[str], None]
+) -> dict[str, Any]:  # fmt: skip
+    """An engine for ``program`` under ``out``, with its image and its report; the keys are those of a dataflow row.
+
+    Cycles are those that are predicted, which simulation equals; nothing is simulated here.
+
+    Raises
+    ------
+    UserError
+        for a network that an engine does not have.
+    """
+    step("compiling")
+    plan = terms.plan(program)
+    image = compiled(program, plan)
+    step("generating")
+    build = generate_engine(plan, out / "build")
+    save_image(out / "net.image", image)
+    made = make_engine_report(
+        build, out / "report", run=(image, predicted(image)), synth=True, placed=terms.placed, seeds=terms.seeds,
+        command="addax compare", step=step,
+    )  # fmt: skip
+    images = data.load(terms.data_source, terms.split, shape=program.input.shape)
+    return {
+        "arch": "engine", "accuracy": evaluate(program, images).accuracy, "simulated_images": 0, "mismatches": None,
+        **made.keys, "seeds_mhz": list(made.placement.seeds_mhz) if made.placement else None, "power": None,
+    }  # fmt: skip

@@ -1,0 +1,118 @@
+"""How each layer of an image runs: cycles and what they go to, bytes, and which roof it stands under."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...hdl.engine.compile.bands import parts_of
+from ...hdl.engine.compile.image import Compiled
+from ...hdl.engine.compile.layers import EngineLayer
+from ...hdl.engine.compile.traffic import LayerTraffic, traffic_of
+from ...hdl.engine.cycles.array import LayerCycles
+from ...hdl.engine.cycles.model import EngineCycles
+from ...hdl.engine.records import Unit
+
+__all__ = ["LayerRun", "layer_runs"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerRun:
+    """A layer of a run.
+
+    Attributes
+    ----------
+    mapping : how it lies on the lanes: ``plain``, ``folded stem``, ``pool``
+    bands : rows that are computed together, how many times
+    macs, lanes : products per image, and those that the array makes in a cycle
+    cycles : from the end of the layer before to its own
+    busy : cycles in which the array or the pools are at work
+    idle : lane cycles without a product, as cycles of the whole array, by cause. ``channels``: lanes of blocks that are
+        not full; ``wide results``: results of several words; ``pools``: the lanes wait for them; ``start``: until the
+        first step; ``weights``, ``features``, ``results``, ``residuals``: see `cycles.array.CAUSES`; ``descriptors``:
+        between those of one layer
+    moved : its words in memory
+    word_bytes, beats : of a word
+    """
+
+    name: str
+    unit: str
+    mapping: str
+    bands: int
+    macs: int
+    lanes: int
+    cycles: int
+    busy: int
+    idle: dict[str, float]
+    starved: int
+    bound: str
+    moved: LayerTraffic
+    word_bytes: int
+    beats: int
+
+    @property
+    def least(self) -> float:
+        """Cycles that lanes and memory would let it have: those of all lanes, or of the busier channel of memory."""
+        return max(self.macs / self.lanes, self.port_words * self.beats)
+
+    @property
+    def port_words(self) -> int:
+        """Words on the busier channel of memory: reads and writes have one each."""
+        return max(self.moved.read, self.moved.results)
+
+    @property
+    def roof(self) -> str:
+        """What it would be bound by if nothing waited: ``compute`` or ``memory``."""
+        return "compute" if self.macs / self.lanes >= self.port_words * self.beats else "memory"
+
+    def to_json(self) -> dict[str, Any]:
+        """The layer as JSON has it."""
+        bytes_of = {key: words * self.word_bytes for key, words in vars(self.moved).items()}
+        return {
+            "layer": self.name, "unit": self.unit, "mapping": self.mapping, "bands": self.bands, "macs": self.macs,
+            "cycles": self.cycles, "busy": self.busy, "starved": self.starved, "bound": self.bound, "roof": self.roof,
+            "utilization": self.macs / self.lanes / self.cycles if self.cycles else 0.0,
+            "bytes_read": self.moved.read * self.word_bytes, "bytes_written": bytes_of["results"],
+            "bytes_by_use": bytes_of, "idle": self.idle,
+        }  # fmt: skip
+
+
+def layer_runs(image: Compiled, cycles: EngineCycles) -> tuple[LayerRun, ...]:
+    """Every layer of ``image`` as ``cycles`` have been predicted for it."""
+    found, begin, at = [], 0, 0
+    for layer, moved in zip(image.network.layers, traffic_of(image), strict=True):
+        own = cycles.layers[at : at + len(parts_of(image.bands[layer.name]))]
+        at += len(own)
+        found.append(_run(image, layer, own, moved, begin))
+        begin = own[-1].end
+    return tuple(found)
+
+
+def _run(
+    image: Compiled, layer: EngineLayer, own: Sequence[LayerCycles], moved: LayerTraffic, begin: int
+) -> LayerRun:  # fmt: skip
+    plan, total, busy = image.plan, own[-1].end - begin, sum(part.busy for part in own)
+    waits = {cause: sum(part.waits[cause] for part in own) for cause in own[0].waits}
+    waits["start"] = own[0].begin - begin
+    starved = max(waits, key=lambda cause: waits[cause])
+    pool = layer.unit is not Unit.ARRAY
+    issued = 0 if pool else _issued(image, layer)
+    idle = {
+        "channels": issued - layer.macs / plan.lanes, "wide results": 0 if pool else busy - issued,
+        "pools": busy if pool else 0, **waits, "descriptors": total - busy - sum(waits.values()),
+    }  # fmt: skip
+    folded = image.network.columns > 1 and layer.source == image.network.tensors[0]
+    return LayerRun(
+        name=layer.name, unit=layer.kernel or layer.unit.name.lower(),
+        mapping="pool" if pool else "folded stem" if folded else "plain", bands=len(image.bands[layer.name]),
+        macs=layer.macs, lanes=plan.lanes, cycles=total, busy=busy,
+        idle={cause: spent for cause, spent in idle.items() if spent}, starved=sum(waits.values()),
+        bound=starved if 2 * waits[starved] > total else "compute", moved=moved, word_bytes=plan.word_bytes,
+        beats=plan.beats,
+    )  # fmt: skip
+
+
+def _issued(image: Compiled, layer: EngineLayer) -> int:
+    """Cycles in which the array makes products: pixels of all steps."""
+    _, height, width = image.layouts[layer.name].shape
+    taps, blocks = layer.window.kernel[0] * layer.window.kernel[1], -(-len(layer.multiplier) // image.plan.pout)
+    return height * width // layer.shuffle**2 * taps * blocks * image.layouts[layer.source].blocks

@@ -1,0 +1,52 @@
+"""What verbs print of engines, as tables for a terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+__all__ = ["block_table", "layer_tables"]
+
+_SHOWN_CAUSES = 3
+_TEXT = ("layer", "unit", "mapping", "bound", "roof", "idle", "block")
+
+
+def layer_tables(title: str, layers: Sequence[Mapping[str, Any]]) -> tuple[Table, Table]:
+    """Layers with their cycles and what binds them; what they move and why lanes idle. Layers are as
+    `reports.engine.layers` tells them."""
+    pace = _table(title, "layer", "unit", "mapping", "bands", "cycles", "lanes", "bound", "roof")
+    moved = _table("bytes in memory, and lanes that idle, in per cent of a layer's cycles", "layer", "read", "written",
+                   "idle")  # fmt: skip
+    for row in layers:
+        pace.add_row(
+            row["layer"], row["unit"], row["mapping"], f"{row['bands']}", f"{row['cycles']:,}",
+            f"{row['utilization']:.1%}", row["bound"], row["roof"],
+        )  # fmt: skip
+        moved.add_row(
+            row["layer"], f"{row['bytes_read']:,}", f"{row['bytes_written']:,}", _causes(row["idle"], row["cycles"])
+        )  # fmt: skip
+    return pace, moved
+
+
+def _table(title: str, *heads: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for head in heads:
+        table.add_column(head, justify="left" if head in _TEXT else "right")
+    return table
+
+
+def _causes(idle: Mapping[str, float], cycles: int) -> str:
+    """The largest causes with their shares."""
+    found = sorted(idle.items(), key=lambda item: -item[1])[:_SHOWN_CAUSES]
+    return ", ".join(f"{cause} {100 * spent / cycles:.1f}" for cause, spent in found if cycles and spent)
+
+
+def block_table(blocks: Mapping[str, Mapping[str, Any]], total: Mapping[str, Any]) -> Table:
+    """Cells of every block of an engine."""
+    columns = {"LUT": "lut", "FF": "ff", "block RAM": "bram", "DSP": "dsp"}
+    table = _table("cells by block", "block", *columns)
+    for name, cells in blocks.items():
+        table.add_row(name, *(f"{cells[key]:,}" for key in columns.values()))
+    table.add_section()
+    table.add_row("all", *(f"{total[key]:,}" for key in columns.values()))
+    return table

@@ -1,0 +1,98 @@
+"""The report of an engine: keys that scripts read, a page of what is in the file, cells by block."""
+
+import json
+import re
+
+import pytest
+from addax.common.errors import UserError
+from addax.hdl.engine.blocks import BLOCK_OF_INSTANCE, JOINS
+from addax.hdl.engine.compile.image import compiled
+from addax.hdl.engine.cycles.model import predicted
+from addax.hdl.folder.engine import EngineBuild, generate_engine
+from addax.reports.devices.parts import instances_below
+from addax.reports.devices.resources import Resources
+from addax.reports.engine.parts import EngineOwners, blocks_of, engine_parts
+from addax.reports.engine.report import make_engine_report
+from addax.reports.synth.synth import Synthesis
+from engine_networks import engine_program, small_plan
+
+
+@pytest.fixture
+def build(tmp_path):
+    return EngineBuild(path=tmp_path, plan=small_plan(), prefix="addax")
+
+
+def test_report_with_an_image_has_the_keys_of_the_dataflow_family(build, tmp_path):
+    """Scripts read both families alike; the page shows the layers, with every number from the file."""
+    image = compiled(engine_program(7), build.plan)
+    cycles = predicted(image)
+    made = make_engine_report(build, tmp_path / "report", run=(image, cycles), command="addax report <engine>")
+
+    assert {"device", "source", "lut", "ff", "bram", "dsp", "carry", "lut_paired", "bram_unit", "estimate_note",
+            "fmax_mhz", "power_mw", "cycles_per_image", "images_per_second", "clock_mhz", "lanes", "tools", "report",
+            "lane_utilization", "layers", "blocks"} <= set(made.keys)  # fmt: skip
+    assert (
+        made.keys["cycles_per_image"]
+        == cycles.total
+        == sum(layer["cycles"] for layer in made.keys["layers"]) + (cycles.total - cycles.layers[-1].end)
+    )
+    document, page = json.loads(made.json.read_text()), made.html.read_text()
+    assert document["layers"] == made.keys["layers"] and document["plan"] == build.plan.to_json()
+    for path in ("lane_utilization", "layers.0.cycles", "layers.1.bytes_read", "roofline.lanes_gops"):
+        assert f'data-path="{path}"' in page, path
+    assert "addax report &lt;engine&gt;" in page and "--synth counts its cells" in page
+
+
+def test_report_without_an_image_says_that_nothing_is_known_of_cycles(build, tmp_path):
+    """Whoever has no network yet asks what the engine takes."""
+    made = make_engine_report(build, tmp_path / "report")
+    assert made.keys["cycles_per_image"] is None and made.keys["lanes"] == 16
+    assert "layers" not in made.keys and "Why lanes idle" not in made.html.read_text()
+
+
+def test_image_of_another_engine_is_refused(build, tmp_path):
+    image = compiled(engine_program(7), small_plan(weight_bytes=2048))
+    with pytest.raises(UserError, match="the image is for another engine than"):
+        make_engine_report(build, tmp_path / "report", run=(image, predicted(image)))
+
+
+def test_device_without_place_and_route_is_refused(tmp_path):
+    build = EngineBuild(path=tmp_path, plan=small_plan(device="xczu7ev"), prefix="addax")
+    with pytest.raises(UserError, match="there is no open place and route for xczu7ev"):
+        make_engine_report(build, tmp_path / "report", placed=True)
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory):
+    return generate_engine(small_plan(feature_bytes=2048), tmp_path_factory.mktemp("engine") / "build")
+
+
+@pytest.mark.slow
+def test_every_instance_has_one_block(generated):
+    """A module that somebody adds or renames shows up among what joins the others: then the table is to be mended."""
+    ways = instances_below(generated.sources[0].read_text(), "addax")
+    core = {way[3] for way in ways if len(way) == 4 and way[2] == "core"}
+    known = {name for holder, name in BLOCK_OF_INSTANCE if holder == "core"}
+    assert {re.sub(r"[$_]\d+$", "", name) for name in core} == known
+    names = [part.name for part in engine_parts(generated)]
+    assert len(set(names)) == len(names) and names[-1] == JOINS
+
+
+@pytest.mark.slow
+def test_cells_are_named_by_their_blocks(generated):
+    """As nextpnr tells them; and as synthesis counts them, the instances of a block together."""
+    owners = EngineOwners.of(generated)
+    for cell, block in (
+        ("engine.machine.core.lanes.adder.x0_TRELLIS_FF_Q", "lanes"),
+        ("engine.machine.core.lanes.word0_TRELLIS_FF_Q", "trees"),
+        ("engine.machine.core.issuer.place_LUT4_Z", "sequencer"), ("engine.machine.core.ring.0.0", "features"),
+        ("engine.machine.weights.queue.a_LUT4_Z", "queue of weights"), ("m_axi_rready_LUT4_Z", JOINS),
+    ):  # fmt: skip
+        assert owners.cell(cell) == (block, "")
+    counted = {part.name: {"": Resources(lut=1)} for part in engine_parts(generated)}
+    counted["lanes"] = {"lanes": Resources(lut=5), "trees": Resources(lut=2)}
+    counted[JOINS] = {"window": Resources(bram=3), "control": Resources(lut=7)}
+    synthesis = Synthesis(parts={}, blocks=counted, tool="t", version="v")
+    found = blocks_of(synthesis, generated)
+    assert (found["lanes"].lut, found["trees"].lut, found["features"].bram, found[JOINS].lut) == (5, 2, 3, 7)
+    assert (found["sequencer"].lut, found["reader"].lut, found["control"].lut) == (4, 2, 2)

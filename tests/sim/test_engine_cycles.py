@@ -1,0 +1,77 @@
+"""Predicted cycles against simulated ones over random engines, networks and memories; and their bound."""
+
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from addax.common.errors import UserError
+from addax.hdl.engine.compile.image import compiled
+from addax.hdl.engine.cycles.model import predicted
+from addax.hdl.engine.cycles.transfers import Memory
+from addax.hdl.folder.engine import generate_engine
+from addax.quant import golden
+from addax.sim.engine import engine_simulator, run_engine
+from engine_networks import engine_program, super_resolution
+from engine_plans import SHAPES, random_engine
+
+pytestmark = pytest.mark.slow
+ENGINES = len(SHAPES)
+NETWORKS = 30
+"""On every engine: 210 cases together."""
+
+
+@cache
+def simulator_of(seed):
+    with tempfile.TemporaryDirectory() as folder:
+        return engine_simulator(generate_engine(random_engine(seed), Path(folder, "build")))
+
+
+def cases(engine, count, first=0):
+    """So many images of networks that fit, each with pixels and a memory; every third uses areas again."""
+    plan, found, seed = random_engine(engine), 0, first
+    while found < count:
+        seed += 1
+        rng = np.random.default_rng([engine, seed])
+        make = super_resolution if seed % 5 == 0 else engine_program
+        try:
+            image = compiled(make(5000 + 97 * engine + seed, bits=plan.bits), plan, reuse=seed % 3 == 0)
+        except UserError as error:
+            assert "needs" in str(error), error  # a row that does not fit buffers as small as these
+            continue
+        found += 1
+        fmt = image.network.program.input.format
+        pixels = rng.integers(fmt.lo, fmt.hi, image.network.program.input.shape, endpoint=True)
+        yield seed, image, pixels, Memory(latency=int(rng.integers(1, 201)), slots=int(rng.integers(1, 33)))
+
+
+def checked(image, pixels, run):
+    """The cycles of a run whose stored tensors are those of the golden model."""
+    expected = golden.run(image.network.program, pixels[None], trace=True).tensors
+    assert all(np.array_equal(image.tensor(run.words, name), expected[name][0]) for name in image.intact)
+    return run.cycles
+
+
+@pytest.mark.parametrize("engine", range(ENGINES))
+def test_cycles_are_those_that_were_predicted(engine):
+    """Any network, any latency from 1 to 200, any number of bursts in memory, every width of memory: not one cycle
+    differs, and not one element of a stored tensor."""
+    for seed, image, pixels, memory in cases(engine, NETWORKS):
+        run = run_engine(simulator_of(engine), image, pixels, latency=memory.latency, slots=memory.slots)
+
+        assert checked(image, pixels, run) == predicted(image, memory).total, (seed, memory)
+
+
+@pytest.mark.parametrize("engine", range(ENGINES))
+def test_random_latencies_stay_between_the_cycles_of_the_least_and_the_largest(engine):
+    """Everything that an engine does waits for what is behind it in an order that no latency changes, so each thing
+    happens at a sum and maximum of latencies, and more of them are never fewer cycles."""
+    for seed, image, pixels, memory in cases(engine, 6, first=500):
+        most, spread = memory.latency, 1 + seed % memory.latency
+        least = predicted(image, Memory(latency=most - spread + 1, slots=memory.slots)).total
+        run = run_engine(
+            simulator_of(engine), image, pixels, latency=most, spread=spread, seed=seed + 1, slots=memory.slots
+        )
+
+        assert least <= checked(image, pixels, run) <= predicted(image, memory).total, (seed, memory, spread)
