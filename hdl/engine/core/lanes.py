@@ -88,7 +88,9 @@ class Lanes(wiring.Component):
     signed : In, whether they have a sign; in the cycle of ``x``
     kernel : In, place of the kernel among those of the Plan; ``latency - 1`` cycles behind ``x``
     weights : In, see `HeldWeights`; one cycle behind ``x``
-    words, carries : Out, of every row; ``latency`` cycles behind ``x``
+    pool : In, the features pass by the lanes: the words are they, counted from the lowest value as those of an adder;
+        in the cycle of ``x``. No step of the lanes may end in that cycle.
+    words, carries : Out, of every row; ``latency`` cycles behind ``x``, or one where they passed by
 
     Attributes
     ----------
@@ -98,7 +100,7 @@ class Lanes(wiring.Component):
     def __init__(self, plan: EnginePlan):
         self.plan = plan
         self.shapes = {kernel: lane_shape(kernel, plan) for kernel in plan.kernels}
-        ends = [shape.step_range for shape in self.shapes.values()]
+        ends = [(0, unsigned(plan.bits).hi), *(shape.step_range for shape in self.shapes.values())]
         # A word without its carry may lie one below the lowest sum.
         lowest = min(lo for lo, _ in ends)
         self.step = format_for(lowest - 1 if lowest < 0 else 0, max(hi for _, hi in ends))
@@ -108,6 +110,7 @@ class Lanes(wiring.Component):
             "x": In(plan.word_bits),
             "signed": In(1),
             "kernel": In(range(max(2, len(plan.kernels)))),
+            "pool": In(1),
             "weights": In(plan.pout * plan.word_bits),
             "words": Out(plan.pout * self.step.bits),
             "carries": Out(plan.pout),
@@ -118,10 +121,14 @@ class Lanes(wiring.Component):
         found = [self._terms(m, kernel) for kernel in self.plan.kernels]
         for row in range(self.plan.pout):
             word, carry = Signal(self.step.bits, name=f"word{row}"), Signal(name=f"carry{row}")
-            m.d.sync += [
-                word.eq(Array(terms[row][0] for terms in found)[self.kernel]),
-                carry.eq(Array(terms[row][1] for terms in found)[self.kernel]),
-            ]
+            raw = self.x.word_select(row, self.plan.bits)
+            with m.If(self.pool):
+                m.d.sync += [word.eq(_from_lowest(raw, self.signed)), carry.eq(0)]
+            with m.Else():
+                m.d.sync += [
+                    word.eq(Array(terms[row][0] for terms in found)[self.kernel]),
+                    carry.eq(Array(terms[row][1] for terms in found)[self.kernel]),
+                ]
             m.d.comb += [self.words.word_select(row, self.step.bits).eq(word), self.carries[row].eq(carry)]
         return m
 
@@ -152,7 +159,7 @@ class Lanes(wiring.Component):
         """The register of a feature in the form that the kernel takes."""
         raw = self.x.word_select(k, self.plan.bits)
         register = Signal(fmt.bits, name=f"x{k}", reset_less=True)
-        forms = {"adder": Cat(raw[:-1], raw[-1] ^ self.signed), "xnor": raw[:1]}
+        forms = {"adder": _from_lowest(raw, self.signed), "xnor": raw[:1]}
         m.d.sync += register.eq(forms.get(kernel, Cat(raw, raw[-1] & self.signed)))
         return register
 
@@ -167,3 +174,8 @@ class Lanes(wiring.Component):
         total = Signal(self.step.bits, name=f"total{row}")
         m.d.comb += total.eq(word)
         return total, carries[0] if carries else Const(0, 1)
+
+
+def _from_lowest(raw: Value, sign: Value) -> Value:
+    """A feature, counted from the lowest value that it may have."""
+    return Cat(raw[:-1], raw[-1] ^ sign)
