@@ -15,7 +15,7 @@ from .plan import EnginePlan
 __all__ = ["EngineControl", "engine_identity", "engine_map"]
 
 MAGIC = int.from_bytes(b"ADXE", "big")
-VERSION = 1
+VERSION = 2
 """Of the map and of what stands in memory; grows with every change that software or an image could notice."""
 
 

@@ -4,9 +4,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ...common.errors import UserError
-from ...quant.formats import Format, signed, unsigned
+from ...quant.formats import Format, format_for, signed, unsigned
 from ...quant.ops.kernels import KERNELS
-from ...quant.ops.requantise import MAX_PRODUCT_BITS, MULTIPLIER_BITS
+from ...quant.ops.requantise import MAX_PRODUCT_BITS, MAX_SHIFT, MULTIPLIER_BITS
 from ..cells.known import fabric_named
 from ..family import CONTROLS
 
@@ -179,9 +179,32 @@ class EnginePlan:
         return signed(RESIDUAL_BITS + 1)
 
     @property
+    def factor(self) -> Format:
+        """Format of M as a requantiser holds it: moved up by what brings S to a whole number of steps."""
+        return signed(MULTIPLIER_BITS + SHIFT_STEP - 1)
+
+    @property
+    def residual_factor(self) -> Format:
+        """Format of R as a requantiser holds it: one operand of a multiplier of UltraScale+."""
+        return signed(RESIDUAL_FACTOR_BITS)
+
+    @property
     def offset(self) -> Format:
-        """Format of B, as wide as the product that it is added to."""
-        return signed(self.sum_bits + MULTIPLIER_BITS)
+        """Format of B as a requantiser holds it: as wide as the product that it is added to."""
+        return signed(self.sum_bits + self.factor.bits)
+
+    @property
+    def wide(self) -> Format:
+        """Format of ``acc * M + r * R + B`` as a requantiser has it."""
+        pairs = ((self.total, self.factor), (self.residual, self.residual_factor), (self.offset, signed(2)))
+        bound = sum(value.lo * (factor.lo + 1) for value, factor in pairs)
+        return format_for(-bound, bound)
+
+    @property
+    def shift_steps(self) -> Format:
+        """Format of S as a requantiser holds it, in steps of `SHIFT_STEP`: as many as bring any number to its sign."""
+        most = min(-(-MAX_SHIFT // SHIFT_STEP), -(-(self.wide.bits - 1) // SHIFT_STEP))
+        return unsigned(most.bit_length())
 
     @property
     def element(self) -> Format:
@@ -217,3 +240,7 @@ WIDEST = max(_SUM_BITS)
 """Bits of the widest element."""
 RESIDUAL_BITS = 16
 """Residuals of up to so many bits join in a requantise."""
+RESIDUAL_FACTOR_BITS = 27
+SHIFT_STEP = 3
+"""Requantisers shift by multiples of this: M, R and B are multiplied by 1, 2 or 4, which M has room for in the 18 bits
+of a multiplier's operand, and a shifter of a third of the places does."""

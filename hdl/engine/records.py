@@ -7,7 +7,6 @@ words from its queues. So all that is irregular about memory is a list that the 
 
 from enum import IntEnum
 
-from ...quant.ops.requantise import MULTIPLIER_BITS, RESIDUAL_MULTIPLIER_BITS
 from .plan import EnginePlan
 from .record import Record
 from .record import RecordField as Field
@@ -138,8 +137,8 @@ def constants_record(plan: EnginePlan) -> Record:
     lowest bits first. So every channel takes one element per word into its own shift register.
     """
     return Record("constants", (
-        Field(name="multiplier", bits=MULTIPLIER_BITS, signed=True, meaning="M"),
+        Field(name="multiplier", bits=plan.factor.bits, signed=True, meaning="M"),
         Field(name="offset", bits=plan.offset.bits, signed=True, meaning="B"),
-        Field(name="shift", bits=8, meaning="S"),
-        Field(name="residual_multiplier", bits=RESIDUAL_MULTIPLIER_BITS, signed=True, meaning="R"),
+        Field(name="shift", bits=plan.shift_steps.bits, meaning="S in steps of `plan.SHIFT_STEP`"),
+        Field(name="residual_multiplier", bits=plan.residual_factor.bits, signed=True, meaning="R"),
     ))  # fmt: skip

@@ -1,6 +1,7 @@
 """What ``make bench`` runs: speeds of the tool and of its simulations, as ratios measured in one run.
 
-python -m tests.bench [simulation] [building] [golden] [generation] [estimate] [training] [blocks] [stalls] [gpu]
+python -m tests.bench [simulation] [building] [golden] [generation] [estimate] [training] [blocks] [stalls]
+    [engine_size] [gpu]
 """
 
 import os
@@ -45,6 +46,7 @@ from networks import Builder
 
 from .adder_training import adder_training
 from .blocks import block_sizes
+from .engine_size import engine_size
 from .gpu import gpu
 from .stalls import campaign
 
@@ -298,6 +300,11 @@ def blocks():
     block_sizes(row)
 
 
+def engine_sizes():
+    """The engine on xczu7ev, block by block, and its clock on ECP5."""
+    engine_size(row)
+
+
 BENCHES = {
     "simulation": simulation,
     "building": building,
@@ -307,6 +314,7 @@ BENCHES = {
     "training": training,
     "blocks": blocks,
     "stalls": stalls,
+    "engine_size": engine_sizes,
     "gpu": gpu,
 }
 

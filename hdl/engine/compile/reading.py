@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 
@@ -119,8 +120,8 @@ class _Reading:
         zeros = np.zeros(channels, np.int64)
         self.layers.append(EngineLayer(
             name=op.name, source=source, unit=Unit.MAXIMUM, window=op.window, pad=np.full(channels, fmt.lo),
-            multiplier=np.ones(channels, np.int64), offset=zeros, shift=zeros, residual_multiplier=zeros, low=fmt.lo,
-            high=fmt.hi,
+            multiplier=np.ones(channels, np.int64), offset=zeros - grid_top(fmt, self.plan), shift=zeros,
+            residual_multiplier=zeros, low=fmt.lo, high=fmt.hi,
         ))  # fmt: skip
 
     def _parts(self, name: str) -> tuple[BlockRange, ...]:
@@ -218,15 +219,18 @@ class _Reading:
                 f"{op.name!r} has {self.program.format(op.name)}; the engine's results have at most "
                 f"{self.plan.result.bits} bits; {built_with('sum-bits', bits, MOST_SUM_BITS)}"
             )
-        self.layers.append(replace(layer, residual=layer.residual or self._residual(op)))
+        self.layers.append(self._with_residual(layer, op))
 
     def _stage(self, source: str, op: Requantise, unit: Unit, window: Window) -> EngineLayer:
         stored = self._stored(source)
-        self._check_stored(stored)
+        fmt, offset = self._check_stored(stored), op.offset
+        if unit is not Unit.ARRAY:  # each of its taps counts from the lowest value
+            taps = prod(window.kernel) if unit is Unit.SUM else 1
+            offset = offset - op.multiplier * (taps * grid_top(fmt, self.plan))
         return EngineLayer(
             name=op.name, source=stored, unit=unit, window=window,
             pad=np.zeros(self.program.shape(stored)[0], np.int64),
-            multiplier=op.multiplier, offset=op.offset, shift=op.shifts, residual_multiplier=op.residual_multipliers,
+            multiplier=op.multiplier, offset=offset, shift=op.shifts, residual_multiplier=op.residual_multipliers,
             low=op.lo, high=op.hi,
         )  # fmt: skip
 
@@ -244,8 +248,8 @@ class _Reading:
         return EngineLayer(
             name=op.name, source=source, unit=Unit.MAXIMUM,
             window=Window(kernel=(1, 1), strides=(1, -(-fmt.bits // self.plan.bits))), pad=zeros, multiplier=zeros,
-            offset=op.offset, shift=op.shifts, residual_multiplier=op.multiplier, low=op.lo, high=op.hi,
-            residual=source,
+            offset=op.offset - self._lowest(fmt) * op.multiplier, shift=op.shifts, residual_multiplier=op.multiplier,
+            low=op.lo, high=op.hi, residual=source,
         )  # fmt: skip
 
     def _convolution(self, made: Convolution, op: Requantise) -> EngineLayer:
@@ -266,7 +270,7 @@ class _Reading:
         multiplier, offset = scale * op.multiplier, op.offset
         if made.kernel == "xnor":
             offset = offset - made.taps * op.multiplier
-        if int(np.abs(multiplier).max()) > factor_bound(MULTIPLIER_BITS) or not self.plan.offset.allows(offset):
+        if int(np.abs(multiplier).max()) > factor_bound(MULTIPLIER_BITS):
             raise UserError(f"the factors of {op.name!r} are too large for the sums of {made.kernel} lanes")
         # What fills a block must add nothing: an adder's weight of 0, and for xnor, whose features are 0 there, a 1.
         neutral = {"adder": grid_top(self.program.format(layer.source), self.plan), "xnor": 1}.get(made.kernel, 0)
@@ -278,15 +282,22 @@ class _Reading:
         )  # fmt: skip
         return layer if made.groups == 1 else grouped(layer, made, self.program.shape(layer.source)[2], self.plan)
 
-    def _residual(self, op: Requantise) -> str | None:
+    def _with_residual(self, layer: EngineLayer, op: Requantise) -> EngineLayer:
+        """``layer`` with what joins in ``op``."""
         if op.residual is None:
-            return None
+            return layer
         name = self._stored(op.residual)
         if self.program.shape(name) != self.program.shape(op.name):
             raise UserError(f"the residual {name!r} of {op.name!r} has another shape as it is stored")
-        if self.program.format(name).bits > RESIDUAL_BITS:
-            raise UserError(f"the residual {name!r} has {self.program.format(name)}; at most {RESIDUAL_BITS} bits join")
-        return name
+        fmt = self.program.format(name)
+        if fmt.bits > RESIDUAL_BITS:
+            raise UserError(f"the residual {name!r} has {fmt}; at most {RESIDUAL_BITS} bits join")
+        return replace(layer, residual=name, offset=layer.offset - self._lowest(fmt) * layer.residual_multiplier)
+
+    def _lowest(self, fmt: Format) -> int:
+        """What a residual of ``fmt`` has too much when it comes to the requantisers, counted from the lowest value that
+        its words can hold."""
+        return 1 << -(-fmt.bits // self.plan.bits) * self.plan.bits - 1 if fmt.signed else 0
 
     def _stored(self, name: str) -> str:
         """The stored tensor behind views."""

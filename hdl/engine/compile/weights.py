@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..layout import Words, blocks_of, words_of_elements
 from ..plan import EnginePlan
 from ..records import Unit, constants_record
+from .constants import held_constants
 from .layers import EngineLayer
 
 __all__ = ["block_weights", "is_padded"]
@@ -84,8 +85,5 @@ def _constants(layer: EngineLayer, block: int, plan: EnginePlan) -> Words:
     channels = range(block * lanes, min((block + 1) * lanes, len(layer.multiplier)))
     elements = np.zeros((record.words(plan.bits), lanes), np.int64)
     for lane, channel in enumerate(channels):
-        elements[:, lane] = record.split({
-            "multiplier": int(layer.multiplier[channel]), "offset": int(layer.offset[channel]),
-            "shift": int(layer.shift[channel]), "residual_multiplier": int(layer.residual_multiplier[channel]),
-        }, plan.bits)  # fmt: skip
+        elements[:, lane] = record.split(held_constants(layer, channel, plan), plan.bits)
     return words_of_elements(elements, plan)

@@ -20,8 +20,7 @@ from .columns import WindowColumns
 from .issuer import Issuer
 from .lanes import HeldWeights, Lanes, lanes_latency
 from .loader import StepLoader
-from .pools import Pools
-from .requantisers import Requantisers, requantise_arithmetic
+from .requantisers import Requantisers, requantise_latency
 from .results import Residuals, ResultWords
 from .steps import Planner
 from .sums import PixelSums
@@ -36,7 +35,7 @@ class CoreDelays:
     Attributes
     ----------
     sums : from the last tap of a pixel to its sum at the requantisers: ring, lanes, sums
-    pools : the same of a pool: ring, pool
+    pools : the same of a pool, whose taps pass by the lanes
     results : from a sum at the requantisers to its result
     """
 
@@ -48,8 +47,8 @@ class CoreDelays:
     def of(cls, plan: EnginePlan) -> "CoreDelays":
         """Those of the core of ``plan``."""
         return cls(
-            sums=1 + lanes_latency(plan) + PixelSums.latency, pools=1 + Pools.latency,
-            results=requantise_arithmetic(plan).latency,
+            sums=1 + lanes_latency(plan) + PixelSums.latency, pools=2 + PixelSums.latency,
+            results=requantise_latency(plan),
         )  # fmt: skip
 
 
@@ -126,7 +125,6 @@ class Core(wiring.Component):
         m.submodules.weights = weights = HeldWeights(self.plan)
         m.submodules.lanes = lanes = Lanes(self.plan)
         m.submodules.sums = sums = PixelSums(self.plan, lanes.step)
-        m.submodules.pools = pools = Pools(self.plan)
         array = step.unit == Unit.ARRAY
         feature_signed = later(m, step.signed, name="signed")
         ranks = lanes.latency
@@ -135,15 +133,22 @@ class Core(wiring.Component):
             weights.swap.eq(later(m, issuer.begin, name="swap")),
             lanes.x.eq(x), lanes.signed.eq(feature_signed), lanes.weights.eq(weights.weights),
             lanes.kernel.eq(later(m, step.kernel, ranks, name="kernel")),
-            sums.fetch.eq(later(m, issuer.pixel, ranks, name="pixel")), sums.words.eq(lanes.words),
-            sums.carries.eq(lanes.carries), pools.x.eq(x), pools.signed.eq(feature_signed),
-            pools.largest.eq(layer.unit == Unit.MAXIMUM),
+            sums.fetch.eq(later(m, issuer.pixel, ranks - 1, name="pixel")), sums.words.eq(lanes.words),
+            sums.carries.eq(lanes.carries), sums.largest.eq(layer.unit == Unit.MAXIMUM),
         ]  # fmt: skip
-        whole = issuer.issued & issuer.meant & array
-        for name, flag in (("valid", whole), ("first", issuer.first), ("last", issuer.last)):
-            m.d.comb += getattr(sums, name).eq(later(m, flag, ranks + 1, name=f"array_{name}"))
-        for name, flag in (("valid", issuer.issued & ~array), ("first", issuer.first), ("last", issuer.last)):
-            m.d.comb += getattr(pools, name).eq(later(m, flag, name=f"pool_{name}"))
+        meant = issuer.issued & issuer.meant
+        first, last, issued = (
+            later(m, flag & array, ranks, name=f"array_{name}")
+            for name, flag in (("first", issuer.first), ("last", issuer.last), ("issued", meant))
+        )
+        tap, begins, ends = (
+            later(m, flag & ~array, name=f"pool_{name}")
+            for name, flag in (("tap", issuer.issued), ("first", issuer.first), ("last", issuer.last))
+        )
+        m.d.comb += [lanes.pool.eq(tap), sums.fresh.eq(first | tap)]
+        m.d.sync += [
+            sums.valid.eq(issued | tap), sums.last.eq(Mux(tap, ends, last)), sums.pool.eq(tap), sums.first.eq(begins),
+        ]  # fmt: skip
         if self.plan.depthwise:
             m.submodules.columns = columns = WindowColumns(self.plan)
             m.d.comb += [
@@ -151,7 +156,7 @@ class Core(wiring.Component):
                 columns.together.eq(step.together), lanes.columns.eq(columns.columns),
                 lanes.depthwise.eq(later(m, step.depthwise, name="depthwise")),
             ]  # fmt: skip
-        return Mux(pools.done, pools.sums, sums.sums), pools.done | sums.done
+        return sums.sums, sums.done
 
     def _requantised(self, m: Module, loader: StepLoader, layer: Any, sums: Any, complete: Any) -> tuple[Any, Any]:
         """Results of pixels, and whether there is one."""
@@ -166,7 +171,7 @@ class Core(wiring.Component):
             self.unjoined.eq(Mux(taken, layer.residual_words, 0)),
             requantisers.word.eq(self.weights.payload), requantisers.shift.eq(loader.constant),
             requantisers.sums.eq(sums), requantisers.valid.eq(complete),
-            requantisers.residuals.eq(Mux(layer.residual, residuals.residuals, 0)),
+            requantisers.residuals.eq(residuals.residuals),
             requantisers.low.eq(layer.low), requantisers.high.eq(layer.high),
         ]  # fmt: skip
         m.d.sync += issuer.residuals.eq(issuer.residuals + residuals.arrived - issuer.joined)

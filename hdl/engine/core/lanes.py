@@ -91,7 +91,9 @@ class Lanes(wiring.Component):
     depthwise : In, row k takes channel k of every word of ``columns``, each in a lane, and the others have features of
         0; in the cycle of ``x``. This and ``columns`` only where ``plan.depthwise`` is not 0.
     columns : In, see `columns.WindowColumns`
-    words, carries : Out, of every row; ``latency`` cycles behind ``x``
+    pool : In, the features pass by the lanes: the words are they, counted from the lowest value as those of an adder;
+        in the cycle of ``x``. No step of the lanes may end in that cycle.
+    words, carries : Out, of every row; ``latency`` cycles behind ``x``, or one where they passed by
 
     Attributes
     ----------
@@ -101,7 +103,7 @@ class Lanes(wiring.Component):
     def __init__(self, plan: EnginePlan):
         self.plan = plan
         self.shapes = {kernel: lane_shape(kernel, plan) for kernel in plan.kernels}
-        ends = [shape.step_range for shape in self.shapes.values()]
+        ends = [(0, unsigned(plan.bits).hi), *(shape.step_range for shape in self.shapes.values())]
         # A word without its carry may lie one below the lowest sum.
         lowest = min(lo for lo, _ in ends)
         self.step = format_for(lowest - 1 if lowest < 0 else 0, max(hi for _, hi in ends))
@@ -111,6 +113,7 @@ class Lanes(wiring.Component):
             "x": In(plan.word_bits),
             "signed": In(1),
             "kernel": In(range(max(2, len(plan.kernels)))),
+            "pool": In(1),
             "weights": In(plan.pout * plan.word_bits),
             **({"depthwise": In(1), "columns": In(plan.depthwise * plan.word_bits)} if plan.depthwise else {}),
             "words": Out(plan.pout * self.step.bits),
@@ -122,10 +125,14 @@ class Lanes(wiring.Component):
         found = [self._terms(m, kernel) for kernel in self.plan.kernels]
         for row in range(self.plan.pout):
             word, carry = Signal(self.step.bits, name=f"word{row}"), Signal(name=f"carry{row}")
-            m.d.sync += [
-                word.eq(Array(terms[row][0] for terms in found)[self.kernel]),
-                carry.eq(Array(terms[row][1] for terms in found)[self.kernel]),
-            ]
+            raw = self.x.word_select(row, self.plan.bits)
+            with m.If(self.pool):
+                m.d.sync += [word.eq(_from_lowest(raw, self.signed)), carry.eq(0)]
+            with m.Else():
+                m.d.sync += [
+                    word.eq(Array(terms[row][0] for terms in found)[self.kernel]),
+                    carry.eq(Array(terms[row][1] for terms in found)[self.kernel]),
+                ]
             m.d.comb += [self.words.word_select(row, self.step.bits).eq(word), self.carries[row].eq(carry)]
         return m
 
@@ -182,9 +189,9 @@ class Lanes(wiring.Component):
 
     def _operand(self, m: Module, kernel: str, raw: Value, name: str, zero: Value | None = None) -> Signal:
         """The register of a feature in the form that the kernel takes; with ``zero`` it becomes 0."""
-        form = {"adder": Cat(raw[:-1], raw[-1] ^ self.signed), "xnor": raw[:1]}
+        forms = {"adder": _from_lowest(raw, self.signed), "xnor": raw[:1]}
         register = Signal(self.shapes[kernel].x.bits, name=name, reset_less=True)
-        m.d.sync += register.eq(form.get(kernel, Cat(raw, raw[-1] & self.signed)))
+        m.d.sync += register.eq(forms.get(kernel, Cat(raw, raw[-1] & self.signed)))
         if zero is not None:
             with m.If(zero):
                 m.d.sync += register.eq(0)
@@ -201,3 +208,8 @@ class Lanes(wiring.Component):
         total = Signal(self.step.bits, name=f"total{row}")
         m.d.comb += total.eq(word)
         return total, carries[0] if carries else Const(0, 1)
+
+
+def _from_lowest(raw: Value, sign: Value) -> Value:
+    """A feature, counted from the lowest value that it may have."""
+    return Cat(raw[:-1], raw[-1] ^ sign)

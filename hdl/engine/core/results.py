@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,13 +13,13 @@ __all__ = ["Residuals", "ResultWords"]
 
 
 class ResultWords(wiring.Component):
-    """Cuts pixels into words, the lowest bits of all channels first; one word in every cycle from the next one on.
+    """Cuts pixels into words, the lowest bits of all channels first; the first word in the cycle of the pixel.
 
     There is no back-pressure: whoever begins a pixel has made sure of room, and leaves as many cycles as it has words.
 
     Members
     -------
-    results : In, ``pout`` of ``plan.result``
+    results : In, ``pout`` of ``plan.result``, until the next pixel
     count : In, words of a pixel
     valid : In, there is a pixel
     word : Out
@@ -36,22 +36,23 @@ class ResultWords(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         plan, bits = self.plan, self.plan.result.bits
-        left = Signal.like(self.count)
-        held = [Signal(bits, name=f"held{row}", reset_less=True) for row in range(plan.pout)]
+        words = bits // plan.bits
+        left, following, number = Signal.like(self.count), Signal(range(words)), Signal(range(words))
+        m.d.comb += [self.done.eq(self.valid | (left != 0)), number.eq(Mux(self.valid, 0, following))]
+        with m.If(self.done):
+            m.d.sync += [following.eq(number + 1), left.eq(Mux(self.valid, self.count, left) - 1)]
         for row in range(plan.pout):
-            m.d.sync += held[row].eq(Mux(self.valid, self.results.word_select(row, bits), held[row] >> plan.bits))
-        with m.If(self.valid):
-            m.d.sync += left.eq(self.count)
-        with m.Elif(left != 0):
-            m.d.sync += left.eq(left - 1)
-        m.d.comb += [self.word.eq(Cat(value[: plan.bits] for value in held)), self.done.eq(left != 0)]
+            value = self.results.word_select(row, bits)
+            parts = Array(value.word_select(k, plan.bits) for k in range(words))
+            m.d.comb += self.word.word_select(row, plan.bits).eq(parts[number])
         return m
 
 
 class Residuals(wiring.Component):
     """A queue of pixels of residuals, of one word each or of two, the lower one first.
 
-    There is no back-pressure on the words: whoever asks for them has made sure of room.
+    There is no back-pressure on the words: whoever asks for them has made sure of room. What comes out has no sign: it
+    counts from the lowest value that its words can hold.
 
     Members
     -------
@@ -65,7 +66,6 @@ class Residuals(wiring.Component):
 
     def __init__(self, plan: EnginePlan):
         self.plan = plan
-        self.pixel_bits = plan.pout * (plan.residual.bits - 1)
         super().__init__({
             "word": In(plan.word_bits), "valid": In(1), "wide": In(1), "take": In(1), "signed": In(1),
             "double": In(1), "residuals": Out(plan.pout * plan.residual.bits), "arrived": Out(1),
@@ -74,22 +74,28 @@ class Residuals(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         plan, bits, whole = self.plan, self.plan.bits, self.plan.residual.bits - 1
-        m.submodules.queue = queue = Queue(self.pixel_bits, depth=plan.residual_pixels, block=True)
-        low, second = Signal(plan.word_bits), Signal()
+        second = Signal()
         with m.If(self.valid):
-            m.d.sync += [low.eq(self.word), second.eq(self.wide & ~second)]
-        pixel = [
-            Cat(Mux(second, low.word_select(k, bits), self.word.word_select(k, bits)),
-                Mux(second, self.word.word_select(k, bits), 0))[:whole]
-            for k in range(plan.pout)
-        ]  # fmt: skip
-        m.d.comb += [
-            self.arrived.eq(self.valid & (second | ~self.wide)), queue.i.valid.eq(self.arrived),
-            queue.i.payload.eq(Cat(pixel)), queue.o.ready.eq(self.take),
-        ]  # fmt: skip
+            m.d.sync += second.eq(self.wide & ~second)
+        m.d.comb += self.arrived.eq(self.valid & (second | ~self.wide))
+        # The second words stand in a queue of their own, so that none has to be moved into its place.
+        parts = {"low": self.valid & ~second, "high": self.arrived}
+        if whole <= bits:
+            del parts["high"]
+        queues = []
+        for name, comes in parts.items():
+            m.submodules[name] = queue = Queue(plan.word_bits, depth=plan.residual_pixels, block=True)
+            m.d.comb += [queue.i.payload.eq(self.word), queue.i.valid.eq(comes), queue.o.ready.eq(self.take)]
+            queues.append(queue.o.payload)
         for k in range(plan.pout):
-            value = queue.o.payload[k * whole : (k + 1) * whole]
-            top = Mux(self.double, value[-1], value[bits - 1]) & self.signed
-            high = Mux(self.double, value[bits:], top.replicate(whole - bits)) if whole > bits else value[:0]
-            m.d.comb += self.residuals.word_select(k, whole + 1).eq(Cat(value[:bits], high, top))
+            low, *high = (payload.word_select(k, bits) for payload in queues)
+            value = _flipped(low, self.signed & ~self.double if high else self.signed)
+            if high:
+                value = Cat(value, Mux(self.double, _flipped(high[0], self.signed), 0))
+            m.d.comb += self.residuals.word_select(k, whole + 1).eq(value)
         return m
+
+
+def _flipped(value: Value, sign: Value) -> Value:
+    """``value`` with its highest bit inverted where ``sign`` is up."""
+    return Cat(value[:-1], value[-1] ^ sign)

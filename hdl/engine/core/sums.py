@@ -8,9 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from ....quant.formats import Format
 from ...cells.known import FABRICS
-from ...cells.words import plain
-from ...lanes.terms import Sums, Term
-from ...lanes.tree import accumulate
+from ...cells.words import Word, plain
 from ...streams.delay import later
 from ..plan import EnginePlan
 
@@ -18,16 +16,20 @@ __all__ = ["PixelSums"]
 
 
 class PixelSums(wiring.Component):
-    """Adds steps to the sums of pixels; those of a last step leave and are not kept.
+    """Adds steps to the sums of pixels; those of a last step leave and are not kept. Pools use the same adders.
 
-    ``fetch`` comes one cycle before the step of its pixel, ``done`` and ``sums`` one cycle behind it. A pixel may come
-    again three cycles later.
+    ``fetch`` comes two cycles before the step of its pixel, ``done`` and ``sums`` one cycle behind it. A pixel may come
+    again four cycles later. The taps of a pool come one behind the other and meet what stands in ``sums``: each is
+    added to it, or takes its place where it is larger.
 
     Members
     -------
-    fetch : In, number of the pixel
-    words, carries : In, what each row adds, see `lanes.Lanes`; one cycle behind ``fetch``
-    valid, first, last : In, in the cycle of ``words``: there is a step; it begins the sum; it ends it
+    fetch : In, number of the pixel; two cycles before ``words``
+    fresh : In, the sum of the pixel begins, and that of any tap of a pool; one cycle before ``words``
+    words, carries : In, what each row adds, see `lanes.Lanes`
+    valid, last : In, in the cycle of ``words``: there is a step; it ends the sum
+    pool, first, largest : In, in the cycle of ``words``: they are a tap of a pool, without a sign; the first one of its
+        pixel; the largest is kept, else their sum
     sums : Out, ``pout`` sums of ``plan.total``
     done : Out, ``sums`` are complete
     """
@@ -38,9 +40,9 @@ class PixelSums(wiring.Component):
         self.plan = plan
         self.step = step
         super().__init__({
-            "fetch": In(range(plan.pixels)),
+            "fetch": In(range(plan.pixels)), "fresh": In(1),
             "words": In(plan.pout * step.bits), "carries": In(plan.pout),
-            "valid": In(1), "first": In(1), "last": In(1),
+            "valid": In(1), "last": In(1), "pool": In(1), "first": In(1), "largest": In(1),
             "sums": Out(plan.pout * plan.sum_bits), "done": Out(1),
         })  # fmt: skip
 
@@ -49,22 +51,37 @@ class PixelSums(wiring.Component):
         plan, step, fabric = self.plan, self.step, FABRICS[self.plan.fabric]
         m.submodules.held = held = memory.Memory(shape=plan.pout * plan.sum_bits, depth=plan.pixels, init=[])
         read, write = held.read_port(), held.write_port()
-        rows = [
-            [Term(word=plain(self.words.word_select(row, step.bits), signed=step.signed), carries=(self.carries[row],),
-                  lo=step.lo, hi=step.hi)]
-            for row in range(plan.pout)
+        again, comparing = Signal(), Signal()
+        m.d.comb += [
+            again.eq(self.pool & ~self.first & ~self.largest), comparing.eq(self.pool & ~self.first & self.largest),
         ]  # fmt: skip
         afters = []
         for row in range(plan.pout):
-            total = Signal(plan.sum_bits, name=f"total{row}")
-            m.d.comb += total.eq(read.data.word_select(row, plan.sum_bits))
+            word, carry = self.words.word_select(row, step.bits), self.carries[row]
+            # What comes out of block RAM gets a register before any arithmetic.
+            total = Signal(plan.sum_bits, name=f"total{row}", reset_less=True)
             after = Signal(plan.sum_bits, name=f"after{row}", reset_less=True)
-            m.d.sync += after.eq(accumulate(m, fabric, total, self.first, Sums(rows=rows), row))
+            before = Word(inputs=(total, after, again), function=_either_of)
+            added = fabric.add(m, [before, plain(word, signed=step.signed)], [carry], plan.sum_bits, f"row{row}_after")
+            larger = fabric.less(
+                m, plain(after[: plan.bits]), plain(word[: plan.bits]), f"row{row}_larger", enable=comparing
+            )
+            with m.If(self.fresh):
+                m.d.sync += total.eq(0)
+            with m.Else():
+                m.d.sync += total.eq(read.data.word_select(row, plan.sum_bits))
+            with m.If(~comparing | larger):
+                m.d.sync += after.eq(added)
             afters.append(after)
         kept = Signal()
-        m.d.sync += [kept.eq(self.valid & ~self.last), self.done.eq(self.valid & self.last)]
+        m.d.sync += [kept.eq(self.valid & ~self.last & ~self.pool), self.done.eq(self.valid & self.last)]
         m.d.comb += [
             read.addr.eq(self.fetch), self.sums.eq(Cat(afters)), write.data.eq(self.sums), write.en.eq(kept),
-            write.addr.eq(later(m, self.fetch, 2, name="place")),
+            write.addr.eq(later(m, self.fetch, 3, name="place")),
         ]  # fmt: skip
         return m
+
+
+def _either_of(total: Any, after: Any, again: Any) -> Any:
+    """``total``, which is 0 where ``after`` is meant."""
+    return total | (after & again)

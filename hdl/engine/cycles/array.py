@@ -132,7 +132,7 @@ class _Array:
                 self.joined += step.pixels * layer["residual_words"]
                 self.queues[Stream.RESIDUALS].left += [at for at in complete for _ in range(layer["residual_words"])]
             self.results.claimed += step.pixels * words
-            self.results.came += [at + self.delays.results + 1 + k for at in complete for k in range(words)]
+            self.results.came += [at + self.delays.results + k for at in complete for k in range(words)]
             self.quiet = complete[-1] + self.delays.results + 1
         return cycles
 

@@ -3,13 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ...cells.known import FABRICS
+from ...cells.words import plain
 from ...streams.queue import Queue
 from ..plan import EnginePlan
 from ..records import READ, STREAM_BITS, WAIT_BITS, Stream
+from .address import CommandPlace
 from .axi import read_pins
 
 __all__ = ["MemoryReader"]
@@ -58,55 +61,72 @@ class MemoryReader(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         plan = self.plan
-        command, have = Signal(READ.layout), Signal()
+        command, have = Signal(data.StructLayout({"stream": STREAM_BITS, "wait": WAIT_BITS})), Signal()
+        m.submodules.place = place = CommandPlace(plan)
         burst, ask, sent = Signal(range(plan.burst + 1)), Signal(), Signal()
         most = Signal.like(burst)
         m.d.comb += [
-            most.eq(plan.burst - command.address[: plan.burst.bit_length() - 1]),
-            burst.eq(Mux(command.words < most, command.words, most)),
+            most.eq(plan.burst - place.at[: plan.burst.bit_length() - 1]),
+            burst.eq(Mux(place.left < most, place.left, most)),
         ]  # fmt: skip
         m.submodules.ahead = ahead = Queue(
             data.StructLayout({"stream": STREAM_BITS, "words": range(plan.burst)}), depth=plan.outstanding
         )
-        room = self._rooms(m, command.stream, sent, burst)
+        room, fabric = self._rooms(m, command.stream, sent, burst), FABRICS[plan.fabric]
+        early = fabric.less(m, plain(self.answered), plain(command.wait), "early")
+        full = fabric.less(m, plain(room), plain(Cat(burst, Const(0, len(room) - len(burst)))), "full")
         m.d.comb += [
-            ask.eq(have & (self.answered >= command.wait) & (room >= burst) & ahead.i.ready & ~self.stop),
+            ask.eq(have & ~early & ~full & ahead.i.ready & ~self.stop),
             sent.eq(ask & (~self.arvalid | self.arready)),
             ahead.i.valid.eq(sent), ahead.i.payload.stream.eq(command.stream), ahead.i.payload.words.eq(burst - 1),
         ]  # fmt: skip
-        done = sent & (burst == command.words)
-        self._next(m, command, have, sent, done, burst)
+        done = sent & (burst == place.left)
+        self._next(m, command, have, place, done)
+        m.d.comb += [place.step.eq(sent), place.burst.eq(burst), place.advance.eq(burst), place.base.eq(self.base)]
         with m.If(self.arready):
             m.d.sync += self.arvalid.eq(0)
         with m.If(sent):
             m.d.sync += [
-                self.arvalid.eq(1), self.araddr.eq((self.base + command.address) << (plan.word_bytes.bit_length() - 1)),
+                self.arvalid.eq(1), self.araddr.eq(place.at << (plan.word_bytes.bit_length() - 1)),
                 self.arlen.eq(burst * plan.beats - 1),
             ]  # fmt: skip
         self._receive(m, ahead)
         return m
 
-    def _next(self, m: Module, command: Any, have: Signal, sent: Value, done: Value, burst: Value) -> None:
-        """The command that is carried out: what is left of it, or the next one."""
-        m.d.comb += self.commands.ready.eq((~have | done) & ~self.first_valid)
-        with m.If(sent):
-            m.d.sync += [command.address.eq(command.address + burst), command.words.eq(command.words - burst)]
+    def _next(self, m: Module, command: Any, have: Signal, place: CommandPlace, done: Value) -> None:
+        """The command that is carried out: what is left of it, or the next one. The first one is no record."""
+        payload = self.commands.payload
+        m.d.comb += [
+            self.commands.ready.eq((~have | done) & ~self.first_valid),
+            place.load.eq(self.first_valid | (self.commands.valid & self.commands.ready)),
+        ]  # fmt: skip
+        # Before the first commands there are none: their queue shows zeros.
+        m.d.comb += [
+            place.address.eq(payload.address), place.words.eq(payload.words | Mux(self.first_valid, self.first, 0)),
+        ]  # fmt: skip
         with m.If(done):
             m.d.sync += have.eq(0)
-        with m.If(self.commands.valid & self.commands.ready):
-            m.d.sync += [command.eq(self.commands.payload), have.eq(1)]
-        with m.If(self.first_valid):
-            first = {"stream": Stream.COMMANDS, "words": self.first, "address": 0, "wait": 0}
-            m.d.sync += [have.eq(1), *(command[name].eq(value) for name, value in first.items())]
+        with m.If(place.load):
+            m.d.sync += have.eq(1)
+            with m.If(self.first_valid):
+                m.d.sync += [command.stream.eq(Stream.COMMANDS), command.wait.eq(0)]
+            with m.Else():
+                m.d.sync += [command.stream.eq(payload.stream), command.wait.eq(payload.wait)]
 
     def _rooms(self, m: Module, stream: Value, sent: Value, burst: Value) -> Value:
         """Room of the queue of ``stream``; counts what is claimed by bursts and what has left."""
         values: list[Any] = [Const(0)] * (1 << STREAM_BITS)
+        fabric = FABRICS[self.plan.fabric]
         for number, depth in self.rooms.items():
-            used = Signal(range(depth + 1), name=f"used_{number.name.lower()}")
+            name = number.name.lower()
+            free = Signal(range(depth + 1), name=f"free_{name}", init=depth)
             mine = (stream == number) | ((stream == Stream.WIDE_RESIDUALS) & (number is Stream.RESIDUALS))
-            m.d.sync += used.eq(used + Mux(sent & mine, burst, 0) - self.left[number.name.lower()])
-            values[number] = depth - used
+            # The two are few: they are added up before they meet the long number.
+            more = Signal(signed(max(len(burst), len(self.left[name])) + 1), name=f"more_{name}")
+            m.d.comb += more.eq(self.left[name] - Mux(sent & mine, burst, 0))
+            total = fabric.add(m, [plain(free), plain(more.as_unsigned(), signed=True)], (), len(free), f"then_{name}")
+            m.d.sync += free.eq(total)
+            values[number] = free
         values[Stream.WIDE_RESIDUALS] = values[Stream.RESIDUALS]
         room = Signal(range(max(self.rooms.values()) + 1), name="room")
         m.d.comb += room.eq(Array(values)[stream])

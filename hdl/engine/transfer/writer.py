@@ -8,7 +8,8 @@ from amaranth.lib.wiring import In, Out
 
 from ...streams.queue import Queue
 from ..plan import EnginePlan
-from ..records import WAIT_BITS, WRITE
+from ..records import STRIDE_BITS, WAIT_BITS, WRITE
+from .address import CommandPlace
 from .axi import write_pins
 
 __all__ = ["MemoryWriter"]
@@ -44,30 +45,31 @@ class MemoryWriter(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        plan, command = self.plan, Signal(WRITE.layout)
+        plan, stride = self.plan, Signal(STRIDE_BITS)
         burst, most = Signal(range(plan.burst + 1)), Signal(range(plan.burst + 1))
         apart = Signal()
         left, beat = Signal(range(plan.burst + 1)), Signal(range(max(2, plan.beats)))
         m.submodules.ends = ends = Queue(1, depth=plan.outstanding)
+        m.submodules.place = place = CommandPlace(plan)
         m.d.comb += [
-            apart.eq(command.stride != 1),
-            most.eq(Mux(apart, 1, plan.burst - command.address[: plan.burst.bit_length() - 1])),
-            burst.eq(Mux(command.words < most, command.words, most)), ends.i.payload.eq(burst == command.words),
+            apart.eq(stride != 1), most.eq(Mux(apart, 1, plan.burst - place.at[: plan.burst.bit_length() - 1])),
+            burst.eq(Mux(place.left < most, place.left, most)), ends.i.payload.eq(burst == place.left),
+            place.base.eq(self.base), place.address.eq(self.commands.payload.address),
+            place.words.eq(self.commands.payload.words), place.advance.eq(Mux(apart, stride, burst)),
+            place.burst.eq(burst), place.step.eq(ends.i.valid),
             self.wdata.eq(self.words.payload.word_select(beat, plan.memory_bits)),
         ]  # fmt: skip
         with m.FSM():
             with m.State("command"):
-                m.d.comb += self.commands.ready.eq(1)
-                m.d.sync += command.eq(self.commands.payload)
+                m.d.comb += [self.commands.ready.eq(1), place.load.eq(1)]
+                m.d.sync += stride.eq(self.commands.payload.stride)
                 with m.If(self.commands.valid):
                     m.next = "begin"
             with m.State("begin"), m.If((self.level >= burst) & ends.i.ready & ~self.stop):
                 m.d.comb += ends.i.valid.eq(1)
                 m.d.sync += [
                     self.awvalid.eq(1), left.eq(burst), self.awlen.eq(burst * plan.beats - 1),
-                    self.awaddr.eq((self.base + command.address) << (plan.word_bytes.bit_length() - 1)),
-                    command.address.eq(command.address + Mux(apart, command.stride, burst)),
-                    command.words.eq(command.words - burst),
+                    self.awaddr.eq(place.at << (plan.word_bytes.bit_length() - 1)),
                 ]  # fmt: skip
                 m.next = "data"
             with m.State("data"):
@@ -81,7 +83,7 @@ class MemoryWriter(wiring.Component):
                     with m.If(last_beat):
                         m.d.sync += left.eq(left - 1)
                         with m.If(left == 1):
-                            with m.If(command.words == 0):
+                            with m.If(place.left == 0):
                                 m.next = "command"
                             with m.Else():
                                 m.next = "begin"

@@ -7,11 +7,11 @@ import pytest
 from addax.hdl.engine.core.columns import WindowColumns
 from addax.hdl.engine.core.issuer import Issuer
 from addax.hdl.engine.core.lanes import HeldWeights, Lanes
-from addax.hdl.engine.core.pools import Pools
-from addax.hdl.engine.core.requantisers import Requantisers
+from addax.hdl.engine.core.requantisers import _OPERAND_BITS, Requantisers
 from addax.hdl.engine.core.results import Residuals, ResultWords
 from addax.hdl.engine.core.steps import Planner
 from addax.hdl.engine.core.sums import PixelSums
+from addax.hdl.engine.plan import SHIFT_STEP
 from addax.hdl.engine.records import Unit, constants_record, descriptor_record
 from addax.quant.formats import signed
 from amaranth.hdl import Module
@@ -158,13 +158,13 @@ def test_weights_are_held_while_the_next_ones_come():
 
 
 def test_sums_of_pixels_are_kept_apart():
-    """Rounds of pixels whose steps come one behind the other, and three pixels at the least."""
+    """Rounds of pixels whose steps come one behind the other, and four pixels at the least."""
     plan, rng = small_plan(), random.Random(2)
     step = signed(24)
     dut = PixelSums(plan, step)
     script, expected = [], {}
     for _ in range(6):
-        pixels, rounds = rng.randint(3, plan.pixels), rng.randint(1, 4)
+        pixels, rounds = rng.randint(4, plan.pixels), rng.randint(1, 4)
         totals = [[0] * plan.pout for _ in range(pixels)]
         for number in range(rounds):
             for pixel in range(pixels):
@@ -177,25 +177,33 @@ def test_sums_of_pixels_are_kept_apart():
                     expected[len(script)] = totals[pixel]
 
     def drive(cycle):
-        pixel = script[cycle][0] if cycle < len(script) else 0
-        if not 0 < cycle <= len(script):
-            return {"fetch": pixel, "valid": 0}
-        _, words, carries, first, last = script[cycle - 1]
-        return {"fetch": pixel, "words": words, "carries": carries, "first": first, "last": last, "valid": 1}
+        inputs = {"fetch": script[cycle][0] if cycle < len(script) else 0, "valid": 0}
+        if 0 < cycle <= len(script):
+            inputs["fresh"] = script[cycle - 1][3]
+        if 1 < cycle <= len(script) + 1:
+            _, words, carries, _, last = script[cycle - 2]
+            inputs |= {"words": words, "carries": carries, "last": last, "valid": 1}
+        return inputs
 
-    seen = cycles_of(dut, drive, len(script) + 3, "done", "sums")
+    seen = cycles_of(dut, drive, len(script) + 4, "done", "sums")
 
-    found = {k - 1: fields(sums, plan.sum_bits, plan.pout) for k, (done, sums) in enumerate(seen) if done}
+    found = {k - 2: fields(sums, plan.sum_bits, plan.pout) for k, (done, sums) in enumerate(seen) if done}
     assert found == expected
 
 
-def test_requantisers_round_and_clamp_as_numerics_says():
-    """Constants come element by element; every channel has its own, with a residual."""
+@pytest.mark.parametrize("operand", [64, 18])
+def test_requantisers_round_and_clamp_as_numerics_says(operand, monkeypatch):
+    """Constants come element by element; every channel has its own, with a residual. Multipliers may be narrower than
+    the numbers."""
+    monkeypatch.setitem(_OPERAND_BITS, "generic", operand)
     plan, rng = small_plan(), random.Random(3)
     dut, record = Requantisers(plan), constants_record(plan)
-    constants = [{"multiplier": rng.randint(-32767, 32767), "offset": rng.randint(-1 << 40, 1 << 40),
-                  "shift": rng.randint(0, 40), "residual_multiplier": rng.randint(-1 << 31, (1 << 31) - 1)}
+    factor = plan.residual_factor
+    constants = [{"multiplier": rng.randint(-131068, 131068), "offset": rng.randint(-1 << 40, 1 << 40),
+                  "shift": rng.randint(0, 40), "residual_multiplier": rng.randint(factor.lo + 1, factor.hi)}
                  for _ in range(plan.pout)]  # fmt: skip
+    for constant in constants:
+        constant["shift"] //= SHIFT_STEP
     elements = list(zip(*(record.split(c, plan.bits) for c in constants), strict=True))
     low, high = -50_000, 90_000
     pixels = [([rng.randint(-1 << 40, 1 << 40) for _ in constants], [rng.randint(-65536, 65535) for _ in constants])
@@ -216,32 +224,33 @@ def test_requantisers_round_and_clamp_as_numerics_says():
     begin = len(elements) + dut.latency
     assert [k for k, (done, _) in enumerate(seen) if done] == list(range(begin, begin + len(pixels)))
     for (sums, residuals), (_, results) in zip(pixels, seen[begin:], strict=True):
-        wide = [s * c["multiplier"] + r * c["residual_multiplier"] + c["offset"] >> c["shift"]
+        wide = [s * c["multiplier"] + r * c["residual_multiplier"] + c["offset"] >> SHIFT_STEP * c["shift"]
                 for s, r, c in zip(sums, residuals, constants, strict=True)]  # fmt: skip
         assert fields(results, plan.result.bits, plan.pout) == [min(max(w, low), high) for w in wide]
 
 
 @pytest.mark.parametrize("largest", [True, False])
-def test_pools_take_taps_of_either_sign(largest):
-    """The largest and the sum, of one tap and of several, pixels one behind the other."""
+def test_pools_take_taps_one_behind_the_other(largest):
+    """The largest and the sum, of one tap and of several, pixels one behind the other; a step of sums went before."""
     plan, rng = small_plan(), random.Random(4)
-    dut, taps, sign = Pools(plan), [1, 1, 4, 9, 2], rng.getrandbits(1)
-    script = [(k == 0, k == count - 1, [rng.getrandbits(plan.bits) for _ in range(plan.pin)])
+    dut, taps = PixelSums(plan, signed(24)), [1, 1, 4, 9, 2]
+    script = [(k == 0, k == count - 1, [rng.getrandbits(plan.bits) for _ in range(plan.pout)])
               for count in taps for k in range(count)]  # fmt: skip
 
     def drive(cycle):
-        if cycle >= len(script):
+        if cycle == 0:
+            return {"valid": 1, "words": packed([1234] * plan.pout, 24), "fresh": 1, "largest": largest}
+        if cycle > len(script):
             return {"valid": 0}
-        first, last, xs = script[cycle]
-        return {"valid": 1, "first": first, "last": last, "x": packed(xs, plan.bits), "signed": sign,
-                "largest": largest}  # fmt: skip
+        first, last, words = script[cycle - 1]
+        return {"valid": 1, "pool": 1, "first": first, "last": last, "words": packed(words, 24)}
 
     seen = cycles_of(dut, drive, len(script) + 4, "done", "sums")
 
-    got = [(k, fields(sums, plan.sum_bits, plan.pin)) for k, (done, sums) in enumerate(seen) if done]
+    got = [(k, fields(sums, plan.sum_bits, plan.pout)) for k, (done, sums) in enumerate(seen) if done]
     want, own = [], []
-    for k, (_, last, xs) in enumerate(script):
-        own.append([x - (sign << plan.bits) if x >> plan.bits - 1 else x for x in xs])
+    for k, (_, last, words) in enumerate(script, 1):
+        own.append(words)
         if last:
             want.append((k + dut.latency, [max(c) if largest else sum(c) for c in zip(*own, strict=True)]))
             own = []
@@ -250,7 +259,7 @@ def test_pools_take_taps_of_either_sign(largest):
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_results_are_cut_into_words_lowest_bits_first(count):
-    """As `layout` says; the next pixel may follow at once."""
+    """As `layout` says; the first word at once, and the next pixel may follow behind the last one."""
     plan, rng = small_plan(bits=8, pin=8, pout=8), random.Random(count)
     dut = ResultWords(plan)
     pixels = [[rng.getrandbits(plan.result.bits) for _ in range(plan.pout)] for _ in range(5)]
@@ -266,8 +275,8 @@ def test_results_are_cut_into_words_lowest_bits_first(count):
 
 
 @pytest.mark.parametrize("wide, sign", [(0, 0), (0, 1), (1, 0), (1, 1)])
-def test_residuals_come_out_as_they_were_stored(wide, sign):
-    """One word or two of a pixel, with and without a sign."""
+def test_residuals_count_from_the_lowest_value(wide, sign):
+    """One word or two of a pixel, with and without a sign, which inverts the highest bit."""
     plan, rng = small_plan(bits=8, pin=8, pout=8), random.Random(wide + 2 * sign)
     dut, bits = Residuals(plan), 16 if wide else 8
     pixels = [[rng.getrandbits(bits) for _ in range(plan.pout)] for _ in range(6)]
@@ -281,7 +290,7 @@ def test_residuals_come_out_as_they_were_stored(wide, sign):
 
     assert sum(arrived for arrived, _ in seen) == len(pixels)
     for pixel, (_, residuals) in zip(pixels, seen[len(words) + 4 :], strict=True):
-        assert fields(residuals, 17, plan.pout) == [v - (sign << bits) if v >> bits - 1 else v for v in pixel]
+        assert fields(residuals, 17, plan.pout) == [v ^ sign << bits - 1 for v in pixel]
 
 
 class Walk(wiring.Component):

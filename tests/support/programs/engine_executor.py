@@ -7,6 +7,7 @@ queue is filled when somebody takes from it. It shares record and constants tabl
 from collections import deque
 
 import numpy as np
+from addax.hdl.engine.plan import SHIFT_STEP
 from addax.hdl.engine.records import READ, WRITE, Stream, Unit, constants_record, descriptor_record
 
 
@@ -107,6 +108,7 @@ class Layer:
                     part, constants = self.sums(windows, last=k == v["in_blocks"] - 1)
                 else:
                     constants = self.constants()
+                    windows = windows + (v["signed"] << self.plan.bits - 1)
                     part = windows.max(0) if v["unit"] == Unit.MAXIMUM else windows.sum(0)
                 total = part if total is None else total + part
             self.store(total, constants)
@@ -198,18 +200,20 @@ class Layer:
         wide = total * m + b
         if v["residual"]:
             wide = wide + self.residuals(len(total)) * r
-        y = np.clip(wide >> s, v["low"], v["high"])
+        else:
+            assert not r.any(), "the hardware adds whatever stands in its queue"
+        y = np.clip(wide >> SHIFT_STEP * s, v["low"], v["high"])
         parts = [y >> k * plan.bits & ((1 << plan.bits) - 1) for k in range(v["result_words"])]
         elements = np.stack(parts, axis=1).astype(f"<u{plan.bits // 8}")
         self.executor.write(elements.reshape(-1, plan.pout).view("u1"))
 
     def residuals(self, pixels):
+        """(pixels, pout), counted from the lowest value."""
         v, bits = self.values, self.plan.bits
         words = self.executor.elements(self.executor.take(Stream.RESIDUALS, pixels * v["residual_words"]))
         parts = words.reshape(pixels, v["residual_words"], -1)
         value = sum(parts[:, k] << k * bits for k in range(v["residual_words"]))
-        sign = v["residual_signed"] << v["residual_words"] * bits - 1
-        return (value ^ sign) - sign
+        return value ^ v["residual_signed"] << v["residual_words"] * bits - 1
 
 
 def executed(image, pixels):

@@ -1,0 +1,98 @@
+"""What an engine takes on a device, block by block beside its lanes and trees, and the clock that it reaches on ECP5.
+
+Blocks are synthesised by themselves; the rest is what the whole has beside them.
+"""
+
+import json
+import re
+from collections import Counter
+
+from addax.common.temporary import scratch_folder
+from addax.hdl.engine.compile.transfers import queue_rooms
+from addax.hdl.engine.control import EngineControl
+from addax.hdl.engine.core.issuer import Issuer
+from addax.hdl.engine.core.lanes import Lanes
+from addax.hdl.engine.core.loader import StepLoader
+from addax.hdl.engine.core.requantisers import Requantisers
+from addax.hdl.engine.core.results import Residuals, ResultWords
+from addax.hdl.engine.core.steps import Planner
+from addax.hdl.engine.core.sums import PixelSums
+from addax.hdl.engine.plan import EnginePlan
+from addax.hdl.engine.top import EngineTop
+from addax.hdl.engine.transfer.reader import MemoryReader
+from addax.hdl.engine.transfer.writer import MemoryWriter
+from addax.hdl.verilog.emit import to_verilog
+from addax.reports.devices.devices import device
+from addax.reports.devices.resources import Resources
+from addax.reports.synth.place import place_netlist
+from addax.reports.tools.run import run_tool, yosys_command
+
+__all__ = ["engine_size"]
+
+SUM_BITS = 24
+LANES = "lanes and trees, features passing by"
+BLOCKS = {
+    LANES: Lanes,
+    "sums of pixels, pools": lambda plan: PixelSums(plan, Lanes(plan).step),
+    "requantisers": Requantisers,
+    "residuals": Residuals,
+    "words of results": ResultWords,
+    "planner": Planner,
+    "loader": StepLoader,
+    "issuer": Issuer,
+    "reader": lambda plan: MemoryReader(plan, queue_rooms(plan)),
+    "writer": MemoryWriter,
+    "control registers": EngineControl,
+}
+
+
+def _plan(name, lanes):
+    return EnginePlan(
+        device=name, pin=lanes, pout=lanes, kernels=("adder",), fabric=device(name).fabric, memory_bits=8 * lanes,
+        sum_bits=SUM_BITS,
+    )  # fmt: skip
+
+
+def _synthesised(component, target, folder):
+    """Resources of ``component``; its netlist is left in ``folder``."""
+    (folder / "block.v").write_text(to_verilog(component, "block"))
+    synth = f"{target.synth} -flatten" if target.family != "ecp5" else f"{target.synth} -abc9"
+    script = f"read_verilog -defer block.v; {synth} -top block; write_json block.json; tee -o cells.json stat -json"
+    run_tool([*yosys_command(), "-q", "-p", script], folder, "yosys")
+    cells = json.loads((folder / "cells.json").read_text())["design"]["num_cells_by_type"]
+    return Resources.of_cells(Counter(cells), target.family)
+
+
+def engine_size(row):
+    """Lookup tables of the blocks of 16 x 16 lanes on xczu7ev, then the clock of 8 x 8 and of 16 x 16 on ECP5."""
+    plan, target = _plan("xczu7ev", 16), device("xczu7ev")
+    found = {}
+    for name, make in {**BLOCKS, "whole": EngineTop}.items():
+        with scratch_folder("engine") as folder:
+            found[name] = _synthesised(make(plan), target, folder)
+        row(name, found[name].lut, "LUT", f"{found[name].dsp} DSP, {found[name].bram} block RAM")
+    whole = found.pop("whole")
+    row("rest: queues, ring, what joins them", whole.lut - sum(own.lut for own in found.values()), "LUT")
+    row("whole beside lanes and trees", whole.lut / found[LANES].lut, "times")
+    for lanes in (8, 16):
+        clock_on_ecp5(lanes, row)
+
+
+def clock_on_ecp5(lanes, row):
+    """Size and clock of one engine on ecp5-85k, and the ends of its slowest path."""
+    plan, target = _plan("ecp5-85k", lanes), device("ecp5-85k")
+    with scratch_folder("engine") as folder:
+        found = _synthesised(EngineTop(plan), target, folder)
+        routed = place_netlist(folder / "block.json", target, top="block", clock_mhz=125, seed=1, owners=_Cells())
+    row(f"{lanes} x {lanes} on ECP5", found.lut, "LUT4", f"{found.ff} FF, {found.dsp} DSP, {found.bram} block RAM")
+    row(f"{lanes} x {lanes} on ECP5", routed.fmax_mhz, "MHz")
+    for step in routed.path:
+        row(f"  {step.name}", step.delay_ns, "ns", f"{step.logic_ns:.1f} of it in {step.cells} cells")
+
+
+class _Cells:
+    """Owners of cells for the path: the instance and the signal that a cell drives, without numbers."""
+
+    def cell(self, name):
+        levels = re.sub(r"_(LUT4|CCU2C|TRELLIS_FF|PFUMX|L6MUX21|DP16KD|MULT18X18D).*", "", name).split(".")
+        return ".".join(re.sub(r"\d+", "#", level) for level in levels[2:-1]), re.sub(r"\d+", "#", levels[-1])
