@@ -48,7 +48,8 @@ __all__ = ["bitstream", "generate"]
     "scale",
     default="auto",
     show_default=True,
-    help="dsp: multipliers as synthesis likes; lut: in lookup tables; pow2: by shifting, after quantize --terms.",
+    help="dsp: multipliers as synthesis likes; halves: two of them, for wide sums; lut: in lookup tables; pow2: by "
+    "shifting, after quantize --terms.",
 )
 @click.option("--control", default="none", show_default=True, help="Registers behind a bus: axi-lite or wishbone.")
 @click.option("--counters/--no-counters", default=True, help="Of cycles, stalls and images, among those registers.")

@@ -74,6 +74,7 @@ class PlanRequest:
     fps : the cheapest design with so many images per second; with neither, the family chooses
     memory : of weights: ``auto``, as synthesis likes, or ``block``
     scale : how requantisers multiply: ``auto``, or one of `activation.scale.SCALES`
+    halves_above : bits of a signed sum above which ``auto`` multiplies it in two halves; None never does
     control, counters : registers beside the streams, and whether they count
     structures : of the lanes of a kernel, where not the default one
     cost : what the content of a part costs (see `Part`), to choose among designs that are fast enough; None for the
@@ -89,6 +90,7 @@ class PlanRequest:
     fabric: str = "generic"
     memory: str = "auto"
     scale: str = "auto"
+    halves_above: int | None = None
     control: str = "none"
     counters: bool = True
     structures: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))

@@ -12,6 +12,7 @@ from ..hdl.memory.image import ROMS
 from ..quant.program import Program
 from .compare.compare import MULTIPLIERS, structures_of
 from .devices.devices import device
+from .devices.multipliers import halves_above
 from .estimate.estimate import cost_and_capacity, families
 from .estimate.estimate import design as estimate
 
@@ -115,7 +116,7 @@ def _chosen(program: Program, choices: PlanChoices) -> Envelope:
         device=target.name, clock_mhz=choices.clock_mhz, lanes=choices.lanes, fps=choices.fps,
         fixed_weights=choices.fixed_weights, fabric=target.fabric if choices.form == "device" else "generic",
         memory=choices.memory, scale=choices.scale, control=choices.control, counters=choices.counters, cost=cost,
-        capacity=capacity,
+        capacity=capacity, halves_above=halves_above(target.family),
         structures=structures_of(choices.multipliers, target),
     )  # fmt: skip
     return family_of(choices.arch).plan(program, request)

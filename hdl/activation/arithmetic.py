@@ -84,7 +84,8 @@ class Scale:
     @property
     def residual(self) -> Factor:
         """R."""
-        return Factor(scale=self.how, bits=RESIDUAL_MULTIPLIER_BITS, terms=self.terms)
+        how = "dsp" if self.how == "halves" else self.how  # a feature fits one block
+        return Factor(scale=how, bits=RESIDUAL_MULTIPLIER_BITS, terms=self.terms)
 
     def latency(self, *, residual: bool, bends: bool = False) -> int:
         """Cycles from ``done`` of the array to the first ``valid``: capture, operands, ranks of the product, offset,

@@ -13,9 +13,12 @@ from ...quant.program import powers_of_two
 
 __all__ = ["SCALES", "Factor"]
 
-SCALES = ("dsp", "lut", "pow2")
-"""How requantisers multiply: a product that synthesis puts where it likes, into DSP blocks if the device has them;
-rows of a product, added in lookup tables; sums of shifted operands, for factors with few powers of two."""
+SCALES = ("dsp", "halves", "lut", "pow2")
+"""How requantisers multiply: a product that synthesis puts where it likes, into DSP blocks if the device has them; two
+such products, of the lowest bits and of the rest, and their sum one rank later, for sums that are wider than a DSP
+block takes; rows of a product, added in lookup tables; sums of shifted operands, for factors with few powers of two."""
+HALF = 17
+"""Bits of the lower half of ``halves``: with the zero that makes them signed they fill an operand of 18 bits."""
 FAN_IN = 4
 """Operands of a sum between two ranks of registers: two additions, one behind the other."""
 
@@ -49,8 +52,8 @@ class Factor:
     @property
     def latency(self) -> int:
         """Ranks of registers of `product`."""
-        if self.scale == "dsp":
-            return 1
+        if self.scale in ("dsp", "halves"):
+            return 1 + (self.scale == "halves")
         left = self.terms if self.scale == "pow2" else self.bits // FAN_IN
         ranks = 1
         while left > 1:
@@ -93,7 +96,9 @@ class Factor:
             product = Signal(signed(width), name=name)
             m.d.sync += product.eq(x * word.as_signed())
             return product
-        if self.scale == "pow2":
+        if self.scale == "halves":
+            operands = self._halves(x, word)
+        elif self.scale == "pow2":
             operands = [self._shifted(x, word.word_select(place, self._digit)) for place in range(self.terms)]
         else:
             operands = self._rows(x, word)
@@ -108,6 +113,15 @@ class Factor:
                 break
             operands, rank = _sums(ranked, FAN_IN), rank + 1
         return ranked[0]
+
+    @staticmethod
+    def _halves(x: Value, word: Value) -> list[Value]:
+        """Products of the lowest bits and of those above them."""
+        factor = word.as_signed()
+        if len(x) <= HALF:
+            return [x * factor, Const(0, 1)]
+        above = x[HALF:].as_signed() if x.shape().signed else x[HALF:]
+        return [x[:HALF] * factor, _times(above * factor, HALF)]
 
     @staticmethod
     def _shifted(x: Value, digit: Value) -> Value:

@@ -30,7 +30,7 @@ class Dataflow:
             program, device=request.device, clock_mhz=request.clock_mhz, lanes=request.lanes, fps=request.fps,
             fixed_weights=request.fixed_weights, fabric=request.fabric, memory=request.memory, scale=request.scale,
             structures=request.structures, cost=structural_cost if request.cost is None else request.cost,
-            capacity=request.capacity,
+            capacity=request.capacity, halves_above=request.halves_above,
         )  # fmt: skip
         return narrowed(program, replace(plan, control=request.control, counters=request.counters))
 

@@ -21,6 +21,7 @@ from ...quant.program import Program
 from ...quant.quantize import evaluate, quantize
 from ...sim.cosim import simulate
 from ..devices.devices import Device
+from ..devices.multipliers import halves_above
 from ..kernels.published import published
 from ..page.pages import comparison_page
 from ..page.report import make_report
@@ -163,7 +164,7 @@ def _dataflow_rows(
     family, structures = family_of("dataflow"), structures_of(contest.multipliers, contest.device)
     model = family.plan(first, PlanRequest(
         device=contest.device.name, clock_mhz=contest.clock_mhz, lanes=contest.lanes, fps=contest.fps,
-        fabric=contest.device.fabric, structures=structures,
+        fabric=contest.device.fabric, structures=structures, halves_above=halves_above(contest.device.family),
     ))  # fmt: skip
     rows: dict[str, dict[str, Any]] = {}
     designs: dict[str, CountedDesign] = {}

@@ -5,7 +5,7 @@ A model of yosys' ``mul2dsp`` with the sizes that the pinned version passes to i
 
 from dataclasses import dataclass
 
-__all__ = ["DSP", "Dsp", "blocks"]
+__all__ = ["DSP", "Dsp", "blocks", "halves_above"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,13 @@ DSP: dict[str, Dsp | None] = {
 """What each family has; None where synthesis is not asked to use any."""
 LEAST_BITS = 2
 """The fewest bits of an operand for which synthesis takes a multiplier block."""
+
+
+def halves_above(family: str) -> int | None:
+    """Bits of a signed operand above which a product is better made of two that are added a cycle later; None where one
+    cycle does: blocks that keep their registers and sums inside are fast enough, or there are none."""
+    dsp = DSP.get(family)
+    return None if dsp is None or dsp.registers or dsp.a > dsp.b else dsp.a
 
 
 def blocks(family: str, a: int, b: int, *, signed: tuple[bool, bool]) -> int:

@@ -20,6 +20,7 @@ from ..devices.devices import Device
 from ..devices.parts import VerilogPart, cut
 from ..devices.resources import Resources
 from ..tools.run import run_tool, yosys_command, yosys_name, yosys_version
+from .absorb import ABSORBED, absorb_registers
 from .pairing import VERSION, paired_luts
 
 __all__ = [
@@ -33,6 +34,8 @@ AT_ONCE = 2
 """Runs of yosys side by side: a large stage takes more than a gigabyte."""
 CONSTANTS = Path(__file__).with_name("constants.v")
 """Tells yosys how to put memories of constants into lookup tables."""
+ABSORBING = "ecp5"
+"""The family whose registers around multipliers are moved by `absorb`: yosys does it for Xilinx's by itself."""
 _REGISTERS = ("FF", "FD")
 """What the names of cells that are flip-flops hold."""
 TABLE = "table"
@@ -169,7 +172,7 @@ def _map(part: VerilogPart, memories: Path, target: Device, *, keep: bool = Fals
     maps = {CONSTANTS.name: CONSTANTS.read_text()} if target.memories_left else {}
     key = digest(
         version, VERSION, part.block_of.key if part.block_of else "", script, part.text, *maps.values(), *contents,
-        *(["netlist"] if keep else []),
+        *(["netlist"] if keep else []), *([ABSORBED] if target.family == ABSORBING else []),
     )  # fmt: skip
 
     def make(folder: Path) -> None:
@@ -183,6 +186,9 @@ def _map(part: VerilogPart, memories: Path, target: Device, *, keep: bool = Fals
         found = json.loads((folder / "stat.json").read_text())["design"].get("num_cells_by_type", {})
         cells = {name: count for name, count in found.items() if name not in part.shells}
         netlist = json.loads((folder / "netlist.json").read_text())["modules"][part.top]["cells"]
+        if target.family == ABSORBING:
+            cells = dict(Counter(cells) - _absorbed(folder / "netlist.json", part.top))
+            netlist = json.loads((folder / "netlist.json").read_text())["modules"][part.top]["cells"]
         pairs = paired_luts(netlist) if target.pairs_luts else None
         blocks = _blocks(netlist, part.block_of) if part.block_of else {"": cells}
         (folder / "cells.json").write_text(json.dumps({"cells": cells, "blocks": blocks, "paired": pairs}))
@@ -191,6 +197,16 @@ def _map(part: VerilogPart, memories: Path, target: Device, *, keep: bool = Fals
 
     folder, _ = cached("synth", key, make)
     return folder
+
+
+def _absorbed(path: Path, top: str) -> Counter[str]:
+    """Move registers of the netlist in ``path`` into multiplier blocks, see `absorb`; which cells are gone."""
+    document = json.loads(path.read_text())
+    module = document["modules"][top]
+    gone = absorb_registers(module["cells"], [bit for port in module["ports"].values() for bit in port["bits"]])
+    if gone:
+        path.write_text(json.dumps(document))
+    return gone
 
 
 def _blocks(netlist: dict[str, Any], block_of: BlockOf) -> dict[str, dict[str, int]]:

@@ -83,7 +83,7 @@ MISTAKES = [
     (["generate", "NET", "--control", "apb", "-o", "b"], "unknown control 'apb'; known: none, axi-lite, wishbone"),
     (["generate", "NET", "--no-counters", "-o", "b"], "--no-counters leaves the counters out of --control; say which"),
     (["generate", "NET", "--multipliers", "csd", "-o", "b"], "unknown multipliers 'csd'; known: lut, dsp"),
-    (["generate", "NET", "--requantise", "csd", "-o", "b"], "unknown requantise 'csd'; known: auto, dsp, lut, pow2"),
+    (["generate", "NET", "--requantise", "csd", "-o", "b"], "unknown requantise 'csd'; known: auto, dsp, halves, lut"),
     (["generate", "NET", "--requantise", "pow2", "-o", "b"], "quantise with --terms for that"),
     (["generate", "NET", "--prefix", "1; rm", "-o", "b"], "prefix must be a Verilog identifier"),
     (["generate", "NET", "-o", "folder"], "folder is not an addax build folder; it is left alone"),

@@ -41,6 +41,7 @@ def fold(
     fabric: str = "generic",
     memory: str = "auto",
     scale: str = "auto",
+    halves_above: int | None = None,
     structures: Mapping[str, str] = MappingProxyType({}),
     cost: Cost = structural_cost,
     capacity: Capacity | None = None,
@@ -55,7 +56,8 @@ def fold(
         fills the device, or 80 lanes where its capacity is not given
     fabric : whose carry cells the lanes instantiate
     memory : of the weights, see `StagePlan`; ``auto`` takes what costs less; one of a few words is left to synthesis
-    scale : how requantisers multiply, see `scale.SCALES`; ``auto`` shifts where factors are few powers of two
+    scale : how requantisers multiply, see `scale.SCALES`; ``auto`` shifts where factors are few powers of two, and
+        takes ``halves`` for signed sums of more than ``halves_above`` bits, unless that is None
     structures : of the lanes of a kernel, see `structures.STRUCTURES`; where none is given multiplications are left to
         synthesis, which has DSP blocks for them
     cost : what a fold of a stage costs, to choose among those that are fast enough
@@ -67,16 +69,9 @@ def fold(
         when no fold meets the target: the nearest one that does, and the stage that limits it; when the device is too
         small: how much is missing.
     """
-    if lanes is not None and fps is not None:
-        raise UserError("give either lanes or frames per second, not both")
-    if lanes is not None and lanes < 1:
-        raise UserError(f"lanes must be a positive integer, not {lanes}")
-    if not 0 < clock_mhz <= 10_000:
-        raise UserError(f"clock must be a positive number of MHz, not {clock_mhz}")
-    if fps is not None and not 0 < fps < float("inf"):
-        raise UserError(f"frames per second must be a positive number, not {fps}")
+    _check_target(clock_mhz, lanes, fps)
     space = _Space(
-        program=program, cost=cost,
+        program=program, cost=cost, halves_above=halves_above,
         options=[options_of(stage, cost, structures) for stage in stages_of(program, fixed_weights=fixed_weights)],
         device=device, clock_mhz=clock_mhz, fixed_weights=fixed_weights, fabric=fabric, memory=memory, scale=scale,
     )  # fmt: skip
@@ -89,6 +84,18 @@ def fold(
     if capacity is not None:
         capacity.check(bind(program, plan))
     return plan
+
+
+def _check_target(clock_mhz: float, lanes: int | None, fps: float | None) -> None:
+    """Raise `UserError` for a target that no design can have."""
+    if lanes is not None and fps is not None:
+        raise UserError("give either lanes or frames per second, not both")
+    if lanes is not None and lanes < 1:
+        raise UserError(f"lanes must be a positive integer, not {lanes}")
+    if not 0 < clock_mhz <= 10_000:
+        raise UserError(f"clock must be a positive number of MHz, not {clock_mhz}")
+    if fps is not None and not 0 < fps < float("inf"):
+        raise UserError(f"frames per second must be a positive number, not {fps}")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,6 +117,7 @@ class _Space:
     fabric: str
     memory: str
     scale: str
+    halves_above: int | None
 
     @cached_property
     def floors(self) -> dict[str, int]:
@@ -193,6 +201,8 @@ class _Space:
                     replace(plan, memory=kind) if key == "memory" else replace(plan, factors=kind) for kind in kinds
                 )
                 plan = min(made, key=lambda p: self.cost(replace(build, plan=p)))
+        if self.scale == "auto" and self._in_halves(build):
+            plan = replace(plan, scale="halves")
         if self.scale != "auto" and build.stage.multiplies:
             plan = replace(plan, scale=self.scale)
             try:
@@ -200,6 +210,12 @@ class _Space:
             except ValueError as error:
                 raise UserError(str(error)) from error
         return plan
+
+    def _in_halves(self, build: StageBuild) -> bool:
+        """Whether sums of a stage are wider than a multiplier block takes."""
+        stage, most = build.stage, self.halves_above
+        wide = stage.carried.bits + (not stage.carried.signed)
+        return most is not None and stage.multiplies and build.plan.scale == "dsp" and wide > most
 
     def _fewest(self, interval: int) -> int:
         """Lanes that keep within ``interval`` cycles; ever fewer the longer it is."""

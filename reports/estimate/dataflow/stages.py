@@ -126,7 +126,9 @@ def _array(found: Structure, stage: LayerStage, build: StageBuild) -> None:
             counts[f"{key.removeprefix('ff_')}.ff" if key.startswith("ff_") else key] += plan.blocks * count
     if stage.kind == "shift":
         counts["signs"] += build.lanes
-    counts["strobe.ff"] += (3 if steps > 1 else 1) * (shape.latency - 1) + 1
+    early = stage.early(plan)
+    counts["x.ff"] += early * (plan.blocks * shape.pin * stage.x.bits + columns.varying)
+    counts["strobe.ff"] += (3 if steps > 1 else 1) * (shape.latency + early - 1) + 1
     if stage.kind == "mult" and shape.structure == "star" and fmt.bits > 1:
         found.products.append(
             Product(
@@ -182,10 +184,10 @@ def _requantise(found: Structure, stage: WindowStage, made: Requantised, build: 
     wide = made.offset.bits + 1
     joined = wide
     counts["m_operand.ff"] += units * acc
-    counts["product.ff"] += units * (product - places)
+    counts["product.ff"] += units * (product - places + _halves(scale, product))
     constant = " constant" if words == 1 else ""
     counts[f"wide{constant}/{min(wide, product + 1)}"] += units
-    if scale.how == "dsp":
+    if scale.how in ("dsp", "halves"):
         found.products.append(
             Product(
                 where="requantise", count=units, a=operand - places, b=scale.bits, a_signed=True, b_signed=True,
@@ -204,7 +206,7 @@ def _requantise(found: Structure, stage: WindowStage, made: Requantised, build: 
         counts["r_product.ff"] += units * r_product
         counts["r_waiting.ff"] += units * r_product
         counts[f"joined/{joined}"] += units
-        if scale.how == "dsp":
+        if scale.how in ("dsp", "halves"):
             found.products.append(
                 Product(
                     where="residual", count=units, a=RESIDUAL_MULTIPLIER_BITS, b=r, a_signed=True, b_signed=True,
@@ -227,6 +229,11 @@ def _requantise(found: Structure, stage: WindowStage, made: Requantised, build: 
     add_clamp(counts, stage.y, left, joined, units)
     counts["y.ff"] += units * min(stage.y.bits, left)
     counts["requantisers"] += units
+
+
+def _halves(scale: Scale, product: int) -> int:
+    """Registers of both halves of a product of so many bits, in front of their sum."""
+    return product + scale.bits if scale.how == "halves" else 0
 
 
 def _second_slope(

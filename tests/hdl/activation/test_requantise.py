@@ -18,8 +18,8 @@ BOUND = 32767
 TOTALS = st.builds(Format, bits=st.integers(2, 40), signed=st.booleans())
 RESULTS = st.builds(Format, bits=st.integers(1, 32), signed=st.booleans()).filter(lambda f: f.bits > f.signed)
 
-SCALES = [Scale(), Scale(how="lut"), *(Scale(how="pow2", terms=terms) for terms in (1, 2, 3, 5))]
-"""A product in one rank, rows in two; shifted operands in one rank, and one more where four do not suffice."""
+SCALES = [Scale(), Scale(how="halves"), Scale(how="lut"), *(Scale(how="pow2", terms=terms) for terms in (1, 2, 3, 5))]
+"""A product in one rank, halves and rows in two; shifted operands in one, and in one more where four do not suffice."""
 
 
 def invent(rng, lo, hi, count, style):
@@ -275,7 +275,7 @@ def test_a_factor_of_more_powers_of_two_is_refused():
 
 
 @pytest.mark.parametrize("scale, terms, want", [
-    ("other", 0, "scale must be one of dsp, lut, pow2, not 'other'"),
+    ("other", 0, "scale must be one of dsp, halves, lut, pow2, not 'other'"),
     ("pow2", 0, "scale pow2 is for factors that are sums of a given number of powers of two"),
 ])  # fmt: skip
 def test_ways_to_multiply_that_there_are_not(scale, terms, want):

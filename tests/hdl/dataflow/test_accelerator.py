@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 from addax.common.errors import UserError
 from addax.hdl.dataflow.build import bind
+from addax.hdl.dataflow.kinds import layer
 from addax.hdl.dataflow.schedule import schedule
 from addax.hdl.interface import expected_beats
 from addax.quant import golden
+from folds import folded
 from marks import guarded_but
 from networks import (
     random_built,
@@ -45,6 +47,22 @@ def test_any_network_in_any_fold_equals_the_golden_model_on_time(make, seed):
     timing = schedule(bind(program, plan), program, pixels=plan.pixels)
     assert ends[0] == timing.latency
     assert ends[-1] - ends[-2] == timing.interval
+
+
+@pytest.mark.parametrize("seed", guarded_but(range(4), 1))
+def test_products_in_halves_and_deep_memories_come_later_and_on_time(seed, monkeypatch):
+    """Both take a rank more, which the cycle model must know; here every memory of weights is a deep one."""
+    monkeypatch.setattr(layer, "BLOCK_WORDS", 1)
+    program = random_program(seed)
+    plan = folded(program, halves_above=1)
+    assert "halves" in {stage.scale for stage in plan.stages}
+    images = random_images(program, 5, seed)
+
+    beats, ends = run_pipeline(program, plan, images)
+
+    assert beats == right_beats(program, plan, images)
+    timing = schedule(bind(program, plan), program, pixels=plan.pixels)
+    assert (ends[0], ends[-1] - ends[-2]) == (timing.latency, timing.interval)
 
 
 @MAKERS

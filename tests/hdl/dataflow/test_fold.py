@@ -214,6 +214,20 @@ def test_requantisers_multiply_as_asked(scale, seed):
     assert {s.scale for s in plan.stages if not kept[s.name]} <= {"dsp"}
 
 
+def test_sums_that_are_wider_than_a_block_are_multiplied_in_halves():
+    """Only those, only where asked, and never against what the user says."""
+    program = random_program(5)
+    wide = {s.name: s.carried.bits + (not s.carried.signed) for s in stages_of(program) if s.multiplies}
+    most = min(wide.values())
+    assert most < max(wide.values())
+
+    plan = folded(program, halves_above=most)
+
+    assert {s.name for s in plan.stages if s.scale == "halves"} == {n for n, bits in wide.items() if bits > most}
+    assert all(s.scale == "dsp" for s in folded(program).stages)
+    assert all(s.scale == "dsp" for s in folded(program, halves_above=most, scale="dsp").stages)
+
+
 def test_shifting_needs_factors_that_are_few_powers_of_two():
     """Before anything is built, and by the name of the stage; where there are any it is the default."""
     with pytest.raises(UserError, match="scale pow2 of 'conv1' needs factors of few powers of two"):
