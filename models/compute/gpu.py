@@ -58,19 +58,17 @@ TILES = (
     _tile(8, 8, 16, 16), _tile(4, 8, 16, 8), _tile(2, 8, 32, 4), _tile(2, 16, 128, 1), _tile(4, 8, 128, 1),
     _tile(4, 4, 128, 1), _tile(4, 2, 128, 1), _tile(4, 1, 128, 1),
 )  # fmt: skip
-"""By the channels of a program, 128 to 1. In the machine code for Hopper four of five instructions of their inner loops
-are the terms' own; no device has measured them."""
+"""By the channels of a program, 128 to 1. In the machine code for Hopper more than two of three instructions of their
+inner loops are the terms' own; no device has measured them."""
 _FEW_PROGRAMS = 256
-"""Below so many a GPU is not filled, and a narrower tile makes more of them."""
+"""Below so many of the widest tile a GPU is not filled, and the next makes more of them."""
 
 
 def tile_for(pixels: int, channels: int, groups: int) -> Tile:
-    """The widest tile that ``channels`` of one group fill, and of which ``pixels`` make enough programs."""
-    fitting = [tile for tile in TILES if tile.right <= channels]
-    for tile in fitting[:2]:
-        if tile.right >= 64 and -(-pixels // tile.down) * -(-channels // tile.right) * groups >= _FEW_PROGRAMS:
-            return tile
-    return next((tile for tile in fitting if tile.right <= 64), fitting[0])
+    """The widest tile that ``channels`` of one group fill, or the next where ``pixels`` make too few programs of it."""
+    widest, *narrower = (tile for tile in TILES if tile.right <= channels)
+    programs = -(-pixels // widest.down) * -(-channels // widest.right) * groups
+    return narrower[0] if widest is TILES[0] and programs < _FEW_PROGRAMS else widest
 
 
 class GpuBackEnd:

@@ -148,6 +148,7 @@ class _Run:
             average=None if recipe.ema is None else MovingAverage(module, recipe.ema),
             order=Generator().manual_seed(recipe.seed),
         )
+        self.output = torch.empty(0)  # of the last pass: its sizes say which targets it may have
         self.replayed = (
             Replayed(self._passes, learner.parameters(), self._check_targets) if _recorded(recipe, ranks) else None
         )

@@ -65,7 +65,7 @@ class TrainingRecipe:
             raise UserError(f"precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}")
         if self.ema is not None:
             within("ema", self.ema, 0, 1)
-        if self.cuda_graph not in (None, True, False):
+        if self.cuda_graph is not None and type(self.cuda_graph) is not bool:
             raise UserError(f"cuda_graph must be true or false, not {self.cuda_graph!r}")
         if self.schedule.warmup >= self.epochs:
             raise UserError(f"a warm-up of {self.schedule.warmup} epochs leaves none of {self.epochs}")

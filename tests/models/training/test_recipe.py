@@ -16,7 +16,7 @@ from addax.models.training.schedule import AdamW, Cosine, Sgd
 from image_files import refused
 
 FULL = TrainingRecipe(
-    epochs=5, batch=100, accumulate=2, seed=7, precision="bfloat16", ema=0.999, held_out=10,
+    epochs=5, batch=100, accumulate=2, seed=7, precision="bfloat16", ema=0.999, cuda_graph=True, held_out=10,
     optimiser=AdamW(learning_rate=1e-4), schedule=Cosine(warmup=2, final=0.01, by="step"),
     loss=CrossEntropy(label_smoothing=0.1), augment=(Crop(padding=4), Flip(), Jitter(shift=1)),
     distil=Logits(teacher='a "b"\\\n.safetensors', layers=("bn1", "bn2")),
@@ -63,6 +63,7 @@ def test_what_a_recipe_leaves_out_is_the_default():
         ("batch = 8\naccumulate = 5", "accumulate must be an integer in 1..4, not 5"),
         ('precision = "float16"', "precision must be one of float32, bfloat16, not 'float16'"),
         ("ema = 2", "ema must be a number in 0..1, not 2"),
+        ("cuda_graph = 1", "cuda_graph must be true or false, not 1"),
         ("optimiser = 3", "r.toml: optimiser must be a table, not 3"),
         ('[optimiser]\nkind = "lion"', "the kind of r.toml: optimiser must be one of sgd, adamw, not 'lion'"),
         ('[optimiser]\nkind = "sgd"\nbeta1 = 0.9', "r.toml: optimiser (sgd) has no 'beta1'; known: learning_rate"),
