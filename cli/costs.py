@@ -60,7 +60,7 @@ def report(
 @click.option("--multipliers", default="lut", show_default=True, help="lut, or dsp: wherever synthesis likes.")
 @click.option("--program", "programs", multiple=True, metavar="KERNEL=NET.addax", help="Instead of quantising NET.")
 @click.option("--split", default="test", show_default=True)
-@click.option("--images", default=20, show_default=True, help="Of the split, that are simulated.")
+@click.option("--images", default=20, show_default=True, help="Of the split, that are simulated; 0: none.")
 @click.option("--place", "placed", is_flag=True, help="Place and route as well: Fmax.")
 @click.option("--seeds", default=1, show_default=True, help="Of place and route; the median is reported.")
 @click.option("--power", is_flag=True, help="Model power from simulated activity.")

@@ -56,7 +56,8 @@ def test_multipliers_in_lookup_tables_are_the_cheapest_of_the_family():
 
 @pytest.mark.parametrize("terms, message", [
     ({"multipliers": "csd"}, "multipliers must be one of lut, dsp, not 'csd'"),
-    ({"images": 0}, "images must be a positive integer, not 0"),
+    ({"images": -1}, "images must be a positive integer, or 0 for none, not -1"),
+    ({"images": 0, "power": True}, "power needs images that are simulated"),
     ({"archs": ("engine", "systolic")}, "arch must be some of dataflow, engine, not 'engine,systolic'"),
     ({"archs": ("engine",), "pin": 12}, "pin of an engine must be 8 or 16 or 32 or 64, not 12"),
     ({"archs": ("engine",), "power": True}, "there is no model of an engine's power so far"),
