@@ -1,6 +1,6 @@
 """What ``make bench`` runs: speeds of the tool and of its simulations, as ratios measured in one run.
 
-python -m tests.bench [simulation] [building] [golden] [generation] [estimate] [training] [blocks] [stalls]
+python -m tests.bench [simulation] [building] [golden] [generation] [estimate] [training] [blocks] [stalls] [engine]
 """
 
 import os
@@ -45,6 +45,7 @@ from networks import Builder
 
 from .adder_training import adder_training
 from .blocks import block_sizes
+from .engine import engine_table
 from .stalls import campaign
 
 REPEATS = 9
@@ -297,6 +298,11 @@ def blocks():
     block_sizes(row)
 
 
+def engine():
+    """Networks on engines of 16 x 16 lanes, a memory of 128 bits and 20 cycles: every stored tensor compared."""
+    engine_table(row)
+
+
 BENCHES = {
     "simulation": simulation,
     "building": building,
@@ -306,6 +312,7 @@ BENCHES = {
     "training": training,
     "blocks": blocks,
     "stalls": stalls,
+    "engine": engine,
 }
 
 
