@@ -1,6 +1,6 @@
 """What ``make bench`` runs: speeds of the tool and of its simulations, as ratios measured in one run.
 
-python -m tests.bench [simulation] [building] [golden] [generation] [estimate] [training] [blocks] [stalls]
+python -m tests.bench [simulation] [building] [golden] [generation] [estimate] [training] [blocks] [stalls] [engine]
     [engine_size] [gpu]
 """
 
@@ -46,6 +46,7 @@ from networks import Builder
 
 from .adder_training import adder_training
 from .blocks import block_sizes
+from .engine import engine_table
 from .engine_size import engine_size
 from .gpu import gpu
 from .stalls import campaign
@@ -300,6 +301,11 @@ def blocks():
     block_sizes(row)
 
 
+def engine():
+    """Networks on engines of 16 x 16 lanes, a memory of 128 bits and 20 cycles: every stored tensor compared."""
+    engine_table(row)
+
+
 def engine_sizes():
     """The engine on xczu7ev, block by block, and its clock on ECP5."""
     engine_size(row)
@@ -314,6 +320,7 @@ BENCHES = {
     "training": training,
     "blocks": blocks,
     "stalls": stalls,
+    "engine": engine,
     "engine_size": engine_sizes,
     "gpu": gpu,
 }
