@@ -26,13 +26,34 @@ from addax.reports.devices.devices import device
 from addax.reports.devices.resources import Resources
 from addax.reports.synth.place import place_netlist
 from addax.reports.tools.run import run_tool, yosys_command
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
 
 __all__ = ["engine_size"]
 
 SUM_BITS = 24
-LANES = "lanes and trees, features passing by"
+LANES = "lanes and trees"
+
+
+class _LanesAlone(wiring.Component):
+    """The lanes without the way by which the taps of a pool pass them: what the size of an engine is compared with."""
+
+    def __init__(self, plan):
+        self.lanes = Lanes(plan)
+        super().__init__({name: member for name, member in self.lanes.signature.members.items() if name != "pool"})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.lanes = self.lanes
+        for name, member in self.signature.members.items():
+            inner, outer = getattr(self.lanes, name), getattr(self, name)
+            m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
+        return m
+
+
 BLOCKS = {
-    LANES: Lanes,
+    LANES: _LanesAlone,
     "sums of pixels, pools": lambda plan: PixelSums(plan, Lanes(plan).step),
     "requantisers": Requantisers,
     "residuals": Residuals,
@@ -72,7 +93,11 @@ def engine_size(row):
             found[name] = _synthesised(make(plan), target, folder)
         row(name, found[name].lut, "LUT", f"{found[name].dsp} DSP, {found[name].bram} block RAM")
     whole = found.pop("whole")
-    row("rest: queues, ring, what joins them", whole.lut - sum(own.lut for own in found.values()), "LUT")
+    row(
+        "rest: queues, ring, taps that pass by, what joins them",
+        whole.lut - sum(own.lut for own in found.values()),
+        "LUT",
+    )
     row("whole beside lanes and trees", whole.lut / found[LANES].lut, "times")
     for lanes in (8, 16):
         clock_on_ecp5(lanes, row)

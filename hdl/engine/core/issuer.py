@@ -90,17 +90,24 @@ class Issuer(wiring.Component):
         return m
 
     def _may_begin(self, m: Module) -> tuple[Value, Value]:
-        """Words of the results of the step that waits, and whether it has all that it needs."""
+        """Words of the results of the step that waits, and whether it has all that it needs.
+
+        Out of registers: they are those of the step that waits when its weights have come, many cycles after itself.
+        """
         step = self.i.payload
         words = Signal.like(self.claimed, name="result_words")
         missing = Signal(len(step.until), name="missing")
+        loaded, roomy, joined = Signal(name="features_came"), Signal(name="has_room"), Signal(name="residuals_came")
         m.d.comb += missing.eq(self.loaded - step.until)
         with m.Switch(step.result_words):
             for count in range(1, MOST_WORDS + 1):
                 with m.Case(count):
-                    m.d.comb += words.eq(step.pixels * Const(count))
-        stored = (self.room >= words) & (~step.residual | (self.residuals >= step.pixels))
-        return words, ~missing[-1] & (~step.last | stored)
+                    m.d.sync += words.eq(step.pixels * Const(count))
+        m.d.sync += [
+            loaded.eq(~missing[-1]), roomy.eq(~step.last | (self.room >= words)),
+            joined.eq(~(step.last & step.residual) | (self.residuals >= step.pixels)),
+        ]  # fmt: skip
+        return words, loaded & roomy & joined
 
     def _windows(self, m: Module, taken: Value, at_row: Value) -> None:
         """Counts the words until the window of the next pixel is whole."""
@@ -122,10 +129,14 @@ class Issuer(wiring.Component):
         step, moving = self.step, self.issued
         pool = step.unit != Unit.ARRAY
         kx, ky, x, y = Signal(6), Signal(6), Signal(12), Signal(12)
-        at_column = ~pool | (kx == step.kernel_columns - 1)
-        at_tap = at_column & (~pool | (ky == step.kernel_rows - 1))
+        final = {name: Signal(step[name].shape(), name=f"final_{name}")
+                 for name in ("kernel_columns", "kernel_rows", "columns", "rows")}  # fmt: skip
+        with m.If(taken):
+            m.d.sync += [value.eq(self.i.payload[name] - 1) for name, value in final.items()]
+        at_column = ~pool | (kx == final["kernel_columns"])
+        at_tap = at_column & (~pool | (ky == final["kernel_rows"]))
         at_pixel = at_tap & self.meant
-        at_row = at_pixel & (x == step.columns - 1)
+        at_row = at_pixel & (x == final["columns"])
         self._windows(m, taken, at_row)
         bits = len(self.place)
         pixel, tap = Signal(bits, name="pixel_place"), Signal(bits, name="tap_place")
@@ -133,7 +144,7 @@ class Issuer(wiring.Component):
         tap_row, tap_column = (Signal(signed_shape(PLACE_BITS), name=name) for name in ("tap_row", "tap_column"))
         in_row, in_column = (Signal(signed_shape(PLACE_BITS), name=name) for name in ("in_row", "in_column"))
         m.d.comb += [
-            ending.eq(moving & at_row & (y == step.rows - 1)),
+            ending.eq(moving & at_row & (y == final["rows"])),
             self.place.eq(pixel + tap),
             in_row.eq(row + tap_row), in_column.eq(column + tap_column),
             self.inside.eq((in_row >= 0) & (in_row < step.taken) & (in_column >= 0) & (in_column < step.width)),

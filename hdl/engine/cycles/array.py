@@ -115,7 +115,8 @@ class _Array:
             if layer["residual"]:
                 words = self.joined + step.pixels * layer["residual_words"]
                 needs["residuals"] = self.queues[Stream.RESIDUALS].arrived(words)
-        known = {name: cycle for name, cycle in needs.items() if cycle is not None}
+        # The issuer compares a cycle before it looks.
+        known = {name: cycle + 1 for name, cycle in needs.items() if cycle is not None}
         return known if len(known) == len(needs) else None
 
     def run(self, layer: dict[str, int], step: TimedStep, taken: int, pool: bool) -> int:
