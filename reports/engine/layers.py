@@ -6,7 +6,7 @@ from typing import Any
 
 from ...hdl.engine.compile.bands import parts_of
 from ...hdl.engine.compile.image import Compiled
-from ...hdl.engine.compile.layers import EngineLayer
+from ...hdl.engine.compile.reading.layers import EngineLayer
 from ...hdl.engine.compile.traffic import LayerTraffic, traffic_of
 from ...hdl.engine.cycles.array import LayerCycles
 from ...hdl.engine.cycles.model import EngineCycles

@@ -3,7 +3,7 @@
 from ....common.errors import UserError
 from ..plan import SHIFT_STEP, EnginePlan
 from ..records import constants_record
-from .layers import EngineLayer
+from .reading.layers import EngineLayer
 
 __all__ = ["held_constants"]
 

@@ -7,8 +7,8 @@ from ..layout import TensorLayout
 from ..plan import EnginePlan
 from ..records import descriptor_record
 from .bands import Band
-from .groups import row_walk
-from .layers import EngineLayer
+from .reading.groups import row_walk
+from .reading.layers import EngineLayer
 from .weights import is_padded
 
 __all__ = ["descriptor"]

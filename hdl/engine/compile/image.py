@@ -12,11 +12,11 @@ from ..plan import EnginePlan
 from ..records import READ, WRITE, descriptor_record
 from .bands import Band, bands_of, parts_of
 from .descriptors import descriptor
-from .layers import EngineLayer, EngineNetwork
 from .order import in_order
 from .places import BLOCK_COMMANDS, Places, places
-from .reading import network_of
-from .stem import stored_input
+from .reading.layers import EngineLayer, EngineNetwork
+from .reading.reading import network_of
+from .reading.stem import stored_input
 from .transfers import WRITES_AT_ONCE, Transfers, writes_of
 from .weights import block_weights
 

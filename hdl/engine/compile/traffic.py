@@ -6,7 +6,7 @@ from ..layout import TensorLayout
 from ..records import WRITE, Unit, constants_record, descriptor_record
 from .bands import parts_of
 from .image import Compiled
-from .layers import EngineLayer
+from .reading.layers import EngineLayer
 from .transfers import writes_of
 from .weights import is_padded
 

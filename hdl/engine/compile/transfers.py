@@ -13,8 +13,8 @@ from ..plan import EnginePlan
 from ..record import Record
 from ..records import READ, WRITE, Stream, descriptor_record
 from .bands import Band, parts_of
-from .layers import BlockRange, EngineLayer
 from .places import BLOCK_COMMANDS, Places
+from .reading.layers import BlockRange, EngineLayer
 
 __all__ = ["WRITES_AT_ONCE", "Item", "Run", "Transfers", "queue_rooms", "writes_of"]
 

@@ -14,7 +14,7 @@ from ..layout import Words, blocks_of, words_of_elements
 from ..plan import EnginePlan
 from ..records import Unit, constants_record
 from .constants import held_constants
-from .layers import EngineLayer
+from .reading.layers import EngineLayer
 
 __all__ = ["block_weights", "is_padded"]
 

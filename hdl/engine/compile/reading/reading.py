@@ -6,11 +6,11 @@ from math import prod
 
 import numpy as np
 
-from ....common.errors import UserError
-from ....quant.formats import Format
-from ....quant.ops.requantise import MULTIPLIER_BITS, factor_bound
-from ....quant.ops.window import Window
-from ....quant.program import (
+from .....common.errors import UserError
+from .....quant.formats import Format
+from .....quant.ops.requantise import MULTIPLIER_BITS, factor_bound
+from .....quant.ops.window import Window
+from .....quant.program import (
     ArgMax,
     AveragePool,
     Concat,
@@ -27,10 +27,10 @@ from ....quant.program import (
     Threshold,
     Upsample,
 )  # fmt: skip
-from ..layout import blocks_of
-from ..plan import MOST_SUM_BITS, RESIDUAL_BITS, WIDEST, EnginePlan
-from ..records import Unit
-from .advice import built_with
+from ...layout import blocks_of
+from ...plan import MOST_SUM_BITS, RESIDUAL_BITS, WIDEST, EnginePlan
+from ...records import Unit
+from ..advice import built_with
 from .groups import grouped
 from .layers import BlockRange, EngineLayer, EngineNetwork, Ints
 from .moves import moved

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ....quant.ops.window import Window
-from ....quant.program import Convolution, Program
-from ..plan import EnginePlan
+from .....quant.ops.window import Window
+from .....quant.program import Convolution, Program
+from ...plan import EnginePlan
 from .layers import EngineNetwork, Ints
 
 __all__ = ["stored_input", "with_folded_stem"]

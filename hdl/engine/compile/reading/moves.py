@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from ....common.errors import UserError
-from ....quant.formats import Format
-from ....quant.ops.window import Window
-from ....quant.program import SpatialShift, Upsample
-from ..layout import blocks_of
-from ..plan import EnginePlan
-from ..records import Unit
+from .....common.errors import UserError
+from .....quant.formats import Format
+from .....quant.ops.window import Window
+from .....quant.program import SpatialShift, Upsample
+from ...layout import blocks_of
+from ...plan import EnginePlan
+from ...records import Unit
 from .groups import columns_at_once
 from .layers import EngineLayer, Ints, Shape
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from ....common.errors import UserError
-from ....quant.formats import Format, signed
-from ....quant.program import Convolution, weight_values
-from ..plan import EnginePlan
+from .....common.errors import UserError
+from .....quant.formats import Format, signed
+from .....quant.program import Convolution, weight_values
+from ...plan import EnginePlan
 from .layers import Ints
 
 __all__ = ["grid_top", "lane_words", "shuffled_channels"]

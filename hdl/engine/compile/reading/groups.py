@@ -6,11 +6,11 @@ from math import lcm
 
 import numpy as np
 
-from ....common.errors import UserError
-from ....quant.ops.window import Window
-from ....quant.program import Convolution
-from ..layout import blocks_of
-from ..plan import EnginePlan
+from .....common.errors import UserError
+from .....quant.ops.window import Window
+from .....quant.program import Convolution
+from ...layout import blocks_of
+from ...plan import EnginePlan
 from .layers import EngineLayer, Ints
 
 __all__ = ["RowWalk", "columns_at_once", "grouped", "row_walk"]

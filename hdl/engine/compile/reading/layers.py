@@ -7,10 +7,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ....quant.formats import Format
-from ....quant.ops.window import Window
-from ....quant.program import Program
-from ..records import Unit
+from .....quant.formats import Format
+from .....quant.ops.window import Window
+from .....quant.program import Program
+from ...records import Unit
 
 __all__ = ["BlockRange", "EngineLayer", "EngineNetwork"]
 
