@@ -81,17 +81,12 @@ class FoldedArray(wiring.Component):
     sums : Out, pout elements of the format of the accumulators, to be read as `ArrayShape.decode` says
     done : Out
     ending : Out, whether the next enabled cycle brings ``done``
-
-    Parameters
-    ----------
-    early : ranks of registers in front of those of the operands, for operands that come late in their cycle
     """
 
-    def __init__(self, shape: ArrayShape, *, total: Format, early: int = 0):
+    def __init__(self, shape: ArrayShape, *, total: Format):
         self.shape = shape
         self.total = total
-        self.early = early
-        self.latency = early + shape.latency
+        self.latency = shape.latency
         lanes = shape.pin * shape.pout
         super().__init__(
             {
@@ -137,12 +132,9 @@ class FoldedArray(wiring.Component):
         return m
 
     def _operand(self, m: Module, port: Value, index: int, fmt: Format, name: str) -> Signal:
-        operand: Value = port.word_select(index, fmt.bits)
-        for rank in range(self.early, -1, -1):
-            register = Signal(fmt.bits, name=f"{name}_early{rank}" if rank else name, reset_less=True)
-            with m.If(self.enable):
-                m.d.sync += register.eq(operand)
-            operand = register
+        register = Signal(fmt.bits, name=name, reset_less=True)
+        with m.If(self.enable):
+            m.d.sync += register.eq(port.word_select(index, fmt.bits))
         return register
 
 

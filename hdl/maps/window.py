@@ -174,8 +174,8 @@ class WindowBuffer(wiring.Component):
         turn = Turn(m, s.taps, "turn", s.spacing[1])  # bank of the window's first column
 
         # From one tap to the next of those that are read one after the other.
-        tap_rows = s.dilations[0] if s.lines == 1 else 1
         tap_columns = s.dilations[1] if s.taps == 1 else 1
+        next_line, following = self._ahead(m, line_row, window_row, out_y.at_end)
         at_start, at_last, advance = Signal(), Signal(), Signal()
         # A stride beyond the window skips rows; they must be there to be freed, save after the last window.
         needed = Mux(out_y.at_end, s.extent[0], max(s.extent[0], s.strides[0]))
@@ -193,7 +193,7 @@ class WindowBuffer(wiring.Component):
                 offset.move(offset.value + 1 + tap_columns * s.chunks - s.segment_chunks)
                 with m.If(tap.at_end):
                     line.step()
-                    line_row.advance(tap_rows * s.bank_row)
+                    line_row.set(next_line)
                     offset.move(segment.base)
                     with m.If(line.at_end):
                         group.step()
@@ -208,7 +208,8 @@ class WindowBuffer(wiring.Component):
                                 turn.clear()
                                 out_y.step()
                                 m.d.comb += rows.rows_freed.eq(Mux(out_y.at_end, s.extent[0], s.strides[0]))
-                                following = self._next_rows(m, window_row, turn_row, out_y.at_end)
+                                if following is None:
+                                    following = self._next_rows(m, window_row, turn_row, out_y.at_end)
                                 window_row.set(following)
                                 line_row.set(following)
 
@@ -261,11 +262,25 @@ class WindowBuffer(wiring.Component):
         m.d.sync += Cat(self.valid, self.first, self.last).eq(strobes)
         m.d.comb += self.x.eq(operands)
 
-    def _next_rows(self, m: Module, first: Pointer, turn: "Turn", at_end: Value) -> Value:
-        """Where the next window's first row stands: ``stride`` rows further, behind all its rows after the last one."""
+    def _ahead(self, m: Module, line: Pointer, first: Pointer, at_end: Value) -> tuple[Value, Value | None]:
+        """Where the window's next row stands, and the first row of the next windows: ``stride`` rows further, behind
+        all rows after the last one. The second is None where all rows are read at once, see `_next_rows`.
+
+        Both are found out while a row is read, so that a step copies a register: only where a row of the window, or one
+        of output pixels, takes a single step there is no time for that.
+        """
         s = self.shape
-        if s.lines == 1:
-            return Mux(at_end, first.after(s.extent[0] * s.bank_row), first.after(s.strides[0] * s.bank_row))
+        next_line = line.after((s.dilations[0] if s.lines == 1 else 1) * s.bank_row)
+        if s.lines < s.kernel[0] and s.row_steps > 1:
+            next_line = later(m, next_line, name="next_line")
+        if s.lines > 1:
+            return next_line, None
+        found = Mux(at_end, first.after(s.extent[0] * s.bank_row), first.after(s.strides[0] * s.bank_row))
+        return next_line, later(m, found, name="following") if s.row_reads * s.steps > 1 else found
+
+    def _next_rows(self, m: Module, first: Pointer, turn: "Turn", at_end: Value) -> Value:
+        """Where the next window's first row stands, if all rows are read at once; its bank is turned to."""
+        s = self.shape
         if s.spacing[0] > 1:
             bank, place, shift, wraps = (
                 Mux(at_end, behind, next_one)

@@ -8,7 +8,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-__all__ = ["ROMS", "Image", "Rom", "Table", "WritePort"]
+__all__ = ["ROMS", "Image", "Rom", "Table", "WritePort", "declared_words"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +63,21 @@ class WritePort:
     data: Value
 
 
+BLOCK_WORDS = 1024
+"""Words of 18 bits in a block RAM of ECP5, of 36 in one of Xilinx's devices."""
+
 ROMS = {"auto": ("rom", ""), "block": ("block_rom", '(* rom_style = "block", ram_style = "block" *) ')}
 """Verilog module of each kind of `Rom`, and the attributes of its words."""
+
+
+def declared_words(depth: int) -> int:
+    """Words of which a `Rom` of ``depth`` words is declared in Verilog.
+
+    Synthesis lays words of a somewhat deeper memory than its widest blocks side by side and chooses among them behind
+    the blocks, which saves some blocks and takes a third of the cycle. It does not where the depth is the 2,048 words
+    that blocks of nine bits (ECP5) or eighteen (Xilinx) have.
+    """
+    return 2 * BLOCK_WORDS if BLOCK_WORDS < depth < 2 * BLOCK_WORDS else depth
 
 
 class _Memory(wiring.Component):
@@ -107,7 +120,7 @@ class _Memory(wiring.Component):
         m.submodules.memory = Instance(
             f"{self.prefix}.{self._module}",
             p_WIDTH=self.image.width,
-            p_DEPTH=self.image.depth,
+            p_DEPTH=declared_words(self.image.depth) if self._domain == "sync" else self.image.depth,
             p_ADDRESS_WIDTH=len(self.address),
             p_FILE=self.image.file,
             i_address=self.address,

@@ -28,9 +28,6 @@ from .window_component import WindowComponent
 
 __all__ = ["LayerStage"]
 
-BLOCK_WORDS = 1024
-"""Words that one block RAM holds, roughly: of 18 bits each on ECP5, of 36 on Xilinx's devices."""
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LayerStage(WindowStage):
@@ -118,14 +115,9 @@ class LayerStage(WindowStage):
             pout=plan.pe, x=self.x, w=self.weight_format,
         )  # fmt: skip
 
-    def early(self, plan: StagePlan) -> int:
-        """Ranks of registers in front of the array's operands: one where a word of weights is chosen behind several
-        block RAMs, which leaves no time for the way to the array."""
-        return int(self.rom_words(plan)["memory"] > BLOCK_WORDS)
-
     def array_latency(self, plan: StagePlan, fabric: str) -> int:
-        """Cycles from operands to sums in the array, those in front of it included."""
-        return self.early(plan) + self.array(plan, fabric).latency
+        """Cycles from operands to sums in the array."""
+        return self.array(plan, fabric).latency
 
     def check(self, plan: StagePlan) -> None:
         """Divisors, and a structure of its kernel."""
@@ -186,7 +178,7 @@ class LayerComponent(WindowComponent[LayerStage]):
         arrays = []
         blocks, own = build.plan.blocks, build.plan.simd * stage.x.bits
         for block in range(blocks):
-            array = FoldedArray(shape, total=stage.total, early=stage.early(build.plan))
+            array = FoldedArray(shape, total=stage.total)
             m.submodules["array" if blocks == 1 else f"array{block}"] = array
             taps = [
                 window.x.word_select(tap * blocks + block, own) for tap in range(build.plan.lines * build.plan.taps)

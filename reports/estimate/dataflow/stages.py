@@ -126,9 +126,7 @@ def _array(found: Structure, stage: LayerStage, build: StageBuild) -> None:
             counts[f"{key.removeprefix('ff_')}.ff" if key.startswith("ff_") else key] += plan.blocks * count
     if stage.kind == "shift":
         counts["signs"] += build.lanes
-    early = stage.early(plan)
-    counts["x.ff"] += early * (plan.blocks * shape.pin * stage.x.bits + columns.varying)
-    counts["strobe.ff"] += (3 if steps > 1 else 1) * (shape.latency + early - 1) + 1
+    counts["strobe.ff"] += (3 if steps > 1 else 1) * (shape.latency - 1) + 1
     if stage.kind == "mult" and shape.structure == "star" and fmt.bits > 1:
         found.products.append(
             Product(

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from addax.common.errors import UserError
 from addax.hdl.dataflow.build import bind
-from addax.hdl.dataflow.kinds import layer
 from addax.hdl.dataflow.schedule import schedule
 from addax.hdl.interface import expected_beats
 from addax.quant import golden
@@ -50,9 +49,8 @@ def test_any_network_in_any_fold_equals_the_golden_model_on_time(make, seed):
 
 
 @pytest.mark.parametrize("seed", guarded_but(range(4), 1))
-def test_products_in_halves_and_deep_memories_come_later_and_on_time(seed, monkeypatch):
-    """Both take a rank more, which the cycle model must know; here every memory of weights is a deep one."""
-    monkeypatch.setattr(layer, "BLOCK_WORDS", 1)
+def test_products_in_halves_come_later_and_on_time(seed):
+    """They take a rank more, which the cycle model must know; here all are made so."""
     program = random_program(seed)
     plan = folded(program, halves_above=1)
     assert "halves" in {stage.scale for stage in plan.stages}

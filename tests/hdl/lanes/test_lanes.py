@@ -110,7 +110,7 @@ def shape_of(kernel, x, w, pe, lanes):
     return ArrayShape(kernel=kernel, structure=structure, pin=lanes, pout=pe, x=x, w=w)
 
 
-def check_folded(kernel, x, w, pe, lanes, steps, count, gap, styles, seed, *, early=0):
+def check_folded(kernel, x, w, pe, lanes, steps, count, gap, styles, seed):
     rng = random.Random(seed)
     groups, expected = [], []
     for _ in range(count):
@@ -124,8 +124,7 @@ def check_folded(kernel, x, w, pe, lanes, steps, count, gap, styles, seed, *, ea
         groups.append(words)
         expected.append(total)
     fmt = sum_format(kernel, *program_range(kernel, x, w, lanes * steps))
-    dut = FoldedArray(shape_of(kernel, x, w, pe, lanes), total=fmt, early=early)
-    assert dut.latency == dut.shape.latency + early
+    dut = FoldedArray(shape_of(kernel, x, w, pe, lanes), total=fmt)
     check_array(dut, fmt, pe, groups, expected, gap, rng)
 
 
@@ -183,12 +182,6 @@ def test_a_register_stands_behind_every_two_levels_of_the_tree(lanes, registers)
 @pytest.mark.parametrize("kernel", ["adder", "mult"])
 def test_wide_arrays_keep_their_latency(kernel, lanes):
     check_folded(kernel, signed(4), signed(4), 1, lanes, 2, 4, 0.0, ("any", "any"), lanes)
-
-
-@pytest.mark.parametrize("kernel", ["adder", "mult"])
-def test_operands_that_come_late_in_their_cycle_get_a_rank_of_their_own(kernel):
-    """Words of deep memories; strobes must wait as long as they do, in pauses too."""
-    check_folded(kernel, signed(4), signed(4), 2, 3, 2, 4, 0.5, ("any", "any"), 1, early=1)
 
 
 @given(

@@ -147,6 +147,7 @@ WINDOWS = {
     "a stride beyond the window": {"height": 4, "width": 1, "kernel": (1, 1), "stride": 3},
     "rows and columns left over": {"width": 3, "stride": 2},
     "rows left over while the ring is full": {"height": 2, "width": 1, "kernel": (1, 1), "stride": 2, "rows": 2},
+    "rows of one step": {"height": 3, "width": 1, "kernel": (1, 1), "rows": 2},
     "rows to spare": {"height": 2, "rows": 4},
     "two beats per pixel": {"channels": 2, "height": 2},
     "two channels per beat": {"channels": 2, "simd": 2},
@@ -244,6 +245,14 @@ def test_a_window_that_takes_the_wrong_bank_is_found(tmp_path, monkeypatch, name
         return turn.value, place, shift, wraps
 
     monkeypatch.setattr(Turn, "after", wrong)
+    assert reached_violation(WindowContract(WindowBuffer(shape)), tmp_path) is not None
+
+
+def test_a_window_that_has_no_time_to_look_ahead_is_found(tmp_path, monkeypatch):
+    """Protects the proof: where a row of output pixels is one step, the next window's place comes too late out of a
+    register."""
+    monkeypatch.setattr(WindowShape, "row_reads", 2)
+    shape = replace(TINY, **WINDOWS["rows of one step"])
     assert reached_violation(WindowContract(WindowBuffer(shape)), tmp_path) is not None
 
 

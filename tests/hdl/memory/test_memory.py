@@ -98,6 +98,14 @@ def test_verilog_names_the_file_and_not_the_words(kind, module):
     assert ("clk" in text) == (kind is Rom)
 
 
+@pytest.mark.parametrize("depth, declared", [(1024, 1024), (1025, 2048), (2048, 2048), (2049, 2049)])
+def test_memories_a_little_deeper_than_wide_blocks_are_declared_as_deep_as_narrow_ones(depth, declared):
+    """Else synthesis chooses among words behind the blocks, which is slow; never a word fewer than there are."""
+    image = Image(name="deep", width=9, words=(1,) * depth)
+
+    assert f".DEPTH(32'd{declared})" in text_of(Rom(image, prefix="net"))
+
+
 def test_without_a_prefix_the_words_are_built_in():
     """The control to the test above: its search would find them."""
     assert words_in(text_of(Rom(SECRET, prefix=None)), SECRET) == list(SECRET.words)
