@@ -227,8 +227,8 @@ class _Reading:
         )  # fmt: skip
 
     def _wide(self, op: Requantise) -> EngineLayer:
-        """A stored tensor that the lanes do not hold joins as a residual; what a pool reads beside it, the first of its
-        words, counts nothing."""
+        """A stored tensor that the lanes do not hold joins as a residual; what a pool reads beside it, its first word
+        again and again, counts nothing."""
         source = self._stored(op.source)
         fmt, shape = self.program.format(source), self.program.shape(source)
         if op.residual is not None or fmt.bits > RESIDUAL_BITS:
@@ -239,7 +239,7 @@ class _Reading:
         zeros = np.zeros(shape[0], np.int64)
         return EngineLayer(
             name=op.name, source=source, unit=Unit.MAXIMUM,
-            window=Window(kernel=(1, 1), strides=(1, -(-fmt.bits // self.plan.bits))), pad=zeros, multiplier=zeros,
+            window=Window(kernel=(1, 1), strides=(0, 0)), pad=zeros, multiplier=zeros,
             offset=op.offset, shift=op.shifts, residual_multiplier=op.multiplier, low=op.lo, high=op.hi,
             residual=source,
         )  # fmt: skip
