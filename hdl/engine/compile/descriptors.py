@@ -37,7 +37,6 @@ def descriptor(
             f"chunk_{which}": band.taken * width,
         }  # fmt: skip
     stride_rows, down, walk = window.strides[0], window.dilations[0], row_walk(window, layer.together, width)
-    row_words = walk.lead + (columns - 1) * (walk.between + 1) - walk.shared
     if plan.depthwise:
         values |= {
             "groups": layer.groups, "depthwise": layer.together > 0, "lead": walk.lead, "shared": walk.shared,
@@ -53,7 +52,7 @@ def descriptor(
         "kernel_rows": window.kernel[0], "kernel_columns": walk.parts, "top": part[0].top, "left": walk.left,
         "stride_rows": stride_rows, "stride_columns": walk.stride, "dilation_rows": down,
         "dilation_columns": walk.apart, "origin": (-part[0].top * width - walk.left) % ring,
-        "next_row": (stride_rows * width - walk.stride * row_words) % ring,
+        "next_row": (stride_rows * width - walk.stride * (walk.words(columns) - 1)) % ring,
         "next_line": (down * width - walk.apart * (walk.parts - 1)) % ring, "low": layer.low, "high": layer.high,
     }  # fmt: skip
     for field in descriptor_record(plan).fields:

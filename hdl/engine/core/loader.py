@@ -17,7 +17,7 @@ class StepLoader(wiring.Component):
     """Hands a step on when all that comes with it is there; the one before has begun then.
 
     Constants wait until no result is on its way (``quiet``), for those that are used stand in the same place. Weights
-    of a step can be handed on ``pout + 2`` cycles after the step before it, at the earliest; with pad one more.
+    of a step can be handed on ``pout + 1`` cycles after the step before it, at the earliest; with pad one more.
 
     Members
     -------
@@ -84,7 +84,12 @@ class StepLoader(wiring.Component):
             with m.State("weights"), m.If(taken(self.weight)):
                 m.d.sync += left.eq(left - 1)
                 with m.If(left == 0):
-                    m.next = "ready"
+                    # The set is whole when the lanes take it, which is later than the step is handed on.
+                    m.d.comb += self.o.valid.eq(1)
+                    with m.If(self.o.ready):
+                        m.next = "step"
+                    with m.Else():
+                        m.next = "ready"
             with m.State("ready"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):

@@ -105,7 +105,8 @@ class _Array:
                 after = weights.take(max(at, self.quiet) if number == 1 else at, words)
                 assert after is not None
                 at = after
-        return at
+        # A step is handed on with its last weight; what has none one cycle later.
+        return at if pool else at - 1
 
     def conditions(self, layer: dict[str, int], step: TimedStep) -> dict[str, int] | None:
         """First cycle in which each of what the step needs is there; None while one is not known."""

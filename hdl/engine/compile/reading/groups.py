@@ -1,8 +1,7 @@
 """Groups of channels: blocks of outputs that read blocks of inputs of their own, and depthwise layers."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import lcm
+from math import gcd, lcm
 
 import numpy as np
 
@@ -45,11 +44,9 @@ class RowWalk:
     shared: int = 0
     kept: int = 1
 
-    def ends(self, rows: int, columns: int) -> Sequence[int]:
-        """Words of a step that come before the one with which each pixel is whole."""
-        first = np.arange(columns) * (self.between + 1) + self.lead
-        later = (columns - 1) * (self.between + 1) + self.lead + 1 - self.shared
-        return (np.arange(rows)[:, None] * later + first).reshape(-1).tolist()
+    def words(self, columns: int) -> int:
+        """Words of a row of so many pixels that is not the first of its step."""
+        return self.lead - self.shared + 1 + (columns - 1) * (self.between + 1)
 
 
 def row_walk(window: Window, together: int, width: int) -> RowWalk:
@@ -87,7 +84,7 @@ def grouped(layer: EngineLayer, op: Convolution, width: int, plan: EnginePlan) -
     channels, filters = inputs * op.groups, outputs // op.groups
     if inputs == filters == 1:
         return replace(layer, groups=blocks_of(channels, plan.pin), together=columns_at_once(op.window, width, plan))
-    joined = lcm(plan.pin // np.gcd(plan.pin, inputs), plan.pout // np.gcd(plan.pout, filters))
+    joined = lcm(plan.pin // gcd(plan.pin, inputs), plan.pout // gcd(plan.pout, filters))
     joined = joined if op.groups % joined == 0 else op.groups
     if joined > 1 and op.kernel in ("adder", "xnor"):
         raise UserError(
@@ -105,8 +102,10 @@ def columns_at_once(window: Window, width: int, plan: EnginePlan) -> int:
     if window.dilations[1] > 1:
         return 1
 
-    def words(count: int) -> int:
-        walk = row_walk(window, count, width)
-        return walk.parts * (walk.ends(2, window.result((0, width))[1])[-1] + 1)
+    columns = window.result((0, width))[1]
 
-    return min(range(1, min(plan.depthwise, window.kernel[1]) + 1), key=words)
+    def cycles(count: int) -> int:
+        walk = row_walk(window, count, width)
+        return walk.parts * walk.words(columns)
+
+    return min(range(1, min(plan.depthwise, window.kernel[1]) + 1), key=cycles)

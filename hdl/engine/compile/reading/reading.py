@@ -235,8 +235,8 @@ class _Reading:
         )  # fmt: skip
 
     def _wide(self, op: Requantise) -> EngineLayer:
-        """A stored tensor that the lanes do not hold joins as a residual; what a pool reads beside it, the first of its
-        words, counts nothing."""
+        """A stored tensor that the lanes do not hold joins as a residual; what a pool reads beside it, its first word
+        again and again, counts nothing."""
         source = self._stored(op.source)
         fmt, shape = self.program.format(source), self.program.shape(source)
         if op.residual is not None or fmt.bits > RESIDUAL_BITS:
@@ -247,7 +247,7 @@ class _Reading:
         zeros = np.zeros(shape[0], np.int64)
         return EngineLayer(
             name=op.name, source=source, unit=Unit.MAXIMUM,
-            window=Window(kernel=(1, 1), strides=(1, -(-fmt.bits // self.plan.bits))), pad=zeros, multiplier=zeros,
+            window=Window(kernel=(1, 1), strides=(0, 0)), pad=zeros, multiplier=zeros,
             offset=op.offset - self._lowest(fmt) * op.multiplier, shift=op.shifts, residual_multiplier=op.multiplier,
             low=op.lo, high=op.hi, residual=source,
         )  # fmt: skip
