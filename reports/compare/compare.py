@@ -107,6 +107,8 @@ class Contest:
             raise ValueError(f"arch must be some of {', '.join(ARCHS)}, not {','.join(self.archs)!r}")
         if self.pin not in PINS:
             raise ValueError(f"pin of an engine must be {' or '.join(map(str, PINS))}, not {self.pin}")
+        if self.archs == ("engine",) and (self.lanes is not None or self.fps is not None):
+            raise ValueError("the size of engines is said with --pin; leave --lanes and --fps out")
         if self.power and "engine" in self.archs:
             raise ValueError("there is no model of an engine's power so far; leave --power out")
         if self.multipliers not in MULTIPLIERS:

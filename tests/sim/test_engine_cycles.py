@@ -10,6 +10,7 @@ from addax.common.errors import UserError
 from addax.hdl.engine.compile.image import compiled
 from addax.hdl.engine.cycles.model import predicted
 from addax.hdl.engine.cycles.transfers import Memory
+from addax.hdl.engine.plan import EnginePlan
 from addax.hdl.folder.engine import generate_engine
 from addax.quant import golden
 from addax.sim.engine import engine_simulator, run_engine
@@ -75,3 +76,22 @@ def test_random_latencies_stay_between_the_cycles_of_the_least_and_the_largest(e
         )
 
         assert least <= checked(image, pixels, run) <= predicted(image, memory).total, (seed, memory, spread)
+
+
+def test_cycles_of_a_port_of_512_bits_are_those_that_were_predicted():
+    """The widest memory needs 32 lanes of 16 bits in a row; minutes to generate and to compile."""
+    plan = EnginePlan(
+        device="ecp5-85k", pin=32, pout=32, bits=16, memory_bits=512, burst=8, outstanding=3, pixels=64,
+        feature_bytes=32 * 1024, weight_bytes=16 * 1024, kernels=("adder",),
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        simulator = engine_simulator(generate_engine(plan, Path(folder, "build")))
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        image = compiled(engine_program(7000 + seed, bits=16, kernels=plan.kernels), plan)
+        memory = Memory(latency=int(rng.integers(1, 200)))
+        pixels = rng.integers(0, 256, image.network.program.input.shape)
+
+        run = run_engine(simulator, image, pixels, latency=memory.latency)
+
+        assert checked(image, pixels, run) == predicted(image, memory).total, (seed, memory)

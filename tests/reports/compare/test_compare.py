@@ -60,6 +60,7 @@ def test_multipliers_in_lookup_tables_are_the_cheapest_of_the_family():
     ({"images": 0, "power": True}, "power needs images that are simulated"),
     ({"archs": ("engine", "systolic")}, "arch must be some of dataflow, engine, not 'engine,systolic'"),
     ({"archs": ("engine",), "pin": 12}, "pin of an engine must be 8 or 16 or 32 or 64, not 12"),
+    ({"archs": ("engine",), "lanes": 80}, "the size of engines is said with --pin"),
     ({"archs": ("engine",), "power": True}, "there is no model of an engine's power so far"),
 ])  # fmt: skip
 def test_terms_that_cannot_be(terms, message):
