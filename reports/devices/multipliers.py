@@ -18,7 +18,8 @@ class Dsp:
     part : of ``a``, when one is split
     least : bits of a result that is worth a block
     signed : whether it only multiplies signed numbers
-    registers : whether synthesis puts the registers around it, and the sum behind it, into the block
+    registers : whether synthesis puts the registers around it into the block; on ECP5 `synth.absorb` does
+    sums : whether it puts the sum behind it there as well
     """
 
     a: int
@@ -27,12 +28,13 @@ class Dsp:
     least: int
     signed: bool
     registers: bool
+    sums: bool
 
 
 DSP: dict[str, Dsp | None] = {
-    "ecp5": Dsp(a=18, b=18, part=18, least=0, signed=False, registers=False),
-    "xc7": Dsp(a=25, b=18, part=18, least=9, signed=True, registers=True),
-    "xcup": Dsp(a=27, b=18, part=18, least=9, signed=True, registers=False),
+    "ecp5": Dsp(a=18, b=18, part=18, least=0, signed=False, registers=True, sums=False),
+    "xc7": Dsp(a=25, b=18, part=18, least=9, signed=True, registers=True, sums=True),
+    "xcup": Dsp(a=27, b=18, part=18, least=9, signed=True, registers=False, sums=False),
     "ice40": None,
 }
 """What each family has; None where synthesis is not asked to use any."""
@@ -42,9 +44,9 @@ LEAST_BITS = 2
 
 def halves_above(family: str) -> int | None:
     """Bits of a signed operand above which a product is better made of two that are added a cycle later; None where one
-    cycle does: blocks that keep their registers and sums inside are fast enough, or there are none."""
+    cycle does: blocks that keep sums inside are fast enough, or there are none."""
     dsp = DSP.get(family)
-    return None if dsp is None or dsp.registers or dsp.a > dsp.b else dsp.a
+    return None if dsp is None or dsp.sums or dsp.a > dsp.b else dsp.a
 
 
 def blocks(family: str, a: int, b: int, *, signed: tuple[bool, bool]) -> int:

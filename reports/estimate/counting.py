@@ -65,6 +65,7 @@ class Product:
     where : ``lane``, ``requantise`` or ``residual``
     alone : of lanes, whether a row has only one
     rows : of requantisers, bits of the factors that are ever set, together: as many rows are added
+    halves : of those, whether both halves of a wide product have registers of their own, in front of their sum
     constant : of those, whether the factors never change
     inputs : bits that a product depends on, of its operand and of a choice among few factors; 0 where they are many
     """
@@ -73,6 +74,7 @@ class Product:
     count: int
     alone: bool = False
     rows: int = 0
+    halves: bool = False
     constant: bool = False
     inputs: int = 0
     a: int

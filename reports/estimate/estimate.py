@@ -134,7 +134,7 @@ def stage_cost(family: str) -> Callable[[Any], float]:
     model(family)
 
     def cost(content: Any) -> float:
-        cells = stage_resources(content, family)
+        cells = model(family).resources(features(structure(content), family, declared=False))
         return cells.lut + BRAM_LUTS * cells.bram + DSP_LUTS * cells.dsp
 
     return cost

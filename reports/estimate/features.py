@@ -4,13 +4,14 @@ and for all the rest the counts to which the fitted coefficients apply.
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 
+from ...hdl.memory.image import declared_words
 from ..devices.memories import mapped
-from ..devices.multipliers import DSP, blocks
+from ..devices.multipliers import DSP, Dsp, blocks
 from .counting import Product, RomCount, Structure
 
 __all__ = ["Features", "features"]
@@ -41,6 +42,9 @@ _SMALL = 16
 """Words of a memory that a table of four inputs holds."""
 _SHIFT_REGISTERS = ("xc7", "xcup")
 """Families whose tables can be shift registers."""
+_PRODUCT = {"lane": "lane.ff", "requantise": "product.ff", "residual": "r_product.ff"}
+"""Registers behind a product, which a block without a sum takes in. Those in front of it often stay outside, beside the
+block RAM that feeds them; they count as if they always did."""
 _ABSORBED = ("m_operand.ff", "product.ff", "wide.ff", "activation wide", "activation wide chains")
 """Registers and the sum around a product of a requantise, which a multiplier block may take in."""
 
@@ -72,8 +76,15 @@ class Features:
         return self.ram_luts + self.luts + sum(self.constants.values())
 
 
-def features(found: Structure, family: str) -> Features:
-    """What ``found`` is on a device of ``family``."""
+def features(found: Structure, family: str, *, declared: bool = True) -> Features:
+    """What ``found`` is on a device of ``family``.
+
+    Parameters
+    ----------
+    declared : memories of constants are as deep as the Verilog declares them, see `hdl.memory.image.declared_words`;
+        else as they have words, for what compares folds: the further blocks are paid for the clock, which a cost of
+        cells does not know
+    """
     counts = _chains(found.counts, family)
     luts = int(sum(counts.pop(cell, 0) for cell in _PLACED))
     carries = int(counts.pop(f"lanes {_CARRY[family]}", 0))
@@ -85,6 +96,8 @@ def features(found: Structure, family: str) -> Features:
     absorbs = _absorbs(found, family)
     constants: Counter[str] = Counter()
     for rom in found.roms.values():
+        if declared:
+            rom = replace(rom, shape=replace(rom.shape, depth=declared_words(rom.shape.depth)))
         bram += _rom(rom, family, counts, constants, absorbs)
     signs = int(counts.pop("lanes signs", 0))
     if signs and family in _SHIFT_REGISTERS and mapped(found.roms["weights"].shape, family).cell is None:
@@ -155,9 +168,11 @@ def _products(found: Structure, family: str, counts: Counter[str]) -> list[tuple
             _soft(product, f"{logic}_constant" if product.constant else logic, counts)
         elif number > 1:
             counts[f"{logic}_split"] += product.count * (number - 1) * (product.a + product.b)
-        if number == 0 or dsp is None or not dsp.registers:
+        if dsp is None or not _keeps(product, number, dsp):
             continue
-        if key == "lane":
+        if not dsp.sums:
+            counts.pop(_PRODUCT[key], None)
+        elif key == "lane":
             _into_lanes(counts, single=product.alone)
         elif key == "requantise":
             tag = "dsp" if number == 1 else "dsp2"
@@ -192,14 +207,20 @@ def _into_lanes(counts: Counter[str], *, single: bool) -> None:
         del counts["lanes add1 chains"]
 
 
+def _keeps(product: Product, number: int, dsp: Dsp) -> bool:
+    """Whether a product of so many blocks has its registers inside: without sums there, only where none of its parts is
+    added in the same cycle."""
+    return number > 0 and dsp.registers and (dsp.sums or number == 1 or product.halves)
+
+
 def _absorbs(found: Structure, family: str) -> frozenset[str]:
-    """Which multiplications have their registers inside blocks."""
+    """Which multiplications have the registers of their operands inside blocks."""
     dsp = DSP[family]
-    if dsp is None or not dsp.registers:
+    if dsp is None or not dsp.sums:
         return frozenset()
     return frozenset(
         product.where for product in found.products
-        if blocks(family, product.a, product.b, signed=(product.a_signed, product.b_signed))
+        if _keeps(product, blocks(family, product.a, product.b, signed=(product.a_signed, product.b_signed)), dsp)
     )  # fmt: skip
 
 

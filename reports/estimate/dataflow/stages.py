@@ -189,7 +189,7 @@ def _requantise(found: Structure, stage: WindowStage, made: Requantised, build: 
         found.products.append(
             Product(
                 where="requantise", count=units, a=operand - places, b=scale.bits, a_signed=True, b_signed=True,
-                rows=rows, constant=words == 1, inputs=acc + both.distinct,
+                rows=rows, halves=scale.how == "halves", constant=words == 1, inputs=acc + both.distinct,
             )
         )  # fmt: skip
     else:

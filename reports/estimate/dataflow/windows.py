@@ -112,7 +112,9 @@ def _pointers(found: Structure, w: WindowShape, depth: int) -> None:
         pixel = max(bits_of(max(2, w.bank_row)) - _zeros(step), 0)
     offset = bits_of(max(2, w.bank_row)) if w.row_steps > 1 else 0
     at_once = w.taps == w.kernel[1]  # then the offset is the count of channels
-    counts["window.ff"] += rows * row + base + pixel + (0 if at_once else offset)
+    # Where the next row of the window and the next window begin, a row ahead.
+    ahead = (w.kernel[0] > w.lines and w.row_steps > 1) + (w.lines == 1 and w.row_reads * w.steps > 1)
+    counts["window.ff"] += (rows + ahead) * row + base + pixel + (0 if at_once else offset)
     # Where a pointer stands next: a sum, and around the end of the ring.
     steps = 1 if w.extent[0] == w.strides[0] or w.lines > 1 else 2
     counts[f"pointer/{row}"] += 1 + (w.kernel[0] > w.lines) + steps
