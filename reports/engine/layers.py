@@ -21,7 +21,7 @@ class LayerRun:
 
     Attributes
     ----------
-    mapping : how it lies on the lanes: ``plain``, ``folded stem``, ``pool``
+    mapping : how it lies on the lanes: ``plain``, ``folded stem``, ``depthwise``, ``groups``, ``pool``
     bands : rows that are computed together, how many times
     macs, lanes : products per image, and those that the array makes in a cycle
     cycles : from the end of the layer before to its own
@@ -95,7 +95,7 @@ def _run(
     waits["start"] = own[0].begin - begin
     starved = max(waits, key=lambda cause: waits[cause])
     pool = layer.unit is not Unit.ARRAY
-    issued = 0 if pool else _issued(image, layer)
+    issued = 0 if pool else busy - _further_words(image, layer)
     idle = {
         "channels": issued - layer.macs / plan.lanes, "wide results": 0 if pool else busy - issued,
         "pools": busy if pool else 0, **waits, "descriptors": total - busy - sum(waits.values()),
@@ -103,7 +103,7 @@ def _run(
     folded = image.network.columns > 1 and layer.source == image.network.tensors[0]
     return LayerRun(
         name=layer.name, unit=layer.kernel or layer.unit.name.lower(),
-        mapping="pool" if pool else "folded stem" if folded else "plain", bands=len(image.bands[layer.name]),
+        mapping=_mapping(layer, folded=folded), bands=len(image.bands[layer.name]),
         macs=layer.macs, lanes=plan.lanes, cycles=total, busy=busy,
         idle={cause: spent for cause, spent in idle.items() if spent}, starved=sum(waits.values()),
         bound=starved if 2 * waits[starved] > total else "compute", moved=moved, word_bytes=plan.word_bytes,
@@ -111,8 +111,16 @@ def _run(
     )  # fmt: skip
 
 
-def _issued(image: Compiled, layer: EngineLayer) -> int:
-    """Cycles in which the array makes products: pixels of all steps."""
+def _mapping(layer: EngineLayer, *, folded: bool) -> str:
+    if layer.unit is not Unit.ARRAY:
+        return "pool"
+    if layer.together:
+        return "depthwise"
+    return "groups" if layer.groups > 1 else "folded stem" if folded else "plain"
+
+
+def _further_words(image: Compiled, layer: EngineLayer) -> int:
+    """Cycles in which the array waits for the second and further words of results to leave, see `cycles.array`."""
     _, height, width = image.layouts[layer.name].shape
-    taps, blocks = layer.window.kernel[0] * layer.window.kernel[1], -(-len(layer.multiplier) // image.plan.pout)
-    return height * width // layer.shuffle**2 * taps * blocks * image.layouts[layer.source].blocks
+    blocks, bands = -(-len(layer.multiplier) // image.plan.pout), len(image.bands[layer.name])
+    return blocks * (height * width // layer.shuffle**2 - bands) * (image.layouts[layer.name].pixel_words - 1)

@@ -6,6 +6,7 @@ from ..layout import TensorLayout
 from ..records import WRITE, Unit, constants_record, descriptor_record
 from .bands import parts_of
 from .image import Compiled
+from .reading.groups import row_walk
 from .reading.layers import EngineLayer
 from .transfers import writes_of
 from .weights import is_padded
@@ -44,11 +45,11 @@ def traffic_of(image: Compiled) -> tuple[LayerTraffic, ...]:
 def _layer(image: Compiled, layer: EngineLayer) -> LayerTraffic:
     plan, bands, bits = image.plan, image.bands[layer.name], image.plan.word_bits
     source, result = image.layouts[layer.source], image.layouts[layer.name]
-    pool, taps = layer.unit is not Unit.ARRAY, layer.window.kernel[0] * layer.window.kernel[1]
+    pool, walk = layer.unit is not Unit.ARRAY, row_walk(layer.window, layer.together, source.row_words)
     blocks = -(-len(layer.multiplier) // plan.pout)
-    constants, sets = constants_record(plan).words(plan.bits), 0 if pool else taps * plan.pout
-    inner = 1 if pool else source.blocks
-    weights = blocks * (inner * (is_padded(layer) + sets) + constants)
+    constants = constants_record(plan).words(plan.bits)
+    inner, steps = (1, 0) if pool else (source.blocks // layer.groups, layer.window.kernel[0] * walk.parts)
+    weights = blocks * (inner * (is_padded(layer) + steps * plan.pout) + constants)
     descriptors = len(parts_of(bands)) * descriptor_record(plan).words(bits)
     return LayerTraffic(
         features=source.blocks * source.row_words * sum(band.taken for band in bands), weights=len(bands) * weights,

@@ -64,7 +64,7 @@ def test_device_without_place_and_route_is_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def generated(tmp_path_factory):
-    return generate_engine(small_plan(feature_bytes=2048), tmp_path_factory.mktemp("engine") / "build")
+    return generate_engine(small_plan(feature_bytes=2048, depthwise=3), tmp_path_factory.mktemp("engine") / "build")
 
 
 @pytest.mark.slow
