@@ -14,7 +14,7 @@ from addax.quant.published import cnv_w1a1
 from addax.quant.quantize import quantize
 from addax.sim.engine import engine_simulator, run_engine
 from addax.sim.engine_trace import compare_tensors
-from engine_networks import edsr, resnet_18
+from engine_networks import edsr, mobilenet_v2, resnet_18
 
 __all__ = ["Case", "cases", "engine_table", "measured"]
 
@@ -62,6 +62,7 @@ def cases():
     own = [
         Case("LeNet-5", _lenet5, 20, _digits), Case("ResNet-18 at 224 x 224, random weights", resnet_18, 1, _random),
         Case("EDSR baseline, a 64 x 64 crop, random weights", edsr, 1, _random),
+        Case("MobileNetV2 at 224 x 224, random weights", mobilenet_v2, 1, _random, depthwise=3),
     ]  # fmt: skip
     if not SHARED.is_dir():
         print(f"no {SHARED}: published networks are left out")
