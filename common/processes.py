@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
@@ -38,15 +39,15 @@ class _Tool:
 
     def __init__(
         self, command: Sequence[str], folder: Path, *, environment: Mapping[str, str] | None, log: IO[Any] | None,
-        given: bool, errors: bool,
+        given: str | None, errors: bool,
     ):  # fmt: skip
         self.line, theirs = socket.socketpair()
         self.name = command[0]
         self.ended = False
-        with theirs:
+        with theirs, _source(given) as source:
             self.keeper = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(_KEEPER), str(theirs.fileno()), *command], cwd=folder,
-                env=environment, stdin=subprocess.PIPE if given else subprocess.DEVNULL,
+                env=environment, stdin=source,
                 stdout=subprocess.PIPE if log is None else log,
                 stderr=subprocess.STDOUT if errors else subprocess.DEVNULL, text=True, encoding="utf-8",
                 errors="replace", pass_fds=(theirs.fileno(),), start_new_session=True,
@@ -64,6 +65,18 @@ class _Tool:
         if what == "error":
             raise OSError(int(number), os.strerror(int(number)), self.name)
         return int(number) if what == "exit" else -signal.SIGKILL  # somebody killed the keeper
+
+
+@contextlib.contextmanager
+def _source(given: str | None) -> Iterator[IO[Any] | int]:
+    """What a tool reads: a file, since `Popen.communicate` that has timed out once never goes on writing to a pipe."""
+    if given is None:
+        yield subprocess.DEVNULL
+        return
+    with tempfile.TemporaryFile("w+", encoding="utf-8", newline="") as file:
+        file.write(given)
+        file.seek(0)
+        yield file
 
 
 def run_process(
@@ -90,12 +103,12 @@ def run_process(
     Ended
         when `end_tools` ended it.
     """
-    tool = _Tool(command, folder, environment=environment, log=log, given=given is not None, errors=errors)
+    tool = _Tool(command, folder, environment=environment, log=log, given=given, errors=errors)
     _running.add(tool)
     try:
         with tool.keeper, tool.line:
             try:
-                output, stopped = _output(tool, given, wanted)
+                output, stopped = _output(tool, wanted)
                 status = tool.status()
             except BaseException:
                 tool.end()
@@ -108,15 +121,14 @@ def run_process(
     return status, output
 
 
-def _output(tool: _Tool, given: str | None, wanted: Callable[[], bool]) -> tuple[str, bool]:
+def _output(tool: _Tool, wanted: Callable[[], bool]) -> tuple[str, bool]:
     """What it printed, and whether it was stopped because nobody wanted it any more."""
     stopped = False
     while True:
         try:
-            output, _ = tool.keeper.communicate(given, timeout=_LOOK_SECONDS)
+            output, _ = tool.keeper.communicate(timeout=_LOOK_SECONDS)
             return output or "", stopped
         except subprocess.TimeoutExpired:
-            given = None  # the call that timed out goes on giving it
             if not stopped and not wanted():
                 stopped = True
                 tool.end()

@@ -38,12 +38,18 @@ class Capacity:
         needs = self.needs(contents)
         return all(needs.get(kind, 0) <= self.share * limit for kind, limit in self.limits.items())
 
+    def holds(self, contents: Sequence[Any]) -> bool:
+        """Whether the device has all that ``contents`` take."""
+        return not self._missing(contents)
+
     def check(self, contents: Sequence[Any]) -> None:
         """Raise `UserError` when the device is too small: what is missing, and how much."""
+        if missing := self._missing(contents):
+            raise UserError(f"{self.device} is too small for this design, by estimate: {'; '.join(missing)}")
+
+    def _missing(self, contents: Sequence[Any]) -> list[str]:
         needs = self.needs(contents)
-        missing = [
+        return [
             f"{kind}: {needs[kind]:,.0f} needed, {limit:,.0f} there, {needs[kind] - limit:,.0f} missing"
             for kind, limit in self.limits.items() if needs.get(kind, 0) > limit
         ]  # fmt: skip
-        if missing:
-            raise UserError(f"{self.device} is too small for this design, by estimate: {'; '.join(missing)}")

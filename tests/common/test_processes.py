@@ -50,6 +50,8 @@ def test_output_and_status_come_back(tmp_path):
     assert run_process(["cat"], tmp_path, given="one\n" * 100_000) == (0, "one\n" * 100_000)
     assert run_process(["cat"], tmp_path) == (0, ""), "nothing is read from the terminal"
     assert run_process(shell("sleep 0.5; cat"), tmp_path, given="late") == (0, "late")
+    many = "more than a pipe holds\n" * 10_000
+    assert run_process(shell("sleep 0.5; cat"), tmp_path, given=many) == (0, many)
     assert run_process(["printenv", "ONLY"], tmp_path, environment={"ONLY": "this"}) == (0, "this\n")
     assert run_process(shell("kill -TERM $$"), tmp_path) == (-signal.SIGTERM, "")
     assert run_process(["printf", r"\377"], tmp_path) == (0, "\ufffd")

@@ -55,7 +55,8 @@ def fold(
     fps : the cheapest design that reaches so many images per second at ``clock_mhz``; with neither, the fastest that
         fills the device, or 80 lanes where its capacity is not given
     fabric : whose carry cells the lanes instantiate
-    memory : of the weights, see `StagePlan`; ``auto`` takes what costs less; one of a few words is left to synthesis
+    memory : of the weights, see `StagePlan`; ``auto`` takes what costs less; one of a few words is left to synthesis,
+        and all factors where the design does not fit otherwise
     scale : how requantisers multiply, see `scale.SCALES`; ``auto`` shifts where factors are few powers of two, and
         takes ``halves`` for signed sums of more than ``halves_above`` bits, unless that is None
     structures : of the lanes of a kernel, see `structures.STRUCTURES`; where none is given multiplications are left to
@@ -82,8 +83,16 @@ def fold(
     else:
         plan = space.for_lanes(DEFAULT_LANES if lanes is None else lanes)
     if capacity is not None:
+        if memory == "auto" and not capacity.holds(bind(program, plan)):
+            plan = _without_blocks_of_factors(plan)
         capacity.check(bind(program, plan))
     return plan
+
+
+def _without_blocks_of_factors(plan: Plan) -> Plan:
+    """``plan`` whose factors are left to synthesis: they are few words, and block RAM that saves tables is given back
+    first where a device has too little of it."""
+    return replace(plan, stages=tuple(replace(stage, factors="auto") for stage in plan.stages))
 
 
 def _check_target(clock_mhz: float, lanes: int | None, fps: float | None) -> None:

@@ -12,6 +12,7 @@ from addax.hdl.dataflow.build import bind
 from addax.hdl.dataflow.planning.choices import alternatives, structural_cost
 from addax.hdl.dataflow.planning.fold import DEFAULT_LANES, fold
 from addax.hdl.dataflow.stages import stages_of
+from addax.quant.formats import unsigned
 from folds import (
     SEEDS,
     all_builds,
@@ -26,7 +27,7 @@ from folds import (
     port_cycles,
     price_of,
 )
-from networks import random_program, random_residual, random_windows
+from networks import Builder, random_program, random_residual, random_windows
 
 UNGROUPED = (6, 9, 14, 38)
 """Networks of windows of all kinds without groups, which the naive folds leave out."""
@@ -148,6 +149,25 @@ def test_a_device_that_is_too_small_is_refused_with_what_is_missing(target):
     found = re.fullmatch(pattern, str(error.value))
     needed, missing = (int(text.replace(",", "")) for text in found.groups())
     assert needed - missing == 100
+
+
+def test_factors_give_their_block_ram_back_where_a_device_has_too_little():
+    """What is cheaper by cost alone would be refused for blocks that the design can do without."""
+    made = Builder(np.random.default_rng(0), (2, 3, 3))
+    made.convolution("mult", 24)
+    made.requantise(unsigned(8))
+    program = made.raw()
+
+    def cost(build):
+        return structural_cost(build) - 50 * (build.plan.factors == "block")
+
+    def folds(blocks):
+        needs = lambda builds: {"block RAMs": sum(build.plan.factors == "block" for build in builds)}  # noqa: E731
+        capacity = Capacity(device="toy", limits={"block RAMs": blocks}, needs=needs)
+        return [stage.factors for stage in folded(program, cost=cost, capacity=capacity, lanes=2).stages]
+
+    assert folds(blocks=1) == ["block"]
+    assert folds(blocks=0) == ["auto"]
 
 
 @pytest.mark.parametrize("share", [0, -1, 1.01])
