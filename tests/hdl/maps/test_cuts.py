@@ -19,7 +19,7 @@ from addax.hdl.maps.cut import CutShape, cut_folds
 from addax.quant import golden
 from addax.quant.formats import signed, unsigned
 from addax.quant.program import Concat, Constant, Program, Requantise, Slice
-from marks import guarded
+from marks import GUARD, guarded
 from networks import Builder, random_built, random_images, random_plan
 from pipelines import run_pipeline
 
@@ -54,9 +54,10 @@ def ends_of(program, plan, images, **how):
 
 
 CUTS = [("C", 1, 3, 1), ("C", 0, 4, 3), ("H", 0, 6, 2), ("H", 3, 6, 1), ("H", 0, 2, 1), ("W", 1, 6, 2), ("W", 4, 6, 1)]
+SOME_FAST = [how if k in (0, 5) else pytest.param(how, marks=GUARD) for k, how in enumerate(CUTS)]
 
 
-@pytest.mark.parametrize("how", CUTS, ids=str)
+@pytest.mark.parametrize("how", SOME_FAST, ids=str)
 @pytest.mark.parametrize("pe", guarded([1, 2, 4], 1, 2))
 def test_pipeline_with_a_slice_keeps_its_pace(how, pe):
     """Beats come in bursts behind it: whichever stage is the slowest, the cycles are those that were predicted."""
@@ -69,7 +70,7 @@ def test_pipeline_with_a_slice_keeps_its_pace(how, pe):
     assert (ends[0], ends[-1] - ends[-2]) == (timing.latency, timing.interval)
 
 
-@pytest.mark.parametrize("how", CUTS, ids=str)
+@pytest.mark.parametrize("how", SOME_FAST, ids=str)
 def test_stalls_lose_nothing(how):
     program = cut(*how)
 

@@ -14,7 +14,7 @@ from addax.hdl.interface import expected_beats
 from addax.quant import golden
 from addax.quant.formats import unsigned
 from addax.quant.program import Concat, SpatialShift
-from marks import guarded
+from marks import guarded_but
 from networks import Builder, random_images, random_moving, random_plan
 from pipelines import run_pipeline
 
@@ -93,7 +93,7 @@ def test_one_beat_less_costs_cycles_and_some_less_hang(ahead):
         ends_of(program, with_joins(plan, lambda depth, k: depth - 8 if k == 0 else depth), images)
 
 
-@pytest.mark.parametrize("seed", guarded([0, 3, 9, 10], 0))
+@pytest.mark.parametrize("seed", guarded_but([0, 3, 9, 10], 3))
 def test_deeper_queues_of_joins_save_no_cycle(seed):
     program = random_moving(seed)
     plan = random_plan(program, seed)

@@ -69,6 +69,8 @@ def test_compiled_networks_give_the_same():
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.slow
+@pytest.mark.guard
 def test_autocast_reads_narrow_features_and_gives_float32():
     """Filters keep their digits, and an L1 norm over hundreds of terms is not rounded to 8 bits."""
     torch.manual_seed(2)
