@@ -91,7 +91,8 @@ def test_the_terminal_shows_it_all(comparison):
         console.print(table)
     text = console.file.getvalue()
 
-    assert "lenet5 on ecp5-85k" in text and "cycles per image" in text and "1,280" in text
+    assert "lenet5 on ecp5-85k" in text
+    assert re.search(r"cycles per image\s+│\s+1,280\s+│\s+1,280 ", text)
     assert re.search(r"LUT\s+│\s+100 \(-50 %\)\s+│\s+200 ", text)
     assert re.search(r"adder\s+│\s+25\.0 %\s+│\s+-5\.0 %\s+│\s+60\.0 %\s+│\s+10\.0 %\s+│\s+bram_pj", text)
     assert "arXiv 2101.10015" in text
