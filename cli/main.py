@@ -34,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         end_tools()  # what threads wait for that nobody asks any more
         click.echo("addax: interrupted", err=True)
+        # An interrupt that passed through an `exec` (every dataclass that is defined is one) has `python -m` end by the
+        # signal instead of with our status, although it was caught; the next `exec` that ends well makes it forget.
+        exec("")  # noqa: S102 - a constant
         return 130
     except UserError as error:
         if "--debug" in given:

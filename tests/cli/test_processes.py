@@ -96,6 +96,24 @@ def test_an_interrupt_ends_with_130_and_leaves_nothing_half_written(build, tmp_p
     assert caches == []
 
 
+def test_the_status_of_an_interrupt_is_ours_wherever_it_came(tmp_path):
+    """Python remembers an interrupt that passed through an `exec`, and ends by the signal as if none had caught it."""
+    (tmp_path / "interrupted.py").write_text(
+        "import importlib, sys\n"
+        "way = importlib.import_module('addax.cli.main')\n"
+        "def verb(**given): exec('raise KeyboardInterrupt')\n"
+        "way.cli.main = verb\n"
+        "way.main(['devices'])\n"  # loads what is loaded at the first message, which runs an `exec` of its own
+        "sys.exit(way.main(['devices']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "interrupted"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert done.stderr.splitlines() == ["addax: interrupted"] * 2
+    assert done.returncode == 130
+
+
 @pytest.mark.slow
 @pytest.mark.guard
 def test_the_demo_verb_is_the_whole_way(tmp_path):
