@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from ..layers.kernels import Kernels, activation, convolution, is_binary
 
-__all__ = ["BasicBlock", "BinaryBlock", "PadShortcut", "basic_block", "pad_shortcut"]
+__all__ = ["BasicBlock", "BinaryBlock", "PadShortcut", "basic_block", "named_convolution", "pad_shortcut"]
 
 Shortcut = Callable[[int, int, int], nn.Module]
 """Makes what stands beside a binary block, of its inputs, outputs and stride."""
@@ -123,3 +123,23 @@ def basic_block(
         beside = shortcut(inputs, outputs, stride)
         return BinaryBlock(kernels, path, inputs, outputs, stride, shortcut=beside, each=each)
     return BasicBlock(kernels, path, inputs, outputs, stride)
+
+
+def named_convolution(
+    network: str, kernels: Kernels, path: str, inputs: int, outputs: int, size: int, *, stride: int = 1,
+    padding: int = 0, groups: int = 1, edge: bool = False,
+) -> nn.Module:  # fmt: skip
+    """The convolution at ``path`` of a ``network`` whose blocks have no binary form.
+
+    Raises
+    ------
+    ValueError
+        naming layer and network, where the layer's kernel cannot be had.
+    """
+    kernel = kernels.at(path, edge=edge)
+    if is_binary(kernel):
+        raise ValueError(f"layer {path!r} of {network} has no binary form")
+    try:
+        return convolution(kernel, inputs, outputs, size, stride=stride, padding=padding, groups=groups)
+    except ValueError as error:
+        raise ValueError(f"layer {path!r} of {network}: {error}") from error

@@ -2,8 +2,9 @@
 
 from torch import Tensor, nn
 
-from ..layers.kernels import Kernels, convolution, is_binary
+from ..layers.kernels import Kernels
 from ..layers.normalize import Normalise
+from .blocks import named_convolution
 from .resnet_imagenet import IMAGENET_DEVIATION, IMAGENET_MEAN
 
 __all__ = ["MobileNetV2"]
@@ -11,6 +12,7 @@ __all__ = ["MobileNetV2"]
 _STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 """Expansion, channels, blocks, stride of the first of them."""
 _STEM, _HEAD = 32, 1280
+_NAME = "mobilenet-v2"
 
 
 class InvertedResidual(nn.Module):
@@ -24,8 +26,8 @@ class InvertedResidual(nn.Module):
         layers.append(
             _normed(kernels, f"{path}.conv.{len(layers)}", wide, wide, 3, stride=stride, padding=1, groups=wide)
         )
-        last = kernels.at(f"{path}.conv.{len(layers)}")
-        self.conv = nn.Sequential(*layers, _made(last, path, wide, outputs, 1), nn.BatchNorm2d(outputs))
+        last = named_convolution(_NAME, kernels, f"{path}.conv.{len(layers)}", wide, outputs, 1)
+        self.conv = nn.Sequential(*layers, last, nn.BatchNorm2d(outputs))
         self.joins = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
@@ -81,18 +83,7 @@ def _normed(
     groups: int = 1, edge: bool = False,
 ) -> nn.Sequential:  # fmt: skip
     """The convolution at ``path`` with batch norm and ReLU6."""
-    kernel = kernels.at(f"{path}.0", edge=edge)
-    made = _made(kernel, f"{path}.0", inputs, outputs, size, stride=stride, padding=padding, groups=groups)
+    made = named_convolution(
+        _NAME, kernels, f"{path}.0", inputs, outputs, size, stride=stride, padding=padding, groups=groups, edge=edge
+    )
     return nn.Sequential(made, nn.BatchNorm2d(outputs), nn.ReLU6())
-
-
-def _made(
-    kernel: str, path: str, inputs: int, outputs: int, size: int, *, stride: int = 1, padding: int = 0, groups: int = 1
-) -> nn.Module:
-    """The convolution at ``path``; a ``ValueError`` names it where its kernel cannot be had."""
-    if is_binary(kernel):
-        raise ValueError(f"layer {path!r} of mobilenet-v2 has no binary form")
-    try:
-        return convolution(kernel, inputs, outputs, size, stride=stride, padding=padding, groups=groups)
-    except ValueError as error:
-        raise ValueError(f"layer {path!r} of mobilenet-v2: {error}") from error

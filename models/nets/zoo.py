@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from torch import nn
 from ...common.errors import UserError
 from ..layers.kernels import KERNELS, Kernels
 from .counting import Counts, count
+from .efficientnet import EFFICIENTNET_B0, TINYNETS, EfficientNet, Scaling
 from .lenet5 import LeNet5
 from .mobilenet_v2 import MobileNetV2
 from .resnet import ResNet20, ResNet32
@@ -47,6 +48,14 @@ class ZooNetwork:
     kernel: str = "adder"
 
 
+def _scaled(name: str, scaling: Scaling, paper: str) -> ZooNetwork:
+    """The entry of an `EfficientNet`."""
+    return ZooNetwork(
+        name=name, make=partial(EfficientNet, scaling=scaling), shape=(3, scaling.pixels, scaling.pixels), paper=paper,
+        classes=1000, kernel="mult",
+    )  # fmt: skip
+
+
 NETWORKS = {
     network.name: network
     for network in (
@@ -63,6 +72,8 @@ NETWORKS = {
             name="mobilenet-v2", make=MobileNetV2, shape=_IMAGENET, classes=1000, kernel="mult",
             paper="Sandler et al. 2018, 1801.04381",
         ),
+        _scaled("efficientnet-b0", EFFICIENTNET_B0, "Tan and Le 2019, 1905.11946"),
+        *(_scaled(f"tinynet-{name}", scaling, "TinyNet, 2010.14819") for name, scaling in TINYNETS.items()),
     )
 }  # fmt: skip
 
