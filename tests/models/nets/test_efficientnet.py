@@ -47,14 +47,14 @@ def test_timms_names_of_parameters_are_kept():
     assert not any(name.startswith("normalise") for name in names)
 
 
-@pytest.mark.parametrize("base", range(8, 321, 8))
 @pytest.mark.parametrize("scaling", TINYNETS.values(), ids=TINYNETS)
-def test_channels_are_a_multiple_of_eight_near_their_share(base, scaling):
+def test_channels_are_a_multiple_of_eight_near_their_share(scaling):
     """Never below nine tenths of what the factor says, nor more than a block of eight above it."""
-    found, exact = scaling.channels(base), base * scaling.width
+    for base in range(8, 321, 8):
+        found, exact = scaling.channels(base), base * scaling.width
 
-    assert found % 8 == 0
-    assert 0.9 * exact <= found <= exact + 8
+        assert found % 8 == 0
+        assert 0.9 * exact <= found <= exact + 8
 
 
 def test_squeeze_excite_scales_every_channel_by_what_all_of_them_say():
