@@ -13,6 +13,7 @@ from torch import nn
 from ...common.errors import UserError
 from ..layers.kernels import KERNELS, Kernels
 from .counting import Counts, count
+from .edsr import EDSR
 from .efficientnet import EFFICIENTNET_B0, TINYNETS, EfficientNet, Scaling
 from .lenet5 import LeNet5
 from .mobilenet_v2 import MobileNetV2
@@ -33,7 +34,7 @@ class ZooNetwork:
     Attributes
     ----------
     make : called with ``kernel=``, ``shape=``, ``classes=``
-    shape, classes : (C, H, W) of its default data, and how many they have
+    shape, classes : (C, H, W) of its default data, and how many they have; None where it makes an image
     paper : where the network comes from
     category : what it does
     kernel : with which it is counted: the one it is known for
@@ -44,7 +45,7 @@ class ZooNetwork:
     shape: tuple[int, int, int]
     paper: str
     category: str = "classification"
-    classes: int = 10
+    classes: int | None = 10
     kernel: str = "adder"
 
 
@@ -56,6 +57,16 @@ def _scaled(name: str, scaling: Scaling, paper: str) -> ZooNetwork:
     )  # fmt: skip
 
 
+def _enlarging(name: str, scale: int, paper: str, **options: Any) -> ZooNetwork:
+    """The entry of an `EDSR` whose results are 1280 pixels wide and 720 high, as papers count."""
+    return ZooNetwork(
+        name=f"{name}-x{scale}", make=partial(EDSR, scale=scale, **options), shape=(3, 720 // scale, 1280 // scale),
+        paper=paper, category="super-resolution", classes=None, kernel="mult",
+    )  # fmt: skip
+
+
+_LIM = "Lim et al. 2017, 1707.02921"
+_FULL = {"blocks": 32, "features": 256, "factor": 0.1}
 NETWORKS = {
     network.name: network
     for network in (
@@ -74,6 +85,9 @@ NETWORKS = {
         ),
         _scaled("efficientnet-b0", EFFICIENTNET_B0, "Tan and Le 2019, 1905.11946"),
         *(_scaled(f"tinynet-{name}", scaling, "TinyNet, 2010.14819") for name, scaling in TINYNETS.items()),
+        *(_enlarging("edsr-baseline", scale, _LIM) for scale in (2, 3, 4)),
+        *(_enlarging("edsr", scale, _LIM, **_FULL) for scale in (2, 3, 4)),
+        *(_enlarging("ghostsr", scale, "GhostSR, 2101.08525", share=0.5, **_FULL) for scale in (2, 3, 4)),
     )
 }  # fmt: skip
 

@@ -17,6 +17,7 @@ from ..data.examples import Examples, HeldExamples
 from ..data.sets import Images
 from ..layers.adder_gradients import scale_adder_gradients
 from ..layers.binary import set_progress
+from ..layers.ghost import set_ghost_noise
 from .average import MovingAverage
 from .distil import Guided
 from .finite import check_gradients, first_fault
@@ -33,8 +34,11 @@ __all__ = ["Watch", "accuracy", "measured", "predict", "scores", "to_float", "tr
 GRADIENT_STEPS: tuple[Callable[[nn.Module], None], ...] = (scale_adder_gradients,)
 """What is done to the gradients of a network once per step, when those of all parts of the batch and of all processes
 have come together and before the optimiser takes them."""
-EPOCH_STEPS: tuple[Callable[[nn.Module, float], None], ...] = (set_progress,)
-"""What a network is told when an epoch begins: which share of the training, 0 up to but not 1, is over."""
+EPOCH_STEPS: tuple[Callable[[nn.Module, int, int], None], ...] = (
+    lambda module, epoch, epochs: set_progress(module, epoch / epochs),
+    lambda module, epoch, epochs: set_ghost_noise(module, epoch),
+)  # fmt: skip
+"""What a network is told when an epoch begins: its number, from 0, of how many."""
 
 
 def to_float(pixels: NDArray[np.uint8]) -> Tensor:
@@ -173,7 +177,7 @@ class _Run:
         recipe, ranks = self.recipe, self.ranks
         shared.train()
         for tell in EPOCH_STEPS:
-            tell(self.learner, epoch / recipe.epochs)
+            tell(self.learner, epoch, recipe.epochs)
         if self.replayed is not None:
             self.replayed.forget()
         order = self.trained[torch.randperm(len(self.trained), generator=self.moving.order).numpy()]

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from ....common.errors import UserError
+from ....models.layers.ghost import LearnedShift2d
 from ....models.layers.spatial_shift import SpatialShift2d
 from ...program import PixelShuffle, Shape, SpatialShift, Upsample
 from ..graph.nodes import name_of, sizes
@@ -16,9 +17,9 @@ __all__ = ["interpolate", "other_modes", "pixel_shuffle", "spatial_shift"]
 aten = torch.ops.aten
 
 
-@lowers(SpatialShift2d)
+@lowers(SpatialShift2d, LearnedShift2d)
 def spatial_shift(lowering: Lowering, call: Call) -> Value:
-    """Each channel moved by its own offset."""
+    """Each channel moved by its own offset, also where that was learned."""
     offsets = call.module.offsets.numpy().copy()
     # Zeros that move in are neither +1 nor -1.
     return lowering.moved(

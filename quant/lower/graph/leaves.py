@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from ....models.layers.adder import AdderConv2d
 from ....models.layers.binary import BinaryConv2d, Sign
+from ....models.layers.ghost import LearnedShift2d
 from ....models.layers.normalize import Normalise
 from ....models.layers.shift import ShiftConv2d
 from ....models.layers.spatial_shift import SpatialShift2d
@@ -18,7 +19,8 @@ __all__ = ["LEAF", "leaves"]
 
 # Identity and dropout do nothing; as nodes of their own they keep their names.
 _LEAVES = (
-    AdderConv2d, BinaryConv2d, ShiftConv2d, Sign, Normalise, SpatialShift2d, nn.Identity, nn.Dropout,
+    AdderConv2d, BinaryConv2d, ShiftConv2d, Sign, Normalise, SpatialShift2d, LearnedShift2d, nn.Identity,
+    nn.Dropout,
 )  # fmt: skip
 _standing: list[nn.Module] = []
 

@@ -1,0 +1,105 @@
+"""EDSR (Lim et al. 2017) for super-resolution, and GhostSR (Nie et al. 2021), which computes half of its body.
+
+Parameters have the names that the authors of EDSR gave them.
+"""
+
+from functools import partial
+
+from torch import Tensor, nn
+
+from ..layers.ghost import GhostConv2d, biased_convolution
+from ..layers.kernels import Kernels
+from ..layers.normalize import Normalise
+
+__all__ = ["EDSR", "EDSRBlock"]
+
+_MEAN = (0.4488, 0.4371, 0.4040)
+"""Of the pictures of DIV2K."""
+_STEPS = {2: (2,), 3: (3,), 4: (2, 2)}
+"""Pixel shuffles of an enlargement."""
+
+
+class EDSRBlock(nn.Module):
+    """``x + factor * conv(relu(conv(x)))``, without batch norm; the convolutions have biases."""
+
+    def __init__(self, kernels: Kernels, path: str, features: int, *, factor: float, share: float | None):
+        super().__init__()
+        self.factor = factor
+        first, second = (_convolution(kernels, f"{path}.body.{k}", features, features, share=share) for k in (0, 2))
+        self.body = nn.Sequential(first, nn.ReLU(), second)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, features, H, W), the same shape."""
+        added: Tensor = self.body(x)
+        return x + (added if self.factor == 1 else added * self.factor)
+
+
+class EDSR(nn.Module):
+    """Makes an image ``scale`` times as large in both directions.
+
+    Parameters
+    ----------
+    kernel : of the body and the enlargement, ``mult`` or ``adder``; or a `Kernels`, or its text. The first and the
+        last convolution are ordinary unless it names them
+    shape : of a small image, (channels, height, width); any size
+    scale : 2, 3 or 4
+    blocks, features : of the body; EDSR has 32 of 256, its baseline 16 of 64
+    factor : of what a block adds; EDSR has 0.1, its baseline 1
+    share : of the channels that the convolutions of blocks compute, the rest being moved copies (GhostSR: 0.5); None:
+        ordinary convolutions
+    classes : None; an image has none
+
+    Raises
+    ------
+    ValueError
+        for another scale, fewer than one block or feature, classes, or a kernel whose layers have no bias.
+    """
+
+    def __init__(
+        self, *, kernel: str | Kernels = "mult", shape: tuple[int, int, int] = (3, 360, 640), scale: int = 2,
+        blocks: int = 16, features: int = 64, factor: float = 1.0, share: float | None = None,
+        classes: int | None = None,
+    ):  # fmt: skip
+        super().__init__()
+        if classes is not None:
+            raise ValueError("edsr makes an image, which has no classes")
+        if scale not in _STEPS:
+            raise ValueError(f"edsr enlarges by {', '.join(map(str, _STEPS))}, not by {scale}")
+        if blocks < 1 or features < 1:
+            raise ValueError(f"edsr needs a block and a feature at least, not {blocks} and {features}")
+        kernels = Kernels.of(kernel)
+        channels = shape[0]
+        mean = _MEAN if channels == len(_MEAN) else (0.5,) * channels
+        self.sub_mean = Normalise(mean, (1.0,) * channels)
+        self.head = nn.Sequential(_convolution(kernels, "head.0", channels, features, edge=True))
+        block = partial(EDSRBlock, kernels, features=features, factor=factor, share=share)
+        self.body = nn.Sequential(
+            *(block(f"body.{k}") for k in range(blocks)), _convolution(kernels, f"body.{blocks}", features, features)
+        )
+        larger: list[nn.Module] = []
+        for step in _STEPS[scale]:
+            larger += [
+                _convolution(kernels, f"tail.0.{len(larger)}", features, features * step**2), nn.PixelShuffle(step)
+            ]  # fmt: skip
+        self.tail = nn.Sequential(
+            nn.Sequential(*larger), _convolution(kernels, "tail.1", features, channels, edge=True)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) images in 0..1 -> (B, C, scale * H, scale * W), not clipped."""
+        head = self.head(self.sub_mean(x))
+        image: Tensor = self.tail(head + self.body(head)) + self.sub_mean.mean
+        return image
+
+
+def _convolution(
+    kernels: Kernels, path: str, inputs: int, outputs: int, *, edge: bool = False, share: float | None = None
+) -> nn.Module:  # fmt: skip
+    """The convolution at ``path``; a ``ValueError`` names it where its kernel cannot be had."""
+    kernel = kernels.at(path, edge=edge)
+    try:
+        if share is None:
+            return biased_convolution(kernel, inputs, outputs)
+        return GhostConv2d(kernel, inputs, outputs, share=share)
+    except ValueError as error:
+        raise ValueError(f"layer {path!r} of edsr: {error}") from error
