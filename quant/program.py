@@ -21,6 +21,7 @@ from .ops.ends import SCORE_BYTE, ArgMax, Input, score_format
 from .ops.kernels import KERNELS, OPERAND_BITS, SHIFT_MAX, Kernel, check_operands, term_range
 from .ops.move import PixelShuffle, Slice, SpatialShift, Upsample
 from .ops.pool import AveragePool, MaxPool
+from .ops.product import Product
 from .ops.requantise import (
     MAX_PRODUCT_BITS,
     MAX_SHIFT,
@@ -33,15 +34,16 @@ from .ops.requantise import (
     powers_of_two,
 )  # fmt: skip
 from .ops.shape import Concat, Flatten
+from .ops.table import Table
 from .ops.threshold import MAX_THRESHOLDS, Threshold, threshold_format
 
 __all__ = [
     "KERNELS", "MAX_PRODUCT_BITS", "MAX_SHIFT", "MAX_THRESHOLDS", "MULTIPLIER_BITS", "OPERAND_BITS",
     "RESIDUAL_MULTIPLIER_BITS", "SCORE_BYTE", "SHIFT_MAX", "TIES", "ArgMax", "AveragePool", "Concat", "Constant",
-    "Convolution", "Flatten", "Input", "Ints", "Kernel", "MaxPool", "Op", "PixelShuffle", "Program", "Requantise",
-    "Shape", "Slice", "SpatialShift", "Threshold", "Upsample", "check_operands", "factor_bound", "infer",
-    "offset_format", "per_channel", "powers_of_two", "score_format", "sum_bounds", "term_range", "threshold_format",
-    "weight_values",
+    "Convolution", "Flatten", "Input", "Ints", "Kernel", "MaxPool", "Op", "PixelShuffle", "Product", "Program",
+    "Requantise", "Shape", "Slice", "SpatialShift", "Table", "Threshold", "Upsample", "check_operands", "factor_bound",
+    "infer", "offset_format", "per_channel", "powers_of_two", "score_format", "sum_bounds", "term_range",
+    "threshold_format", "weight_values",
 ]  # fmt: skip
 
 MAX_STEP = 1e100
@@ -157,7 +159,7 @@ class Program:
         return self._inferred[name][0]
 
     def format(self, name: str) -> Format:
-        """Format of an operation's result; of a convolution or average pool: its accumulator for any weights."""
+        """Format of an operation's result; of a convolution, average pool or product: its sums for any operands."""
         return self._inferred[name][1]
 
     def sum_range(self, name: str) -> tuple[int, int]:

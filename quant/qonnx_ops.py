@@ -15,8 +15,9 @@ from qonnx.custom_op.base import CustomOp
 
 __all__ = [
     "AdderConv", "DilatedAdderConv", "DilatedIntegerConv", "ImageConstant", "IntegerConv", "IntegerMaxPool",
-    "IntegerPixelShuffle", "IntegerUpsample", "PadChannels", "Requantise", "RequantiseAdd", "RequantiseChannels",
-    "RequantiseChannelsAdd", "RequantiseSlopes", "RequantiseSlopesAdd", "SpatialShift", "SumPool", "Threshold",
+    "IntegerPixelShuffle", "IntegerProduct", "IntegerUpsample", "PadChannels", "Requantise", "RequantiseAdd",
+    "RequantiseChannels", "RequantiseChannelsAdd", "RequantiseSlopes", "RequantiseSlopesAdd", "SpatialShift", "SumPool",
+    "Table", "Threshold",
 ]  # fmt: skip
 
 Ints = NDArray[np.int64]
@@ -349,3 +350,27 @@ class Threshold(_Operation):
 
     def _datatype(self, model: Any) -> str:
         return f"UINT{self.get_nodeattr('bits')}"
+
+
+class Table(_Operation):
+    """Every value replaced by the entry that stands for it, in the row of its channel where there are several."""
+
+    attributes: ClassVar[Attributes] = {**{name: ("i", True, 0) for name in ("lowest", "bits", "signed")}, **_DTYPE}
+
+    def _compute(self, *inputs: Ints) -> Ints:
+        x, entries = inputs
+        channels = np.arange(x.shape[1]) if len(entries) > 1 else np.zeros(x.shape[1], np.int64)
+        return np.asarray(entries[channels[:, None, None], x - self.get_nodeattr("lowest")])
+
+    def _datatype(self, model: Any) -> str:
+        return f"{'INT' if self.get_nodeattr('signed') else 'UINT'}{self.get_nodeattr('bits')}"
+
+
+class IntegerProduct(_Operation):
+    """A product of integers that no float holds."""
+
+    attributes: ClassVar[Attributes] = _DTYPE
+
+    def _compute(self, *inputs: Ints) -> Ints:
+        a, b = inputs
+        return np.asarray(a * b)

@@ -212,6 +212,8 @@ SAME_WORD = {
     "Requantise": "QONNX knows our operation by the name that it has in a Program",
     "SpatialShift": "QONNX knows our operation by the name that it has in a Program",
     "Threshold": "QONNX knows our operation by the name that it has in a Program",
+    "Table": "a memory of hardware that looks words up by their place; QONNX knows our operation by its name",
+    "Product": "what the estimate counts of a Design where a Program has the operation",
     "Constant": "what a graph of another tool holds where a Program has the operation",
     "Tensor": "what a graph of another tool holds where a Program has shape and format",
     "Grid": "what a graph of another tool holds where a calibration has format and step",

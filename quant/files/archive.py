@@ -21,9 +21,11 @@ from ..ops.convolution import Convolution
 from ..ops.ends import ArgMax, Input
 from ..ops.move import PixelShuffle, Slice, SpatialShift, Upsample
 from ..ops.pool import AveragePool, MaxPool
+from ..ops.product import Product
 from ..ops.register import Register
 from ..ops.requantise import Requantise
 from ..ops.shape import Concat, Flatten
+from ..ops.table import Table
 from ..ops.threshold import Threshold
 from ..program import Program
 
@@ -36,7 +38,7 @@ KINDS: Register[str] = Register("the .addax file")
 """The name in files of each kind of operation."""
 for _kind in (
     Input, Constant, Convolution, Requantise, Threshold, Concat, MaxPool, AveragePool, SpatialShift, PixelShuffle,
-    Upsample, Slice, Flatten, ArgMax,
+    Upsample, Slice, Flatten, Table, Product, ArgMax,
 ):  # fmt: skip
     KINDS.register(_kind, _kind.__name__)
 

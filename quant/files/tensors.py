@@ -10,9 +10,11 @@ from ..ops.convolution import Convolution
 from ..ops.ends import ArgMax, Input
 from ..ops.move import MAX_OFFSET, PixelShuffle, Slice, SpatialShift, Upsample
 from ..ops.pool import AveragePool, MaxPool
+from ..ops.product import Product
 from ..ops.register import Register
 from ..ops.requantise import MAX_SHIFT, RESIDUAL_MULTIPLIER_BITS, Requantise
 from ..ops.shape import Concat, Flatten
+from ..ops.table import Table
 from ..ops.threshold import Threshold, threshold_format
 from ..program import Program
 
@@ -62,6 +64,11 @@ def _spatial_shift(program: Program, op: SpatialShift, role: str) -> tuple[Forma
     return program.format(op.source), "channel"
 
 
-@TENSORS.handles(Input, Concat, MaxPool, AveragePool, PixelShuffle, Upsample, Slice, Flatten, ArgMax)
+@TENSORS.handles(Table)
+def _table(program: Program, op: Table, role: str) -> tuple[Format, str]:
+    return op.format, "value" if op.entries.ndim == 1 else "channel, value"
+
+
+@TENSORS.handles(Input, Concat, MaxPool, AveragePool, PixelShuffle, Upsample, Slice, Flatten, Product, ArgMax)
 def _no_arrays(program: Program, op: Op, role: str) -> tuple[Format, str]:
     raise TypeError(f"{op.name} is a {type(op).__name__}, which has no array {role!r}")

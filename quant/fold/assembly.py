@@ -20,12 +20,15 @@ from ..program import (
     Program,
     Requantise,
     Shape,
+    Table,
     Threshold,
     infer,
     score_format,
 )  # fmt: skip
 from .choice import Choice, Wanted, choose
+from .curves import RealFunction, entries
 from .factors import FoldedThreshold
+from .grid import Grid
 from .slopes import Bend, choose_slopes
 
 __all__ = ["NOTES", "Assembly", "Bits", "Pending", "Stored"]
@@ -215,6 +218,13 @@ class Assembly:
             )  # fmt: skip
             return Stored(op=self.emit(op, step), step=step)
         return self._placed(name, value, chosen, step, fmt, lo, hi)
+
+    def tabulated(self, name: str, value: Stored, function: RealFunction, grid: Grid) -> Stored:
+        """``function`` of ``value``, one value at a time, on ``grid``: a table."""
+        read = Grid(format=self.format(value.op), step=value.step)
+        words = entries(function, read, grid, even=self.ties == "even")
+        table = Table(name=name, source=value.op, entries=words, format=grid.format)
+        return Stored(op=self.emit(table, grid.step), step=grid.step)
 
     def scores(self, value: Pending) -> Stored:
         """Requantise class scores and end the Program with their arg-max.

@@ -5,7 +5,7 @@ is clamped onto the grid, and what the clamp takes away is a constant per filter
 ``-sum|x - w/s| = -sum|x - clamp(w/s)| - C`` for every ``x`` in the range.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from ...models.layers.adder import AdderConv2d
 from ..formats import Format
 from ..golden.loops import native_loops, on_bytes
+from .grid import Grid
 from .scheme import Scheme
 
 __all__ = ["Grid", "Patches", "Ranges", "Statistics", "group_steps", "observe", "per_channel_symmetric", "shared_scale"]
@@ -36,14 +37,6 @@ _AROUND = 2.0 ** (np.arange(-8, 5) / 4)
 """Steps that are tried for a group, relative to that of the features."""
 _CANDIDATES = 0.5 ** (np.arange(0, 33) / 8)
 """Ranges that are tried, as shares of the largest magnitude: down to a sixteenth, by a twelfth root of two at most."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grid:
-    """Real values that a tensor can have: the integers of ``format`` times ``step``."""
-
-    format: Format
-    step: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +112,19 @@ class Ranges:
                 bound = found.most
             case _:
                 bound = _least_error(found, fmt)
-        step = max(bound, _SMALLEST) / fmt.hi
-        return float(2.0 ** np.round(np.log2(step))) if scheme.pow2_steps else step
+        return _step_of(bound, fmt, scheme)
+
+    def step_before(self, node: str, fmt: Format, scheme: Scheme, function: Callable[[Floats], Floats]) -> float:
+        """As `step`, for the grid of what ``function`` reads alone: the least error is that of what it gives."""
+        if scheme.ranges in ("quantile", "max"):
+            return self.step(node, fmt, scheme)
+        return _step_of(_least_error_behind(self.statistics[node], fmt, function), fmt, scheme)
+
+
+def _step_of(bound: float, fmt: Format, scheme: Scheme) -> float:
+    """The step of ``fmt`` with which it reaches ``bound``, or nearly, where steps are powers of two."""
+    step = max(bound, _SMALLEST) / fmt.hi
+    return float(2.0 ** np.round(np.log2(step))) if scheme.pow2_steps else step
 
 
 def _least_error(found: Statistics, fmt: Format) -> float:
@@ -132,6 +136,22 @@ def _least_error(found: Statistics, fmt: Format) -> float:
     weight = (found.count - len(found.largest)) / max(len(rest), 1)
     errors = [
         float(_squared_error(found.largest, step, fmt).sum() + weight * _squared_error(rest, step, fmt).sum())
+        for step in bounds / fmt.hi
+    ]
+    return float(bounds[int(np.argmin(errors))])
+
+
+def _least_error_behind(found: Statistics, fmt: Format, function: Callable[[Floats], Floats]) -> float:
+    """As `_least_error`, of the values of ``function``: beyond where a sigmoid is flat, a range may clip what it likes.
+    The largest magnitudes are of either sign."""
+    bounds = max(found.most, _SMALLEST) * _CANDIDATES
+    rest = found.sample[np.abs(found.sample) < found.largest[0]]
+    values = np.concatenate([found.largest, -found.largest, rest])
+    weight = np.full(len(values), (found.count - len(found.largest)) / max(len(rest), 1))
+    weight[: 2 * len(found.largest)] = 0.5
+    wanted = function(values)
+    errors = [
+        float(weight @ np.square(function(np.rint(values / step).clip(fmt.lo, fmt.hi) * step) - wanted))
         for step in bounds / fmt.hi
     ]
     return float(bounds[int(np.argmin(errors))])

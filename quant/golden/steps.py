@@ -15,9 +15,11 @@ from ..ops.convolution import Convolution
 from ..ops.ends import ArgMax, Input
 from ..ops.move import PixelShuffle, Slice, SpatialShift, Upsample
 from ..ops.pool import AveragePool, MaxPool
+from ..ops.product import Product
 from ..ops.register import Register
 from ..ops.requantise import RESIDUAL_MULTIPLIER_BITS, Requantise
 from ..ops.shape import Concat, Flatten
+from ..ops.table import Table
 from ..ops.threshold import Threshold
 from ..program import Program
 from .convolve import filters_of, sums_of
@@ -155,7 +157,19 @@ def _convolution(program: Program, op: Convolution, loops: Loops) -> Step:
     return lambda x: sums_of(program, op, loops, filters, x)
 
 
-# From sums to features
+@STEPS.handles(Product)
+def _product(program: Program, op: Product, loops: Loops) -> Step:
+    return lambda a, b: a.astype(np.int64) * b.astype(np.int64)
+
+
+# From sums to features, and from features to others
+
+
+@STEPS.handles(Table)
+def _table(program: Program, op: Table, loops: Loops) -> Step:
+    rows = op.rows.astype(narrowest_type(op.format))
+    lowest, begins = program.format(op.source).lo, np.arange(len(rows)) * rows.shape[1]
+    return lambda x: rows.reshape(-1)[x.astype(np.int64) - lowest + begins]
 
 
 @STEPS.handles(Requantise)

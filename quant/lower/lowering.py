@@ -17,6 +17,7 @@ from ..program import Program
 from .aten import (  # noqa: F401  they fill the table
     activations,
     convolutions,
+    curves,
     factors,
     joins,
     moves,
@@ -53,7 +54,8 @@ def lower(
     module : built of what `aten.table` lowers, as layers or as functions: AdderConv2d, BinaryConv2d, ShiftConv2d,
         convolutions and dense layers, batch norm, ReLU and other clamps, Sign, Normalise, pools, means over the map,
         SpatialShift2d, PixelShuffle, nearest upsampling, views that flatten, additions, constant factors, zero pads
-        and concatenations of channels; takes images scaled to 0..1, ends in (B, classes) scores or in a map
+        and concatenations of channels, functions of every value by itself (SiLU, GELU, sigmoid, ..), products of two
+        maps or of a map and a gate; takes images scaled to 0..1, ends in (B, classes) scores or in a map
         (B, C, H, W), which the Program then gives raw. A softmax, log-softmax or sigmoid at its end is left out.
     calibration : (N, C, H, W) uint8 images from the training split, or what `calibrate` made of them, when the same
         network is lowered several times
@@ -145,7 +147,7 @@ def _lower_node(lowering: Lowering, node: fx.Node, end: fx.Node) -> None:
 def _end(lowering: Lowering, node: fx.Node) -> None:
     """The end of the Program: class scores and their arg-max, or a raw map."""
     value = lowering.values[node]
-    if lowering.shape(value.op)[1:] != (1, 1):
+    if lowering.shape_of(node)[1:] != (1, 1):
         raw = value if isinstance(value, Bits) else lowering.store(node)
         lowering.origins.setdefault(lowering.ending(raw.op), node.name)
         return

@@ -4,10 +4,18 @@ import torch
 from torch import fx
 
 from ..fold.scheme import Scheme
-from .graph.nodes import is_call
+from .graph.nodes import constant, is_call
 from .graph.weights import is_convolution, weighted
 
-__all__ = ["is_edge", "wanted"]
+__all__ = ["POINTWISE", "is_edge", "wanted"]
+
+aten = torch.ops.aten
+POINTWISE = (
+    aten.silu, aten.gelu, aten.sigmoid, aten.hardswish, aten.hardsigmoid, aten.tanh, aten.mish, aten.elu, aten.celu,
+    aten.selu, aten.softplus, aten.log_sigmoid, aten.exp, aten.erf, aten.sin, aten.cos, aten.abs,
+    aten.square, aten.hardshrink, aten.softshrink,
+)  # fmt: skip
+"""What is computed of every value by itself, and has one whatever it reads."""
 
 
 def is_edge(traced: fx.GraphModule, node: fx.Node, source: str) -> bool:
@@ -19,14 +27,14 @@ def is_edge(traced: fx.GraphModule, node: fx.Node, source: str) -> bool:
 def wanted(traced: fx.GraphModule, node: fx.Node, scheme: Scheme) -> tuple[int, float | None]:
     """Bits of the grid on which the readers of ``node`` want it, and its step where training has settled it."""
     if is_convolution(traced, node):
-        readers, joins = [node], False
+        readers, joins = [(node, True)], False
     else:
         readers, joins = _readers(traced, node)
     bits = [scheme.residual_bits] if joins else []
     steps = []
-    for reader in readers:
+    for reader, direct in readers:
         layer = weighted(traced, reader)
-        if layer.grid is not None:
+        if layer.grid is not None and direct:
             steps.append(layer.grid)
         last = not _readers(traced, reader)[0]
         bits.append(scheme.of(layer.path, edge=last))
@@ -35,15 +43,22 @@ def wanted(traced: fx.GraphModule, node: fx.Node, scheme: Scheme) -> tuple[int, 
     return max(bits, default=scheme.bits), None
 
 
-def _readers(traced: fx.GraphModule, node: fx.Node) -> tuple[list[fx.Node], bool]:
-    """The convolutions that read what ``node`` leads to, and whether an addition does."""
+def _readers(traced: fx.GraphModule, node: fx.Node) -> tuple[list[tuple[fx.Node, bool]], bool]:
+    """The convolutions that read what ``node`` leads to, each with whether it does so on the grid of ``node``, and
+    whether an addition does."""
     found, joins = [], False
-    follow = list(node.users)
+    follow = [(user, True) for user in node.users]
     while follow:
-        user = follow.pop()
+        user, direct = follow.pop()
         if is_convolution(traced, user):
-            found.append(user)
+            found.append((user, direct))
             continue
-        joins |= is_call(user, torch.ops.aten.add, torch.ops.aten.sub)
-        follow.extend(user.users)
+        joins |= is_call(user, aten.add, aten.sub)
+        direct = direct and not is_call(user, *POINTWISE) and not _multiplies(traced, user)
+        follow.extend((other, direct) for other in user.users)
     return found, joins
+
+
+def _multiplies(traced: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether ``node`` is a product of two tensors of the images."""
+    return is_call(node, aten.mul) and not any(constant(traced, value) is not None for value in node.args)

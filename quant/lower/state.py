@@ -1,6 +1,7 @@
 """The state of a lowering: what every tensor of the graph has become so far, and how one is stored on a grid."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import fx
 
@@ -8,17 +9,33 @@ from ...common.errors import UserError
 from ..fold.assembly import Assembly, Bits, Pending, Stored
 from ..fold.calibrate import Grid
 from ..fold.choice import Choice
+from ..fold.curves import RealFunction, numbers
 from ..fold.factors import FoldedThreshold
 from ..fold.scheme import Scheme
 from ..formats import Format, signed, unsigned
+from ..ops.table import MAX_TABLE_BITS
 from ..program import Input, Op, PixelShuffle, Shape
 from .calibration import Calibration
-from .graph.nodes import argument
+from .graph.nodes import argument, name_of, path_of, said
 from .readers import wanted
 
-__all__ = ["Lowering", "Value"]
+__all__ = ["Curve", "Lowering", "Value"]
 
-Value = Stored | Pending | Bits
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A function of what ``node`` has become, value by value, that is no table yet: what follows may be a part of it.
+
+    Attributes
+    ----------
+    node : one that has a value of its own, see `Lowering.root`
+    """
+
+    node: fx.Node
+    function: RealFunction
+
+
+Value = Stored | Pending | Bits | Curve
 
 
 class Lowering(Assembly):
@@ -62,6 +79,8 @@ class Lowering(Assembly):
     def shape_of(self, node: fx.Node) -> Shape:
         """(C, H, W) of what ``node`` has become."""
         value = self.values[node]
+        if isinstance(value, Curve):
+            return self.shape_of(value.node)
         channels, height, width = self.shape(value.op)
         factor = value.shuffle if isinstance(value, Pending) else 1
         return channels // factor**2, height * factor, width * factor
@@ -114,7 +133,11 @@ class Lowering(Assembly):
         if isinstance(value, Stored):
             return Grid(format=self.format(value.op), step=value.step)
         bits, step = wanted(self.traced, node, self.scheme)
-        fmt = unsigned(bits) if value.relu else signed(bits)
+        if isinstance(value, Curve):
+            unsigned_only = bool((value.function(numbers(self._before(value))) >= 0).all())
+        else:
+            unsigned_only = value.relu
+        fmt = unsigned(bits) if unsigned_only else signed(bits)
         own = self.ranges.step(self.root(node).name, fmt, self.scheme) if step is None else step
         return Grid(format=fmt, step=own)
 
@@ -130,15 +153,47 @@ class Lowering(Assembly):
             step = self.ranges.step(root.name, fmt, self.scheme)
         if (root, fmt, step) not in self.stored:
             value = self.values[root]
-            assert isinstance(value, Pending)
-            found = self.requantise(self.unique(value.op + "_out"), value, step, fmt)
-            if value.shuffle > 1:
+            assert isinstance(value, Pending | Curve)
+            if isinstance(value, Curve):
+                found = self._tabulated(root, value, Grid(format=fmt, step=step))
+            else:
+                found = self.requantise(self.unique(value.op + "_out"), value, step, fmt)
+            if isinstance(value, Pending) and value.shuffle > 1:
                 name = self.unique(value.op + "_pixels")
                 self.emit(PixelShuffle(name=name, source=found.op, factor=value.shuffle), step)
                 found = Stored(op=name, step=step)
             self.origins[found.op] = root.name
             self.stored[root, fmt, step] = found
         return self.stored[root, fmt, step]
+
+    def _before(self, curve: Curve) -> Grid:
+        """The grid of what ``curve`` reads: as it is stored, where a table can read it."""
+        value = self.values[curve.node]
+        if isinstance(value, Bits | Stored):
+            grid = self.grid(curve.node)
+            if grid.format.bits <= MAX_TABLE_BITS:
+                return grid
+            fmt = Format(bits=MAX_TABLE_BITS, signed=grid.format.signed)
+        else:
+            assert isinstance(value, Pending)
+            bits, _ = wanted(self.traced, curve.node, self.scheme)
+            fmt = Format(bits=min(bits, MAX_TABLE_BITS), signed=not value.relu)
+        return Grid(format=fmt, step=self.ranges.step_before(curve.node.name, fmt, self.scheme, curve.function))
+
+    def _tabulated(self, root: fx.Node, curve: Curve, grid: Grid) -> Stored:
+        """``curve``, which ``root`` is, on ``grid``."""
+        before = self._before(curve)
+        if isinstance(self.values[curve.node], Pending):
+            read = self.materialize(curve.node, before.format, before.step)
+        else:
+            read = self.store(curve.node)
+            if self.format(read.op) != before.format:
+                name = self.unique(f"{read.op}_narrow")
+                read = self.requantise(name, self.pending_of(read), before.step, before.format)
+        try:
+            return self.tabulated(self.unique(path_of(root)), read, curve.function, grid)
+        except ValueError as error:
+            raise UserError(f"{name_of(root)} at {said(root)}: {error}") from error
 
     def chosen(
         self, name: str, value: Pending, step: float, lo: int | None, hi: int | None

@@ -59,6 +59,8 @@ SIGNATURES: dict[tuple[str, str], tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     (DOMAIN, "ImageConstant"): (("images", "value"), ("bits", "signed", "dtype")),
     (DOMAIN, "Threshold"): (("acc", "thresholds", "falling"), ("bits", "dtype")),
+    (DOMAIN, "Table"): (("x", "entries"), ("lowest", "bits", "signed", "dtype")),
+    (DOMAIN, "IntegerProduct"): (("a", "b"), ("dtype",)),
     (QONNX, "Quant"): (("x", "scale", "zero_point", "bit_width"), ("signed", "narrow", "rounding_mode")),
     (QONNX, "BipolarQuant"): (("x", "scale"), ()),
     (QONNX, "MultiThreshold"): (("x", "thresholds"), ("out_scale", "out_bias", "out_dtype", "data_layout")),
@@ -346,6 +348,21 @@ def _threshold(body: _Body) -> str:
     return body.as_declared(body("Where", falls, body("Sub", levels, count), count))
 
 
+def _table(body: _Body) -> str:
+    """Rows of entries lie behind each other; a single row is that of every channel."""
+    shape = body("Shape", "entries")
+    rows, size = (body("Gather", shape, body.scalar(axis)) for axis in (0, 1))
+    begins = body("Mul", body("Range", body.scalar(0), rows, body.scalar(1)), size)
+    place = body("Sub", body.cast("x", TensorProto.INT64), body.attribute("lowest"))
+    entries = body("Reshape", "entries", body.ints(-1))
+    return body.as_declared(body("Gather", entries, body("Add", place, body.channels(begins)), axis=0))
+
+
+def _integer_product(body: _Body) -> str:
+    a, b = (body.cast(name, TensorProto.INT64) for name in ("a", "b"))
+    return body.as_declared(body("Mul", a, b))
+
+
 def _multi_threshold(body: _Body) -> str:
     count = _reached(body, "x", "thresholds", TensorProto.FLOAT)
     scaled = body("Mul", count, body.attribute("out_scale", "value_float"))
@@ -390,6 +407,8 @@ _BODIES: dict[str, Callable[[_Body], str]] = {
     "RequantiseSlopesAdd": lambda body: _requantise_channels(body, joins=True, bends=True),
     "ImageConstant": _image_constant,
     "Threshold": _threshold,
+    "Table": _table,
+    "IntegerProduct": _integer_product,
     "Quant": _quant,
     "BipolarQuant": _bipolar_quant,
     "MultiThreshold": _multi_threshold,

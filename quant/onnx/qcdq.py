@@ -20,9 +20,11 @@ from ..ops.convolution import Convolution
 from ..ops.ends import ArgMax, Input
 from ..ops.move import PixelShuffle, Slice, SpatialShift, Upsample
 from ..ops.pool import AveragePool, MaxPool
+from ..ops.product import Product
 from ..ops.register import Register
 from ..ops.requantise import Requantise
 from ..ops.shape import Concat, Flatten
+from ..ops.table import Table
 from ..ops.threshold import Threshold
 from ..program import Program
 from . import write  # noqa: F401  it fills the register of writers
@@ -140,7 +142,7 @@ def _write_input(graph: QcdqGraph, op: Input) -> None:
     graph.main("Clip", [PIXELS, *ends], op)
 
 
-def _write_paired(graph: QcdqGraph, op: Requantise | Constant) -> None:
+def _write_paired(graph: QcdqGraph, op: Requantise | Constant | Table) -> None:
     _as_qonnx(graph, op)
     if _fits(op.format):
         graph.pair(op, graph.tensor(op.name))
@@ -171,6 +173,11 @@ def _unfit_threshold(program: Program, op: Threshold) -> str | None:
     return "it counts thresholds, which no standard quantised operation does"
 
 
+def _unfit_product(program: Program, op: Product) -> str | None:
+    fmt = program.format(op.name)
+    return f"its products are {fmt}, which floats do not hold" if Graph.carrier_of(fmt) == INT64 else None
+
+
 def _unfit_sum(program: Program, op: AveragePool) -> str | None:
     fmt = program.format(op.name)
     if max(-fmt.lo, fmt.hi) < _EXACT_MEAN:
@@ -187,6 +194,8 @@ FORMS.register(Input, Form(write=_write_input))
 FORMS.register(Convolution, Form(unfit=_unfit_convolution))
 FORMS.register(Requantise, Form(write=_write_paired))
 FORMS.register(Constant, Form(write=_write_paired))
+FORMS.register(Table, Form(write=_write_paired))
+FORMS.register(Product, Form(unfit=_unfit_product))
 FORMS.register(Threshold, Form(unfit=_unfit_threshold))
 FORMS.register(MaxPool, Form(unfit=_unfit_maximum))
 FORMS.register(AveragePool, Form(write=_write_mean, unfit=_unfit_sum))

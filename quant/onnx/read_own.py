@@ -18,9 +18,11 @@ from ..ops.ends import ArgMax, Input
 from ..ops.kernels import SHIFT_MAX
 from ..ops.move import AXES, PixelShuffle, Slice, SpatialShift, Upsample
 from ..ops.pool import AveragePool, MaxPool
+from ..ops.product import Product
 from ..ops.register import Register
 from ..ops.requantise import Requantise
 from ..ops.shape import Concat, Flatten
+from ..ops.table import Table
 from ..ops.threshold import Threshold
 from .build import KERNEL
 from .functions import DOMAIN, QONNX
@@ -223,6 +225,16 @@ def _multi_threshold(reader: OwnReader, node: NodeProto) -> Threshold:
     )  # fmt: skip
 
 
+def _table(reader: OwnReader, node: NodeProto) -> Table:
+    given = attributes(node)
+    fmt = Format(bits=given["bits"], signed=bool(given["signed"]))
+    return Table(name=node.name, source=reader.plain(node), entries=reader.integers(node.input[1]), format=fmt)
+
+
+def _product(reader: OwnReader, node: NodeProto) -> Product:
+    return Product(name=node.name, source=reader.plain(node), other=reader.plain(node, 1))
+
+
 def _constant(reader: OwnReader, node: NodeProto) -> Constant:
     given = attributes(node)
     fmt = Format(bits=given["bits"], signed=bool(given["signed"]))
@@ -294,6 +306,8 @@ NODES.register(Requantise, {
     (DOMAIN, "RequantiseSlopes"): _requantise_channels, (DOMAIN, "RequantiseSlopesAdd"): _requantise_channels,
 })  # fmt: skip
 NODES.register(Threshold, {(DOMAIN, "Threshold"): _threshold, (QONNX, "MultiThreshold"): _multi_threshold})
+NODES.register(Table, {(DOMAIN, "Table"): _table})
+NODES.register(Product, {("", "Mul"): _product, (DOMAIN, "IntegerProduct"): _product})
 NODES.register(MaxPool, {("", "MaxPool"): _max_pool, (DOMAIN, "IntegerMaxPool"): _max_pool})
 NODES.register(AveragePool, {(DOMAIN, "SumPool"): _sum_pool})
 NODES.register(SpatialShift, {(DOMAIN, "SpatialShift"): _spatial_shift})

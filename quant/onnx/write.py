@@ -10,8 +10,10 @@ from ..ops.convolution import Convolution
 from ..ops.ends import ArgMax, Input
 from ..ops.move import AXES, PixelShuffle, Slice, SpatialShift, Upsample
 from ..ops.pool import AveragePool, MaxPool
+from ..ops.product import Product
 from ..ops.requantise import MULTIPLIER_BITS, Requantise
 from ..ops.shape import Concat, Flatten
+from ..ops.table import Table
 from ..ops.threshold import Threshold
 from ..program import Program
 from .build import CLASS, FLOAT, INT64, KERNEL, MODEL_HEADER, PIXELS, SCORES, WRITERS, Graph
@@ -153,6 +155,22 @@ def _threshold(graph: Graph, op: Threshold) -> None:
     levels = graph.constant(f"{op.name}.thresholds", op.thresholds, np.int64)
     falling = graph.constant(f"{op.name}.falling", op.falling, np.int64)
     graph.main("Threshold", [source, levels, falling], op, domain=DOMAIN, bits=op.format.bits)
+
+
+@WRITERS.handles(Table)
+def _table(graph: Graph, op: Table) -> None:
+    inputs = [graph.tensor(op.source), graph.constant(f"{op.name}.entries", op.rows, np.int64)]
+    given = {"lowest": graph.program.format(op.source).lo, "bits": op.format.bits, "signed": int(op.format.signed)}
+    graph.main("Table", inputs, op, domain=DOMAIN, **given)
+
+
+@WRITERS.handles(Product)
+def _product(graph: Graph, op: Product) -> None:
+    operands = [graph.tensor(name) for name in op.sources]
+    if graph.carrier(op.name) == FLOAT:
+        graph.main("Mul", operands, op)
+    else:
+        graph.main("IntegerProduct", operands, op, domain=DOMAIN)
 
 
 @WRITERS.handles(MaxPool, AveragePool)

@@ -12,6 +12,7 @@ from addax.quant.ops.base import Op, Tensor
 from addax.quant.ops.constant import Constant
 from addax.quant.ops.ends import ArgMax, Input
 from addax.quant.program import Program, Requantise, SpatialShift
+from gated_networks import random_gated
 from networks import (
     random_bending,
     random_chain,
@@ -25,7 +26,7 @@ from networks import (
 
 MAKERS = (
     random_program, random_chain, random_graph, random_reshaping, random_residual, random_moving, random_windows,
-    random_bending,
+    random_bending, random_gated,
 )  # fmt: skip
 
 

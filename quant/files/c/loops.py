@@ -14,9 +14,11 @@ from ...ops.convolution import Convolution
 from ...ops.ends import ArgMax, Input
 from ...ops.move import AXES, PixelShuffle, Slice, SpatialShift, Upsample
 from ...ops.pool import AveragePool, MaxPool
+from ...ops.product import Product
 from ...ops.register import Register
 from ...ops.requantise import Requantise
 from ...ops.shape import Concat, Flatten
+from ...ops.table import Table
 from ...ops.threshold import Threshold
 from ...ops.window import Window
 from ...program import Program
@@ -119,6 +121,16 @@ def _threshold(numbers: Numbers, op: Threshold) -> dict[str, Any]:
     return {"levels": op.thresholds.shape[1]}
 
 
+def _table(numbers: Numbers, op: Table) -> dict[str, Any]:
+    lowest = numbers.program.format(op.source).lo
+    return {"entries": op.rows.shape[1], "rows": op.rows.shape[0], "lowest": lowest}
+
+
+def _product(numbers: Numbers, op: Product) -> dict[str, Any]:
+    whole = numbers.program.shape(op.other) == numbers.program.shape(op.name)
+    return {"other": numbers.index[op.other], "whole": whole}
+
+
 def _concat(numbers: Numbers, op: Concat) -> dict[str, Any]:
     parts, begin = [], 0
     for name in op.sources:
@@ -157,6 +169,8 @@ LOOPS.register(Slice, CLoops(text=_template("slice", _slice)))
 LOOPS.register(Convolution, CLoops(text=_template("convolution", _convolution)))
 LOOPS.register(Requantise, CLoops(text=_template("requantise", _requantise), macros=_requantise_macros))
 LOOPS.register(Threshold, CLoops(text=_template("threshold", _threshold)))
+LOOPS.register(Table, CLoops(text=_template("table", _table)))
+LOOPS.register(Product, CLoops(text=_template("product", _product)))
 LOOPS.register(Concat, CLoops(text=_template("concat", _concat)))
 LOOPS.register(MaxPool, CLoops(text=_template("pool", _pool)))
 LOOPS.register(AveragePool, CLoops(text=_template("pool", _pool)))

@@ -15,7 +15,8 @@ from ...fold.slopes import Bend
 from ...formats import unsigned
 from ...program import Threshold
 from ..graph.nodes import Floats, constant, is_call, kind_of, numpy_of, said
-from ..state import Lowering, Value
+from ..state import Curve, Lowering, Value
+from .curves import behind
 from .joins import shortcut
 from .table import Call, lowers, refused
 
@@ -38,8 +39,12 @@ def normalize(lowering: Lowering, call: Call) -> Pending:
 def batch_norm(lowering: Lowering, call: Call) -> Pending:
     """A batch norm, in the gain, centre and bias of the sums in front of it."""
     value, given = lowering.values[call.source], call.given
+    if isinstance(value, Curve):
+        value = lowering.pending(call.source)
     if not isinstance(value, Pending) or not value.open:
-        raise UserError(f"batch norm at {call.path!r} must follow a convolution directly, or a LeakyReLU or PReLU")
+        raise UserError(
+            f"batch norm at {call.path!r} must follow a convolution directly, or an activation such as SiLU"
+        )
     mean_of, variance = (constant(lowering.traced, given[name]) for name in ("running_mean", "running_var"))
     if mean_of is None or variance is None:
         raise UserError(f"batch norm at {call.path!r} has no running statistics")
@@ -95,6 +100,8 @@ def _clamped(lowering: Lowering, call: Call, floor: float | None, ceiling: float
     if floor is not None and ceiling is not None and floor >= ceiling:
         raise UserError(f"clamp at {said(call.node)} keeps nothing: its bounds are {floor:g} and {ceiling:g}")
     value = lowering.values[call.source]
+    if isinstance(value, Curve):
+        return behind(lowering, call.source, lambda x: np.clip(x, floor, ceiling))
     only_relu = (floor, ceiling) == (0.0, None)
     if not isinstance(value, Pending):
         if isinstance(value, Bits) and only_relu:

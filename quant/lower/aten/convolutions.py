@@ -18,7 +18,7 @@ from ...program import SHIFT_MAX, Concat, Convolution
 from ..graph.nodes import Floats, numpy_of
 from ..graph.weights import Weighted, weighted
 from ..readers import is_edge, wanted
-from ..state import Lowering
+from ..state import Lowering, Value
 from .geometry import geometry
 from .table import Call, lowers
 from .transposed import as_ordinary
@@ -41,7 +41,7 @@ def convolution(lowering: Lowering, call: Call) -> Pending:
     return replace(_lowered(lowering, ordinary, value), shuffle=factor)
 
 
-def _lowered(lowering: Lowering, layer: Weighted, value: Stored | Pending | Bits) -> Pending:
+def _lowered(lowering: Lowering, layer: Weighted, value: Value) -> Pending:
     kind, path = layer.layer, layer.path
     ordinary = not isinstance(kind, AdderConv2d | BinaryConv2d | ShiftConv2d) and layer.groups == 1
     if isinstance(value, Pending) and value.op == "pixels" and value.affine and ordinary:

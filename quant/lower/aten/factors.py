@@ -9,8 +9,10 @@ import torch
 from ....common.errors import UserError
 from ...fold.assembly import Bits, Pending, Stored
 from ..graph.nodes import Floats, constant, numpy_of, said, sizes
-from ..state import Lowering, Value
+from ..state import Curve, Lowering, Value
+from .curves import behind
 from .joins import joined, scaled
+from .products import product
 from .table import Call, lowers, refused
 
 __all__ = ["add", "divide", "multiply", "negate", "subtract"]
@@ -41,13 +43,13 @@ def subtract_from(lowering: Lowering, call: Call) -> Value:
 
 @lowers(aten.mul)
 def multiply(lowering: Lowering, call: Call) -> Value:
-    """A tensor times a constant."""
+    """A tensor times a constant, or times another tensor."""
     values = call.given["self"], call.given["other"]
     for value, other in (values, values[::-1]):
         factor = _per_channel(lowering, call, other)
         if factor is not None:
             return _affine(lowering, call, value, factor, np.zeros(1))
-    raise refused(call.node)
+    return product(lowering, call, *values)
 
 
 @lowers(aten.div)
@@ -99,6 +101,10 @@ def _per_channel(lowering: Lowering, call: Call, value: Any) -> Floats | None:
 def _affine(lowering: Lowering, call: Call, source: Any, factor: Floats, term: Floats) -> Value:
     """``factor * source + term``, each (1,) or (C,)."""
     value = lowering.values[source]
+    if isinstance(value, Curve):
+        if factor.size == term.size == 1:
+            return behind(lowering, source, lambda x: factor * x + term)
+        value = lowering.store(source)
     value = lowering.numbers_of(value) if isinstance(value, Bits) else value
     scales = factor.size == 1 and factor[0] > 0 and not term.any()
     if isinstance(value, Pending) and scales and len(source.users) == 1:

@@ -14,7 +14,7 @@ from ...formats import Format, signed, unsigned
 from ...program import Concat, Constant
 from ..graph.nodes import Floats, constant, numpy_of, path_of, sizes, tensor
 from ..readers import wanted
-from ..state import Lowering, Value
+from ..state import Curve, Lowering, Value
 from .table import Call, lowers
 
 __all__ = ["Known", "beside", "concat", "joined", "scaled", "shortcut"]
@@ -89,8 +89,9 @@ def beside(lowering: Lowering, node: fx.Node, parts: Sequence[fx.Node | Known]) 
     constants = [part.value for part in parts if isinstance(part, Known)]
     nodes = [part for part in parts if isinstance(part, fx.Node)]
     values = [lowering.values[part] for part in nodes]
-    if not constants and all(isinstance(value, Bits) for value in values):
-        return Bits(op=_side_by_side(lowering, node, [value.op for value in values]))
+    bits = [value.op for value in values if isinstance(value, Bits)]
+    if not constants and len(bits) == len(values):
+        return Bits(op=_side_by_side(lowering, node, bits))
     fmt, step = _common_grid([lowering.grid(part) for part in nodes])
     if constants:
         fmt, step = _holding(lowering, node, constants, fmt, step)
@@ -124,7 +125,7 @@ def _holding(
 
 
 def _on_grid(lowering: Lowering, part: fx.Node, fmt: Format, step: float) -> str:
-    if isinstance(lowering.values[part], Pending):
+    if isinstance(lowering.values[part], Pending | Curve):
         return lowering.materialize(part, fmt, step).op
     grid = lowering.grid(part)
     stored = lowering.store(part)

@@ -64,9 +64,17 @@ def unflatten(lowering: Lowering, call: Call) -> Value:
 def view(lowering: Lowering, call: Call) -> Value:
     """A view that flattens, or takes away or adds dimensions of one element."""
     found = _viewed(lowering, call)
+    if found is None and is_call(call.node, aten.expand, aten.expand_as) and _only_multiplied(lowering, call):
+        return lowering.same(call.node, call.source)
     if found is None:
         raise refused(call.node)
     return found
+
+
+def _only_multiplied(lowering: Lowering, call: Call) -> bool:
+    """Whether ``call`` spreads one number for each channel over a map, for products alone: these spread it anyway."""
+    gate = lowering.shape_of(call.source) == (sizes(call.node)[1], 1, 1) and len(sizes(call.source)) == 4
+    return gate and all(is_call(user, aten.mul) for user in call.node.users)
 
 
 @lowers(aten.slice)

@@ -18,21 +18,21 @@ __all__ = ["Call", "lower_call", "lowers", "refused"]
 aten = torch.ops.aten
 _SUPPORTED = (
     "AdderConv2d, BinaryConv2d, ShiftConv2d, Sign, Normalise, SpatialShift2d, convolutions, dense layers, batch norm, "
-    "ReLU, ReLU6, LeakyReLU, PReLU, clamp, max and average pools, mean over the map, additions, factors, cat, slices, "
-    "zero pads, pixel_shuffle, interpolate (nearest), flatten, dropout"
+    "ReLU, ReLU6, LeakyReLU, PReLU, clamp, SiLU, GELU, sigmoid, hardswish, hardsigmoid, tanh, max and average pools, "
+    "mean over the map, additions, factors, products, cat, slices, zero pads, pixel_shuffle, interpolate (nearest), "
+    "flatten, dropout"
 )
-_CURVES = "write ReLU, ReLU6, LeakyReLU or hardtanh, and train again"
-_PRODUCTS = "a product of two tensors is not supported; leave the gate or the attention out"
+_CURVES = "write a function that has a value for every number, as SiLU, GELU and sigmoid do, and train again"
+_PRODUCTS = "only a product of every value with its own or its channel's is supported; leave the attention out"
 _NORMS = "write BatchNorm2d, whose statistics are constants when it runs"
 _SCORES = "only the last operation may be one: it is left out, the order of the scores is the same"
 _ORDER = "keep tensors in the order (batch, channels, rows, columns)"
 _INSTEAD = {
-    **dict.fromkeys(("gelu", "silu", "hardswish", "hardsigmoid", "mish", "elu", "celu", "selu", "softplus", "tanh",
-                     "softsign", "exp", "log", "sqrt", "rsqrt", "pow", "sin", "cos", "abs", "reciprocal"), _CURVES),
-    **dict.fromkeys(("mul", "div", "matmul", "bmm", "mm", "einsum", "scaled_dot_product_attention"), _PRODUCTS),
+    **dict.fromkeys(("log", "sqrt", "rsqrt", "pow", "reciprocal"), _CURVES),
+    **dict.fromkeys(("div", "matmul", "bmm", "mm", "einsum", "scaled_dot_product_attention"), _PRODUCTS),
     **dict.fromkeys(("group_norm", "layer_norm", "native_layer_norm", "instance_norm", "rms_norm",
                      "linalg_vector_norm", "var", "std"), _NORMS),
-    **dict.fromkeys(("softmax", "log_softmax", "sigmoid", "_softmax", "_log_softmax"), _SCORES),
+    **dict.fromkeys(("softmax", "log_softmax", "_softmax", "_log_softmax"), _SCORES),
     **dict.fromkeys(("transpose", "permute", "movedim", "t", "numpy_T", "mT", "swapaxes"), _ORDER),
     "im2col": "write AdderConv2d where it makes an adder layer",
 }  # fmt: skip

@@ -12,9 +12,12 @@ from addax.hdl.dataflow.kinds.stage import Stage
 from addax.hdl.dataflow.stages import STAGES, stages_of
 from addax.quant import program as programs
 from addax.quant.formats import unsigned
-from addax.quant.program import Concat, Flatten, PixelShuffle, SpatialShift, Upsample
+from addax.quant.program import Concat, Flatten, PixelShuffle, Product, SpatialShift, Table, Upsample
 from addax.reports.estimate.dataflow.stages import count_kind
 from networks import Builder
+
+NOT_BUILT = (Table, Product)
+"""Operations that the dataflow family has no stage for."""
 
 
 def builder():
@@ -76,6 +79,21 @@ def test_a_flattened_map_is_for_dense_layers(follow):
         stages_of(b.raw())
 
 
+@pytest.mark.parametrize("kind", NOT_BUILT)
+def test_an_operation_without_a_stage_is_named(kind):
+    """Else nobody knew which layer of theirs it was."""
+    b, kind = builder(), kind.__name__
+    if kind == "Table":
+        b.table(unsigned(4))
+    else:
+        b.product(b.last)
+    b.rescale(unsigned(4))
+
+    refused = rf"^{kind.lower()}\d: the dataflow family cannot build {kind}; it builds ArgMax, "
+    with pytest.raises(UserError, match=refused):
+        stages_of(b.raw())
+
+
 def test_a_program_of_pixels_alone_is_refused():
     b = Builder(np.random.default_rng(0), (2, 4, 4))
     b.rescale(unsigned(4))
@@ -89,7 +107,7 @@ def test_every_operation_and_every_kind_of_stage_is_known():
     operations = {kind for kind in vars(programs).values() if isinstance(kind, type) and issubclass(kind, programs.Op)}
     kinds = {LayerStage, PoolStage, MoveStage, CutStage, JoinStage}
 
-    assert set(STAGES) == operations - {programs.Op}
+    assert set(STAGES) == operations - {programs.Op, *NOT_BUILT}
     assert not [kind for kind in kinds if count_kind.dispatch(kind) is count_kind.dispatch(object)]
     assert kinds == {kind for kind in leaves(Stage) if kind.__module__.startswith(Stage.__module__.rpartition(".")[0])}
 

@@ -187,6 +187,15 @@ def test_operation_that_the_engine_lacks_is_named():
     b.emit(Concat(name="joined", source=b.last, others=(b.constant(4),)))
     with pytest.raises(UserError, match="the engine has no Constant so far, which 'const3' is"):
         compiled(b.raw(), small_plan())
+    b = program()
+    b.table(signed(8))
+    with pytest.raises(UserError, match="the engine has no Table so far, which 'table3' is"):
+        compiled(b.raw(), small_plan())
+    b = program()
+    b.product(b.last)
+    b.rescale(signed(8))
+    with pytest.raises(UserError, match="the engine has no Product so far, which 'product3' is"):
+        compiled(b.raw(), small_plan())
 
 
 @pytest.mark.parametrize(

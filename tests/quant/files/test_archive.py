@@ -7,6 +7,7 @@ from addax.quant.files.archive import load_program, program_bytes, program_diges
 from addax.quant.formats import signed, unsigned
 from addax.quant.program import KERNELS, ArgMax, Concat, Convolution, Input, Program, Requantise, Threshold
 from archives import KINDS, edited
+from gated_networks import random_gated
 from networks import random_bending, random_graph, random_images, random_program, random_reshaping, random_windows
 from operations import convolution
 from safetensors.numpy import load_file
@@ -108,7 +109,7 @@ def test_random_graph_comes_back_byte_for_byte(load, seed):
     assert all(np.array_equal(before.tensors[name], after.tensors[name]) for name in before.tensors)
 
 
-@pytest.mark.parametrize("make", [random_reshaping, random_bending])
+@pytest.mark.parametrize("make", [random_reshaping, random_bending, random_gated])
 @pytest.mark.parametrize("raw", [False, True])
 @pytest.mark.parametrize("seed", range(12))
 def test_random_moves_come_back_byte_for_byte(load, seed, raw, make):

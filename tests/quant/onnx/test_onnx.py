@@ -132,6 +132,8 @@ def test_qonnx_executes_lenet5_as_the_golden_model(lenet, digits, kernel):
         "graph7",
         "mult-16-spaced",
         "windows9",
+        "gated",
+        "wide-product",
     ],
 )
 def test_qonnx_infers_shapes_and_datatypes_of_our_nodes(name):
@@ -144,7 +146,7 @@ def test_qonnx_infers_shapes_and_datatypes_of_our_nodes(name):
 
     for op in program.ops[1:-1]:
         assert inferred.get_tensor_shape(f"{op.name}.out") == [3, *program.shape(op.name)]
-        if type(op).__name__ in ("Requantise", "Threshold"):
+        if type(op).__name__ in ("Requantise", "Threshold", "Table"):
             found = inferred.get_tensor_datatype(f"{op.name}.out")
             fmt = program.format(op.name)
             assert (found.bitwidth(), found.signed()) == (fmt.bits, fmt.signed), op.name
@@ -180,6 +182,8 @@ def test_a_convolution_that_floats_would_round_is_computed_in_integers():
          {"shift": 31, "lo": -(2**61), "hi": 2**61}, [[[[525824, 522752]]]]),
         (DOMAIN, "Threshold", [[[[[-5, 2, 3]]]], [[2, 3]], [0]], {}, [[[[0, 1, 2]]]]),
         (DOMAIN, "Threshold", [[[[[-5, 2, 3]]]], [[2, 3]], [1]], {}, [[[[2, 1, 0]]]]),
+        (DOMAIN, "Table", [[[[[-1, 0, 2]]]], [[7, 8, 9, 10]]], {"lowest": -1}, [[[[7, 8, 10]]]]),
+        (DOMAIN, "Table", [[[[[0, 1]], [[1, 0]]]], [[7, 8], [-1, -2]]], {"lowest": 0}, [[[[7, 8]], [[-2, -1]]]]),
         (QONNX, "Quant", [[-200.0, -1.5, 0.5, 2.5], 1.0, 0.0, 8.0], {"signed": 1, "narrow": 1}, [-127, -2, 0, 2]),
         (QONNX, "Quant", [[-3.0, 0.7, 99.0], 0.5, 1.0, 4.0], {"signed": 0, "narrow": 1}, [-0.5, 0.5, 6.5]),
         (QONNX, "BipolarQuant", [[-0.5, -0.0, 3.0], 0.25], {}, [-0.25, 0.25, 0.25]),
@@ -327,7 +331,7 @@ def legal(make, seeds):
 
 @pytest.mark.parametrize(
     ("make", "key"),
-    [(named, "small"), (named, "mult"), (named, "mult-signed"), *legal(random_program, range(40)),
+    [(named, "small"), (named, "gated"), (named, "mult"), (named, "mult-signed"), *legal(random_program, range(40)),
      *legal(random_graph, range(40)), *legal(random_windows, range(60))],
 )  # fmt: skip
 def test_qcdq_is_standard_and_gives_the_scores_of_the_golden_model(tmp_path, make, key):
@@ -359,6 +363,7 @@ def test_qcdq_of_lenet5_classifies_digits_as_the_golden_model(lenet, digits):
         ("mult-1", r"conv\d+ has no QCDQ form: its weights are uint1, and QuantizeLinear makes 2 to 8 bits"),
         ("mult-16", r"conv\d+ has no QCDQ form: its weights are int16"),
         ("wide", r"conv\d+ has no QCDQ form: its weights are int16, .*; export qonnx instead"),
+        ("wide-product", r"product\d+ has no QCDQ form: its products are int32, which floats do not hold"),
     ],
 )
 def test_what_qcdq_cannot_say_is_refused_by_name_and_reason(tmp_path, name, message):

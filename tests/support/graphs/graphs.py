@@ -17,6 +17,7 @@ from addax.quant.program import (
     Upsample,
     score_format,
 )
+from gated_networks import random_gated
 from networks import Builder, random_bending, random_graph, random_program, random_reshaping, random_windows
 
 __all__ = ["EXTREMES", "NAMED", "extreme_program", "named"]
@@ -132,6 +133,40 @@ def small():
     return finish(b)
 
 
+def gated():
+    """What QCDQ can say of tables and products: an activation of 8 bits, a gate of channels, a map times itself."""
+    b = Builder(np.random.default_rng(9), (2, 4, 4))
+    b.convolution("mult", 3, 3, padding=1, weight_bits=5)
+    b.rescale(signed(8))
+    b.table(unsigned(8))
+    features = b.last
+    b.emit(AveragePool(name="mean", source=features, size=4, stride=4))
+    b.rescale(signed(6))
+    b.table(unsigned(8))
+    gate, b.last = b.last, features
+    b.product(gate)
+    b.rescale(unsigned(8))
+    b.product(b.last)
+    return finish(b)
+
+
+def wide_product():
+    """Products beyond 2**24, of maps and of channels, and the largest table: whatever holds them as floats is found
+    out."""
+    b = Builder(np.random.default_rng(10), (3, 3, 2))
+    b.rescale(signed(12))
+    b.table(signed(16))
+    features = b.last
+    b.product(features)
+    b.rescale(unsigned(16))
+    squares = b.last
+    b.emit(AveragePool(name="mean", source=features, size=(3, 2), stride=1))
+    b.rescale(signed(16))
+    gate, b.last = b.last, squares
+    b.product(gate)
+    return finish(b)
+
+
 def extreme_program():
     """The ends of every type that an array can have, a residual, a layer without a known step."""
     weight = np.array(EXTREMES["conv_weight"]).reshape(2, 1, 1, 1)
@@ -173,6 +208,9 @@ NAMED = {
     **{f"windows{seed}": lambda seed=seed: random_windows(seed) for seed in range(16)},
     **{f"moves{seed}": lambda seed=seed: random_reshaping(seed) for seed in range(10)},
     **{f"bends{seed}": lambda seed=seed: random_bending(seed, raw=False) for seed in range(10)},
+    **{f"gates{seed}": lambda seed=seed: random_gated(seed, raw=False) for seed in range(4)},
+    "gated": gated,
+    "wide-product": wide_product,
 }
 """Every Program that exports are tried on, by name."""
 

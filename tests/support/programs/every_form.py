@@ -30,6 +30,7 @@ CHAIN = {
     "conv dilation 2": (lambda n, x: F.relu(n.dilated(x)), {"dilated": nn.Conv2d(4, 4, 3, dilation=2)}),
     "x*0.5": (lambda n, x: x * 0.5, {}),
     "adder no BN, no relu": (lambda n, x: n.bare(x), {"bare": AdderConv2d(4, 4, 3)}),
+    "GELU": (lambda n, x: F.gelu(x), {}),
     "PReLU": (lambda n, x: n.bent(x), {"bent": nn.PReLU()}),
     "adder 5x5": (lambda n, x: F.relu(n.wide_norm(n.wide(x))), {
         "wide": AdderConv2d(4, 4, 5), "wide_norm": nn.BatchNorm2d(4)}),
@@ -37,11 +38,14 @@ CHAIN = {
         "sum_adder": AdderConv2d(4, 4, 3, padding=1), "sum_norm": nn.BatchNorm2d(4)}),
     "conv padding=same": (lambda n, x: n.same(x), {"same": nn.Conv2d(4, 4, 3, padding="same")}),
     "LeakyReLU": (lambda n, x: F.leaky_relu(x), {}),
+    "hardswish": (lambda n, x: F.hardswish(x), {}),
     "conv 3x1": (lambda n, x: n.tall(x), {"tall": nn.Conv2d(4, 4, (3, 1), padding=(1, 0))}),
     "ReLU6 module": (lambda n, x: n.six(x), {"six": nn.ReLU6()}),
     "torch.cat": (lambda n, x: torch.cat([x, x], 1), {}),
     "ConvTranspose": (lambda n, x: F.relu(n.up(x)), {"up": nn.ConvTranspose2d(8, 4, 2, 2)}),
     "MaxPool 3 s2 p1": (lambda n, x: n.overlapping(x), {"overlapping": nn.MaxPool2d(3, 2, 1)}),
+    "SE (x*sigmoid)": (lambda n, x: x * torch.sigmoid(n.gate(F.adaptive_avg_pool2d(x, 1))), {
+        "gate": nn.Conv2d(4, 4, 1)}),
     "depthwise": (lambda n, x: n.apart(x), {"apart": nn.Conv2d(4, 4, 3, groups=4)}),
     "Hardtanh": (lambda n, x: F.hardtanh(x), {}),
     "F.max_pool2d": (lambda n, x: F.max_pool2d(x, 2), {}),

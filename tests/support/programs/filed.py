@@ -6,7 +6,6 @@ __all__ = ["CASES", "REFUSED", "filed_forms"]
 
 CASES = Path(__file__).parents[4] / "shared" / "cases"
 REFUSED = {
-    "GELU": "aten.gelu", "hardswish": "aten.hardswish", "SE (x*sigmoid)": "aten.sigmoid",
     "GroupNorm": "aten.group_norm", "LayerNorm": "aten.layer_norm",
     "control flow sum()>0": "depends on values of a tensor",
 }  # fmt: skip

@@ -14,9 +14,11 @@ from addax.quant.program import (
     Input,
     MaxPool,
     PixelShuffle,
+    Product,
     Requantise,
     Slice,
     SpatialShift,
+    Table,
     Threshold,
     Upsample,
 )
@@ -92,6 +94,15 @@ def naive_threshold(op, x):
     return result
 
 
+def naive_table(op, lowest, x):
+    rows = op.entries.tolist()
+    return {key: (rows[key[0]] if op.entries.ndim == 2 else rows)[value - lowest] for key, value in x.items()}
+
+
+def naive_product(a, b):
+    return {(c, i, j): value * (b[c, i, j] if (c, i, j) in b else b[c, 0, 0]) for (c, i, j), value in a.items()}
+
+
 def naive_concat(parts):
     result, first = {}, 0
     for part in parts:
@@ -159,6 +170,10 @@ def naive(program, image):
                 result = naive_convolution(op, shape_of(x), x)
             case Requantise():
                 result = naive_requantise(op, x, tensors.get(op.residual))
+            case Table():
+                result = naive_table(op, program.format(op.source).lo, x)
+            case Product():
+                result = naive_product(x, tensors[op.other])
             case Threshold():
                 result = naive_threshold(op, x)
             case Concat():

@@ -13,10 +13,12 @@ from addax.quant.program import (
     Input,
     MaxPool,
     PixelShuffle,
+    Product,
     Program,
     Requantise,
     Slice,
     SpatialShift,
+    Table,
     Threshold,
     Upsample,
     infer,
@@ -122,6 +124,12 @@ class Builder:
             return tuple(part[kept] for part in self.spread(op.source))
         if isinstance(op, PixelShuffle):
             return tuple(part.reshape(channels, -1).mean(1) for part in self.spread(op.source))
+        if isinstance(op, Table):
+            rows = np.broadcast_to(op.rows, (channels, op.rows.shape[1]))
+            return rows.mean(1), rows.std(1) + 1
+        if isinstance(op, Product):
+            (mean, deviation), (other, spread) = self.spread(op.source), self.spread(op.other)
+            return mean * other, abs(mean) * spread + abs(other) * deviation + deviation * spread
         if not isinstance(op, Convolution):
             return np.full(channels, (fmt.lo + fmt.hi) / 2), np.full(channels, (fmt.hi - fmt.lo) / 3)
         x, w = self.inferred[op.source][1], weight_values(op).reshape(channels, -1)
@@ -167,6 +175,17 @@ class Builder:
                 falling=self.rng.integers(0, 2, len(levels)), format=result,
             )
         )  # fmt: skip
+
+    def table(self, result):
+        """Any entries of ``result``: for each channel, if the last result has so few bits, or for all."""
+        (channels, _, _), x = self.shape(), self.format()
+        rows = (channels,) if x.bits <= 8 and self.rng.random() < 0.5 else ()
+        entries = self.integers(result, (*rows, 1 << x.bits))
+        self.emit(Table(name=f"table{len(self.ops)}", source=self.last, entries=entries, format=result))
+
+    def product(self, other):
+        """The last result times that of ``other``."""
+        self.emit(Product(name=f"product{len(self.ops)}", source=self.last, other=other))
 
     def shift(self):
         """Channels by any offsets, neighbours often by the same, and whatever comes in."""
