@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,11 +13,15 @@ from ..plan import EnginePlan
 __all__ = ["RowTables"]
 
 
+_ATTRIBUTES = {**NO_COLLISION, "ram_style": "block"}
+"""As lookup tables it would take 64 of them a row, for 256 entries of 8 bits."""
+
+
 class RowTables(wiring.Component):
     """Results as they are, or what the table of their row has at their place.
 
-    Each row has a block RAM of its own, so a word of memory brings an entry of every row, as constants come. What comes
-    out of it has a register before anything else.
+    Two rows share a block RAM, each with a port and half of the words. A word of memory brings an entry of every row,
+    as constants come. What comes out of it has a register before anything else.
 
     Members
     -------
@@ -49,14 +53,17 @@ class RowTables(wiring.Component):
         with m.If(self.begin):
             m.d.sync += place.eq(0)
         for row in range(plan.pout):
+            if row % 2 == 0:
+                m.submodules[f"tables{row}"] = tables = memory.Memory(
+                    shape=plan.bits, depth=2 << plan.tables, init=[], attrs=_ATTRIBUTES
+                )
             result = self.results.word_select(row, plan.result.bits)
-            m.submodules[f"table{row}"] = table = memory.Memory(
-                shape=plan.bits, depth=1 << plan.tables, init=[], attrs=NO_COLLISION
-            )
-            write, read = table.write_port(), table.read_port()
+            at = Signal(plan.tables + 1, name=f"at{row}")
+            write, read = tables.write_port(), tables.read_port()
             m.d.comb += [
-                write.addr.eq(place), write.data.eq(self.word.word_select(row, plan.bits)), write.en.eq(self.load),
-                read.addr.eq(result),
+                at.eq(Cat(Mux(self.load, place, result[: plan.tables]), Const(row % 2, 1))),
+                write.addr.eq(at), write.data.eq(self.word.word_select(row, plan.bits)), write.en.eq(self.load),
+                read.addr.eq(at), read.en.eq(~self.load),
             ]  # fmt: skip
             late, value = (Signal(plan.result.bits, name=f"{name}{row}", reset_less=True) for name in ("late", "value"))
             m.d.sync += [late.eq(result), value.eq(Mux(self.look, read.data, late))]
