@@ -23,11 +23,14 @@ ENGINE_OPTIONS = (
     click.option("--pixels", type=int, help="Of an engine: the depth of its sums.  [default: 256]"),
     click.option("--feature-bytes", type=int, help="Of an engine: of its ring of features.  [default: 131072]"),
     click.option("--depthwise", type=int, help="Of an engine: columns of a depthwise window at once.  [default: none]"),
+    click.option("--product", is_flag=True, default=None, help="Of an engine: it multiplies tensors."),
+    click.option("--tables", type=int, help="Of an engine: bits of what a table of a function reads.  [default: none]"),
     click.option("--weight-bytes", type=int, help="Of an engine: of its queue of weights.  [default: 32768]"),
 )
 """Options of ``generate`` that an engine has."""
 ENGINE_CHOICES = (
     "pin", "pout", "kernels", "bits", "memory_bits", "sum_bits", "pixels", "feature_bytes", "weight_bytes", "depthwise",
+    "product", "tables",
 )  # fmt: skip
 """Their names."""
 

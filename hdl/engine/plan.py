@@ -38,6 +38,8 @@ class EnginePlan:
     pixels : that a set of weights is used for at most: the depth of the sums
     sum_bits : of an accumulator, two's complement
     depthwise : columns of a window that a depthwise layer takes at once; 0: the engine has no groups of channels
+    product : two tensors may be multiplied, element by element
+    tables : bits of what a table of any function reads at most; 0: the engine has none
     burst : words of the longest AXI4 burst
     outstanding : read bursts on the way at most
     fabric, control : see `family.Envelope`
@@ -55,6 +57,8 @@ class EnginePlan:
     pixels: int = 256
     sum_bits: int = 0
     depthwise: int = 0
+    product: bool = False
+    tables: int = 0
     burst: int = 16
     outstanding: int = 8
     fabric: str = "generic"
@@ -86,7 +90,7 @@ class EnginePlan:
     def _check_choices(self) -> None:
         known = {
             "family": (ENGINE,), "pin": LANES, "pout": (self.pin,), "bits": tuple(_SUM_BITS), "control": CONTROLS,
-            "memory_bits": _MEMORY_BITS, "fixed_weights": (False,),
+            "memory_bits": _MEMORY_BITS, "fixed_weights": (False,), "product": (False, True),
         }  # fmt: skip
         for name, values in known.items():
             value = getattr(self, name)
@@ -105,6 +109,7 @@ class EnginePlan:
         ranges = {
             "feature_bytes": (1, MOST_BYTES), "weight_bytes": (1, MOST_BYTES), "pixels": (16, MOST_PIXELS),
             "sum_bits": (16, MOST_SUM_BITS), "burst": (2, 256), "outstanding": (1, 64), "depthwise": (0, self.pin),
+            "tables": (0, MOST_TABLE_BITS),
         }  # fmt: skip
         for name, (least, most) in ranges.items():
             value = getattr(self, name)
@@ -212,8 +217,9 @@ class EnginePlan:
         return unsigned(self.bits)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, from which `from_json` makes the Plan again."""
-        return {**asdict(self), "kernels": list(self.kernels)}
+        """Plain values, from which `from_json` makes the Plan again. What came later and is not there is not said."""
+        value = {**asdict(self), "kernels": list(self.kernels)}
+        return {name: own for name, own in value.items() if own or name not in _LATER}
 
     @classmethod
     def from_json(cls, value: Any) -> "EnginePlan":
@@ -229,6 +235,8 @@ class EnginePlan:
             raise UserError(f"not a plan: {error}") from error
 
 
+_LATER = ("product", "tables")
+"""Values that Plans of earlier versions have not: a build without them stays what it was, to its hash."""
 PAGE_BYTES = 4096
 """No AXI4 burst crosses a page of so many bytes; one that is aligned to its longest length never does."""
 MOST_BEATS = 256
@@ -238,6 +246,7 @@ MOST_PIXELS = 4096
 MOST_SUM_BITS = MAX_PRODUCT_BITS - MULTIPLIER_BITS
 WIDEST = max(_SUM_BITS)
 """Bits of the widest element."""
+MOST_TABLE_BITS = 12
 RESIDUAL_BITS = 16
 """Residuals of up to so many bits join in a requantise."""
 RESIDUAL_FACTOR_BITS = 27

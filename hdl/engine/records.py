@@ -100,6 +100,8 @@ def descriptor_record(plan: EnginePlan) -> Record:
             )
         ),
         *(_depthwise_fields(plan) if plan.depthwise else ()),
+        *(_PRODUCT_FIELDS if plan.product else ()),
+        *(_table_fields(plan) if plan.tables else ()),
         Field(name="columns", bits=_SIZE, meaning="output columns"),
         Field(name="width", bits=_SIZE, meaning="input columns"),
         Field(name="kernel_rows", bits=_SMALL, meaning="rows of the window"),
@@ -127,6 +129,20 @@ def _depthwise_fields(plan: EnginePlan) -> tuple[Field, ...]:
         Field(name="shared", bits=count, meaning="those of them that are the pad at the end of the row before"),
         Field(name="between", bits=_SMALL, meaning="words between two pixels of a row"),
         Field(name="kept", bits=count, meaning="columns of the window's first part that count, its last ones"),
+    )  # fmt: skip
+
+
+_PRODUCT_FIELDS = (
+    Field(name="product", bits=1, meaning="what is read is multiplied by the residual, which joins nothing then"),
+    Field(name="hold", bits=1, meaning="a block has one residual for all pixels of a band"),
+)
+"""Of a descriptor of an engine that multiplies tensors."""
+
+
+def _table_fields(plan: EnginePlan) -> tuple[Field, ...]:
+    return (
+        Field(name="table", bits=plan.tables + 1, meaning="entries of the table that results go through; 0 for none"),
+        Field(name="own_tables", bits=1, meaning="each block has a table for each of its channels, else there is one"),
     )  # fmt: skip
 
 

@@ -21,7 +21,8 @@ class LayerRun:
 
     Attributes
     ----------
-    mapping : how it lies on the lanes: ``plain``, ``folded stem``, ``depthwise``, ``groups``, ``pool``
+    mapping : how it lies on the lanes: ``plain``, ``folded stem``, ``depthwise``, ``groups``, ``pool``,
+        ``product``; behind it ``table`` where results are looked up
     bands : rows that are computed together, how many times
     macs, lanes : products per image, and those that the array makes in a cycle
     cycles : from the end of the layer before to its own
@@ -113,10 +114,12 @@ def _run(
 
 def _mapping(layer: EngineLayer, *, folded: bool) -> str:
     if layer.unit is not Unit.ARRAY:
-        return "pool"
-    if layer.together:
-        return "depthwise"
-    return "groups" if layer.groups > 1 else "folded stem" if folded else "plain"
+        found = "product" if layer.product else "pool"
+    elif layer.together:
+        found = "depthwise"
+    else:
+        found = "groups" if layer.groups > 1 else "folded stem" if folded else "plain"
+    return found if layer.table is None else f"{found}, table"
 
 
 def _further_words(image: Compiled, layer: EngineLayer) -> int:

@@ -6,6 +6,7 @@ Blocks are synthesised by themselves; the rest is what the whole has beside them
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 
 from addax.common.temporary import scratch_folder
 from addax.hdl.engine.compile.transfers import queue_rooms
@@ -67,6 +68,10 @@ BLOCKS = {
 }
 
 
+CHOICES = {"--product": {"product": True}, "--tables 8": {"tables": 8}}
+"""What an engine may have beside, and the values of its Plan."""
+
+
 def _plan(name, lanes):
     return EnginePlan(
         device=name, pin=lanes, pout=lanes, kernels=("adder",), fabric=device(name).fabric, memory_bits=8 * lanes,
@@ -99,6 +104,15 @@ def engine_size(row):
         "LUT",
     )
     row("whole beside lanes and trees", whole.lut / found[LANES].lut, "times")
+    for name, changes in CHOICES.items():
+        with scratch_folder("engine") as folder:
+            more = _synthesised(EngineTop(replace(plan, **changes)), target, folder)
+        row(
+            f"{name} adds",
+            more.lut - whole.lut,
+            "LUT",
+            f"{more.dsp - whole.dsp} DSP, {more.bram - whole.bram} block RAM",
+        )
     for lanes in (8, 16):
         clock_on_ecp5(lanes, row)
 

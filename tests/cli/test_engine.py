@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from addax.cli import main
 from addax.quant.files.archive import load_program, save_program
-from engine_networks import engine_program
+from engine_networks import engine_program, gated
 
 pytestmark = [pytest.mark.slow, pytest.mark.guard]
 SMALL = ("--arch", "engine", "--pin", "4", "--pout", "4", "--bits", "16", "--memory-bits", "64")
@@ -51,6 +51,26 @@ def test_the_way_of_an_engine_prints_the_keys_that_scripts_read(run, engine, pro
     assert value["cycles_per_image"] == value["predicted_cycles_per_image"]
     assert {"cycles", "busy", "starved", "bound"} <= set(value["layers"][0])
     assert len(value["stages"]) == len(value["layers"]) and value["first_difference"] is None
+
+
+def test_products_and_tables_are_options_of_an_engine(run, engine, tmp_path):
+    """With both a network of gates is compiled; without, the refusal names the option that was missing."""
+    save_program(tmp_path / "gated.addax", gated(3, kernels=("adder", "mult")))
+    status, out, _ = run(
+        "generate", *SMALL, "--product", "--tables", "8", "-o", tmp_path / "E", "--json"
+    )  # fmt: skip
+    plan = json.loads(out)["plan"]
+    assert status == 0 and (plan["product"], plan["tables"]) == (True, 8)
+
+    status, out, _ = run(
+        "compile", tmp_path / "gated.addax", "--engine", tmp_path / "E", "-o", tmp_path / "gated.image", "--json"
+    )  # fmt: skip
+    mappings = {layer["mapping"] for layer in json.loads(out)["layers"]}
+    assert status == 0 and {"product"} <= {name.partition(",")[0] for name in mappings}
+    assert any(name.endswith(", table") for name in mappings)
+
+    status, _, err = run("compile", tmp_path / "gated.addax", "--engine", engine, "-o", tmp_path / "other.image")
+    assert status == 2 and "build it with --" in err
 
 
 def test_what_does_not_fit_together_is_refused_in_one_line(run, engine, program, tmp_path):

@@ -9,7 +9,7 @@ from ..records import descriptor_record
 from .bands import Band
 from .reading.groups import row_walk
 from .reading.layers import EngineLayer
-from .weights import is_padded
+from .weights import has_own_tables, is_padded, table_entries
 
 __all__ = ["descriptor"]
 
@@ -42,6 +42,10 @@ def descriptor(
             "groups": layer.groups, "depthwise": layer.together > 0, "lead": walk.lead, "shared": walk.shared,
             "between": walk.between, "kept": walk.kept,
         }  # fmt: skip
+    if plan.product:
+        values |= {"product": layer.product, "hold": layer.hold}
+    if plan.tables:
+        values |= {"table": table_entries(layer), "own_tables": has_own_tables(layer)}
     values |= {
         "unit": layer.unit, "kernel": plan.kernels.index(layer.kernel) if layer.kernel else 0, "last": last,
         "signed": source.format.signed, "padded": is_padded(layer), "residual": residual is not None,

@@ -9,7 +9,7 @@ from .image import Compiled
 from .reading.groups import row_walk
 from .reading.layers import EngineLayer
 from .transfers import writes_of
-from .weights import is_padded
+from .weights import has_own_tables, is_padded, table_entries
 
 __all__ = ["LayerTraffic", "traffic_of"]
 
@@ -49,10 +49,11 @@ def _layer(image: Compiled, layer: EngineLayer) -> LayerTraffic:
     blocks = -(-len(layer.multiplier) // plan.pout)
     constants = constants_record(plan).words(plan.bits)
     inner, steps = (1, 0) if pool else (source.blocks // layer.groups, layer.window.kernel[0] * walk.parts)
-    weights = blocks * (inner * (is_padded(layer) + steps * plan.pout) + constants)
+    weights = len(bands) * blocks * (inner * (is_padded(layer) + steps * plan.pout) + constants)
+    weights += table_entries(layer) * (len(bands) * blocks if has_own_tables(layer) else len(parts_of(bands)))
     descriptors = len(parts_of(bands)) * descriptor_record(plan).words(bits)
     return LayerTraffic(
-        features=source.blocks * source.row_words * sum(band.taken for band in bands), weights=len(bands) * weights,
+        features=source.blocks * source.row_words * sum(band.taken for band in bands), weights=weights,
         residuals=_residuals(image, layer, blocks), records=descriptors + _write_words(layer, image, blocks),
         results=_stored(layer, result, blocks),
     )  # fmt: skip
@@ -62,7 +63,7 @@ def _residuals(image: Compiled, layer: EngineLayer, blocks: int) -> int:
     if layer.residual is None:
         return 0
     joined = image.layouts[layer.residual]
-    return blocks * joined.block_words
+    return blocks * joined.block_words * (len(image.bands[layer.name]) if layer.hold else 1)
 
 
 def _write_words(layer: EngineLayer, image: Compiled, blocks: int) -> int:

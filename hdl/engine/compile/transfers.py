@@ -15,6 +15,7 @@ from ..records import READ, WRITE, Stream, descriptor_record
 from .bands import Band, parts_of
 from .places import BLOCK_COMMANDS, Places
 from .reading.layers import BlockRange, EngineLayer
+from .weights import runs_again
 
 __all__ = ["WRITES_AT_ONCE", "Item", "Run", "Transfers", "queue_rooms", "writes_of"]
 
@@ -98,6 +99,11 @@ def writes_of(layer: EngineLayer, bands: Sequence[Band], blocks: int) -> int:
     return blocks * (len(bands) if layer.shuffle == 1 else sum(band.rows for band in bands))
 
 
+def _joined(layer: EngineLayer, band: Band) -> tuple[int, int]:
+    """First row and number of rows of the residual of a band."""
+    return (0, 1) if layer.hold else (band.row, band.rows)
+
+
 class Transfers:
     """Collects what layers read and write, one layer after the other.
 
@@ -141,7 +147,7 @@ class Transfers:
         for number, band in enumerate(bands):
             if band.row in begins:
                 self._descriptor()
-            self._band(layer, band, sizes, weights, ends[number * len(sizes) :])
+            self._band(layer, band, sizes, weights, ends[number * len(sizes) :], again=band.row not in begins)
 
     def _stores(self, layer: EngineLayer, band: Band, block: int) -> list[dict[str, int]]:
         """Write commands of a block of a band: one for all its rows, or one for each where pixels are shuffled."""
@@ -156,9 +162,11 @@ class Transfers:
         ]
 
     def _band(
-        self, layer: EngineLayer, band: Band, sizes: Sequence[Sequence[int]], weights: int, ends: Sequence[int]
+        self, layer: EngineLayer, band: Band, sizes: Sequence[Sequence[int]], weights: int, ends: Sequence[int], *,
+        again: bool,
     ) -> None:  # fmt: skip
-        """What one band reads; ``ends`` has the number of write commands at the end of each of its blocks."""
+        """What one band reads; ``ends`` has the number of write commands at the end of each of its blocks; ``again``:
+        another band of its descriptor went before."""
         run, at = len(sizes) // layer.runs(len(sizes)), weights
         taken = band.taken * self.layouts[layer.source].row_words
         for block, own in enumerate(sizes):
@@ -170,13 +178,16 @@ class Transfers:
                 if inner == len(own) - 1 and layer.residual is not None:
                     wide = self.layouts[layer.residual].pixel_words > 1
                     stream = Stream.WIDE_RESIDUALS if wide else Stream.RESIDUALS
-                    self._rows(stream, layer.residual, block, band.row, band.rows)
-                self.items.append(Item(stream=Stream.WEIGHTS, run=Run(address=at, words=words)))
-                at, self._position = at + words, self._position + words
+                    self._rows(stream, layer.residual, block, *_joined(layer, band))
+                shortened = again and block == 0 and inner == len(own) - 1
+                for first, count in runs_again(layer, words, self.plan) if shortened else [(0, words)]:
+                    self.items.append(Item(stream=Stream.WEIGHTS, run=Run(address=at + first, words=count)))
+                    self._position += count
+                at += words
                 if block % run == run - 1:
                     self._free(Stream.FEATURES, taken)
             if layer.residual is not None:
-                self._free(Stream.RESIDUALS, self.layouts[layer.residual].run(block, band.row, band.rows)[1])
+                self._free(Stream.RESIDUALS, self.layouts[layer.residual].run(block, *_joined(layer, band))[1])
             # The writer takes a command when what is written by the one before it is there.
             while len(self._written) < ends[block]:
                 self._written.append(self._position)

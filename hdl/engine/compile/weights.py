@@ -5,6 +5,9 @@ tap of the window ``pout`` words, one of ``pin`` weights for each output channel
 outputs stand the constants of its channels. A pool has no sets, and each of its blocks has its constants. In a set of
 a depthwise layer the first weights of each output channel are those of the window columns that it takes together, the
 last column first.
+
+The table of a layer whose results are looked up stands in front of the constants of its first block, and comes once for
+a descriptor; where each channel has its own, in front of those of every block, and comes with them.
 """
 
 import numpy as np
@@ -16,7 +19,7 @@ from ..records import Unit, constants_record
 from .constants import held_constants
 from .reading.layers import EngineLayer
 
-__all__ = ["block_weights", "is_padded"]
+__all__ = ["block_weights", "has_own_tables", "is_padded", "runs_again", "table_entries"]
 
 
 def is_padded(layer: EngineLayer) -> bool:
@@ -27,7 +30,7 @@ def is_padded(layer: EngineLayer) -> bool:
 def block_weights(layer: EngineLayer, block: int, plan: EnginePlan) -> list[Words]:
     """The words of one block of outputs, for each block of inputs by itself. Of a pool ``block`` is that of both."""
     pads = _pads(layer, plan)
-    constants = _constants(layer, block, plan)
+    constants = np.concatenate([_table(layer, block, plan), _constants(layer, block, plan)])
     if layer.unit is not Unit.ARRAY:
         return [np.concatenate([*pads[block : block + 1], constants])]
     sets = _depthwise_sets(layer, block, plan) if layer.together else _sets(layer, block, plan)
@@ -40,6 +43,38 @@ def block_weights(layer: EngineLayer, block: int, plan: EnginePlan) -> list[Word
         pieces = [whole[:cut], constants, whole[cut:]] if k == len(sets) - 1 else [whole]
         parts.append(np.concatenate([*pads[k : k + 1], *pieces]))
     return parts
+
+
+def table_entries(layer: EngineLayer) -> int:
+    """Words of the table of a layer; 0 where its results are not looked up."""
+    return 0 if layer.table is None else layer.table.shape[-1]
+
+
+def has_own_tables(layer: EngineLayer) -> bool:
+    """Whether each channel has a table of its own."""
+    return layer.table is not None and layer.table.ndim == 2
+
+
+def runs_again(layer: EngineLayer, words: int, plan: EnginePlan) -> list[tuple[int, int]]:
+    """The first block's ``words`` with the constants, in a band that is not the first of its descriptor: first word and
+    number of words of what is taken again, which is all but the table that all blocks share."""
+    table = 0 if has_own_tables(layer) else table_entries(layer)
+    if not table:
+        return [(0, words)]
+    behind = constants_record(plan).words(plan.bits) + plan.pout * (layer.unit is Unit.ARRAY)
+    before = words - behind - table
+    return [(0, before), (before + table, behind)] if before else [(table, behind)]
+
+
+def _table(layer: EngineLayer, block: int, plan: EnginePlan) -> Words:
+    """The table that comes with a block of outputs: word k holds entry k of each of its channels."""
+    own, entries = has_own_tables(layer), table_entries(layer)
+    if layer.table is None or (block and not own):
+        return np.zeros((0, plan.word_bytes), np.uint8)
+    rows = layer.table[block * plan.pout : (block + 1) * plan.pout] if own else layer.table[None].repeat(plan.pout, 0)
+    elements = np.zeros((entries, plan.pout), np.int64)
+    elements[:, : len(rows)] = rows.T & ((1 << plan.bits) - 1)
+    return words_of_elements(elements, plan)
 
 
 def _pads(layer: EngineLayer, plan: EnginePlan) -> list[Words]:
@@ -80,10 +115,12 @@ def _depthwise_sets(layer: EngineLayer, block: int, plan: EnginePlan) -> NDArray
 
 
 def _constants(layer: EngineLayer, block: int, plan: EnginePlan) -> Words:
-    """The constants of a block of outputs; channels that it has too many get zeros."""
+    """The constants of a block of outputs; of channels that it has too many the results are 0."""
     record, lanes = constants_record(plan), plan.pout
     channels = range(block * lanes, min((block + 1) * lanes, len(layer.multiplier)))
     elements = np.zeros((record.words(plan.bits), lanes), np.int64)
+    spare = {**dict.fromkeys((field.name for field in record.fields), 0), "offset": layer.spare_offset}
+    elements[:, len(channels) :] = np.array(record.split(spare, plan.bits))[:, None]
     for lane, channel in enumerate(channels):
         elements[:, lane] = record.split(held_constants(layer, channel, plan), plan.bits)
     return words_of_elements(elements, plan)

@@ -20,10 +20,12 @@ from .columns import WindowColumns
 from .issuer import Issuer
 from .lanes import HeldWeights, Lanes, lanes_latency
 from .loader import StepLoader
+from .products import Products
 from .requantisers import Requantisers, requantise_latency
 from .results import Residuals, ResultWords
 from .steps import Planner
 from .sums import PixelSums
+from .tables import RowTables
 
 __all__ = ["Core", "CoreDelays"]
 
@@ -36,7 +38,7 @@ class CoreDelays:
     ----------
     sums : from the last tap of a pixel to its sum at the requantisers: ring, lanes, sums
     pools : the same of a pool, whose taps pass by the lanes
-    results : from a sum at the requantisers to its result
+    results : from a sum at the requantisers, or the products in front of them, to its result, tables included
     """
 
     sums: int
@@ -48,7 +50,7 @@ class CoreDelays:
         """Those of the core of ``plan``."""
         return cls(
             sums=1 + lanes_latency(plan) + PixelSums.latency, pools=2 + PixelSums.latency,
-            results=requantise_latency(plan),
+            results=requantise_latency(plan) + Products.latency * plan.product + RowTables.latency * (plan.tables > 0),
         )  # fmt: skip
 
 
@@ -164,18 +166,47 @@ class Core(wiring.Component):
         m.submodules.residuals = residuals = Residuals(self.plan)
         m.submodules.requantisers = requantisers = Requantisers(self.plan)
         taken = Signal()
+        if self.plan.product:
+            # Of a pool, which products are, a pixel is complete so many cycles behind its tap.
+            final = later(m, issuer.final, CoreDelays.of(self.plan).pools, name="final")
+            m.d.comb += taken.eq(complete & layer.residual & (~layer.hold | final))
+        else:
+            m.d.comb += taken.eq(complete & layer.residual)
+        joins, sums, ready = self._multiplied(m, layer, residuals.residuals, sums, complete)
         m.d.comb += [
-            taken.eq(complete & layer.residual), residuals.word.eq(self.residual),
+            residuals.word.eq(self.residual),
             residuals.valid.eq(self.residual_valid), residuals.wide.eq(self.residual_wide), residuals.take.eq(taken),
             residuals.signed.eq(layer.residual_signed), residuals.double.eq(layer.residual_words == 2),
             self.unjoined.eq(Mux(taken, layer.residual_words, 0)),
             requantisers.word.eq(self.weights.payload), requantisers.shift.eq(loader.constant),
-            requantisers.sums.eq(sums), requantisers.valid.eq(complete),
-            requantisers.residuals.eq(residuals.residuals),
+            requantisers.sums.eq(sums), requantisers.valid.eq(ready), requantisers.residuals.eq(joins),
             requantisers.low.eq(layer.low), requantisers.high.eq(layer.high),
         ]  # fmt: skip
         m.d.sync += issuer.residuals.eq(issuer.residuals + residuals.arrived - issuer.joined)
-        return requantisers.results, requantisers.done
+        return self._looked_up(m, loader, layer, requantisers.results, requantisers.done)
+
+    def _multiplied(self, m: Module, layer: Any, residuals: Any, sums: Any, complete: Any) -> tuple[Any, Any, Any]:
+        """Residuals, sums and whether there are some, as the requantisers take them."""
+        if not self.plan.product:
+            return residuals, sums, complete
+        m.submodules.products = products = Products(self.plan)
+        m.d.comb += [
+            products.sums.eq(sums), products.residuals.eq(residuals), products.valid.eq(complete),
+            products.product.eq(layer.product), products.signed.eq(layer.signed),
+            products.residual_signed.eq(layer.residual_signed),
+        ]  # fmt: skip
+        return products.joins, products.totals, products.done
+
+    def _looked_up(self, m: Module, loader: StepLoader, layer: Any, results: Any, done: Any) -> tuple[Any, Any]:
+        """Results behind the tables, and whether there is one."""
+        if not self.plan.tables:
+            return results, done
+        m.submodules.tables = tables = RowTables(self.plan)
+        m.d.comb += [
+            tables.word.eq(self.weights.payload), tables.load.eq(loader.table), tables.begin.eq(loader.constant),
+            tables.results.eq(results), tables.valid.eq(done), tables.look.eq(layer.table != 0),
+        ]  # fmt: skip
+        return tables.values, tables.done
 
     def _stored(self, m: Module, loader: StepLoader, layer: Any, results: Any, done: Any) -> None:
         """Results as words in their queue; the account of its room and of results on their way."""

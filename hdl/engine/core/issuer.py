@@ -38,6 +38,7 @@ class Issuer(wiring.Component):
     pixel : Out, its number in the round
     first, last : Out, whether it begins and ends the sum of its pixel
     freed : Out, words of the ring that are no longer needed behind this cycle
+    final : Out, it is the last tap of its step; only where ``plan.product``
     claimed, awaited, joined : Out, words of the queue of results, pixels of results and residuals that the step which
         is taken in this cycle claims
     """
@@ -54,6 +55,7 @@ class Issuer(wiring.Component):
             "first": Out(1), "last": Out(1),
             "freed": Out(step["chunk"].shape), "claimed": Out(range(MOST_WORDS * plan.pixels + 1)),
             "awaited": Out(step["pixels"].shape), "joined": Out(step["pixels"].shape),
+            **({"final": Out(1)} if plan.product else {}),
         })  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:
@@ -67,6 +69,8 @@ class Issuer(wiring.Component):
             self.i.ready.eq(may_begin & (~busy | ending)),
             self.first.eq(step.first), self.last.eq(step.last),
         ]  # fmt: skip
+        if self.plan.product:
+            m.d.comb += self.final.eq(ending)
         taken = self.i.valid & self.i.ready
         self._walk(m, taken, ending)
         fresh = Signal()
@@ -85,7 +89,7 @@ class Issuer(wiring.Component):
             with m.If(self.i.payload.last):
                 m.d.comb += [
                     self.claimed.eq(words), self.awaited.eq(self.i.payload.pixels),
-                    self.joined.eq(Mux(self.i.payload.residual, self.i.payload.pixels, 0)),
+                    self.joined.eq(Mux(self.i.payload.residual, self._joins(self.i.payload), 0)),
                 ]  # fmt: skip
         return m
 
@@ -105,9 +109,14 @@ class Issuer(wiring.Component):
                     m.d.sync += words.eq(step.pixels * Const(count))
         m.d.sync += [
             loaded.eq(~missing[-1]), roomy.eq(~step.last | (self.room >= words)),
-            joined.eq(~(step.last & step.residual) | (self.residuals >= step.pixels)),
+            joined.eq(~(step.last & step.residual) | (self.residuals >= self._joins(step))),
         ]  # fmt: skip
         return words, loaded & roomy & joined
+
+    def _joins(self, step: Any) -> Value:
+        """Residuals of a step that has some."""
+        pixels: Value = step.pixels
+        return Mux(step.hold, 1, pixels) if self.plan.product else pixels
 
     def _windows(self, m: Module, taken: Value, at_row: Value) -> None:
         """Counts the words until the window of the next pixel is whole."""

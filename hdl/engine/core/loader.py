@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -25,6 +25,7 @@ class StepLoader(wiring.Component):
     words : In stream of words, see `compile.weights`
     quiet : In, no result of an earlier step is still to come
     pad, constant, weight : Out; the word is taken as what this says
+    table : Out, the same of a word of a table, which comes in front of the constants; where ``plan.tables`` is not 0
     """
 
     def __init__(self, plan: EnginePlan):
@@ -33,14 +34,28 @@ class StepLoader(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(step)), "o": Out(stream.Signature(step)),
             "words": In(stream.Signature(plan.word_bits)), "quiet": In(1),
-            "pad": Out(1), "constant": Out(1), "weight": Out(1),
+            "pad": Out(1), "constant": Out(1), "weight": Out(1), **({"table": Out(1)} if plan.tables else {}),
         })  # fmt: skip
+
+    @property
+    def _most_entries(self) -> int:
+        return 1 << self.plan.tables if self.plan.tables else 0
+
+    def _entries(self, step: Any) -> Any:
+        """Words of the table that comes with ``step``."""
+        return Mux(step.loads, step.table, 0) if self._most_entries else 0
+
+    def _told_apart(self, m: Module, early: Any) -> None:
+        """What is taken as a constant is an entry if it comes ``early``."""
+        if self._most_entries:
+            with m.If(early):
+                m.d.comb += [self.table.eq(1), self.constant.eq(0)]
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         step = Signal(self.i.payload.shape())
         constants = constants_record(self.plan).words(self.plan.bits)
-        left = Signal(range(max(constants, self.plan.pout) + 1))
+        left = Signal(range(max(constants + self._most_entries, self.plan.pout) + 1))
         array = step.unit == Unit.ARRAY
         m.d.comb += self.o.payload.eq(step)
 
@@ -54,7 +69,7 @@ class StepLoader(wiring.Component):
             following = self.i.payload if after == "step" else step
             if after != "constants":
                 with m.If(following.last):
-                    m.d.sync += left.eq(constants - 1)
+                    m.d.sync += left.eq(constants - 1 + self._entries(following))
                     m.next = "constants"
                 with m.Else():
                     m.d.sync += left.eq(self.plan.pout - 1)
@@ -79,6 +94,7 @@ class StepLoader(wiring.Component):
                 go_on("pad")
             with m.State("constants"), m.If(taken(self.constant, self.quiet)):
                 m.d.sync += left.eq(left - 1)
+                self._told_apart(m, left >= constants)
                 with m.If(left == 0):
                     go_on("constants")
             with m.State("weights"), m.If(taken(self.weight)):

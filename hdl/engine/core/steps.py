@@ -22,10 +22,15 @@ _PASSED = (
 """What a step takes over from its descriptor."""
 _PASSED_DEPTHWISE = ("depthwise", "lead", "shared", "between")
 """And of an engine that has groups."""
+_PASSED_PRODUCT = ("product", "hold")
+_PASSED_TABLES = ("table",)
 
 
 def _passed(plan: EnginePlan) -> tuple[str, ...]:
-    return (*_PASSED, *_PASSED_DEPTHWISE) if plan.depthwise else _PASSED
+    return (
+        *_PASSED, *(_PASSED_DEPTHWISE if plan.depthwise else ()), *(_PASSED_PRODUCT if plan.product else ()),
+        *(_PASSED_TABLES if plan.tables else ()),
+    )  # fmt: skip
 
 
 def step_layout(plan: EnginePlan) -> data.StructLayout:
@@ -35,13 +40,16 @@ def step_layout(plan: EnginePlan) -> data.StructLayout:
     ring ever loaded are; ``row``, ``column`` of that tap in the map; ``until``, words that must have been loaded;
     ``chunk``, words that are freed behind it if ``frees``; ``rows``, ``taken``, ``pixels`` of the band; ``first`` and
     ``last``, whether it begins and ends sums; ``pads``, whether a word of pad comes with its weights; ``final``,
-    whether it is the last one of all; ``together``, columns of the window that a depthwise layer takes at once.
+    whether it is the last one of all; ``together``, columns of the window that a depthwise layer takes at once;
+    ``loads``, whether a table comes with its constants.
     """
     layer = descriptor_record(plan).layout
     ring = plan.ring_words.bit_length() - 1
     members: dict[str, Any] = {name: layer[name].shape for name in _passed(plan)}
     if plan.depthwise:
         members["together"] = layer["kept"].shape
+    if plan.tables:
+        members["loads"] = 1
     return data.StructLayout({
         **members, "base": ring, "row": signed_shape(PLACE_BITS), "column": signed_shape(PLACE_BITS),
         "until": ring + 2, "chunk": layer["chunk_first"].shape, "frees": 1, "rows": layer["rows_first"].shape,
@@ -85,6 +93,11 @@ class Planner(wiring.Component):
             ends["group"] = group == layer.groups - 1
             loops.insert(-1, (group, "group"))
             m.d.comb += step.together.eq(Mux(kx == 0, layer.kept, layer.lead + 1))
+        if self.plan.tables:
+            begins = (band == 0) & (block == 0) & (~pool | (inner == 0))
+            if self.plan.depthwise:
+                begins = begins & (group == 0)
+            m.d.comb += step.loads.eq(step.last & (layer.table != 0) & (layer.own_tables | begins))
         moving = Signal()
         m.d.comb += [self.o.valid.eq(self.i.valid), moving.eq(self.i.valid & self.o.ready)]
         m.d.comb += [step[name].eq(layer[name]) for name in _passed(self.plan)]

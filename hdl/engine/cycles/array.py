@@ -39,6 +39,7 @@ class TimedStep:
     ----------
     until : words of features that must have come, from the begin of the tile
     ends : words that are issued before the one with which each pixel is whole
+    table : words of a table that come in front of its constants
     """
 
     pads: bool
@@ -49,6 +50,7 @@ class TimedStep:
     chunk: int
     pixels: int
     ends: Sequence[int]
+    table: int = 0
 
 
 def steps_of(layer: dict[str, int]) -> Iterator[tuple[int, list[TimedStep]]]:
@@ -66,10 +68,17 @@ def steps_of(layer: dict[str, int]) -> Iterator[tuple[int, list[TimedStep]]]:
                 pads=bool(layer["padded"] and tap == 0), first=pool or (inner == 0 and tap == 0),
                 last=pool or (inner == inputs - 1 and tap == outer - 1), frees=block == blocks - 1 and tap == outer - 1,
                 until=(group * inputs + inner + 1) * chunk, chunk=chunk, pixels=pixels, ends=ends,
+                table=_table(layer, begins=band == group == block == 0 and (inner == 0 or not pool))
+                if pool or (inner == inputs - 1 and tap == outer - 1) else 0,
             )
             for group in range(groups) for block in range(blocks) for inner in range(inputs) for tap in range(outer)
         ]  # fmt: skip
         yield chunk * inputs * groups, steps
+
+
+def _table(layer: dict[str, int], *, begins: bool) -> int:
+    """Words of a table of a step that ends sums; ``begins``: of the first block of outputs of the descriptor."""
+    return layer.get("table", 0) if begins or layer.get("own_tables") else 0
 
 
 def _ends(layer: dict[str, int], rows: int) -> Sequence[int]:
@@ -81,6 +90,11 @@ def _ends(layer: dict[str, int], rows: int) -> Sequence[int]:
     return [y * following + end for y in range(rows) for end in row]
 
 
+def _residuals(layer: dict[str, int], step: TimedStep) -> int:
+    """Words of residuals of a step that ends sums: of every pixel, or one for all of them."""
+    return (1 if layer.get("hold") else step.pixels) * layer["residual_words"]
+
+
 class _Array:
     """The state of the computing half between steps."""
 
@@ -89,24 +103,31 @@ class _Array:
         self.delays = CoreDelays.of(plan)
         self.constants = constants_record(plan).words(plan.bits)
         self.loader = 0
+        self.parts: list[int] = []
+        self.at = 0
         self.ending = 0
         self.quiet = 0
         self.tile = 0
         self.joined = 0
 
     def loaded(self, step: TimedStep, begin: int, pool: bool) -> int | None:
-        """The cycle in which all that comes with the weights is there."""
-        weights, at = self.queues[Stream.WEIGHTS], begin + 1
-        parts = [step.pads * 1, step.last * self.constants, 0 if pool else self.plan.pout]
-        if len(weights.left) + sum(parts) > len(weights.came):
-            return None
-        for number, words in enumerate(parts):
-            if words:
-                after = weights.take(max(at, self.quiet) if number == 1 else at, words)
+        """The cycle in which all that comes with the weights is there; None while some of it has not come. What has
+        come is taken, for a table may be longer than the queue."""
+        weights = self.queues[Stream.WEIGHTS]
+        if not self.parts:
+            self.parts = [step.pads * 1, step.last * (step.table + self.constants), 0 if pool else self.plan.pout]
+            self.at = begin + 1
+        for number in range(len(self.parts)):
+            if words := min(self.parts[number], len(weights.came) - len(weights.left)):
+                after = weights.take(max(self.at, self.quiet) if number == 1 else self.at, words)
                 assert after is not None
-                at = after
+                self.at = after
+                self.parts[number] -= words
+            if self.parts[number]:
+                return None
+        self.parts = []
         # A step is handed on with its last weight; what has none one cycle later.
-        return at if pool else at - 1
+        return self.at if pool else self.at - 1
 
     def conditions(self, layer: dict[str, int], step: TimedStep) -> dict[str, int] | None:
         """First cycle in which each of what the step needs is there; None while one is not known."""
@@ -114,7 +135,7 @@ class _Array:
         if step.last:
             needs["results"] = self.results.room_for(step.pixels * layer["result_words"])
             if layer["residual"]:
-                words = self.joined + step.pixels * layer["residual_words"]
+                words = self.joined + _residuals(layer, step)
                 needs["residuals"] = self.queues[Stream.RESIDUALS].arrived(words)
         # The issuer compares a cycle before it looks.
         known = {name: cycle + 1 for name, cycle in needs.items() if cycle is not None}
@@ -131,8 +152,9 @@ class _Array:
             delay = self.delays.pools if pool else self.delays.sums
             complete = [taken + 1 + end + delay + k * (words - 1) for k, end in enumerate(step.ends)]
             if layer["residual"]:
-                self.joined += step.pixels * layer["residual_words"]
-                self.queues[Stream.RESIDUALS].left += [at for at in complete for _ in range(layer["residual_words"])]
+                self.joined += _residuals(layer, step)
+                leaves = complete[-1:] if layer.get("hold") else complete
+                self.queues[Stream.RESIDUALS].left += [at for at in leaves for _ in range(layer["residual_words"])]
             self.results.claimed += step.pixels * words
             self.results.came += [at + self.delays.results + k for at in complete for k in range(words)]
             self.quiet = complete[-1] + self.delays.results + 1

@@ -3,12 +3,22 @@
 import numpy as np
 import pytest
 from addax.hdl.engine.compile.image import compiled
+from addax.hdl.engine.compile.traffic import traffic_of
 from addax.hdl.engine.cycles.model import predicted
+from addax.hdl.engine.records import Stream
 from addax.quant import golden
-from addax.quant.formats import unsigned
-from addax.quant.program import Concat, MaxPool, Slice
+from addax.quant.formats import signed, unsigned
+from addax.quant.program import Concat, MaxPool, PixelShuffle, Slice, Upsample
 from engine_executor import executed
-from engine_networks import bottlenecks, engine_program, grouped_program, moving, small_plan, super_resolution
+from engine_networks import (
+    bottlenecks,
+    engine_program,
+    gated,
+    grouped_program,
+    moving,
+    small_plan,
+    super_resolution,
+)  # fmt: skip
 from network_builder import Builder
 
 
@@ -51,6 +61,81 @@ def test_groups_read_channels_of_their_own(seed):
     for name in image.network.tensors[1:]:
         assert np.array_equal(image.tensor(words, name), expected[name][0]), name
     predicted(image)
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_products_and_tables_are_those_of_the_golden_model(seed):
+    """Factors of pixels and of channels, tables that all channels share or not, longer than the queue of weights, in
+    several bands; and what is moved is what is counted."""
+    bits, lanes = (8, 16)[seed % 2], (8, 4)[seed % 2]
+    plan = small_plan(bits=bits, pin=lanes, pout=lanes, product=True, tables=10, kernels=("adder", "mult"))
+    program = gated(seed, bits=bits, table_bits=10 if seed % 3 == 0 else 8)
+    image = compiled(program, plan)
+    (pixels,) = images_of(program, 1, seed)
+
+    words = executed(image, pixels)
+
+    expected = golden.run(program, pixels[None], trace=True).tensors
+    for name in image.network.tensors[1:]:
+        assert np.array_equal(image.tensor(words, name), expected[name][0]), name
+    predicted(image)
+    named = (Stream.WEIGHTS, Stream.FEATURES, Stream.RESIDUALS)
+    read = sum(command["words"] for command in image.reads if command["stream"] in named)
+    assert read == sum(own.features + own.weights + own.residuals for own in traffic_of(image))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_tables_stand_behind_every_kind_of_layer(seed):
+    """Pools, a residual, enlarged and shuffled maps, joined tensors, the input, another table; what something else
+    reads, too, and what is shuffled behind its table. None is wrong where a block has channels too many, which an adder
+    sums up."""
+    rng = np.random.default_rng(seed)
+    b = Builder(rng, (3, 6, 6))
+    b.varied = lambda op: op
+
+    def layer(outputs, bits=8, join=None):
+        b.convolution("adder", outputs, 3, 1, 1, 8)
+        b.rescale(signed(bits), residual=join)
+        return b.last
+
+    def looked(bits=7):
+        b.table(signed(bits) if rng.random() < 0.7 else unsigned(bits))
+        return b.last
+
+    looked()
+    layer(6)
+    first = looked()
+    layer(6, join=first)
+    looked()
+    b.emit(MaxPool(name="largest", source=b.last, size=2, stride=1))
+    looked(8)
+    wide = layer(5, 10)
+    looked()
+    b.last = wide
+    looked(6)
+    looked()
+    layer(4 * int(rng.integers(1, 4)))
+    looked()
+    b.enlarge(PixelShuffle, 2)
+    looked()
+    layer(3)
+    b.enlarge(Upsample, 2)
+    looked()
+    left = layer(4)
+    layer(3)
+    b.emit(Concat(name="both", source=left, others=(b.last,)))
+    looked()
+    layer(2)
+    program = b.raw()
+    image = compiled(program, small_plan(tables=10, depthwise=2, pixels=64, feature_bytes=8192))
+    (pixels,) = images_of(program, 1, seed)
+
+    words = executed(image, pixels)
+
+    predicted(image)
+    expected = golden.run(program, pixels[None], trace=True).tensors
+    for name in image.network.tensors[1:]:
+        assert np.array_equal(image.tensor(words, name), expected[name][0]), name
 
 
 @pytest.mark.parametrize("factor, features", [(2, 4), (2, 6), (3, 5)])

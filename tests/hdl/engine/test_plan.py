@@ -189,13 +189,42 @@ def test_operation_that_the_engine_lacks_is_named():
         compiled(b.raw(), small_plan())
     b = program()
     b.table(signed(8))
-    with pytest.raises(UserError, match="the engine has no Table so far, which 'table3' is"):
+    with pytest.raises(
+        UserError, match="the engine has no tables; 'table3' looks up 256 values: build it with --tables 8"
+    ):
         compiled(b.raw(), small_plan())
     b = program()
     b.product(b.last)
     b.rescale(signed(8))
-    with pytest.raises(UserError, match="the engine has no Product so far, which 'product3' is"):
+    with pytest.raises(UserError, match="the engine has no products, which 'product3' makes: build it with --product"):
         compiled(b.raw(), small_plan())
+
+
+def test_products_and_tables_have_their_limits():
+    """What a residual's way and a row's block RAM do not hold, each with the layer, and the build that helps if one
+    does."""
+    b = program()
+    b.table(signed(8))
+    with pytest.raises(
+        UserError, match="tables of at most 6 bits; 'table3' looks up 256 values: build it with --tables 8"
+    ):
+        compiled(b.raw(), small_plan(tables=6))
+    b = program()
+    b.table(signed(17))
+    with pytest.raises(UserError, match="looks up elements of 16 bits; those of 'table3' have int17"):
+        compiled(b.raw(), small_plan(tables=8))
+    b = program()
+    b.product(b.last)
+    b.rescale(signed(8), residual="req2")
+    with pytest.raises(UserError, match="joins no residual behind a product, which 'req4' does"):
+        compiled(b.raw(), small_plan(product=True))
+    b = program()
+    b.varied = lambda op: op
+    b.rescale(signed(12))
+    b.product("req2")
+    b.rescale(signed(8))
+    with pytest.raises(UserError, match="'req3' has int12; the engine's lanes read at most 8 bits"):
+        compiled(b.raw(), small_plan(product=True, bits=8, pin=8, pout=8))
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,7 @@ class Layer:
         rows, taken = v[f"rows_{which}"], v[f"taken_{which}"]
         assert v[f"pixels_{which}"] == rows * v["columns"] <= self.plan.pixels
         assert v[f"chunk_{which}"] == taken * v["width"]
+        self.begins = which == "first"
         array = v["unit"] == Unit.ARRAY
         for _ in range(v.get("groups", 1) if array else v["in_blocks"]):
             self.group(rows, taken, top, v["out_blocks"] if array else 1, v["in_blocks"] if array else 1)
@@ -187,6 +188,10 @@ class Layer:
         return (x * w[None]).sum(2)
 
     def constants(self):
+        v = self.values
+        if v.get("table") and (self.begins or v["own_tables"]):
+            self.table = self.executor.elements(self.executor.take(Stream.WEIGHTS, v["table"])).T
+        self.begins = False
         record = constants_record(self.plan)
         count = record.words(self.plan.bits)
         elements = self.executor.elements(self.executor.take(Stream.WEIGHTS, count))
@@ -198,11 +203,17 @@ class Layer:
             np.array([c[name] for c in constants]) for name in ("multiplier", "offset", "shift", "residual_multiplier")
         )
         wide = total * m + b
-        if v["residual"]:
+        if v.get("product"):
+            x = total - (v["signed"] << plan.bits - 1)
+            factor = self.residuals(1 if v["hold"] else len(total)) - (v["residual_signed"] << plan.bits - 1)
+            wide = x * factor * m + b
+        elif v["residual"]:
             wide = wide + self.residuals(len(total)) * r
         else:
             assert not r.any(), "the hardware adds whatever stands in its queue"
         y = np.clip(wide >> SHIFT_STEP * s, v["low"], v["high"])
+        if v.get("table"):
+            y = np.take_along_axis(self.table.T, y, axis=0)
         parts = [y >> k * plan.bits & ((1 << plan.bits) - 1) for k in range(v["result_words"])]
         elements = np.stack(parts, axis=1).astype(f"<u{plan.bits // 8}")
         self.executor.write(elements.reshape(-1, plan.pout).view("u1"))

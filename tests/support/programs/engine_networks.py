@@ -154,6 +154,48 @@ def moving(seed):
     return b.raw()
 
 
+def gated(seed, *, bits=8, kernels=("adder", "mult"), gates=2, table_bits=8):
+    """Activations and gates that are tables, of all channels or each its own, before and behind what others read too;
+    products with maps, with numbers of channels, and of a map with itself; blocks that are not full, several bands."""
+    rng = np.random.default_rng(seed)
+    b = Builder(rng, (int(rng.integers(1, 6)), int(rng.integers(4, 10)), int(rng.integers(4, 10))))
+    b.varied = lambda op: op
+    narrow = min(bits, table_bits)
+
+    def stored():
+        return unsigned(narrow - int(rng.integers(0, 3))) if rng.random() < 0.5 else signed(narrow)
+
+    def layer(outputs, size=1, result=None, look=0.6):
+        b.convolution(str(rng.choice(kernels)), outputs, size, padding=size // 2, weight_bits=min(bits, 8))
+        b.rescale(result or stored())
+        if rng.random() < look:
+            b.table(stored())
+        return b.last
+
+    def times(other):
+        b.product(other)
+        b.rescale(stored())
+        if rng.random() < 0.4:
+            b.table(stored())
+
+    if bits >= 8 and rng.random() < 0.5:
+        b.table(stored())
+    for _ in range(gates):
+        features = layer(int(rng.integers(2, 20)), int(rng.choice([1, 3])))
+        kind = rng.choice(["channels", "map", "square"])
+        if kind == "channels":
+            channels, *size = b.shape()
+            b.emit(AveragePool(name=f"mean{len(b.ops)}", source=b.last, size=tuple(size), stride=1))
+            b.rescale(stored())
+            layer(int(rng.integers(1, 6)), look=1)
+            layer(channels, look=1, result=signed(narrow))
+        elif kind == "map":
+            layer(b.shape()[0], 3)
+        gate, b.last = b.last, features
+        times(gate)
+    return b.raw()
+
+
 def mobilenet_v2(size=224, kernel="adder"):
     """MobileNetV2 with random weights; its first and last layers are ordinary, and what a shortcut joins has a sign."""
     b = Builder(np.random.default_rng(0), (3, size, size))

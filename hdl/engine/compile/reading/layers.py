@@ -42,7 +42,11 @@ class EngineLayer:
     pad : (I,) what a tap outside the map reads
     multiplier, offset, shift, residual_multiplier : M, B, S and R of every channel, (O,), for sums as the array has
         them
-    low, high : clamp of the result
+    low, high : clamp of the result, of one that is looked up: of the entry's number
+    table : of results that are looked up, the entries: (N,), one of which is 0 where a block has channels too many,
+        or (O, N), for each channel its own; else None
+    product : the sums are products of the source and the residual, which are stored tensors
+    hold : the residual has one pixel, which is that of all pixels
     shuffle : r of a pixel shuffle through which the result is stored; 1 for none. The output channels are in an order
         in which each block goes to one place of the r x r; channels that its last blocks have too many are zeros.
     groups : parts of the output channels, each of which reads input channels of its own; all of whole blocks
@@ -70,6 +74,15 @@ class EngineLayer:
     shuffle: int = 1
     groups: int = 1
     together: int = 0
+    table: Ints | None = None
+    product: bool = False
+    hold: bool = False
+
+    @property
+    def spare_offset(self) -> int:
+        """B of channels that a block has too many, whose results must be 0: where they are looked up, the place of an
+        entry of 0 that all channels share."""
+        return 0 if self.table is None or self.table.ndim == 2 else int(np.abs(self.table).argmin())
 
     def runs(self, blocks: int) -> int:
         """Times that its ``blocks`` of outputs begin anew with inputs that no earlier one has read."""

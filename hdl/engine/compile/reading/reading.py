@@ -20,10 +20,12 @@ from .....quant.program import (
     MaxPool,
     Op,
     PixelShuffle,
+    Product,
     Program,
     Requantise,
     Slice,
     SpatialShift,
+    Table,
     Threshold,
     Upsample,
 )  # fmt: skip
@@ -31,6 +33,7 @@ from ...layout import blocks_of
 from ...plan import MOST_SUM_BITS, RESIDUAL_BITS, WIDEST, EnginePlan
 from ...records import Unit
 from ..advice import built_with
+from .elements import multiplied, unchanged, with_table
 from .groups import grouped
 from .layers import BlockRange, EngineLayer, EngineNetwork, Ints
 from .moves import moved
@@ -81,7 +84,7 @@ class _Reading:
             Input: self._input, Convolution: self._sums, AveragePool: self._sums, Requantise: self._requantise,
             Threshold: self._threshold, PixelShuffle: self._pixel_shuffle, MaxPool: self._max_pool,
             Flatten: self._flatten, Concat: self._concat, Slice: self._slice, SpatialShift: self._moved,
-            Upsample: self._moved, ArgMax: lambda op: None,
+            Upsample: self._moved, ArgMax: lambda op: None, Product: self._products, Table: self._table,
         }  # fmt: skip
         if type(op) not in kinds:
             raise UserError(f"the engine has no {type(op).__name__} so far, which {op.name!r} is")
@@ -91,18 +94,32 @@ class _Reading:
         self._check_stored(op.name)
 
     def _sums(self, op: Op) -> None:
+        self._check_readers(op)
+        self._check_stored(self._stored(op.source))
+        # One bit more than the Program says: an adder's sums are held positive, those of a pool with a sign.
+        self._check_bits(op, self.program.format(op.name).bits + 1)
+
+    def _products(self, op: Product) -> None:
+        if not self.plan.product:
+            raise UserError(f"the engine has no products, which {op.name!r} makes: build it with --product")
+        self._check_readers(op)
+        for source in op.sources:
+            self._check_stored(self._stored(source))
+        self._check_bits(op, self.program.format(op.name).bits)
+
+    def _check_readers(self, op: Op) -> None:
         after = self.readers.get(op.name, [])
         if not after or not all(
             isinstance(reader, Requantise | Threshold) and reader.sources.count(op.name) == 1
             and reader.source == op.name for reader in after
         ):  # fmt: skip
             raise UserError(f"the engine stores no sums: {op.name!r} must be read by requantises or thresholds alone")
-        self._check_stored(self._stored(op.source))
-        # One bit more than the Program says: an adder's sums are held positive, those of a pool with a sign.
-        if (sums := self.program.format(op.name)).bits >= self.plan.sum_bits:
+
+    def _check_bits(self, op: Op, bits: int) -> None:
+        if bits > self.plan.sum_bits:
             raise UserError(
-                f"{op.name!r} makes sums of {sums}, which take {sums.bits + 1} bits; the engine's have "
-                f"{self.plan.sum_bits}; {built_with('sum-bits', sums.bits + 1, MOST_SUM_BITS)}"
+                f"{op.name!r} makes sums of {self.program.format(op.name)}, which take {bits} bits; the engine's have "
+                f"{self.plan.sum_bits}; {built_with('sum-bits', bits, MOST_SUM_BITS)}"
             )
 
     def _flatten(self, op: Flatten) -> None:
@@ -175,20 +192,35 @@ class _Reading:
         order = shuffled_channels(len(layer.multiplier), op.factor, self.plan.pout)
         held = order >= 0
 
-        def chosen(values: Ints) -> Ints:
-            return np.where(held.reshape(-1, *[1] * (values.ndim - 1)), values[order], 0)
+        def chosen(values: Ints, other: int = 0) -> Ints:
+            return np.where(held.reshape(-1, *[1] * (values.ndim - 1)), values[order], other)
 
         assert layer.weight is not None
         self.layers[-1] = replace(
             layer, name=op.name, shuffle=op.factor, weight=chosen(layer.weight), multiplier=chosen(layer.multiplier),
-            offset=chosen(layer.offset), shift=chosen(layer.shift),
+            offset=chosen(layer.offset, layer.spare_offset), shift=chosen(layer.shift),
             residual_multiplier=chosen(layer.residual_multiplier),
+            table=chosen(layer.table) if layer.table is not None and layer.table.ndim == 2 else layer.table,
         )  # fmt: skip
 
     def _moved(self, op: SpatialShift | Upsample) -> None:
         source = self._stored(op.source)
         fmt = self._check_stored(source)
         self.layers.append(moved(op, source, self.program.shape(source), fmt, self.plan))
+
+    def _table(self, op: Table) -> None:
+        """Behind the clamp of the layer that makes what it reads, if nothing else reads that; else a layer of its own,
+        which hands on what is stored, as behind a shuffle, where the layer has channels that nobody reads."""
+        read = self.program.format(op.source)
+        made = next((layer for layer in self.layers if layer.name == op.source), None)
+        if (
+            made is None or made.table is not None or len(self.readers[op.source]) > 1
+            or made.shuffle > 1
+        ):  # fmt: skip
+            self._requantise(unchanged(op.name, op.source, read, self.program.shape(op.source)[0]))
+            made = self.layers[-1]
+        self.layers.remove(made)
+        self.layers.append(with_table(made, op, read, self.plan))
 
     def _threshold(self, op: Threshold) -> None:
         """A single level is a requantise: ``acc >= T`` is ``clamp(acc - T + 1, 0, 1)``, falling it is
@@ -207,6 +239,8 @@ class _Reading:
         made = self.program.by_name[op.source]
         if isinstance(made, Convolution):
             layer = self._convolution(made, op)
+        elif isinstance(made, Product):
+            layer = self._product(made, op)
         elif isinstance(made, AveragePool):
             layer = self._stage(made.source, op, Unit.SUM, made.window)
         elif self.program.format(op.source).bits > self.plan.bits:
@@ -251,6 +285,13 @@ class _Reading:
             offset=op.offset - self._lowest(fmt) * op.multiplier, shift=op.shifts, residual_multiplier=op.multiplier,
             low=op.lo, high=op.hi, residual=source,
         )  # fmt: skip
+
+    def _product(self, made: Product, op: Requantise) -> EngineLayer:
+        """The second tensor comes as a residual does, so that none joins behind the product."""
+        if op.residual is not None:
+            raise UserError(f"the engine joins no residual behind a product, which {op.name!r} does")
+        stored = self._stored(made.source), self._stored(made.other)
+        return multiplied(op, stored, (self.program.shape(stored[0]), self.program.shape(stored[1])))
 
     def _convolution(self, made: Convolution, op: Requantise) -> EngineLayer:
         if made.kernel not in self.plan.kernels:

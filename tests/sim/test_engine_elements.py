@@ -1,0 +1,87 @@
+"""Engines that multiply tensors and look results up: whole networks, every word, every cycle."""
+
+import tempfile
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from addax.common.errors import UserError
+from addax.hdl.engine.compile.image import compiled
+from addax.hdl.engine.cycles.model import predicted
+from addax.hdl.engine.cycles.transfers import Memory
+from addax.hdl.engine.plan import EnginePlan
+from addax.hdl.folder.engine import generate_engine
+from addax.quant import golden
+from addax.sim.engine import engine_simulator, run_engine
+from engine_executor import executed
+from engine_gates import efficientnet_b0
+from engine_networks import gated, resnet_18, small_plan
+from engine_plans import random_engine
+
+pytestmark = pytest.mark.slow
+PLANS = {
+    "4x4, 16 bit": small_plan(product=True, tables=10),
+    "8x8, 8 bit, products alone": small_plan(bits=8, pin=8, pout=8, product=True),
+    "8x8, 8 bit, tables alone": small_plan(bits=8, pin=8, pout=8, tables=8, depthwise=2, feature_bytes=4096),
+    "random 0": replace(random_engine(0), product=True, tables=8),
+    "random 5": replace(random_engine(5), product=True, tables=8),
+    "random 6": replace(random_engine(6), product=True, tables=9),
+}
+GUARDS = ("4x4, 16 bit",)
+
+
+@cache
+def simulator_of(plan):
+    with tempfile.TemporaryDirectory() as folder:
+        return engine_simulator(generate_engine(plan, Path(folder, "build")))
+
+
+def checked(image, pixels, memory):
+    """A run whose memory is that of the second executor, whose tensors are the golden model's, and whose cycles are
+    those that were predicted."""
+    run = run_engine(simulator_of(image.plan), image, pixels, latency=memory.latency, slots=memory.slots)
+    expected = golden.run(image.network.program, pixels[None], trace=True).tensors
+
+    assert all(np.array_equal(image.tensor(run.words, name), expected[name][0]) for name in image.intact)
+    assert run.cycles == predicted(image, memory).total
+    return run
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [pytest.param(plan, id=name, marks=pytest.mark.guard if name in GUARDS else ()) for name, plan in PLANS.items()],
+)
+def test_random_networks_with_gates_are_exact_to_the_word_and_to_the_cycle(plan):
+    """Factors of pixels and of channels, tables shared and not, any latency, number of bursts and width of memory."""
+    found, seed = 0, 0
+    while found < 10:
+        seed += 1
+        rng = np.random.default_rng(seed)
+        program = gated(seed, bits=plan.bits, kernels=("adder", "mult"), table_bits=plan.tables or 8)
+        try:
+            image = compiled(program, plan, reuse=seed % 3 == 0)
+        except UserError as error:
+            # A row that does not fit; operations that a plan of only one of both has not.
+            assert any(words in str(error) for words in ("needs", "has no products", "has no tables")), error
+            continue
+        found += 1
+        fmt = program.input.format
+        pixels = rng.integers(fmt.lo, fmt.hi, program.input.shape, endpoint=True)
+        memory = Memory(latency=int(rng.integers(1, 200)), slots=int(rng.integers(1, 33)))
+
+        run = checked(image, pixels, memory)
+
+        assert (run.words == executed(image, pixels)).all(), seed
+
+
+def test_one_build_runs_squeeze_and_excitation_and_a_residual_network():
+    """The blocks of EfficientNet-B0 on small maps, then ResNet-18, then the first again, on the same simulator."""
+    plan = EnginePlan(device="xczu7ev", clock_mhz=200.0, depthwise=3, product=True, tables=8)
+    gates, residual = compiled(efficientnet_b0(64), plan), compiled(resnet_18(32), plan)
+    assert any(layer.hold for layer in gates.network.layers)
+    for image in (gates, residual, gates):
+        program = image.network.program
+
+        checked(image, np.random.default_rng(1).integers(0, 256, program.input.shape), Memory())
