@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ..layout import Words, blocks_of, words_of_elements
 from ..plan import EnginePlan
-from ..records import Unit, constants_record
-from .constants import held_constants
+from ..records import Unit
+from .constants import channel_records
 from .reading.layers import EngineLayer
 
 __all__ = ["block_weights", "is_padded"]
@@ -80,10 +80,10 @@ def _depthwise_sets(layer: EngineLayer, block: int, plan: EnginePlan) -> NDArray
 
 
 def _constants(layer: EngineLayer, block: int, plan: EnginePlan) -> Words:
-    """The constants of a block of outputs; channels that it has too many get zeros."""
-    record, lanes = constants_record(plan), plan.pout
-    channels = range(block * lanes, min((block + 1) * lanes, len(layer.multiplier)))
-    elements = np.zeros((record.words(plan.bits), lanes), np.int64)
-    for lane, channel in enumerate(channels):
-        elements[:, lane] = record.split(held_constants(layer, channel, plan), plan.bits)
-    return words_of_elements(elements, plan)
+    """The constants of a block of outputs, element by element of all its channels."""
+    first, count = block * plan.pout, len(layer.multiplier)
+    channels = []
+    for channel in range(first, first + plan.pout):
+        records = channel_records(layer, channel if channel < count else None, plan)
+        channels.append([element for record, values in records for element in record.split(values, plan.bits)])
+    return words_of_elements(np.array(channels).T, plan)

@@ -19,6 +19,7 @@ from ..records import Unit, descriptor_record
 from .columns import WindowColumns
 from .issuer import Issuer
 from .lanes import HeldWeights, Lanes, lanes_latency
+from .levels import LevelCounts, levels_latency
 from .loader import StepLoader
 from .requantisers import Requantisers, requantise_latency
 from .results import Residuals, ResultWords
@@ -37,18 +38,20 @@ class CoreDelays:
     sums : from the last tap of a pixel to its sum at the requantisers: ring, lanes, sums
     pools : the same of a pool, whose taps pass by the lanes
     results : from a sum at the requantisers to its result
+    counts : from there to the count of a layer that has levels
     """
 
     sums: int
     pools: int
     results: int
+    counts: int
 
     @classmethod
     def of(cls, plan: EnginePlan) -> "CoreDelays":
         """Those of the core of ``plan``."""
         return cls(
             sums=1 + lanes_latency(plan) + PixelSums.latency, pools=2 + PixelSums.latency,
-            results=requantise_latency(plan),
+            results=requantise_latency(plan), counts=levels_latency(plan),
         )  # fmt: skip
 
 
@@ -174,8 +177,19 @@ class Core(wiring.Component):
             requantisers.residuals.eq(residuals.residuals),
             requantisers.low.eq(layer.low), requantisers.high.eq(layer.high),
         ]  # fmt: skip
+        if self.plan.slopes:
+            m.d.comb += [requantisers.further.eq(loader.further), requantisers.bends.eq(layer.slopes)]
+        if self.plan.ties_even:
+            m.d.comb += requantisers.even.eq(layer.ties_even)
         m.d.sync += issuer.residuals.eq(issuer.residuals + residuals.arrived - issuer.joined)
-        return requantisers.results, requantisers.done
+        if not self.plan.levels:
+            return requantisers.results, requantisers.done
+        m.submodules.levels = levels = LevelCounts(self.plan)
+        m.d.comb += [
+            levels.word.eq(self.weights.payload), levels.shift.eq(loader.further), levels.counting.eq(layer.levels),
+            levels.values.eq(requantisers.results), levels.valid.eq(requantisers.done),
+        ]  # fmt: skip
+        return levels.results, levels.done
 
     def _stored(self, m: Module, loader: StepLoader, layer: Any, results: Any, done: Any) -> None:
         """Results as words in their queue; the account of its room and of results on their way."""

@@ -8,7 +8,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..plan import EnginePlan
-from ..records import Unit, descriptor_record
+from ..records import ACTIVATIONS, Unit, descriptor_record
 
 __all__ = ["PLACE_BITS", "Planner", "step_layout"]
 
@@ -25,7 +25,8 @@ _PASSED_DEPTHWISE = ("depthwise", "lead", "shared", "between")
 
 
 def _passed(plan: EnginePlan) -> tuple[str, ...]:
-    return (*_PASSED, *_PASSED_DEPTHWISE) if plan.depthwise else _PASSED
+    depthwise = _PASSED_DEPTHWISE if plan.depthwise else ()
+    return (*_PASSED, *depthwise, *(name for name in ACTIVATIONS if getattr(plan, name)))
 
 
 def step_layout(plan: EnginePlan) -> data.StructLayout:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ..core.core import CoreDelays
 from ..plan import EnginePlan
-from ..records import Stream, Unit, constants_record
+from ..records import Stream, Unit, constants_record, further_records
 from .queues import TimedQueue, TimedRecords
 
 __all__ = ["LayerCycles", "TimedStep", "computing", "steps_of"]
@@ -88,16 +88,18 @@ class _Array:
         self.plan, self.queues, self.results = plan, queues, results
         self.delays = CoreDelays.of(plan)
         self.constants = constants_record(plan).words(plan.bits)
+        self.further = {name: record.words(plan.bits) for name, record in further_records(plan).items()}
         self.loader = 0
         self.ending = 0
         self.quiet = 0
         self.tile = 0
         self.joined = 0
 
-    def loaded(self, step: TimedStep, begin: int, pool: bool) -> int | None:
+    def loaded(self, layer: dict[str, int], step: TimedStep, begin: int, pool: bool) -> int | None:
         """The cycle in which all that comes with the weights is there."""
         weights, at = self.queues[Stream.WEIGHTS], begin + 1
-        parts = [step.pads * 1, step.last * self.constants, 0 if pool else self.plan.pout]
+        constants = self.constants + sum(words for name, words in self.further.items() if layer[name])
+        parts = [step.pads * 1, step.last * constants, 0 if pool else self.plan.pout]
         if len(weights.left) + sum(parts) > len(weights.came):
             return None
         for number, words in enumerate(parts):
@@ -134,8 +136,9 @@ class _Array:
                 self.joined += step.pixels * layer["residual_words"]
                 self.queues[Stream.RESIDUALS].left += [at for at in complete for _ in range(layer["residual_words"])]
             self.results.claimed += step.pixels * words
-            self.results.came += [at + self.delays.results + k for at in complete for k in range(words)]
-            self.quiet = complete[-1] + self.delays.results + 1
+            delay = self.delays.results + (self.delays.counts if layer.get("levels") else 0)
+            self.results.came += [at + delay + k for at in complete for k in range(words)]
+            self.quiet = complete[-1] + delay + 1
         return cycles
 
 
@@ -156,7 +159,7 @@ def computing(
                 at = max(array.loader, planned)
                 if number == len(bands) - 1 and step is steps[-1]:
                     records.take(at)
-                while (ready := array.loaded(step, at, pool)) is None:
+                while (ready := array.loaded(layer, step, at, pool)) is None:
                     yield False
                 while (needs := array.conditions(layer, step)) is None:
                     yield False

@@ -12,7 +12,7 @@ from .....quant.ops.window import Window
 from .....quant.program import Program
 from ...records import Unit
 
-__all__ = ["BlockRange", "EngineLayer", "EngineNetwork"]
+__all__ = ["BlockRange", "EngineLayer", "EngineNetwork", "SecondSlope"]
 
 Ints = NDArray[np.int64]
 Shape = tuple[int, int, int]
@@ -25,6 +25,15 @@ class BlockRange:
     tensor: str
     first: int
     blocks: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SecondSlope:
+    """What stands for M and B where a sum is below its channel's knee, (O,) each."""
+
+    multiplier: Ints
+    offset: Ints
+    knee: Ints
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,7 +51,11 @@ class EngineLayer:
     pad : (I,) what a tap outside the map reads
     multiplier, offset, shift, residual_multiplier : M, B, S and R of every channel, (O,), for sums as the array has
         them
+    second : of a requantise with a second slope, for sums as the array has them
+    even : its ties go to the even number
     low, high : clamp of the result
+    levels : (O, n) of a threshold of several levels, ascending: what is clamped is compared with them, and the result
+        is how many it reaches
     shuffle : r of a pixel shuffle through which the result is stored; 1 for none. The output channels are in an order
         in which each block goes to one place of the r x r; channels that its last blocks have too many are zeros.
     groups : parts of the output channels, each of which reads input channels of its own; all of whole blocks
@@ -70,6 +83,9 @@ class EngineLayer:
     shuffle: int = 1
     groups: int = 1
     together: int = 0
+    second: SecondSlope | None = None
+    even: bool = False
+    levels: Ints | None = None
 
     def runs(self, blocks: int) -> int:
         """Times that its ``blocks`` of outputs begin anew with inputs that no earlier one has read."""
