@@ -26,11 +26,15 @@ ENGINE_OPTIONS = (
     click.option("--product", is_flag=True, default=None, help="Of an engine: it multiplies tensors."),
     click.option("--tables", type=int, help="Of an engine: bits of what a table of a function reads.  [default: none]"),
     click.option("--weight-bytes", type=int, help="Of an engine: of its queue of weights.  [default: 32768]"),
+    click.option("--slopes", is_flag=True, default=None, help="Of an engine: second slopes (PReLU, LeakyReLU)."),
+    click.option("--ties-even", is_flag=True, default=None, help="Of an engine: ties that round to even numbers."),
+    click.option("--levels", type=int, help="Of an engine: levels of a threshold, 3, 7 or 15.  [default: none]"),
+    click.option("--factor-bits", type=int, help="Of an engine: of a factor of a requantise.  [default: 16]"),
 )
 """Options of ``generate`` that an engine has."""
 ENGINE_CHOICES = (
     "pin", "pout", "kernels", "bits", "memory_bits", "sum_bits", "pixels", "feature_bytes", "weight_bytes", "depthwise",
-    "product", "tables",
+    "product", "tables", "slopes", "ties_even", "levels", "factor_bits",
 )  # fmt: skip
 """Their names."""
 
@@ -49,6 +53,9 @@ def generate_engine(out: Path, prefix: str, as_json: bool, *, kernels: str | Non
         "memory": f"AXI4, {plan.memory_bits} bit; control: {plan.control}",
         "features / weights": f"{plan.feature_bytes:,} / {plan.weight_bytes:,} bytes",
     }
+    has = {"second slopes": plan.slopes, "ties to even": plan.ties_even, f"{plan.levels} levels": plan.levels}
+    if any(has.values()):
+        rows["requantisers"] = ", ".join(name for name, there in has.items() if there)
     show(value, as_json, listing(f"{out}: an engine", rows))
 
 

@@ -10,13 +10,13 @@ __all__ = ["BLOCK_OF_INSTANCE", "JOINS", "RULES", "block_named", "block_of_insta
 
 BLOCK_OF_INSTANCE = {
     ("core", "lanes"): "lanes", ("core", "weights"): "weights in use", ("core", "sums"): "accumulators",
-    ("core", "requantisers"): "requantise", ("core", "residuals"): "residuals", ("core", "columns"): "lanes",
-    ("core", "products"): "vector unit", ("core", "tables"): "vector unit", ("core", "words"): "results",
-    ("core", "queue"): "results", ("core", "planner"): "sequencer",
-    ("core", "loader"): "sequencer", ("core", "issuer"): "sequencer", ("machine", "descriptors"): "sequencer",
-    ("machine", "weights"): "queue of weights", ("machine", "reader"): "reader", ("machine", "commands"): "reader",
-    ("machine", "writer"): "writer", ("machine", "writes"): "writer", ("", "front"): "control",
-    ("", "control"): "control",
+    ("core", "requantisers"): "requantise", ("core", "levels"): "requantise", ("core", "residuals"): "residuals",
+    ("core", "columns"): "lanes", ("core", "products"): "vector unit", ("core", "tables"): "vector unit",
+    ("core", "words"): "results", ("core", "queue"): "results",
+    ("core", "planner"): "sequencer", ("core", "loader"): "sequencer", ("core", "issuer"): "sequencer",
+    ("machine", "descriptors"): "sequencer", ("machine", "weights"): "queue of weights",
+    ("machine", "reader"): "reader", ("machine", "commands"): "reader", ("machine", "writer"): "writer",
+    ("machine", "writes"): "writer", ("", "front"): "control", ("", "control"): "control",
 }  # fmt: skip
 """The block of an instance, by the instance that holds it ("" for the top) and its own name without a number."""
 LANES, JOINS = "lanes", "between blocks"

@@ -1,12 +1,12 @@
 """The Plan of an engine: everything that its RTL depends on. Frozen, hashable, saved as JSON."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from ...common.errors import UserError
 from ...quant.formats import Format, format_for, signed, unsigned
 from ...quant.ops.kernels import KERNELS
-from ...quant.ops.requantise import MAX_PRODUCT_BITS, MAX_SHIFT, MULTIPLIER_BITS
+from ...quant.ops.requantise import MAX_PRODUCT_BITS, MAX_SHIFT, MOST_MULTIPLIER_BITS, MULTIPLIER_BITS
 from ..cells.known import fabric_named
 from ..family import CONTROLS
 
@@ -16,6 +16,11 @@ ENGINE = "engine"
 LANES = (4, 8, 16, 32, 64)
 """What Pin and Pout may be: words are then whole bytes, and memories are addressed by whole bits."""
 _MEMORY_BITS = (64, 128, 256, 512)
+LEVELS = (0, 3, 7, 15)
+"""What levels of a threshold may be: they are found by halving."""
+FACTOR_BITS = tuple(range(MULTIPLIER_BITS, MOST_MULTIPLIER_BITS + 1, 2))
+_LATER = {"later": True}
+"""Of a field that came later: Plans that do not use it are written without it, as they were before."""
 _SUM_BITS = {8: 32, 16: 44}
 """Default width of the sums for elements of so many bits: 4,096 products of 16 bits have 28, of 32 bits 44."""
 
@@ -42,6 +47,10 @@ class EnginePlan:
     tables : bits of what a table of any function reads at most; 0: the engine has none
     burst : words of the longest AXI4 burst
     outstanding : read bursts on the way at most
+    slopes : requantisers have a second slope, see `quant.ops.requantise`
+    ties_even : and may round ties to the even number
+    levels : of a threshold whose levels are not evenly spaced, at most; one of `LEVELS`, 0: the engine has none
+    factor_bits : of a factor of a requantise, sign included, an even number
     fabric, control : see `family.Envelope`
     """
 
@@ -57,14 +66,18 @@ class EnginePlan:
     pixels: int = 256
     sum_bits: int = 0
     depthwise: int = 0
-    product: bool = False
-    tables: int = 0
+    product: bool = field(default=False, metadata=_LATER)
+    tables: int = field(default=0, metadata=_LATER)
     burst: int = 16
     outstanding: int = 8
     fabric: str = "generic"
     control: str = "axi-lite"
     family: str = ENGINE
     fixed_weights: bool = False
+    slopes: bool = field(default=False, metadata=_LATER)
+    ties_even: bool = field(default=False, metadata=_LATER)
+    levels: int = field(default=0, metadata=_LATER)
+    factor_bits: int = field(default=MULTIPLIER_BITS, metadata=_LATER)
 
     def __post_init__(self) -> None:
         if isinstance(self.kernels, list):
@@ -91,6 +104,7 @@ class EnginePlan:
         known = {
             "family": (ENGINE,), "pin": LANES, "pout": (self.pin,), "bits": tuple(_SUM_BITS), "control": CONTROLS,
             "memory_bits": _MEMORY_BITS, "fixed_weights": (False,), "product": (False, True),
+            "slopes": (False, True), "ties_even": (False, True), "levels": LEVELS, "factor_bits": FACTOR_BITS,
         }  # fmt: skip
         for name, values in known.items():
             value = getattr(self, name)
@@ -118,6 +132,11 @@ class EnginePlan:
         for name in ("pixels", "burst"):
             if getattr(self, name) & (getattr(self, name) - 1):
                 raise ValueError(f"{name} must be a power of two, not {getattr(self, name)}")
+        if self.sum_bits + self.factor_bits > MAX_PRODUCT_BITS:
+            raise ValueError(
+                f"sum_bits and factor_bits together must be at most {MAX_PRODUCT_BITS}, not "
+                f"{self.sum_bits} + {self.factor_bits}"
+            )
         if self.burst > self.pixels:
             raise ValueError(f"a burst of {self.burst} words must be at most {self.pixels}, the pixels of a round")
         if self.burst * self.word_bytes > PAGE_BYTES or self.burst * self.beats > MOST_BEATS:
@@ -186,7 +205,7 @@ class EnginePlan:
     @property
     def factor(self) -> Format:
         """Format of M as a requantiser holds it: moved up by what brings S to a whole number of steps."""
-        return signed(MULTIPLIER_BITS + SHIFT_STEP - 1)
+        return signed(self.factor_bits + SHIFT_STEP - 1)
 
     @property
     def residual_factor(self) -> Format:
@@ -206,6 +225,16 @@ class EnginePlan:
         return format_for(-bound, bound)
 
     @property
+    def knee(self) -> Format:
+        """Format of the sum at which a second slope ends."""
+        return self.total
+
+    @property
+    def level(self) -> Format:
+        """Format of a level of a threshold: two elements, or what a result has."""
+        return signed(min(2 * self.bits, self.result.bits))
+
+    @property
     def shift_steps(self) -> Format:
         """Format of S as a requantiser holds it, in steps of `SHIFT_STEP`: as many as bring any number to its sign."""
         most = min(-(-MAX_SHIFT // SHIFT_STEP), -(-(self.wide.bits - 1) // SHIFT_STEP))
@@ -217,9 +246,11 @@ class EnginePlan:
         return unsigned(self.bits)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, from which `from_json` makes the Plan again. What came later and is not there is not said."""
-        value = {**asdict(self), "kernels": list(self.kernels)}
-        return {name: own for name, own in value.items() if own or name not in _LATER}
+        """Plain values, from which `from_json` makes the Plan again."""
+        later = [item for item in fields(self) if item.metadata == _LATER]
+        unused = [item.name for item in later if getattr(self, item.name) == item.default]
+        values = {name: value for name, value in asdict(self).items() if name not in unused}
+        return {**values, "kernels": list(self.kernels)}
 
     @classmethod
     def from_json(cls, value: Any) -> "EnginePlan":

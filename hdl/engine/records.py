@@ -11,7 +11,10 @@ from .plan import EnginePlan
 from .record import Record
 from .record import RecordField as Field
 
-__all__ = ["READ", "WRITE", "Stream", "Unit", "constants_record", "descriptor_record"]
+__all__ = [
+    "ACTIVATIONS", "READ", "WRITE", "Stream", "Unit", "constants_record", "descriptor_record", "further_records",
+    "levels_record", "slopes_record",
+]  # fmt: skip
 
 
 class Stream(IntEnum):
@@ -58,6 +61,11 @@ WRITE = Record("write", (
 ))  # fmt: skip
 """A write command."""
 
+ACTIVATIONS = {
+    "slopes": "its requantise has a second slope", "ties_even": "it rounds ties to the even number",
+    "levels": "its results are counts of levels that are reached",
+}  # fmt: skip
+"""Fields of a descriptor that an engine has whose Plan has the value of that name, and what they say of a layer."""
 _SIZE = 12
 _SMALL = 6
 
@@ -102,6 +110,7 @@ def descriptor_record(plan: EnginePlan) -> Record:
         *(_depthwise_fields(plan) if plan.depthwise else ()),
         *(_PRODUCT_FIELDS if plan.product else ()),
         *(_table_fields(plan) if plan.tables else ()),
+        *_activation_fields(plan),
         Field(name="columns", bits=_SIZE, meaning="output columns"),
         Field(name="width", bits=_SIZE, meaning="input columns"),
         Field(name="kernel_rows", bits=_SMALL, meaning="rows of the window"),
@@ -146,6 +155,11 @@ def _table_fields(plan: EnginePlan) -> tuple[Field, ...]:
     )  # fmt: skip
 
 
+def _activation_fields(plan: EnginePlan) -> tuple[Field, ...]:
+    """What a layer does with sums beside a plain requantise, where the engine has it."""
+    return tuple(Field(name=name, bits=1, meaning=text) for name, text in ACTIVATIONS.items() if getattr(plan, name))
+
+
 def constants_record(plan: EnginePlan) -> Record:
     """The constants of one output channel.
 
@@ -158,3 +172,29 @@ def constants_record(plan: EnginePlan) -> Record:
         Field(name="shift", bits=plan.shift_steps.bits, meaning="S in steps of `plan.SHIFT_STEP`"),
         Field(name="residual_multiplier", bits=plan.residual_factor.bits, signed=True, meaning="R"),
     ))  # fmt: skip
+
+
+def slopes_record(plan: EnginePlan) -> Record:
+    """What a channel of a second slope has in front of its constants, element by element as those."""
+    return Record("second slope", (
+        Field(name="multiplier", bits=plan.factor.bits, signed=True, meaning="N, which stands for M below the knee"),
+        Field(name="offset", bits=plan.offset.bits, signed=True, meaning="D, which stands for B below the knee"),
+        Field(name="knee", bits=plan.knee.bits, signed=True, meaning="the least sum that is not below the knee"),
+    ))  # fmt: skip
+
+
+def levels_record(plan: EnginePlan) -> Record:
+    """What a channel of a threshold of several levels has in front of its constants: its levels, ascending."""
+    return Record("levels", tuple(
+        Field(name=f"level{k}", bits=plan.level.bits, signed=True, meaning=f"the result from which on it is {k + 1}")
+        for k in range(plan.levels)
+    ))  # fmt: skip
+
+
+def further_records(plan: EnginePlan) -> dict[str, Record]:
+    """The records that may stand in front of a layer's constants, by the field of its descriptor that says so.
+
+    A layer has one of them at most. Whoever holds them takes all words of any, and so ends with those of the last.
+    """
+    makers = {"slopes": slopes_record, "levels": levels_record}
+    return {name: make(plan) for name, make in makers.items() if getattr(plan, name)}

@@ -9,8 +9,8 @@ from ..formats import Format, signed
 from .base import LATER, Bounds, Ints, Op, Shape, Tensor, per_channel
 
 __all__ = [
-    "MAX_PRODUCT_BITS", "MAX_SHIFT", "MULTIPLIER_BITS", "RESIDUAL_MULTIPLIER_BITS", "TIES", "Requantise",
-    "factor_bound", "offset_format", "powers_of_two",
+    "MAX_PRODUCT_BITS", "MAX_SHIFT", "MOST_MULTIPLIER_BITS", "MULTIPLIER_BITS", "RESIDUAL_MULTIPLIER_BITS", "TIES",
+    "Requantise", "factor_bound", "offset_format", "powers_of_two",
 ]  # fmt: skip
 
 MULTIPLIER_BITS = 16

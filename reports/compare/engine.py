@@ -11,7 +11,7 @@ from ...hdl.engine.cycles.model import predicted
 from ...hdl.engine.plan import LANES, EnginePlan
 from ...hdl.folder.engine import generate_engine
 from ...models import data
-from ...quant.program import Convolution, Product, Program, Table
+from ...quant.program import Convolution, Product, Program, Requantise, Table
 from ...quant.quantize import evaluate
 from ..devices.devices import Device
 from ..engine.report import make_engine_report
@@ -48,15 +48,16 @@ class EngineTerms:
     seeds: int
 
     def plan(self, program: Program) -> EnginePlan:
-        """The engine for ``program``: the kernels, products and tables that it has, memory as wide as a word, at most 128
-        bits."""
+        """The engine for ``program``: with all that it has, and memory as wide as a word, at most 128 bits."""
         kernels = dict.fromkeys(op.kernel for op in program.ops if isinstance(op, Convolution))
         bits = 8 if self.bits <= _NARROW else 16
         looked_up = [program.format(op.source).bits for op in program.ops if isinstance(op, Table)]
+        requantises = [op for op in program.ops if isinstance(op, Requantise)]
         return EnginePlan(
             device=self.device.name, clock_mhz=self.clock_mhz, pin=self.pin, pout=self.pin, bits=bits,
             kernels=tuple(kernels), memory_bits=min(_PORT, self.pin * bits), fabric=self.device.fabric,
             product=any(isinstance(op, Product) for op in program.ops), tables=max(looked_up, default=0),
+            slopes=any(op.bends for op in requantises), ties_even=any(op.ties == "even" for op in requantises),
         )  # fmt: skip
 
 

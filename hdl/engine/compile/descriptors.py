@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from ....common.errors import UserError
 from ..layout import TensorLayout
 from ..plan import EnginePlan
-from ..records import descriptor_record
+from ..records import ACTIVATIONS, descriptor_record
 from .bands import Band
 from .reading.groups import row_walk
 from .reading.layers import EngineLayer
@@ -46,6 +46,8 @@ def descriptor(
         values |= {"product": layer.product, "hold": layer.hold}
     if plan.tables:
         values |= {"table": table_entries(layer), "own_tables": has_own_tables(layer)}
+    used = {"slopes": layer.second is not None, "ties_even": layer.even, "levels": layer.levels is not None}
+    values |= {name: used[name] for name in ACTIVATIONS if getattr(plan, name)}
     values |= {
         "unit": layer.unit, "kernel": plan.kernels.index(layer.kernel) if layer.kernel else 0, "last": last,
         "signed": source.format.signed, "padded": is_padded(layer), "residual": residual is not None,

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from ..layout import Words, blocks_of, words_of_elements
 from ..plan import EnginePlan
-from ..records import Unit, constants_record
-from .constants import held_constants
+from ..records import Unit
+from .constants import channel_records
 from .reading.layers import EngineLayer
 
 __all__ = ["block_weights", "has_own_tables", "is_padded", "runs_again", "table_entries"]
@@ -61,7 +61,7 @@ def runs_again(layer: EngineLayer, words: int, plan: EnginePlan) -> list[tuple[i
     table = 0 if has_own_tables(layer) else table_entries(layer)
     if not table:
         return [(0, words)]
-    behind = constants_record(plan).words(plan.bits) + plan.pout * (layer.unit is Unit.ARRAY)
+    behind = len(_constants(layer, 0, plan)) + plan.pout * (layer.unit is Unit.ARRAY)
     before = words - behind - table
     return [(0, before), (before + table, behind)] if before else [(table, behind)]
 
@@ -115,12 +115,10 @@ def _depthwise_sets(layer: EngineLayer, block: int, plan: EnginePlan) -> NDArray
 
 
 def _constants(layer: EngineLayer, block: int, plan: EnginePlan) -> Words:
-    """The constants of a block of outputs; of channels that it has too many the results are 0."""
-    record, lanes = constants_record(plan), plan.pout
-    channels = range(block * lanes, min((block + 1) * lanes, len(layer.multiplier)))
-    elements = np.zeros((record.words(plan.bits), lanes), np.int64)
-    spare = {**dict.fromkeys((field.name for field in record.fields), 0), "offset": layer.spare_offset}
-    elements[:, len(channels) :] = np.array(record.split(spare, plan.bits))[:, None]
-    for lane, channel in enumerate(channels):
-        elements[:, lane] = record.split(held_constants(layer, channel, plan), plan.bits)
-    return words_of_elements(elements, plan)
+    """The constants of a block of outputs, element by element of all its channels."""
+    first, count = block * plan.pout, len(layer.multiplier)
+    channels = []
+    for channel in range(first, first + plan.pout):
+        records = channel_records(layer, channel if channel < count else None, plan)
+        channels.append([element for record, values in records for element in record.split(values, plan.bits)])
+    return words_of_elements(np.array(channels).T, plan)

@@ -19,6 +19,7 @@ from ..records import Unit, descriptor_record
 from .columns import WindowColumns
 from .issuer import Issuer
 from .lanes import HeldWeights, Lanes, lanes_latency
+from .levels import LevelCounts, levels_latency
 from .loader import StepLoader
 from .products import Products
 from .requantisers import Requantisers, requantise_latency
@@ -39,11 +40,13 @@ class CoreDelays:
     sums : from the last tap of a pixel to its sum at the requantisers: ring, lanes, sums
     pools : the same of a pool, whose taps pass by the lanes
     results : from a sum at the requantisers, or the products in front of them, to its result, tables included
+    counts : from a result that is compared with levels to its count
     """
 
     sums: int
     pools: int
     results: int
+    counts: int
 
     @classmethod
     def of(cls, plan: EnginePlan) -> "CoreDelays":
@@ -51,6 +54,7 @@ class CoreDelays:
         return cls(
             sums=1 + lanes_latency(plan) + PixelSums.latency, pools=2 + PixelSums.latency,
             results=requantise_latency(plan) + Products.latency * plan.product + RowTables.latency * (plan.tables > 0),
+            counts=levels_latency(plan),
         )  # fmt: skip
 
 
@@ -182,8 +186,13 @@ class Core(wiring.Component):
             requantisers.sums.eq(sums), requantisers.valid.eq(ready), requantisers.residuals.eq(joins),
             requantisers.low.eq(layer.low), requantisers.high.eq(layer.high),
         ]  # fmt: skip
+        if self.plan.slopes:
+            m.d.comb += [requantisers.further.eq(loader.further), requantisers.bends.eq(layer.slopes)]
+        if self.plan.ties_even:
+            m.d.comb += requantisers.even.eq(layer.ties_even)
         m.d.sync += issuer.residuals.eq(issuer.residuals + residuals.arrived - issuer.joined)
-        return self._looked_up(m, loader, layer, requantisers.results, requantisers.done)
+        counted = self._counted(m, loader, layer, requantisers.results, requantisers.done)
+        return self._looked_up(m, loader, layer, *counted)
 
     def _multiplied(self, m: Module, layer: Any, residuals: Any, sums: Any, complete: Any) -> tuple[Any, Any, Any]:
         """Residuals, sums and whether there are some, as the requantisers take them."""
@@ -196,6 +205,17 @@ class Core(wiring.Component):
             products.residual_signed.eq(layer.residual_signed),
         ]  # fmt: skip
         return products.joins, products.totals, products.done
+
+    def _counted(self, m: Module, loader: StepLoader, layer: Any, results: Any, done: Any) -> tuple[Any, Any]:
+        """Results, or how many levels they reach, and whether there is one."""
+        if not self.plan.levels:
+            return results, done
+        m.submodules.levels = levels = LevelCounts(self.plan)
+        m.d.comb += [
+            levels.word.eq(self.weights.payload), levels.shift.eq(loader.further), levels.counting.eq(layer.levels),
+            levels.values.eq(results), levels.valid.eq(done),
+        ]  # fmt: skip
+        return levels.results, levels.done
 
     def _looked_up(self, m: Module, loader: StepLoader, layer: Any, results: Any, done: Any) -> tuple[Any, Any]:
         """Results behind the tables, and whether there is one."""

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..plan import EnginePlan
-from ..records import Unit, constants_record
+from ..records import Unit, constants_record, further_records
 from .steps import step_layout
 
 __all__ = ["StepLoader"]
@@ -25,52 +25,39 @@ class StepLoader(wiring.Component):
     words : In stream of words, see `compile.weights`
     quiet : In, no result of an earlier step is still to come
     pad, constant, weight : Out; the word is taken as what this says
-    table : Out, the same of a word of a table, which comes in front of the constants; where ``plan.tables`` is not 0
+    further : Out, of an engine that has `records.further_records`; the word is one of them
+    table : Out, the same of a word of a table, which comes in front of all these; where ``plan.tables`` is not 0
     """
 
     def __init__(self, plan: EnginePlan):
         self.plan = plan
         step = step_layout(plan)
+        self._further = {name: record.words(plan.bits) for name, record in further_records(plan).items()}
         super().__init__({
             "i": In(stream.Signature(step)), "o": Out(stream.Signature(step)),
             "words": In(stream.Signature(plan.word_bits)), "quiet": In(1),
-            "pad": Out(1), "constant": Out(1), "weight": Out(1), **({"table": Out(1)} if plan.tables else {}),
+            "pad": Out(1), "constant": Out(1), "weight": Out(1), **({"further": Out(1)} if self._further else {}),
+            **({"table": Out(1)} if plan.tables else {}),
         })  # fmt: skip
 
     @property
     def _most_entries(self) -> int:
         return 1 << self.plan.tables if self.plan.tables else 0
 
-    def _entries(self, step: Any) -> Any:
-        """Words of the table that comes with ``step``."""
-        return Mux(step.loads, step.table, 0) if self._most_entries else 0
-
-    def _told_apart(self, m: Module, early: Any) -> None:
-        """What is taken as a constant is an entry if it comes ``early``."""
-        if self._most_entries:
-            with m.If(early):
-                m.d.comb += [self.table.eq(1), self.constant.eq(0)]
-
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         step = Signal(self.i.payload.shape())
         constants = constants_record(self.plan).words(self.plan.bits)
-        left = Signal(range(max(constants + self._most_entries, self.plan.pout) + 1))
+        left = Signal(range(max(constants, self.plan.pout, *self._further.values(), self._most_entries) + 1))
         array = step.unit == Unit.ARRAY
         m.d.comb += self.o.payload.eq(step)
-
-        def taken(kind: Signal, allowed: Any = 1) -> Any:
-            """Take a word as ``kind``; returns whether there is one."""
-            m.d.comb += [kind.eq(self.words.valid & allowed), self.words.ready.eq(allowed)]
-            return self.words.valid & allowed
 
         def go_on(after: str) -> None:
             """To the state that comes behind ``after``, whichever the step has."""
             following = self.i.payload if after == "step" else step
             if after != "constants":
                 with m.If(following.last):
-                    m.d.sync += left.eq(constants - 1 + self._entries(following))
-                    m.next = "constants"
+                    self._to_constants(m, left, following, table=True)
                 with m.Else():
                     m.d.sync += left.eq(self.plan.pout - 1)
                     m.next = "weights"
@@ -90,14 +77,23 @@ class StepLoader(wiring.Component):
                         m.next = "pad"
                     with m.Else():
                         go_on("step")
-            with m.State("pad"), m.If(taken(self.pad)):
+            with m.State("pad"), m.If(self._taken(m, self.pad)):
                 go_on("pad")
-            with m.State("constants"), m.If(taken(self.constant, self.quiet)):
+            if self._most_entries:
+                with m.State("table"), m.If(self._taken(m, self.table, self.quiet)):
+                    m.d.sync += left.eq(left - 1)
+                    with m.If(left == 0):
+                        self._to_constants(m, left, step)
+            if self._further:
+                with m.State("further"), m.If(self._taken(m, self.further, self.quiet)):
+                    m.d.sync += left.eq(left - 1)
+                    with m.If(left == 0):
+                        self._to_constants(m, left)
+            with m.State("constants"), m.If(self._taken(m, self.constant, self.quiet)):
                 m.d.sync += left.eq(left - 1)
-                self._told_apart(m, left >= constants)
                 with m.If(left == 0):
                     go_on("constants")
-            with m.State("weights"), m.If(taken(self.weight)):
+            with m.State("weights"), m.If(self._taken(m, self.weight)):
                 m.d.sync += left.eq(left - 1)
                 with m.If(left == 0):
                     # The set is whole when the lanes take it, which is later than the step is handed on.
@@ -111,3 +107,21 @@ class StepLoader(wiring.Component):
                 with m.If(self.o.ready):
                     m.next = "step"
         return m
+
+    def _to_constants(self, m: Module, left: Signal, step: Any = None, *, table: bool = False) -> None:
+        """On to the constants, or, of ``step`` where it is given, to what it has in front of them: a ``table``, too."""
+        m.d.sync += left.eq(constants_record(self.plan).words(self.plan.bits) - 1)
+        m.next = "constants"
+        for name, words in self._further.items() if step is not None else ():
+            with m.If(step[name]):
+                m.d.sync += left.eq(words - 1)
+                m.next = "further"
+        if table and self._most_entries:
+            with m.If(step.loads):
+                m.d.sync += left.eq(step.table - 1)
+                m.next = "table"
+
+    def _taken(self, m: Module, kind: Signal, allowed: Any = 1) -> Any:
+        """Take a word as ``kind``; returns whether there is one."""
+        m.d.comb += [kind.eq(self.words.valid & allowed), self.words.ready.eq(allowed)]
+        return self.words.valid & allowed

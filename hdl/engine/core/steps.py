@@ -8,7 +8,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..plan import EnginePlan
-from ..records import Unit, descriptor_record
+from ..records import ACTIVATIONS, Unit, descriptor_record
 
 __all__ = ["PLACE_BITS", "Planner", "step_layout"]
 
@@ -29,7 +29,7 @@ _PASSED_TABLES = ("table",)
 def _passed(plan: EnginePlan) -> tuple[str, ...]:
     return (
         *_PASSED, *(_PASSED_DEPTHWISE if plan.depthwise else ()), *(_PASSED_PRODUCT if plan.product else ()),
-        *(_PASSED_TABLES if plan.tables else ()),
+        *(_PASSED_TABLES if plan.tables else ()), *(name for name in ACTIVATIONS if getattr(plan, name)),
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ..core.core import CoreDelays
 from ..plan import EnginePlan
-from ..records import Stream, Unit, constants_record
+from ..records import Stream, Unit, constants_record, further_records
 from .queues import TimedQueue, TimedRecords
 
 __all__ = ["LayerCycles", "TimedStep", "computing", "steps_of"]
@@ -102,6 +102,7 @@ class _Array:
         self.plan, self.queues, self.results = plan, queues, results
         self.delays = CoreDelays.of(plan)
         self.constants = constants_record(plan).words(plan.bits)
+        self.further = {name: record.words(plan.bits) for name, record in further_records(plan).items()}
         self.loader = 0
         self.parts: list[int] = []
         self.at = 0
@@ -110,12 +111,13 @@ class _Array:
         self.tile = 0
         self.joined = 0
 
-    def loaded(self, step: TimedStep, begin: int, pool: bool) -> int | None:
+    def loaded(self, layer: dict[str, int], step: TimedStep, begin: int, pool: bool) -> int | None:
         """The cycle in which all that comes with the weights is there; None while some of it has not come. What has
         come is taken, for a table may be longer than the queue."""
         weights = self.queues[Stream.WEIGHTS]
         if not self.parts:
-            self.parts = [step.pads * 1, step.last * (step.table + self.constants), 0 if pool else self.plan.pout]
+            constants = self.constants + sum(words for name, words in self.further.items() if layer[name])
+            self.parts = [step.pads * 1, step.last * (step.table + constants), 0 if pool else self.plan.pout]
             self.at = begin + 1
         for number in range(len(self.parts)):
             if words := min(self.parts[number], len(weights.came) - len(weights.left)):
@@ -156,8 +158,9 @@ class _Array:
                 leaves = complete[-1:] if layer.get("hold") else complete
                 self.queues[Stream.RESIDUALS].left += [at for at in leaves for _ in range(layer["residual_words"])]
             self.results.claimed += step.pixels * words
-            self.results.came += [at + self.delays.results + k for at in complete for k in range(words)]
-            self.quiet = complete[-1] + self.delays.results + 1
+            delay = self.delays.results + (self.delays.counts if layer.get("levels") else 0)
+            self.results.came += [at + delay + k for at in complete for k in range(words)]
+            self.quiet = complete[-1] + delay + 1
         return cycles
 
 
@@ -178,7 +181,7 @@ def computing(
                 at = max(array.loader, planned)
                 if number == len(bands) - 1 and step is steps[-1]:
                     records.take(at)
-                while (ready := array.loaded(step, at, pool)) is None:
+                while (ready := array.loaded(layer, step, at, pool)) is None:
                     yield False
                 while (needs := array.conditions(layer, step)) is None:
                     yield False

@@ -15,7 +15,7 @@ PLANS = [EnginePlan(device="xczu7ev", sum_bits=24), small_plan()]
 def layer_with(**values):
     """What the constants of a layer of one channel are made of."""
     named = {"multiplier": 0, "offset": 0, "residual_multiplier": 0, "shift": 0, **values}
-    return SimpleNamespace(name="fc", **{name: [value] for name, value in named.items()})
+    return SimpleNamespace(name="fc", second=None, even=False, **{name: [value] for name, value in named.items()})
 
 
 @pytest.mark.parametrize("plan", PLANS)
@@ -38,7 +38,7 @@ def test_results_are_those_of_the_program(plan, shift):
 
 def test_factors_without_room_are_refused():
     """By layer, name, channel and bits."""
-    with pytest.raises(UserError, match="the residual multiplier 33554432 of 'fc', channel 0, needs 28 bits"):
-        held_constants(layer_with(residual_multiplier=1 << 25, shift=17), 0, PLANS[0])
+    with pytest.raises(UserError, match="the residual multiplier 33554433 of 'fc', channel 0, needs 28 bits"):
+        held_constants(layer_with(residual_multiplier=(1 << 25) + 1, shift=17), 0, PLANS[0])
     with pytest.raises(UserError, match="the offset -1099511627776 of 'fc'"):
-        held_constants(layer_with(offset=-1 << 40, shift=16), 0, PLANS[0])
+        held_constants(layer_with(offset=-1 << 40, multiplier=1, shift=16), 0, PLANS[0])

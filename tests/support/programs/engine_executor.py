@@ -8,7 +8,7 @@ from collections import deque
 
 import numpy as np
 from addax.hdl.engine.plan import SHIFT_STEP
-from addax.hdl.engine.records import READ, WRITE, Stream, Unit, constants_record, descriptor_record
+from addax.hdl.engine.records import READ, WRITE, Stream, Unit, constants_record, descriptor_record, further_records
 
 
 class LateError(AssertionError):
@@ -188,30 +188,47 @@ class Layer:
         return (x * w[None]).sum(2)
 
     def constants(self):
+        """Of every channel the fields of its constants; those of a second slope are called ``second_multiplier``, ..,
+        levels are a list."""
         v = self.values
         if v.get("table") and (self.begins or v["own_tables"]):
             self.table = self.executor.elements(self.executor.take(Stream.WEIGHTS, v["table"])).T
         self.begins = False
-        record = constants_record(self.plan)
-        count = record.words(self.plan.bits)
-        elements = self.executor.elements(self.executor.take(Stream.WEIGHTS, count))
-        return [record.joined([int(e) for e in channel], self.plan.bits) for channel in elements.T]
+        further = [(name, record) for name, record in further_records(self.plan).items() if v[name]]
+        channels = [{} for _ in range(self.plan.pout)]
+        for name, record in (*further, (None, constants_record(self.plan))):
+            elements = self.executor.elements(self.executor.take(Stream.WEIGHTS, record.words(self.plan.bits)))
+            for channel, own in zip(channels, elements.T, strict=True):
+                fields = record.joined([int(e) for e in own], self.plan.bits)
+                if name == "levels":
+                    channel["levels"] = list(fields.values())
+                else:
+                    channel.update({(f"second_{key}" if name else key): value for key, value in fields.items()})
+        return channels
 
     def store(self, total, constants):
         v, plan = self.values, self.plan
-        m, b, s, r = (
-            np.array([c[name] for c in constants]) for name in ("multiplier", "offset", "shift", "residual_multiplier")
-        )
-        wide = total * m + b
+
+        def of(name):
+            return np.array([c[name] for c in constants])
+
+        s, r = of("shift"), of("residual_multiplier")
         if v.get("product"):
-            x = total - (v["signed"] << plan.bits - 1)
             factor = self.residuals(1 if v["hold"] else len(total)) - (v["residual_signed"] << plan.bits - 1)
-            wide = x * factor * m + b
-        elif v["residual"]:
+            total = (total - (v["signed"] << plan.bits - 1)) * factor
+        wide = total * of("multiplier") + of("offset")
+        if v.get("slopes"):
+            wide = np.where(total < of("second_knee"), total * of("second_multiplier") + of("second_offset"), wide)
+        if v["residual"] and not v.get("product"):
             wide = wide + self.residuals(len(total)) * r
         else:
             assert not r.any(), "the hardware adds whatever stands in its queue"
-        y = np.clip(wide >> SHIFT_STEP * s, v["low"], v["high"])
+        y = wide >> SHIFT_STEP * s
+        if v.get("ties_even"):
+            y &= ~(wide == y << SHIFT_STEP * s).astype(int)
+        y = np.clip(y, v["low"], v["high"])
+        if v.get("levels"):
+            y = (y[..., None] >= of("levels")).sum(-1)
         if v.get("table"):
             y = np.take_along_axis(self.table.T, y, axis=0)
         parts = [y >> k * plan.bits & ((1 << plan.bits) - 1) for k in range(v["result_words"])]

@@ -61,9 +61,11 @@ def with_table(layer: EngineLayer, op: Table, read: Format, plan: EnginePlan) ->
     rows = op.rows[:, max(lowest - read.lo, 0) : layer.high - read.lo + 1]
     # What is below the lowest number of a format is never looked up.
     rows = np.pad(rows, ((0, 0), (count - rows.shape[1], 0)), mode="edge")
-    channels = len(layer.multiplier)
+    channels, second = len(layer.multiplier), layer.second
+    if second is not None:
+        second = replace(second, offset=second.offset - (lowest << layer.shift))
     shared = len(rows) == 1 and (channels % plan.pout == 0 or not rows.all())
     return replace(
         layer, name=op.name, table=rows[0] if shared else np.broadcast_to(rows, (channels, count)),
-        offset=layer.offset - (lowest << layer.shift), low=layer.low - lowest, high=layer.high - lowest,
+        offset=layer.offset - (lowest << layer.shift), second=second, low=layer.low - lowest, high=layer.high - lowest,
     )  # fmt: skip

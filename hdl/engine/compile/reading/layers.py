@@ -12,7 +12,7 @@ from .....quant.ops.window import Window
 from .....quant.program import Program
 from ...records import Unit
 
-__all__ = ["BlockRange", "EngineLayer", "EngineNetwork"]
+__all__ = ["BlockRange", "EngineLayer", "EngineNetwork", "SecondSlope"]
 
 Ints = NDArray[np.int64]
 Shape = tuple[int, int, int]
@@ -25,6 +25,15 @@ class BlockRange:
     tensor: str
     first: int
     blocks: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SecondSlope:
+    """What stands for M and B where a sum is below its channel's knee, (O,) each."""
+
+    multiplier: Ints
+    offset: Ints
+    knee: Ints
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,7 +51,11 @@ class EngineLayer:
     pad : (I,) what a tap outside the map reads
     multiplier, offset, shift, residual_multiplier : M, B, S and R of every channel, (O,), for sums as the array has
         them
+    second : of a requantise with a second slope, for sums as the array has them
+    even : its ties go to the even number
     low, high : clamp of the result, of one that is looked up: of the entry's number
+    levels : (O, n) of a threshold of several levels, ascending: what is clamped is compared with them, and the result
+        is how many it reaches
     table : of results that are looked up, the entries: (N,), one of which is 0 where a block has channels too many,
         or (O, N), for each channel its own; else None
     product : the sums are products of the source and the residual, which are stored tensors
@@ -74,6 +87,9 @@ class EngineLayer:
     shuffle: int = 1
     groups: int = 1
     together: int = 0
+    second: SecondSlope | None = None
+    even: bool = False
+    levels: Ints | None = None
     table: Ints | None = None
     product: bool = False
     hold: bool = False

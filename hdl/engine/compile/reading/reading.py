@@ -8,7 +8,6 @@ import numpy as np
 
 from .....common.errors import UserError
 from .....quant.formats import Format
-from .....quant.ops.requantise import MULTIPLIER_BITS, factor_bound
 from .....quant.ops.window import Window
 from .....quant.program import (
     ArgMax,
@@ -35,9 +34,12 @@ from ...records import Unit
 from ..advice import built_with
 from .elements import multiplied, unchanged, with_table
 from .groups import grouped
-from .layers import BlockRange, EngineLayer, EngineNetwork, Ints
+from .layers import BlockRange, EngineLayer, EngineNetwork, Ints, SecondSlope
+from .levels import as_requantise, held_levels
 from .moves import moved
+from .narrow import had_by
 from .operands import grid_top, lane_words, shuffled_channels
+from .slopes import of_sums, second_slope
 from .stem import with_folded_stem
 
 __all__ = ["network_of"]
@@ -196,10 +198,16 @@ class _Reading:
             return np.where(held.reshape(-1, *[1] * (values.ndim - 1)), values[order], other)
 
         assert layer.weight is not None
+        second, levels = layer.second, layer.levels
+        if second is not None:
+            spare = {"offset": layer.spare_offset}
+            second = SecondSlope(**{name: chosen(v, spare.get(name, 0)) for name, v in vars(second).items()})
+        if levels is not None:  # no result of a channel that there is not reaches one
+            levels = np.where(held[:, None], levels[order], self.plan.level.hi)
         self.layers[-1] = replace(
             layer, name=op.name, shuffle=op.factor, weight=chosen(layer.weight), multiplier=chosen(layer.multiplier),
             offset=chosen(layer.offset, layer.spare_offset), shift=chosen(layer.shift),
-            residual_multiplier=chosen(layer.residual_multiplier),
+            residual_multiplier=chosen(layer.residual_multiplier), second=second, levels=levels,
             table=chosen(layer.table) if layer.table is not None and layer.table.ndim == 2 else layer.table,
         )  # fmt: skip
 
@@ -214,8 +222,8 @@ class _Reading:
         read = self.program.format(op.source)
         made = next((layer for layer in self.layers if layer.name == op.source), None)
         if (
-            made is None or made.table is not None or len(self.readers[op.source]) > 1
-            or made.shuffle > 1
+            made is None or made.table is not None or made.levels is not None or made.shuffle > 1
+            or len(self.readers[op.source]) > 1
         ):  # fmt: skip
             self._requantise(unchanged(op.name, op.source, read, self.program.shape(op.source)[0]))
             made = self.layers[-1]
@@ -224,18 +232,22 @@ class _Reading:
 
     def _threshold(self, op: Threshold) -> None:
         """A single level is a requantise: ``acc >= T`` is ``clamp(acc - T + 1, 0, 1)``, falling it is
-        ``clamp(T - acc, 0, 1)``."""
-        if op.thresholds.shape[1] != 1:
-            raise UserError(f"the engine has thresholds of one level only so far, {op.name!r} has more")
-        level, sign = op.thresholds[:, 0], 1 - 2 * op.falling
-        self._requantise(Requantise(
-            name=op.name, source=op.source, multiplier=sign, offset=np.where(op.falling == 1, level, 1 - level),
-            shift=0, format=op.format, lo=0, hi=1,
-        ))  # fmt: skip
+        ``clamp(T - acc, 0, 1)``. So are several that are evenly spaced."""
+        if op.thresholds.shape[1] == 1:
+            level, sign = op.thresholds[:, 0], 1 - 2 * op.falling
+            self._requantise(Requantise(
+                name=op.name, source=op.source, multiplier=sign, offset=np.where(op.falling == 1, level, 1 - level),
+                shift=0, format=op.format, lo=0, hi=1,
+            ))  # fmt: skip
+            return
+        sums = self.program.format(op.source)
+        if (spaced := as_requantise(op, sums, self.plan)) is not None:
+            self._requantise(spaced)
+        else:
+            self._requantise(*held_levels(op, sums, self.plan))
 
-    def _requantise(self, op: Requantise) -> None:
-        if op.bends or op.ties != "up" or op.factor_bits != 16:
-            raise UserError(f"the engine has no second slope, wide factors or ties to even so far: {op.name!r}")
+    def _requantise(self, op: Requantise, levels: Ints | None = None) -> None:
+        op = had_by(self.plan, op, self.program.format(op.source))
         made = self.program.by_name[op.source]
         if isinstance(made, Convolution):
             layer = self._convolution(made, op)
@@ -253,20 +265,22 @@ class _Reading:
                 f"{op.name!r} has {self.program.format(op.name)}; the engine's results have at most "
                 f"{self.plan.result.bits} bits; {built_with('sum-bits', bits, MOST_SUM_BITS)}"
             )
-        self.layers.append(self._with_residual(layer, op))
+        self.layers.append(replace(self._with_residual(layer, op), even=op.ties == "even", levels=levels))
 
     def _stage(self, source: str, op: Requantise, unit: Unit, window: Window) -> EngineLayer:
         stored = self._stored(source)
-        fmt, offset = self._check_stored(stored), op.offset
-        if unit is not Unit.ARRAY:  # each of its taps counts from the lowest value
-            taps = prod(window.kernel) if unit is Unit.SUM else 1
-            offset = offset - op.multiplier * (taps * grid_top(fmt, self.plan))
-        return EngineLayer(
+        fmt = self._check_stored(stored)
+        layer = EngineLayer(
             name=op.name, source=stored, unit=unit, window=window,
             pad=np.zeros(self.program.shape(stored)[0], np.int64),
-            multiplier=op.multiplier, offset=offset, shift=op.shifts, residual_multiplier=op.residual_multipliers,
-            low=op.lo, high=op.hi,
+            multiplier=op.multiplier, offset=op.offset, shift=op.shifts, residual_multiplier=op.residual_multipliers,
+            low=op.lo, high=op.hi, second=second_slope(op),
         )  # fmt: skip
+        if unit is Unit.ARRAY:
+            return layer
+        # Each tap of a pool counts from the lowest value.
+        taps = prod(window.kernel) if unit is Unit.SUM else 1
+        return of_sums(layer, 1, -taps * grid_top(fmt, self.plan))
 
     def _wide(self, op: Requantise) -> EngineLayer:
         """A stored tensor that the lanes do not hold joins as a residual; what a pool reads beside it, its first word
@@ -277,6 +291,11 @@ class _Reading:
             raise UserError(
                 f"the engine requantises stored tensors of at most {RESIDUAL_BITS} bits, and no residual with those of "
                 f"more than {self.plan.bits}: {op.name!r}"
+            )
+        if op.bends:
+            raise UserError(
+                f"second slopes of stored tensors are of at most {self.plan.bits} bits, {source!r} has {fmt}: build it "
+                "with --bits 16"
             )
         zeros = np.zeros(shape[0], np.int64)
         return EngineLayer(
@@ -291,7 +310,8 @@ class _Reading:
         if op.residual is not None:
             raise UserError(f"the engine joins no residual behind a product, which {op.name!r} does")
         stored = self._stored(made.source), self._stored(made.other)
-        return multiplied(op, stored, (self.program.shape(stored[0]), self.program.shape(stored[1])))
+        layer = multiplied(op, stored, (self.program.shape(stored[0]), self.program.shape(stored[1])))
+        return replace(layer, second=second_slope(op))
 
     def _convolution(self, made: Convolution, op: Requantise) -> EngineLayer:
         if made.kernel not in self.plan.kernels:
@@ -307,18 +327,14 @@ class _Reading:
             layer, pad = replace(layer, window=Window(kernel=self.program.shape(layer.source)[1:])), layer.pad
         # The lanes of an adder sum distances, of which the kernel is the negative. Those of an xnor count equal pairs:
         # the sum of signs is twice that less the number of terms.
-        scale = {"adder": -1, "xnor": 2}.get(made.kernel, 1)
-        multiplier, offset = scale * op.multiplier, op.offset
-        if made.kernel == "xnor":
-            offset = offset - made.taps * op.multiplier
-        if int(np.abs(multiplier).max()) > factor_bound(MULTIPLIER_BITS):
-            raise UserError(f"the factors of {op.name!r} are too large for the sums of {made.kernel} lanes")
+        scale, more = {"adder": (-1, 0), "xnor": (2, -made.taps)}.get(made.kernel, (1, 0))
+        layer = of_sums(layer, scale, more)
         # What fills a block must add nothing: an adder's weight of 0, and for xnor, whose features are 0 there, a 1.
         neutral = {"adder": grid_top(self.program.format(layer.source), self.plan), "xnor": 1}.get(made.kernel, 0)
         # What several requantises read is computed for each of them, and counts once.
         first = self.readers[made.name][0] is self.program.by_name[op.name]
         layer = replace(
-            layer, kernel=made.kernel, weight=weight, pad=pad, multiplier=multiplier, offset=offset, neutral=neutral,
+            layer, kernel=made.kernel, weight=weight, pad=pad, neutral=neutral,
             macs=made.macs(self.program.shape(made.name)) if first else 0,
         )  # fmt: skip
         return layer if made.groups == 1 else grouped(layer, made, self.program.shape(layer.source)[2], self.plan)
@@ -333,7 +349,10 @@ class _Reading:
         fmt = self.program.format(name)
         if fmt.bits > RESIDUAL_BITS:
             raise UserError(f"the residual {name!r} has {fmt}; at most {RESIDUAL_BITS} bits join")
-        return replace(layer, residual=name, offset=layer.offset - self._lowest(fmt) * layer.residual_multiplier)
+        less, second = self._lowest(fmt) * layer.residual_multiplier, layer.second
+        if second is not None:
+            second = replace(second, offset=second.offset - less)
+        return replace(layer, residual=name, offset=layer.offset - less, second=second)
 
     def _lowest(self, fmt: Format) -> int:
         """What a residual of ``fmt`` has too much when it comes to the requantisers, counted from the lowest value that
