@@ -266,8 +266,6 @@ class EnginePlan:
             raise UserError(f"not a plan: {error}") from error
 
 
-_LATER = ("product", "tables")
-"""Values that Plans of earlier versions have not: a build without them stays what it was, to its hash."""
 PAGE_BYTES = 4096
 """No AXI4 burst crosses a page of so many bytes; one that is aligned to its longest length never does."""
 MOST_BEATS = 256

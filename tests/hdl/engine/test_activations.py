@@ -21,7 +21,7 @@ from addax.quant.program import Requantise, Threshold
 from amaranth.sim import Simulator
 from engine_activations import activations, even_levels
 from engine_executor import executed
-from engine_networks import small_plan
+from engine_networks import gated, small_plan
 from network_builder import Builder
 
 EVERYTHING = {"slopes": True, "ties_even": True, "levels": 7}
@@ -154,6 +154,28 @@ def test_every_stored_tensor_is_that_of_the_golden_model(seed):
     words = executed(image, pixels)
 
     assert any(layer.second is not None for layer in image.network.layers)
+    expected = golden.run(program, pixels[None], trace=True).tensors
+    for name in image.network.tensors[1:]:
+        assert np.array_equal(image.tensor(words, name), expected[name][0]), name
+    predicted(image)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_activations_beside_products_and_tables(seed):
+    """An engine that has all: second slopes of products, tables behind knees, levels and ties."""
+    plan = small_plan(
+        kernels=("adder", "mult"), pixels=64, feature_bytes=4096, factor_bits=24, sum_bits=36, product=True, tables=10,
+        **EVERYTHING,
+    )  # fmt: skip
+    program = gated(seed, bits=16, table_bits=10, bent=True)
+    image = compiled(program, plan)
+    fmt = program.input.format
+    pixels = np.random.default_rng(seed).integers(fmt.lo, fmt.hi, program.input.shape, endpoint=True)
+
+    words = executed(image, pixels)
+
+    layers = image.network.layers
+    assert any(layer.second is not None for layer in layers) and any(layer.product for layer in layers)
     expected = golden.run(program, pixels[None], trace=True).tensors
     for name in image.network.tensors[1:]:
         assert np.array_equal(image.tensor(words, name), expected[name][0]), name

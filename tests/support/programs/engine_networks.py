@@ -154,12 +154,14 @@ def moving(seed):
     return b.raw()
 
 
-def gated(seed, *, bits=8, kernels=("adder", "mult"), gates=2, table_bits=8):
+def gated(seed, *, bits=8, kernels=("adder", "mult"), gates=2, table_bits=8, bent=False):
     """Activations and gates that are tables, of all channels or each its own, before and behind what others read too;
-    products with maps, with numbers of channels, and of a map with itself; blocks that are not full, several bands."""
+    products with maps, with numbers of channels, and of a map with itself; blocks that are not full, several bands.
+    ``bent``: among them second slopes, ties to even numbers and thresholds of several levels."""
     rng = np.random.default_rng(seed)
     b = Builder(rng, (int(rng.integers(1, 6)), int(rng.integers(4, 10)), int(rng.integers(4, 10))))
-    b.varied = lambda op: op
+    if not bent:
+        b.varied = lambda op: op
     narrow = min(bits, table_bits)
 
     def stored():
@@ -167,14 +169,22 @@ def gated(seed, *, bits=8, kernels=("adder", "mult"), gates=2, table_bits=8):
 
     def layer(outputs, size=1, result=None, look=0.6):
         b.convolution(str(rng.choice(kernels)), outputs, size, padding=size // 2, weight_bits=min(bits, 8))
-        b.rescale(result or stored())
+        if bent and result is None and rng.random() < 0.3:
+            b.threshold(unsigned(int(rng.integers(2, 4))))
+        else:
+            rescaled(result or stored())
         if rng.random() < look:
             b.table(stored())
         return b.last
 
+    def rescaled(result):
+        b.rescale(result)
+        if bent and rng.random() < 0.6:
+            b.bend()
+
     def times(other):
         b.product(other)
-        b.rescale(stored())
+        rescaled(stored())
         if rng.random() < 0.4:
             b.table(stored())
 
