@@ -7,7 +7,12 @@ from torch.nn import functional as F
 
 from ..layers.kernels import Kernels, activation, convolution, is_binary
 
-__all__ = ["BasicBlock", "BinaryBlock", "PadShortcut", "basic_block", "pad_shortcut"]
+__all__ = [
+    "BasicBlock", "BinaryBlock", "PadShortcut", "basic_block", "large_image_statistics", "layer_at", "pad_shortcut",
+]  # fmt: skip
+
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 Shortcut = Callable[[int, int, int], nn.Module]
 """Makes what stands beside a binary block, of its inputs, outputs and stride."""
@@ -123,3 +128,19 @@ def basic_block(
         beside = shortcut(inputs, outputs, stride)
         return BinaryBlock(kernels, path, inputs, outputs, stride, shortcut=beside, each=each)
     return BasicBlock(kernels, path, inputs, outputs, stride)
+
+
+def layer_at(network: str, path: str, kernel: str, inputs: int, outputs: int, size: int, **how: int) -> nn.Module:
+    """A convolution as `kernels.convolution` makes it, of a ``network`` that has no binary form; a ``ValueError`` names
+    both where its kernel cannot be had."""
+    if is_binary(kernel):
+        raise ValueError(f"layer {path!r} of {network} has no binary form")
+    try:
+        return convolution(kernel, inputs, outputs, size, **how)
+    except ValueError as error:
+        raise ValueError(f"layer {path!r} of {network}: {error}") from error
+
+
+def large_image_statistics(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of each channel of large images: ImageNet's where there are three, else some."""
+    return (_IMAGENET_MEAN, _IMAGENET_DEVIATION) if channels == 3 else ((0.5,) * channels, (0.25,) * channels)

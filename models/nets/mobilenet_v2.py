@@ -2,12 +2,13 @@
 
 from torch import Tensor, nn
 
-from ..layers.kernels import Kernels, convolution, is_binary
+from ..layers.kernels import Kernels
 from ..layers.normalize import Normalise
-from .resnet_imagenet import IMAGENET_DEVIATION, IMAGENET_MEAN
+from .blocks import large_image_statistics, layer_at
 
 __all__ = ["MobileNetV2"]
 
+_NAME = "mobilenet-v2"
 _STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 """Expansion, channels, blocks, stride of the first of them."""
 _STEM, _HEAD = 32, 1280
@@ -25,7 +26,7 @@ class InvertedResidual(nn.Module):
             _normed(kernels, f"{path}.conv.{len(layers)}", wide, wide, 3, stride=stride, padding=1, groups=wide)
         )
         last = kernels.at(f"{path}.conv.{len(layers)}")
-        self.conv = nn.Sequential(*layers, _made(last, path, wide, outputs, 1), nn.BatchNorm2d(outputs))
+        self.conv = nn.Sequential(*layers, layer_at(_NAME, path, last, wide, outputs, 1), nn.BatchNorm2d(outputs))
         self.joins = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
@@ -53,10 +54,7 @@ class MobileNetV2(nn.Module):
         kernels = Kernels.of(kernel)
         if kernels.at("classifier.1", edge=True) != "mult":
             raise ValueError("layer 'classifier.1' of mobilenet-v2 is an ordinary dense layer")
-        statistics = (
-            (IMAGENET_MEAN, IMAGENET_DEVIATION) if channels == 3 else ((0.5,) * channels, (0.25,) * channels)
-        )  # fmt: skip
-        self.normalise = Normalise(*statistics)
+        self.normalise = Normalise(*large_image_statistics(channels))
         layers: list[nn.Module] = [_normed(kernels, "features.0", channels, _STEM, 3, stride=2, padding=1, edge=True)]
         inputs = _STEM
         for expansion, outputs, count, first in _STAGES:
@@ -82,17 +80,5 @@ def _normed(
 ) -> nn.Sequential:  # fmt: skip
     """The convolution at ``path`` with batch norm and ReLU6."""
     kernel = kernels.at(f"{path}.0", edge=edge)
-    made = _made(kernel, f"{path}.0", inputs, outputs, size, stride=stride, padding=padding, groups=groups)
+    made = layer_at(_NAME, f"{path}.0", kernel, inputs, outputs, size, stride=stride, padding=padding, groups=groups)
     return nn.Sequential(made, nn.BatchNorm2d(outputs), nn.ReLU6())
-
-
-def _made(
-    kernel: str, path: str, inputs: int, outputs: int, size: int, *, stride: int = 1, padding: int = 0, groups: int = 1
-) -> nn.Module:
-    """The convolution at ``path``; a ``ValueError`` names it where its kernel cannot be had."""
-    if is_binary(kernel):
-        raise ValueError(f"layer {path!r} of mobilenet-v2 has no binary form")
-    try:
-        return convolution(kernel, inputs, outputs, size, stride=stride, padding=padding, groups=groups)
-    except ValueError as error:
-        raise ValueError(f"layer {path!r} of mobilenet-v2: {error}") from error

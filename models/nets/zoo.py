@@ -13,6 +13,7 @@ from torch import nn
 from ...common.errors import UserError
 from ..layers.kernels import KERNELS, Kernels
 from .counting import Counts, count
+from .efficientnet import EfficientNetB0
 from .lenet5 import LeNet5
 from .mobilenet_v2 import MobileNetV2
 from .resnet import ResNet20, ResNet32
@@ -62,6 +63,10 @@ NETWORKS = {
         ZooNetwork(
             name="mobilenet-v2", make=MobileNetV2, shape=_IMAGENET, classes=1000, kernel="mult",
             paper="Sandler et al. 2018, 1801.04381",
+        ),
+        ZooNetwork(
+            name="efficientnet-b0", make=EfficientNetB0, shape=_IMAGENET, classes=1000, kernel="mult",
+            paper="Tan, Le 2019, 1905.11946",
         ),
     )
 }  # fmt: skip

@@ -17,6 +17,7 @@ def test_list_has_the_keys_that_scripts_read(run):
     assert all(row.keys() >= KEYS for row in rows.values())
     assert list(rows) == [
         "lenet5", "vgg-small", "resnet20", "resnet32", "resnet18", "resnet34", "resnet50", "mobilenet-v2",
+        "efficientnet-b0",
     ]  # fmt: skip
     assert (rows["resnet20"]["parameters"], rows["resnet20"]["macs"]) == (272_484, 40_813_184)
     assert rows["resnet18"]["checkpoint"] is rows["resnet18"]["accuracy"] is None

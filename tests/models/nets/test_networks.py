@@ -27,6 +27,7 @@ def counted(name, kernel, **options):
         ("resnet34", 21_797_672, 3.664e9),
         ("resnet50", 25_557_032, 4.089e9),
         ("mobilenet-v2", 3_504_872, None),
+        ("efficientnet-b0", 5_288_548, 0.386e9),
     ],
 )
 def test_large_networks_have_the_parameters_of_torchvisions(name, parameters, macs):
@@ -84,7 +85,8 @@ def test_noise_adaptation_counts_as_no_parameter():
 def test_torchvisions_names_of_parameters_are_kept():
     """Weights that others trained load as they are."""
     with torch.device("meta"):
-        large = {name: set(zoo.build(name, kernel="mult").state_dict()) for name in ("resnet50", "mobilenet-v2")}
+        large = {name: set(zoo.build(name, kernel="mult").state_dict())
+                 for name in ("resnet50", "mobilenet-v2", "efficientnet-b0")}  # fmt: skip
 
     assert {"conv1.weight", "layer1.0.downsample.0.weight", "layer4.2.bn3.running_var", "fc.bias"} <= large["resnet50"]
     assert len(large["resnet50"]) == 320
@@ -92,6 +94,10 @@ def test_torchvisions_names_of_parameters_are_kept():
                 "features.2.conv.1.1.bias", "features.18.1.running_mean", "classifier.1.weight"}  # fmt: skip
     assert expected <= large["mobilenet-v2"]
     assert len(large["mobilenet-v2"]) == 314
+    expected = {"features.0.0.weight", "features.1.0.block.1.fc1.bias", "features.4.2.block.3.1.running_var",
+                "features.6.0.block.2.fc2.weight", "features.8.1.bias", "classifier.1.weight"}  # fmt: skip
+    assert expected <= large["efficientnet-b0"]
+    assert len(large["efficientnet-b0"]) == 360
 
 
 # A kernel for each layer
@@ -106,6 +112,7 @@ def test_torchvisions_names_of_parameters_are_kept():
         ("resnet18", "adder", (3, 32, 64)),
         ("resnet34", "xnor:fda", (1, 32, 32)),
         ("mobilenet-v2", "shift", (3, 32, 32)),
+        ("efficientnet-b0", "adder", (3, 32, 64)),
     ],
 )
 def test_networks_run_at_other_shapes_and_kernels(name, kernel, shape):
@@ -197,6 +204,12 @@ def test_checkpoint_holds_what_a_binary_network_needs(tmp_path):
         ("resnet20", "adder,layer1.0.conv1=xnor", "must have two binary convolutions, or none"),
         ("resnet18", "adder,fc=adder", "layer 'fc' of resnet18 is an ordinary dense layer"),
         ("vgg-small", "adder,fc=adder", "layer 'fc' of vgg-small"),
+        ("efficientnet-b0", "xnor", r"layer 'features\.1\.0\.block\.0\.0' of efficientnet-b0 has no binary form"),
+        (
+            "efficientnet-b0",
+            "adder,*.fc1=adder",
+            r"layer 'features\.1\.0\.block\.1\.fc1' of efficientnet-b0 is an ordi",
+        ),
         ("mobilenet-v2", "mult,classifier*=shift", "layer 'classifier.1' of mobilenet-v2"),
         ("resnet20", "xnor:best", "kernels with a method are xnor:straight-through, .*, not 'xnor:best'"),
         ("resnet20", "adder,conv1", "kernels must be KERNEL or KERNEL,PATTERN=KERNEL"),
