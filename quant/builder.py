@@ -21,8 +21,10 @@ from .program import (
     Input,
     Kernel,
     MaxPool,
+    Product,
     Program,
     Requantise,
+    Table,
     Threshold,
     infer,
     score_format,
@@ -159,6 +161,21 @@ class ProgramBuilder:
                 falling=_per(channels, falling, "falling"), format=format_for(0, max(1, levels.shape[-1])),
             )
         )  # fmt: skip
+
+    def table(
+        self, entries: Numbers, *, bits: int = 8, signed_result: bool = False, source: str | None = None,
+        name: str | None = None,
+    ) -> str:  # fmt: skip
+        """Every value replaced by what stands for it in ``entries``, from that of the lowest value to that of the
+        highest: (2**n,) for all channels, or (C, 2**n)."""
+        made, fmt = self._name("table", name), (signed if signed_result else unsigned)(bits)
+        return self.add(
+            Table(name=made, source=source or self.last, entries=_integers(entries, "entries"), format=fmt)
+        )  # fmt: skip
+
+    def product(self, other: str, *, source: str | None = None, name: str | None = None) -> str:
+        """What it reads times the result of ``other``, of its shape or (C, 1, 1); a requantise behind it divides."""
+        return self.add(Product(name=self._name("product", name), source=source or self.last, other=other))
 
     def max_pool(
         self, size: Pair, stride: Pair | None = None, *, source: str | None = None, name: str | None = None, **how: Any

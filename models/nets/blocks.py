@@ -7,7 +7,13 @@ from torch.nn import functional as F
 
 from ..layers.kernels import Kernels, activation, convolution, is_binary
 
-__all__ = ["BasicBlock", "BinaryBlock", "PadShortcut", "basic_block", "named_convolution", "pad_shortcut"]
+__all__ = [
+    "BasicBlock", "BinaryBlock", "PadShortcut", "basic_block", "large_image_statistics", "named_convolution",
+    "pad_shortcut",
+]  # fmt: skip
+
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 Shortcut = Callable[[int, int, int], nn.Module]
 """Makes what stands beside a binary block, of its inputs, outputs and stride."""
@@ -143,3 +149,8 @@ def named_convolution(
         return convolution(kernel, inputs, outputs, size, stride=stride, padding=padding, groups=groups)
     except ValueError as error:
         raise ValueError(f"layer {path!r} of {network}: {error}") from error
+
+
+def large_image_statistics(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of each channel of large images: ImageNet's where there are three, else some."""
+    return (_IMAGENET_MEAN, _IMAGENET_DEVIATION) if channels == 3 else ((0.5,) * channels, (0.25,) * channels)

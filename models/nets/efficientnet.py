@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from ..layers.kernels import Kernels
 from ..layers.normalize import Normalise
-from .blocks import named_convolution
-from .resnet_imagenet import IMAGENET_DEVIATION, IMAGENET_MEAN
+from .blocks import large_image_statistics, named_convolution
 
 __all__ = ["EFFICIENTNET_B0", "TINYNETS", "EfficientNet", "Scaling"]
 
@@ -165,10 +164,7 @@ class EfficientNet(nn.Module):
         kernels = Kernels.of(kernel)
         if kernels.at("classifier", edge=True) != "mult":
             raise ValueError("layer 'classifier' of efficientnet is an ordinary dense layer")
-        statistics = (
-            (IMAGENET_MEAN, IMAGENET_DEVIATION) if channels == 3 else ((0.5,) * channels, (0.25,) * channels)
-        )  # fmt: skip
-        self.normalise = Normalise(*statistics)
+        self.normalise = Normalise(*large_image_statistics(channels))
         self.conv_stem = named_convolution(
             _NAME, kernels, "conv_stem", channels, _STEM, 3, stride=2, padding=1, edge=True
         )

@@ -4,8 +4,7 @@ from torch import Tensor, nn
 
 from ..layers.kernels import Kernels
 from ..layers.normalize import Normalise
-from .blocks import named_convolution
-from .resnet_imagenet import IMAGENET_DEVIATION, IMAGENET_MEAN
+from .blocks import large_image_statistics, named_convolution
 
 __all__ = ["MobileNetV2"]
 
@@ -55,10 +54,7 @@ class MobileNetV2(nn.Module):
         kernels = Kernels.of(kernel)
         if kernels.at("classifier.1", edge=True) != "mult":
             raise ValueError("layer 'classifier.1' of mobilenet-v2 is an ordinary dense layer")
-        statistics = (
-            (IMAGENET_MEAN, IMAGENET_DEVIATION) if channels == 3 else ((0.5,) * channels, (0.25,) * channels)
-        )  # fmt: skip
-        self.normalise = Normalise(*statistics)
+        self.normalise = Normalise(*large_image_statistics(channels))
         layers: list[nn.Module] = [_normed(kernels, "features.0", channels, _STEM, 3, stride=2, padding=1, edge=True)]
         inputs = _STEM
         for expansion, outputs, count, first in _STAGES:

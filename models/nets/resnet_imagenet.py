@@ -11,12 +11,10 @@ from torch import Tensor, nn
 
 from ..layers.kernels import Kernels, convolution, is_binary
 from ..layers.normalize import Normalise
-from .blocks import BinaryBlock, basic_block
+from .blocks import BinaryBlock, basic_block, large_image_statistics
 
-__all__ = ["IMAGENET_DEVIATION", "IMAGENET_MEAN", "ResNet18", "ResNet34", "ResNet50"]
+__all__ = ["ResNet18", "ResNet34", "ResNet50"]
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 _WIDTHS = (64, 128, 256, 512)
 _EXPANSION = 4
 
@@ -86,10 +84,7 @@ class ResNet18(nn.Module):
         kernels = Kernels.of(kernel)
         if kernels.at("fc", edge=True) != "mult":
             raise ValueError(f"layer 'fc' of {name} is an ordinary dense layer")
-        statistics = (
-            (IMAGENET_MEAN, IMAGENET_DEVIATION) if channels == 3 else ((0.5,) * channels, (0.25,) * channels)
-        )  # fmt: skip
-        self.normalise = Normalise(*statistics)
+        self.normalise = Normalise(*large_image_statistics(channels))
         self.conv1 = convolution(kernels.at("conv1", edge=True), channels, _WIDTHS[0], 7, stride=2, padding=3)
         self.bn1 = nn.BatchNorm2d(_WIDTHS[0])
         self.relu = nn.ReLU()

@@ -55,6 +55,23 @@ def test_what_is_built_computes_what_loops_compute():
     assert dict(program.metadata) == {"network": "hand", "note": "by hand"}
 
 
+def test_tables_and_products_are_built():
+    """A map times a gate for each channel, which a table makes of its mean."""
+    build = addax.ProgramBuilder((2, 2, 2))
+    build.average_pool(2)
+    build.requantise(1, 2, 2, bits=8)
+    gate = build.table(255 - np.arange(256))
+    build.product(gate, source="pixels")
+    image = np.array([[[[0, 100], [200, 240]], [[9, 9], [9, 9]]]], np.uint8)
+
+    found = golden.run(build.program(), image).output
+
+    assert (gate, build.last, build.shape()) == ("table1", "product1", (2, 2, 2))
+    assert found.tolist() == (image.astype(int) * np.array([255 - 135, 255 - 9])[:, None, None]).tolist()
+    with pytest.raises(addax.UserError, match=r"^table2: entries must fit uint4"):
+        build.table(np.arange(256), bits=4, source=gate)
+
+
 def test_what_is_built_goes_through_rtl(tmp_path):
     rng = np.random.default_rng(1)
     net = addax.Network(program=built(rng)[0].program())
