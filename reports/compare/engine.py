@@ -48,7 +48,7 @@ class EngineTerms:
     seeds: int
 
     def plan(self, program: Program) -> EnginePlan:
-        """The engine for ``program``: with what its operations need, memory as wide as a word, at most 128 bits."""
+        """The engine for ``program``: with all that it has, and memory as wide as a word, at most 128 bits."""
         kernels = dict.fromkeys(op.kernel for op in program.ops if isinstance(op, Convolution))
         bits = 8 if self.bits <= _NARROW else 16
         looked_up = [program.format(op.source).bits for op in program.ops if isinstance(op, Table)]
