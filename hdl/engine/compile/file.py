@@ -78,6 +78,6 @@ def load_image(path: str | Path, plan: EnginePlan | None = None) -> Compiled:
 
 def _difference(own: EnginePlan, plan: EnginePlan) -> str:
     """The first field in which two Plans differ, with both values."""
-    theirs = asdict(plan)
-    name, value = next((name, value) for name, value in asdict(own).items() if value != theirs[name])
+    values, theirs = ({**asdict(one), **one.to_json()} for one in (own, plan))
+    name, value = next((name, value) for name, value in values.items() if value != theirs[name])
     return f"of {name} {value}, not {theirs[name]}"
