@@ -1,6 +1,7 @@
 """Image files: the memory of an engine with the Program and the Plan that it was made of."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,7 @@ def load_image(path: str | Path, plan: EnginePlan | None = None) -> Compiled:
 
 def _difference(own: EnginePlan, plan: EnginePlan) -> str:
     """The first field in which two Plans differ, with both values."""
-    theirs = plan.to_json()
-    name, value = next((name, value) for name, value in own.to_json().items() if value != theirs[name])
+    # JSON leaves out what a Plan does not use.
+    mine, theirs = ({**asdict(each), **each.to_json()} for each in (own, plan))
+    name, value = next((name, value) for name, value in mine.items() if value != theirs[name])
     return f"of {name} {value}, not {theirs[name]}"
