@@ -78,6 +78,7 @@ def load_image(path: str | Path, plan: EnginePlan | None = None) -> Compiled:
 
 def _difference(own: EnginePlan, plan: EnginePlan) -> str:
     """The first field in which two Plans differ, with both values."""
-    values, theirs = ({**asdict(one), **one.to_json()} for one in (own, plan))
-    name, value = next((name, value) for name, value in values.items() if value != theirs[name])
+    # JSON leaves out what a Plan does not use.
+    mine, theirs = ({**asdict(each), **each.to_json()} for each in (own, plan))
+    name, value = next((name, value) for name, value in mine.items() if value != theirs[name])
     return f"of {name} {value}, not {theirs[name]}"

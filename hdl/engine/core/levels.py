@@ -72,7 +72,8 @@ class LevelCounts(wiring.Component):
         for rank in range(self.latency):
             half //= 2
             middles = levels[half - 1 :: 2 * half]
-            middle = middles[0] if found is None else Array(middles)[found]
+            middle = Signal(len(value), name=f"middle{row}_{rank}")
+            m.d.comb += middle.eq(middles[0] if found is None else Array(middles)[found])
             own, other = (Word(inputs=(bits,), function=same, flip=True) for bits in (value, middle))
             missed = fabric.less(m, own, other, f"missed{row}_{rank}")
             following = Signal(rank + 1, name=f"found{row}_{rank}", reset_less=True)

@@ -199,9 +199,8 @@ def test_levels_of_a_uniform_quantiser_take_no_levels_of_the_engine(count, space
 
     (layer,) = image.network.layers
     assert count == 2 or (layer.levels is None) == spaced
-    assert np.array_equal(
-        image.tensor(words, "levels"), golden.run(program, pixels[None], trace=True).tensors["levels"][0]
-    )
+    expected = golden.run(program, pixels[None], trace=True).tensors["levels"][0]
+    assert np.array_equal(image.tensor(words, "levels"), expected)
 
 
 @pytest.mark.parametrize("even", [False, True])

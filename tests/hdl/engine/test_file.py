@@ -81,6 +81,8 @@ def test_an_image_for_another_engine_says_where_the_engines_differ(image, tmp_pa
     assert load_image(tmp_path / "net.image", image.plan).first == image.first
     with pytest.raises(UserError, match=re.escape("net.image is for another engine, of weight_bytes 1024, not 4096")):
         load_image(tmp_path / "net.image", small_plan(weight_bytes=4096))
+    with pytest.raises(UserError, match=re.escape("another engine, of levels 0, not 3")):
+        load_image(tmp_path / "net.image", small_plan(levels=3))
 
 
 def test_a_truncated_image_is_refused(image, tmp_path):
