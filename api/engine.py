@@ -34,18 +34,27 @@ def engine_plan(**choices: Any) -> Any:
 
 
 def compile_for(
-    program_file: str | Path, build: "EngineBuild", out: str | Path, *, reuse: bool = False
+    program_file: str | Path, build: "EngineBuild", out: str | Path, *, reuse: bool = False,
+    testbench: str | Path | None = None,
 ) -> "tuple[Compiled, EngineCycles]":  # fmt: skip
-    """Compile a ``.addax`` file for an engine and write the image; returns it with its cycles. With ``reuse`` areas of
-    tensors that are no longer read are used again."""
+    """Compile a ``.addax`` file for an engine and write the image; returns it with its cycles.
+
+    Parameters
+    ----------
+    reuse : areas of tensors that are no longer read are used again
+    testbench : folder for a self-checking test bench of plain Verilog that runs the image, engine included
+    """
     from ..hdl.engine.compile.file import save_image
     from ..hdl.engine.compile.image import compiled
     from ..hdl.engine.cycles.model import predicted
+    from ..hdl.folder.engine_bench import write_engine_bench
     from ..quant.files.archive import load_program
 
     image = compiled(load_program(program_file), build.plan, reuse=reuse)
     cycles = predicted(image)
     save_image(out, image)
+    if testbench is not None:
+        write_engine_bench(build, image, testbench)
     return image, cycles
 
 

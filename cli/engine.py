@@ -53,14 +53,17 @@ def generate_engine(out: Path, prefix: str, as_json: bool, *, kernels: str | Non
 @click.argument("program", metavar="NET.addax", type=PATH)
 @click.option("--engine", "engine", metavar="BUILD", type=PATH, required=True, help="BUILD folder of an engine.")
 @click.option("--reuse", is_flag=True, help="Use areas of tensors again; what is overwritten cannot be compared.")
+@click.option("--testbench", type=PATH, help="Folder for a test bench of plain Verilog that runs the image.")
 @click.option("-o", "--out", type=PATH, required=True, help="Image file to write.")
-def compile_(program: Path, engine: Path, reuse: bool, out: Path, as_json: bool) -> None:
+def compile_(
+    program: Path, engine: Path, reuse: bool, testbench: Path | None, out: Path, as_json: bool
+) -> None:  # fmt: skip
     """Make the memory image of a Program for an engine: commands, descriptors, weights, areas of tensors."""
     from ..api.engine import compile_for, layer_keys
     from ..hdl.folder.engine import open_engine
     from ..reports.terminal.engine_tables import layer_tables
 
-    image, cycles = compile_for(program, open_engine(engine), out, reuse=reuse)
+    image, cycles = compile_for(program, open_engine(engine), out, reuse=reuse, testbench=testbench)
     layers, plan = layer_keys(image, cycles), image.plan
     macs = image.network.program.macs()
     value = {

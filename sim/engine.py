@@ -12,8 +12,10 @@ from ..common.files import write_text
 from ..common.temporary import scratch_folder
 from ..hdl.engine.compile.image import Compiled
 from ..hdl.engine.harness import HARNESS_BYTES
+from ..hdl.engine.layout import beats_text
 from ..hdl.engine.plan import EnginePlan
 from ..hdl.folder.engine import EngineBuild
+from ..hdl.folder.engine_bench import WATCHDOG
 from .cells import cell_models
 from .verilator import Simulator, build_simulator, run_simulator
 
@@ -48,7 +50,7 @@ def engine_simulator(build: EngineBuild) -> Simulator:
 
 def run_engine(
     simulator: Simulator, image: Compiled, pixels: NDArray[np.integer], *, latency: int = 20, slots: int = 64,
-    spread: int = 1, seed: int = 1, watchdog: int = 100_000, runs: int = 1, faults: dict[str, int] | None = None,
+    spread: int = 1, seed: int = 1, watchdog: int = WATCHDOG, runs: int = 1, faults: dict[str, int] | None = None,
 ) -> EngineRun:  # fmt: skip
     """Run ``image`` on (C, H, W) ``pixels``.
 
@@ -71,7 +73,7 @@ def run_engine(
     if words.nbytes > HARNESS_BYTES:
         raise UserError(f"the image takes {words.nbytes:,} bytes; the memory that is simulated has {HARNESS_BYTES:,}")
     with scratch_folder("run") as folder:
-        write_text(folder / "memory.mem", _text(words, plan))
+        write_text(folder / "memory.mem", beats_text(words, plan.memory_bits))
         settings = {
             "first": image.first, "words": len(words) * plan.beats, "latency": latency, "slots": slots,
             "spread": spread, "seed": seed, "watchdog": watchdog, "runs": runs, **(faults or {}),
@@ -83,12 +85,6 @@ def run_engine(
         if outcome.pop("hung"):
             raise UserError(f"the engine hangs after {outcome['cycles']} cycles", exit_code=3)
         return EngineRun(words=_words(folder / "result.mem", plan), **outcome)
-
-
-def _text(words: NDArray[np.uint8], plan: EnginePlan) -> str:
-    """The memory, one beat per line."""
-    size = plan.memory_bits // 8
-    return words.reshape(-1, size)[:, ::-1].tobytes().hex("\n", size) + "\n"
 
 
 def _words(path: Path, plan: EnginePlan) -> NDArray[np.uint8]:
