@@ -81,15 +81,15 @@ def compile_(
 
 
 def report_engine(
-    build: Path, image: Path | None, *, synth: bool, placed: bool, seeds: int, out: Path | None, as_json: bool
+    build: Path, image: Path | None, *, out: Path | None, as_json: bool, placed: bool, source: str, **asked: Any
 ) -> None:  # fmt: skip
     """Make the report of an engine and show what is in it."""
     from ..api.engine import report_engine as reported
     from ..hdl.folder.engine import open_engine
-    from ..reports.terminal.engine_tables import block_table, layer_tables
+    from ..reports.terminal.engine_tables import block_table, layer_tables, power_table
 
     made = reported(
-        open_engine(build), image, synth=synth, place=placed, seeds=seeds, out=out or build / "report",
+        open_engine(build), image, place=placed, images=source, out=out or build / "report", **asked,
         command=shlex.join(["addax", *sys.argv[1:]]),
     )  # fmt: skip
     keys = made.keys()
@@ -98,6 +98,8 @@ def report_engine(
         listing(str(build), made.rows())(console)
         if keys["blocks"]:
             console.print(block_table(keys["blocks"], {name: keys[name] for name in ("lut", "ff", "bram", "dsp")}))
+        if keys.get("power_by_block"):
+            console.print(power_table(keys["power_by_block"], keys["bytes_read"] + keys["bytes_written"]))
         if keys.get("layers"):
             console.print(*layer_tables(f"{image}: {keys['lane_utilization']:.1%} of lanes", keys["layers"]))
 

@@ -43,14 +43,16 @@ class EngineRun:
     seconds: float
 
 
-def engine_simulator(build: EngineBuild) -> Simulator:
-    """The compiled simulator of an engine, for any image."""
-    return build_simulator((*build.sources, *cell_models(build.plan.fabric)), f"{build.prefix}_harness")
+def engine_simulator(build: EngineBuild, *, trace: str | None = None) -> Simulator:
+    """The compiled simulator of an engine, for any image; ``trace`` as `verilator.build_simulator` has it."""
+    sources = (*build.sources, *cell_models(build.plan.fabric))
+    return build_simulator(sources, f"{build.prefix}_harness", trace=trace)
 
 
 def run_engine(
     simulator: Simulator, image: Compiled, pixels: NDArray[np.integer], *, latency: int = 20, slots: int = 64,
     spread: int = 1, seed: int = 1, watchdog: int = WATCHDOG, runs: int = 1, faults: dict[str, int] | None = None,
+    saif: Path | None = None,
 ) -> EngineRun:  # fmt: skip
     """Run ``image`` on (C, H, W) ``pixels``.
 
@@ -63,6 +65,7 @@ def run_engine(
     watchdog : cycles without a transfer after which it hangs
     runs : starts, one behind the other, over the same memory; the cycles are those of the last
     faults : ``fail_read``, ``fail_write``: number of the beat from which on the memory answers with an error
+    saif : where the toggles go that a simulator with this trace counts
 
     Raises
     ------
@@ -80,10 +83,14 @@ def run_engine(
         }  # fmt: skip
         (folder / "job.json").write_text(json.dumps(settings))
         (folder / "leash").touch()
-        run_simulator(simulator, f"{__package__}.engine_bench", folder, seed=1, waves=False, leash=folder / "leash")
+        run_simulator(
+            simulator, f"{__package__}.engine_bench", folder, seed=1, waves=saif is not None, leash=folder / "leash"
+        )
         outcome = json.loads((folder / "outcome.json").read_text())
         if outcome.pop("hung"):
             raise UserError(f"the engine hangs after {outcome['cycles']} cycles", exit_code=3)
+        if saif is not None:
+            (folder / "dump.saif").replace(saif)
         return EngineRun(words=_words(folder / "result.mem", plan), **outcome)
 
 

@@ -86,7 +86,8 @@ def test_report_of_an_engine_tells_its_layers(run, engine, program, tmp_path):
     status, out, _ = run("report", engine, "--json", "-o", tmp_path / "report")
     assert status == 0 and json.loads(out)["cycles_per_image"] is None
     for arguments, message in (
-        (("report", engine, "--power"), "no model of an engine's power"),
+        (("report", engine, "--power"), "depends on the network that it runs: say --image"),
+        (("report", engine, "--saif", program), "--saif goes with --power"),
         (("report", engine, "--image", program), "is not an image for an engine"),
         (("report", tmp_path, "--image", tmp_path / "net.image"), "--image is for an engine"),
     ):
