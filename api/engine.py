@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["EngineSimulation", "compile_for", "engine_plan", "layer_keys", "report_engine", "simulate_engine"]
 
+ENGINE_POWER_IMAGES = 2
+"""Whose runs give the switching activity of an engine: a run is long, and all of the engine works in it."""
+
 
 def engine_plan(**choices: Any) -> Any:
     """The Plan of an engine; raises `UserError` for impossible choices. What is None is left to the Plan."""
@@ -34,18 +37,27 @@ def engine_plan(**choices: Any) -> Any:
 
 
 def compile_for(
-    program_file: str | Path, build: "EngineBuild", out: str | Path, *, reuse: bool = False
+    program_file: str | Path, build: "EngineBuild", out: str | Path, *, reuse: bool = False,
+    testbench: str | Path | None = None,
 ) -> "tuple[Compiled, EngineCycles]":  # fmt: skip
-    """Compile a ``.addax`` file for an engine and write the image; returns it with its cycles. With ``reuse`` areas of
-    tensors that are no longer read are used again."""
+    """Compile a ``.addax`` file for an engine and write the image; returns it with its cycles.
+
+    Parameters
+    ----------
+    reuse : areas of tensors that are no longer read are used again
+    testbench : folder for a self-checking test bench of plain Verilog that runs the image, engine included
+    """
     from ..hdl.engine.compile.file import save_image
     from ..hdl.engine.compile.image import compiled
     from ..hdl.engine.cycles.model import predicted
+    from ..hdl.folder.engine_bench import write_engine_bench
     from ..quant.files.archive import load_program
 
     image = compiled(load_program(program_file), build.plan, reuse=reuse)
     cycles = predicted(image)
     save_image(out, image)
+    if testbench is not None:
+        write_engine_bench(build, image, testbench)
     return image, cycles
 
 
@@ -58,9 +70,11 @@ def layer_keys(image: "Compiled", cycles: "EngineCycles") -> list[dict[str, Any]
 
 def report_engine(
     build: "EngineBuild", image_file: str | Path | None = None, *, synth: bool = False, place: bool = False,
-    seeds: int = 1, out: str | Path | None = None, command: str = "",
+    seeds: int = 1, power: bool = False, images: Any = "digits", saif: Path | None = None,
+    out: str | Path | None = None, command: str = "",
 ) -> Report:  # fmt: skip
-    """Cells of an engine by block, its clock, and with an image how each layer runs: as a page and as JSON.
+    """Cells of an engine by block, its clock, and with an image how each layer runs and the power that it takes: as a
+    page and as JSON.
 
     Parameters
     ----------
@@ -68,24 +82,36 @@ def report_engine(
     synth : count resources with yosys; an engine has no estimate
     place : place and route as well: Fmax
     seeds : of place and route; the median is reported
+    power : model power from simulated activity (synthesises too); of a network, so with an image
+    images : the first `ENGINE_POWER_IMAGES` give the activity, as `api.given.given` takes them
+    saif : activity file of a simulation of your own, instead of ``images``
     out : folder of the report; ``report`` in the BUILD unless said
     command : what a person typed, which the page shows
 
     Raises
     ------
     UserError
-        for an image of another engine, and where the device has no such tool.
+        for an image of another engine, for power without an image, and where the device has no such tool.
     """
     from ..hdl.engine.compile.file import load_image
     from ..hdl.engine.cycles.model import predicted
     from ..reports.engine.report import make_engine_report
+    from .given import given
 
     positive("seeds", seeds)
+    if saif is not None and not power:
+        raise UserError("--saif goes with --power")
+    if power and image_file is None:
+        raise UserError("an engine's power depends on the network that it runs: say --image NET.image")
     image = None if image_file is None else load_image(image_file, build.plan)
+    pixels = None
+    if power and saif is None and image is not None:
+        pixels = given(image.network.program, images, "test", limit=ENGINE_POWER_IMAGES).x
     with steps("report") as step:
         made = make_engine_report(
             build, build.path / "report" if out is None else out, synth=synth, placed=place, seeds=seeds,
-            run=None if image is None else (image, predicted(image)), command=command, step=step,
+            power_images=pixels, saif=saif, run=None if image is None else (image, predicted(image)), command=command,
+            step=step,
         )  # fmt: skip
     return Report(made=made)
 

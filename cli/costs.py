@@ -35,9 +35,10 @@ def report(
     from ..hdl.folder.engine import is_engine
 
     if is_engine(build):
-        if power or saif is not None:
-            raise UserError("there is no model of an engine's power so far; leave --power and --saif out")
-        report_engine(build, image, synth=synth, placed=placed, seeds=seeds, out=out, as_json=as_json)
+        report_engine(
+            build, image, synth=synth, placed=placed, seeds=seeds, power=power, source=source, saif=saif, out=out,
+            as_json=as_json,
+        )  # fmt: skip
         return
     if image is not None:
         raise UserError("--image is for an engine; a BUILD of the dataflow family has its network inside")

@@ -63,14 +63,17 @@ def generate_engine(out: Path, prefix: str, as_json: bool, *, kernels: str | Non
 @click.argument("program", metavar="NET.addax", type=PATH)
 @click.option("--engine", "engine", metavar="BUILD", type=PATH, required=True, help="BUILD folder of an engine.")
 @click.option("--reuse", is_flag=True, help="Use areas of tensors again; what is overwritten cannot be compared.")
+@click.option("--testbench", type=PATH, help="Folder for a test bench of plain Verilog that runs the image.")
 @click.option("-o", "--out", type=PATH, required=True, help="Image file to write.")
-def compile_(program: Path, engine: Path, reuse: bool, out: Path, as_json: bool) -> None:
+def compile_(
+    program: Path, engine: Path, reuse: bool, testbench: Path | None, out: Path, as_json: bool
+) -> None:  # fmt: skip
     """Make the memory image of a Program for an engine: commands, descriptors, weights, areas of tensors."""
     from ..api.engine import compile_for, layer_keys
     from ..hdl.folder.engine import open_engine
     from ..reports.terminal.engine_tables import layer_tables
 
-    image, cycles = compile_for(program, open_engine(engine), out, reuse=reuse)
+    image, cycles = compile_for(program, open_engine(engine), out, reuse=reuse, testbench=testbench)
     layers, plan = layer_keys(image, cycles), image.plan
     macs = image.network.program.macs()
     value = {
@@ -88,15 +91,15 @@ def compile_(program: Path, engine: Path, reuse: bool, out: Path, as_json: bool)
 
 
 def report_engine(
-    build: Path, image: Path | None, *, synth: bool, placed: bool, seeds: int, out: Path | None, as_json: bool
+    build: Path, image: Path | None, *, out: Path | None, as_json: bool, placed: bool, source: str, **asked: Any
 ) -> None:  # fmt: skip
     """Make the report of an engine and show what is in it."""
     from ..api.engine import report_engine as reported
     from ..hdl.folder.engine import open_engine
-    from ..reports.terminal.engine_tables import block_table, layer_tables
+    from ..reports.terminal.engine_tables import block_table, layer_tables, power_table
 
     made = reported(
-        open_engine(build), image, synth=synth, place=placed, seeds=seeds, out=out or build / "report",
+        open_engine(build), image, place=placed, images=source, out=out or build / "report", **asked,
         command=shlex.join(["addax", *sys.argv[1:]]),
     )  # fmt: skip
     keys = made.keys()
@@ -105,6 +108,8 @@ def report_engine(
         listing(str(build), made.rows())(console)
         if keys["blocks"]:
             console.print(block_table(keys["blocks"], {name: keys[name] for name in ("lut", "ff", "bram", "dsp")}))
+        if keys.get("power_by_block"):
+            console.print(power_table(keys["power_by_block"], keys["bytes_read"] + keys["bytes_written"]))
         if keys.get("layers"):
             console.print(*layer_tables(f"{image}: {keys['lane_utilization']:.1%} of lanes", keys["layers"]))
 

@@ -2,10 +2,10 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,12 @@ from ..hdl.folder.build import Build
 from .cosim import RUN, run_job_in, simulator_of
 from .verilator import find_verilator
 
-__all__ = ["Activity", "Toggles", "activity_of", "measure_activity", "read_saif"]
+__all__ = [
+    "VERSION", "Activity", "NetOwner", "Toggles", "activity_of", "kept_activity", "measure_activity", "read_activity",
+    "read_saif",
+]  # fmt: skip
 
-_VERSION = "4"
+VERSION = "4"
 """The version of what is kept in the cache."""
 _CLOCK = "clk"
 _INSTANCE = re.compile(r"\(INSTANCE\s+(?:\"[^\"]*\"\s+)?([^\s()]+)")
@@ -65,6 +68,30 @@ class Activity:
     images: int | None
 
 
+class NetOwner(Protocol):
+    """Who tells which part and block of a design a net belongs to. Nets are named by the instances on the way to them,
+    from below the one that is read, and their own name."""
+
+    def part(self, way: Sequence[str]) -> str:
+        """The part that nets beside the instances of the last one on the ``way`` belong to."""
+
+    def block(self, way: Sequence[str], name: str) -> str | None:
+        """The block of the net called ``name``; None for a net that shall not count."""
+
+
+@dataclass(frozen=True)
+class _Children:
+    """A `NetOwner`: each child of the instance that is read is a part, and a `BlockOf` sorts the nets of some."""
+
+    block_of: BlockOf
+
+    def part(self, way: Sequence[str]) -> str:
+        return way[0] if way else ""
+
+    def block(self, way: Sequence[str], name: str) -> str | None:
+        return self.block_of.net(".".join((*way[1:], name))) if self.block_of.counts(self.part(way)) else ""
+
+
 def measure_activity(build: Build, pixels: NDArray[np.integer]) -> Activity:
     """Simulate ``pixels`` with toggle counting, or recall what the same simulation gave before.
 
@@ -72,24 +99,33 @@ def measure_activity(build: Build, pixels: NDArray[np.integer]) -> Activity:
     """
     sources = [source.read_bytes() for source in build.sources]
     memories = [(build.path / entry["file"]).read_bytes() for entry in build.manifest["memories"]]
-    key = digest(find_verilator().version, _VERSION, build.design.block_of.key, *sources, *memories, pixels.tobytes())
+    key = digest(find_verilator().version, VERSION, build.design.block_of.key, *sources, *memories, pixels.tobytes())
 
-    def make(folder: Path) -> None:
+    def simulated() -> Activity:
         simulator = simulator_of(build, trace="saif")
         with scratch_folder("saif") as session:
             run_job_in(session, build, simulator, pixels)
-            found = activity_of(build, session / RUN / "dump.saif")
+            return activity_of(build, session / RUN / "dump.saif")
+
+    return kept_activity(key, simulated, images=len(pixels))
+
+
+def kept_activity(key: str, make: Callable[[], Activity], *, images: int) -> Activity:
+    """What ``make`` finds in a simulation of ``images``, or what it found before under the same ``key``."""
+
+    def write(folder: Path) -> None:
+        found = make()
         parts = {part: {block: vars(own) for block, own in blocks.items()} for part, blocks in found.parts.items()}
         (folder / "activity.json").write_text(json.dumps({"parts": parts, "cycles": found.cycles}))
 
-    folder, _ = cached("activity", key, make)
+    folder, _ = cached("activity", key, write)
     with reading(folder, "activity"):
         kept = json.loads((folder / "activity.json").read_text())
         parts = {
             part: {block: Toggles(toggles=int(own["toggles"]), nets=int(own["nets"])) for block, own in blocks.items()}
             for part, blocks in kept["parts"].items()
         }
-        return Activity(parts=parts, cycles=int(kept["cycles"]), images=len(pixels))
+        return Activity(parts=parts, cycles=int(kept["cycles"]), images=images)
 
 
 def activity_of(build: Build, path: Path, *, images: int | None = None) -> Activity:
@@ -126,10 +162,15 @@ def read_saif(path: str | Path, instance: str, block_of: BlockOf) -> Activity:
     UserError
         when the file is not SAIF, has no such instance, or its clock never ticked.
     """
+    return read_activity(path, instance, _Children(block_of))
+
+
+def read_activity(path: str | Path, instance: str, owner: NetOwner) -> Activity:
+    """Toggle counts under the first instance called ``instance``, sorted by ``owner``; see `read_saif`."""
     path = Path(path)
     try:
         with open_regular(path, limit=_LARGEST) as stream:
-            counts, cycles, ticks = _counts(_lines(stream, path), instance, block_of)
+            counts, cycles, ticks = _counts(_lines(stream, path), instance, owner)
     except OSError as error:
         raise UserError(
             f"cannot read activity file {path}: {error.strerror}; without it, --power simulates by itself"
@@ -157,7 +198,7 @@ def _lines(stream: BinaryIO, path: Path) -> Iterator[str]:
 
 
 def _counts(
-    stream: Iterable[str], instance: str, block_of: BlockOf
+    stream: Iterable[str], instance: str, owner: NetOwner
 ) -> tuple[dict[tuple[str, str], list[int]], int | None, int]:
     """Toggles and nets by part and block; the duration, if there is one; toggles of the clock."""
     counts: dict[tuple[str, str], list[int]] = {}
@@ -172,14 +213,13 @@ def _counts(
             if name == _CLOCK:
                 ticks = max(ticks, int(net[2]))
             elif int(net[2]):
-                part = stack[at] if len(stack) > at else ""
-                block = block_of.net(".".join((*stack[at + 1 :], name))) if block_of.counts(part) else ""
+                block = owner.block(stack[at:], name)
                 if block is not None:
-                    entry = counts.setdefault((part, block), [0, 0])
+                    entry = counts.setdefault((owner.part(stack[at:]), block), [0, 0])
                     entry[0] += int(net[2])
                     entry[1] += 1
             elif len(stack) > at:
-                counts.setdefault((stack[at], ""), [0, 0])  # it is there, though it rests
+                counts.setdefault((owner.part(stack[at:]), ""), [0, 0])  # it is there, though it rests
         elif opened := _INSTANCE.search(line):
             stack.append(opened[1].removeprefix("\\"))
             depth_of.append(depth)

@@ -12,8 +12,10 @@ from ..common.files import write_text
 from ..common.temporary import scratch_folder
 from ..hdl.engine.compile.image import Compiled
 from ..hdl.engine.harness import HARNESS_BYTES
+from ..hdl.engine.layout import beats_text
 from ..hdl.engine.plan import EnginePlan
 from ..hdl.folder.engine import EngineBuild
+from ..hdl.folder.engine_bench import WATCHDOG
 from .cells import cell_models
 from .verilator import Simulator, build_simulator, run_simulator
 
@@ -41,14 +43,16 @@ class EngineRun:
     seconds: float
 
 
-def engine_simulator(build: EngineBuild) -> Simulator:
-    """The compiled simulator of an engine, for any image."""
-    return build_simulator((*build.sources, *cell_models(build.plan.fabric)), f"{build.prefix}_harness")
+def engine_simulator(build: EngineBuild, *, trace: str | None = None) -> Simulator:
+    """The compiled simulator of an engine, for any image; ``trace`` as `verilator.build_simulator` has it."""
+    sources = (*build.sources, *cell_models(build.plan.fabric))
+    return build_simulator(sources, f"{build.prefix}_harness", trace=trace)
 
 
 def run_engine(
     simulator: Simulator, image: Compiled, pixels: NDArray[np.integer], *, latency: int = 20, slots: int = 64,
-    spread: int = 1, seed: int = 1, watchdog: int = 100_000, runs: int = 1, faults: dict[str, int] | None = None,
+    spread: int = 1, seed: int = 1, watchdog: int = WATCHDOG, runs: int = 1, faults: dict[str, int] | None = None,
+    saif: Path | None = None,
 ) -> EngineRun:  # fmt: skip
     """Run ``image`` on (C, H, W) ``pixels``.
 
@@ -61,6 +65,7 @@ def run_engine(
     watchdog : cycles without a transfer after which it hangs
     runs : starts, one behind the other, over the same memory; the cycles are those of the last
     faults : ``fail_read``, ``fail_write``: number of the beat from which on the memory answers with an error
+    saif : where the toggles go that a simulator with this trace counts
 
     Raises
     ------
@@ -71,24 +76,22 @@ def run_engine(
     if words.nbytes > HARNESS_BYTES:
         raise UserError(f"the image takes {words.nbytes:,} bytes; the memory that is simulated has {HARNESS_BYTES:,}")
     with scratch_folder("run") as folder:
-        write_text(folder / "memory.mem", _text(words, plan))
+        write_text(folder / "memory.mem", beats_text(words, plan.memory_bits))
         settings = {
             "first": image.first, "words": len(words) * plan.beats, "latency": latency, "slots": slots,
             "spread": spread, "seed": seed, "watchdog": watchdog, "runs": runs, **(faults or {}),
         }  # fmt: skip
         (folder / "job.json").write_text(json.dumps(settings))
         (folder / "leash").touch()
-        run_simulator(simulator, f"{__package__}.engine_bench", folder, seed=1, waves=False, leash=folder / "leash")
+        run_simulator(
+            simulator, f"{__package__}.engine_bench", folder, seed=1, waves=saif is not None, leash=folder / "leash"
+        )
         outcome = json.loads((folder / "outcome.json").read_text())
         if outcome.pop("hung"):
             raise UserError(f"the engine hangs after {outcome['cycles']} cycles", exit_code=3)
+        if saif is not None:
+            (folder / "dump.saif").replace(saif)
         return EngineRun(words=_words(folder / "result.mem", plan), **outcome)
-
-
-def _text(words: NDArray[np.uint8], plan: EnginePlan) -> str:
-    """The memory, one beat per line."""
-    size = plan.memory_bits // 8
-    return words.reshape(-1, size)[:, ::-1].tobytes().hex("\n", size) + "\n"
 
 
 def _words(path: Path, plan: EnginePlan) -> NDArray[np.uint8]:

@@ -1,12 +1,14 @@
 """Into which blocks an engine is counted, by what its instances are called."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from ..blocks import BlockOf
 from ..dataflow.blocks import BLOCK_OF
 
-__all__ = ["BLOCK_OF_INSTANCE", "JOINS", "RULES", "block_named", "block_of_instance"]
+__all__ = ["BLOCK_OF_INSTANCE", "JOINS", "RULES", "EngineNets", "block_named", "block_of_instance"]
 
 BLOCK_OF_INSTANCE = {
     ("core", "lanes"): "lanes", ("core", "weights"): "weights in use", ("core", "sums"): "accumulators",
@@ -22,6 +24,8 @@ BLOCK_OF_INSTANCE = {
 LANES, JOINS = "lanes", "between blocks"
 """What has more than one block: the lanes, and what joins the instances above."""
 _NUMBER = re.compile(r"[$_]\d+$")
+_READ = re.compile(r"_\d+_")
+"""What yosys calls the data of a memory."""
 
 
 def block_of_instance(way: tuple[str, ...]) -> str | None:
@@ -46,8 +50,8 @@ class LaneBlocks:
         return "trees" if found in ("trees", "control") else "lanes"
 
     def net(self, name: str) -> str | None:
-        """That of a register of the name."""
-        return self.cell(name, register=True)
+        """That of a register of the name; None for a net without a name, which may be a lane's or a tree's."""
+        return None if name.rpartition(".")[2].startswith(("$", "_")) else self.cell(name, register=True)
 
 
 @dataclass(frozen=True)
@@ -78,3 +82,33 @@ _SHOWN = {(JOINS, "window"): "features", (JOINS, "control"): JOINS}
 def block_named(block: str, found: str) -> str:
     """What reports call the block ``found`` that the rule of ``block`` gave; "" where it has none."""
     return _SHOWN.get((block, found), found or block)
+
+
+@cache
+def _counted(way: tuple[str, ...]) -> tuple[str, int]:
+    """The block of the first instance on the ``way`` that has one, and how many levels lead to it."""
+    for levels in range(1, len(way) + 1):
+        if (block := block_of_instance(way[:levels])) is not None:
+            return block, levels
+    return JOINS, 0
+
+
+@dataclass(frozen=True)
+class EngineNets:
+    """A `sim.activity.NetOwner` of the top of an engine: parts are the blocks of instances, blocks what reports call
+    those that `RULES` find in them."""
+
+    key: str = "engine nets 1"
+
+    def part(self, way: Sequence[str]) -> str:
+        """The block of the instances that hold the nets."""
+        return _counted(tuple(way))[0]
+
+    def block(self, way: Sequence[str], name: str) -> str | None:
+        """The block of a net; None for what a memory gives, which what takes it counts, and see `LaneBlocks`."""
+        if _READ.fullmatch(name):
+            return None
+        block, levels = _counted(tuple(way))
+        rule = RULES.get(block)
+        found = rule.net(".".join((*way[levels:], name))) if rule is not None else ""
+        return None if found is None else block_named(block, found)

@@ -29,10 +29,12 @@ def _open_pins(plan: EnginePlan) -> list[str]:
     return found + [name for name, pin in answers if pin.flow == Out and not name.endswith(_DRIVEN)]
 
 
-def harness_text(plan: EnginePlan, prefix: str) -> str:
-    """The module ``PREFIX_harness`` around the engine ``PREFIX``."""
+def harness_text(plan: EnginePlan, prefix: str, *, path: str) -> str:
+    """The module ``PREFIX_harness`` around the engine ``PREFIX``; ``path`` is the Verilog macro that says where a file
+    is, where there is one."""
     bits = plan.memory_bits
     return render(
         Path(__file__).with_name("harness.v.j2"), prefix=prefix, bits=bits, depth=HARNESS_BYTES // (bits // 8),
-        open=_open_pins(plan), control=plan.control, address_bits=engine_map(plan).address_bits,
+        open=_open_pins(plan), control=plan.control, path=path,
+        address_bits=engine_map(plan).address_bits,
     )  # fmt: skip

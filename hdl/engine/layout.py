@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ...quant.formats import Format
 from .plan import EnginePlan
 
-__all__ = ["TensorLayout", "blocks_of", "words_of_elements"]
+__all__ = ["TensorLayout", "beats_text", "blocks_of", "words_of_elements"]
 
 Words = NDArray[np.uint8]
 """(words, bytes of a word)."""
@@ -30,6 +30,12 @@ def words_of_elements(elements: NDArray[np.integer], plan: EnginePlan) -> Words:
     kind = f"<u{plan.bits // 8}"
     packed = np.ascontiguousarray(elements, dtype=kind)
     return packed.view(np.uint8).reshape(len(packed), plan.word_bytes)
+
+
+def beats_text(words: Words, memory_bits: int) -> str:
+    """Words as a ``$readmemh`` file of beats of ``memory_bits``, one in a line."""
+    size = memory_bits // 8
+    return words.reshape(-1, size)[:, ::-1].tobytes().hex("\n", size) + "\n"
 
 
 @dataclass(frozen=True, kw_only=True)

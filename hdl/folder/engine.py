@@ -1,5 +1,6 @@
 """The BUILD folder of an engine: Verilog, harness, Plan, registers; no network is in it."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from ..verilog.emit import to_verilog, without_lint
 from ..verilog.keywords import is_identifier
 from .header import write_software_view
 from .manifest import check_files, files_fault
-from .verilog import cells_in, rendered
+from .verilog import cells_in, path_macro, rendered
 
 __all__ = ["ENGINE_KIND", "EngineBuild", "generate_engine", "is_engine", "open_engine"]
 
 ENGINE_KIND = "engine build"
+_READ = re.compile(r"^  reg (?:\[\d+:0\] )?(_\d+_);\n", re.MULTILINE)
+"""How yosys declares the register of a synchronous read port of a memory."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,9 +52,9 @@ def generate_engine(plan: EnginePlan, out: str | Path, *, prefix: str = "addax")
     out = Path(out)
     with atomic_directory(out, ENGINE_KIND, results={"report": "report"}) as folder:
         write_json(folder / "plan.json", plan.to_json())
-        text = to_verilog(EngineTop(plan), prefix)
+        text = _begun(to_verilog(EngineTop(plan), prefix))
         write_text(folder / f"{prefix}.v", without_lint(text))
-        write_text(folder / f"{prefix}_harness.v", harness_text(plan, prefix))
+        write_text(folder / f"{prefix}_harness.v", harness_text(plan, prefix, path=path_macro(prefix)))
         if cells := cells_in(text):
             models = rendered("cells.v.j2", family=plan.fabric, cells=cells)
             write_text(folder / f"{prefix}_cells.v", without_lint(models))
@@ -64,6 +67,15 @@ def generate_engine(plan: EnginePlan, out: str | Path, *, prefix: str = "addax")
         }  # fmt: skip
         write_json(folder / "manifest.json", manifest)
     return open_engine(out)
+
+
+def _begun(text: str) -> str:
+    """``text`` in which simulators begin what memories have read with 0, as devices do.
+
+    A layer without residuals multiplies what its queue of residuals has read last by 0; where nothing has been read
+    that would be unknown to a simulator of four values, and with it every result.
+    """
+    return _READ.sub(lambda found: f"{found[0]}`ifndef SYNTHESIS\n  initial {found[1]} = 0;\n`endif\n", text)
 
 
 def is_engine(path: str | Path) -> bool:

@@ -10,7 +10,7 @@ from ..devices.parts import VerilogPart, cut, instances_below
 from ..devices.resources import Resources
 from ..synth.synth import Synthesis
 
-__all__ = ["EngineOwners", "blocks_of", "engine_parts"]
+__all__ = ["EngineOwners", "blocks_by_part", "blocks_of", "engine_parts"]
 
 
 def _instances(build: EngineBuild) -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -33,14 +33,22 @@ def engine_parts(build: EngineBuild) -> list[VerilogPart]:
     return [replace(part, block_of=RULES.get(instances.get(part.name, (JOINS,))[0])) for part in parts]
 
 
+def blocks_by_part(synthesis: Synthesis, build: EngineBuild) -> dict[str, dict[str, Resources]]:
+    """Cells by block, under the block of the instances that hold them: ``lanes`` has lanes and trees, `JOINS` the ring
+    of features too, each other one itself."""
+    instances, found = _instances(build), dict[str, dict[str, Resources]]()
+    for part, blocks in synthesis.blocks.items():
+        block = instances.get(part, (JOINS,))[0]
+        own = found.setdefault(block, {})
+        for word, cells in blocks.items():
+            name = block_named(block, word)
+            own[name] = own.get(name, Resources()) + cells
+    return found
+
+
 def blocks_of(synthesis: Synthesis, build: EngineBuild) -> dict[str, Resources]:
     """Cells by block, the instances of a block together."""
-    instances, found = _instances(build), dict[str, Resources]()
-    for part, blocks in synthesis.blocks.items():
-        for word, cells in blocks.items():
-            name = block_named(instances.get(part, (JOINS,))[0], word)
-            found[name] = found.get(name, Resources()) + cells
-    return found
+    return {name: cells for own in blocks_by_part(synthesis, build).values() for name, cells in own.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,15 +1,19 @@
 """The report of an engine: what its blocks take, and with an image how each layer of its network runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ...common.errors import UserError
 from ...common.files import atomic_directory, write_json, write_text
 from ...hdl.engine.compile.image import Compiled
 from ...hdl.engine.cycles.model import EngineCycles
 from ...hdl.engine.plan import EnginePlan
+from ...hdl.family import Layer
 from ...hdl.folder.engine import EngineBuild
 from ..devices.devices import Device, device
 from ..page.engine import engine_page
@@ -17,21 +21,21 @@ from ..page.figures import Figures, add_measured
 from ..page.measure import Measured
 from ..page.report import REPORT_KIND, Report, measured_keys, placed_keys
 from ..page.sections import device_shares
-from ..synth.place import place_parts, placer
-from ..synth.synth import map_parts
+from ..power.asic45 import lanes_energy
+from ..power.power import NOTE, Power
 from ..tools.provenance import provenance
-from .layers import layer_runs
-from .parts import EngineOwners, blocks_of, engine_parts
+from .layers import LayerRun, layer_runs
+from .measured import PowerRun, measure_engine
+from .parts import blocks_of
 from .rates import rates, roofline
 
 __all__ = ["make_engine_report"]
 
-_NO_ESTIMATE = "an engine has no estimate; --synth counts its cells"
-
 
 def make_engine_report(
     build: EngineBuild, out: str | Path, *, run: tuple[Compiled, EngineCycles] | None = None, synth: bool = False,
-    placed: bool = False, seeds: int = 1, command: str = "", step: Callable[[str], None] = lambda text: None,
+    placed: bool = False, seeds: int = 1, power_images: NDArray[np.integer] | None = None, saif: Path | None = None,
+    command: str = "", step: Callable[[str], None] = lambda text: None,
 ) -> Report:  # fmt: skip
     """Write ``report.json`` and ``report.html`` of ``build`` into the folder ``out``.
 
@@ -40,17 +44,25 @@ def make_engine_report(
     run : an image for this engine and its predicted cycles, whose layers are told
     synth, placed : run synthesis; place and route as well
     seeds : of place and route; the median is reported
+    power_images : (N, C, H, W) images whose runs give the switching activity; no power figures when None
+    saif : activity file of a simulation by other means, instead of ``power_images``
     step : told what begins
 
     Raises
     ------
     UserError
-        for an image of another engine, a device without place and route, and when a tool fails.
+        for an image of another engine, a device without place and route or a model of power, power without an image,
+        and when a tool fails.
     """
     if run is not None and run[0].plan != build.plan:
         raise UserError(f"the image is for another engine than {build.path}; compile it with --engine {build.path}")
     out, target = Path(out), device(build.plan.device)
-    measured = _measured(build, target, synth=synth, placed=placed, seeds=seeds, step=step)
+    power = None
+    if power_images is not None or saif is not None:
+        if run is None:
+            raise UserError("an engine's power depends on the network that it runs: say --image NET.image")
+        power = PowerRun(image=run[0], cycles=run[1], pixels=power_images if saif is None else None, saif=saif)
+    measured = measure_engine(build, target, synth=synth, placed=placed, seeds=seeds, power=power, step=step)
     figures = _figures(build.plan, target, measured, run)
     document = {
         **_keys(build.plan, target, measured, run), "tools": figures.tools(), "report": str(out / "report.html")
@@ -61,6 +73,7 @@ def make_engine_report(
         "figures": figures.items,
         "blocks": {name: vars(cells) for name, cells in blocks_of(synthesis, build).items()} if synthesis else None,
         **placed_keys(placement),
+        "power_note": NOTE if measured.power else None, "power": None,
         "layers": [], "roofline": None, "program": {},
     }  # fmt: skip
     if run is not None:
@@ -69,6 +82,9 @@ def make_engine_report(
         document["layers"] = keys["layers"] = [layer.to_json() for layer in runs]
         document["roofline"] = roofline(build.plan, runs, cycles)
         document["program"] = dict(image.network.program.metadata)
+        if measured.power is not None:
+            document["power"] = _power(measured.power, runs, build.plan)
+            keys["power_by_block"] = document["power"]["categories"]
     document |= {
         "plan": build.plan.to_json(), "device_shares": device_shares(vars(total), target) if total else None,
         "lut_rule": target.units.rule if total else None,
@@ -80,30 +96,19 @@ def make_engine_report(
         write_text(folder / "report.html", engine_page(document))
     keys["blocks"] = document["blocks"]
     return Report(
-        keys=keys, html=out / "report.html", json=out / "report.json", synthesis=synthesis, placement=placement
-    )
-
-
-def _measured(
-    build: EngineBuild, target: Device, *, synth: bool, placed: bool, seeds: int, step: Callable[[str], None]
-) -> Measured:  # fmt: skip
-    """What tools count of ``build``, where they are asked for."""
-    if placed:
-        placer(target)
-    if not (synth or placed):
-        return Measured(note=_NO_ESTIMATE)
-    step("synthesis")
-    synthesis = map_parts(
-        engine_parts(build), build.path, target, progress=lambda done, of: step(f"synthesis, {done} of {of} parts")
-    )
-    if not placed:
-        return Measured(synthesis=synthesis)
-    step("place and route" if seeds == 1 else f"place and route, 0 of {seeds} seeds")
-    placement = place_parts(
-        synthesis, target, top=build.prefix, owners=EngineOwners.of(build), clock_mhz=build.plan.clock_mhz, seeds=seeds,
-        progress=lambda done: step(f"place and route, {done} of {seeds} seeds"),
+        keys=keys, html=out / "report.html", json=out / "report.json", synthesis=synthesis, placement=placement,
+        power=measured.power,
     )  # fmt: skip
-    return Measured(synthesis=synthesis, placement=placement)
+
+
+def _power(power: Power, runs: Sequence[LayerRun], plan: EnginePlan) -> dict[str, Any]:
+    """What the report says of power: that of the device, and the lanes' by published energies. The memory outside is
+    told in bytes: how much a bit takes is a matter of its kind, of which nothing is known here."""
+    layers = [
+        Layer(name=run.name, kind=run.unit, result=(0, 0, 0), lanes=plan.lanes, macs=run.macs, operand_bits=plan.bits)
+        for run in runs if run.macs
+    ]  # fmt: skip
+    return {**power.to_json(), "asic45_uj": lanes_energy(layers)}
 
 
 def _keys(

@@ -17,7 +17,7 @@ _HEADLINES = {**HEADLINES, "lanes": ("lanes", "one array"), "lane_utilization": 
 def engine_page(document: dict[str, Any]) -> str:
     """The page of a report on an engine, from what stands in its ``report.json``."""
     number = {item["name"]: place for place, item in enumerate(document["figures"])}
-    charts = draw({"roofline": document.get("roofline")})
+    charts = draw({name: document.get(name) for name in ("roofline", "power")})
     return render(
         Path(__file__).with_name("engine.html.j2"), d=document, v=values(document),
         cards=[

@@ -40,8 +40,8 @@ class Contribution:
     ----------
     stage : a part of the design or `INTERCONNECT`, as `synth.Synthesis` has them; "" for what belongs to the whole
         device
-    block : of `hdl.blocks.BLOCKS`; "" where there are none
-    category : one of `CATEGORIES`: the block, but for what all registers take
+    block : of `hdl.blocks.BLOCKS`, or of an engine; "" where there are none
+    category : the block, but for what all registers take; one of `CATEGORIES`, or a block of an engine
     coefficient : to which it is proportional
     """
 
@@ -106,6 +106,12 @@ class Power:
         """Names of those that something depends on."""
         return tuple(dict.fromkeys(c.coefficient for c in self.contributions))
 
+    def categories(self) -> tuple[str, ...]:
+        """Those that something is in: `BLOCKS`, then what only this design has, then the rest of `CATEGORIES`."""
+        found = dict.fromkeys(c.category for c in self.contributions)
+        own = [name for name in found if name not in CATEGORIES]
+        return tuple(name for name in (*BLOCKS, *own, *CATEGORIES[len(BLOCKS) :]) if name in found)
+
     def to_json(self) -> dict[str, Any]:
         """For ``report.json``: totals with bands, by category, by stage, and what ±50 % of each coefficient does."""
         mw, low, high = self.of(lambda c: True)
@@ -121,7 +127,7 @@ class Power:
             "dynamic": dict(zip(("mw", "low_mw", "high_mw"), dynamic, strict=True)),
             "categories": [
                 {"name": name, **dict(zip(("mw", "low_mw", "high_mw"), own, strict=True))}
-                for name in CATEGORIES
+                for name in self.categories()
                 if (own := self.of(lambda c, name=name: c.category == name))[0]  # type: ignore[misc]
             ],
             "stages": [self._stage(name) for name in dict.fromkeys(c.stage for c in self.contributions) if name],

@@ -5,10 +5,10 @@ from typing import Any
 
 from rich.table import Table
 
-__all__ = ["block_table", "layer_tables"]
+__all__ = ["block_table", "layer_tables", "power_table"]
 
 _SHOWN_CAUSES = 3
-_TEXT = ("layer", "unit", "mapping", "bound", "roof", "idle", "block")
+_TEXT = ("layer", "unit", "mapping", "bound", "roof", "idle", "block", "part")
 
 
 def layer_tables(title: str, layers: Sequence[Mapping[str, Any]]) -> tuple[Table, Table]:
@@ -49,4 +49,15 @@ def block_table(blocks: Mapping[str, Mapping[str, Any]], total: Mapping[str, Any
         table.add_row(name, *(f"{cells[key]:,}" for key in columns.values()))
     table.add_section()
     table.add_row("all", *(f"{total[key]:,}" for key in columns.values()))
+    return table
+
+
+def power_table(parts: Sequence[Mapping[str, Any]], moved: int) -> Table:
+    """Modelled power of every block of an engine, registers by themselves; ``moved`` are bytes of memory per image."""
+    table = _table("modelled power, mW, with the ends of its band", "part", "mW", "low", "high")
+    for part in parts:
+        table.add_row(part["name"], *(f"{part[key]:.2f}" for key in ("mw", "low_mw", "high_mw")))
+    table.add_section()
+    table.add_row("all", *(f"{sum(part[key] for part in parts):.2f}" for key in ("mw", "low_mw", "high_mw")))
+    table.caption, table.caption_justify = f"without the memory outside, which moves {moved:,} bytes per image", "left"
     return table

@@ -28,9 +28,10 @@ def engine(tmp_path_factory):
 
 def test_the_way_of_an_engine_prints_the_keys_that_scripts_read(run, engine, program, tmp_path):
     """Protects the JSON keys of architecture.md, and that nothing else is on standard output."""
-    status, out, _ = run("compile", program, "--engine", engine, "-o", tmp_path / "net.image", "--json")
+    out = ("-o", tmp_path / "net.image", "--testbench", tmp_path / "bench")
+    status, out, _ = run("compile", program, "--engine", engine, *out, "--json")
     value = json.loads(out)
-    assert status == 0
+    assert status == 0 and (tmp_path / "bench" / "addax_testbench.v").is_file()
     assert {"predicted_cycles_per_image", "lanes", "lane_utilization", "bytes_read", "bytes_written"} <= set(value)
 
     shape = load_program(program).input.shape
@@ -105,7 +106,8 @@ def test_report_of_an_engine_tells_its_layers(run, engine, program, tmp_path):
     status, out, _ = run("report", engine, "--json", "-o", tmp_path / "report")
     assert status == 0 and json.loads(out)["cycles_per_image"] is None
     for arguments, message in (
-        (("report", engine, "--power"), "no model of an engine's power"),
+        (("report", engine, "--power"), "depends on the network that it runs: say --image"),
+        (("report", engine, "--saif", program), "--saif goes with --power"),
         (("report", engine, "--image", program), "is not an image for an engine"),
         (("report", tmp_path, "--image", tmp_path / "net.image"), "--image is for an engine"),
     ):

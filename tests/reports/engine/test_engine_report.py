@@ -3,17 +3,22 @@
 import json
 import re
 
+import numpy as np
 import pytest
 from addax.common.errors import UserError
 from addax.hdl.engine.blocks import BLOCK_OF_INSTANCE, JOINS
 from addax.hdl.engine.compile.image import compiled
 from addax.hdl.engine.cycles.model import predicted
 from addax.hdl.folder.engine import EngineBuild, generate_engine
+from addax.reports.devices.devices import device
 from addax.reports.devices.parts import instances_below
 from addax.reports.devices.resources import Resources
+from addax.reports.engine import measured
 from addax.reports.engine.parts import EngineOwners, blocks_of, engine_parts
 from addax.reports.engine.report import make_engine_report
+from addax.reports.power.model import power_model
 from addax.reports.synth.synth import Synthesis
+from addax.sim.activity import Activity, Toggles
 from engine_networks import engine_program, small_plan
 
 
@@ -96,3 +101,43 @@ def test_cells_are_named_by_their_blocks(generated):
     found = blocks_of(synthesis, generated)
     assert (found["lanes"].lut, found["trees"].lut, found["features"].bram, found[JOINS].lut) == (5, 2, 3, 7)
     assert (found["sequencer"].lut, found["reader"].lut, found["control"].lut) == (4, 2, 2)
+
+
+def test_power_needs_a_network(build, tmp_path):
+    """Before anything is synthesised: toggles are those of a network."""
+    with pytest.raises(UserError, match="depends on the network that it runs"):
+        make_engine_report(build, tmp_path / "report", power_images=np.zeros((1, 3, 4, 4), np.int64))
+
+
+@pytest.mark.slow
+def test_power_of_an_engine_is_that_of_its_blocks(generated, tmp_path, monkeypatch):
+    """Cells and toggles are given here, so that the sum can be made by hand: a block's toggles drive its own cells, as
+    in the dataflow family, and the bytes of memory are told without an energy."""
+    parts = {part.name: {"": Resources(ff=10)} for part in engine_parts(generated)}
+    (array,) = [name for name in parts if name.startswith("lanes: lanes")]
+    parts[array] = {"lanes": Resources(lut=100), "trees": Resources(lut=50)}
+    parts[JOINS] = {"window": Resources(bram=3), "control": Resources()}
+    synthesis = Synthesis(parts={"all": Resources(lut=150)}, blocks=parts, tool="yosys", version="0")
+    toggles = {"lanes": {"lanes": Toggles(toggles=3000, nets=10), "trees": Toggles(toggles=400, nets=4)}}
+    monkeypatch.setattr(measured, "map_parts", lambda *_, **__: synthesis)
+    image = compiled(engine_program(7), generated.plan)
+    cycles = predicted(image)
+    activity = Activity(parts=toggles, cycles=99_999, images=2)
+    monkeypatch.setattr(measured.PowerRun, "activity", lambda self, build: activity)
+
+    made = make_engine_report(
+        generated, tmp_path / "report", run=(image, cycles), power_images=np.zeros((2, 3, 4, 4), np.int64)
+    )
+
+    model, mhz = power_model(device("ecp5-85k")), generated.plan.clock_mhz
+    logic = model.value("logic_pf") * model.value("voltage") ** 2 / 2 * mhz / 1000 / (2 * cycles.total)
+    found = {part["name"]: part["mw"] for part in made.keys["power_by_block"]}
+    assert found["lanes"] == pytest.approx(100 * 3000 / 10 * logic)
+    assert found["trees"] == pytest.approx(50 * 400 / 4 * logic)
+    assert found["features"] == pytest.approx(3 * model.value("bram_pj") * mhz / 1000)
+    assert list(found) == ["lanes", "trees", "features", "registers and clock", "static"]
+    assert sum(found.values()) == pytest.approx(made.keys["power_mw"]["total"])
+    assert made.keys["energy_per_image_uj"] == pytest.approx(made.keys["power_mw"]["total"] * cycles.total / mhz / 1e3)
+    document = json.loads(made.json.read_text())
+    assert document["power"]["images"] == 2 and document["bytes_read"] == made.keys["bytes_read"] > 0
+    assert 'data-path="power.categories.0.mw"' in made.html.read_text()

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -19,7 +20,7 @@ class Said(NamedTuple):
 def sources(folder, prefix="addax"):
     """What the head of the test bench says is compiled, in that order."""
     line = next(line for line in (folder / f"{prefix}_testbench.v").read_text().splitlines() if "$ iverilog" in line)
-    return [folder / word.removeprefix("BUILD/") for word in line.split() if word.startswith("BUILD/")]
+    return [folder / Path(word).name for word in line.split() if word.startswith(("BUILD/", "BENCH/"))]
 
 
 def icarus(folder, *arguments, prefix="addax", standard=2005, where=None):

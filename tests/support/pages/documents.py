@@ -61,7 +61,7 @@ def placed(document):
 
 
 def engine(folder):
-    """The report of an engine with a network, its cells and place and route, which are invented."""
+    """The report of an engine with a network, its cells, place and route, and power, which are invented."""
     plan = small_plan()
     image = compiled(engine_program(7), plan)
     build = EngineBuild(path=folder, plan=plan, prefix="addax")
@@ -81,6 +81,7 @@ def engine(folder):
     ]  # fmt: skip
     step = PathStep(stage="requantise", block="", cells=7, logic_ns=4.02, routing_ns=2.89)
     full["critical_path"], full["utilisation"] = [step.to_json()], {"TRELLIS_COMB": 7812}
+    full["power"] = power([{"name": name} for name in ("lanes", "requantise", "between blocks")])
     return full
 
 
