@@ -184,15 +184,18 @@ class Core(wiring.Component):
         m.submodules.queue = queue = Queue(plan.word_bits, depth=plan.result_words, block=True)
         wiring.connect(m, queue.o, wiring.flipped(self.results))
         awaited, room, final = Signal(range(2 * plan.pixels)), Signal(range(plan.result_words + 1)), Signal()
+        # Whether none is awaited, without a comparison in front of the loader.
+        quiet = Signal(init=1)
         left = self.results.valid & self.results.ready
         used = Signal(range(plan.result_words + 1))
         m.d.sync += [
             awaited.eq(awaited + issuer.awaited - done), used.eq(used + issuer.claimed - left),
             final.eq(final | (issuer.begin & issuer.step.final)),
+            quiet.eq((issuer.awaited == 0) & (quiet | (done & (awaited == 1)))),
         ]  # fmt: skip
         m.d.comb += [
             words.results.eq(results), words.valid.eq(done), words.count.eq(layer.result_words),
             queue.i.payload.eq(words.word), queue.i.valid.eq(words.done), self.came.eq(words.done),
             room.eq(plan.result_words - used), issuer.room.eq(room),
-            loader.quiet.eq(awaited == 0), self.finished.eq(final & (used == 0)),
+            loader.quiet.eq(quiet), self.finished.eq(final & (used == 0)),
         ]  # fmt: skip
