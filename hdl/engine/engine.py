@@ -77,7 +77,7 @@ class Machine(wiring.Component):
                 m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
         m.d.comb += [
             reader.first.eq(self.first), reader.first_valid.eq(self.begin), reader.answered.eq(writer.answered),
-            writer.level.eq(core.stored), self.finished.eq(core.finished), self.idle.eq(reader.idle & writer.idle),
+            writer.came.eq(core.came), self.finished.eq(core.finished), self.idle.eq(reader.idle & writer.idle),
             self.error.eq(Mux(reader.error, 1, Mux(writer.error, 2, 0))),
         ]  # fmt: skip
         return m

@@ -1,6 +1,7 @@
 """What an engine takes on a device, block by block beside its lanes and trees, and the clock that it reaches on ECP5.
 
-Blocks are synthesised by themselves; the rest is what the whole has beside them.
+Blocks are synthesised by themselves; the rest is what the whole has beside them. Blocks that are placed by themselves
+show the paths from register to register in them; a block's way in and out is in the whole alone.
 """
 
 import json
@@ -53,6 +54,33 @@ class _LanesAlone(wiring.Component):
         return m
 
 
+class _Sequencer(wiring.Component):
+    """Planner, loader and issuer as they stand in the core."""
+
+    def __init__(self, plan):
+        self.planner, self.loader, self.issuer = Planner(plan), StepLoader(plan), Issuer(plan)
+        self.outside = {
+            **{("planner", "i"): self.planner.signature.members["i"]},
+            **{("loader", name): member for name, member in self.loader.signature.members.items() if name not in "io"},
+            **{("issuer", name): member for name, member in self.issuer.signature.members.items() if name != "i"},
+        }  # fmt: skip
+        super().__init__({"_".join(names): member for names, member in self.outside.items()})
+
+    def elaborate(self, platform):
+        m = Module()
+        for block in ("planner", "loader", "issuer"):
+            m.submodules[block] = getattr(self, block)
+        wiring.connect(m, self.planner.o, self.loader.i)
+        wiring.connect(m, self.loader.o, self.issuer.i)
+        for (block, name), member in self.outside.items():
+            inner, outer = getattr(getattr(self, block), name), getattr(self, f"{block}_{name}")
+            if member.is_signature:
+                wiring.connect(m, wiring.flipped(outer), inner)
+            else:
+                m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
+        return m
+
+
 BLOCKS = {
     LANES: _LanesAlone,
     "sums of pixels, pools": lambda plan: PixelSums(plan, Lanes(plan).step),
@@ -89,8 +117,16 @@ def _synthesised(component, target, folder):
     return Resources.of_cells(Counter(cells), target.family)
 
 
+PLACED = {
+    "planner, loader, issuer": _Sequencer, "reader": BLOCKS["reader"], "writer": BLOCKS["writer"],
+    "requantisers": Requantisers, "lanes": Lanes, "engine": EngineTop,
+}  # fmt: skip
+"""What is placed on ECP5, the whole engine last."""
+
+
 def engine_size(row):
-    """Lookup tables of the blocks of 16 x 16 lanes on xczu7ev, then the clock of 8 x 8 and of 16 x 16 on ECP5."""
+    """Lookup tables of the blocks of 16 x 16 lanes on xczu7ev, then the clock of blocks and engine on ECP5: all of
+    8 x 8, and the engine of 16 x 16."""
     plan, target = _plan("xczu7ev", 16), device("xczu7ev")
     found = {}
     for name, make in {**BLOCKS, "whole": EngineTop}.items():
@@ -113,18 +149,24 @@ def engine_size(row):
             "LUT",
             f"{more.dsp - whole.dsp} DSP, {more.bram - whole.bram} block RAM",
         )
-    for lanes in (8, 16):
-        clock_on_ecp5(lanes, row)
+    for name in PLACED:
+        clock_on_ecp5(8, row, name)
+    clock_on_ecp5(16, row)
 
 
-def clock_on_ecp5(lanes, row):
-    """Size and clock of one engine on ecp5-85k, and the ends of its slowest path."""
+def clock_on_ecp5(lanes, row, name="engine", seed=1):
+    """Size and clock of a block, or of a whole engine, on ecp5-85k, and the blocks along its slowest path."""
     plan, target = _plan("ecp5-85k", lanes), device("ecp5-85k")
     with scratch_folder("engine") as folder:
-        found = _synthesised(EngineTop(plan), target, folder)
-        routed = place_netlist(folder / "block.json", target, top="block", clock_mhz=125, seed=1, owners=_Cells())
-    row(f"{lanes} x {lanes} on ECP5", found.lut, "LUT4", f"{found.ff} FF, {found.dsp} DSP, {found.bram} block RAM")
-    row(f"{lanes} x {lanes} on ECP5", routed.fmax_mhz, "MHz")
+        found = _synthesised(PLACED[name](plan), target, folder)
+        row(
+            f"{lanes} x {lanes} on ECP5, {name}",
+            found.lut,
+            "LUT4",
+            f"{found.ff} FF, {found.dsp} DSP, {found.bram} block RAM",
+        )
+        routed = place_netlist(folder / "block.json", target, top="block", clock_mhz=125, seed=seed, owners=_Cells())
+    row(f"{lanes} x {lanes} on ECP5, {name}", routed.fmax_mhz, "MHz")
     for step in routed.path:
         row(f"  {step.name}", step.delay_ns, "ns", f"{step.logic_ns:.1f} of it in {step.cells} cells")
 

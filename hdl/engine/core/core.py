@@ -68,7 +68,7 @@ class Core(wiring.Component):
     feature, feature_valid : In, a word for the ring; there must be room
     residual, residual_valid, residual_wide : In, a word of a residual; there must be room
     results : Out stream of words
-    stored : Out, words that wait there
+    came : Out, a word of results has come to their queue
     freed : Out, words of the ring that have become free
     unjoined : Out, words of the queue of residuals that have become free
     finished : Out, stays up when the last step of the last descriptor has been issued and all its results have left
@@ -82,7 +82,7 @@ class Core(wiring.Component):
             "weights": In(stream.Signature(plan.word_bits)),
             "feature": In(plan.word_bits), "feature_valid": In(1),
             "residual": In(plan.word_bits), "residual_valid": In(1), "residual_wide": In(1),
-            "results": Out(stream.Signature(plan.word_bits)), "stored": Out(range(plan.result_words + 1)),
+            "results": Out(stream.Signature(plan.word_bits)), "came": Out(1),
             "freed": Out(self.issuer.freed.shape()), "unjoined": Out(2), "finished": Out(1),
         })  # fmt: skip
 
@@ -235,14 +235,18 @@ class Core(wiring.Component):
         m.submodules.queue = queue = Queue(plan.word_bits, depth=plan.result_words, block=True)
         wiring.connect(m, queue.o, wiring.flipped(self.results))
         awaited, room, final = Signal(range(2 * plan.pixels)), Signal(range(plan.result_words + 1)), Signal()
+        # Whether none is awaited, without a comparison in front of the loader.
+        quiet = Signal(init=1)
         left = self.results.valid & self.results.ready
         used = Signal(range(plan.result_words + 1))
         m.d.sync += [
             awaited.eq(awaited + issuer.awaited - done), used.eq(used + issuer.claimed - left),
-            self.stored.eq(self.stored + words.done - left), final.eq(final | (issuer.begin & issuer.step.final)),
+            final.eq(final | (issuer.begin & issuer.step.final)),
+            quiet.eq((issuer.awaited == 0) & (quiet | (done & (awaited == 1)))),
         ]  # fmt: skip
         m.d.comb += [
             words.results.eq(results), words.valid.eq(done), words.count.eq(layer.result_words),
-            queue.i.payload.eq(words.word), queue.i.valid.eq(words.done), room.eq(plan.result_words - used),
-            issuer.room.eq(room), loader.quiet.eq(awaited == 0), self.finished.eq(final & (used == 0)),
+            queue.i.payload.eq(words.word), queue.i.valid.eq(words.done), self.came.eq(words.done),
+            room.eq(plan.result_words - used), issuer.room.eq(room),
+            loader.quiet.eq(quiet), self.finished.eq(final & (used == 0)),
         ]  # fmt: skip

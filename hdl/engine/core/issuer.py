@@ -40,7 +40,7 @@ class Issuer(wiring.Component):
     freed : Out, words of the ring that are no longer needed behind this cycle
     final : Out, it is the last tap of its step; only where ``plan.product``
     claimed, awaited, joined : Out, words of the queue of results, pixels of results and residuals that the step which
-        is taken in this cycle claims
+        was taken in the cycle before claims
     """
 
     def __init__(self, plan: EnginePlan):
@@ -73,7 +73,7 @@ class Issuer(wiring.Component):
             m.d.comb += self.final.eq(ending)
         taken = self.i.valid & self.i.ready
         self._walk(m, taken, ending)
-        fresh = Signal()
+        fresh, claims = Signal(), Signal()
         m.d.comb += self.begin.eq(fresh & self.issued)
         with m.If(self.issued):
             m.d.sync += fresh.eq(0)
@@ -86,11 +86,13 @@ class Issuer(wiring.Component):
             m.d.sync += pause.eq(step.result_words - 1)
         with m.If(taken):
             m.d.sync += [step.eq(self.i.payload), busy.eq(1), fresh.eq(1), pause.eq(0)]
-            with m.If(self.i.payload.last):
-                m.d.comb += [
-                    self.claimed.eq(words), self.awaited.eq(self.i.payload.pixels),
-                    self.joined.eq(Mux(self.i.payload.residual, self._joins(self.i.payload), 0)),
-                ]  # fmt: skip
+        # Whether a step is taken is known late in a cycle, and the accounts are read two cycles later at the earliest.
+        m.d.sync += claims.eq(taken & self.i.payload.last)
+        with m.If(claims):
+            m.d.comb += [
+                self.claimed.eq(words), self.awaited.eq(step.pixels),
+                self.joined.eq(Mux(step.residual, self._joins(step), 0)),
+            ]  # fmt: skip
         return m
 
     def _may_begin(self, m: Module) -> tuple[Value, Value]:
@@ -134,56 +136,77 @@ class Issuer(wiring.Component):
             m.d.sync += missing.eq(self.i.payload.lead)
 
     def _walk(self, m: Module, taken: Value, ending: Signal) -> None:
-        """Taps of a pool, columns and rows: addresses, places in the map, and the ends of all three."""
+        """Taps of a pool, columns and rows: the ends of all three, and what goes on with them."""
         step, moving = self.step, self.issued
-        pool = step.unit != Unit.ARRAY
-        kx, ky, x, y = Signal(6), Signal(6), Signal(12), Signal(12)
-        final = {name: Signal(step[name].shape(), name=f"final_{name}")
-                 for name in ("kernel_columns", "kernel_rows", "columns", "rows")}  # fmt: skip
-        with m.If(taken):
-            m.d.sync += [value.eq(self.i.payload[name] - 1) for name, value in final.items()]
-        at_column = ~pool | (kx == final["kernel_columns"])
-        at_tap = at_column & (~pool | (ky == final["kernel_rows"]))
+        pool, opening = step.unit != Unit.ARRAY, Signal()
+        left, begins = {}, {}
+        for name, bits in (("kernel_columns", 6), ("kernel_rows", 6), ("columns", 12), ("rows", 12)):
+            # What is to come behind the next one: its sign tells the last one without a comparison.
+            shape = signed_shape(bits + 1)
+            left[name], begins[name] = Signal(shape, name=f"{name}_left"), Signal(shape, name=f"{name}_begin")
+        at_column = ~pool | left["kernel_columns"][-1]
+        at_tap = at_column & (~pool | left["kernel_rows"][-1])
         at_pixel = at_tap & self.meant
-        at_row = at_pixel & (x == final["columns"])
+        at_row = at_pixel & left["columns"][-1]
+        m.d.comb += ending.eq(moving & at_row & left["rows"][-1])
+        with m.If(pool):
+            m.d.comb += [self.first.eq(opening), self.last.eq(at_tap)]
+
+        def count(name: str, begin: Value) -> Any:
+            """One fewer, or from the beginning."""
+            return left[name].eq(Mux(begin, begins[name], left[name] - 1))
+
+        with m.If(moving & pool):
+            m.d.sync += [opening.eq(at_tap), count("kernel_columns", at_column)]
+            with m.If(at_column):
+                m.d.sync += count("kernel_rows", at_tap)
+        with m.If(moving & at_pixel):
+            m.d.sync += [self.pixel.eq(self.pixel + 1), count("columns", at_row)]
+            with m.If(at_row):
+                m.d.sync += left["rows"].eq(left["rows"] - 1)
+        with m.If(taken):
+            coming = {name: self.i.payload[name] - 2 for name in left}
+            m.d.sync += [opening.eq(1), self.pixel.eq(0)]
+            m.d.sync += [counter[name].eq(value) for name, value in coming.items() for counter in (left, begins)]
         self._windows(m, taken, at_row)
-        bits = len(self.place)
-        pixel, tap = Signal(bits, name="pixel_place"), Signal(bits, name="tap_place")
+        self._place(m, taken, at_column, at_tap, at_row)
+        self._inside(m, taken, at_column, at_tap, at_row)
+
+    def _inside(self, m: Module, taken: Value, at_column: Value, at_tap: Value, at_row: Value) -> None:
+        """Row and column of the tap, and whether they lie in the map."""
+        step, moving = self.step, self.issued
         row, column = (Signal(signed_shape(PLACE_BITS), name=name) for name in ("pixel_row", "pixel_column"))
         tap_row, tap_column = (Signal(signed_shape(PLACE_BITS), name=name) for name in ("tap_row", "tap_column"))
         in_row, in_column = (Signal(signed_shape(PLACE_BITS), name=name) for name in ("in_row", "in_column"))
         m.d.comb += [
-            ending.eq(moving & at_row & (y == final["rows"])),
-            self.place.eq(pixel + tap),
             in_row.eq(row + tap_row), in_column.eq(column + tap_column),
             self.inside.eq((in_row >= 0) & (in_row < step.taken) & (in_column >= 0) & (in_column < step.width)),
         ]  # fmt: skip
-        with m.If(pool):
-            m.d.comb += [self.first.eq((kx == 0) & (ky == 0)), self.last.eq(at_tap)]
-        with m.If(moving & pool):
-            m.d.sync += [
-                kx.eq(Mux(at_column, 0, kx + 1)),
-                tap.eq(tap + Mux(at_column, step.next_line, step.dilation_columns)),
-                tap_column.eq(Mux(at_column, 0, tap_column + step.dilation_columns)),
-            ]
+        with m.If(moving & (step.unit != Unit.ARRAY)):
+            m.d.sync += tap_column.eq(Mux(at_column, 0, tap_column + step.dilation_columns))
             with m.If(at_column):
-                m.d.sync += [ky.eq(ky + 1), tap_row.eq(tap_row + step.dilation_rows)]
+                m.d.sync += tap_row.eq(tap_row + step.dilation_rows)
         with m.If(moving & at_tap):
-            m.d.sync += [
-                ky.eq(0), tap.eq(0), tap_row.eq(0), pixel.eq(pixel + step.stride_columns),
-                column.eq(column + step.stride_columns),
-            ]  # fmt: skip
-        with m.If(moving & at_pixel):
-            m.d.sync += [self.pixel.eq(self.pixel + 1), x.eq(x + 1)]
-            with m.If(at_row):
-                shared = step.shared if self.plan.depthwise else 0
-                m.d.sync += [
-                    x.eq(0), y.eq(y + 1), pixel.eq(pixel + step.next_row), column.eq(step.column + shared),
-                    row.eq(row + step.stride_rows),
-                ]  # fmt: skip
+            m.d.sync += [tap_row.eq(0), column.eq(column + step.stride_columns)]
+        with m.If(moving & at_row):
+            shared = step.shared if self.plan.depthwise else 0
+            m.d.sync += [column.eq(step.column + shared), row.eq(row + step.stride_rows)]
         with m.If(taken):
             following = self.i.payload
             m.d.sync += [
-                kx.eq(0), ky.eq(0), x.eq(0), y.eq(0), self.pixel.eq(0), tap.eq(0), tap_row.eq(0), tap_column.eq(0),
-                pixel.eq(following.base), row.eq(following.row), column.eq(following.column),
+                tap_row.eq(0), tap_column.eq(0), row.eq(following.row), column.eq(following.column),
             ]  # fmt: skip
+
+    def _place(self, m: Module, taken: Value, at_column: Value, at_tap: Value, at_row: Value) -> None:
+        """The address of the tap, out of a register: that of the one before and one step of the innermost loop that
+        goes on; the loops around the window go on from the first tap of the pixel."""
+        step, pixel = self.step, Signal.like(self.place, name="pixel_place")
+        within = Mux(at_column, step.next_line, step.dilation_columns)
+        onward = Mux(at_row, step.next_row, Mux(at_tap, step.stride_columns, within))
+        following = (Mux(at_tap, pixel, self.place) + onward)[: len(pixel)]
+        with m.If(taken):
+            m.d.sync += [pixel.eq(self.i.payload.base), self.place.eq(self.i.payload.base)]
+        with m.Elif(self.issued):
+            m.d.sync += self.place.eq(following)
+            with m.If(at_tap):
+                m.d.sync += pixel.eq(following)

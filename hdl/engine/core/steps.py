@@ -7,6 +7,7 @@ from amaranth.hdl import signed as signed_shape
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ...streams.delay import later
 from ..plan import EnginePlan
 from ..records import ACTIVATIONS, Unit, descriptor_record
 
@@ -59,9 +60,10 @@ def step_layout(plan: EnginePlan) -> data.StructLayout:
 
 
 class Planner(wiring.Component):
-    """Walks over bands, groups, blocks of outputs, blocks of inputs and taps of each descriptor; a step in every cycle.
+    """Walks over bands, groups, blocks of outputs, blocks of inputs and taps of each descriptor.
 
-    A descriptor is taken when its last step leaves.
+    A step is there one cycle behind its descriptor, or two behind the step before: the ends of the loops are told by
+    registers. A descriptor is taken when its last step leaves.
 
     Members
     -------
@@ -82,7 +84,7 @@ class Planner(wiring.Component):
         pool = layer.unit != Unit.ARRAY
         band, block, inner = (Signal(12, name=name) for name in ("band", "block", "inner"))
         ky, kx = Signal(6), Signal(6)
-        ends = {
+        compared = {
             "columns": pool | (kx == layer.kernel_columns - 1), "rows": pool | (ky == layer.kernel_rows - 1),
             "inner": inner == layer.in_blocks - 1, "block": block == layer.out_blocks - 1,
             "band": band == layer.bands - 1,
@@ -90,20 +92,23 @@ class Planner(wiring.Component):
         loops = [(kx, "columns"), (ky, "rows"), (inner, "inner"), (block, "block"), (band, "band")]
         if self.plan.depthwise:
             group = Signal(12, name="group")
-            ends["group"] = group == layer.groups - 1
+            compared["group"] = group == layer.groups - 1
             loops.insert(-1, (group, "group"))
             m.d.comb += step.together.eq(Mux(kx == 0, layer.kept, layer.lead + 1))
         if self.plan.tables:
-            begins = (band == 0) & (block == 0) & (~pool | (inner == 0))
+            first = (band == 0) & (block == 0) & (~pool | (inner == 0))
             if self.plan.depthwise:
-                begins = begins & (group == 0)
-            m.d.comb += step.loads.eq(step.last & (layer.table != 0) & (layer.own_tables | begins))
-        moving = Signal()
-        m.d.comb += [self.o.valid.eq(self.i.valid), moving.eq(self.i.valid & self.o.ready)]
+                first = first & (group == 0)
+            m.d.comb += step.loads.eq(step.last & (layer.table != 0) & (layer.own_tables | first))
+        ends = {name: later(m, value, name=f"at_{name}") for name, value in compared.items()}
+        begins, moving = later(m, band == 0, name="at_first"), Signal()
+        origin = later(m, Mux(band == 0, layer.origin, -layer.left)[: len(step.base)], name="origin")
+        m.d.comb += moving.eq(self.o.valid & self.o.ready)
+        m.d.sync += self.o.valid.eq(self.i.valid & ~moving)
         m.d.comb += [step[name].eq(layer[name]) for name in _passed(self.plan)]
 
         sized = {
-            name: self._of_band(layer, name, band == 0, ends["band"]) for name in ("rows", "taken", "pixels", "chunk")
+            name: self._of_band(layer, name, begins, ends["band"]) for name in ("rows", "taken", "pixels", "chunk")
         }
         m.d.comb += [step[name].eq(value) for name, value in sized.items()]
         m.d.comb += [
@@ -113,7 +118,7 @@ class Planner(wiring.Component):
             step.frees.eq(ends["block"] & ends["rows"] & ends["columns"]),
             step.final.eq(layer.last & Cat(ends.values()).all()),
         ]
-        place = self._taps(m, moving, ends, band)
+        place = origin + self._taps(m, moving, ends, begins)
         self._chunks(m, moving, ends, sized["chunk"], place)
 
         at_end = moving
@@ -128,8 +133,8 @@ class Planner(wiring.Component):
     def _of_band(layer: Any, name: str, first: Value, final: Value) -> Value:
         return Mux(first, layer[f"{name}_first"], Mux(final, layer[f"{name}_final"], layer[f"{name}_middle"]))
 
-    def _taps(self, m: Module, moving: Value, ends: dict[str, Value], band: Value) -> Value:
-        """Row and column of the tap in the map; returns where it stands in the chunk."""
+    def _taps(self, m: Module, moving: Value, ends: dict[str, Value], begins: Value) -> Value:
+        """Row and column of the tap in the map; returns where it stands behind the first tap of the window."""
         layer, step = self.i.payload, self.o.payload
         offset = Signal(len(step.base), name="tap_offset")
         row, column = Signal(PLACE_BITS, name="tap_row"), Signal(PLACE_BITS, name="tap_column")
@@ -142,10 +147,9 @@ class Planner(wiring.Component):
                 m.d.sync += row.eq(row + layer.dilation_rows)
                 with m.If(ends["rows"]):
                     m.d.sync += [offset.eq(0), row.eq(0)]
-        top = Mux(band == 0, layer.top, 0)
-        origin = Mux(band == 0, layer.origin, -layer.left)
+        top = Mux(begins, layer.top, 0)
         m.d.comb += [step.row.eq(row - top), step.column.eq(column - layer.left)]
-        return offset + origin
+        return offset
 
     def _chunks(self, m: Module, moving: Value, ends: dict[str, Value], chunk: Value, place: Value) -> None:
         """Where the chunks of the band stand, counted as words ever loaded."""

@@ -174,7 +174,7 @@ def computing(
         while (valid := records.valid()) is None:
             yield False
         pool, waits = layer["unit"] != Unit.ARRAY, dict.fromkeys(CAUSES, 0)
-        begin, busy, planned = None, 0, valid
+        begin, busy, planned = None, 0, valid + 1
         bands = list(steps_of(layer))
         for number, (tile, steps) in enumerate(bands):
             for step in steps:

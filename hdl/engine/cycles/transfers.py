@@ -9,8 +9,10 @@ from .queues import TimedQueue, TimedRecords
 
 __all__ = ["Memory", "bursts_of", "reading", "writing"]
 
-_FIRST_SENT = 2
-"""The earliest cycle in which a burst can be asked for, counted from that of ``start``."""
+_FIRST_MADE = 3
+"""The cycle in which the first burst of all stands ready, counted from that of ``start``."""
+_MADE = 2
+"""Cycles from a command to its first burst."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,15 +42,15 @@ def reading(
 ) -> Iterator[bool]:  # fmt: skip
     """Carry out read commands: fills ``came`` of ``queues``. Yields True behind every burst, False to wait."""
     lasts: list[int] = []
-    ready = _FIRST_SENT
+    made, ready = _FIRST_MADE, 0
     boot = {"stream": int(Stream.COMMANDS), "words": first, "address": 0, "wait": 0}
     for number, command in enumerate((boot, *commands)):
         if number:
             while (valid := records.valid()) is None:
                 yield False
-            # The last burst of the command before may be asked for in the cycle in which this one is taken.
-            records.take(taken := max(valid, ready - 1))
-            ready = taken + 1
+            # It is taken when the last burst of the command before stands ready.
+            records.take(taken := max(valid, made))
+            made = taken + _MADE
         while len(answered) < command["wait"]:
             yield False
         waited = answered[command["wait"] - 1] + 1 if command["wait"] else 0
@@ -57,14 +59,16 @@ def reading(
             while (room := queue.room_for(words)) is None:
                 yield False
             ahead = lasts[-plan.outstanding] + 1 if len(lasts) >= plan.outstanding else 0
-            sent = max(ready, waited, room, ahead)
+            made = max(made, ready)
+            # What has left a queue is known a cycle later; what decides is a register.
+            asked = max(made, waited, room + 1, ahead) + 1
             slot = lasts[-memory.slots] + 1 if len(lasts) >= memory.slots else 0
-            addressed = max(sent + 1, slot)
+            addressed = max(asked, slot)
             begin = max(addressed + memory.latency, lasts[-1] + 1 if lasts else 0)
             lasts.append(begin + words * plan.beats - 1)
             queue.claimed += words
             queue.came += range(begin + plan.beats, begin + words * plan.beats + 1, plan.beats)
-            ready = max(sent + 1, addressed)
+            ready = addressed + 1
             yield True
 
 
@@ -73,23 +77,26 @@ def writing(
     answered: list[int],
 ) -> Iterator[bool]:  # fmt: skip
     """Carry out write commands: ``answered`` gets the cycle in which the last burst of each is answered."""
-    ready, written = 0, 0
+    made, ready, written = 0, 0, 0
+    end = 0
     answers: list[int] = []
     for command in commands:
         while (valid := records.valid()) is None:
             yield False
-        records.take(taken := max(valid, ready))
-        ready = taken + 1
+        records.take(taken := max(valid, made))
+        made = taken + _MADE
         for words in bursts_of(command, plan):
             while (there := results.arrived(written + words)) is None:
                 yield False
             ahead = answers[-plan.outstanding] + 1 if len(answers) >= plan.outstanding else 0
-            begin = max(ready, there, ahead)
-            # Address, then data in the cycle behind it.
-            end = begin + 1 + words * plan.beats
-            results.left += range(begin + 1 + plan.beats, end + 1, plan.beats)
+            made = max(made, ready)
+            addressed = max(made, there, ahead) + 1
+            # Data in the cycle behind the address, or behind the data before.
+            begin = max(addressed, end) + 1
+            end = begin + words * plan.beats - 1
+            results.left += range(begin + plan.beats - 1, end + 1, plan.beats)
             answers.append(max(end + memory.latency, answers[-1] + 1 if answers else 0))
             written += words
-            ready = end + 1
+            ready = addressed + 1
             yield True
         answered.append(answers[-1])

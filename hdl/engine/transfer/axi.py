@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from amaranth.hdl import Cat, Const, Value
 from amaranth.lib.wiring import In, Out
 
 from ..plan import EnginePlan
 
-__all__ = ["ADDRESS_BITS", "PREFIX", "read_pins", "tied_pins", "write_pins"]
+__all__ = ["ADDRESS_BITS", "PREFIX", "read_pins", "tied_pins", "whole_words", "write_pins"]
 
 PREFIX = "m_axi_"
 ADDRESS_BITS = 40
@@ -38,3 +39,8 @@ def tied_pins(plan: EnginePlan) -> dict[str, tuple[int, int]]:
         "awid": (1, 0), "awsize": (3, size), "awburst": (2, 1), "awcache": (4, 0b0011), "awprot": (3, 0),
         "wstrb": (bytes_of_beat, (1 << bytes_of_beat) - 1),
     }  # fmt: skip
+
+
+def whole_words(plan: EnginePlan, more: Value) -> Value:
+    """What AXI4 calls the length of a burst of ``more`` words and one: its beats but for the first."""
+    return Cat(Const(plan.beats - 1, plan.beats.bit_length() - 1), more)

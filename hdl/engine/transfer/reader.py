@@ -3,27 +3,29 @@
 from collections.abc import Mapping
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...cells.known import FABRICS
 from ...cells.words import plain
+from ...streams.delay import later
 from ...streams.queue import Queue
 from ..plan import EnginePlan
 from ..records import READ, STREAM_BITS, WAIT_BITS, Stream
-from .address import CommandPlace
-from .axi import read_pins
+from .axi import read_pins, whole_words
+from .bursts import CommandBursts, claimed
 
 __all__ = ["MemoryReader"]
 
 
 class MemoryReader(wiring.Component):
-    """Reads words for the queues of `Stream`; a burst is asked for in every cycle in which one may be.
+    """Reads words for the queues of `Stream`; a burst is asked for in every other cycle in which one may be.
 
-    A burst is asked for when what the command waits for has been written, when its queue has room for all of it, and
-    when fewer than ``plan.outstanding`` are on their way. It never crosses a multiple of ``plan.burst`` words, so no
-    page either. Words come out one cycle behind their last beat, and always have room.
+    A burst is asked for one cycle behind the one in which what the command waits for has been written, its queue has
+    room for all of it, and fewer than ``plan.outstanding`` are on their way. So what decides is a register, which has
+    time to reach the accounts of room. It never crosses a multiple of ``plan.burst`` words, so no page either. Words
+    come out one cycle behind their last beat, and always have room.
 
     Members
     -------
@@ -47,9 +49,8 @@ class MemoryReader(wiring.Component):
     def __init__(self, plan: EnginePlan, rooms: Mapping[Stream, int]):
         self.plan = plan
         self.rooms = dict(rooms)
-        self.left_layout = data.StructLayout({
-            stream.name.lower(): range(words + 1) for stream, words in rooms.items()
-        })  # fmt: skip
+        several = {Stream.FEATURES: range(rooms[Stream.FEATURES] + 1), Stream.RESIDUALS: 2}
+        self.left_layout = data.StructLayout({stream.name.lower(): several.get(stream, 1) for stream in rooms})
         super().__init__({
             "commands": In(stream.Signature(READ.layout)),
             "first": In(8), "first_valid": In(1), "base": In(32), "answered": In(WAIT_BITS),
@@ -60,71 +61,57 @@ class MemoryReader(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        plan = self.plan
-        command, have = Signal(data.StructLayout({"stream": STREAM_BITS, "wait": WAIT_BITS})), Signal()
-        m.submodules.place = place = CommandPlace(plan)
-        burst, ask, sent = Signal(range(plan.burst + 1)), Signal(), Signal()
-        most = Signal.like(burst)
-        m.d.comb += [
-            most.eq(plan.burst - place.at[: plan.burst.bit_length() - 1]),
-            burst.eq(Mux(place.left < most, place.left, most)),
-        ]  # fmt: skip
+        plan, fabric = self.plan, FABRICS[self.plan.fabric]
+        m.submodules.bursts = bursts = CommandBursts(plan, READ)
         m.submodules.ahead = ahead = Queue(
-            data.StructLayout({"stream": STREAM_BITS, "words": range(plan.burst)}), depth=plan.outstanding
+            data.StructLayout({"stream": STREAM_BITS, "more": range(plan.burst)}), depth=plan.outstanding
         )
-        room, fabric = self._rooms(m, command.stream, sent, burst), FABRICS[plan.fabric]
-        early = fabric.less(m, plain(self.answered), plain(command.wait), "early")
-        full = fabric.less(m, plain(room), plain(Cat(burst, Const(0, len(room) - len(burst)))), "full")
+        # The first command is no record. Before there are others their queue shows zeros, as it shall have.
         m.d.comb += [
-            ask.eq(have & ~early & ~full & ahead.i.ready & ~self.stop),
-            sent.eq(ask & (~self.arvalid | self.arready)),
-            ahead.i.valid.eq(sent), ahead.i.payload.stream.eq(command.stream), ahead.i.payload.words.eq(burst - 1),
+            bursts.base.eq(self.base), bursts.i.payload.eq(self.commands.payload),
+            bursts.i.payload.words.eq(self.commands.payload.words | Mux(self.first_valid, self.first, 0)),
+            bursts.i.valid.eq(self.commands.valid | self.first_valid), self.commands.ready.eq(bursts.i.ready),
         ]  # fmt: skip
-        done = sent & (burst == place.left)
-        self._next(m, command, have, place, done)
-        m.d.comb += [place.step.eq(sent), place.burst.eq(burst), place.advance.eq(burst), place.base.eq(self.base)]
-        with m.If(self.arready):
+        burst, fresh = bursts.o.payload, Signal()
+        room = self._rooms(m, burst.stream, fresh, burst.more)
+        early = fabric.less(m, plain(self.answered), plain(burst.wait), "early")
+        more = Cat(burst.more, Const(0, len(room) - len(burst.more)))
+        enough = fabric.less(m, plain(more), plain(room), "enough")
+        allowed = bursts.o.valid & ~early & enough & ahead.i.ready & ~self.stop
+        accepted = self.arvalid & self.arready
+        m.d.sync += fresh.eq(allowed & ~self.arvalid)
+        with m.If(~self.arvalid):
+            m.d.sync += self.arvalid.eq(allowed)
+        with m.Elif(self.arready):
             m.d.sync += self.arvalid.eq(0)
-        with m.If(sent):
-            m.d.sync += [
-                self.arvalid.eq(1), self.araddr.eq(place.at << (plan.word_bytes.bit_length() - 1)),
-                self.arlen.eq(burst * plan.beats - 1),
-            ]  # fmt: skip
+        m.d.comb += [
+            bursts.o.ready.eq(accepted), self.araddr.eq(burst.at << (plan.word_bytes.bit_length() - 1)),
+            self.arlen.eq(whole_words(plan, burst.more)), ahead.i.valid.eq(fresh),
+            ahead.i.payload.stream.eq(burst.stream), ahead.i.payload.more.eq(burst.more),
+        ]  # fmt: skip
         self._receive(m, ahead)
         return m
 
-    def _next(self, m: Module, command: Any, have: Signal, place: CommandPlace, done: Value) -> None:
-        """The command that is carried out: what is left of it, or the next one. The first one is no record."""
-        payload = self.commands.payload
-        m.d.comb += [
-            self.commands.ready.eq((~have | done) & ~self.first_valid),
-            place.load.eq(self.first_valid | (self.commands.valid & self.commands.ready)),
-        ]  # fmt: skip
-        # Before the first commands there are none: their queue shows zeros.
-        m.d.comb += [
-            place.address.eq(payload.address), place.words.eq(payload.words | Mux(self.first_valid, self.first, 0)),
-        ]  # fmt: skip
-        with m.If(done):
-            m.d.sync += have.eq(0)
-        with m.If(place.load):
-            m.d.sync += have.eq(1)
-            with m.If(self.first_valid):
-                m.d.sync += [command.stream.eq(Stream.COMMANDS), command.wait.eq(0)]
-            with m.Else():
-                m.d.sync += [command.stream.eq(payload.stream), command.wait.eq(payload.wait)]
-
-    def _rooms(self, m: Module, stream: Value, sent: Value, burst: Value) -> Value:
+    def _rooms(self, m: Module, stream: Value, claims: Value, more: Value) -> Value:
         """Room of the queue of ``stream``; counts what is claimed by bursts and what has left."""
         values: list[Any] = [Const(0)] * (1 << STREAM_BITS)
         fabric = FABRICS[self.plan.fabric]
         for number, depth in self.rooms.items():
             name = number.name.lower()
             free = Signal(range(depth + 1), name=f"free_{name}", init=depth)
+            own = Signal(name=f"claims_{name}")
             mine = (stream == number) | ((stream == Stream.WIDE_RESIDUALS) & (number is Stream.RESIDUALS))
-            # The two are few: they are added up before they meet the long number.
-            more = Signal(signed(max(len(burst), len(self.left[name])) + 1), name=f"more_{name}")
-            m.d.comb += more.eq(self.left[name] - Mux(sent & mine, burst, 0))
-            total = fabric.add(m, [plain(free), plain(more.as_unsigned(), signed=True)], (), len(free), f"then_{name}")
+            m.d.comb += own.eq(claims & mine)
+            # Who empties a queue has little time left to say so.
+            left, change, carries = later(m, self.left[name], name=f"left_{name}"), claimed(more, own), []
+            if len(left) == 1:
+                carries = [left]
+            else:
+                # The two are few: they are added up before they meet the long number.
+                wide = max(len(more), len(left)) + 1
+                changed = fabric.add(m, [plain(left), change], (), wide, f"change_{name}")
+                change = plain(changed, signed=True)
+            total = fabric.add(m, [plain(free), change], carries, len(free), f"then_{name}")
             m.d.sync += free.eq(total)
             values[number] = free
         values[Stream.WIDE_RESIDUALS] = values[Stream.RESIDUALS]
@@ -138,7 +125,7 @@ class MemoryReader(wiring.Component):
         held = Signal(plan.word_bits)
         beat, word = Signal(range(max(2, plan.beats))), Signal(range(plan.burst))
         last_beat = beat == plan.beats - 1
-        last_word = word == ahead.o.payload.words
+        last_word = word == ahead.o.payload.more
         taken = self.rvalid & self.rready
         m.d.comb += [
             self.rready.eq(1), self.word.eq(held), self.idle.eq(~ahead.o.valid & ~self.arvalid),
