@@ -49,24 +49,7 @@ class StepLoader(wiring.Component):
         step = Signal(self.i.payload.shape())
         constants = constants_record(self.plan).words(self.plan.bits)
         left = Signal(range(max(constants, self.plan.pout, *self._further.values(), self._most_entries) + 1))
-        array = step.unit == Unit.ARRAY
         m.d.comb += self.o.payload.eq(step)
-
-        def go_on(after: str) -> None:
-            """To the state that comes behind ``after``, whichever the step has."""
-            following = self.i.payload if after == "step" else step
-            if after != "constants":
-                with m.If(following.last):
-                    self._to_constants(m, left, following, table=True)
-                with m.Else():
-                    m.d.sync += left.eq(self.plan.pout - 1)
-                    m.next = "weights"
-            else:
-                with m.If(array):
-                    m.d.sync += left.eq(self.plan.pout - 1)
-                    m.next = "weights"
-                with m.Else():
-                    m.next = "ready"
 
         with m.FSM():
             with m.State("step"):
@@ -76,9 +59,9 @@ class StepLoader(wiring.Component):
                     with m.If(self.i.payload.pads):
                         m.next = "pad"
                     with m.Else():
-                        go_on("step")
+                        self._behind_pad(m, left, self.i.payload)
             with m.State("pad"), m.If(self._taken(m, self.pad)):
-                go_on("pad")
+                self._behind_pad(m, left, step)
             if self._most_entries:
                 with m.State("table"), m.If(self._taken(m, self.table, self.quiet)):
                     m.d.sync += left.eq(left - 1)
@@ -92,7 +75,10 @@ class StepLoader(wiring.Component):
             with m.State("constants"), m.If(self._taken(m, self.constant, self.quiet)):
                 m.d.sync += left.eq(left - 1)
                 with m.If(left == 0):
-                    go_on("constants")
+                    with m.If(step.unit == Unit.ARRAY):
+                        self._to_weights(m, left)
+                    with m.Else():
+                        m.next = "ready"
             with m.State("weights"), m.If(self._taken(m, self.weight)):
                 m.d.sync += left.eq(left - 1)
                 with m.If(left == 0):
@@ -107,6 +93,17 @@ class StepLoader(wiring.Component):
                 with m.If(self.o.ready):
                     m.next = "step"
         return m
+
+    def _behind_pad(self, m: Module, left: Signal, step: Any) -> None:
+        """On to what ``step`` has behind a word of pad."""
+        with m.If(step.last):
+            self._to_constants(m, left, step, table=True)
+        with m.Else():
+            self._to_weights(m, left)
+
+    def _to_weights(self, m: Module, left: Signal) -> None:
+        m.d.sync += left.eq(self.plan.pout - 1)
+        m.next = "weights"
 
     def _to_constants(self, m: Module, left: Signal, step: Any = None, *, table: bool = False) -> None:
         """On to the constants, or, of ``step`` where it is given, to what it has in front of them: a ``table``, too."""
