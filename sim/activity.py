@@ -20,11 +20,11 @@ from .cosim import RUN, run_job_in, simulator_of
 from .verilator import find_verilator
 
 __all__ = [
-    "VERSION", "Activity", "NetOwner", "Toggles", "activity_of", "kept_activity", "measure_activity", "read_activity",
-    "read_saif",
+    "ACTIVITY_VERSION", "Activity", "NetOwner", "Toggles", "activity_of", "kept_activity", "measure_activity",
+    "read_activity", "read_saif",
 ]  # fmt: skip
 
-VERSION = "4"
+ACTIVITY_VERSION = "4"
 """The version of what is kept in the cache."""
 _CLOCK = "clk"
 _INSTANCE = re.compile(r"\(INSTANCE\s+(?:\"[^\"]*\"\s+)?([^\s()]+)")
@@ -99,7 +99,9 @@ def measure_activity(build: Build, pixels: NDArray[np.integer]) -> Activity:
     """
     sources = [source.read_bytes() for source in build.sources]
     memories = [(build.path / entry["file"]).read_bytes() for entry in build.manifest["memories"]]
-    key = digest(find_verilator().version, VERSION, build.design.block_of.key, *sources, *memories, pixels.tobytes())
+    key = digest(
+        find_verilator().version, ACTIVITY_VERSION, build.design.block_of.key, *sources, *memories, pixels.tobytes()
+    )
 
     def simulated() -> Activity:
         simulator = simulator_of(build, trace="saif")

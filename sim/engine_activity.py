@@ -13,7 +13,7 @@ from ..hdl.engine.blocks import BLOCK_OF_INSTANCE, EngineNets
 from ..hdl.engine.compile.image import Compiled
 from ..hdl.family import DUT
 from ..hdl.folder.engine import EngineBuild
-from .activity import VERSION, Activity, Toggles, kept_activity, read_activity
+from .activity import ACTIVITY_VERSION, Activity, Toggles, kept_activity, read_activity
 from .engine import engine_simulator, run_engine
 from .verilator import Simulator, find_verilator
 
@@ -34,7 +34,7 @@ def measure_engine_activity(build: EngineBuild, image: Compiled, pixels: NDArray
     """
     sources = [source.read_bytes() for source in build.sources]
     data = (image.words.tobytes(), pixels.tobytes())
-    key = digest(find_verilator().version, VERSION, _OWNER.key, build.prefix, *sources, *data)
+    key = digest(find_verilator().version, ACTIVITY_VERSION, _OWNER.key, build.prefix, *sources, *data)
 
     def simulated() -> Activity:
         simulator = engine_simulator(build, trace="saif")
