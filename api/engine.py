@@ -79,7 +79,7 @@ def report_engine(
     Parameters
     ----------
     image_file : an image for this engine
-    synth : count resources with yosys; an engine has no estimate
+    synth : count resources with yosys; else they are estimated, where the device's family has coefficients
     place : place and route as well: Fmax
     seeds : of place and route; the median is reported
     power : model power from simulated activity (synthesises too); of a network, so with an image

@@ -80,12 +80,14 @@ def compile_(
         "image": str(out), "predicted_cycles_per_image": cycles.total, "lanes": plan.lanes,
         "lane_utilization": macs / plan.lanes / cycles.total, "bytes": image.words.nbytes,
         "bytes_read": cycles.read_words * plan.word_bytes, "bytes_written": cycles.written_words * plan.word_bytes,
-        "layers": layers,
+        "testbench": None if testbench is None else str(testbench), "layers": layers,
     }  # fmt: skip
 
     def text(console: Console) -> None:
         title = f"{out}: {cycles.total:,} cycles, {value['lane_utilization']:.1%} of lanes"
         console.print(*layer_tables(title, layers))
+        if testbench is not None:
+            console.print(f"{testbench}: a test bench; the head of its _testbench.v says how to run it", soft_wrap=True)
 
     show(value, as_json, text)
 

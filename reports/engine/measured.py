@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ...common.errors import UserError
 from ...hdl.engine.compile.image import Compiled
 from ...hdl.engine.cycles.model import EngineCycles
 from ...hdl.folder.engine import EngineBuild
@@ -17,14 +18,13 @@ from ..power.model import PowerModel, power_model
 from ..power.power import Power, estimate_power
 from ..synth.place import place_parts, placer
 from ..synth.synth import Synthesis, map_parts
+from .estimate import estimate_engine
 from .parts import EngineOwners, blocks_by_part, engine_parts
 
 if TYPE_CHECKING:
     from ...sim.activity import Activity
 
 __all__ = ["PowerRun", "measure_engine"]
-
-_NO_ESTIMATE = "an engine has no estimate; --synth counts its cells"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,7 +71,8 @@ def measure_engine(
     model = None if power is None else power_model(target)
     recorded = power.activity(build) if power is not None and power.saif is not None else None
     if not (synth or placed or power is not None):
-        return Measured(note=_NO_ESTIMATE)
+        step("estimate")
+        return _estimated(build, target)
     step("synthesis")
     synthesis = map_parts(
         engine_parts(build), build.path, target, progress=lambda done, of: step(f"synthesis, {done} of {of} parts")
@@ -90,6 +91,15 @@ def measure_engine(
             recorded = power.activity(build)
         modelled = _modelled(build, target, power, synthesis, recorded, model)
     return Measured(synthesis=synthesis, placement=placement, power=modelled)
+
+
+def _estimated(build: EngineBuild, target: Device) -> Measured:
+    """What ``build`` takes without synthesis, or why that is not known."""
+    try:
+        found = estimate_engine(build, target)
+    except UserError as error:
+        return Measured(note=str(error))
+    return Measured(estimate=found, note=found.model.note)
 
 
 def _modelled(

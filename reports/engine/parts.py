@@ -1,5 +1,6 @@
 """The Verilog of an engine cut into the blocks that reports count, and which of them a cell belongs to."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,7 +11,17 @@ from ..devices.parts import VerilogPart, cut, instances_below
 from ..devices.resources import Resources
 from ..synth.synth import Synthesis
 
-__all__ = ["EngineOwners", "blocks_by_part", "blocks_of", "engine_parts"]
+__all__ = ["EngineOwners", "blocks_by_part", "blocks_of", "engine_parts", "without_contents"]
+
+_CONTENTS = re.compile(r"^  initial begin\n(?:    \S+\[\d+\] = \d+'h0+;\n)+  end\n", re.MULTILINE)
+_LARGE = 1024
+"""Words of a memory whose contents take synthesis longer than all else."""
+
+
+def without_contents(text: str, *, above: int) -> str:
+    """Verilog without the first words of memories of more than ``above`` words, which are 0 and never read: yosys takes
+    one after the other, and minutes for a large ring."""
+    return _CONTENTS.sub(lambda found: found[0] if found[0].count("\n") - 2 <= above else "", text)
 
 
 def _instances(build: EngineBuild) -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -26,10 +37,9 @@ def _instances(build: EngineBuild) -> dict[str, tuple[str, tuple[str, ...]]]:
 def engine_parts(build: EngineBuild) -> list[VerilogPart]:
     """The Verilog of ``build`` in parts for `synth.map_parts`: an instance each, then what joins them."""
     instances = _instances(build)
-    parts = cut(
-        build.sources[0].read_text(), top=build.prefix, inner=[(name, way) for name, (_, way) in instances.items()],
-        rest=JOINS,
-    )  # fmt: skip
+    text = without_contents(build.sources[0].read_text(), above=_LARGE)
+    inner = [(name, way) for name, (_, way) in instances.items()]
+    parts = cut(text, top=build.prefix, inner=inner, rest=JOINS)
     return [replace(part, block_of=RULES.get(instances.get(part.name, (JOINS,))[0])) for part in parts]
 
 

@@ -57,11 +57,7 @@ def make_engine_report(
     if run is not None and run[0].plan != build.plan:
         raise UserError(f"the image is for another engine than {build.path}; compile it with --engine {build.path}")
     out, target = Path(out), device(build.plan.device)
-    power = None
-    if power_images is not None or saif is not None:
-        if run is None:
-            raise UserError("an engine's power depends on the network that it runs: say --image NET.image")
-        power = PowerRun(image=run[0], cycles=run[1], pixels=power_images if saif is None else None, saif=saif)
+    power = _power_run(run, power_images, saif)
     measured = measure_engine(build, target, synth=synth, placed=placed, seeds=seeds, power=power, step=step)
     figures = _figures(build.plan, target, measured, run)
     document = {
@@ -71,20 +67,17 @@ def make_engine_report(
     synthesis, total, placement = measured.synthesis, measured.total, measured.placement
     document |= {
         "figures": figures.items,
-        "blocks": {name: vars(cells) for name, cells in blocks_of(synthesis, build).items()} if synthesis else None,
+        "blocks": _blocks(build, measured),
         **placed_keys(placement),
         "power_note": NOTE if measured.power else None, "power": None,
         "layers": [], "roofline": None, "program": {},
     }  # fmt: skip
     if run is not None:
-        image, cycles = run
-        runs = layer_runs(image, cycles)
-        document["layers"] = keys["layers"] = [layer.to_json() for layer in runs]
-        document["roofline"] = roofline(build.plan, runs, cycles)
-        document["program"] = dict(image.network.program.metadata)
+        told = _network(build.plan, run, measured.power)
+        document |= told
+        keys["layers"] = told["layers"]
         if measured.power is not None:
-            document["power"] = _power(measured.power, runs, build.plan)
-            keys["power_by_block"] = document["power"]["categories"]
+            keys["power_by_block"] = told["power"]["categories"]
     document |= {
         "plan": build.plan.to_json(), "device_shares": device_shares(vars(total), target) if total else None,
         "lut_rule": target.units.rule if total else None,
@@ -99,6 +92,36 @@ def make_engine_report(
         keys=keys, html=out / "report.html", json=out / "report.json", synthesis=synthesis, placement=placement,
         power=measured.power,
     )  # fmt: skip
+
+
+def _power_run(
+    run: tuple[Compiled, EngineCycles] | None, pixels: NDArray[np.integer] | None, saif: Path | None
+) -> PowerRun | None:  # fmt: skip
+    """Whose toggles are counted; None where nobody asked for power."""
+    if pixels is None and saif is None:
+        return None
+    if run is None:
+        raise UserError("an engine's power depends on the network that it runs: say --image NET.image")
+    return PowerRun(image=run[0], cycles=run[1], pixels=pixels if saif is None else None, saif=saif)
+
+
+def _network(plan: EnginePlan, run: tuple[Compiled, EngineCycles], power: Power | None) -> dict[str, Any]:
+    """What the document says of the network that is run."""
+    image, cycles = run
+    runs = layer_runs(image, cycles)
+    return {
+        "layers": [layer.to_json() for layer in runs], "roofline": roofline(plan, runs, cycles),
+        "program": dict(image.network.program.metadata),
+        "power": None if power is None else _power(power, runs, plan),
+    }  # fmt: skip
+
+
+def _blocks(build: EngineBuild, measured: Measured) -> dict[str, dict[str, Any]] | None:
+    """Cells by block, synthesised or estimated."""
+    found = blocks_of(measured.synthesis, build) if measured.synthesis else None
+    if measured.estimate is not None:
+        found = measured.estimate.parts
+    return {name: vars(cells) for name, cells in found.items()} if found else None
 
 
 def _power(power: Power, runs: Sequence[LayerRun], plan: EnginePlan) -> dict[str, Any]:
