@@ -1,9 +1,10 @@
 """The constants of output channels as the requantisers of an engine hold them."""
 
 from ....common.errors import UserError
-from ..plan import SHIFT_STEP, EnginePlan
+from ..plan import FACTOR_BITS, SHIFT_STEP, EnginePlan
 from ..record import Record
 from ..records import constants_record, levels_record, slopes_record
+from .advice import built_with
 from .reading.layers import EngineLayer
 
 __all__ = ["channel_records", "held_constants"]
@@ -66,9 +67,11 @@ def held_constants(layer: EngineLayer, channel: int, plan: EnginePlan) -> dict[s
     if not fits:
         name, bits = _misfit(moves[0], plan) or ("", 0)
         needed = moves[0][name].bit_length() + 1
+        wanted = (needed - SHIFT_STEP + 2) // 2 * 2
+        advice = f"; {built_with('factor-bits', wanted, FACTOR_BITS[-1])}" if bits == plan.factor.bits else ""
         raise UserError(
             f"the {name.replace('_', ' ')} {values[name]} of {layer.name!r}, channel {channel}, needs {needed} bits at "
-            f"a shift of {shift}; the engine has {bits}"
+            f"a shift of {shift}; the engine has {bits}{advice}"
         )
     return {**moves[fits[0]], "shift": (shift + up) // SHIFT_STEP - fits[0]}
 

@@ -40,5 +40,7 @@ def test_factors_without_room_are_refused():
     """By layer, name, channel and bits."""
     with pytest.raises(UserError, match="the residual multiplier 33554433 of 'fc', channel 0, needs 28 bits"):
         held_constants(layer_with(residual_multiplier=(1 << 25) + 1, shift=17), 0, PLANS[0])
+    with pytest.raises(UserError, match=r"the multiplier 52510 of .* needs 19 bits .* build it with --factor-bits 18"):
+        held_constants(layer_with(multiplier=52510, residual_multiplier=3, shift=10), 0, PLANS[0])
     with pytest.raises(UserError, match="the offset -1099511627776 of 'fc'"):
         held_constants(layer_with(offset=-1 << 40, multiplier=1, shift=16), 0, PLANS[0])
