@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.hdl import signed as signed_shape
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -108,7 +108,9 @@ class Issuer(wiring.Component):
         with m.Switch(step.result_words):
             for count in range(1, MOST_WORDS + 1):
                 with m.Case(count):
-                    m.d.sync += words.eq(step.pixels * Const(count))
+                    # Moved and added up: a product would become a multiplier block.
+                    moved = [step.pixels << k for k in range(count.bit_length()) if count >> k & 1]
+                    m.d.sync += words.eq(sum(moved[1:], moved[0]))
         m.d.sync += [
             loaded.eq(~missing[-1]), roomy.eq(~step.last | (self.room >= words)),
             joined.eq(~(step.last & step.residual) | (self.residuals >= self._joins(step))),
