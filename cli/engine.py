@@ -53,9 +53,13 @@ def generate_engine(out: Path, prefix: str, as_json: bool, *, kernels: str | Non
         "memory": f"AXI4, {plan.memory_bits} bit; control: {plan.control}",
         "features / weights": f"{plan.feature_bytes:,} / {plan.weight_bytes:,} bytes",
     }
-    has = {"second slopes": plan.slopes, "ties to even": plan.ties_even, f"{plan.levels} levels": plan.levels}
+    has = {
+        f"depthwise, {plan.depthwise} columns": plan.depthwise, "products": plan.product,
+        f"tables of {plan.tables} bits": plan.tables, "second slopes": plan.slopes, "ties to even": plan.ties_even,
+        f"{plan.levels} levels": plan.levels,
+    }  # fmt: skip
     if any(has.values()):
-        rows["requantisers"] = ", ".join(name for name, there in has.items() if there)
+        rows["beside sums"] = ", ".join(name for name, there in has.items() if there)
     show(value, as_json, listing(f"{out}: an engine", rows))
 
 
