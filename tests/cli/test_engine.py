@@ -71,7 +71,7 @@ def test_products_and_tables_are_options_of_an_engine(run, engine, tmp_path):
     assert any(name.endswith(", table") for name in mappings)
 
     status, _, err = run("compile", tmp_path / "gated.addax", "--engine", engine, "-o", tmp_path / "other.image")
-    assert status == 2 and "build it with --" in err
+    assert status == 1 and "build it with --" in err
 
 
 def test_what_does_not_fit_together_is_refused_in_one_line(run, engine, program, tmp_path):

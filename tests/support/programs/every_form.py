@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchnets import Net, pictures, settle
 
-__all__ = ["CHAIN", "ENDS", "LAST", "SHAPE", "every_form"]
+__all__ = ["CHAIN", "ENDS", "LAST", "NO_STAGE", "SHAPE", "every_form"]
 
 SHAPE = (1, 16, 16)
 
@@ -54,6 +54,9 @@ CHAIN = {
     "Identity": (lambda n, x: n.nothing(x), {"nothing": nn.Identity()}),
 }  # fmt: skip
 
+NO_STAGE = ("GELU", "hardswish", "SE (x*sigmoid)")
+"""Forms that become tables or products, which the dataflow family does not build."""
+
 # How a map becomes features of the classifier, each of another map: behind which form of the chain.
 ENDS = {
     "mean((2,3))": ("relu6", lambda n, x: x.mean((2, 3)), {}),
@@ -77,14 +80,15 @@ LAST = {
 }
 
 
-def every_form(*, scores=False):
-    """The network, with random weights; where ``scores``, without what stands behind them."""
+def every_form(*, scores=False, without=()):
+    """The network, with random weights; where ``scores``, without what stands behind them. It has no form of the chain
+    that is in ``without``."""
     torch.manual_seed(9)
 
     def flow(n, x):
         x, seen = F.relu(n.norm(n.stem(x))), []
         for form, (step, _) in CHAIN.items():
-            x = step(n, x)
+            x = x if form in without else step(n, x)
             seen += [end(n, x) for place, end, _ in ENDS.values() if place == form]
         x = n.fc(torch.cat(seen, 1))
         for step, _ in () if scores else LAST.values():
