@@ -62,7 +62,7 @@ def test_every_block_of_a_running_engine_toggles(tmp_path):
     black = measure_engine_activity(build, image, np.zeros((2, *shape), np.int64))
 
     assert found.images == 2 and 0 <= found.cycles - 2 * predicted(image).total < 100
-    assert {*BLOCK_OF_INSTANCE.values(), JOINS} == set(found.parts)
+    assert {*BLOCK_OF_INSTANCE.values(), JOINS} - {"vector unit"} == set(found.parts)  # which this engine has not
     for part, blocks in found.parts.items():
         for block, own in blocks.items():
             assert own.nets and 0 < own.rate(found.cycles) < 1, (part, block)

@@ -94,7 +94,7 @@ def test_an_engine_is_estimated_from_its_rtl(tmp_path):
     found = estimate_engine(build, device("ecp5-85k"))
     total = found.total
     assert total.ff == pytest.approx(6421, rel=0.05) and total.lut == pytest.approx(8512, rel=0.25)
-    assert (total.bram, total.dsp) == (12, 21)
+    assert (total.bram, total.dsp) == (12, 20)
     assert {"lanes and trees", "features", "requantise", "reader", "writer", "sequencer"} <= set(found.parts)
     made = make_engine_report(build, tmp_path / "report")
     assert made.keys["source"] == "estimated" and made.keys["lut"] == total.lut and made.keys["estimate_error"]
