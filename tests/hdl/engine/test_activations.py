@@ -18,9 +18,9 @@ from addax.hdl.engine.records import constants_record, levels_record, slopes_rec
 from addax.quant import golden
 from addax.quant.formats import signed, unsigned
 from addax.quant.program import Requantise, Threshold
-from amaranth.sim import Simulator
 from engine_activations import activations, even_levels
-from engine_executor import executed
+from engine_blocks import cycles_of, fields, packed
+from engine_executor import assert_golden, executed
 from engine_networks import gated, small_plan
 from network_builder import Builder
 
@@ -29,30 +29,7 @@ EVERYTHING = {"slopes": True, "ties_even": True, "levels": 7}
 
 def run(dut, script, *outputs):
     """Values of ``outputs`` in each cycle of ``script``, whose entries are inputs by name."""
-    seen = []
-
-    async def bench(ctx):
-        for inputs in script:
-            for name, value in inputs.items():
-                ctx.set(getattr(dut, name), value)
-            _, _, *values = await ctx.tick().sample(*(getattr(dut, name) for name in outputs))
-            seen.append(values)
-
-    sim = Simulator(dut)
-    sim.add_clock(1e-6)
-    sim.add_testbench(bench)
-    sim.run()
-    return seen
-
-
-def packed(values, bits):
-    """Numbers side by side, the first one lowest."""
-    return sum((int(value) & ((1 << bits) - 1)) << k * bits for k, value in enumerate(values))
-
-
-def unpacked(word, bits, count):
-    """``count`` signed numbers of a word."""
-    return [signed(bits).decode(word >> k * bits & ((1 << bits) - 1)) for k in range(count)]
+    return cycles_of(dut, script.__getitem__, len(script), *outputs)
 
 
 def elements(records, values, plan):
@@ -111,7 +88,7 @@ def test_requantisers_bend_and_round_as_numerics_says(bends, even, operand, monk
             y = wide >> shift
             y -= even and y << shift == wide and y & 1
             want.append(min(max(y, low), high))
-        assert not valid or unpacked(results, plan.result.bits, len(channels)) == want
+        assert not valid or fields(results, plan.result.bits, len(channels)) == want
 
 
 @pytest.mark.parametrize("count", [3, 7, 15])
@@ -131,11 +108,11 @@ def test_levels_are_counted_one_pixel_a_cycle(count):
 
     for number, own in enumerate(pixels):
         done, results = seen[begin + number + dut.latency]
-        stored = [value & ((1 << plan.bits) - 1) for value in unpacked(results, plan.result.bits, 4)]
+        stored = [value & ((1 << plan.bits) - 1) for value in fields(results, plan.result.bits, 4)]
         assert done and stored == [sum(v >= level for level in row) for v, row in zip(own, levels, strict=True)]
     assert [done for done, _ in seen[: begin + dut.latency]] == [0] * (begin + dut.latency)
     done, results = seen[-1]
-    assert done and unpacked(results, plan.result.bits, 4) == [-7] * 4
+    assert done and fields(results, plan.result.bits, 4) == [-7] * 4
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -154,9 +131,7 @@ def test_every_stored_tensor_is_that_of_the_golden_model(seed):
     words = executed(image, pixels)
 
     assert any(layer.second is not None for layer in image.network.layers)
-    expected = golden.run(program, pixels[None], trace=True).tensors
-    for name in image.network.tensors[1:]:
-        assert np.array_equal(image.tensor(words, name), expected[name][0]), name
+    assert_golden(image, pixels, words)
     predicted(image)
 
 
@@ -176,9 +151,7 @@ def test_activations_beside_products_and_tables(seed):
 
     layers = image.network.layers
     assert any(layer.second is not None for layer in layers) and any(layer.product for layer in layers)
-    expected = golden.run(program, pixels[None], trace=True).tensors
-    for name in image.network.tensors[1:]:
-        assert np.array_equal(image.tensor(words, name), expected[name][0]), name
+    assert_golden(image, pixels, words)
     predicted(image)
 
 

@@ -9,7 +9,7 @@ from addax.hdl.engine.records import Stream
 from addax.quant import golden
 from addax.quant.formats import signed, unsigned
 from addax.quant.program import Concat, MaxPool, PixelShuffle, Slice, Upsample
-from engine_executor import executed
+from engine_executor import assert_golden, executed
 from engine_networks import (
     bottlenecks,
     engine_program,
@@ -38,9 +38,7 @@ def test_every_stored_tensor_is_that_of_the_golden_model(seed):
 
     words = executed(image, pixels)
 
-    expected = golden.run(program, pixels[None], trace=True).tensors
-    for name in image.network.tensors[1:]:
-        assert np.array_equal(image.tensor(words, name), expected[name][0]), name
+    assert_golden(image, pixels, words)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -57,9 +55,7 @@ def test_groups_read_channels_of_their_own(seed):
 
     assert any(layer.together for layer in image.network.layers)
     assert any(layer.groups > 1 and not layer.together for layer in image.network.layers)
-    expected = golden.run(program, pixels[None], trace=True).tensors
-    for name in image.network.tensors[1:]:
-        assert np.array_equal(image.tensor(words, name), expected[name][0]), name
+    assert_golden(image, pixels, words)
     predicted(image)
 
 
@@ -75,9 +71,7 @@ def test_products_and_tables_are_those_of_the_golden_model(seed):
 
     words = executed(image, pixels)
 
-    expected = golden.run(program, pixels[None], trace=True).tensors
-    for name in image.network.tensors[1:]:
-        assert np.array_equal(image.tensor(words, name), expected[name][0]), name
+    assert_golden(image, pixels, words)
     predicted(image)
     named = (Stream.WEIGHTS, Stream.FEATURES, Stream.RESIDUALS)
     read = sum(command["words"] for command in image.reads if command["stream"] in named)
@@ -133,9 +127,7 @@ def test_tables_stand_behind_every_kind_of_layer(seed):
     words = executed(image, pixels)
 
     predicted(image)
-    expected = golden.run(program, pixels[None], trace=True).tensors
-    for name in image.network.tensors[1:]:
-        assert np.array_equal(image.tensor(words, name), expected[name][0]), name
+    assert_golden(image, pixels, words)
 
 
 @pytest.mark.parametrize("factor, features", [(2, 4), (2, 6), (3, 5)])
@@ -149,9 +141,7 @@ def test_pixels_are_shuffled_on_their_way_to_memory(factor, features):
 
     assert any(write["stride"] == factor for write in image.writes)
     assert any(len(bands) > 1 for bands in image.bands.values())
-    expected = golden.run(program, pixels[None], trace=True).tensors
-    for name in image.network.tensors[1:]:
-        assert np.array_equal(image.tensor(words, name), expected[name][0]), name
+    assert_golden(image, pixels, words)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -183,9 +173,7 @@ def test_blocks_of_several_tensors_are_read_as_one(seed):
     words = executed(image, pixels)
 
     predicted(image)
-    expected = golden.run(program, pixels[None], trace=True).tensors
-    for name in image.network.tensors[1:]:
-        assert np.array_equal(image.tensor(words, name), expected[name][0]), name
+    assert_golden(image, pixels, words)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -199,9 +187,7 @@ def test_pixels_are_moved_by_lanes(seed):
     words = executed(image, pixels)
 
     predicted(image)
-    expected = golden.run(program, pixels[None], trace=True).tensors
-    for name in image.network.tensors[1:]:
-        assert np.array_equal(image.tensor(words, name), expected[name][0]), name
+    assert_golden(image, pixels, words)
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -216,9 +202,7 @@ def test_linear_bottlenecks_run(bits):
 
     assert sum(layer.macs for layer in image.network.layers) == program.macs()
     predicted(image)
-    expected = golden.run(program, pixels[None], trace=True).tensors
-    for name in image.network.tensors[1:]:
-        assert np.array_equal(image.tensor(words, name), expected[name][0]), name
+    assert_golden(image, pixels, words)
 
 
 @pytest.mark.parametrize("seed", range(300, 308))

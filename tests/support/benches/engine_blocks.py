@@ -23,8 +23,8 @@ def cycles_of(dut, drive, count, *outputs):
 
 
 def packed(values, bits):
-    """Numbers without sign side by side, the first one lowest."""
-    return sum(int(value) << k * bits for k, value in enumerate(values))
+    """Numbers side by side, the first one lowest."""
+    return sum((int(value) & ((1 << bits) - 1)) << k * bits for k, value in enumerate(values))
 
 
 def fields(word, bits, count, *, sign=True):

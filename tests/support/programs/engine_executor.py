@@ -9,6 +9,7 @@ from collections import deque
 import numpy as np
 from addax.hdl.engine.plan import SHIFT_STEP
 from addax.hdl.engine.records import READ, WRITE, Stream, Unit, constants_record, descriptor_record, further_records
+from addax.quant import golden
 
 
 class LateError(AssertionError):
@@ -249,3 +250,10 @@ def executed(image, pixels):
     words = image.with_input(pixels)
     assert Executor(image.plan, words, image.first).run() == len(image.descriptors)
     return words
+
+
+def assert_golden(image, pixels, words):
+    """Every tensor that ``words`` of memory hold after a run on ``pixels`` is that of the golden model."""
+    expected = golden.run(image.network.program, pixels[None], trace=True).tensors
+    for name in image.network.tensors[1:]:
+        assert np.array_equal(image.tensor(words, name), expected[name][0]), name
