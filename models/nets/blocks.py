@@ -8,10 +8,11 @@ from torch.nn import functional as F
 from ..layers.kernels import Kernels, activation, convolution, is_binary
 
 __all__ = [
-    "BasicBlock", "BinaryBlock", "PadShortcut", "basic_block", "large_image_statistics", "named_convolution",
-    "pad_shortcut",
+    "BasicBlock", "BinaryBlock", "PadShortcut", "basic_block", "image_statistics", "large_image_statistics",
+    "named_convolution", "pad_shortcut",
 ]  # fmt: skip
 
+Floats = tuple[float, ...]
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
@@ -151,6 +152,11 @@ def named_convolution(
         raise ValueError(f"layer {path!r} of {network}: {error}") from error
 
 
-def large_image_statistics(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation of each channel of large images: ImageNet's where there are three, else some."""
-    return (_IMAGENET_MEAN, _IMAGENET_DEVIATION) if channels == 3 else ((0.5,) * channels, (0.25,) * channels)
+def image_statistics(channels: int, mean: Floats, deviation: Floats) -> tuple[Floats, Floats]:
+    """Mean and deviation of each channel of images: those of a set of pictures where there are as many, else some."""
+    return (mean, deviation) if channels == len(mean) else ((0.5,) * channels, (0.25,) * channels)
+
+
+def large_image_statistics(channels: int) -> tuple[Floats, Floats]:
+    """`image_statistics` of large images: ImageNet's where there are three channels."""
+    return image_statistics(channels, _IMAGENET_MEAN, _IMAGENET_DEVIATION)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..layers.kernels import Kernels, convolution, is_binary
 from ..layers.normalize import Normalise
-from .blocks import BinaryBlock, basic_block, pad_shortcut
+from .blocks import BinaryBlock, basic_block, image_statistics, pad_shortcut
 
 __all__ = ["CIFAR10_DEVIATION", "CIFAR10_MEAN", "ResNet20", "ResNet32"]
 
@@ -39,8 +39,7 @@ class ResNet20(nn.Module):
         if height != width or height % 4:
             raise ValueError(f"{name} needs square images whose side is a multiple of 4, not {height}x{width}")
         kernels = Kernels.of(kernel)
-        statistics = (CIFAR10_MEAN, CIFAR10_DEVIATION) if channels == 3 else ((0.5,) * channels, (0.25,) * channels)
-        self.normalise = Normalise(*statistics)
+        self.normalise = Normalise(*image_statistics(channels, CIFAR10_MEAN, CIFAR10_DEVIATION))
         self.conv1 = convolution(kernels.at("conv1", edge=True), channels, _WIDTHS[0], 3, padding=1)
         self.bn1 = nn.BatchNorm2d(_WIDTHS[0])
         self.relu: nn.Module = nn.Identity() if is_binary(kernels.at("layer1.0.conv1")) else nn.ReLU()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..layers.kernels import Kernels, activation, convolution, is_binary
 from ..layers.normalize import Normalise
+from .blocks import image_statistics
 from .resnet import CIFAR10_DEVIATION, CIFAR10_MEAN
 
 __all__ = ["VGGSmall"]
@@ -37,8 +38,7 @@ class VGGSmall(nn.Module):
         found = [kernels.at(f"conv{k}", edge=k == 1) for k in range(1, _LAYERS + 1)]
         if kernels.at("fc", edge=True) != "mult":
             raise ValueError("layer 'fc' of vgg-small is an ordinary dense layer")
-        statistics = (CIFAR10_MEAN, CIFAR10_DEVIATION) if channels == 3 else ((0.5,) * channels, (0.25,) * channels)
-        self.normalise = Normalise(*statistics)
+        self.normalise = Normalise(*image_statistics(channels, CIFAR10_MEAN, CIFAR10_DEVIATION))
         for k, (kernel_here, kernel_behind) in enumerate(zip(found, [*found[1:], "mult"], strict=True), start=1):
             outputs = width * 2 ** ((k - 1) // 2)
             self.add_module(f"conv{k}", convolution(kernel_here, channels, outputs, 3, padding=1))
