@@ -6,7 +6,13 @@ from typing import Any
 from ...common.errors import UserError
 from ...quant.formats import Format, format_for, signed, unsigned
 from ...quant.ops.kernels import KERNELS
-from ...quant.ops.requantise import MAX_PRODUCT_BITS, MAX_SHIFT, MOST_MULTIPLIER_BITS, MULTIPLIER_BITS
+from ...quant.ops.requantise import (
+    MAX_PRODUCT_BITS,
+    MAX_SHIFT,
+    MOST_MULTIPLIER_BITS,
+    MULTIPLIER_BITS,
+    RESIDUAL_MULTIPLIER_BITS,
+)
 from ..cells.known import fabric_named
 from ..family import CONTROLS
 
@@ -50,7 +56,8 @@ class EnginePlan:
     slopes : requantisers have a second slope, see `quant.ops.requantise`
     ties_even : and may round ties to the even number
     levels : of a threshold whose levels are not evenly spaced, at most; one of `LEVELS`, 0: the engine has none
-    factor_bits : of a factor of a requantise, sign included, an even number
+    factor_bits : of a factor of a requantise, sign included, an even number; with more than 16, the factors of
+        residuals are those of any Program, too
     fabric, control : see `family.Envelope`
     """
 
@@ -209,8 +216,10 @@ class EnginePlan:
 
     @property
     def residual_factor(self) -> Format:
-        """Format of R as a requantiser holds it: one operand of a multiplier of UltraScale+."""
-        return signed(RESIDUAL_FACTOR_BITS)
+        """Format of R as a requantiser holds it: one operand of a multiplier of UltraScale+, or any R of a Program,
+        moved up as M is."""
+        wide = self.factor_bits > MULTIPLIER_BITS
+        return signed(RESIDUAL_MULTIPLIER_BITS + SHIFT_STEP - 1 if wide else RESIDUAL_FACTOR_BITS)
 
     @property
     def offset(self) -> Format:

@@ -14,7 +14,7 @@ from addax.quant.published import cnv_w1a1
 from addax.quant.quantize import quantize
 from addax.sim.engine import engine_simulator, run_engine
 from addax.sim.engine_trace import compare_tensors
-from engine_networks import edsr, mobilenet_v2, resnet_18
+from engine_networks import edsr, mobilenet_v2, resnet_18, resnet_50
 
 __all__ = ["Case", "cases", "engine_table", "measured"]
 
@@ -61,6 +61,9 @@ def cases():
     ]  # fmt: skip
     own = [
         Case("LeNet-5", _lenet5, 20, _digits), Case("ResNet-18 at 224 x 224, random weights", resnet_18, 1, _random),
+        Case("ResNet-50 at 224 x 224, random weights", resnet_50, 1, _random),
+        Case("the same, 32 x 32, 256 bit, 256 KiB of features, 64 KiB of weights", resnet_50, 1, _random, pin=32,
+             pout=32, memory_bits=256, feature_bytes=256 * 1024, weight_bytes=64 * 1024),
         Case("EDSR baseline, a 64 x 64 crop, random weights", edsr, 1, _random),
         Case("MobileNetV2 at 224 x 224, random weights", mobilenet_v2, 1, _random, depthwise=3),
     ]  # fmt: skip

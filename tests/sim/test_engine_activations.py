@@ -1,22 +1,17 @@
 """Engines with second slopes, ties to even numbers and levels in RTL: every word of memory, and every cycle."""
 
-import tempfile
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 from addax.hdl.engine.compile.image import compiled
-from addax.hdl.engine.cycles.model import predicted
 from addax.hdl.engine.cycles.transfers import Memory
 from addax.hdl.engine.plan import EnginePlan
-from addax.hdl.folder.engine import generate_engine
-from addax.quant import golden
 from addax.quant.onnx.read import import_onnx
-from addax.sim.engine import engine_simulator, run_engine
 from engine_activations import activations
 from engine_executor import executed
 from engine_networks import engine_program, small_plan
+from engine_runs import checked_run
 
 pytestmark = pytest.mark.slow
 FILES = Path(__file__).parents[2] / ".." / "shared" / "data" / "qonnx"
@@ -31,12 +26,6 @@ PLANS = {
         factor_bits=24,
     ),
 }  # fmt: skip
-
-
-@cache
-def simulator_of(plan):
-    with tempfile.TemporaryDirectory() as folder:
-        return engine_simulator(generate_engine(plan, Path(folder, "build")))
 
 
 @pytest.mark.parametrize("plan", [pytest.param(plan, id=name, marks=pytest.mark.guard) for name, plan in PLANS.items()])
@@ -54,12 +43,9 @@ def test_random_networks_are_exact_to_the_word_and_to_the_cycle(plan):
         pixels = rng.integers(fmt.lo, fmt.hi, program.input.shape, endpoint=True)
         memory = Memory(latency=int(rng.integers(1, 200)), slots=int(rng.integers(1, 12)))
 
-        run = run_engine(simulator_of(plan), image, pixels, latency=memory.latency, slots=memory.slots)
+        run = checked_run(image, pixels, memory)
 
         assert (run.words == executed(image, pixels)).all(), seed
-        expected = golden.run(program, pixels[None], trace=True).tensors
-        assert all(np.array_equal(image.tensor(run.words, name), expected[name][0]) for name in image.intact), seed
-        assert run.cycles == predicted(image, memory).total, (seed, memory)
     assert slopes > 5 and levels > 5
 
 
@@ -84,8 +70,4 @@ def test_published_networks_of_few_bits_are_exact():
             most = 1 if name == "unsw" else fmt.hi
             pixels = rng.integers(fmt.lo, most, program.input.shape, endpoint=True)
 
-            run = run_engine(simulator_of(plan), image, pixels)
-
-            expected = golden.run(program, pixels[None], trace=True).tensors
-            assert all(np.array_equal(image.tensor(run.words, name), expected[name][0]) for name in image.intact)
-            assert run.cycles == predicted(image).total
+            checked_run(image, pixels)

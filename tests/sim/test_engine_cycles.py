@@ -1,9 +1,5 @@
 """Predicted cycles against simulated ones over random engines, networks and memories; and their bound."""
 
-import tempfile
-from functools import cache
-from pathlib import Path
-
 import numpy as np
 import pytest
 from addax.common.errors import UserError
@@ -11,22 +7,15 @@ from addax.hdl.engine.compile.image import compiled
 from addax.hdl.engine.cycles.model import predicted
 from addax.hdl.engine.cycles.transfers import Memory
 from addax.hdl.engine.plan import EnginePlan
-from addax.hdl.folder.engine import generate_engine
-from addax.quant import golden
-from addax.sim.engine import engine_simulator, run_engine
+from addax.sim.engine import run_engine
 from engine_networks import engine_program, super_resolution
 from engine_plans import SHAPES, random_engine
+from engine_runs import assert_stored, checked_run, simulator_of
 
 pytestmark = pytest.mark.slow
 ENGINES = len(SHAPES)
 NETWORKS = 30
 """On every engine: 210 cases together."""
-
-
-@cache
-def simulator_of(seed):
-    with tempfile.TemporaryDirectory() as folder:
-        return engine_simulator(generate_engine(random_engine(seed), Path(folder, "build")))
 
 
 def cases(engine, count, first=0):
@@ -47,21 +36,12 @@ def cases(engine, count, first=0):
         yield seed, image, pixels, Memory(latency=int(rng.integers(1, 201)), slots=int(rng.integers(1, 33)))
 
 
-def checked(image, pixels, run):
-    """The cycles of a run whose stored tensors are those of the golden model."""
-    expected = golden.run(image.network.program, pixels[None], trace=True).tensors
-    assert all(np.array_equal(image.tensor(run.words, name), expected[name][0]) for name in image.intact)
-    return run.cycles
-
-
 @pytest.mark.parametrize("engine", range(ENGINES))
 def test_cycles_are_those_that_were_predicted(engine):
     """Any network, any latency from 1 to 200, any number of bursts in memory, every width of memory: not one cycle
     differs, and not one element of a stored tensor."""
-    for seed, image, pixels, memory in cases(engine, NETWORKS):
-        run = run_engine(simulator_of(engine), image, pixels, latency=memory.latency, slots=memory.slots)
-
-        assert checked(image, pixels, run) == predicted(image, memory).total, (seed, memory)
+    for _, image, pixels, memory in cases(engine, NETWORKS):
+        checked_run(image, pixels, memory)
 
 
 @pytest.mark.parametrize("engine", range(ENGINES))
@@ -72,10 +52,11 @@ def test_random_latencies_stay_between_the_cycles_of_the_least_and_the_largest(e
         most, spread = memory.latency, 1 + seed % memory.latency
         least = predicted(image, Memory(latency=most - spread + 1, slots=memory.slots)).total
         run = run_engine(
-            simulator_of(engine), image, pixels, latency=most, spread=spread, seed=seed + 1, slots=memory.slots
+            simulator_of(image.plan), image, pixels, latency=most, spread=spread, seed=seed + 1, slots=memory.slots
         )
 
-        assert least <= checked(image, pixels, run) <= predicted(image, memory).total, (seed, memory, spread)
+        assert_stored(image, pixels, run.words)
+        assert least <= run.cycles <= predicted(image, memory).total, (seed, memory, spread)
 
 
 def test_cycles_of_a_port_of_512_bits_are_those_that_were_predicted():
@@ -84,14 +65,10 @@ def test_cycles_of_a_port_of_512_bits_are_those_that_were_predicted():
         device="ecp5-85k", pin=32, pout=32, bits=16, memory_bits=512, burst=8, outstanding=3, pixels=64,
         feature_bytes=32 * 1024, weight_bytes=16 * 1024, kernels=("adder",),
     )  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        simulator = engine_simulator(generate_engine(plan, Path(folder, "build")))
     for seed in range(4):
         rng = np.random.default_rng(seed)
         image = compiled(engine_program(7000 + seed, bits=16, kernels=plan.kernels), plan)
         memory = Memory(latency=int(rng.integers(1, 200)))
         pixels = rng.integers(0, 256, image.network.program.input.shape)
 
-        run = run_engine(simulator, image, pixels, latency=memory.latency)
-
-        assert checked(image, pixels, run) == predicted(image, memory).total, (seed, memory)
+        checked_run(image, pixels, memory)

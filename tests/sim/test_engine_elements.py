@@ -1,24 +1,18 @@
 """Engines that multiply tensors and look results up: whole networks, every word, every cycle."""
 
-import tempfile
 from dataclasses import replace
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
 from addax.common.errors import UserError
 from addax.hdl.engine.compile.image import compiled
-from addax.hdl.engine.cycles.model import predicted
 from addax.hdl.engine.cycles.transfers import Memory
 from addax.hdl.engine.plan import EnginePlan
-from addax.hdl.folder.engine import generate_engine
-from addax.quant import golden
-from addax.sim.engine import engine_simulator, run_engine
 from engine_executor import executed
 from engine_gates import efficientnet_b0
 from engine_networks import gated, resnet_18, small_plan
 from engine_plans import random_engine
+from engine_runs import checked_run
 
 pytestmark = pytest.mark.slow
 PLANS = {
@@ -30,23 +24,6 @@ PLANS = {
     "random 6": replace(random_engine(6), product=True, tables=9),
 }
 GUARDS = ("4x4, 16 bit",)
-
-
-@cache
-def simulator_of(plan):
-    with tempfile.TemporaryDirectory() as folder:
-        return engine_simulator(generate_engine(plan, Path(folder, "build")))
-
-
-def checked(image, pixels, memory):
-    """A run whose memory is that of the second executor, whose tensors are the golden model's, and whose cycles are
-    those that were predicted."""
-    run = run_engine(simulator_of(image.plan), image, pixels, latency=memory.latency, slots=memory.slots)
-    expected = golden.run(image.network.program, pixels[None], trace=True).tensors
-
-    assert all(np.array_equal(image.tensor(run.words, name), expected[name][0]) for name in image.intact)
-    assert run.cycles == predicted(image, memory).total
-    return run
 
 
 @pytest.mark.parametrize(
@@ -71,7 +48,7 @@ def test_random_networks_with_gates_are_exact_to_the_word_and_to_the_cycle(plan)
         pixels = rng.integers(fmt.lo, fmt.hi, program.input.shape, endpoint=True)
         memory = Memory(latency=int(rng.integers(1, 200)), slots=int(rng.integers(1, 33)))
 
-        run = checked(image, pixels, memory)
+        run = checked_run(image, pixels, memory)
 
         assert (run.words == executed(image, pixels)).all(), seed
 
@@ -84,4 +61,4 @@ def test_one_build_runs_squeeze_and_excitation_and_a_residual_network():
     for image in (gates, residual, gates):
         program = image.network.program
 
-        checked(image, np.random.default_rng(1).integers(0, 256, program.input.shape), Memory())
+        checked_run(image, np.random.default_rng(1).integers(0, 256, program.input.shape))

@@ -67,8 +67,8 @@ def held_constants(layer: EngineLayer, channel: int, plan: EnginePlan) -> dict[s
     if not fits:
         name, bits = _misfit(moves[0], plan) or ("", 0)
         needed = moves[0][name].bit_length() + 1
-        wanted = (needed - SHIFT_STEP + 2) // 2 * 2
-        advice = f"; {built_with('factor-bits', wanted, FACTOR_BITS[-1])}" if bits == plan.factor.bits else ""
+        wanted = (needed - SHIFT_STEP + 2) // 2 * 2 if bits == plan.factor.bits else FACTOR_BITS[1]
+        advice = "" if "offset" in name else f"; {built_with('factor-bits', wanted, FACTOR_BITS[-1])}"
         raise UserError(
             f"the {name.replace('_', ' ')} {values[name]} of {layer.name!r}, channel {channel}, needs {needed} bits at "
             f"a shift of {shift}; the engine has {bits}{advice}"

@@ -37,22 +37,40 @@ def super_resolution(seed, *, factor=2, features=6, bits=8):
 
 def resnet_18(size=224):
     """ResNet-18 with adder layers and random weights; its shortcuts that are convolutions have 12 bits."""
+
+    def block(layer, x, outputs, stride):
+        return layer(x, outputs, 3, stride, 1), outputs, 3
+
+    return _resnet(size, (2, 2, 2, 2), block)
+
+
+def resnet_50(size=224):
+    """ResNet-50 with adder layers and random weights, the stride in the window of a block; shortcuts as ResNet-18's."""
+
+    def block(layer, x, outputs, stride):
+        return layer(layer(x, outputs), outputs, 3, stride, 1), 4 * outputs, 1
+
+    return _resnet(size, (3, 4, 6, 3), block)
+
+
+def _resnet(size, depths, block):
+    """``block`` makes all layers of a block but the last, and says the outputs and the window of that one."""
     b = Builder(np.random.default_rng(0), (3, size, size))
     b.varied = lambda op: op
 
-    def layer(source, outputs, window, stride, padding, kernel="adder", join=None, result=None):
+    def layer(source, outputs, window=1, stride=1, padding=0, kernel="adder", join=None, result=None):
         b.last = source
         b.convolution(kernel, outputs, window, stride, padding, 8)
         b.rescale(result or unsigned(8), residual=join)
         return b.last
 
     x = b.emit(MaxPool(name="pool", source=layer("pixels", 64, 7, 2, 3, "mult"), size=3, stride=2, padding=1))
-    for outputs, first in ((64, 1), (128, 2), (256, 2), (512, 2)):
-        for stride in (first, 1):
-            inner = layer(x, outputs, 3, stride, 1)
+    for stage, depth in enumerate(depths):
+        for stride in (2 if stage else 1, *[1] * (depth - 1)):
+            inner, outputs, window = block(layer, x, 64 << stage, stride)
             same = stride == 1 and b.inferred[x][0][0] == outputs
-            shortcut = x if same else layer(x, outputs, 1, stride, 0, result=signed(12))
-            x = layer(inner, outputs, 3, 1, 1, join=shortcut)
+            shortcut = x if same else layer(x, outputs, 1, stride, result=signed(12))
+            x = layer(inner, outputs, window, padding=window // 2, join=shortcut)
     b.emit(AveragePool(name="mean", source=x, size=b.shape()[1], stride=1))
     b.rescale(unsigned(8))
     b.convolution("mult", 1000, weight_bits=8)
