@@ -157,6 +157,13 @@ class EngineSimulation:
             "first_difference": None if differs is None else {"stage": differs.stage, **asdict(differs.place)},
         }
 
+    def _activity(self) -> dict[str, int]:
+        """What the array spent the cycles of the first image with."""
+        from ..hdl.engine.activity import Activity
+
+        spent = self.runs[0].spent.sum(0)
+        return {activity.name.lower(): int(spent[activity]) for activity in Activity}
+
     def keys(self) -> dict[str, Any]:
         """What ``addax simulate --json`` prints."""
         from ..sim.verilator import find_verilator
@@ -174,7 +181,7 @@ class EngineSimulation:
             "images_per_second": plan.clock_mhz * 1e6 / cycles,
             "sim_cycles_per_second": cycles * count / seconds if seconds else 0.0,
             "simulator": f"verilator {find_verilator().version}",
-            "bytes_read": self.runs[0].read_beats * plan.memory_bits // 8,
+            "activity": self._activity(), "bytes_read": self.runs[0].read_beats * plan.memory_bits // 8,
             "bytes_written": self.runs[0].write_beats * plan.memory_bits // 8,
             "layers": layer_keys(self.image, self.predicted),
         }  # fmt: skip

@@ -30,11 +30,12 @@ ENGINE_OPTIONS = (
     click.option("--ties-even", is_flag=True, default=None, help="Of an engine: ties that round to even numbers."),
     click.option("--levels", type=int, help="Of an engine: levels of a threshold, 3, 7 or 15.  [default: none]"),
     click.option("--factor-bits", type=int, help="Of an engine: of a factor of a requantise.  [default: 16]"),
+    click.option("--counters", is_flag=True, default=None, help="Of an engine: registers that count cycles by cause."),
 )
 """Options of ``generate`` that an engine has."""
 ENGINE_CHOICES = (
     "pin", "pout", "kernels", "bits", "memory_bits", "sum_bits", "pixels", "feature_bytes", "weight_bytes", "depthwise",
-    "product", "tables", "slopes", "ties_even", "levels", "factor_bits",
+    "product", "tables", "slopes", "ties_even", "levels", "factor_bits", "counters",
 )  # fmt: skip
 """Their names."""
 
@@ -56,7 +57,7 @@ def generate_engine(out: Path, prefix: str, as_json: bool, *, kernels: str | Non
     has = {
         f"depthwise, {plan.depthwise} columns": plan.depthwise, "products": plan.product,
         f"tables of {plan.tables} bits": plan.tables, "second slopes": plan.slopes, "ties to even": plan.ties_even,
-        f"{plan.levels} levels": plan.levels,
+        f"{plan.levels} levels": plan.levels, "counters": plan.counters,
     }  # fmt: skip
     if any(has.values()):
         rows["beside sums"] = ", ".join(name for name, there in has.items() if there)
@@ -137,6 +138,7 @@ def simulate_engine(
         "images": keys["images"], "words that differ": keys["mismatches"],
         "accuracy": "unknown" if keys["accuracy"] is None else f"{keys['accuracy']:.1%}",
         "cycles per image": f"{keys['cycles_per_image']:,.0f}, predicted {keys['predicted_cycles_per_image']:,}",
+        "they went to": ", ".join(f"{name} {spent:,}" for name, spent in keys["activity"].items() if spent),
         "lanes at work": f"{keys['lane_utilization']:.1%} of {keys['lanes']}",
         "images/s": f"{keys['images_per_second']:,.0f} at {keys['clock_mhz']:g} MHz",
         "simulated": f"{keys['sim_cycles_per_second']:,.0f} cycles/s, {keys['simulator']}",

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..common.errors import UserError
 from ..common.files import write_text
 from ..common.temporary import scratch_folder
+from ..hdl.engine.activity import ACTIVITY_BITS, Activity
 from ..hdl.engine.compile.image import Compiled
 from ..hdl.engine.harness import HARNESS_BYTES
 from ..hdl.engine.layout import beats_text
@@ -31,6 +32,9 @@ class EngineRun:
     words : (N, bytes of a word), the memory afterwards
     cycles : from start to done
     read_beats, write_beats : of the memory
+    spent : (descriptors + 1, activities), cycles of each `Activity` up to the end of each descriptor, and behind all
+    together : (2, 2, 2), cycles in which the array does not and does work, no beat and one is read, none and one is
+        written
     code : of `hdl.engine.engine.ERRORS`
     seconds : that the simulator took
     """
@@ -39,6 +43,8 @@ class EngineRun:
     cycles: int
     read_beats: int
     write_beats: int
+    spent: NDArray[np.int64]
+    together: NDArray[np.int64]
     code: int
     seconds: float
 
@@ -91,10 +97,21 @@ def run_engine(
             raise UserError(f"the engine hangs after {outcome['cycles']} cycles", exit_code=3)
         if saif is not None:
             (folder / "dump.saif").replace(saif)
-        return EngineRun(words=_words(folder / "result.mem", plan), **outcome)
+        spent = np.array([int(word, 16) for word in _hexadecimal(folder / "activity.mem")], np.int64)
+        spent = spent.reshape(-1, 1 << ACTIVITY_BITS, 2, 2)[:, : len(Activity)]
+        works = spent.sum(0)
+        together = np.stack([works.sum(0) - works[Activity.WORK], works[Activity.WORK]])
+        return EngineRun(
+            words=_words(folder / "result.mem", plan), spent=spent.sum((2, 3)), together=together, **outcome
+        )  # fmt: skip
+
+
+def _hexadecimal(path: Path) -> list[str]:
+    """The words of a memory file that a simulator has written."""
+    return [line for line in path.read_text().split() if not line.startswith(("//", "@"))]
 
 
 def _words(path: Path, plan: EnginePlan) -> NDArray[np.uint8]:
-    lines = [line for line in path.read_text().split() if not line.startswith(("//", "@"))]
+    lines = _hexadecimal(path)
     beats = np.frombuffer(bytes.fromhex("".join(lines)), np.uint8).reshape(len(lines), -1)[:, ::-1]
     return np.ascontiguousarray(beats).reshape(-1, plan.word_bytes)

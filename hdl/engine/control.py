@@ -8,8 +8,11 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ...common.files import sha256_of
+from ..bus.counters import CounterBank, CounterPlaces
 from ..bus.register_map import BusRegister, Field, RegisterMap
 from ..bus.registers import RegisterFile, Request, Response
+from ..streams.delay import later
+from .activity import ACTIVITY_BITS, MEANINGS, Activity
 from .plan import EnginePlan
 
 __all__ = ["EngineControl", "engine_identity", "engine_map"]
@@ -17,6 +20,14 @@ __all__ = ["EngineControl", "engine_identity", "engine_map"]
 MAGIC = int.from_bytes(b"ADXE", "big")
 VERSION = 2
 """Of the map and of what stands in memory; grows with every change that software or an image could notice."""
+_MEETINGS = {
+    "read_beats": "a beat is read", "write_beats": "a beat is written", "work_read": "the array works, a beat is read",
+    "work_write": "the array works, a beat is written", "read_write": "a beat is read, one is written",
+    "work_read_write": "the array works, a beat is read, one is written",
+}  # fmt: skip
+"""Counters beside those of `Activity`, and the cycles that they count."""
+_COUNTERS = 0x40
+_WATCHED_BITS = 12
 
 
 def engine_identity(plan: EnginePlan) -> int:
@@ -60,8 +71,26 @@ def engine_map(plan: EnginePlan) -> RegisterMap:
                         meaning=f"where the image stands, in words of {plan.word_bytes} bytes; a multiple of 4 KiB"),
             BusRegister(name="first", offset=0x28, width=8, access="rw", meaning="words of the first commands"),
             ro("cycles", 0x30, "cycles of the last run, or of this one so far", width=64),
+            *(_counters() if plan.counters else ()),
         ),
         stages=(), stage_registers=(), stage_base=0x100, stage_stride=16, memories=(),
+    )  # fmt: skip
+
+
+def _counters() -> tuple[BusRegister, ...]:
+    """The registers of ``plan.counters``: those of the activities make up ``cycles``."""
+    meanings = {**{f"cycles_{activity.name.lower()}": MEANINGS[activity] for activity in Activity}, **_MEETINGS}
+    return (
+        BusRegister(
+            name="watched", offset=0x38, width=_WATCHED_BITS, access="rw",
+            meaning="the one descriptor, from 1 on, in whose cycles counters count; 0: in all",
+        ),
+        *(
+            BusRegister(
+                name=name, offset=_COUNTERS + 4 * number, width=32, access="ro", meaning=f"cycles: {text}", counter=True
+            )
+            for number, (name, text) in enumerate(meanings.items())
+        ),
     )  # fmt: skip
 
 
@@ -73,13 +102,17 @@ class EngineControl(wiring.Component):
     request, response : of the bus
     start, base, first, busy, error : of the `Engine`
     irq : Out, a run has ended, if that was asked for
+    activity, closed, read, write : In, with ``plan.counters``; see `core.issuer.Issuer`; a beat is read, or written
     """
 
     def __init__(self, plan: EnginePlan):
+        self.plan = plan
         self.map = engine_map(plan)
+        counted = {"activity": In(ACTIVITY_BITS), "closed": In(1), "read": In(1), "write": In(1)}
         super().__init__({
             "request": In(Request(self.map.address_bits)), "response": Out(Response()),
             "start": Out(1), "base": Out(32), "first": Out(8), "busy": In(1), "error": In(2), "irq": Out(1),
+            **(counted if plan.counters else {}),
         })  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:
@@ -110,4 +143,36 @@ class EngineControl(wiring.Component):
             m.d.sync += cycles.eq(1)
         with m.Elif(self.busy):
             m.d.sync += cycles.eq(cycles + 1)
+        if self.plan.counters:
+            self._count(m, file)
         return m
+
+    def _count(self, m: Module, file: RegisterFile) -> None:
+        """Counters: a cycle behind what they count, so that the cycle of ``start``, in which they are cleared, is the
+        first that counts."""
+        places, watched, ports = CounterPlaces.of(self.map), Signal(_WATCHED_BITS), file.ports
+        m.submodules.counters = bank = CounterBank(count=len(places.order), wide=places.wide)
+        number, counts = Signal(_WATCHED_BITS, init=1, name="descriptor"), Signal(name="counts")
+        word = file.request.address[2:]
+        m.d.comb += ports.watched.value.eq(watched)
+        with m.If(ports.watched.written & ~self.busy):
+            m.d.sync += watched.eq(ports.watched.data)
+        with m.If(self.start):
+            m.d.sync += number.eq(1)
+        with m.Elif(self.busy & self.closed):
+            m.d.sync += number.eq(number + 1)
+        works, read, write = self.activity == Activity.WORK, self.read, self.write
+        events = {f"cycles_{activity.name.lower()}": self.activity == activity for activity in Activity} | {
+            "read_beats": read, "write_beats": write, "work_read": works & read, "work_write": works & write,
+            "read_write": read & write, "work_read_write": works & read & write,
+        }  # fmt: skip
+        starts = {f"cycles_{Activity.DESCRIPTORS.name.lower()}": self.start}
+        m.d.comb += counts.eq(self.busy & ((watched == 0) | (watched == number)))
+        m.d.comb += [
+            bank.events.eq(Cat(
+                later(m, (counts & events[name]) | (starts.get(name, 0) & (watched <= 1)), name=f"counts_{name}")
+                for name in places.names
+            )),
+            bank.clear.eq(self.start), bank.read.eq(file.counting), bank.place.eq(places.at(m, word)),
+            bank.high.eq(places.is_high(word)), file.counted.eq(bank.value),
+        ]  # fmt: skip

@@ -6,6 +6,7 @@ from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from .activity import ACTIVITY_BITS
 from .compile.transfers import queue_rooms
 from .core.core import Core
 from .plan import EnginePlan
@@ -32,6 +33,7 @@ class Machine(wiring.Component):
     finished : Out, the last layer has been computed and is on its way to memory
     idle : Out, nothing is on its way from or to memory
     error : Out, of `ERRORS`
+    activity, closed : Out, see `core.issuer.Issuer`
     the others : of AXI4
     """
 
@@ -39,7 +41,7 @@ class Machine(wiring.Component):
         self.plan = plan
         super().__init__({
             "begin": In(1), "base": In(32), "first": In(8), "stop": In(1), "finished": Out(1), "idle": Out(1),
-            "error": Out(2), **read_pins(plan), **write_pins(plan),
+            "error": Out(2), "activity": Out(ACTIVITY_BITS), "closed": Out(1), **read_pins(plan), **write_pins(plan),
         })  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:
@@ -79,6 +81,7 @@ class Machine(wiring.Component):
             reader.first.eq(self.first), reader.first_valid.eq(self.begin), reader.answered.eq(writer.answered),
             writer.came.eq(core.came), self.finished.eq(core.finished), self.idle.eq(reader.idle & writer.idle),
             self.error.eq(Mux(reader.error, 1, Mux(writer.error, 2, 0))),
+            self.activity.eq(core.activity), self.closed.eq(core.closed),
         ]  # fmt: skip
         return m
 
@@ -104,14 +107,15 @@ class Engine(wiring.Component):
     base, first : In, see `Machine`; must not change while ``busy``
     busy : Out
     error : Out, of the last run, of `ERRORS`; 0 while it runs well
+    activity, closed : Out, see `core.issuer.Issuer`; of no meaning while not ``busy``
     the others : of AXI4
     """
 
     def __init__(self, plan: EnginePlan):
         self.plan = plan
         super().__init__({
-            "start": In(1), "base": In(32), "first": In(8), "busy": Out(1), "error": Out(2), **read_pins(plan),
-            **write_pins(plan),
+            "start": In(1), "base": In(32), "first": In(8), "busy": Out(1), "error": Out(2),
+            "activity": Out(ACTIVITY_BITS), "closed": Out(1), **read_pins(plan), **write_pins(plan),
         })  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:
@@ -121,7 +125,10 @@ class Engine(wiring.Component):
         for name, member in {**read_pins(self.plan), **write_pins(self.plan)}.items():
             inner, outer = getattr(machine, name), getattr(self, name)
             m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
-        m.d.comb += [machine.base.eq(self.base), machine.first.eq(self.first)]
+        m.d.comb += [
+            machine.base.eq(self.base), machine.first.eq(self.first), self.activity.eq(machine.activity),
+            self.closed.eq(machine.closed),
+        ]  # fmt: skip
         with m.FSM():
             with m.State("rest"):
                 m.d.comb += rest.eq(1)

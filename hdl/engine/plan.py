@@ -58,6 +58,7 @@ class EnginePlan:
     levels : of a threshold whose levels are not evenly spaced, at most; one of `LEVELS`, 0: the engine has none
     factor_bits : of a factor of a requantise, sign included, an even number; with more than 16, the factors of
         residuals are those of any Program, too
+    counters : its control registers tell what the cycles of a run went to
     fabric, control : see `family.Envelope`
     """
 
@@ -85,6 +86,7 @@ class EnginePlan:
     ties_even: bool = field(default=False, metadata=_LATER)
     levels: int = field(default=0, metadata=_LATER)
     factor_bits: int = field(default=MULTIPLIER_BITS, metadata=_LATER)
+    counters: bool = field(default=False, metadata=_LATER)
 
     def __post_init__(self) -> None:
         if isinstance(self.kernels, list):
@@ -112,6 +114,7 @@ class EnginePlan:
             "family": (ENGINE,), "pin": LANES, "pout": (self.pin,), "bits": tuple(_SUM_BITS), "control": CONTROLS,
             "memory_bits": _MEMORY_BITS, "fixed_weights": (False,), "product": (False, True),
             "slopes": (False, True), "ties_even": (False, True), "levels": LEVELS, "factor_bits": FACTOR_BITS,
+            "counters": (False, True),
         }  # fmt: skip
         for name, values in known.items():
             value = getattr(self, name)
@@ -121,6 +124,9 @@ class EnginePlan:
             raise ValueError(f"kernels must be a list of different names, not {self.kernels!r}")
         if unknown := [kernel for kernel in self.kernels if kernel not in KERNELS]:
             raise ValueError(f"kernels must be some of {', '.join(KERNELS)}, not {unknown[0]!r}")
+
+        if self.counters and self.control == "none":
+            raise ValueError("counters are read through control registers, which an engine with control none has not")
 
     def _check_numbers(self) -> None:
         if not isinstance(self.device, str):

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..bus.front_end import front_end, pins
 from ..streams.delay import later
+from .activity import ACTIVITY_BITS
 from .control import EngineControl, engine_map
 from .engine import Engine
 from .plan import EnginePlan
@@ -27,6 +28,8 @@ class EngineTop(wiring.Component):
     busy : Out, a run has begun and has not ended
     error : Out, of the last run, of `ERRORS`
     irq : Out, a run has ended; without control for one cycle
+    activity : Out, while ``busy``: what the array does in this cycle, of `Activity`; for counters and logic analysers
+    closed : Out, the array issues the last of its work on a descriptor
     """
 
     def __init__(self, plan: EnginePlan):
@@ -37,7 +40,8 @@ class EngineTop(wiring.Component):
         if plan.control != "none":
             added = pins(plan.control, engine_map(plan).address_bits)
         super().__init__({
-            "aclk": In(1), "aresetn": In(1), "busy": Out(1), "irq": Out(1), "error": Out(2), **added,
+            "aclk": In(1), "aresetn": In(1), "busy": Out(1), "irq": Out(1), "error": Out(2),
+            "activity": Out(ACTIVITY_BITS), "closed": Out(1), **added,
             **{f"{PREFIX}{name}": member for name, member in self.axi.items()},
             **{f"{PREFIX}{name}": Out(width) for name, (width, _) in self.tied.items()},
         })  # fmt: skip
@@ -48,7 +52,7 @@ class EngineTop(wiring.Component):
         m.submodules.engine = engine = Engine(self.plan)
         m.d.comb += [
             domain.clk.eq(self.aclk), domain.rst.eq(~self.aresetn), self.busy.eq(engine.busy),
-            self.error.eq(engine.error),
+            self.error.eq(engine.error), self.activity.eq(engine.activity), self.closed.eq(engine.closed),
         ]  # fmt: skip
         for name, member in self.axi.items():
             inner, outer = getattr(engine, name), getattr(self, f"{PREFIX}{name}")
@@ -77,3 +81,8 @@ class EngineTop(wiring.Component):
             engine.start.eq(control.start), engine.base.eq(control.base), engine.first.eq(control.first),
             control.busy.eq(engine.busy), control.error.eq(engine.error), self.irq.eq(control.irq),
         ]  # fmt: skip
+        if self.plan.counters:
+            m.d.comb += [
+                control.activity.eq(engine.activity), control.closed.eq(engine.closed),
+                control.read.eq(engine.rvalid & engine.rready), control.write.eq(engine.wvalid & engine.wready),
+            ]  # fmt: skip

@@ -28,9 +28,8 @@ class LayerRun:
     cycles : from the end of the layer before to its own
     busy : cycles in which the array or the pools are at work
     idle : lane cycles without a product, as cycles of the whole array, by cause. ``channels``: lanes of blocks that are
-        not full; ``wide results``: results of several words; ``pools``: the lanes wait for them; ``start``: until the
-        first step; ``weights``, ``features``, ``results``, ``residuals``: see `cycles.array.CAUSES`; ``descriptors``:
-        between those of one layer
+        not full; ``wide results``: results of several words; ``pools``: the lanes wait for them; the others: see
+        `hdl.engine.activity.Activity`
     moved : its words in memory
     word_bytes, beats : of a word
     """
@@ -79,27 +78,24 @@ class LayerRun:
 
 def layer_runs(image: Compiled, cycles: EngineCycles) -> tuple[LayerRun, ...]:
     """Every layer of ``image`` as ``cycles`` have been predicted for it."""
-    found, begin, at = [], 0, 0
+    found, at = [], 0
     for layer, moved in zip(image.network.layers, traffic_of(image), strict=True):
         own = cycles.layers[at : at + len(parts_of(image.bands[layer.name]))]
         at += len(own)
-        found.append(_run(image, layer, own, moved, begin))
-        begin = own[-1].end
+        found.append(_run(image, layer, own, moved))
     return tuple(found)
 
 
-def _run(
-    image: Compiled, layer: EngineLayer, own: Sequence[LayerCycles], moved: LayerTraffic, begin: int
-) -> LayerRun:  # fmt: skip
-    plan, total, busy = image.plan, own[-1].end - begin, sum(part.busy for part in own)
-    waits = {cause: sum(part.waits[cause] for part in own) for cause in own[0].waits}
-    waits["start"] = own[0].begin - begin
+def _run(image: Compiled, layer: EngineLayer, own: Sequence[LayerCycles], moved: LayerTraffic) -> LayerRun:
+    plan, busy = image.plan, sum(part.busy for part in own)
+    waits = {cause.name.lower(): sum(part.waits[cause] for part in own) for cause in own[0].waits}
+    total = busy + sum(waits.values())
     starved = max(waits, key=lambda cause: waits[cause])
     pool = layer.unit is not Unit.ARRAY
     issued = 0 if pool else busy - _further_words(image, layer)
     idle = {
         "channels": issued - layer.macs / plan.lanes, "wide results": 0 if pool else busy - issued,
-        "pools": busy if pool else 0, **waits, "descriptors": total - busy - sum(waits.values()),
+        "pools": busy if pool else 0, **waits,
     }  # fmt: skip
     folded = image.network.columns > 1 and layer.source == image.network.tensors[0]
     return LayerRun(

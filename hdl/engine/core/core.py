@@ -14,6 +14,7 @@ from amaranth.lib.wiring import In, Out
 
 from ...streams.delay import later
 from ...streams.queue import Queue
+from ..activity import ACTIVITY_BITS
 from ..plan import EnginePlan
 from ..records import Unit, descriptor_record
 from .columns import WindowColumns
@@ -71,6 +72,7 @@ class Core(wiring.Component):
     came : Out, a word of results has come to their queue
     freed : Out, words of the ring that have become free
     unjoined : Out, words of the queue of residuals that have become free
+    activity, closed : Out, see `issuer.Issuer`
     finished : Out, stays up when the last step of the last descriptor has been issued and all its results have left
     """
 
@@ -84,6 +86,7 @@ class Core(wiring.Component):
             "residual": In(plan.word_bits), "residual_valid": In(1), "residual_wide": In(1),
             "results": Out(stream.Signature(plan.word_bits)), "came": Out(1),
             "freed": Out(self.issuer.freed.shape()), "unjoined": Out(2), "finished": Out(1),
+            "activity": Out(ACTIVITY_BITS), "closed": Out(1),
         })  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:
@@ -96,7 +99,10 @@ class Core(wiring.Component):
         wiring.connect(m, planner.o, loader.i)
         wiring.connect(m, loader.o, issuer.i)
         wiring.connect(m, wiring.flipped(self.weights), loader.words)
-        m.d.comb += self.freed.eq(issuer.freed)
+        m.d.comb += [
+            issuer.planned.eq(planner.o.valid | ~loader.i.ready), self.freed.eq(issuer.freed),
+            self.activity.eq(issuer.activity), self.closed.eq(issuer.closed),
+        ]  # fmt: skip
         x = self._features(m, loader)
         # What results belong to. The next step that ends sums waits for its constants until all results have come.
         layer = Signal(issuer.step.shape(), name="layer")

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.hdl import signed as signed_shape
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..activity import ACTIVITY_BITS, Activity
 from ..plan import EnginePlan
 from ..records import Unit
 from .steps import PLACE_BITS, step_layout
@@ -26,6 +27,7 @@ class Issuer(wiring.Component):
     Members
     -------
     i : In stream of steps; taken one cycle before the first tap is issued
+    planned : In, a step is being loaded, or its loading begins in this cycle
     loaded : In, words of the ring ever loaded, as `steps.step_layout` counts them
     room : In, free words of the queue of results that no earlier step has claimed
     residuals : In, residuals that no earlier step has claimed
@@ -39,6 +41,8 @@ class Issuer(wiring.Component):
     first, last : Out, whether it begins and ends the sum of its pixel
     freed : Out, words of the ring that are no longer needed behind this cycle
     final : Out, it is the last tap of its step; only where ``plan.product``
+    activity : Out, of `Activity`
+    closed : Out, the last tap of a descriptor is issued
     claimed, awaited, joined : Out, words of the queue of results, pixels of results and residuals that the step which
         was taken in the cycle before claims
     """
@@ -47,12 +51,13 @@ class Issuer(wiring.Component):
         self.plan = plan
         step = step_layout(plan)
         super().__init__({
-            "i": In(stream.Signature(step)),
+            "i": In(stream.Signature(step)), "planned": In(1),
             "loaded": In(step["until"].shape), "room": In(range(plan.result_words + 1)),
             "residuals": In(range(plan.residual_pixels + 1)),
             "issued": Out(1), "meant": Out(1), "begin": Out(1), "step": Out(step),
             "place": Out(plan.ring_words.bit_length() - 1), "inside": Out(1), "pixel": Out(range(plan.pixels)),
             "first": Out(1), "last": Out(1),
+            "activity": Out(ACTIVITY_BITS, init=Activity.DESCRIPTORS), "closed": Out(1),
             "freed": Out(step["chunk"].shape), "claimed": Out(range(MOST_WORDS * plan.pixels + 1)),
             "awaited": Out(step["pixels"].shape), "joined": Out(step["pixels"].shape),
             **({"final": Out(1)} if plan.product else {}),
@@ -63,15 +68,16 @@ class Issuer(wiring.Component):
         step = self.step
         busy, pause = Signal(), Signal(3)
         ending = Signal()
-        words, may_begin = self._may_begin(m)
+        words, missing = self._may_begin(m)
         m.d.comb += [
-            self.issued.eq(busy & (pause == 0)),
-            self.i.ready.eq(may_begin & (~busy | ending)),
+            self.issued.eq(busy & (pause == 0)), self.closed.eq(ending & step.closes),
+            self.i.ready.eq(~Cat(missing.values()).any() & (~busy | ending)),
             self.first.eq(step.first), self.last.eq(step.last),
         ]  # fmt: skip
         if self.plan.product:
             m.d.comb += self.final.eq(ending)
         taken = self.i.valid & self.i.ready
+        self._tell(m, taken | (busy & ~ending), missing)
         self._walk(m, taken, ending)
         fresh, claims = Signal(), Signal()
         m.d.comb += self.begin.eq(fresh & self.issued)
@@ -95,16 +101,31 @@ class Issuer(wiring.Component):
             ]  # fmt: skip
         return m
 
-    def _may_begin(self, m: Module) -> tuple[Value, Value]:
-        """Words of the results of the step that waits, and whether it has all that it needs.
+    def _tell(self, m: Module, works: Value, missing: dict[Activity, Value]) -> None:
+        """The activity, out of a register: ``works`` says of the next cycle whether a step is in it."""
+        with m.If(works):
+            m.d.sync += self.activity.eq(Activity.WORK)
+        with m.Elif(self.step.final):
+            m.d.sync += self.activity.eq(Activity.END)
+        with m.Elif(~self.i.valid):
+            m.d.sync += self.activity.eq(Mux(self.planned, Activity.WEIGHTS, Activity.DESCRIPTORS))
+        for cause, lacks in missing.items():
+            with m.Elif(lacks):
+                m.d.sync += self.activity.eq(cause)
+
+    def _may_begin(self, m: Module) -> tuple[Value, dict[Activity, Value]]:
+        """Words of the results of the step that waits, and what it still needs.
 
         Out of registers: they are those of the step that waits when its weights have come, many cycles after itself.
         """
         step = self.i.payload
         words = Signal.like(self.claimed, name="result_words")
-        missing = Signal(len(step.until), name="missing")
-        loaded, roomy, joined = Signal(name="features_came"), Signal(name="has_room"), Signal(name="residuals_came")
-        m.d.comb += missing.eq(self.loaded - step.until)
+        ahead = Signal(len(step.until), name="ahead")
+        lacks = {
+            cause: Signal(name=f"lacks_{cause.name.lower()}", init=1)
+            for cause in (Activity.FEATURES, Activity.RESULTS, Activity.RESIDUALS)
+        }  # fmt: skip
+        m.d.comb += ahead.eq(self.loaded - step.until)
         with m.Switch(step.result_words):
             for count in range(1, MOST_WORDS + 1):
                 with m.Case(count):
@@ -112,10 +133,10 @@ class Issuer(wiring.Component):
                     moved = [step.pixels << k for k in range(count.bit_length()) if count >> k & 1]
                     m.d.sync += words.eq(sum(moved[1:], moved[0]))
         m.d.sync += [
-            loaded.eq(~missing[-1]), roomy.eq(~step.last | (self.room >= words)),
-            joined.eq(~(step.last & step.residual) | (self.residuals >= self._joins(step))),
+            lacks[Activity.FEATURES].eq(ahead[-1]), lacks[Activity.RESULTS].eq(step.last & (self.room < words)),
+            lacks[Activity.RESIDUALS].eq(step.last & step.residual & (self.residuals < self._joins(step))),
         ]  # fmt: skip
-        return words, loaded & roomy & joined
+        return words, lacks
 
     def _joins(self, step: Any) -> Value:
         """Residuals of a step that has some."""

@@ -40,9 +40,9 @@ def step_layout(plan: EnginePlan) -> data.StructLayout:
     Beside what its descriptor says: ``base``, where the first tap of the first pixel stands, counted as words of the
     ring ever loaded are; ``row``, ``column`` of that tap in the map; ``until``, words that must have been loaded;
     ``chunk``, words that are freed behind it if ``frees``; ``rows``, ``taken``, ``pixels`` of the band; ``first`` and
-    ``last``, whether it begins and ends sums; ``pads``, whether a word of pad comes with its weights; ``final``,
-    whether it is the last one of all; ``together``, columns of the window that a depthwise layer takes at once;
-    ``loads``, whether a table comes with its constants.
+    ``last``, whether it begins and ends sums; ``pads``, whether a word of pad comes with its weights; ``closes`` and
+    ``final``, whether it is the last one of its descriptor, and of all; ``together``, columns of the window that a
+    depthwise layer takes at once; ``loads``, whether a table comes with its constants.
     """
     layer = descriptor_record(plan).layout
     ring = plan.ring_words.bit_length() - 1
@@ -55,7 +55,7 @@ def step_layout(plan: EnginePlan) -> data.StructLayout:
         **members, "base": ring, "row": signed_shape(PLACE_BITS), "column": signed_shape(PLACE_BITS),
         "until": ring + 2, "chunk": layer["chunk_first"].shape, "frees": 1, "rows": layer["rows_first"].shape,
         "taken": layer["taken_first"].shape, "pixels": layer["pixels_first"].shape, "first": 1, "last": 1, "pads": 1,
-        "final": 1,
+        "closes": 1, "final": 1,
     })  # fmt: skip
 
 
@@ -116,7 +116,8 @@ class Planner(wiring.Component):
             step.last.eq(pool | (ends["inner"] & ends["rows"] & ends["columns"])),
             step.pads.eq(layer.padded & (ky == 0) & (kx == 0)),
             step.frees.eq(ends["block"] & ends["rows"] & ends["columns"]),
-            step.final.eq(layer.last & Cat(ends.values()).all()),
+            step.closes.eq(Cat(ends.values()).all()),
+            step.final.eq(layer.last & step.closes),
         ]
         place = origin + self._taps(m, moving, ends, begins)
         self._chunks(m, moving, ends, sized["chunk"], place)

@@ -1,8 +1,12 @@
 """The computing half in the cycle model: steps with their weights, features, residuals and results."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ..activity import Activity
 from ..core.core import CoreDelays
 from ..plan import EnginePlan
 from ..records import Stream, Unit, constants_record, further_records
@@ -10,8 +14,8 @@ from .queues import TimedQueue, TimedRecords
 
 __all__ = ["LayerCycles", "TimedStep", "computing", "steps_of"]
 
-CAUSES = ("weights", "features", "results", "residuals")
-"""What a step may wait for: its weights and constants; its features; room for its results; its residuals."""
+CAUSES = (Activity.DESCRIPTORS, Activity.WEIGHTS, Activity.FEATURES, Activity.RESULTS, Activity.RESIDUALS)
+"""What a step may wait for, the first that is missing in front."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,15 +24,17 @@ class LayerCycles:
 
     Attributes
     ----------
-    begin, end : cycles in which its first step is taken and its last tap is issued
+    end : the cycle in which its last tap is issued
     busy : cycles in which the array or the pools are at work
-    waits : cycles between steps, by what the next one waited for last, of `CAUSES`
+    waits : of the cycles since the end of the descriptor before, those in which each of `CAUSES` is the first that the
+        next step lacks; with ``busy`` they are all
+    works : (N, 2), first and last cycles of the work of its steps
     """
 
-    begin: int
     end: int
     busy: int
-    waits: dict[str, int]
+    waits: dict[Activity, int]
+    works: NDArray[np.int64] = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +112,8 @@ class _Array:
         self.loader = 0
         self.parts: list[int] = []
         self.at = 0
-        self.ending = 0
+        # Nothing has been done in the cycle of `start`, which is 0.
+        self.ending = -1
         self.quiet = 0
         self.tile = 0
         self.joined = 0
@@ -131,16 +138,17 @@ class _Array:
         # A step is handed on with its last weight; what has none one cycle later.
         return self.at if pool else self.at - 1
 
-    def conditions(self, layer: dict[str, int], step: TimedStep) -> dict[str, int] | None:
+    def conditions(self, layer: dict[str, int], step: TimedStep) -> dict[Activity, int] | None:
         """First cycle in which each of what the step needs is there; None while one is not known."""
-        needs: dict[str, int | None] = {"features": self.queues[Stream.FEATURES].arrived(self.tile + step.until)}
+        came = self.queues[Stream.FEATURES].arrived(self.tile + step.until)
+        needs: dict[Activity, int | None] = {Activity.FEATURES: came}
         if step.last:
-            needs["results"] = self.results.room_for(step.pixels * layer["result_words"])
+            needs[Activity.RESULTS] = self.results.room_for(step.pixels * layer["result_words"])
             if layer["residual"]:
                 words = self.joined + _residuals(layer, step)
-                needs["residuals"] = self.queues[Stream.RESIDUALS].arrived(words)
+                needs[Activity.RESIDUALS] = self.queues[Stream.RESIDUALS].arrived(words)
         # The issuer compares a cycle before it looks.
-        known = {name: cycle + 1 for name, cycle in needs.items() if cycle is not None}
+        known = {cause: cycle + 1 for cause, cycle in needs.items() if cycle is not None}
         return known if len(known) == len(needs) else None
 
     def run(self, layer: dict[str, int], step: TimedStep, taken: int, pool: bool) -> int:
@@ -174,7 +182,8 @@ def computing(
         while (valid := records.valid()) is None:
             yield False
         pool, waits = layer["unit"] != Unit.ARRAY, dict.fromkeys(CAUSES, 0)
-        begin, busy, planned = None, 0, valid + 1
+        works: list[tuple[int, int]] = []
+        planned = valid + 1
         bands = list(steps_of(layer))
         for number, (tile, steps) in enumerate(bands):
             for step in steps:
@@ -185,14 +194,18 @@ def computing(
                     yield False
                 while (needs := array.conditions(layer, step)) is None:
                     yield False
-                needs["weights"] = ready
-                taken = max(array.ending, *needs.values())
-                if begin is not None and taken > array.ending:
-                    waits[max(needs, key=lambda name: needs[name])] += taken - array.ending
-                begin = taken if begin is None else begin
-                busy += array.run(layer, step, taken, pool)
+                needs |= {Activity.DESCRIPTORS: at, Activity.WEIGHTS: ready}
+                told = array.ending
+                for cause in CAUSES:
+                    if (there := needs.get(cause, 0)) > told:
+                        waits[cause] += there - told
+                        told = there
+                taken = told
+                busy = array.run(layer, step, taken, pool)
+                works.append((taken + 1, taken + busy))
                 array.loader = taken + 1
                 yield True
             array.tile += tile
-        assert begin is not None
-        done.append(LayerCycles(begin=begin, end=array.ending, busy=busy, waits=waits))
+        own = np.array(works)
+        busy = int((own[:, 1] - own[:, 0] + 1).sum())
+        done.append(LayerCycles(end=array.ending, busy=busy, waits=waits, works=own))

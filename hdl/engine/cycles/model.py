@@ -1,7 +1,11 @@
 """Predicted cycles of a run: reader, array and writer, each going on as far as it knows what it waits for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ..activity import Activity
 from ..compile.image import Compiled
 from ..compile.transfers import queue_rooms
 from ..records import READ, WRITE, Stream, descriptor_record
@@ -24,12 +28,49 @@ class EngineCycles:
     total : cycles from start to done
     layers : by descriptor
     read_words, written_words : from and to memory
+    loads, stores : (N, 2), cycles of the first and last beats of bursts
     """
 
     total: int
     layers: tuple[LayerCycles, ...]
     read_words: int
     written_words: int
+    loads: NDArray[np.int64] = field(compare=False, repr=False)
+    stores: NDArray[np.int64] = field(compare=False, repr=False)
+
+    @property
+    def spent(self) -> NDArray[np.int64]:
+        """(descriptors + 1, activities), cycles of each `Activity` up to the end of each descriptor, and behind the
+        last one. All of them together are ``total``."""
+        found = np.zeros((len(self.layers) + 1, len(Activity)), np.int64)
+        for row, layer in zip(found, self.layers, strict=False):
+            row[Activity.WORK] = layer.busy
+            for cause, cycles in layer.waits.items():
+                row[cause] = cycles
+        found[-1, Activity.END] = self.total - 1 - self.layers[-1].end
+        return found
+
+    @property
+    def together(self) -> NDArray[np.int64]:
+        """(2, 2, 2), cycles in which the array does not and does work, no beat and one is read, none and one is
+        written."""
+        works = np.concatenate([layer.works for layer in self.layers])
+        edges = np.unique(np.concatenate([[0, self.total], *(_edges(own) for own in (works, self.loads, self.stores))]))
+        inside = [_inside(own, edges[:-1]) for own in (works, self.loads, self.stores)]
+        found = np.zeros((2, 2, 2), np.int64)
+        np.add.at(found, tuple(inside), np.diff(edges))
+        return found
+
+
+def _edges(spans: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Cycles in which spans of a first and a last one begin, and those behind them."""
+    return np.concatenate([spans[:, 0], spans[:, 1] + 1])
+
+
+def _inside(spans: NDArray[np.int64], cycles: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Whether each of ``cycles`` lies in one of the spans, which are in order and apart."""
+    number = np.searchsorted(spans[:, 0], cycles, side="right") - 1
+    return ((number >= 0) & (spans[number, 1] >= cycles)).astype(np.int64)
 
 
 def predicted(image: Compiled, memory: Memory | None = None) -> EngineCycles:
@@ -50,10 +91,11 @@ def predicted(image: Compiled, memory: Memory | None = None) -> EngineCycles:
     descriptors = TimedRecords(queues[Stream.DESCRIPTORS], descriptor_record(plan).words(bits))
     writes = TimedRecords(queues[Stream.WRITES], WRITE.words(bits))
     results, answered, layers = TimedQueue(plan.result_words), [], []  # type: ignore[var-annotated]
+    loads, stores = [], []  # type: ignore[var-annotated]
     parts = [
-        reading(plan, memory, image.first, image.reads, commands, queues, answered),
+        reading(plan, memory, image.first, image.reads, commands, queues, answered, loads),
         computing(plan, image.descriptors, descriptors, queues, results, layers),
-        writing(plan, memory, image.writes, writes, results, answered),
+        writing(plan, memory, image.writes, writes, results, answered, stores),
     ]  # fmt: skip
     while parts:
         moved = False
@@ -67,6 +109,7 @@ def predicted(image: Compiled, memory: Memory | None = None) -> EngineCycles:
         if not moved:
             raise ValueError("the engine stands still: a transfer waits for one behind it")
     return EngineCycles(
-        total=answered[-1] + _REST, layers=tuple(layers), read_words=sum(read["words"] for read in image.reads),
-        written_words=sum(write["words"] for write in image.writes),
+        total=answered[-1] + _REST, layers=tuple(layers),
+        read_words=image.first + sum(read["words"] for read in image.reads),
+        written_words=sum(write["words"] for write in image.writes), loads=np.array(loads), stores=np.array(stores),
     )  # fmt: skip

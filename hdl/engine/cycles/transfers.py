@@ -38,9 +38,10 @@ def bursts_of(command: dict[str, int], plan: EnginePlan) -> list[int]:
 
 def reading(
     plan: EnginePlan, memory: Memory, first: int, commands: Sequence[dict[str, int]], records: TimedRecords,
-    queues: dict[Stream, TimedQueue], answered: list[int],
+    queues: dict[Stream, TimedQueue], answered: list[int], beats: list[tuple[int, int]],
 ) -> Iterator[bool]:  # fmt: skip
-    """Carry out read commands: fills ``came`` of ``queues``. Yields True behind every burst, False to wait."""
+    """Carry out read commands: fills ``came`` of ``queues``, and ``beats`` with the first and last one of each burst.
+    Yields True behind every burst, False to wait."""
     lasts: list[int] = []
     made, ready = _FIRST_MADE, 0
     boot = {"stream": int(Stream.COMMANDS), "words": first, "address": 0, "wait": 0}
@@ -66,6 +67,7 @@ def reading(
             addressed = max(asked, slot)
             begin = max(addressed + memory.latency, lasts[-1] + 1 if lasts else 0)
             lasts.append(begin + words * plan.beats - 1)
+            beats.append((begin, lasts[-1]))
             queue.claimed += words
             queue.came += range(begin + plan.beats, begin + words * plan.beats + 1, plan.beats)
             ready = addressed + 1
@@ -74,9 +76,10 @@ def reading(
 
 def writing(
     plan: EnginePlan, memory: Memory, commands: Sequence[dict[str, int]], records: TimedRecords, results: TimedQueue,
-    answered: list[int],
+    answered: list[int], beats: list[tuple[int, int]],
 ) -> Iterator[bool]:  # fmt: skip
-    """Carry out write commands: ``answered`` gets the cycle in which the last burst of each is answered."""
+    """Carry out write commands: ``answered`` gets the cycle in which the last burst of each is answered, ``beats`` the
+    first and last one of each burst."""
     made, ready, written = 0, 0, 0
     end = 0
     answers: list[int] = []
@@ -94,6 +97,7 @@ def writing(
             # Data in the cycle behind the address, or behind the data before.
             begin = max(addressed, end) + 1
             end = begin + words * plan.beats - 1
+            beats.append((begin, end))
             results.left += range(begin + plan.beats - 1, end + 1, plan.beats)
             answers.append(max(end + memory.latency, answers[-1] + 1 if answers else 0))
             written += words

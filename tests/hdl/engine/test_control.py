@@ -1,14 +1,19 @@
 # amaranth: UnusedElaboratable=no
 """Registers of an engine: what software sees of a run, and what it may not do while one goes on."""
 
+import random
+
+import pytest
+from addax.hdl.engine.activity import Activity
 from addax.hdl.engine.control import MAGIC, EngineControl, engine_identity, engine_map
 from amaranth.sim import Simulator
 from engine_networks import small_plan
 
 
-def run(bench):
-    dut = EngineControl(small_plan())
-    registers = engine_map(small_plan())
+def run(bench, plan=None):
+    plan = plan or small_plan()
+    dut = EngineControl(plan)
+    registers = engine_map(plan)
 
     class Software:
         def __init__(self, ctx):
@@ -87,3 +92,51 @@ def test_a_run_is_started_once_and_told_about():
         assert await software.read("events") == 1
 
     run(bench)
+
+
+@pytest.mark.parametrize("watched", [0, 1, 3])
+def test_counters_tell_what_every_cycle_went_to(watched):
+    """All cycles of a run by activity, the one of ``start`` among them, and those in which beats are moved meanwhile;
+    of one descriptor alone where that is asked for. The next run begins at zero."""
+    plan, rng = small_plan(counters=True), random.Random(watched)
+    names = [register.name for register in engine_map(plan) if register.counter]
+
+    async def run_once(ctx, dut, software, length):
+        expected, number = dict.fromkeys(names, 0), 1
+        expected["cycles_descriptors"] = watched in (0, 1)
+        await software.write("control", 1)
+        ctx.set(dut.busy, 1)
+        for _ in range(length):
+            activity, read, write, closed = rng.choice(list(Activity)), rng.random() < 0.5, rng.random() < 0.3, 0
+            if activity == Activity.WORK:
+                closed = rng.random() < 0.05
+            for port, value in ((dut.activity, activity), (dut.read, read), (dut.write, write), (dut.closed, closed)):
+                ctx.set(port, value)
+            works = activity == Activity.WORK
+            happens = {
+                f"cycles_{activity.name.lower()}": 1, "read_beats": read, "write_beats": write,
+                "work_read": works and read, "work_write": works and write, "read_write": read and write,
+                "work_read_write": works and read and write,
+            }  # fmt: skip
+            for name, value in happens.items():
+                expected[name] += value and watched in (0, number)
+            number += closed
+            await ctx.tick()
+        ctx.set(dut.busy, 0)
+        await ctx.tick().repeat(2)
+        assert {name: await software.read(name) for name in names} == expected
+        if watched == 0:
+            spent = [expected[f"cycles_{activity.name.lower()}"] for activity in Activity]
+            assert sum(spent) == await software.read("cycles")
+
+    async def bench(ctx, dut, software):
+        await software.write("watched", watched)
+        await run_once(ctx, dut, software, 1500)
+        await run_once(ctx, dut, software, 300)
+
+    run(bench, plan)
+
+
+def test_counters_need_control_registers():
+    with pytest.raises(ValueError, match="counters are read through control registers"):
+        small_plan(counters=True, control="none")

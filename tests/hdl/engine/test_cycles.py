@@ -4,6 +4,7 @@ tests/sim/test_engine.py shows."""
 from dataclasses import replace
 
 import pytest
+from addax.hdl.engine.activity import Activity
 from addax.hdl.engine.compile.image import compiled
 from addax.hdl.engine.cycles.model import predicted
 from addax.hdl.engine.cycles.transfers import Memory
@@ -13,19 +14,26 @@ from engine_networks import engine_program, small_plan
 
 @pytest.mark.parametrize("seed", range(200, 206))
 def test_time_adds_up(seed):
-    """Every layer is its work and its waits; none is shorter than its taps; a slower memory is never faster."""
+    """Every cycle is work or one wait; no layer is shorter than its taps; a slower memory is never faster; beats that
+    are read and written are those of the image."""
     image = compiled(engine_program(seed, bits=16), small_plan())
     totals = []
     for latency in (1, 20, 150):
         found = predicted(image, Memory(latency=latency))
         totals.append(found.total)
+        assert found.spent.sum() == found.together.sum() == found.total
+        assert found.together[1].sum() == found.spent[:, Activity.WORK].sum()
+        beats = image.plan.beats
+        assert found.together[:, 1].sum() == found.read_words * beats
+        assert found.together[:, :, 1].sum() == found.written_words * beats
+        begin = -1
         for descriptor, layer in zip(image.descriptors, found.layers, strict=True):
-            assert layer.end - layer.begin == layer.busy + sum(layer.waits.values())
+            assert layer.end - begin == layer.busy + sum(layer.waits.values())
+            begin = layer.end
             if descriptor["unit"] == Unit.ARRAY and descriptor["bands"] == 1:
                 taps = descriptor["kernel_rows"] * descriptor["kernel_columns"]
                 steps = descriptor["out_blocks"] * descriptor["in_blocks"] * taps
                 assert layer.busy >= steps * descriptor["pixels_first"]
-        assert all(a.end <= b.begin for a, b in zip(found.layers, found.layers[1:], strict=False))
         assert found.total > found.layers[-1].end
     assert totals == sorted(totals)
 

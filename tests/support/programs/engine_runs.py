@@ -29,9 +29,12 @@ def assert_stored(image, pixels, words):
 
 
 def checked_run(image, pixels, memory=None):
-    """A run whose tensors are those of the golden model, and which takes the cycles that were predicted."""
+    """A run whose tensors are those of the golden model, which takes the cycles that were predicted, and spends each of
+    them as was predicted."""
     memory = memory or Memory()
     run = run_engine(simulator_of(image.plan), image, pixels, latency=memory.latency, slots=memory.slots)
     assert_stored(image, pixels, run.words)
-    assert run.cycles == predicted(image, memory).total, memory
+    model = predicted(image, memory)
+    assert run.cycles == model.total, memory
+    assert (run.spent == model.spent).all() and (run.together == model.together).all(), memory
     return run

@@ -1,0 +1,29 @@
+"""What the array of an engine does in a cycle: it works, or waits for one thing."""
+
+from enum import IntEnum
+
+__all__ = ["ACTIVITY_BITS", "MEANINGS", "Activity"]
+
+
+class Activity(IntEnum):
+    """Every cycle of a run is one of these. Where a step waits for several things, it is the first that is missing."""
+
+    WORK = 0
+    DESCRIPTORS = 1
+    WEIGHTS = 2
+    FEATURES = 3
+    RESULTS = 4
+    RESIDUALS = 5
+    END = 6
+
+
+ACTIVITY_BITS = 3
+MEANINGS = {
+    Activity.WORK: "the array or a pool is at work",
+    Activity.DESCRIPTORS: "waiting for the next step of a descriptor, or for the descriptor",
+    Activity.WEIGHTS: "waiting for tables, constants and weights, which results on their way may hold up",
+    Activity.FEATURES: "waiting for words of features",
+    Activity.RESULTS: "waiting for room for results",
+    Activity.RESIDUALS: "waiting for words of residuals",
+    Activity.END: "nothing is left to compute; results are on their way to memory",
+}
