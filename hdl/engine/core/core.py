@@ -1,8 +1,8 @@
 """The computing half of an engine, put together: descriptors, words of weights, features and residuals in, results out.
 
-In the cycle in which a tap is issued its address is at the ring. One cycle later its features are at the lanes, and the
-weights change for the first tap of a step; ``lanes.latency`` cycles later what they add is at the sums, and one more
-later a complete sum is at the requantisers.
+In the cycle in which a tap is issued its address is at the ring. `AT_LANES` cycles later its features are at the lanes,
+and the weights change for the first tap of a step; ``lanes.latency`` cycles later what they add is at the sums, and one
+more later a complete sum is at the requantisers.
 """
 
 from dataclasses import dataclass
@@ -31,6 +31,10 @@ from .tables import RowTables
 
 __all__ = ["Core", "CoreDelays"]
 
+AT_LANES = 2
+"""Cycles from a tap to its features: the ring, and a register near it, for the way from block RAM all over a device to
+the lanes takes a cycle by itself."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CoreDelays:
@@ -53,7 +57,7 @@ class CoreDelays:
     def of(cls, plan: EnginePlan) -> "CoreDelays":
         """Those of the core of ``plan``."""
         return cls(
-            sums=1 + lanes_latency(plan) + PixelSums.latency, pools=2 + PixelSums.latency,
+            sums=AT_LANES + lanes_latency(plan) + PixelSums.latency, pools=AT_LANES + 1 + PixelSums.latency,
             results=requantise_latency(plan) + Products.latency * plan.product + RowTables.latency * (plan.tables > 0),
             counts=levels_latency(plan),
         )  # fmt: skip
@@ -114,7 +118,7 @@ class Core(wiring.Component):
         return m
 
     def _features(self, m: Module, loader: StepLoader) -> Any:
-        """The words of the taps, one cycle after they were issued."""
+        """The words of the taps, `AT_LANES` cycles after they were issued."""
         plan, issuer = self.plan, self.issuer
         m.submodules.ring = ring = memory.Memory(shape=plan.word_bits, depth=plan.ring_words, init=[])
         read, write = ring.read_port(), ring.write_port()
@@ -129,7 +133,7 @@ class Core(wiring.Component):
             write.addr.eq(issuer.loaded), write.data.eq(self.feature), write.en.eq(self.feature_valid),
             read.addr.eq(issuer.place),
         ]  # fmt: skip
-        return Mux(later(m, issuer.inside, name="inside"), read.data, pad)
+        return later(m, Mux(later(m, issuer.inside, name="inside"), read.data, pad), AT_LANES - 1, name="features")
 
     def _sums(self, m: Module, x: Any, loader: StepLoader, layer: Any) -> tuple[Any, Any]:
         """Sums of the array or of a pool, and whether they are complete."""
@@ -138,11 +142,14 @@ class Core(wiring.Component):
         m.submodules.lanes = lanes = Lanes(self.plan)
         m.submodules.sums = sums = PixelSums(self.plan, lanes.step)
         array = step.unit == Unit.ARRAY
-        feature_signed = later(m, step.signed, name="signed")
-        ranks = lanes.latency
+        feature_signed = later(m, step.signed, AT_LANES, name="signed")
+        # From a tap to the cycle before that of what it adds.
+        ranks = AT_LANES - 1 + lanes.latency
         m.d.comb += [
-            weights.word.eq(self.weights.payload), weights.shift.eq(loader.weight),
-            weights.swap.eq(later(m, issuer.begin, name="swap")),
+            # The next set may come in from the cycle on in which the lanes take this one.
+            weights.word.eq(later(m, self.weights.payload, AT_LANES - 1, name="weight_word")),
+            weights.shift.eq(later(m, loader.weight, AT_LANES - 1, name="weight_shift")),
+            weights.swap.eq(later(m, issuer.begin, AT_LANES, name="swap")),
             lanes.x.eq(x), lanes.signed.eq(feature_signed), lanes.weights.eq(weights.weights),
             lanes.kernel.eq(later(m, step.kernel, ranks, name="kernel")),
             sums.fetch.eq(later(m, issuer.pixel, ranks - 1, name="pixel")), sums.words.eq(lanes.words),
@@ -154,7 +161,7 @@ class Core(wiring.Component):
             for name, flag in (("first", issuer.first), ("last", issuer.last), ("issued", meant))
         )
         tap, begins, ends = (
-            later(m, flag & ~array, name=f"pool_{name}")
+            later(m, flag & ~array, AT_LANES, name=f"pool_{name}")
             for name, flag in (("tap", issuer.issued), ("first", issuer.first), ("last", issuer.last))
         )
         m.d.comb += [lanes.pool.eq(tap), sums.fresh.eq(first | tap)]
@@ -164,9 +171,10 @@ class Core(wiring.Component):
         if self.plan.depthwise:
             m.submodules.columns = columns = WindowColumns(self.plan)
             m.d.comb += [
-                columns.x.eq(x), columns.valid.eq(later(m, issuer.issued, name="issued")),
-                columns.together.eq(step.together), lanes.columns.eq(columns.columns),
-                lanes.depthwise.eq(later(m, step.depthwise, name="depthwise")),
+                columns.x.eq(x), columns.valid.eq(later(m, issuer.issued, AT_LANES, name="issued")),
+                columns.together.eq(later(m, step.together, AT_LANES - 1, name="together")),
+                lanes.columns.eq(columns.columns),
+                lanes.depthwise.eq(later(m, step.depthwise, AT_LANES, name="depthwise")),
             ]  # fmt: skip
         return sums.sums, sums.done
 

@@ -157,13 +157,19 @@ class OpenRunner(PortsOnlyRunner):
         self.env["MAKEFLAGS"] = self.env.get("MAKEFLAGS", "").replace("OPT_FAST=-O3", "OPT_FAST=-O1")
 
 
+def built(instance, sources, top, folder):
+    """Compile ``sources`` by a runner."""
+    folder.mkdir(exist_ok=True)
+    arguments = [argument for argument in BUILD_ARGS if argument not in ("--timing", "-O3")]
+    instance.build(
+        sources=list(sources), hdl_toplevel=top, build_dir=folder, build_args=arguments, timescale=("1ns", "1ps"),
+        log_file=folder / "build.log",
+    )  # fmt: skip
+
+
 def simulator(build, folder):
     """Compile the top of ``build``."""
-    arguments = [argument for argument in BUILD_ARGS if argument not in ("--timing", "-O3")]
-    OpenRunner().build(
-        sources=[build.sources[0]], hdl_toplevel=build.prefix, build_dir=folder, build_args=arguments,
-        timescale=("1ns", "1ps"), log_file=folder / "build.log",
-    )  # fmt: skip
+    built(OpenRunner(), build.sources[:1], build.prefix, folder)
     return folder
 
 
