@@ -30,12 +30,11 @@ ENGINE_OPTIONS = (
     click.option("--ties-even", is_flag=True, default=None, help="Of an engine: ties that round to even numbers."),
     click.option("--levels", type=int, help="Of an engine: levels of a threshold, 3, 7 or 15.  [default: none]"),
     click.option("--factor-bits", type=int, help="Of an engine: of a factor of a requantise.  [default: 16]"),
-    click.option("--counters", is_flag=True, default=None, help="Of an engine: registers that count cycles by cause."),
 )
 """Options of ``generate`` that an engine has."""
 ENGINE_CHOICES = (
     "pin", "pout", "kernels", "bits", "memory_bits", "sum_bits", "pixels", "feature_bytes", "weight_bytes", "depthwise",
-    "product", "tables", "slopes", "ties_even", "levels", "factor_bits", "counters",
+    "product", "tables", "slopes", "ties_even", "levels", "factor_bits",
 )  # fmt: skip
 """Their names."""
 

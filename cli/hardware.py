@@ -52,7 +52,11 @@ __all__ = ["bitstream", "generate"]
     "shifting, after quantize --terms.",
 )
 @click.option("--control", default="none", show_default=True, help="Registers behind a bus: axi-lite or wishbone.")
-@click.option("--counters/--no-counters", default=True, help="Of cycles, stalls and images, among those registers.")
+@click.option(
+    "--counters/--no-counters",
+    default=None,
+    help="Of cycles, stalls and images, among those registers.  [default: counters; of an engine none]",
+)
 @click.option("--prefix", default="addax", show_default=True, help="Of all Verilog modules.")
 @click.option("-o", "--out", type=PATH, required=True, help="BUILD folder to write.")
 @with_options(ENGINE_OPTIONS)
@@ -66,6 +70,7 @@ def generate(
         return
     if given := [name for name, value in own.items() if value is not None]:
         raise UserError(f"--{given[0].replace('_', '-')} is for an engine; say --arch engine")
+    choices["counters"] = choices["counters"] is not False
     if program is None:
         raise UserError("expected a NET.addax to generate hardware of; only an engine (--arch engine) needs none")
     from ..api import load
@@ -136,8 +141,9 @@ def _generate_engine(
         raise UserError(f"form must be generic, or device where its carry cells are known, not {form!r} for {device}")
     control = "axi-lite" if choices["control"] == "none" else choices["control"]
     generate_engine(
-        out, prefix, as_json, device=device, clock_mhz=choices["clock_mhz"], control=control, fabric=fabric, **own
-    )
+        out, prefix, as_json, device=device, clock_mhz=choices["clock_mhz"], control=control, fabric=fabric,
+        counters=bool(choices["counters"]), **own,
+    )  # fmt: skip
 
 
 def _more(found: "Sequence[Offer]") -> list[str]:

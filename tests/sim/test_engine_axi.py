@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Engines on a memory that somebody else has written: cocotbext-axi's, which checks and stalls as it likes."""
 
 import json
@@ -15,7 +16,7 @@ from engine_executor import executed
 from engine_networks import engine_program, small_plan, super_resolution
 
 pytestmark = pytest.mark.slow
-SIZE = 1 << 17
+SIZE = 1 << 19
 PLANS = {
     64: small_plan(control="none", outstanding=5, feature_bytes=4096),
     128: small_plan(control="none", pin=8, pout=8, memory_bits=128, burst=4, feature_bytes=8192, weight_bytes=2048),
