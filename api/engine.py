@@ -38,7 +38,7 @@ def engine_plan(**choices: Any) -> Any:
 
 def compile_for(
     program_file: str | Path, build: "EngineBuild", out: str | Path, *, reuse: bool = False,
-    testbench: str | Path | None = None,
+    testbench: str | Path | None = None, flat: str | Path | None = None,
 ) -> "tuple[Compiled, EngineCycles]":  # fmt: skip
     """Compile a ``.addax`` file for an engine and write the image; returns it with its cycles.
 
@@ -46,10 +46,13 @@ def compile_for(
     ----------
     reuse : areas of tensors that are no longer read are used again
     testbench : folder for a self-checking test bench of plain Verilog that runs the image, engine included
+    flat : file for the image as the BUILD's driver in C loads it
     """
+    from ..common.files import write_bytes
     from ..hdl.engine.compile.file import save_image
     from ..hdl.engine.compile.image import compiled
     from ..hdl.engine.cycles.model import predicted
+    from ..hdl.engine.driver.flat import flat_image
     from ..hdl.folder.engine_bench import write_engine_bench
     from ..quant.files.archive import load_program
 
@@ -58,6 +61,8 @@ def compile_for(
     save_image(out, image)
     if testbench is not None:
         write_engine_bench(build, image, testbench)
+    if flat is not None:
+        write_bytes(Path(flat), flat_image(image))
     return image, cycles
 
 

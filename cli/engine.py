@@ -68,23 +68,25 @@ def generate_engine(out: Path, prefix: str, as_json: bool, *, kernels: str | Non
 @click.option("--engine", "engine", metavar="BUILD", type=PATH, required=True, help="BUILD folder of an engine.")
 @click.option("--reuse", is_flag=True, help="Use areas of tensors again; what is overwritten cannot be compared.")
 @click.option("--testbench", type=PATH, help="Folder for a test bench of plain Verilog that runs the image.")
+@click.option("--flat", type=PATH, help="File for the image as the engine's driver in C loads it.")
 @click.option("-o", "--out", type=PATH, required=True, help="Image file to write.")
 def compile_(
-    program: Path, engine: Path, reuse: bool, testbench: Path | None, out: Path, as_json: bool
+    program: Path, engine: Path, reuse: bool, testbench: Path | None, flat: Path | None, out: Path, as_json: bool
 ) -> None:  # fmt: skip
     """Make the memory image of a Program for an engine: commands, descriptors, weights, areas of tensors."""
     from ..api.engine import compile_for, layer_keys
     from ..hdl.folder.engine import open_engine
     from ..reports.terminal.engine_tables import layer_tables
 
-    image, cycles = compile_for(program, open_engine(engine), out, reuse=reuse, testbench=testbench)
+    image, cycles = compile_for(program, open_engine(engine), out, reuse=reuse, testbench=testbench, flat=flat)
     layers, plan = layer_keys(image, cycles), image.plan
     macs = image.network.program.macs()
     value = {
         "image": str(out), "predicted_cycles_per_image": cycles.total, "lanes": plan.lanes,
         "lane_utilization": macs / plan.lanes / cycles.total, "bytes": image.words.nbytes,
         "bytes_read": cycles.read_words * plan.word_bytes, "bytes_written": cycles.written_words * plan.word_bytes,
-        "testbench": None if testbench is None else str(testbench), "layers": layers,
+        "testbench": None if testbench is None else str(testbench), "flat": None if flat is None else str(flat),
+        "layers": layers,
     }  # fmt: skip
 
     def text(console: Console) -> None:
@@ -92,6 +94,8 @@ def compile_(
         console.print(*layer_tables(title, layers))
         if testbench is not None:
             console.print(f"{testbench}: a test bench; the head of its _testbench.v says how to run it", soft_wrap=True)
+        if flat is not None:
+            console.print(f"{flat}: the image for the driver in C beside the engine's Verilog", soft_wrap=True)
 
     show(value, as_json, text)
 

@@ -1,4 +1,4 @@
-"""The BUILD folder of an engine: Verilog, harness, Plan, registers; no network is in it."""
+"""The BUILD folder of an engine: Verilog, harness, Plan, registers, C driver; no network is in it."""
 
 import re
 from dataclasses import dataclass
@@ -9,12 +9,13 @@ from ...common.errors import UserError
 from ...common.files import atomic_directory, kind_of, sha256_of, write_json, write_text
 from ...common.reading import read_json
 from ..engine.control import engine_identity, engine_map
+from ..engine.driver.header import engine_driver, engine_header
 from ..engine.harness import harness_text
 from ..engine.plan import EnginePlan
 from ..engine.top import EngineTop
 from ..verilog.emit import to_verilog, without_lint
 from ..verilog.keywords import is_identifier
-from .header import write_software_view
+from .header import registers_json
 from .manifest import check_files, files_fault
 from .verilog import cells_in, path_macro, rendered
 
@@ -58,8 +59,10 @@ def generate_engine(plan: EnginePlan, out: str | Path, *, prefix: str = "addax")
         if cells := cells_in(text):
             models = rendered("cells.v.j2", family=plan.fabric, cells=cells)
             write_text(folder / f"{prefix}_cells.v", without_lint(models))
+        write_text(folder / f"{prefix}.h", engine_header(plan, prefix))
         if plan.control != "none":
-            write_software_view(folder, engine_map(plan), plan.control, prefix)
+            write_json(folder / "registers.json", registers_json(engine_map(plan), plan.control, prefix))
+            write_text(folder / f"{prefix}_driver.c", engine_driver(plan, prefix))
         files = {file.name: sha256_of(file.read_bytes()) for file in sorted(folder.iterdir())}
         manifest = {
             "family": plan.family, "prefix": prefix, "top": prefix, "build": f"{engine_identity(plan):016x}",

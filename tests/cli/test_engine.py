@@ -28,10 +28,12 @@ def engine(tmp_path_factory):
 
 def test_the_way_of_an_engine_prints_the_keys_that_scripts_read(run, engine, program, tmp_path):
     """Protects the JSON keys of architecture.md, and that nothing else is on standard output."""
-    out = ("-o", tmp_path / "net.image", "--testbench", tmp_path / "bench")
+    out = ("-o", tmp_path / "net.image", "--testbench", tmp_path / "bench", "--flat", tmp_path / "net.bin")
     status, out, _ = run("compile", program, "--engine", engine, *out, "--json")
     value = json.loads(out)
     assert status == 0 and (tmp_path / "bench" / "addax_testbench.v").is_file()
+    assert (tmp_path / "net.bin").read_bytes().startswith(b"ADXI") and value["flat"] == str(tmp_path / "net.bin")
+    assert {"addax.h", "addax_driver.c"} <= set(json.loads((engine / "manifest.json").read_text())["files"])
     assert {"predicted_cycles_per_image", "lanes", "lane_utilization", "bytes_read", "bytes_written"} <= set(value)
 
     shape = load_program(program).input.shape

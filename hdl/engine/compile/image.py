@@ -52,10 +52,18 @@ class Compiled:
 
     def with_input(self, image: NDArray[np.integer]) -> Words:
         """The memory with a (C, H, W) image in the area of the input."""
-        name = self.network.tensors[0]
-        layout, words = self.layouts[name], self.words.copy()
-        words[self.areas[name] :][: layout.words] = layout.pack(stored_input(self.network, image))
+        stored, words = self.stored(image), self.words.copy()
+        words[self.areas[self.network.tensors[0]] :][: len(stored)] = stored
         return words
+
+    def stored(self, image: NDArray[np.integer]) -> Words:
+        """The words of a (C, H, W) image in the area of the input."""
+        return self.layouts[self.network.tensors[0]].pack(stored_input(self.network, image))
+
+    @property
+    def constants(self) -> Words:
+        """The words that no run changes: commands, descriptors and weights, in front of the tensors."""
+        return self.words[: min(self.areas.values())]
 
     @property
     def intact(self) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """The stem: the first layer, whose few channels would leave most lanes of a block idle."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,38 @@ from .....quant.program import Convolution, Program
 from ...plan import EnginePlan
 from .layers import EngineNetwork, Ints
 
-__all__ = ["stored_input", "with_folded_stem"]
+__all__ = ["StemFold", "stem_fold", "stored_input", "with_folded_stem"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StemFold:
+    """How the input is stored: stored channel ``tap * C + c`` of column x is column ``x * stride + tap * dilation -
+    left`` of channel c, or its pad where there is none.
+
+    Attributes
+    ----------
+    columns : taps; 1 where the input is stored as it is
+    pad : (C,), of each channel
+    """
+
+    columns: int
+    stride: int
+    dilation: int
+    left: int
+    pad: Ints
+
+
+def stem_fold(network: EngineNetwork) -> StemFold:
+    """How the input of ``network`` is stored."""
+    if network.columns == 1:
+        pad = np.zeros(network.program.input.shape[0], np.int64)
+        return StemFold(columns=1, stride=1, dilation=1, left=0, pad=pad)
+    stem = _stem(network.program)
+    window = stem.window
+    return StemFold(
+        columns=network.columns, stride=window.strides[1], dilation=window.dilations[1], left=window.pads[1],
+        pad=stem.pad,
+    )  # fmt: skip
 
 
 def stored_input(network: EngineNetwork, image: NDArray[np.integer]) -> Ints:
