@@ -23,7 +23,9 @@ from .program import (
     MaxPool,
     Product,
     Program,
+    Reduce,
     Requantise,
+    Select,
     Table,
     Threshold,
     infer,
@@ -91,7 +93,7 @@ class ProgramBuilder:
         for source in op.sources:
             self._of(source)
         try:
-            self._inferred[op.name] = infer(op, self._inferred, self._ops)
+            self._inferred[op.name] = infer(op, self._inferred)
         except ValueError as error:
             raise UserError(f"{op.name}: {error}") from error
         self._ops[op.name] = op
@@ -176,6 +178,19 @@ class ProgramBuilder:
     def product(self, other: str, *, source: str | None = None, name: str | None = None) -> str:
         """What it reads times the result of ``other``, of its shape or (C, 1, 1); a requantise behind it divides."""
         return self.add(Product(name=self._name("product", name), source=source or self.last, other=other))
+
+    def arg_max(self, *, source: str | None = None, name: str | None = None) -> str:
+        """The lowest index of the largest channel of each pixel; at the end, of one pixel, the class of its scores."""
+        return self.add(ArgMax(name=self._name("argmax", name), source=source or self.last))
+
+    def select(self, mask: str, branches: Sequence[str], *, name: str | None = None) -> str:
+        """Of each pixel the branch whose number ``mask``, (1, H, W) unsigned, has there; branches are alike in format
+        and shape."""
+        return self.add(Select(name=self._name("select", name), source=mask, branches=tuple(branches)))
+
+    def reduce(self, how: str, parts: int = 1, *, source: str | None = None, name: str | None = None) -> str:
+        """The ``"sum"`` or ``"max"`` of the channels of each pixel, or of each of equal ``parts`` of them."""
+        return self.add(Reduce(name=self._name("reduce", name), source=source or self.last, how=how, parts=parts))
 
     def max_pool(
         self, size: Pair, stride: Pair | None = None, *, source: str | None = None, name: str | None = None, **how: Any

@@ -15,9 +15,10 @@ from typing import Any
 from ..common.errors import UserError
 from .formats import Format
 from .ops.base import Ints, Op, Shape, Tensor, per_channel
+from .ops.channels import ArgMax, Reduce, Select
 from .ops.constant import Constant
 from .ops.convolution import Convolution, sum_bounds, weight_values
-from .ops.ends import SCORE_BYTE, ArgMax, Input, score_format
+from .ops.ends import SCORE_BYTE, Input, score_format
 from .ops.kernels import KERNELS, OPERAND_BITS, SHIFT_MAX, Kernel, check_operands, term_range
 from .ops.move import PixelShuffle, Slice, SpatialShift, Upsample
 from .ops.pool import AveragePool, MaxPool
@@ -41,9 +42,9 @@ __all__ = [
     "KERNELS", "MAX_PRODUCT_BITS", "MAX_SHIFT", "MAX_THRESHOLDS", "MULTIPLIER_BITS", "OPERAND_BITS",
     "RESIDUAL_MULTIPLIER_BITS", "SCORE_BYTE", "SHIFT_MAX", "TIES", "ArgMax", "AveragePool", "Concat", "Constant",
     "Convolution", "Flatten", "Input", "Ints", "Kernel", "MaxPool", "Op", "PixelShuffle", "Product", "Program",
-    "Requantise", "Shape", "Slice", "SpatialShift", "Table", "Threshold", "Upsample", "check_operands", "factor_bound",
-    "infer", "offset_format", "per_channel", "powers_of_two", "score_format", "sum_bounds", "term_range",
-    "threshold_format", "weight_values",
+    "Reduce", "Requantise", "Select", "Shape", "Slice", "SpatialShift", "Table", "Threshold", "Upsample",
+    "check_operands", "factor_bound", "infer", "offset_format", "per_channel", "powers_of_two", "score_format",
+    "sum_bounds", "term_range", "threshold_format", "weight_values",
 ]  # fmt: skip
 
 MAX_STEP = 1e100
@@ -54,11 +55,11 @@ _SHOWN = 20
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Program:
-    """A checked sequence of operations from one `Input` to one `ArgMax`, or to raw outputs without one.
+    """A checked sequence of operations from one `Input` to class scores and their `ArgMax`, or to raw outputs.
 
     Attributes
     ----------
-    ops : an arg-max can only be the last; where there is none, the result of the last operation is the output
+    ops : the result of the last is the output; of a classifier, whose last is its `decision`, the scores are
     steps : real value of one unit of an operation's result, where known
     metadata : where the Program comes from (network, kernel, bits, data, float accuracy, ..), as text
 
@@ -92,10 +93,9 @@ class Program:
                     raise ValueError(f"{op.name} reads {source!r}, which is not an earlier operation")
             if isinstance(op, Input) != (op is self.ops[0]):
                 raise ValueError(f"{op.name}: a program has exactly one input, its first operation")
-            if isinstance(op, ArgMax) and op is not self.ops[-1]:
-                raise ValueError(f"{op.name}: a program has at most one arg-max, its last operation")
             seen.add(op.name)
         _ = self._inferred  # infer now, so that a Program that exists is a Program that fits
+        self._check_scores()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A read-only view of a dictionary does not pickle.
@@ -125,15 +125,20 @@ class Program:
         return first
 
     @property
+    def decision(self) -> ArgMax | None:
+        """The last operation, if it is an arg-max of one pixel, whose channels then are class scores."""
+        last = self.ops[-1]
+        return last if isinstance(last, ArgMax) and self.shape(last.source)[1:] == (1, 1) else None
+
+    @property
     def classifies(self) -> bool:
-        """Whether the Program ends in an arg-max of class scores; else it has raw outputs."""
-        return isinstance(self.ops[-1], ArgMax)
+        """Whether the Program ends in the arg-max of class scores, its `decision`; else it has raw outputs."""
+        return self.decision is not None
 
     @property
     def output(self) -> str:
         """Name of the operation whose result the Program is run for: of a classifier its scores, else the last."""
-        last = self.ops[-1]
-        return last.source if isinstance(last, ArgMax) else last.name
+        return self.ops[-1].name if self.decision is None else self.decision.source
 
     @property
     def classes(self) -> int:
@@ -149,7 +154,7 @@ class Program:
         if not self.classifies:
             shape = "x".join(map(str, self.shape(self.output)))
             raise UserError(
-                f"class scores are needed, of a program that ends in an arg-max; this one gives the raw result of "
+                f"class scores are needed, of a program that ends in their arg-max; this one gives the raw result of "
                 f"{self.output!r}, {shape} of {self.format(self.output)}"
             )
         return self.output
@@ -176,10 +181,29 @@ class Program:
         result: dict[str, Tensor] = {}
         for op in self.ops:
             try:
-                result[op.name] = infer(op, result, self.by_name)
+                result[op.name] = infer(op, result)
             except ValueError as error:
                 raise ValueError(f"{op.name}: {error}") from error
         return result
+
+    def _check_scores(self) -> None:
+        """Raise ``ValueError`` where class scores could saturate: look at whatever makes their values, which moves and
+        maxima only pass on."""
+        if self.decision is None:
+            return
+        follow, seen = [self.output], set()
+        while follow:
+            name = follow.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            op = self.by_name[name]
+            follow.extend(op.passed_on)
+            if not op.passed_on:
+                try:
+                    op.check_scores([self._inferred[source] for source in op.sources])
+                except ValueError as error:
+                    raise ValueError(f"{self.decision.name}: {error}") from error
 
     def macs(self) -> int:
         """Products per image, all convolutions."""
@@ -190,7 +214,7 @@ class Program:
         return sum(op.parameters for op in self.ops)
 
 
-def infer(op: Op, before: Mapping[str, tuple[Shape, Format]], ops: Mapping[str, Op]) -> Tensor:
+def infer(op: Op, before: Mapping[str, tuple[Shape, Format]]) -> Tensor:
     """Shape and format of the result of ``op``, given those of the operations before it.
 
     Raises
@@ -199,26 +223,4 @@ def infer(op: Op, before: Mapping[str, tuple[Shape, Format]], ops: Mapping[str, 
         when ``op`` does not fit what it reads.
     """
     op.check_fields()
-    result = op.infer(_read(op, before))
-    if isinstance(op, ArgMax):
-        _check_never_saturates(op.source, ops, before)
-    return result
-
-
-def _read(op: Op, before: Mapping[str, tuple[Shape, Format]]) -> list[Tensor]:
-    return [Tensor(*before[name]) for name in op.sources]
-
-
-def _check_never_saturates(name: str, ops: Mapping[str, Op], before: Mapping[str, tuple[Shape, Format]]) -> None:
-    """Check whatever made the values of the class scores called ``name``, which moves and maxima only pass on."""
-    follow, seen = [name], set()
-    while follow:
-        source = follow.pop()
-        if source in seen:
-            continue
-        seen.add(source)
-        op = ops[source]
-        if op.keeps_values:
-            follow.extend(op.sources)
-        else:
-            op.check_scores(_read(op, before))
+    return op.infer([Tensor(*before[name]) for name in op.sources])

@@ -14,10 +14,10 @@ from qonnx.core.datatype import DataType
 from qonnx.custom_op.base import CustomOp
 
 __all__ = [
-    "AdderConv", "DilatedAdderConv", "DilatedIntegerConv", "ImageConstant", "IntegerConv", "IntegerMaxPool",
-    "IntegerPixelShuffle", "IntegerProduct", "IntegerUpsample", "PadChannels", "Requantise", "RequantiseAdd",
-    "RequantiseChannels", "RequantiseChannelsAdd", "RequantiseSlopes", "RequantiseSlopesAdd", "SpatialShift", "SumPool",
-    "Table", "Threshold",
+    "AdderConv", "Choose", "DilatedAdderConv", "DilatedIntegerConv", "ImageConstant", "IntegerConv", "IntegerMaxPool",
+    "IntegerPixelShuffle", "IntegerProduct", "IntegerUpsample", "MaxChannels", "PadChannels", "Requantise",
+    "RequantiseAdd", "RequantiseChannels", "RequantiseChannelsAdd", "RequantiseSlopes", "RequantiseSlopesAdd",
+    "SpatialShift", "SumChannels", "SumPool", "Table", "Threshold",
 ]  # fmt: skip
 
 Ints = NDArray[np.int64]
@@ -374,3 +374,49 @@ class IntegerProduct(_Operation):
     def _compute(self, *inputs: Ints) -> Ints:
         a, b = inputs
         return np.asarray(a * b)
+
+
+class Choose(_Operation):
+    """The branch where the mask has its number, elsewhere what the others make."""
+
+    attributes: ClassVar[Attributes] = {"number": ("i", True, 0), **_DTYPE}
+
+    def _compute(self, *inputs: Ints) -> Ints:
+        mask, branch, others = inputs
+        return np.where(mask == self.get_nodeattr("number"), branch, others)
+
+    def make_shape_compatible_op(self, model: Any) -> NodeProto:
+        """A standard node whose result has the shape of ours: that of the branch."""
+        return helper.make_node("Cast", [self.onnx_node.input[1]], list(self.onnx_node.output), to=self._dtype())
+
+    def _datatype(self, model: Any) -> str:
+        return str(model.get_tensor_datatype(self.onnx_node.input[1]).name)
+
+
+class _OverChannels(_Operation):
+    attributes: ClassVar[Attributes] = _DTYPE
+
+    def make_shape_compatible_op(self, model: Any) -> NodeProto:
+        """A standard node whose result has the shape of ours: the first channel of each part."""
+        return self._like("Gather", 2, axis=1)
+
+    def _apart(self, x: Ints, begins: Ints) -> Ints:
+        images, _, *size = x.shape
+        return x.reshape(images, len(begins), -1, *size)
+
+
+class SumChannels(_OverChannels):
+    """The sum of each of equal parts of the channels."""
+
+    def _compute(self, *inputs: Ints) -> Ints:
+        return np.asarray(self._apart(*inputs).sum(2))
+
+
+class MaxChannels(_OverChannels):
+    """The largest of each of equal parts of the channels."""
+
+    def _compute(self, *inputs: Ints) -> Ints:
+        return np.asarray(self._apart(*inputs).max(2))
+
+    def _datatype(self, model: Any) -> str:
+        return str(model.get_tensor_datatype(self.onnx_node.input[0]).name)

@@ -148,6 +148,8 @@ def _flatten(grouping: Grouping, op: Flatten) -> None:
 
 @STAGES.handles(ArgMax)
 def _arg_max(grouping: Grouping, op: ArgMax) -> None:
+    if op is not grouping.program.decision:
+        raise UserError(f"{op.name}: the dataflow family cannot build ArgMax but behind class scores, at the end")
     grouping.made(op.source)
 
 

@@ -10,10 +10,10 @@ from ...quant.formats import Format
 from ..streams.delay import trail
 from .terms import typed
 
-__all__ = ["Reduce"]
+__all__ = ["PoolArray"]
 
 
-class Reduce(wiring.Component):
+class PoolArray(wiring.Component):
     """The array of a pool: ``lanes`` independent channels, the largest or the sum over the steps of a group.
 
     Members are those of `FoldedArray` without weights; ``latency`` is 2: operand registers, accumulator.

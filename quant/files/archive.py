@@ -16,9 +16,10 @@ from ...common.files import sha256_of, write_bytes
 from ...common.tensors import HEADER, read_tensors
 from ..formats import Format
 from ..ops.base import Op, left_out
+from ..ops.channels import ArgMax, Reduce, Select
 from ..ops.constant import Constant
 from ..ops.convolution import Convolution
-from ..ops.ends import ArgMax, Input
+from ..ops.ends import Input
 from ..ops.move import PixelShuffle, Slice, SpatialShift, Upsample
 from ..ops.pool import AveragePool, MaxPool
 from ..ops.product import Product
@@ -38,7 +39,7 @@ KINDS: Register[str] = Register("the .addax file")
 """The name in files of each kind of operation."""
 for _kind in (
     Input, Constant, Convolution, Requantise, Threshold, Concat, MaxPool, AveragePool, SpatialShift, PixelShuffle,
-    Upsample, Slice, Flatten, Table, Product, ArgMax,
+    Upsample, Slice, Flatten, Table, Product, Select, Reduce, ArgMax,
 ):  # fmt: skip
     KINDS.register(_kind, _kind.__name__)
 

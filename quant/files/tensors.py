@@ -5,9 +5,10 @@ from typing import Any
 
 from ..formats import Format, format_for, signed, unsigned
 from ..ops.base import Op
+from ..ops.channels import ArgMax, Reduce, Select
 from ..ops.constant import Constant
 from ..ops.convolution import Convolution
-from ..ops.ends import ArgMax, Input
+from ..ops.ends import Input
 from ..ops.move import MAX_OFFSET, PixelShuffle, Slice, SpatialShift, Upsample
 from ..ops.pool import AveragePool, MaxPool
 from ..ops.product import Product
@@ -69,6 +70,8 @@ def _table(program: Program, op: Table, role: str) -> tuple[Format, str]:
     return op.format, "value" if op.entries.ndim == 1 else "channel, value"
 
 
-@TENSORS.handles(Input, Concat, MaxPool, AveragePool, PixelShuffle, Upsample, Slice, Flatten, Product, ArgMax)
+@TENSORS.handles(
+    Input, Concat, MaxPool, AveragePool, PixelShuffle, Upsample, Slice, Flatten, Product, Select, Reduce, ArgMax
+)
 def _no_arrays(program: Program, op: Op, role: str) -> tuple[Format, str]:
     raise TypeError(f"{op.name} is a {type(op).__name__}, which has no array {role!r}")

@@ -151,7 +151,7 @@ class Assembly:
     def emit(self, op: Op, step: float | None = None) -> str:
         """Append ``op``, whose result has ``step`` where it stands for real values; returns its name."""
         assert op.name not in self.ops
-        self.inferred[op.name] = infer(op, self.inferred, self.ops)
+        self.inferred[op.name] = infer(op, self.inferred)
         self.ops[op.name] = op
         if step is not None:
             self.steps[op.name] = step

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..formats import signed
+from ..ops.channels import ArgMax, Reduce, Select
 from ..ops.constant import Constant
 from ..ops.convolution import Convolution
-from ..ops.ends import ArgMax, Input
+from ..ops.ends import Input
 from ..ops.move import PixelShuffle, Slice, SpatialShift, Upsample
 from ..ops.pool import AveragePool, MaxPool
 from ..ops.product import Product
@@ -47,11 +48,6 @@ def _input(program: Program, op: Input, loops: Loops) -> Step:
 def _constant(program: Program, op: Constant, loops: Loops) -> Step:
     value = inside(op.value[None]).astype(narrowest_type(op.format))
     return lambda values: np.broadcast_to(value, (len(values), *value.shape[1:]))
-
-
-@STEPS.handles(ArgMax)
-def _argmax(program: Program, op: ArgMax, loops: Loops) -> Step:
-    return lambda x: x.argmax(-1)[..., None]
 
 
 @STEPS.handles(Concat)
@@ -160,6 +156,35 @@ def _convolution(program: Program, op: Convolution, loops: Loops) -> Step:
 @STEPS.handles(Product)
 def _product(program: Program, op: Product, loops: Loops) -> Step:
     return lambda a, b: a.astype(np.int64) * b.astype(np.int64)
+
+
+# The channels of every pixel
+
+
+@STEPS.handles(ArgMax)
+def _argmax(program: Program, op: ArgMax, loops: Loops) -> Step:
+    kind = narrowest_type(program.format(op.name))
+    return lambda x: x.argmax(-1)[..., None].astype(kind)
+
+
+@STEPS.handles(Select)
+def _select(program: Program, op: Select, loops: Loops) -> Step:
+    def step(mask: Array, *branches: Array) -> Array:
+        result = branches[-1]
+        for number, branch in enumerate(branches[:-1]):
+            result = np.where(mask == number, branch, result)
+        return result
+
+    return step
+
+
+@STEPS.handles(Reduce)
+def _reduce(program: Program, op: Reduce, loops: Loops) -> Step:
+    def step(x: Array) -> Array:
+        parts = x.reshape(*x.shape[:-1], op.parts, -1)
+        return np.asarray(parts.sum(-1, dtype=np.int64) if op.how == "sum" else parts.max(-1))
+
+    return step
 
 
 # From sums to features, and from features to others

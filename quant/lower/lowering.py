@@ -16,6 +16,7 @@ from ..fold.scheme import Scheme, chosen_scheme
 from ..program import Program
 from .aten import (  # noqa: F401  they fill the table
     activations,
+    choices,
     convolutions,
     curves,
     factors,
@@ -25,9 +26,10 @@ from .aten import (  # noqa: F401  they fill the table
     pools,
     shapes,
 )  # fmt: skip
+from .aten.choices import left_to_readers
 from .aten.table import lower_call
 from .calibration import Calibration, calibrate
-from .graph.nodes import argument, constant, given, is_call, name_of, path_of, sizes, tensor
+from .graph.nodes import argument, constant, given, is_call, name_of, path_of, said, sizes, tensor
 from .state import Lowering
 
 __all__ = ["ORIGINS", "feature_grids", "lower"]
@@ -55,8 +57,9 @@ def lower(
         convolutions and dense layers, batch norm, ReLU and other clamps, Sign, Normalise, pools, means over the map,
         SpatialShift2d, PixelShuffle, nearest upsampling, views that flatten, additions, constant factors, zero pads
         and concatenations of channels, functions of every value by itself (SiLU, GELU, sigmoid, ..), products of two
-        maps or of a map and a gate; takes images scaled to 0..1, ends in (B, classes) scores or in a map
-        (B, C, H, W), which the Program then gives raw. A softmax, log-softmax or sigmoid at its end is left out.
+        maps or of a map and a gate, sums and maxima of channels, choices by an argmax of channels; takes images scaled
+        to 0..1, ends in (B, classes) scores or in a map (B, C, H, W), which the Program then gives raw. A softmax,
+        log-softmax or sigmoid at its end is left out.
     calibration : (N, C, H, W) uint8 images from the training split, or what `calibrate` made of them, when the same
         network is lowered several times
     bits : 2..16, of features and weights; short for ``scheme=Scheme(bits=bits)``
@@ -85,7 +88,7 @@ def _program(lowering: Lowering, metadata: Mapping[str, str]) -> Program:
     end, left_out = _scores(lowering)
     unread = _unread(lowering.traced)
     for node in lowering.traced.graph.nodes:
-        if node not in left_out and node not in unread:
+        if node not in left_out and node not in unread and not left_to_readers(node):
             _lower_node(lowering, node, end)
     try:
         formats = {name: fmt for name, (_, fmt) in lowering.inferred.items()}
@@ -151,6 +154,8 @@ def _end(lowering: Lowering, node: fx.Node) -> None:
         raw = value if isinstance(value, Bits) else lowering.store(node)
         lowering.origins.setdefault(lowering.ending(raw.op), node.name)
         return
+    if is_call(node, aten.argmax):
+        raise UserError(f"argmax at {said(node)} must be left out: a Program of class scores ends in one of its own")
     if not isinstance(value, Pending):
         raise UserError("the network must end in a convolution, a dense layer or their batch norm")
     if value.relu or value.residual is not None:

@@ -53,6 +53,8 @@ def _readers(traced: fx.GraphModule, node: fx.Node) -> tuple[list[tuple[fx.Node,
         if is_convolution(traced, user):
             found.append((user, direct))
             continue
+        if is_call(user, aten.argmax):
+            continue  # it gives numbers of channels, which are on no grid
         joins |= is_call(user, aten.add, aten.sub)
         direct = direct and not is_call(user, *POINTWISE) and not _multiplies(traced, user)
         follow.extend((other, direct) for other in user.users)

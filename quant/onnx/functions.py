@@ -61,6 +61,9 @@ SIGNATURES: dict[tuple[str, str], tuple[tuple[str, ...], tuple[str, ...]]] = {
     (DOMAIN, "Threshold"): (("acc", "thresholds", "falling"), ("bits", "dtype")),
     (DOMAIN, "Table"): (("x", "entries"), ("lowest", "bits", "signed", "dtype")),
     (DOMAIN, "IntegerProduct"): (("a", "b"), ("dtype",)),
+    (DOMAIN, "Choose"): (("mask", "branch", "others"), ("number", "dtype")),
+    (DOMAIN, "SumChannels"): (("x", "begins"), ("dtype",)),
+    (DOMAIN, "MaxChannels"): (("x", "begins"), ("dtype",)),
     (QONNX, "Quant"): (("x", "scale", "zero_point", "bit_width"), ("signed", "narrow", "rounding_mode")),
     (QONNX, "BipolarQuant"): (("x", "scale"), ()),
     (QONNX, "MultiThreshold"): (("x", "thresholds"), ("out_scale", "out_bias", "out_dtype", "data_layout")),
@@ -363,6 +366,21 @@ def _integer_product(body: _Body) -> str:
     return body.as_declared(body("Mul", a, b))
 
 
+def _choose(body: _Body) -> str:
+    """The branch where the mask has its number, elsewhere what the others make."""
+    here = body("Equal", body.cast("mask", TensorProto.INT64), body.attribute("number"))
+    return body.as_declared(body("Where", here, "branch", "others"))
+
+
+def _over_channels(body: _Body, reduce: str) -> str:
+    """``reduce`` of each of equal parts of the channels, of which ``begins`` has the first channels."""
+    shape, parts = body("Shape", "x"), body("Shape", "begins")
+    images, size = (body("Slice", shape, body.ints(a), body.ints(b)) for a, b in ((0, 1), (2, 4)))
+    apart = body("Concat", images, parts, body.ints(-1), size, axis=0)
+    x = body("Reshape", body.cast("x", TensorProto.INT64), apart)
+    return body.as_declared(body(reduce, x, body.ints(2), keepdims=0))
+
+
 def _multi_threshold(body: _Body) -> str:
     count = _reached(body, "x", "thresholds", TensorProto.FLOAT)
     scaled = body("Mul", count, body.attribute("out_scale", "value_float"))
@@ -409,6 +427,9 @@ _BODIES: dict[str, Callable[[_Body], str]] = {
     "Threshold": _threshold,
     "Table": _table,
     "IntegerProduct": _integer_product,
+    "Choose": _choose,
+    "SumChannels": lambda body: _over_channels(body, "ReduceSum"),
+    "MaxChannels": lambda body: _over_channels(body, "ReduceMax"),
     "Quant": _quant,
     "BipolarQuant": _bipolar_quant,
     "MultiThreshold": _multi_threshold,

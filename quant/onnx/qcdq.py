@@ -15,9 +15,10 @@ from ...common.errors import UserError
 from ..files.archive import describe
 from ..formats import Format
 from ..ops.base import Op
+from ..ops.channels import ArgMax, Reduce, Select
 from ..ops.constant import Constant
 from ..ops.convolution import Convolution
-from ..ops.ends import ArgMax, Input
+from ..ops.ends import Input
 from ..ops.move import PixelShuffle, Slice, SpatialShift, Upsample
 from ..ops.pool import AveragePool, MaxPool
 from ..ops.product import Product
@@ -199,7 +200,7 @@ FORMS.register(Product, Form(unfit=_unfit_product))
 FORMS.register(Threshold, Form(unfit=_unfit_threshold))
 FORMS.register(MaxPool, Form(unfit=_unfit_maximum))
 FORMS.register(AveragePool, Form(write=_write_mean, unfit=_unfit_sum))
-for _kind in (Concat, SpatialShift, PixelShuffle, Upsample, Slice, Flatten, ArgMax):
+for _kind in (Concat, SpatialShift, PixelShuffle, Upsample, Slice, Flatten, Select, Reduce, ArgMax):
     FORMS.register(_kind, Form())
 
 

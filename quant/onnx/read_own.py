@@ -12,9 +12,10 @@ from onnx import ModelProto, NodeProto
 from ...common.errors import UserError
 from ..formats import Format, unsigned
 from ..ops.base import Ints, Op
+from ..ops.channels import ArgMax, Reduce, Select
 from ..ops.constant import Constant
 from ..ops.convolution import Convolution
-from ..ops.ends import ArgMax, Input
+from ..ops.ends import Input
 from ..ops.kernels import SHIFT_MAX
 from ..ops.move import AXES, PixelShuffle, Slice, SpatialShift, Upsample
 from ..ops.pool import AveragePool, MaxPool
@@ -54,6 +55,15 @@ class Weights:
     format: Format
 
 
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What is chosen by ``mask`` where its number is ``first`` or more: one of ``branches``, in their order."""
+
+    mask: str
+    first: int
+    branches: tuple[str, ...]
+
+
 class OwnReader:
     """One walk over a graph that we wrote: nodes of the names of operations, and helpers between them."""
 
@@ -64,6 +74,7 @@ class OwnReader:
         self.pixels, self.shape = input_shape(model, path)
         self.tensors: dict[str, Held] = {}
         self.weights: dict[str, Weights] = {}
+        self.choices: dict[str, Choices] = {}
 
     def operations(self) -> tuple[Op, ...]:
         """The operations in the order of their nodes."""
@@ -235,6 +246,27 @@ def _product(reader: OwnReader, node: NodeProto) -> Product:
     return Product(name=node.name, source=reader.plain(node), other=reader.plain(node, 1))
 
 
+def _choose(reader: OwnReader, node: NodeProto) -> Select | None:
+    mask, branch, number = reader.plain(node), reader.plain(node, 1), attributes(node)["number"]
+    behind = reader.choices.get(node.input[2])
+    if behind is None:
+        behind = Choices(mask=mask, first=number + 1, branches=(reader.plain(node, 2),))
+    if (behind.mask, behind.first) != (mask, number + 1):
+        raise ValueError(f"it chooses {number} of {mask}, and behind it is what {behind.first} of {behind.mask} begins")
+    branches = (branch, *behind.branches)
+    if number:
+        reader.choices[node.output[0]] = Choices(mask=mask, first=number, branches=branches)
+        return None
+    return Select(name=node.name, source=mask, branches=branches)
+
+
+def _reduce(reader: OwnReader, node: NodeProto) -> Reduce:
+    how, begins = "sum" if node.op_type == "SumChannels" else "max", reader.integers(node.input[1])
+    if not np.array_equal(begins, np.arange(len(begins)) * begins[1:2].sum()):
+        raise ValueError(f"its parts must be equal, not begin at {begins.tolist()}")
+    return Reduce(name=node.name, source=reader.plain(node), how=how, parts=len(begins))
+
+
 def _constant(reader: OwnReader, node: NodeProto) -> Constant:
     given = attributes(node)
     fmt = Format(bits=given["bits"], signed=bool(given["signed"]))
@@ -293,6 +325,8 @@ def _flatten(reader: OwnReader, node: NodeProto) -> Flatten:
 
 
 def _argmax(reader: OwnReader, node: NodeProto) -> ArgMax:
+    if attributes(node).get("axis", 0) != 1:
+        raise ValueError("the arg-max of addax is over channels, axis 1")
     return ArgMax(name=node.name, source=reader.source(node).op)
 
 
@@ -308,6 +342,8 @@ NODES.register(Requantise, {
 NODES.register(Threshold, {(DOMAIN, "Threshold"): _threshold, (QONNX, "MultiThreshold"): _multi_threshold})
 NODES.register(Table, {(DOMAIN, "Table"): _table})
 NODES.register(Product, {("", "Mul"): _product, (DOMAIN, "IntegerProduct"): _product})
+NODES.register(Select, {(DOMAIN, "Choose"): _choose})
+NODES.register(Reduce, {(DOMAIN, "SumChannels"): _reduce, (DOMAIN, "MaxChannels"): _reduce})
 NODES.register(MaxPool, {("", "MaxPool"): _max_pool, (DOMAIN, "IntegerMaxPool"): _max_pool})
 NODES.register(AveragePool, {(DOMAIN, "SumPool"): _sum_pool})
 NODES.register(SpatialShift, {(DOMAIN, "SpatialShift"): _spatial_shift})

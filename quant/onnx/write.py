@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
+from ..ops.channels import ArgMax, Reduce, Select
 from ..ops.constant import Constant
 from ..ops.convolution import Convolution
-from ..ops.ends import ArgMax, Input
+from ..ops.ends import Input
 from ..ops.move import AXES, PixelShuffle, Slice, SpatialShift, Upsample
 from ..ops.pool import AveragePool, MaxPool
 from ..ops.product import Product
@@ -220,8 +221,33 @@ def _slice(graph: Graph, op: Slice) -> None:
     graph.main("Slice", [graph.tensor(op.source), *vectors], op)
 
 
+@WRITERS.handles(Select)
+def _select(graph: Graph, op: Select) -> None:
+    """A choice between one branch and what the other ones make, the last one behind all of them."""
+    mask, *branches, behind = (graph.tensor(name) for name in op.sources)
+    shape, held = [graph.images, *graph.program.shape(op.name)], graph.carrier(op.name)
+    for number, branch in reversed(list(enumerate(branches))):
+        inputs = [mask, branch, behind]
+        if number:
+            behind = f"{op.name}.from{number}"
+            graph.node("Choose", inputs, behind, shape, held, domain=DOMAIN, number=number, dtype=held)
+        else:
+            graph.main("Choose", inputs, op, domain=DOMAIN, number=number)
+
+
+@WRITERS.handles(Reduce)
+def _reduce(graph: Graph, op: Reduce) -> None:
+    kind = "SumChannels" if op.how == "sum" else "MaxChannels"
+    each = graph.program.shape(op.source)[0] // op.parts
+    begins = graph.constant(f"{op.name}.begins", np.arange(op.parts) * each, np.int64)
+    graph.main(kind, [graph.tensor(op.source), begins], op, domain=DOMAIN)
+
+
 @WRITERS.handles(ArgMax)
 def _argmax(graph: Graph, op: ArgMax) -> None:
+    if op is not graph.program.decision:
+        graph.main("ArgMax", [graph.tensor(op.source)], op, gives=INT64, axis=1, keepdims=1)
+        return
     flat, held, shape = f"{op.name}.scores", graph.carrier(op.source), [graph.images, graph.program.classes]
     graph.node("Flatten", [graph.tensor(op.source)], flat, shape, held, axis=1)
     graph.node("Cast", [flat], SCORES, shape, INT64, name=f"{op.name}.cast", to=INT64)

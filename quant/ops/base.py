@@ -71,6 +71,11 @@ class Op:
         return (self.source,)
 
     @property
+    def passed_on(self) -> tuple[str, ...]:
+        """Those of `sources` whose values, and no others, the result has; none where it may have others."""
+        return self.sources if self.keeps_values else ()
+
+    @property
     def parameters(self) -> int:
         """Number of integer weights."""
         return 0

@@ -1,13 +1,13 @@
-"""The ends of a Program: the input that it begins with, and the arg-max that a classifier ends in."""
+"""The ends of a Program: the input that it begins with, and the format of the class scores that it may end in."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-from ..formats import Format, format_for, signed, unsigned
+from ..formats import Format, signed, unsigned
 from .base import LATER, Op, Shape, Tensor
 
-__all__ = ["MAX_INPUT_BITS", "PIXEL", "SCORE_BYTE", "ArgMax", "Input", "map_shape", "score_format"]
+__all__ = ["MAX_INPUT_BITS", "PIXEL", "SCORE_BYTE", "Input", "map_shape", "score_format"]
 
 PIXEL = unsigned(8)
 """Format of the pixels of images, which every data set holds: that of an input unless it says another."""
@@ -49,18 +49,6 @@ class Input(Op):
         if self.format.bits > MAX_INPUT_BITS:
             raise ValueError(f"format must have at most {MAX_INPUT_BITS} bits, not {self.format}")
         return Tensor(self.shape, self.format)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class ArgMax(Op):
-    """The lowest index of the largest score; the end of a classifier."""
-
-    def infer(self, read: Sequence[Tensor]) -> Tensor:
-        """One index; a ``ValueError`` where it does not read one score per class, (C, 1, 1)."""
-        (channels, height, width), _ = read[0]
-        if (height, width) != (1, 1):
-            raise ValueError(f"arg-max reads one score per class, not a map of {height}x{width}")
-        return Tensor((1, 1, 1), format_for(0, max(channels - 1, 1)))
 
 
 def map_shape(shape: Sequence[int]) -> Shape:

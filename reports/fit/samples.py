@@ -137,7 +137,7 @@ class _Draw:
 
     def emit(self, op: Op) -> str:
         self.ops[op.name] = op
-        self.inferred[op.name] = infer(op, self.inferred, self.ops)
+        self.inferred[op.name] = infer(op, self.inferred)
         return op.name
 
     def build(self, kind: str, fabric: str) -> StageBuild:

@@ -72,6 +72,23 @@ def test_tables_and_products_are_built():
         build.table(np.arange(256), bits=4, source=gate)
 
 
+def test_choices_and_reductions_are_built():
+    """Of each pixel the mean of its channels where the first one is the largest, else the largest."""
+    build = addax.ProgramBuilder((2, 1, 3))
+    mask = build.arg_max()
+    build.reduce("sum", source="pixels")
+    mean = build.requantise(1, shift=1)
+    largest = build.reduce("max", source="pixels")
+    build.select(mask, [mean, largest])
+
+    found = golden.run(build.program(), np.array([[[[10, 3, 7]], [[20, 3, 6]]]], np.uint8)).output
+
+    assert (mask, mean, largest, build.last) == ("argmax1", "requantise1", "reduce2", "select1")
+    assert found.tolist() == [[[[20, 3, 6]]]]
+    with pytest.raises(addax.UserError, match=r"^select2: branches have one format and shape; pixels is uint8, \(2, "):
+        build.select(mask, [mean, "pixels"])
+
+
 def test_what_is_built_goes_through_rtl(tmp_path):
     rng = np.random.default_rng(1)
     net = addax.Network(program=built(rng)[0].program())

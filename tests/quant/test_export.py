@@ -6,6 +6,7 @@ import shutil
 import struct
 import subprocess
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from addax.quant.files.npz import import_npz, read_npz
 from addax.quant.formats import Format
 from addax.quant.onnx.read import import_onnx
 from addax.quant.program import Threshold
+from choosing_networks import random_choosing
 from graphs import EXTREMES, NAMED, extreme_program, named
 from networks import random_bending, random_images, random_program, random_reshaping
 
@@ -391,8 +393,10 @@ def test_c_reference_classifies_digits_as_the_golden_model(tmp_path, lenet, digi
     assert np.array_equal(printed[:, -1], expected.classes)
 
 
-@pytest.mark.parametrize("make", [random_reshaping, random_bending])
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(
+    ("make", "seed"),
+    [*product((random_reshaping, random_bending), range(8)), *product([random_choosing], range(2))],
+)
 def test_raw_output_is_that_of_the_golden_model_in_c_and_numpy(tmp_path, seed, make):
     program = make(seed, raw=True)
     images = random_images(program, 20, seed)
@@ -404,7 +408,7 @@ def test_raw_output_is_that_of_the_golden_model_in_c_and_numpy(tmp_path, seed, m
     assert program_bytes(again) == program_bytes(program)
 
 
-@pytest.mark.parametrize("name", ["extreme", "wide", "moved", "moves4", "graph7", "bends1"])
+@pytest.mark.parametrize("name", ["extreme", "wide", "moved", "moves4", "graph7", "bends1", "chosen"])
 def test_c_reference_has_no_undefined_behaviour(tmp_path, name):
     program = named(name)
     images = random_images(program, 4, 0)

@@ -9,9 +9,11 @@ from addax.quant.files.archive import program_bytes
 from addax.quant.formats import Format, unsigned
 from addax.quant.golden import run
 from addax.quant.ops.base import Op, Tensor
+from addax.quant.ops.channels import ArgMax
 from addax.quant.ops.constant import Constant
-from addax.quant.ops.ends import ArgMax, Input
+from addax.quant.ops.ends import Input
 from addax.quant.program import Program, Requantise, SpatialShift
+from choosing_networks import random_choosing
 from gated_networks import random_gated
 from networks import (
     random_bending,
@@ -26,7 +28,7 @@ from networks import (
 
 MAKERS = (
     random_program, random_chain, random_graph, random_reshaping, random_residual, random_moving, random_windows,
-    random_bending, random_gated,
+    random_bending, random_gated, random_choosing,
 )  # fmt: skip
 
 

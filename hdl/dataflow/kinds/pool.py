@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from amaranth.hdl import Module, Value
 
 from ...bus.service import StageService
-from ...lanes.pool import Reduce
+from ...lanes.pool import PoolArray
 from ...maps.window import WindowBuffer
 from ..plan import StagePlan
 from .build import StageBuild
@@ -39,7 +39,7 @@ class PoolStage(WindowStage):
 
     def array_latency(self, plan: StagePlan, fabric: str) -> int:
         """Cycles from the operands of a pool to its results."""
-        return Reduce.latency
+        return PoolArray.latency
 
     def check(self, plan: StagePlan) -> None:
         """Nothing is folded but channels."""
@@ -64,7 +64,8 @@ class PoolComponent(WindowComponent[PoolStage]):
         """All channels of a group side by side."""
         stage = self.stage
         function = "max" if stage.kind == MAX else "sum"
-        m.submodules.array = pool = Reduce(function=function, lanes=self.build.plan.simd, x=stage.x, total=stage.total)
+        lanes = self.build.plan.simd
+        m.submodules.array = pool = PoolArray(function=function, lanes=lanes, x=stage.x, total=stage.total)
         strobes = ("valid", "first", "last")
         m.d.comb += [pool.x.eq(window.x), *(getattr(pool, name).eq(getattr(window, name)) for name in strobes)]
         return pool.sums, pool.done

@@ -9,9 +9,10 @@ import numpy as np
 
 from ....common.templates import render
 from ...ops.base import Op
+from ...ops.channels import ArgMax, Reduce, Select
 from ...ops.constant import Constant
 from ...ops.convolution import Convolution
-from ...ops.ends import ArgMax, Input
+from ...ops.ends import Input
 from ...ops.move import AXES, PixelShuffle, Slice, SpatialShift, Upsample
 from ...ops.pool import AveragePool, MaxPool
 from ...ops.product import Product
@@ -131,6 +132,18 @@ def _product(numbers: Numbers, op: Product) -> dict[str, Any]:
     return {"other": numbers.index[op.other], "whole": whole}
 
 
+def _argmax(numbers: Numbers, op: ArgMax) -> dict[str, Any]:
+    return {"decides": op is numbers.program.decision, "channels": numbers.program.shape(op.source)[0]}
+
+
+def _select(numbers: Numbers, op: Select) -> dict[str, Any]:
+    return {"branches": [numbers.index[name] for name in op.branches]}
+
+
+def _reduce(numbers: Numbers, op: Reduce) -> dict[str, Any]:
+    return {"how": op.how, "channels": numbers.program.shape(op.source)[0] // op.parts}
+
+
 def _concat(numbers: Numbers, op: Concat) -> dict[str, Any]:
     parts, begin = [], 0
     for name in op.sources:
@@ -178,4 +191,6 @@ LOOPS.register(SpatialShift, CLoops(text=_template("spatial_shift")))
 LOOPS.register(PixelShuffle, CLoops(text=_template("enlarge", _factor)))
 LOOPS.register(Upsample, CLoops(text=_template("enlarge", _factor)))
 LOOPS.register(Flatten, CLoops(text=_template("flatten")))
-LOOPS.register(ArgMax, CLoops(text=_template("argmax")))
+LOOPS.register(Select, CLoops(text=_template("select", _select)))
+LOOPS.register(Reduce, CLoops(text=_template("reduce", _reduce)))
+LOOPS.register(ArgMax, CLoops(text=_template("argmax", _argmax)))

@@ -17,7 +17,7 @@ from ..readers import wanted
 from ..state import Curve, Lowering, Value
 from .table import Call, lowers
 
-__all__ = ["Known", "beside", "concat", "joined", "scaled", "shortcut"]
+__all__ = ["Known", "beside", "common_grid", "concat", "joined", "on_grid", "scaled", "shortcut"]
 
 aten = torch.ops.aten
 
@@ -92,17 +92,17 @@ def beside(lowering: Lowering, node: fx.Node, parts: Sequence[fx.Node | Known]) 
     bits = [value.op for value in values if isinstance(value, Bits)]
     if not constants and len(bits) == len(values):
         return Bits(op=_side_by_side(lowering, node, bits))
-    fmt, step = _common_grid([lowering.grid(part) for part in nodes])
+    fmt, step = common_grid([lowering.grid(part) for part in nodes])
     if constants:
         fmt, step = _holding(lowering, node, constants, fmt, step)
     same = [
-        _on_grid(lowering, part, fmt, step) if isinstance(part, fx.Node) else _placed(lowering, part, fmt, step)
+        on_grid(lowering, part, fmt, step) if isinstance(part, fx.Node) else _placed(lowering, part, fmt, step)
         for part in parts
     ]
     return Stored(op=_side_by_side(lowering, node, same, step), step=step)
 
 
-def _common_grid(grids: Sequence[Grid]) -> tuple[Format, float]:
+def common_grid(grids: Sequence[Grid]) -> tuple[Format, float]:
     """The widest of ``grids``."""
     fmt = Format(bits=max(g.format.bits for g in grids), signed=any(g.format.signed for g in grids))
     return fmt, max(g.step if g.format == fmt else g.step * g.format.hi / fmt.hi for g in grids)
@@ -124,7 +124,8 @@ def _holding(
     return fmt, float(2.0 ** np.ceil(np.log2(step))) if lowering.scheme.pow2_steps else step
 
 
-def _on_grid(lowering: Lowering, part: fx.Node, fmt: Format, step: float) -> str:
+def on_grid(lowering: Lowering, part: fx.Node, fmt: Format, step: float) -> str:
+    """The operation that has ``part`` on the grid of ``fmt`` and ``step``."""
     if isinstance(lowering.values[part], Pending | Curve):
         return lowering.materialize(part, fmt, step).op
     grid = lowering.grid(part)

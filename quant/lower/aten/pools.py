@@ -1,19 +1,20 @@
-"""Lowering of pools: the largest of a window, or its mean."""
+"""Lowering of pools: the largest of a window, or its mean; sums and means over whole dimensions."""
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 import torch
 
 from ....common.errors import UserError
-from ...fold.assembly import Pending
+from ...fold.assembly import Pending, Stored
 from ...ops.window import Window, merged
-from ...program import AveragePool, MaxPool
-from ..graph.nodes import said, sizes
+from ...program import AveragePool, MaxPool, Op, Reduce
+from ..graph.nodes import is_call, name_of, said, sizes
 from ..state import Lowering, Value
 from .table import Call, lowers
 
-__all__ = ["average_pool", "global_pool", "max_pool", "mean"]
+__all__ = ["average_pool", "global_pool", "largest", "max_pool", "mean"]
 
 aten = torch.ops.aten
 
@@ -65,14 +66,53 @@ def global_pool(lowering: Lowering, call: Call) -> Pending:
     return _average(lowering, call, window, window)
 
 
-@lowers(aten.mean)
+@lowers(aten.mean, aten.sum)
 def mean(lowering: Lowering, call: Call) -> Pending:
-    """The mean of each channel over all of its pixels."""
-    rank = len(sizes(call.source))
-    over = sorted(dim % rank for dim in call.given.get("dim") or ())
-    if rank != 4 or over != [2, 3]:
-        raise UserError(f"mean at {said(call.node)} must be over rows and columns, dimensions 2 and 3 of a map")
-    return _mean(lowering, call)
+    """The mean, or the sum, of each channel over its pixels, rows or columns, or of each pixel over its channels."""
+    over, stored = _over(call), lowering.store(call.source)
+    channels, *size = lowering.shape_of(call.source)
+    if over == [1]:
+        count = channels
+        name = lowering.emit(Reduce(name=lowering.unique(call.path), source=stored.op, how="sum"))
+    else:
+        window = _whole(size, over)
+        count = prod(window)
+        pool = AveragePool(name=lowering.unique(call.path), source=stored.op, size=window, stride=window)
+        name = lowering.emit(pool)
+    return _divided(lowering, name, stored, count if is_call(call.node, aten.mean) else 1)
+
+
+@lowers(aten.amax)
+def largest(lowering: Lowering, call: Call) -> Value:
+    """The largest, as `mean`, on the grid of what it reads."""
+    over = _over(call)
+    window = _whole(lowering.shape_of(call.source)[1:], over)
+
+    def make(name: str, op: str) -> Op:
+        if over == [1]:
+            return Reduce(name=name, source=op, how="max")
+        return MaxPool(name=name, source=op, size=window, stride=window)
+
+    return lowering.moved(call.node, call.source, make, call.path)
+
+
+def _over(call: Call) -> list[int]:
+    """The dimensions that ``call`` is over: the map, or one of channels, rows and columns that stays as one."""
+    rank, given = len(sizes(call.source)), call.given
+    over = sorted(dim % rank for dim in given.get("dim") or ())
+    if rank == 4 and (over == [2, 3] or (given["keepdim"] and over in ([1], [2], [3]))):
+        return over
+    what = name_of(call.node).removeprefix("aten.")
+    raise UserError(
+        f"{what} at {said(call.node)} must be over rows and columns, dimensions 2 and 3 of a map, or over one of its "
+        "dimensions 1 to 3 with keepdim=True"
+    )
+
+
+def _whole(size: Sequence[int], over: Sequence[int]) -> tuple[int, int]:
+    """A window over all rows, all columns or both of a map of ``size``."""
+    height, width = size
+    return height if 2 in over else 1, width if 3 in over else 1
 
 
 def _check_ceil(lowering: Lowering, call: Call, what: str) -> None:
@@ -94,12 +134,15 @@ def _average(lowering: Lowering, call: Call, size: Sequence[int], stride: Sequen
     name = lowering.emit(
         AveragePool(name=lowering.unique(call.path), source=stored.op, size=merged(size, 2), stride=merged(stride, 2))
     )  # fmt: skip
+    return _divided(lowering, name, stored, prod(size))
+
+
+def _divided(lowering: Lowering, name: str, stored: Stored, count: int) -> Pending:
+    """The sums called ``name`` of values of ``stored``, divided by ``count``."""
     channels = lowering.shape(name)[0]
     zero = np.zeros(channels)
     relu = not lowering.format(stored.op).signed
-    return Pending(
-        op=name, gain=np.full(channels, stored.step / (size[0] * size[1])), centre=zero, bias=zero, relu=relu
-    )
+    return Pending(op=name, gain=np.full(channels, stored.step / count), centre=zero, bias=zero, relu=relu)
 
 
 def _mean(lowering: Lowering, call: Call) -> Pending:

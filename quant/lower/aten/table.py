@@ -19,14 +19,15 @@ aten = torch.ops.aten
 _SUPPORTED = (
     "AdderConv2d, BinaryConv2d, ShiftConv2d, Sign, Normalise, SpatialShift2d, convolutions, dense layers, batch norm, "
     "ReLU, ReLU6, LeakyReLU, PReLU, clamp, SiLU, GELU, sigmoid, hardswish, hardsigmoid, tanh, max and average pools, "
-    "mean over the map, additions, factors, products, cat, slices, zero pads, pixel_shuffle, interpolate (nearest), "
-    "flatten, dropout"
+    "mean, sum and amax over the map or the channels, argmax of channels, where by an argmax, additions, factors, "
+    "products, cat, slices, zero pads, pixel_shuffle, interpolate (nearest), flatten, dropout"
 )
 _CURVES = "write a function that has a value for every number, as SiLU, GELU and sigmoid do, and train again"
 _PRODUCTS = "only a product of every value with its own or its channel's is supported; leave the attention out"
 _NORMS = "write BatchNorm2d, whose statistics are constants when it runs"
 _SCORES = "only the last operation may be one: it is left out, the order of the scores is the same"
 _ORDER = "keep tensors in the order (batch, channels, rows, columns)"
+_CHOICES = "compare an argmax over channels with a number, for torch.where"
 _INSTEAD = {
     **dict.fromkeys(("log", "sqrt", "rsqrt", "pow", "reciprocal"), _CURVES),
     **dict.fromkeys(("div", "matmul", "bmm", "mm", "einsum", "scaled_dot_product_attention"), _PRODUCTS),
@@ -34,6 +35,7 @@ _INSTEAD = {
                      "linalg_vector_norm", "var", "std"), _NORMS),
     **dict.fromkeys(("softmax", "log_softmax", "_softmax", "_log_softmax"), _SCORES),
     **dict.fromkeys(("transpose", "permute", "movedim", "t", "numpy_T", "mT", "swapaxes"), _ORDER),
+    **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge"), _CHOICES),
     "im2col": "write AdderConv2d where it makes an adder layer",
 }  # fmt: skip
 """What to write for operations that people often use."""

@@ -12,11 +12,23 @@ from addax.hdl.dataflow.kinds.stage import Stage
 from addax.hdl.dataflow.stages import STAGES, stages_of
 from addax.quant import program as programs
 from addax.quant.formats import unsigned
-from addax.quant.program import Concat, Flatten, PixelShuffle, Product, SpatialShift, Table, Upsample
+from addax.quant.program import (
+    ArgMax,
+    Concat,
+    Flatten,
+    PixelShuffle,
+    Product,
+    Reduce,
+    Select,
+    Slice,
+    SpatialShift,
+    Table,
+    Upsample,
+)  # fmt: skip
 from addax.reports.estimate.dataflow.stages import count_kind
 from networks import Builder
 
-NOT_BUILT = (Table, Product)
+NOT_BUILT = (Table, Product, Select, Reduce)
 """Operations that the dataflow family has no stage for."""
 
 
@@ -83,14 +95,33 @@ def test_a_flattened_map_is_for_dense_layers(follow):
 def test_an_operation_without_a_stage_is_named(kind):
     """Else nobody knew which layer of theirs it was."""
     b, kind = builder(), kind.__name__
-    if kind == "Table":
-        b.table(unsigned(4))
-    else:
-        b.product(b.last)
+    match kind:
+        case "Table":
+            b.table(unsigned(4))
+        case "Product":
+            b.product(b.last)
+        case "Select":
+            made = b.last
+            b.emit(Slice(name="one", source=made, axis="C", start=0, stop=1))
+            b.emit(Select(name="select9", source=b.last, branches=(made, made)))
+        case "Reduce":
+            b.emit(Reduce(name="reduce9", source=b.last, how="sum"))
     b.rescale(unsigned(4))
 
     refused = rf"^{kind.lower()}\d: the dataflow family cannot build {kind}; it builds ArgMax, "
     with pytest.raises(UserError, match=refused):
+        stages_of(b.raw())
+
+
+@pytest.mark.parametrize("behind", [True, False])
+def test_an_arg_max_of_a_map_is_named(behind):
+    """In the middle and at the end: the stream of answers holds class scores and their class, or features."""
+    b = builder()
+    b.emit(ArgMax(name="number", source=b.last))
+    if behind:
+        b.rescale(unsigned(4))
+
+    with pytest.raises(UserError, match=r"^number: the dataflow family cannot build ArgMax but behind class scores"):
         stages_of(b.raw())
 
 

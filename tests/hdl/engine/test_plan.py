@@ -14,7 +14,7 @@ from addax.hdl.engine.plan import EnginePlan
 from addax.hdl.engine.records import READ, WRITE, Stream, constants_record, descriptor_record
 from addax.quant.formats import signed, unsigned
 from addax.quant.ops.ends import PIXEL
-from addax.quant.program import AveragePool, Concat, Slice
+from addax.quant.program import ArgMax, AveragePool, Concat, Reduce, Select, Slice
 from engine_networks import small_plan
 from network_builder import Builder
 
@@ -197,6 +197,25 @@ def test_operation_that_the_engine_lacks_is_named():
     b.product(b.last)
     b.rescale(signed(8))
     with pytest.raises(UserError, match="the engine has no products, which 'product3' makes: build it with --product"):
+        compiled(b.raw(), small_plan())
+
+
+@pytest.mark.parametrize("kind", ["ArgMax", "Select", "Reduce"])
+def test_operation_on_the_channels_of_a_pixel_is_named(kind):
+    """The vector unit has none of them so far; an arg-max is left to the host where it is that of class scores."""
+    b = program()
+    made = b.last
+    match kind:
+        case "ArgMax":
+            b.emit(ArgMax(name="here", source=made))
+        case "Select":
+            b.convolution("adder", 1)
+            b.requantise(unsigned(4))
+            b.emit(Select(name="here", source=b.last, branches=(made, made)))
+        case "Reduce":
+            b.emit(Reduce(name="here", source=made, how="sum"))
+
+    with pytest.raises(UserError, match=f"^the engine has no {kind} so far.* which 'here' is"):
         compiled(b.raw(), small_plan())
 
 

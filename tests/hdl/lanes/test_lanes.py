@@ -8,7 +8,7 @@ import random
 
 import pytest
 from addax.hdl.lanes.array import FoldedArray
-from addax.hdl.lanes.pool import Reduce
+from addax.hdl.lanes.pool import PoolArray
 from addax.hdl.lanes.shape import ArrayShape, sum_format
 from addax.quant.formats import Format, format_for, signed, unsigned
 from amaranth.sim import Simulator
@@ -217,7 +217,7 @@ def check_reduce(function, x, lanes, steps, count, gap, style, seed):
         groups.append([(packed(row, x), 0) for row in rows])
         expected.append([(max if function == "max" else sum)(lane) for lane in zip(*rows, strict=True)])
     fmt = x if function == "max" else format_for(x.lo * steps, x.hi * steps)
-    dut = Reduce(function=function, lanes=lanes, x=x, total=fmt)
+    dut = PoolArray(function=function, lanes=lanes, x=x, total=fmt)
     check_array(dut, fmt, lanes, groups, expected, gap, rng)
 
 
@@ -232,4 +232,4 @@ def test_pools_reduce_each_lane_by_itself(function, x, lanes, steps, count, gap,
 
 def test_a_pool_of_an_unknown_function_is_refused():
     with pytest.raises(ValueError, match="function of a pool must be max or sum, not 'min'"):
-        Reduce(function="min", lanes=1, x=signed(8), total=signed(8))
+        PoolArray(function="min", lanes=1, x=signed(8), total=signed(8))

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import onnx
@@ -18,6 +19,7 @@ from addax.quant.onnx.qcdq import qcdq_model
 from addax.quant.onnx.read import import_onnx
 from addax.quant.onnx.write import qonnx_model
 from addax.quant.program import MaxPool, PixelShuffle, Upsample
+from choosing_networks import random_choosing
 from graphs import NAMED, named
 from networks import (
     Builder,
@@ -134,6 +136,8 @@ def test_qonnx_executes_lenet5_as_the_golden_model(lenet, digits, kernel):
         "windows9",
         "gated",
         "wide-product",
+        "choices0",
+        "wide-choices",
     ],
 )
 def test_qonnx_infers_shapes_and_datatypes_of_our_nodes(name):
@@ -183,6 +187,9 @@ def test_a_convolution_that_floats_would_round_is_computed_in_integers():
         (DOMAIN, "Threshold", [[[[[-5, 2, 3]]]], [[2, 3]], [0]], {}, [[[[0, 1, 2]]]]),
         (DOMAIN, "Threshold", [[[[[-5, 2, 3]]]], [[2, 3]], [1]], {}, [[[[2, 1, 0]]]]),
         (DOMAIN, "Table", [[[[[-1, 0, 2]]]], [[7, 8, 9, 10]]], {"lowest": -1}, [[[[7, 8, 10]]]]),
+        (DOMAIN, "Choose", [[[[[0, 1, 2]]]], [[[[5, 6, 7]]]], [[[[-5, -6, -7]]]]], {"number": 1}, [[[[-5, 6, -7]]]]),
+        (DOMAIN, "SumChannels", [[[[[2**40]], [[5]], [[-2]], [[1]]]], [0, 2]], {}, [[[[2**40 + 5]], [[-1]]]]),
+        (DOMAIN, "MaxChannels", [[[[[2**40]], [[5]], [[-2]], [[1]]]], [0, 2]], {}, [[[[2**40]], [[1]]]]),
         (DOMAIN, "Table", [[[[[0, 1]], [[1, 0]]]], [[7, 8], [-1, -2]]], {"lowest": 0}, [[[[7, 8]], [[-2, -1]]]]),
         (QONNX, "Quant", [[-200.0, -1.5, 0.5, 2.5], 1.0, 0.0, 8.0], {"signed": 1, "narrow": 1}, [-127, -2, 0, 2]),
         (QONNX, "Quant", [[-3.0, 0.7, 99.0], 0.5, 1.0, 4.0], {"signed": 0, "narrow": 1}, [-0.5, 0.5, 6.5]),
@@ -216,8 +223,10 @@ def test_functions_say_what_the_operations_mean(domain, name, inputs, attributes
     assert np.array_equal(context["y"], np.array(expected, kind))
 
 
-@pytest.mark.parametrize("make", [random_reshaping, random_bending])
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize(
+    ("make", "seed"),
+    [*product((random_reshaping, random_bending), range(12)), *product([random_choosing], range(3))],
+)
 def test_raw_output_is_that_of_the_golden_model_everywhere(tmp_path, seed, make):
     """In onnxruntime, in the reference of the standard, in qonnx, and read back, without scores or class."""
     program = make(seed, raw=True)
@@ -331,7 +340,7 @@ def legal(make, seeds):
 
 @pytest.mark.parametrize(
     ("make", "key"),
-    [(named, "small"), (named, "gated"), (named, "mult"), (named, "mult-signed"), *legal(random_program, range(40)),
+    [*product([named], ["small", "gated", "chosen", "mult", "mult-signed"]), *legal(random_program, range(40)),
      *legal(random_graph, range(40)), *legal(random_windows, range(60))],
 )  # fmt: skip
 def test_qcdq_is_standard_and_gives_the_scores_of_the_golden_model(tmp_path, make, key):

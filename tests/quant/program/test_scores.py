@@ -6,9 +6,7 @@ from addax.quant.formats import signed, unsigned
 from addax.quant.program import (
     ArgMax,
     Flatten,
-    Input,
     PixelShuffle,
-    Program,
     Requantise,
     SpatialShift,
     Upsample,
@@ -16,7 +14,7 @@ from addax.quant.program import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from operations import SHAPE, classifier, integers
+from operations import classifier, integers
 
 
 def scores(source="fc", **changes):
@@ -26,11 +24,6 @@ def scores(source="fc", **changes):
         "format": fmt, "lo": fmt.lo, "hi": fmt.hi,
     }  # fmt: skip
     return Requantise(**{**values, **changes})
-
-
-def test_arg_max_reads_one_score_per_class():
-    with pytest.raises(ValueError, match=r"^argmax: .*one score per class, not a map of 6x5"):
-        Program(ops=(Input(name="pixels", shape=SHAPE), ArgMax(name="argmax", source="pixels")))
 
 
 @pytest.mark.parametrize(

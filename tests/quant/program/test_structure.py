@@ -101,13 +101,6 @@ def test_program_without_an_arg_max_gives_its_last_tensor_and_has_no_classes():
     assert (classifier.output, classifier.classifies) == ("scores", True)
 
 
-def test_nothing_reads_a_class():
-    """An arg-max that is not the last operation."""
-    end = ArgMax(name="argmax", source="pixels")
-    with pytest.raises(ValueError, match=r"^argmax: a program has at most one arg-max, its last operation$"):
-        Program(ops=(Input(name="pixels", shape=(2, 1, 1)), end, MaxPool(name="p", source="argmax", size=1, stride=1)))
-
-
 @pytest.mark.parametrize("name", ["", "a b", "a.b", "1st", "conv-1", "pixels"])
 def test_names_are_unique_identifiers(name):
     with pytest.raises(ValueError, match=f"operation name must be a unique identifier, not '{name}'"):
@@ -155,18 +148,6 @@ def test_operation_of_an_unknown_kind_is_refused():
 def test_second_input_is_refused():
     with pytest.raises(ValueError, match="more: a program has exactly one input"):
         program(Input(name="more", shape=SHAPE))
-
-
-def test_second_arg_max_is_refused():
-    """A class is not a tensor to calculate with."""
-    with pytest.raises(ValueError, match="first"):
-        Program(
-            ops=(
-                Input(name="pixels", shape=(2, 1, 1)),
-                ArgMax(name="first", source="pixels"),
-                ArgMax(name="second", source="first"),
-            )
-        )
 
 
 @pytest.mark.parametrize("shape", [(), (2,), (2, 3), (2, 3, 4, 5), (0, 3, 4), (2, -1, 4), (2, 3, 0)])

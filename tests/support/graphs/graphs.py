@@ -12,11 +12,15 @@ from addax.quant.program import (
     MaxPool,
     PixelShuffle,
     Program,
+    Reduce,
     Requantise,
+    Select,
+    Slice,
     SpatialShift,
     Upsample,
     score_format,
 )
+from choosing_networks import random_choosing
 from gated_networks import random_gated
 from networks import Builder, random_bending, random_graph, random_program, random_reshaping, random_windows
 
@@ -167,6 +171,36 @@ def wide_product():
     return finish(b)
 
 
+def chosen():
+    """What QCDQ can say of choices: a mask of features that are often equal, a branch that stands twice, reductions."""
+    b = Builder(np.random.default_rng(12), (2, 4, 4))
+    b.convolution("mult", 6, 3, padding=1, weight_bits=5)
+    b.rescale(unsigned(3))
+    features = b.last
+    b.emit(Reduce(name="most", source=features, how="max", parts=3))
+    b.emit(ArgMax(name="number", source="most"))
+    b.last = features
+    b.shift()
+    b.emit(Select(name="chosen", source="number", branches=(features, b.last, features)))
+    b.emit(Reduce(name="sums", source="chosen", how="sum", parts=2))
+    b.rescale(signed(8))
+    return finish(b)
+
+
+def wide_choices():
+    """Sums beyond 2**24 that are compared, chosen among and added: whatever holds them as floats is found out."""
+    b = Builder(np.random.default_rng(11), (4, 3, 2))
+    b.rescale(unsigned(16))
+    b.convolution("mult", 4, weight_bits=16)
+    sums = b.last
+    b.emit(ArgMax(name="number", source=sums))
+    b.emit(Reduce(name="most", source=sums, how="max", parts=2))
+    b.emit(Slice(name="part", source=sums, axis="C", start=1, stop=3))
+    b.emit(Select(name="chosen", source="number", branches=("most", "part", "most", "part")))
+    b.emit(Reduce(name="all", source="chosen", how="sum"))
+    return finish(b)
+
+
 def extreme_program():
     """The ends of every type that an array can have, a residual, a layer without a known step."""
     weight = np.array(EXTREMES["conv_weight"]).reshape(2, 1, 1, 1)
@@ -209,7 +243,10 @@ NAMED = {
     **{f"moves{seed}": lambda seed=seed: random_reshaping(seed) for seed in range(10)},
     **{f"bends{seed}": lambda seed=seed: random_bending(seed, raw=False) for seed in range(10)},
     **{f"gates{seed}": lambda seed=seed: random_gated(seed, raw=False) for seed in range(4)},
+    **{f"choices{seed}": lambda seed=seed: random_choosing(seed, raw=False) for seed in range(2)},
     "gated": gated,
+    "chosen": chosen,
+    "wide-choices": wide_choices,
     "wide-product": wide_product,
 }
 """Every Program that exports are tried on, by name."""

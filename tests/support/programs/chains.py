@@ -35,7 +35,7 @@ class Chain:
 
     def add(self, op):
         self.ops[op.name] = op
-        self.inferred[op.name] = infer(op, self.inferred, self.ops)
+        self.inferred[op.name] = infer(op, self.inferred)
         self.last = op.name
         return self
 

@@ -15,7 +15,9 @@ from addax.quant.program import (
     MaxPool,
     PixelShuffle,
     Product,
+    Reduce,
     Requantise,
+    Select,
     Slice,
     SpatialShift,
     Table,
@@ -101,6 +103,36 @@ def naive_table(op, lowest, x):
 
 def naive_product(a, b):
     return {(c, i, j): value * (b[c, i, j] if (c, i, j) in b else b[c, 0, 0]) for (c, i, j), value in a.items()}
+
+
+def naive_argmax(x):
+    best = {}
+    for (c, i, j), value in sorted(x.items()):
+        if c == 0 or value > x[best[0, i, j], i, j]:
+            best[0, i, j] = c
+    return best
+
+
+def naive_select(mask, branches):
+    result = {}
+    for c, i, j in branches[0]:
+        number = mask[0, i, j]
+        chosen = branches[number] if number < len(branches) else branches[-1]
+        result[c, i, j] = chosen[c, i, j]
+    return result
+
+
+def naive_reduce(op, each, x):
+    result = {}
+    for (c, i, j), value in x.items():
+        key = c // each, i, j
+        if key not in result:
+            result[key] = value
+        elif op.how == "sum":
+            result[key] += value
+        elif value > result[key]:
+            result[key] = value
+    return result
 
 
 def naive_concat(parts):
@@ -190,12 +222,12 @@ def naive(program, image):
                 result = naive_upsample(op, x)
             case Flatten():
                 result = {(k, 0, 0): x[key] for k, key in enumerate(sorted(x))}
+            case Select():
+                result = naive_select(x, [tensors[name] for name in op.branches])
+            case Reduce():
+                result = naive_reduce(op, shape_of(x)[0] // op.parts, x)
             case ArgMax():
-                best = 0
-                for (k, _, _), score in sorted(x.items()):
-                    if score > x[best, 0, 0]:
-                        best = k
-                result = {(0, 0, 0): best}
+                result = naive_argmax(x)
         tensors[op.name] = result
     return {
         name: [[[x[c, r, k] for k in range(w)] for r in range(h)] for c in range(n)]

@@ -39,7 +39,7 @@ class Builder:
 
     def emit(self, op):
         self.ops[op.name] = op
-        self.inferred[op.name] = infer(op, self.inferred, self.ops)
+        self.inferred[op.name] = infer(op, self.inferred)
         self.last = op.name
         return op.name
 
@@ -214,7 +214,7 @@ class Builder:
         widest = offset_format(x, op.factor_bits)
         lower = lower.clip(widest.lo, widest.hi)
         self.ops[op.name] = replace(op, second=second, knee=knee, second_offset=lower)
-        infer(self.ops[op.name], self.inferred, self.ops)
+        infer(self.ops[op.name], self.inferred)
 
     def cut(self):
         """Some channels, rows or columns."""

@@ -73,10 +73,9 @@ def program(*ops, last=None, shape=SHAPE, **metadata):
     """Pixels, ``ops``, and what turns the result of the last of them into scores."""
     ops = (Input(name="pixels", shape=shape), *ops)
     inferred = {}
-    by_name = {op.name: op for op in ops}
     for op in ops:
         try:
-            inferred[op.name] = infer(op, inferred, by_name)
+            inferred[op.name] = infer(op, inferred)
         except (ValueError, KeyError):
             return Program(ops=(*ops, ArgMax(name="argmax", source=ops[-1].name)))  # the constructor says what is wrong
     (channels, height, width), fmt = inferred[ops[-1].name]

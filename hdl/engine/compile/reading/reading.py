@@ -86,7 +86,7 @@ class _Reading:
             Input: self._input, Convolution: self._sums, AveragePool: self._sums, Requantise: self._requantise,
             Threshold: self._threshold, PixelShuffle: self._pixel_shuffle, MaxPool: self._max_pool,
             Flatten: self._flatten, Concat: self._concat, Slice: self._slice, SpatialShift: self._moved,
-            Upsample: self._moved, ArgMax: lambda op: None, Product: self._products, Table: self._table,
+            Upsample: self._moved, ArgMax: self._arg_max, Product: self._products, Table: self._table,
         }  # fmt: skip
         if type(op) not in kinds:
             raise UserError(f"the engine has no {type(op).__name__} so far, which {op.name!r} is")
@@ -94,6 +94,11 @@ class _Reading:
 
     def _input(self, op: Input) -> None:
         self._check_stored(op.name)
+
+    def _arg_max(self, op: ArgMax) -> None:
+        """That of class scores is left to whoever reads them."""
+        if op is not self.program.decision:
+            raise UserError(f"the engine has no ArgMax so far but that of class scores, which {op.name!r} is not")
 
     def _sums(self, op: Op) -> None:
         self._check_readers(op)
