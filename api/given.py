@@ -1,5 +1,6 @@
 """What a network is given: images of data sets where it takes pixels, arrays of its own integers where it does not."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,9 +9,39 @@ from ..common.errors import UserError
 
 if TYPE_CHECKING:
     from ..models.data import Samples
+    from ..models.data.pairs import PicturePairs
     from ..quant.program import Program
 
-__all__ = ["given"]
+__all__ = ["given", "given_pairs"]
+
+
+def given_pairs(
+    program: "Program", images: Any, split: str, *, limit: int | None = None
+) -> "PicturePairs | None":  # fmt: skip
+    """The pictures in two sizes that ``images`` are, where ``program`` makes the small ones large; else None.
+
+    Parameters
+    ----------
+    images : such pictures, or what `load_pairs` reads
+    limit : take the first so many
+
+    Raises
+    ------
+    UserError
+        for pictures that are broken, do not fit together, or are of another scale or other channels.
+    """
+    from ..models.data.pairs import PicturePairs, holds_pairs, load_pairs
+
+    scale = program.enlargement
+    if scale is None:
+        return None
+    if isinstance(images, PicturePairs):
+        if images.scale != scale:
+            raise UserError(f"the network makes images {scale} times as large; these pictures are {images.scale} times")
+        return images.head(limit)
+    if not isinstance(images, str | Path) or not holds_pairs(images, split):
+        return None
+    return load_pairs(images, split, scale=scale, channels=program.input.shape[0], limit=limit)
 
 
 def given(program: "Program", images: Any, split: str, *, limit: int | None = None) -> "Samples":
@@ -20,7 +51,7 @@ def given(program: "Program", images: Any, split: str, *, limit: int | None = No
     ----------
     images : whatever `addax.quantize` takes as such; where the input is not of unsigned bytes, an array of integers
         that lie in its format, or a pair of that and labels
-    split : of a data set
+    split : of a data set. Of pictures, where the network makes them larger, it gives crops of the small ones
     limit : take the first so many
 
     Raises
@@ -30,10 +61,15 @@ def given(program: "Program", images: Any, split: str, *, limit: int | None = No
     """
     from ..models.data import Samples, samples
     from ..models.data.sets import check_labels
+    from ..models.data.tiles import crops
     from ..quant.golden.layout import checked
     from ..quant.ops.ends import PIXEL
 
     op = program.input
+    if op.format == PIXEL and (pairs := given_pairs(program, images, split)) is not None:
+        _, height, width = op.shape
+        room = sum(pair.low[0].size for pair in pairs.pairs) // (height * width)
+        return Samples(x=crops(pairs, op.shape, limit or max(room, 1)), y=None, said=f"crops of {pairs.said}")
     if op.format == PIXEL:
         return samples(images, split, shape=op.shape, limit=limit)
     if isinstance(images, Samples):

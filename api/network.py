@@ -1,7 +1,7 @@
 """A network of integers: made of a trained one, tried, exported, saved, and built."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +9,13 @@ from ..common.console import steps
 from ..common.errors import UserError, positive
 from .build import DEVICE, Build, generated
 from .display import program_page, table
-from .given import given
+from .given import given, given_pairs
 
 if TYPE_CHECKING:
     from torch import nn
 
     from ..hdl.family import Envelope
+    from ..quant.enlarging import PictureEvaluation
     from ..quant.fold.scheme import Scheme
     from ..quant.golden import Result
     from ..quant.lower.mixed import Sensitivity
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Network", "load", "quantize"]
 
-DIGITS = "digits"
+DIGITS, PHOTOGRAPHS = "digits", "photographs"
 TRACED = 200
 """Images of a trace, where their number is not said: enough for a mean, few enough for a float network."""
 
@@ -55,27 +56,85 @@ class Network:
 
         return golden.run(self.program, given(self.program, images, "test").x)
 
-    def evaluate(self, images: Any = DIGITS, *, split: str = "test", limit: int | None = None) -> "Evaluation":
-        """Accuracy on labelled images by the golden model.
+    def evaluate(
+        self, images: Any = None, *, split: str = "test", limit: int | None = None
+    ) -> "Evaluation | PictureEvaluation":
+        """Accuracy on labelled images by the golden model; of a network that makes images larger PSNR and SSIM on
+        pictures, beside those of bicubic scaling and of the float network, where that is found.
 
         Parameters
         ----------
-        images : a data set, (images, labels), or where they lie, of which the ``split`` is taken
+        images : a data set, (images, labels), or where they lie, of which the ``split`` is taken; ``digits`` unless
+            given. Of a network that makes images larger ``photographs``, or a folder of pictures, perhaps ``HR`` and
+            ``LR``
         limit : take the first so many
 
         Raises
         ------
         UserError
-            for images without labels or of another shape, and where the network is no classifier.
+            for images without labels or of another shape, and where the network neither classifies nor enlarges.
         """
         from ..quant.quantize import evaluate
 
+        if self.program.enlargement is not None:
+            return self.evaluate_pictures(images, split=split, limit=limit)
         _ = self.program.classes
+        images = DIGITS if images is None else images
         chosen = given(self.program, images, split, limit=positive("limit", limit))
         return evaluate(self.program, chosen)
 
+    def evaluate_pictures(
+        self, images: Any = None, *, split: str = "test", limit: int | None = None,
+        source: str | Path | None = None, weights: str | Path | None = None,
+    ) -> "PictureEvaluation":  # fmt: skip
+        """PSNR and SSIM of a network that makes images larger, on whole pictures of any size.
+
+        Parameters
+        ----------
+        images, limit : as of `evaluate`
+        source, weights : of the float network, as of `compare`. Where none is given and none found, its scores are
+            missing
+
+        Raises
+        ------
+        UserError
+            for what are no pictures, a network that does not enlarge, or a float network that is given and not found.
+        """
+        from ..quant.enlarging import evaluate_pictures
+        from ..quant.quantize import float_of
+
+        scale = self.program.enlargement
+        if scale is None:
+            raise UserError("pictures are for a network that makes images larger; this one does something else")
+        images = PHOTOGRAPHS if images is None else images
+        pairs = given_pairs(self.program, images, split, limit=positive("limit", limit))
+        if pairs is None:
+            raise UserError(
+                f"the network makes images {scale} times as large, and its results are compared with large pictures: "
+                f"give {PHOTOGRAPHS!r} or a folder of pictures"
+            )
+        module = self.module
+        if source is not None or weights is not None or module is None:
+            folder = None if self.file is None else self.file.parent
+            try:
+                module = float_of(self.program, source=source, weights=weights, folder=folder)
+            except UserError:
+                if source is not None or weights is not None:
+                    raise
+        return evaluate_pictures(self.program, pairs, module=module)
+
+    def resized(self, height: int, width: int) -> "Network":
+        """The same integers for images of ``height`` by ``width``.
+
+        Raises
+        ------
+        UserError
+            where the network has operations that are of one size, such as dense layers.
+        """
+        return replace(self, program=self.program.resized(height, width))
+
     def compare(
-        self, images: Any = DIGITS, *, split: str = "test", limit: int | None = None,
+        self, images: Any = None, *, split: str = "test", limit: int | None = None,
         source: str | Path | None = None, weights: str | Path | None = None,
     ) -> "Comparison":  # fmt: skip
         """This network beside the float one that it was made of, layer by layer.
@@ -94,6 +153,8 @@ class Network:
         from ..quant.lower.trace import compare
         from ..quant.quantize import trace_program
 
+        if images is None:
+            images = DIGITS if self.program.enlargement is None else PHOTOGRAPHS
         few = given(self.program, images, split, limit=positive("limit", limit) or TRACED)
         if source is None and weights is None and self.module is not None:
             return compare(self.program, self.module, few.x)
@@ -195,7 +256,7 @@ class Network:
 
 def quantize(
     source: "str | Path | nn.Module",
-    images: Any = DIGITS,
+    images: Any = None,
     *,
     bits: int | None = None,
     kernel: str | None = None,
@@ -206,6 +267,7 @@ def quantize(
     scheme: "Scheme | None" = None,
     mean_bits: float | None = None,
     sensitivity: bool = False,
+    size: tuple[int, int] | None = None,
     input_scale: float | None = None,
     input_offset: float | None = None,
 ) -> Network:
@@ -215,7 +277,9 @@ def quantize(
     ----------
     source : a module of torch, which stays as it is; a network by name; a ``.safetensors`` checkpoint; an ONNX file; or
         ``package.module:factory``, which is imported and called
-    images : that calibrate, as `data.samples` takes them: arrays, tensors, a data set of torch, or where they lie
+    images : that calibrate, as `data.samples` takes them: arrays, tensors, a data set of torch, or where they lie;
+        ``digits`` unless given. Of a network of the zoo that makes images larger ``photographs``, or a folder of
+        pictures
     bits : 2..16, of weights and features; 8 unless said, or what a checkpoint was trained at
     kernel : of a network of the zoo: ``adder``, ``mult``, ``xnor`` or ``shift``
     weights : file of a published network, of a network of the zoo or for a factory
@@ -224,6 +288,7 @@ def quantize(
     scheme : every other choice of quantisation; it says the bits as well
     mean_bits : choose the bits of every layer so that a weight has so many on average
     sensitivity : find out what every layer loses with fewer bits
+    size : rows and columns of the images that the network takes, where it takes any; those that calibrate unless given
     input_scale, input_offset : of an ONNX file: it reads ``scale * pixel + offset``
 
     Raises
@@ -235,7 +300,7 @@ def quantize(
 
     how: dict[str, Any] = {
         "scheme": _scheme(scheme, bits), "images": calibration, "mean": mean_bits, "sensitivity": sensitivity,
-        "bits_given": bits is not None,
+        "bits_given": bits is not None, "size": size,
     }  # fmt: skip
     own: dict[str, Any] = {"kernel": kernel, "weights": weights}
     own |= {"input_scale": input_scale, "input_offset": input_offset}

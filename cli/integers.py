@@ -1,7 +1,8 @@
 """Verbs about integer Programs: quantize, evaluate, export."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -13,6 +14,9 @@ from ..common.errors import UserError, positive
 from ..common.files import MARKER, own_files
 from .base import DEFAULT_BITS, PATH, listing, show, verb
 
+if TYPE_CHECKING:
+    from ..quant.enlarging import PictureEvaluation, PictureScores
+
 __all__ = ["evaluate", "export", "quantize"]
 
 
@@ -23,7 +27,10 @@ __all__ = ["evaluate", "export", "quantize"]
     "--weights", type=PATH, help=".safetensors, .pt or .pth for NET or factory; the file of a published network."
 )
 @click.option("--bits", type=int, help="2..16, of weights and features.  [default: 8, or what CKPT was trained at]")
-@click.option("--data", "data_source", default="digits", show_default=True, help="Its train split calibrates.")
+@click.option(
+    "--data", "data_source",
+    help="Its train split calibrates.  [default: digits, or photographs for networks that enlarge them]",
+)  # fmt: skip
 @click.option("--calibration", default=300, show_default=True, help="Images that calibrate.")
 @click.option("--ranges", default="mse", show_default=True, help="Of features: quantile, max, mse or sums.")
 @click.option("--groups", default=1, show_default=True, help="Groups of an adder layer's filters with own steps.")
@@ -35,6 +42,8 @@ __all__ = ["evaluate", "export", "quantize"]
 @click.option(
     "--shifts", default="auto", show_default=True, help="Of requantise: auto, per channel where it shows, or shared."
 )
+@click.option("--result", default="range", show_default=True, help="Grid of a map at the end; pixels: it is an image.")
+@click.option("--size", metavar="HEIGHTxWIDTH", help="Of the images, for a network that takes any.")
 @click.option("--layer-bits", multiple=True, metavar="LAYER:BITS", help="Bits of one layer; may be repeated.")
 @click.option("--mean-bits", type=float, help="Choose the bits of every layer so that a weight has so many on average.")
 @click.option("--sensitivity", is_flag=True, help="Show what every layer loses with fewer bits.")
@@ -43,7 +52,8 @@ __all__ = ["evaluate", "export", "quantize"]
 @click.option("-o", "--out", type=PATH, required=True, help=".addax file to write.")
 def quantize(
     source: str, kernel: str | None, weights: Path | None, bits: int | None, data_source: str, calibration: int,
-    ranges: str, groups: int, sharing: str, pow2_steps: bool, terms: int, shifts: str, layer_bits: tuple[str, ...],
+    ranges: str, groups: int, sharing: str, pow2_steps: bool, terms: int, shifts: str, result: str,
+    size: str | None, layer_bits: tuple[str, ...],
     mean_bits: float | None, sensitivity: bool, input_scale: float | None, input_offset: float | None, out: Path,
     as_json: bool,
 ) -> None:  # fmt: skip
@@ -54,11 +64,13 @@ def quantize(
 
     scheme = chosen_scheme(
         bits=DEFAULT_BITS if bits is None else bits, ranges=ranges, groups=groups, sharing=sharing,
-        pow2_steps=pow2_steps, terms=terms, shifts=shifts, layer_bits=dict(_layer_bits(entry) for entry in layer_bits),
+        pow2_steps=pow2_steps, terms=terms, shifts=shifts, result=result,
+        layer_bits=dict(_layer_bits(entry) for entry in layer_bits),
     )  # fmt: skip
     network = api.quantize(
         source, data_source, bits=bits, kernel=kernel, weights=weights, calibration=calibration, scheme=scheme,
-        mean_bits=mean_bits, sensitivity=sensitivity, input_scale=input_scale, input_offset=input_offset,
+        mean_bits=mean_bits, sensitivity=sensitivity, size=None if size is None else _size(size),
+        input_scale=input_scale, input_offset=input_offset,
     )  # fmt: skip
     network.save(out)
     for note in filter(None, network.program.metadata.get(NOTES, "").split("; ")):
@@ -82,6 +94,13 @@ def quantize(
     show(value, as_json, text)
 
 
+def _size(text: str) -> tuple[int, int]:
+    rows, sign, columns = text.partition("x")
+    if not sign or not (rows.isdecimal() and columns.isdecimal() and int(rows) and int(columns)):
+        raise UserError(f"--size wants HEIGHTxWIDTH, for example 48x64, not {text!r}")
+    return int(rows), int(columns)
+
+
 def _layer_bits(entry: str) -> tuple[str, int]:
     layer, separator, bits = entry.rpartition(":")
     if not separator or not bits.isdecimal():
@@ -91,30 +110,39 @@ def _layer_bits(entry: str) -> tuple[str, int]:
 
 @verb
 @click.argument("program", metavar="NET.addax", type=PATH)
-@click.option("--data", "source", required=True, help="digits, a folder, or a .npz file.")
+@click.option(
+    "--data", "source", required=True,
+    help="digits, a folder, or a .npz file; photographs or a folder of pictures where NET.addax enlarges them.",
+)  # fmt: skip
 @click.option("--split", default="test", show_default=True)
 @click.option("--limit", type=int, help="Only the first so many images.")
 @click.option("--trace", is_flag=True, help="Compare every layer with the float network.")
 @click.option(
     "--float",
     "float_source",
-    help="With --trace: the float network, as NET of quantize.  [default: what NET.addax says, if it is no code]",
+    help="With --trace, and of a NET.addax that enlarges pictures: the float network, as NET of quantize.  "
+    "[default: what NET.addax says, if it is no code]",
 )
-@click.option("--weights", type=PATH, help="With --trace: weights of the float network.")
+@click.option("--weights", type=PATH, help="Likewise: weights of the float network.")
 def evaluate(
     program: Path, source: str, split: str, limit: int | None, trace: bool, float_source: str | None,
     weights: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Accuracy of a Program by the golden model."""
+    """Accuracy of a Program by the golden model; PSNR and SSIM where it enlarges pictures."""
     from ..api import load
-    from ..api.given import given
+    from ..api.given import given, given_pairs
 
+    network = load(program)
+    if not trace and given_pairs(network.program, source, split, limit=1) is not None:
+        with steps("evaluating"):
+            pictures = network.evaluate_pictures(source, split=split, limit=limit, source=float_source, weights=weights)
+        show(pictures.keys(), as_json, _pictures(f"{program.name} on {source}, {split}", pictures))
+        return
     if (float_source or weights) and not trace:
         raise UserError("--float and --weights go with --trace")
-    network = load(program)
     images = given(network.program, source, split, limit=positive("limit", limit))
     with steps("evaluating"):
-        value: dict[str, Any] = dict(network.evaluate(images).keys())
+        value: dict[str, Any] = dict(network.evaluate(images).keys()) if network.program.classifies or not trace else {}
         if trace:
             found = network.compare(images, limit=limit, source=float_source, weights=weights)
             value |= {
@@ -122,16 +150,19 @@ def evaluate(
                 "agreement": found.agreement,
                 "trace": [row.keys() for row in found.rows],
             }
-    rows = {
-        "correct": f"{value['correct']} of {value['images']}",
-        "accuracy": percent(value["accuracy"]),
-        "images/s": f"{value['images_per_second']:,.0f}",
-    }
+    rows = {}
+    if network.program.classifies:
+        rows = {
+            "correct": f"{value['correct']} of {value['images']}",
+            "accuracy": percent(value["accuracy"]),
+            "images/s": f"{value['images_per_second']:,.0f}",
+        }
 
     def text(console: Console) -> None:
         listing(f"{program.name} on {source}, {split}", rows)(console)
         if trace:
-            title = f"against float: {percent(found.agreement)} of {found.images} images alike"
+            alike = "" if found.agreement is None else f"{percent(found.agreement)} of "
+            title = f"against float: {alike}{found.images} images{' alike' if alike else ''}"
             table = Table(title=title, title_justify="left")
             for column in ("operation", "float value", "bits", "error", "bias", "clipped"):
                 table.add_column(column, justify="left" if column in ("operation", "float value") else "right")
@@ -141,6 +172,27 @@ def evaluate(
             console.print(table)
 
     show(value, as_json, text)
+
+
+def _pictures(title: str, found: "PictureEvaluation") -> Callable[[Console], None]:
+    """A table with a line for each picture and their mean: PSNR and SSIM by every way of enlarging it."""
+
+    def text(console: Console) -> None:
+        table = Table(title=f"{title}: {found.scale} times as large", title_justify="left")
+        table.add_column("picture")
+        for way in found.ways:
+            table.add_column(f"{way}: PSNR, SSIM", justify="right")
+        for k, name in enumerate(found.names):
+            table.add_row(name, *(_near(scores[k]) for scores in found.ways.values()))
+        table.add_section()
+        table.add_row("mean", *(_near(found.mean(scores)) for scores in found.ways.values()))
+        console.print(table)
+
+    return text
+
+
+def _near(scores: "PictureScores") -> str:
+    return f"{scores.psnr_db:.2f} dB, {scores.ssim:.4f}"
 
 
 @verb

@@ -24,8 +24,9 @@ __all__ = ["train", "zoo"]
     help="adder, mult, xnor (xnor:fda, xnor:dorefa) or shift; then of layers: ,PATTERN=KERNEL.",
 )  # fmt: skip
 @click.option(
-    "--data", "source", default="digits", show_default=True,
-    help="digits, a folder (idx, CIFAR-10, class folders), or a .npz file.",
+    "--data", "source",
+    help="digits, a folder (idx, CIFAR-10, class folders), or a .npz file; for networks that enlarge pictures "
+    "photographs, or a folder of pictures.  [default: digits, photographs]",
 )  # fmt: skip
 @click.option("--recipe", "recipe_file", type=PATH, help="A TOML file that says how.  [default: docs/training.md]")
 @click.option("--epochs", type=int, help="Instead of the recipe's.  [default: 60, with --bits 20]")
@@ -36,7 +37,7 @@ __all__ = ["train", "zoo"]
 @click.option("--workers", default=2, show_default=True, help="Processes that read pictures too many for the memory.")
 @click.option("-o", "--out", type=PATH, help="Checkpoint to write.  [default: NETWORK-KERNEL[-BITS].safetensors]")
 def train(
-    network: str, kernel: str, source: str, recipe_file: Path | None, epochs: int | None, seed: int | None,
+    network: str, kernel: str, source: str | None, recipe_file: Path | None, epochs: int | None, seed: int | None,
     bits: int | None, start: Path | None, resume: bool, workers: int, out: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Train a network of the zoo.
@@ -44,19 +45,24 @@ def train(
     CSV and plot of the run stand beside the checkpoint. The state after every epoch does, too, until the checkpoint is
     written. torchrun starts several processes: torchrun --nproc-per-node 2 -m addax.cli train ..
     """
+    from ..models.nets.zoo import network_called
     from ..models.training.run import Files, train_network
+    from ..models.training.tasks import task_of
 
     if bits is None and start is not None:
         raise UserError("--from goes with --bits")
     if workers < 0:
         raise UserError(f"workers must be 0 or more, not {workers}")
-    recipe = _recipe(recipe_file, bits).changed(epochs=epochs, seed=seed)
+    task = task_of(network_called(network))
+    source = source or task.source
+    recipe = _recipe(recipe_file, bits, task.recipe).changed(epochs=epochs, seed=seed)
     out = out or Path(f"{network}-{kernel}{'' if bits is None else f'-{bits}'}.safetensors")
     with meter("training") as tell:
 
         def progress(now: "Moment") -> None:
             done, total = now.epoch * now.steps + now.step + 1, now.epochs * now.steps
-            tell(done, total, f"epoch {now.epoch + 1}, loss {now.loss:.3f}, accuracy {now.metric:.1%}")
+            reached = f"{task.metric.name} {task.metric.form.format(now.metric)}"
+            tell(done, total, f"epoch {now.epoch + 1}, loss {now.loss:.3f}, {reached}")
 
         files = Files(out=out, resume=resume, progress=progress, workers=workers)
         if bits is None:
@@ -71,14 +77,15 @@ def train(
         show(value, as_json, listing(f"{network}, {kernel} kernel", value))
 
 
-def _recipe(file: Path | None, bits: int | None) -> "TrainingRecipe":
-    """The recipe of a file, or the usual one for training from scratch or at few bits."""
-    from ..models.training.recipe import TrainingRecipe, read_recipe
+def _recipe(file: Path | None, bits: int | None, usual: "TrainingRecipe") -> "TrainingRecipe":
+    """The recipe of a file, whose other values are as ``usual``; or the usual one for training from scratch or at few
+    bits."""
+    from ..models.training.recipe import read_recipe
 
     if file is not None:
-        return read_recipe(file)
+        return read_recipe(file, usual=usual)
     if bits is None:
-        return TrainingRecipe()
+        return usual
     from ..quant.qat.train import qat_recipe
 
     return qat_recipe()

@@ -7,7 +7,7 @@ result depends on. The operations themselves stand in ``ops``, and can be import
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any
@@ -18,7 +18,7 @@ from .ops.base import Ints, Op, Shape, Tensor, per_channel
 from .ops.channels import ArgMax, Reduce, Select
 from .ops.constant import Constant
 from .ops.convolution import Convolution, sum_bounds, weight_values
-from .ops.ends import SCORE_BYTE, Input, score_format
+from .ops.ends import PIXEL, SCORE_BYTE, Input, score_format
 from .ops.kernels import KERNELS, OPERAND_BITS, SHIFT_MAX, Kernel, check_operands, term_range
 from .ops.move import PixelShuffle, Slice, SpatialShift, Upsample
 from .ops.pool import AveragePool, MaxPool
@@ -204,6 +204,29 @@ class Program:
                     op.check_scores([self._inferred[source] for source in op.sources])
                 except ValueError as error:
                     raise ValueError(f"{self.decision.name}: {error}") from error
+
+    @property
+    def enlargement(self) -> int | None:
+        """How many times the images that it makes are as large as its own, in both directions, 2 at least; None where
+        it makes none."""
+        if self.classifies or self.input.format != PIXEL or self.output not in self.steps:
+            return None
+        channels, height, width = self.input.shape
+        shape = self.shape(self.output)
+        scale = shape[1] // height
+        return scale if scale > 1 and shape == (channels, scale * height, scale * width) else None
+
+    def resized(self, height: int, width: int) -> "Program":
+        """The same integers for an input of ``height`` by ``width``; raises `UserError` where an operation is of one
+        size: a dense layer, a constant map, more pixels than a mean was made for."""
+        channels, *own = self.input.shape
+        if own == [height, width]:
+            return self
+        sized = replace(self.input, shape=(channels, height, width))
+        try:
+            return Program(ops=(sized, *self.ops[1:]), steps=self.steps, metadata=self.metadata)
+        except ValueError as error:
+            raise UserError(f"the network does not take images of {height}x{width}: {error}") from error
 
     def macs(self) -> int:
         """Products per image, all convolutions."""

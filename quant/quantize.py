@@ -13,6 +13,8 @@ from torch import nn
 
 from ..common.errors import UserError
 from ..models import data
+from ..models.data.pairs import PHOTOGRAPHS, load_pairs
+from ..models.data.tiles import crops
 from ..models.nets import zoo
 from ..models.training.loop import accuracy, scores
 from . import golden
@@ -31,6 +33,7 @@ __all__ = [
     "Quantized",
     "evaluate",
     "float_network",
+    "float_of",
     "quantize",
     "quantize_float",
     "quantize_network",
@@ -74,6 +77,7 @@ def quantize_network(
     mean: float | None = None,
     sensitivity: bool = False,
     bits_given: bool = True,
+    size: tuple[int, int] | None = None,
     input_scale: float | None = None,
     input_offset: float | None = None,
     progress: Callable[[str], None] = lambda what: None,
@@ -87,11 +91,13 @@ def quantize_network(
     kernel : for a network of the zoo; ``adder`` when None
     weights : of a published network; for a network of the zoo or a factory a ``.safetensors``, ``.pt`` or ``.pth``
         file; a network of the zoo brings its own
-    data_source : whatever `data.samples` takes; of a path, its train split
+    data_source : whatever `data.samples` takes; of a path, its train split. For a network that makes images larger what
+        `load_pairs` takes, too, of which crops calibrate. None: the embedded data set
     images : that calibrate
     mean : budget of bits per weight: the width of every layer is chosen by its sensitivity
     sensitivity : make the table of sensitivities
     bits_given : False: a checkpoint that was trained at few bits may set those of ``scheme``
+    size : rows and columns of the images that the Program takes; those that calibrate unless given
     input_scale, input_offset : of a ``.onnx`` file: what its network reads is ``scale * pixel + offset``; None: what
         the file says, else 1/255 and 0
     progress : called with what happens next
@@ -108,11 +114,11 @@ def quantize_network(
     if (ready := _integers(source, kernel, weights, input_scale, input_offset)) is not None:
         if mean is not None or sensitivity:
             raise UserError(f"{source} is a network of integers already; its widths cannot be chosen")
-        return Quantized(program=ready)
+        return Quantized(program=ready if size is None else ready.resized(*size))
     network = resolve(source, kernel, weights, shape=_shape_of(data_source, source, weights))
     return quantize_float(
         network, data_source, scheme=scheme, images=images, mean=mean, sensitivity=sensitivity, bits_given=bits_given,
-        weights=weights, progress=progress,
+        size=size, weights=weights, progress=progress,
     )  # fmt: skip
 
 
@@ -125,6 +131,7 @@ def quantize_float(
     mean: float | None = None,
     sensitivity: bool = False,
     bits_given: bool = True,
+    size: tuple[int, int] | None = None,
     weights: Path | None = None,
     image_mean: Sequence[float] | None = None,
     image_std: Sequence[float] | None = None,
@@ -141,13 +148,28 @@ def quantize_float(
         raise UserError(f"calibration needs a positive number of images, not {images}")
     chooses = mean is not None or sensitivity
     scheme = _settled(scheme or Scheme(), network, bits_given=bits_given, chooses=chooses)
-    chosen = data.samples(
-        data_source, "train", shape=network.shape, limit=images, mean=image_mean, std=image_std
-    )  # fmt: skip
+    if network.scale is None:
+        source = data.DIGITS if data_source is None else data_source
+        chosen = data.samples(source, "train", shape=network.shape, limit=images, mean=image_mean, std=image_std)
+    else:
+        if chooses:
+            raise UserError(f"{network.said} makes images; widths of layers are chosen by what classes lose")
+        scheme = replace(scheme, result="pixels")
+        chosen = _small_images(network, PHOTOGRAPHS if data_source is None else data_source, images)
     metadata = _origin(network, weights, scheme, f"{len(chosen)} images of {chosen.said}")
-    return _calibrated(
+    found = _calibrated(
         network.module, chosen.x, scheme, metadata, mean=mean, sensitivity=sensitivity, progress=progress
     )  # fmt: skip
+    return found if size is None else replace(found, program=found.program.resized(*size))
+
+
+def _small_images(network: Source, given: Any, count: int) -> data.Samples:
+    """Images for a network that makes them larger: crops of a set of pictures, made small; arrays as they are."""
+    if not isinstance(given, str | Path) or Path(given).suffix == ".npz":
+        return data.samples(given, "train", limit=count)
+    assert network.scale is not None and network.shape is not None
+    pairs = load_pairs(given, "train", scale=network.scale, channels=network.shape[0])
+    return data.Samples(x=crops(pairs, network.shape, count), y=None, said=pairs.said)
 
 
 def _settled(scheme: Scheme, network: Source, *, bits_given: bool, chooses: bool) -> Scheme:
@@ -198,6 +220,8 @@ def _origin(network: Source, weights: Path | None, scheme: Scheme, images: str) 
         metadata[FLOAT_WEIGHTS] = sha256_of_file(network.file)
     if network.accuracy is not None:
         metadata["float_accuracy"] = f"{network.accuracy:.6f}"
+    if network.psnr is not None:
+        metadata["float_psnr"] = f"{network.psnr:.4f}"
     return metadata
 
 
@@ -230,7 +254,8 @@ def _integers(
 
 def _shape_of(data_source: Any, source: str, weights: Path | None) -> Shape | None:
     """Shape of the images, where bare weights do not say for which they were trained."""
-    if source not in zoo.NETWORKS or weights is None or data_source == data.DIGITS:
+    embedded = data_source is None or (isinstance(data_source, str) and data_source == data.DIGITS)
+    if source not in zoo.NETWORKS or weights is None or embedded or zoo.NETWORKS[source].scale is not None:
         return None
     _, channels, height, width = data.samples(data_source, "train").x.shape
     return channels, height, width
@@ -295,14 +320,23 @@ def trace_program(
     UserError
         when the float network cannot be found or is another one.
     """
-    weights = None if weights is None else Path(weights)
-    if ORIGINS not in program.metadata or (source is None and "source" not in program.metadata):
+    if ORIGINS not in program.metadata:
         raise UserError("the program does not come from a float network; there is nothing to compare it with")
+    return compare(program, float_of(program, source=source, weights=weights, folder=folder), images.x)
+
+
+def float_of(
+    program: Program, *, source: str | Path | None, weights: str | Path | None, folder: str | Path | None = None
+) -> nn.Module:  # fmt: skip
+    """The float network that ``program`` was made of, in evaluation mode; arguments and errors as `trace_program`."""
+    weights = None if weights is None else Path(weights)
     if source is None:
+        if "source" not in program.metadata:
+            raise UserError("the program does not come from a float network; there is nothing to compare it with")
         folders = (Path.cwd(),) if folder is None else (Path(folder), Path.cwd())
-        return compare(program, recalled(program.metadata, weights, folders).module, images.x)
+        return recalled(program.metadata, weights, folders).module
     kernel = program.metadata.get("kernel") if source in zoo.NETWORKS else None
-    return compare(program, float_network(source, kernel=kernel, weights=weights), images.x)
+    return float_network(source, kernel=kernel, weights=weights)
 
 
 def float_accuracy(source: str, kernel: str, data_source: str) -> float:

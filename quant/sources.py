@@ -38,6 +38,8 @@ WEIGHTS_NAME = "weights"
 FLOAT_WEIGHTS = "weights_sha256"
 """Keys of a Program's metadata: name and SHA-256 of the file of float weights that it was made of."""
 _ADDERNET = "addernet-resnet20"
+CROP = 48
+"""Rows and columns of the images that a network which takes any size is calibrated with, unless it says others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,8 @@ class Source:
     name, kernel : of the network
     said : what it was made of, for metadata: a name, the name of a file without its folder, or a factory
     shape : (C, H, W) of its images; None for a factory, which takes what it gets
-    accuracy : that its checkpoint claims
+    accuracy, psnr : that its checkpoint claims, a share or decibels
+    scale : how many times it makes images as large, of any size; None where it is not known to
     bits : that it was trained at; None for a float network
     file : of its weights; None where they come with addax or from the factory
     """
@@ -60,6 +63,8 @@ class Source:
     said: str
     shape: Shape | None = None
     accuracy: float | None = None
+    psnr: float | None = None
+    scale: int | None = None
     bits: int | None = None
     file: Path | None = None
 
@@ -203,11 +208,16 @@ def _from_zoo(source: str, kernel: str, weights: Path | None, shape: Shape | Non
     if path is None:
         raise UserError(f"no checkpoint comes with {source}, kernel {kernel}; train one and name it with --weights")
     if weights is not None and _is_bare(weights):
-        return _from_bare(source, kernel, weights, shape or zoo.NETWORKS[source].shape)
+        return _from_bare(source, kernel, weights, shape or _usual_shape(zoo.NETWORKS[source]))
     found = _from_checkpoint(path, source)
     if (found.name, found.kernel) != (source, kernel):
         raise UserError(f"{path} holds {found.name} with kernel {found.kernel}, not {source} with {kernel}")
     return found if weights is not None else replace(found, file=None)
+
+
+def _usual_shape(network: zoo.ZooNetwork) -> Shape:
+    """Of the images of a network whose weights do not say for which they were trained."""
+    return network.shape if network.scale is None else (network.shape[0], CROP, CROP)
 
 
 def _is_bare(path: Path) -> bool:
@@ -224,14 +234,20 @@ def _from_bare(source: str, kernel: str, path: Path, shape: Shape) -> Source:
     tensors = read_weights(path)
     recipe = Recipe(
         network=source, kernel=kernel, shape=shape, classes=_classes_of(source, kernel, tensors), data="", seed=0,
-        epochs=0, accuracy=0.0,
+        epochs=0,
     )  # fmt: skip
     module = fit(build_for(recipe, tensors, path), tensors, str(path), source)
-    return Source(module=module, name=source, kernel=kernel, said=source, shape=shape, file=path)
+    return Source(
+        module=module, name=source, kernel=kernel, said=source, shape=shape, file=path,
+        scale=zoo.NETWORKS[source].scale,
+    )  # fmt: skip
 
 
-def _classes_of(source: str, kernel: str, tensors: Mapping[str, torch.Tensor]) -> int:
-    """How many classes bare weights tell apart: the size of what changes when there is one class more."""
+def _classes_of(source: str, kernel: str, tensors: Mapping[str, torch.Tensor]) -> int | None:
+    """How many classes bare weights tell apart: the size of what changes when there is one class more. None where the
+    network makes images."""
+    if zoo.NETWORKS[source].scale is not None:
+        return None
     with torch.device("meta"):
         ten, eleven = (zoo.build(source, kernel=kernel, classes=n).state_dict() for n in (10, 11))
     for name, value in ten.items():
@@ -250,7 +266,8 @@ def _from_checkpoint(path: Path, said: str) -> Source:
         module, recipe = load_trained(path)
     return Source(
         module=module, name=recipe.network, kernel=recipe.kernel, said=said, shape=recipe.shape,
-        accuracy=recipe.accuracy, bits=recipe.bits, file=path,
+        accuracy=recipe.accuracy, psnr=recipe.psnr, scale=zoo.NETWORKS[recipe.network].scale, bits=recipe.bits,
+        file=path,
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ ORDER = {
     "models": ("checkpoints", "compute", "layers", "nets", "data", "files", "training"),
     "quant": (
         "qonnx_ops", "formats", "ops", "program", "golden", "fold", "lower", "qat", "files", "onnx", "published",
-        "export", "builder", "sources", "quantize",
+        "export", "builder", "sources", "enlarging", "quantize",
     ),
     "hdl": (
         "verilog", "blocks", "timing", "capacity", "cells", "memory", "streams", "bus", "interface", "family", "lanes",

@@ -2,6 +2,9 @@
 
 An augmentation draws for a whole batch and is applied to any part of it, so that several processes, each with a part,
 do to every image what one process would.
+
+Where the target of an image is a larger image, both are changed alike: what was drawn is said in pixels of the small
+one, and `apply` is told by how much its image is larger.
 """
 
 from dataclasses import dataclass
@@ -11,22 +14,29 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from ...common.errors import within
+from ...common.errors import UserError, within
 
-__all__ = ["Augmentation", "Crop", "Flip", "Jitter", "augmented"]
+__all__ = ["Augmentation", "Crop", "Flip", "Jitter", "Patch", "QuarterTurn", "augmented", "augmented_pairs"]
 
 
 class Augmentation(Protocol):
-    """One kind of augmentation."""
+    """One kind of augmentation.
+
+    Attributes
+    ----------
+    pairs : whether an image and a larger one that is its target still belong together when both are changed
+    """
 
     kind: ClassVar[str]
+    pairs: ClassVar[bool]
 
     def draw(self, count: int, shape: tuple[int, int, int], generator: Generator) -> Tensor:
         """Random numbers for ``count`` images of ``shape`` (channels, height, width): (count, ..)."""
         ...
 
-    def apply(self, x: Tensor, drawn: Tensor) -> Tensor:
-        """Images (B, C, H, W) float, changed as ``drawn`` (B, ..) says; the same shape."""
+    def apply(self, x: Tensor, drawn: Tensor, *, scale: int = 1) -> Tensor:
+        """Images (B, C, H, W) float, ``scale`` times as large as those that ``drawn`` (B, ..) is for, changed as it
+        says; all of one shape."""
         ...
 
 
@@ -35,6 +45,7 @@ class Crop:
     """Every image is framed with ``padding`` black pixels on each side, and a window of its own size cut out."""
 
     kind: ClassVar[str] = "crop"
+    pairs: ClassVar[bool] = True
     padding: int = 4
 
     def __post_init__(self) -> None:
@@ -44,15 +55,34 @@ class Crop:
         """Row and column at which each window begins, (count, 2)."""
         return torch.randint(0, 2 * self.padding + 1, (count, 2), generator=generator)
 
-    def apply(self, x: Tensor, drawn: Tensor) -> Tensor:
+    def apply(self, x: Tensor, drawn: Tensor, *, scale: int = 1) -> Tensor:
         """The windows of images (B, C, H, W)."""
         _, _, height, width = x.shape
-        framed = F.pad(x, [self.padding] * 4)
-        rows = drawn[:, :1] + torch.arange(height, device=x.device)
-        columns = drawn[:, 1:] + torch.arange(width, device=x.device)
-        index = torch.arange(len(x), device=x.device)
-        # Indices on both sides of a slice put the indexed axes in front: (B, H, W, C).
-        return framed[index[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
+        return _windows(F.pad(x, [scale * self.padding] * 4), scale * drawn, height, width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patch:
+    """A square of ``size`` by ``size`` pixels is cut out of every image."""
+
+    kind: ClassVar[str] = "patch"
+    pairs: ClassVar[bool] = True
+    size: int = 24
+
+    def __post_init__(self) -> None:
+        within("size", self.size, 1, 1 << 16, whole=True)
+
+    def draw(self, count: int, shape: tuple[int, int, int], generator: Generator) -> Tensor:
+        """Row and column at which each square begins, (count, 2); raises `UserError` where images are smaller."""
+        _, height, width = shape
+        if min(height, width) < self.size:
+            raise UserError(f"a patch of {self.size} pixels cannot be cut out of an image of {height}x{width}")
+        ends = (height, width)
+        return torch.stack([torch.randint(0, n - self.size + 1, (count,), generator=generator) for n in ends], dim=1)
+
+    def apply(self, x: Tensor, drawn: Tensor, *, scale: int = 1) -> Tensor:
+        """The squares of images (B, C, H, W)."""
+        return _windows(x, scale * drawn, scale * self.size, scale * self.size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +90,7 @@ class Flip:
     """Every image is mirrored left to right with probability ``share``."""
 
     kind: ClassVar[str] = "flip"
+    pairs: ClassVar[bool] = True
     share: float = 0.5
 
     def __post_init__(self) -> None:
@@ -69,9 +100,30 @@ class Flip:
         """Whether each image is mirrored, (count,)."""
         return torch.rand(count, generator=generator) < self.share
 
-    def apply(self, x: Tensor, drawn: Tensor) -> Tensor:
+    def apply(self, x: Tensor, drawn: Tensor, *, scale: int = 1) -> Tensor:
         """Images (B, C, H, W), some of them mirrored."""
         return torch.where(drawn.view(-1, 1, 1, 1), x.flip(3), x)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuarterTurn:
+    """Every image, which is square, is turned by none, one, two or three quarters."""
+
+    kind: ClassVar[str] = "turn"
+    pairs: ClassVar[bool] = True
+
+    def draw(self, count: int, shape: tuple[int, int, int], generator: Generator) -> Tensor:
+        """Quarters of each image, (count,); raises `UserError` where images are not square."""
+        _, height, width = shape
+        if height != width:
+            raise UserError(f"only square images can be turned, not of {height}x{width}; cut a patch out first")
+        return torch.randint(0, 4, (count,), generator=generator)
+
+    def apply(self, x: Tensor, drawn: Tensor, *, scale: int = 1) -> Tensor:
+        """Images (B, C, H, H), turned."""
+        quarters = drawn.view(-1, 1, 1, 1)
+        half = torch.where(quarters >= 2, x.flip(2, 3), x)
+        return torch.where(quarters % 2 == 1, half.rot90(1, (2, 3)), half)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +138,7 @@ class Jitter:
     """
 
     kind: ClassVar[str] = "jitter"
+    pairs: ClassVar[bool] = False
     shift: float = 2
     angle: float = 0.15
     scale: float = 0.1
@@ -102,7 +155,7 @@ class Jitter:
         columns = [(2 * torch.rand(count, generator=generator) - 1) * bound for bound in bounds]
         return torch.stack(columns, dim=1)
 
-    def apply(self, x: Tensor, drawn: Tensor) -> Tensor:
+    def apply(self, x: Tensor, drawn: Tensor, *, scale: int = 1) -> Tensor:
         """Images (B, C, H, W), moved."""
         angle, scale, right, down = drawn.unbind(1)
         cosine, sine = (1 + scale) * angle.cos(), (1 + scale) * angle.sin()
@@ -121,9 +174,43 @@ def augmented(
     ----------
     generator : of random numbers, on the CPU
     count, rows : ``x`` are the images ``rows`` of a batch of ``count``; the whole batch when None
+
+    Raises
+    ------
+    UserError
+        for images that a kind cannot take.
     """
-    _, channels, height, width = x.shape
     for kind in kinds:
-        drawn = kind.draw(len(x) if count is None else count, (channels, height, width), generator)
-        x = kind.apply(x, (drawn if rows is None else drawn[rows]).to(x.device))
+        x = kind.apply(x, _drawn(kind, x, generator, count, rows))
     return x
+
+
+def augmented_pairs(
+    x: Tensor, y: Tensor, kinds: tuple[Augmentation, ...], generator: Generator, *, count: int | None = None,
+    rows: slice | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """As `augmented`, of images (B, C, H, W) and the larger ones ``y`` (B, C, scale * H, scale * W) that are their
+    targets; raises `UserError` also for a kind after which they do not belong together."""
+    scale = y.shape[2] // x.shape[2]
+    for kind in kinds:
+        if not kind.pairs:
+            raise UserError(f"{kind.kind} changes an image so that it does not belong to a larger one any more")
+        drawn = _drawn(kind, x, generator, count, rows)
+        x, y = kind.apply(x, drawn), kind.apply(y, drawn, scale=scale)
+    return x, y
+
+
+def _drawn(kind: Augmentation, x: Tensor, generator: Generator, count: int | None, rows: slice | None) -> Tensor:
+    """What ``kind`` draws for a whole batch, of it the part for the images ``x``."""
+    _, channels, height, width = x.shape
+    drawn = kind.draw(len(x) if count is None else count, (channels, height, width), generator)
+    return (drawn if rows is None else drawn[rows]).to(x.device)
+
+
+def _windows(x: Tensor, begins: Tensor, height: int, width: int) -> Tensor:
+    """Of each of (B, C, H, W) the window of ``height`` by ``width`` at its row and column of ``begins`` (B, 2)."""
+    rows = begins[:, :1] + torch.arange(height, device=x.device)
+    columns = begins[:, 1:] + torch.arange(width, device=x.device)
+    index = torch.arange(len(x), device=x.device)
+    # Indices on both sides of a slice put the indexed axes in front: (B, H, W, C).
+    return x[index[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()

@@ -15,7 +15,7 @@ from ...common.errors import UserError
 from .pictures import ClassFiles, class_files, read_image
 from .sets import Images, is_class_folder, load
 
-__all__ = ["Examples", "HeldExamples", "StreamedExamples", "examples"]
+__all__ = ["Examples", "HeldExamples", "LabelledExamples", "StreamedExamples", "examples"]
 
 HELD_BYTES = 1 << 30
 """Pixels of class folders that are held in memory; more are read from the files in every epoch."""
@@ -29,19 +29,28 @@ class Examples(Protocol):
     Attributes
     ----------
     shape : (C, H, W) of every input
-    classes : how many classes the labels tell apart
     """
 
     @property
     def shape(self) -> tuple[int, int, int]: ...  # noqa: D102
-    @property
-    def classes(self) -> int: ...  # noqa: D102
     def __len__(self) -> int: ...
 
     def batches(self, order: Sequence[NDArray[np.int64]]) -> Iterator[tuple[Tensor, Tensor]]:
         """One batch for every array of numbers in ``order``: inputs (B, C, H, W), uint8 where they are pixels, and
-        targets (B, ..)."""
+        targets (B, ..), likewise."""
         ...
+
+
+class LabelledExamples(Examples, Protocol):
+    """Images whose targets are class indices.
+
+    Attributes
+    ----------
+    classes : how many classes the labels tell apart
+    """
+
+    @property
+    def classes(self) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +159,7 @@ def _text(shape: tuple[int, ...]) -> str:
 def examples(
     source: str | Path, split: str, *, shape: tuple[int, int, int] | None = None, workers: int = 2,
     held_bytes: int = HELD_BYTES,
-) -> Examples:  # fmt: skip
+) -> LabelledExamples:  # fmt: skip
     """One split of what `load` reads, to learn from.
 
     Parameters

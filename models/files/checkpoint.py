@@ -13,6 +13,7 @@ from torch import nn
 from ...common.errors import UserError
 from ...common.files import write_bytes
 from ...common.tensors import HEADER, read_tensors
+from ..data.quality import BEST_PSNR
 from ..nets.zoo import build
 
 __all__ = [
@@ -38,6 +39,8 @@ class Recipe:
 
     Attributes
     ----------
+    classes : None for a network that makes images
+    accuracy, psnr : what it reached on the test split: a share, or decibels where it makes images; None: not measured
     bits : that it was trained at; None for a float network
     grids : by path of layer, what its quantised layers are built from
     training : the recipe of the run as plain values; None where it was not written down
@@ -46,29 +49,32 @@ class Recipe:
     network: str
     kernel: str
     shape: tuple[int, int, int]
-    classes: int
+    classes: int | None
     data: str
     seed: int
     epochs: int
-    accuracy: float
+    accuracy: float | None = None
     bits: int | None = None
     grids: dict[str, dict[str, Any]] | None = None
     training: dict[str, Any] | None = None
+    psnr: float | None = None
 
     def check(self) -> None:
         """Raise ``TypeError`` for values that cannot describe a network."""
         if not all(isinstance(text, str) for text in (self.network, self.kernel, self.data)):
             raise TypeError("network, kernel and data must be names")
-        sizes = (*self.shape, self.classes)
-        if len(self.shape) != 3 or not all(type(n) is int and n > 0 for n in sizes):
+        classes = 1 if self.classes is None else self.classes
+        if len(self.shape) != 3 or not all(type(n) is int and n > 0 for n in (*self.shape, classes)):
             raise TypeError(f"shape must be three positive integers and classes one, not {self.shape}, {self.classes}")
-        if self.classes > MAX_CLASSES or max(self.shape) > MAX_SIDE:
+        if classes > MAX_CLASSES or max(self.shape) > MAX_SIDE:
             what, most = ("shape", MAX_SIDE) if max(self.shape) > MAX_SIDE else ("classes", MAX_CLASSES)
             raise TypeError(f"{what} must be at most {most}, not {getattr(self, what)}")
         if not all(type(n) is int for n in (self.seed, self.epochs)):
             raise TypeError(f"seed and epochs must be integers, not {self.seed!r}, {self.epochs!r}")
-        if not isinstance(self.accuracy, int | float) or not 0 <= self.accuracy <= 1:
-            raise TypeError(f"accuracy must be in 0..1, not {self.accuracy!r}")
+        for name, most in (("accuracy", 1), ("psnr", BEST_PSNR)):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int | float) or not 0 <= value <= most):
+                raise TypeError(f"{name} must be in 0..{most:g}, not {value!r}")
         if self.bits is not None and (type(self.bits) is not int or not 2 <= self.bits <= 16):
             raise TypeError(f"bits must be in 2..16, or missing, not {self.bits!r}")
         if self.grids is not None and not (
@@ -82,7 +88,8 @@ class Recipe:
 def save_checkpoint(path: Path, module: nn.Module, recipe: Recipe) -> None:
     """Write weights and recipe to ``path``, whole or not at all."""
     tensors = {name: value.contiguous() for name, value in module.state_dict().items()}
-    write_bytes(Path(path), save(tensors, metadata={HEADER: json.dumps({"kind": "checkpoint", **asdict(recipe)})}))
+    values = {name: value for name, value in asdict(recipe).items() if name != "psnr" or value is not None}
+    write_bytes(Path(path), save(tensors, metadata={HEADER: json.dumps({"kind": "checkpoint", **values})}))
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], Recipe]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .adder import AdderConv2d
 from .kernels import check_kernel, is_binary, layer_of
 
 __all__ = ["GhostConv2d", "LearnedShift2d", "biased_convolution", "set_ghost_noise"]
@@ -61,7 +62,7 @@ class LearnedShift2d(nn.Module):
 
 
 class GhostConv2d(nn.Module):
-    """A 3x3 convolution with bias to a share of the channels, and behind these the first of them again, moved.
+    """A 3x3 convolution to a share of the channels, and behind these the first of them again, moved.
 
     Parameters
     ----------
@@ -92,10 +93,17 @@ class GhostConv2d(nn.Module):
 
 
 def biased_convolution(kernel: str, in_channels: int, out_channels: int) -> nn.Module:
-    """A 3x3 convolution with bias whose inner product is ``kernel``; ``ValueError`` where its layers have no bias."""
+    """A 3x3 convolution with bias whose inner product is ``kernel``; ``ValueError`` where its layers have no bias.
+
+    One of adders has a batch norm behind it instead: its sums are large and all negative, so that a ReLU of them would
+    be zero everywhere, and stay it.
+    """
     check_kernel(kernel)
     if is_binary(kernel) or kernel == "shift":
         raise ValueError(f"the {kernel} kernel has no bias, and nothing stands behind it that adds one")
+    if kernel == "adder":
+        adders = AdderConv2d(in_channels, out_channels, _SIZE, padding=_SIZE // 2)
+        return nn.Sequential(adders, nn.BatchNorm2d(out_channels))
     return layer_of(kernel)(in_channels, out_channels, _SIZE, padding=_SIZE // 2, bias=True)
 
 

@@ -20,7 +20,8 @@ _STEPS = {2: (2,), 3: (3,), 4: (2, 2)}
 
 
 class EDSRBlock(nn.Module):
-    """``x + factor * conv(relu(conv(x)))``, without batch norm; the convolutions have biases."""
+    """``x + factor * conv(relu(conv(x)))``, without batch norm; the convolutions have biases. Those of adders have a
+    batch norm instead, see `biased_convolution`."""
 
     def __init__(self, kernels: Kernels, path: str, features: int, *, factor: float, share: float | None):
         super().__init__()

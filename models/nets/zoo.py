@@ -38,6 +38,7 @@ class ZooNetwork:
     paper : where the network comes from
     category : what it does
     kernel : with which it is counted: the one it is known for
+    scale : how many times it makes an image as large; None where it makes none
     """
 
     name: str
@@ -47,6 +48,7 @@ class ZooNetwork:
     category: str = "classification"
     classes: int | None = 10
     kernel: str = "adder"
+    scale: int | None = None
 
 
 def _scaled(name: str, scaling: Scaling, paper: str) -> ZooNetwork:
@@ -61,11 +63,12 @@ def _enlarging(name: str, scale: int, paper: str, **options: Any) -> ZooNetwork:
     """The entry of an `EDSR` whose results are 1280 pixels wide and 720 high, as papers count."""
     return ZooNetwork(
         name=f"{name}-x{scale}", make=partial(EDSR, scale=scale, **options), shape=(3, 720 // scale, 1280 // scale),
-        paper=paper, category="super-resolution", classes=None, kernel="mult",
+        paper=paper, category="super-resolution", classes=None, kernel="mult", scale=scale,
     )  # fmt: skip
 
 
-_LIM = "Lim et al. 2017, 1707.02921"
+_LIM, _GHOST = "Lim et al. 2017, 1707.02921", "GhostSR, 2101.08525"
+_SMALL = {"blocks": 8, "features": 32}
 _FULL = {"blocks": 32, "features": 256, "factor": 0.1}
 NETWORKS = {
     network.name: network
@@ -85,9 +88,11 @@ NETWORKS = {
         ),
         _scaled("efficientnet-b0", EFFICIENTNET_B0, "Tan and Le 2019, 1905.11946"),
         *(_scaled(f"tinynet-{name}", scaling, "TinyNet, 2010.14819") for name, scaling in TINYNETS.items()),
+        *(_enlarging("edsr-small", scale, _LIM, **_SMALL) for scale in (2, 3, 4)),
+        *(_enlarging("ghostsr-small", scale, _GHOST, share=0.5, **_SMALL) for scale in (2, 3, 4)),
         *(_enlarging("edsr-baseline", scale, _LIM) for scale in (2, 3, 4)),
         *(_enlarging("edsr", scale, _LIM, **_FULL) for scale in (2, 3, 4)),
-        *(_enlarging("ghostsr", scale, "GhostSR, 2101.08525", share=0.5, **_FULL) for scale in (2, 3, 4)),
+        *(_enlarging("ghostsr", scale, _GHOST, share=0.5, **_FULL) for scale in (2, 3, 4)),
     )
 }  # fmt: skip
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from ...common.errors import UserError
-from ..data.augment import Jitter, augmented
+from ..data.augment import Jitter, augmented, augmented_pairs
 from ..data.examples import Examples, HeldExamples
 from ..data.sets import Images
 from ..layers.adder_gradients import scale_adder_gradients
@@ -72,6 +72,7 @@ def measured(
 
     Parameters
     ----------
+    batch : inputs that go through the network together
     chosen : numbers of the inputs; all when None
     """
     module.eval()
@@ -79,12 +80,12 @@ def measured(
     sums = 0.0
     with torch.no_grad():
         for x, y in found.batches([numbers[i : i + batch] for i in range(0, len(numbers), batch)]):
-            sums += float(total(module(_floats(x, device)), y.to(device)))
+            sums += float(total(module(_floats(x, device)), _floats(y, device)))
     return sums / len(numbers)
 
 
 def _floats(x: Tensor, device: torch.device) -> Tensor:
-    """A batch on its device; pixels, which travel as bytes, as floats 0..1."""
+    """Inputs or targets on their device; pixels, which travel as bytes, as floats 0..1."""
     if x.dtype != torch.uint8:
         return x.to(device)
     return to_float(x.numpy()) if device.type == "cpu" else x.to(device).float() / 255
@@ -190,8 +191,8 @@ class _Run:
             rate = recipe.optimiser.learning_rate * recipe.schedule.factor(epoch, recipe.epochs, step, len(batches))
             set_rate(self.moving.optimiser, rate)
             size = len(batches[step])
-            x = augmented(_floats(x, ranks.device), recipe.augment, self.moving.order, count=size, rows=ranks.rows)
-            loss, metric = self._step(shared, x, y.to(ranks.device), (epoch, step))
+            x, y = self._augmented(_floats(x, ranks.device), _floats(y, ranks.device), size)
+            loss, metric = self._step(shared, x, y, (epoch, step))
             sums, count = [sums[0] + loss * size, sums[1] + metric], count + size
             if ranks.first:
                 means = {"loss": sums[0] / count, "metric": sums[1] / count}
@@ -200,6 +201,13 @@ class _Run:
         held = self._held_out()
         seconds = time.perf_counter() - begin
         return EpochRow(epoch=epoch + 1, learning_rate=rate, loss=loss, metric=metric, **held, seconds=seconds)
+
+    def _augmented(self, x: Tensor, y: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """This process's part of a batch of ``size`` images; targets that are images are changed as these are."""
+        kinds, order, rows = self.recipe.augment, self.moving.order, self.ranks.rows
+        if y.ndim == x.ndim:
+            return augmented_pairs(x, y, kinds, order, count=size, rows=rows)
+        return augmented(x, kinds, order, count=size, rows=rows), y
 
     def _step(self, shared: nn.Module, x: Tensor, y: Tensor, place: tuple[int, int]) -> tuple[float, float]:
         """The mean loss of a batch, and the sum of its metric, over all processes."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Protocol
 
 import torch
@@ -9,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...common.errors import UserError, within
+from ..data.quality import as_bytes, psnr
 
-__all__ = ["ACCURACY", "CrossEntropy", "Loss", "Metric"]
+__all__ = ["ACCURACY", "CrossEntropy", "L1Loss", "Loss", "Metric", "peak_ratio"]
 
 
 class Loss(Protocol):
@@ -49,8 +51,29 @@ class CrossEntropy:
     def check(self, output: Tensor, target: Tensor) -> None:
         """Raise `UserError` for labels that have no score."""
         classes = output.shape[1]
+        if target.ndim != 1:
+            raise UserError(f"cross entropy compares scores with classes; targets are of shape {tuple(target.shape)}")
         if len(wrong := target[(target < 0) | (target >= classes)]):
             raise UserError(f"the network tells {classes} classes apart, but there is a label {int(wrong[0])}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class L1Loss:
+    """The mean absolute difference of images (B, C, H, W) in 0..1 from those that they should be."""
+
+    kind: ClassVar[str] = "l1"
+
+    def __call__(self, output: Tensor, target: Tensor) -> Tensor:
+        """The mean over a batch."""
+        return F.l1_loss(output, target)
+
+    def check(self, output: Tensor, target: Tensor) -> None:
+        """Raise `UserError` for targets that are no images of the same size."""
+        if output.shape != target.shape:
+            raise UserError(
+                f"the network gives {tuple(output.shape[1:])} for each image, and what it should give is "
+                f"{tuple(target.shape[1:])}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +84,12 @@ class Metric:
     ----------
     name : as a column of a table
     total : the sum over a batch, of what the network gives and what it should give
+    form : how one of its values is written, for `format`
     """
 
     name: str
     total: Callable[[Tensor, Tensor], Tensor]
+    form: str = "{:.1%}"
 
 
 def _correct(output: Tensor, target: Tensor) -> Tensor:
@@ -73,3 +98,13 @@ def _correct(output: Tensor, target: Tensor) -> Tensor:
 
 ACCURACY = Metric(name="accuracy", total=_correct)
 """Share of images whose largest score is that of their class."""
+
+
+def peak_ratio(scale: int) -> Metric:
+    """The PSNR in decibels of images that were made ``scale`` times as large: of the luma of pixels 0..255, without
+    ``scale`` pixels on each side."""
+    return Metric(name="psnr", total=partial(_decibels, scale), form="{:.2f} dB")
+
+
+def _decibels(border: int, output: Tensor, target: Tensor) -> Tensor:
+    return psnr(as_bytes(output), as_bytes(target), border).sum()

@@ -1,14 +1,14 @@
 """How a network is trained, as one value, and as the TOML file that people write."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ...common.errors import UserError, within
-from ..data.augment import Augmentation, Crop, Flip, Jitter
+from ..data.augment import Augmentation, Crop, Flip, Jitter, Patch, QuarterTurn
 from .distil import Distillation, Logits, Pkkd
-from .objective import CrossEntropy, Loss
+from .objective import CrossEntropy, L1Loss, Loss
 from .schedule import AdamW, Cosine, Optimiser, Sgd
 from .tables import as_toml, as_values, built, one_of, read_toml
 
@@ -51,7 +51,8 @@ class TrainingRecipe:
     distil: Distillation | None = None
 
     KINDS: ClassVar[Mapping[str, tuple[type[Any], ...]]] = {
-        "optimiser": (Sgd, AdamW), "loss": (CrossEntropy,), "augment": (Crop, Flip, Jitter), "distil": (Logits, Pkkd),
+        "optimiser": (Sgd, AdamW), "loss": (CrossEntropy, L1Loss), "augment": (Crop, Flip, Jitter, Patch, QuarterTurn),
+        "distil": (Logits, Pkkd),
     }  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -80,8 +81,8 @@ class TrainingRecipe:
         return replace(self, **{name: value for name, value in values.items() if value is not None})
 
 
-def recipe_of(values: Mapping[str, Any], where: str) -> TrainingRecipe:
-    """The recipe of plain values; what is not said is as in the default recipe.
+def recipe_of(values: Mapping[str, Any], where: str, *, usual: TrainingRecipe | None = None) -> TrainingRecipe:
+    """The recipe of plain values; what is not said is as in ``usual``, the default recipe unless given.
 
     Raises
     ------
@@ -100,12 +101,13 @@ def recipe_of(values: Mapping[str, Any], where: str) -> TrainingRecipe:
             own[name] = one_of(kinds, own[name], f"{where}: {name}")
     if "schedule" in own:
         own["schedule"] = built(Cosine, own["schedule"], f"{where}: schedule")
-    return built(TrainingRecipe, own, where)
+    rest = {} if usual is None else {field.name: getattr(usual, field.name) for field in fields(usual)}
+    return built(TrainingRecipe, {**rest, **own}, where)
 
 
-def read_recipe(path: Path) -> TrainingRecipe:
+def read_recipe(path: Path, *, usual: TrainingRecipe | None = None) -> TrainingRecipe:
     """The recipe of a TOML file; raises `UserError` as `recipe_of`, or where it cannot be read."""
-    return recipe_of(read_toml(path, "recipe"), str(path))
+    return recipe_of(read_toml(path, "recipe"), str(path), usual=usual)
 
 
 def recipe_toml(recipe: TrainingRecipe) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ...common.errors import UserError
-from ..data.examples import Examples, examples
+from ..data.examples import Examples
 from ..files.checkpoint import Recipe, read_checkpoint, save_checkpoint
 from ..nets import zoo
 from .history import EpochRow, Moment, write_csv, write_plot
@@ -20,8 +20,9 @@ from .objective import ACCURACY, Metric
 from .ranks import Ranks, started_ranks
 from .recipe import TrainingRecipe
 from .state import Keeping
+from .tasks import task_of
 
-__all__ = ["Files", "Subject", "finished", "matching_test", "run_training", "state_path", "train_network"]
+__all__ = ["Files", "Subject", "finished", "run_training", "state_path", "train_network"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +31,9 @@ class Subject:
 
     Attributes
     ----------
-    made : the record of the checkpoint, whose accuracy and training are filled in
+    made : the record of the checkpoint, whose metric is filled in
     twin : makes the network with multiplications of the same architecture
+    test_batch : inputs that are tested together
     """
 
     module: nn.Module
@@ -39,6 +41,7 @@ class Subject:
     test: Examples
     made: Recipe
     twin: Callable[[], nn.Module] | None = None
+    test_batch: int = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,16 +77,15 @@ def train_network(
     UserError
         for an unknown network, kernel or data set, and as `train_by`.
     """
-    known = zoo.NETWORKS.get(name)
-    if known is None:
-        zoo.build(name, kernel=kernel)
-    assert known is not None
-    shape = known.shape if source == "digits" else None
+    known = zoo.network_called(name)
+    with torch.device("meta"):
+        zoo.build(name, kernel=kernel)  # names what is wrong with the kernel
+    task = task_of(known)
     with started_ranks() as ranks:
-        found = examples(source, "train", shape=shape, workers=files.workers)
+        found = task.material(source, recipe, workers=files.workers)
         made = Recipe(
-            network=name, kernel=kernel, shape=found.shape, classes=found.classes, data=Path(source).name,
-            seed=recipe.seed, epochs=recipe.epochs, accuracy=0.0, training=recipe.values(),
+            network=name, kernel=kernel, shape=found.train.shape, classes=found.classes, data=Path(source).name,
+            seed=recipe.seed, epochs=recipe.epochs, training=recipe.values(),
         )  # fmt: skip
 
         def fresh(with_kernel: str) -> nn.Module:
@@ -93,19 +95,11 @@ def train_network(
             return value
         torch.manual_seed(recipe.seed)
         module = fresh(kernel)
-        test = matching_test(source, found, workers=files.workers)
-        subject = Subject(module=module, train=found, test=test, made=made, twin=lambda: fresh("mult"))
-        return run_training(subject, recipe, files, ranks)
-
-
-def matching_test(source: str, train: Examples, *, workers: int = 2) -> Examples:
-    """The test split, which must look like the train split and have no other classes; raises `UserError`."""
-    test = examples(source, "test", shape=train.shape, workers=workers)
-    if test.classes > train.classes:
-        raise UserError(
-            f"the test split of {source} has a label {test.classes - 1}; its train split only 0..{train.classes - 1}"
-        )
-    return test
+        subject = Subject(
+            module=module, train=found.train, test=found.test, made=made, twin=lambda: fresh("mult"),
+            test_batch=found.batch,
+        )  # fmt: skip
+        return run_training(subject, recipe, files, ranks, metric=task.metric)
 
 
 def run_training(
@@ -119,7 +113,8 @@ def run_training(
         what scripts read; None in all processes but the first
     """
     state, out = state_path(files.out), files.out
-    told = {name: value for name, value in vars(subject.made).items() if name not in ("accuracy", "training", "grids")}
+    open_yet = ("accuracy", "psnr", "training", "grids")
+    told = {name: value for name, value in vars(subject.made).items() if name not in open_yet}
     keeping = Keeping(path=state, told={**told, "images": len(subject.train), "recipe": recipe.values()})
 
     def tell(rows: list[EpochRow]) -> None:
@@ -131,8 +126,10 @@ def run_training(
     )  # fmt: skip
     value = None
     if ranks.first:
-        share = measured(subject.module, subject.test, metric.total, device=ranks.device)
-        made = replace(subject.made, accuracy=share)
+        reached = measured(
+            subject.module, subject.test, metric.total, batch=subject.test_batch, device=ranks.device
+        )  # fmt: skip
+        made = replace(subject.made, **{metric.name: reached})
         write_plot(out.with_suffix(".svg"), rows, metric.name)
         save_checkpoint(out, subject.module, made)
         state.unlink(missing_ok=True)
@@ -147,12 +144,12 @@ def finished(out: Path, made: Recipe) -> dict[str, Any] | None:
         return None
     with contextlib.suppress(UserError):
         _, there = read_checkpoint(out)
-        if replace(there, accuracy=0.0, grids=None) == made:
+        if replace(there, accuracy=None, psnr=None, grids=None) == made:
             return _told(there, None, out)
     return None
 
 
 def _told(made: Recipe, images: int | None, out: Path) -> dict[str, Any]:
-    value = {"accuracy": made.accuracy, "images": images, "epochs": made.epochs, "seed": made.seed}
+    value = {"accuracy": made.accuracy, "psnr": made.psnr, "images": images, "epochs": made.epochs, "seed": made.seed}
     value |= {} if made.bits is None else {"bits": made.bits}
     return {**{name: held for name, held in value.items() if held is not None}, "checkpoint": os.fspath(out)}

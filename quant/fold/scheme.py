@@ -7,11 +7,12 @@ from typing import Any
 
 from ...common.errors import UserError
 
-__all__ = ["RANGES", "SHARINGS", "SHIFTS", "Scheme", "chosen_scheme"]
+__all__ = ["RANGES", "RESULTS", "SHARINGS", "SHIFTS", "Scheme", "chosen_scheme"]
 
 RANGES = ("quantile", "max", "mse", "sums")
 SHARINGS = ("lossless", "saturate", "union")
 SHIFTS = ("auto", "shared")
+RESULTS = ("range", "pixels")
 _BITS = (2, 16)
 
 
@@ -40,6 +41,8 @@ class Scheme:
     terms : the factors of a requantise are sums of at most so many signed powers of two; 0: 16-bit multipliers
     shifts : ``auto``: the channels of a requantise have shifts of their own where results would show what one for all
         costs; ``shared``: never, so that networks trained anew fit one piece of hardware
+    result : the grid of a map that the network ends in: ``range``, as of any tensor; ``pixels``, unsigned bytes, 0..255
+        for 0..1: it is an image
 
     Raises
     ------
@@ -60,6 +63,7 @@ class Scheme:
     pow2_steps: bool = False
     terms: int = 0
     shifts: str = "auto"
+    result: str = "range"
 
     def __post_init__(self) -> None:
         named = {"bits": self.bits, **{f"bits of layer {path!r}": bits for path, bits in self.layer_bits.items()}}
@@ -73,6 +77,8 @@ class Scheme:
             raise ValueError(f"sharing must be one of {', '.join(SHARINGS)}, not {self.sharing!r}")
         if self.shifts not in SHIFTS:
             raise ValueError(f"shifts must be one of {', '.join(SHIFTS)}, not {self.shifts!r}")
+        if self.result not in RESULTS:
+            raise ValueError(f"result must be one of {', '.join(RESULTS)}, not {self.result!r}")
         if not 0.5 <= self.quantile <= 1:
             raise ValueError(f"quantile must be in 0.5..1, not {self.quantile}")
         if not isinstance(self.groups, int) or self.groups < 1:

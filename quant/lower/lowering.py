@@ -13,6 +13,7 @@ from ..fold.assembly import Bits, Pending, Stored
 from ..fold.calibrate import Grid
 from ..fold.regrid import requantised_once
 from ..fold.scheme import Scheme, chosen_scheme
+from ..ops.ends import PIXEL
 from ..program import Program
 from .aten import (  # noqa: F401  they fill the table
     activations,
@@ -30,7 +31,7 @@ from .aten.choices import left_to_readers
 from .aten.table import lower_call
 from .calibration import Calibration, calibrate
 from .graph.nodes import argument, constant, given, is_call, name_of, path_of, said, sizes, tensor
-from .state import Lowering
+from .state import PIXEL_STEP, Lowering
 
 __all__ = ["ORIGINS", "feature_grids", "lower"]
 
@@ -118,6 +119,8 @@ def _scores(lowering: Lowering) -> tuple[fx.Node, list[fx.Node]]:
     output = next(node for node in lowering.traced.graph.nodes if node.op == "output")
     node = tensor(output.args[0])
     chain, left_out = [node], 0
+    if lowering.scheme.result == "pixels":  # of an image not the order counts, but every value
+        return node, []
     while len(node.users) == 1 and is_call(node, *_MONOTONOUS, aten.squeeze, aten.flatten, aten.view, aten.reshape):
         if is_call(node, *_MONOTONOUS):
             if given(node).get("dim", 1) not in (1, 1 - len(sizes(node))):
@@ -136,7 +139,7 @@ def _lower_node(lowering: Lowering, node: fx.Node, end: fx.Node) -> None:
         case "placeholder":
             if values:
                 raise UserError(f"the network must take one tensor, the images; it also takes {node.name!r}")
-            values[node] = Stored(op="pixels", step=1 / 255)
+            values[node] = Stored(op="pixels", step=PIXEL_STEP)
         case "call_function" if constant(lowering.traced, node) is not None:
             pass  # their readers look it up
         case "call_module" | "call_function" if isinstance(node.meta.get("val"), Tensor):
@@ -147,11 +150,20 @@ def _lower_node(lowering: Lowering, node: fx.Node, end: fx.Node) -> None:
             pass  # constants and sizes, which their readers look up
 
 
+def _as_pixels(lowering: Lowering, value: Stored | Bits) -> Stored:
+    """``value`` on the grid of pixels, where it is not yet: whatever else read it wanted another."""
+    if isinstance(value, Stored) and (lowering.format(value.op), value.step) == (PIXEL, PIXEL_STEP):
+        return value
+    return lowering.requantise(lowering.unique("image"), lowering.pending_of(value), PIXEL_STEP, PIXEL)
+
+
 def _end(lowering: Lowering, node: fx.Node) -> None:
     """The end of the Program: class scores and their arg-max, or a raw map."""
     value = lowering.values[node]
     if lowering.shape_of(node)[1:] != (1, 1):
         raw = value if isinstance(value, Bits) else lowering.store(node)
+        if lowering.scheme.result == "pixels":
+            raw = _as_pixels(lowering, raw)
         lowering.origins.setdefault(lowering.ending(raw.op), node.name)
         return
     if is_call(node, aten.argmax):

@@ -7,7 +7,7 @@ from ..fold.scheme import Scheme
 from .graph.nodes import constant, is_call
 from .graph.weights import is_convolution, weighted
 
-__all__ = ["POINTWISE", "is_edge", "wanted"]
+__all__ = ["POINTWISE", "is_edge", "is_result", "wanted"]
 
 aten = torch.ops.aten
 POINTWISE = (
@@ -16,12 +16,24 @@ POINTWISE = (
     aten.square, aten.hardshrink, aten.softshrink,
 )  # fmt: skip
 """What is computed of every value by itself, and has one whatever it reads."""
+_MOVES = (
+    aten.pixel_shuffle, aten.upsample_nearest2d, aten._upsample_nearest_exact2d, aten.clone, aten.contiguous,
+    aten.detach, aten.alias,
+)  # fmt: skip
+"""What gives pixels as they are, in other places."""
 
 
 def is_edge(traced: fx.GraphModule, node: fx.Node, source: str) -> bool:
     """Whether the convolution ``node``, which reads the result of operation ``source``, is the first or the last of the
     network."""
     return source == "pixels" or not _readers(traced, node)[0]
+
+
+def is_result(node: fx.Node) -> bool:
+    """Whether ``node`` is what the network gives, or only moved to become that."""
+    return bool(node.users) and all(
+        user.op == "output" or (is_call(user, *_MOVES) and is_result(user)) for user in node.users
+    )
 
 
 def wanted(traced: fx.GraphModule, node: fx.Node, scheme: Scheme) -> tuple[int, float | None]:

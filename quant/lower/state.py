@@ -13,13 +13,17 @@ from ..fold.curves import RealFunction, numbers
 from ..fold.factors import FoldedThreshold
 from ..fold.scheme import Scheme
 from ..formats import Format, signed, unsigned
+from ..ops.ends import PIXEL
 from ..ops.table import MAX_TABLE_BITS
 from ..program import Input, Op, PixelShuffle, Shape
 from .calibration import Calibration
 from .graph.nodes import argument, name_of, path_of, said
-from .readers import wanted
+from .readers import is_result, wanted
 
-__all__ = ["Curve", "Lowering", "Value"]
+__all__ = ["PIXEL_STEP", "Curve", "Lowering", "Value"]
+
+PIXEL_STEP = 1 / 255
+"""What a unit of a pixel stands for: images are in 0..1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +75,7 @@ class Lowering(Assembly):
         self.values: dict[fx.Node, Value] = {}
         self.roots: dict[fx.Node, fx.Node] = {}
         self.stored: dict[tuple[fx.Node, Format, float], Stored] = {}
-        self.emit(Input(name="pixels", shape=calibration.shape), 1 / 255)
+        self.emit(Input(name="pixels", shape=calibration.shape), PIXEL_STEP)
         self.pads: dict[fx.Node, tuple[int, int, int, int]] = {}
         if unknown := [path for path in scheme.layer_bits if path not in known]:
             raise UserError(f"the network has no convolution {unknown[0]!r}; it has {', '.join(known)}")
@@ -132,6 +136,8 @@ class Lowering(Assembly):
             return Grid(format=signed(2), step=1.0)
         if isinstance(value, Stored):
             return Grid(format=self.format(value.op), step=value.step)
+        if self.scheme.result == "pixels" and is_result(node):
+            return Grid(format=PIXEL, step=PIXEL_STEP)
         bits, step = wanted(self.traced, node, self.scheme)
         if isinstance(value, Curve):
             unsigned_only = bool((value.function(numbers(self._before(value))) >= 0).all())

@@ -53,12 +53,12 @@ class Comparison:
     Attributes
     ----------
     images : on which both ran
-    agreement : share of them that both classify alike
+    agreement : share of them that both classify alike; None where the network is no classifier
     rows : one per stored tensor, in order of execution
     """
 
     images: int
-    agreement: float
+    agreement: float | None
     rows: tuple[Divergence, ...]
 
 
@@ -132,11 +132,11 @@ def compare(program: Program, module: nn.Module, images: NDArray[np.uint8]) -> C
             step = program.steps.get(name)
             ours = np.asarray(2.0 * integers - 1 if step is None else integers * float(step), np.float64)
             total.add(ours.reshape(theirs.shape), theirs, 0 if step is None else _at_top(program, name, integers))
-        if scores in origins:
+        if program.classifies and scores in origins:
             alike += int((result.classes == values.kept[origins[scores]].argmax(1)).sum())
     return Comparison(
         images=len(images),
-        agreement=alike / len(images),
+        agreement=alike / len(images) if program.classifies else None,
         rows=tuple(_row(program, name, origins[name], total) for name, total in sums.items()),
     )
 

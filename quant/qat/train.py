@@ -15,8 +15,9 @@ from ...models.files.checkpoint import Recipe, build_for, fit, read_checkpoint
 from ...models.nets import zoo
 from ...models.training.ranks import started_ranks
 from ...models.training.recipe import TrainingRecipe
-from ...models.training.run import Files, Subject, finished, matching_test, run_training
+from ...models.training.run import Files, Subject, finished, run_training
 from ...models.training.schedule import Sgd
+from ...models.training.tasks import matching_test
 from ..fold.scheme import chosen_scheme
 from ..lower.calibration import calibrate
 from .prepare import LayerGrid, layer_grids, prepare
@@ -50,10 +51,12 @@ def train_quantized(
     module, given = load_trained(start)
     if given.bits is not None:
         raise UserError(f"{start} is trained at {given.bits} bits already; start from a float checkpoint")
+    if given.classes is None:
+        raise UserError(f"{start} makes images, and only classifiers are trained at few bits; addax quantize takes it")
     with started_ranks() as ranks:
         found = examples(source, "train", shape=given.shape, workers=files.workers)
         made = replace(
-            given, data=Path(source).name, seed=recipe.seed, epochs=recipe.epochs, accuracy=0.0, bits=bits,
+            given, data=Path(source).name, seed=recipe.seed, epochs=recipe.epochs, accuracy=None, bits=bits,
             training=recipe.values(),
         )  # fmt: skip
         if files.resume and (value := finished(files.out, made)) is not None:

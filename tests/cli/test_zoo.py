@@ -18,7 +18,10 @@ def test_list_has_the_keys_that_scripts_read(run):
     assert list(rows) == [
         "lenet5", "vgg-small", "resnet20", "resnet32", "resnet18", "resnet34", "resnet50", "mobilenet-v2",
         "efficientnet-b0", "tinynet-a", "tinynet-b", "tinynet-c", "tinynet-d", "tinynet-e",
-        *(f"{name}-x{scale}" for name in ("edsr-baseline", "edsr", "ghostsr") for scale in (2, 3, 4)),
+        *(
+            f"{name}-x{scale}" for name in ("edsr-small", "ghostsr-small", "edsr-baseline", "edsr", "ghostsr")
+            for scale in (2, 3, 4)
+        ),
     ]  # fmt: skip
     assert (rows["resnet20"]["parameters"], rows["resnet20"]["macs"]) == (272_484, 40_813_184)
     assert rows["resnet18"]["checkpoint"] is rows["resnet18"]["accuracy"] is None

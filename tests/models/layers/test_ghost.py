@@ -75,10 +75,15 @@ def test_channels_behind_the_computed_ones_are_these_moved(channels, share, comp
     assert out.shape[1] == channels
 
 
-def test_a_ghost_convolution_of_adders_has_their_bias():
+def test_a_ghost_convolution_of_adders_has_a_batch_norm():
+    """Sums of adders are all negative: a ReLU of them, whatever small bias, has no gradient anywhere."""
+    torch.manual_seed(0)
     layer = GhostConv2d("adder", 2, 4)
+    adders, norm = layer.primary
 
-    assert isinstance(layer.primary, AdderConv2d) and layer.primary.bias is not None
+    assert isinstance(adders, AdderConv2d) and adders.bias is None and isinstance(norm, nn.BatchNorm2d)
+    made = layer(torch.rand(4, 2, 6, 6))
+    assert 0.2 < (made > 0).float().mean() < 0.8
 
 
 @pytest.mark.parametrize(

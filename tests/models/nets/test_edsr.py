@@ -14,6 +14,7 @@ from addax.quant.program import PixelShuffle, SpatialShift
 COUNTS = {
     "edsr-x2": (40.730, 9384.7), "edsr-x3": (43.680, 4476.5), "edsr-x4": (43.090, 2894.5),
     "ghostsr-x2": (21.848, 5036.1), "ghostsr-x3": (24.798, 2543.8), "ghostsr-x4": (24.208, 1807.4),
+    "edsr-small-x2": (0.196, 45.6), "ghostsr-small-x2": (0.122, 28.6),
     "edsr-baseline-x2": (1.370, 316.2), "edsr-baseline-x3": (1.554, 160.3), "edsr-baseline-x4": (1.518, 114.2),
 }  # fmt: skip
 """Millions of parameters, billions of terms for a result of 1280 x 720."""
@@ -86,7 +87,7 @@ def test_adders_stand_where_they_are_asked_for():
     net = EDSR(kernel="adder,body.1.*=mult", shape=(3, 4, 4), blocks=2, features=4)
 
     adders = {path for path, m in net.named_modules() if isinstance(m, AdderConv2d)}
-    assert adders == {"body.0.body.0", "body.0.body.2", "body.2", "tail.0.0"}
+    assert adders == {"body.0.body.0.0", "body.0.body.2.0", "body.2.0", "tail.0.0.0"}
 
 
 @pytest.mark.parametrize(
