@@ -164,10 +164,10 @@ class EngineSimulation:
 
     def _activity(self) -> dict[str, int]:
         """What the array spent the cycles of the first image with."""
-        from ..hdl.engine.activity import Activity
+        from ..hdl.engine.activity import CycleUse
 
         spent = self.runs[0].spent.sum(0)
-        return {activity.name.lower(): int(spent[activity]) for activity in Activity}
+        return {activity.name.lower(): int(spent[activity]) for activity in CycleUse}
 
     def keys(self) -> dict[str, Any]:
         """What ``addax simulate --json`` prints."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..common.errors import UserError
 from ..common.files import write_text
 from ..common.temporary import scratch_folder
-from ..hdl.engine.activity import ACTIVITY_BITS, Activity
+from ..hdl.engine.activity import ACTIVITY_BITS, CycleUse
 from ..hdl.engine.compile.image import Compiled
 from ..hdl.engine.harness import HARNESS_BYTES
 from ..hdl.engine.layout import beats_text
@@ -32,7 +32,7 @@ class EngineRun:
     words : (N, bytes of a word), the memory afterwards
     cycles : from start to done
     read_beats, write_beats : of the memory
-    spent : (descriptors + 1, activities), cycles of each `Activity` up to the end of each descriptor, and behind all
+    spent : (descriptors + 1, activities), cycles of each `CycleUse` up to the end of each descriptor, and behind all
     together : (2, 2, 2), cycles in which the array does not and does work, no beat and one is read, none and one is
         written
     code : of `hdl.engine.engine.ERRORS`
@@ -98,9 +98,9 @@ def run_engine(
         if saif is not None:
             (folder / "dump.saif").replace(saif)
         spent = np.array([int(word, 16) for word in _hexadecimal(folder / "activity.mem")], np.int64)
-        spent = spent.reshape(-1, 1 << ACTIVITY_BITS, 2, 2)[:, : len(Activity)]
+        spent = spent.reshape(-1, 1 << ACTIVITY_BITS, 2, 2)[:, : len(CycleUse)]
         works = spent.sum(0)
-        together = np.stack([works.sum(0) - works[Activity.WORK], works[Activity.WORK]])
+        together = np.stack([works.sum(0) - works[CycleUse.WORK], works[CycleUse.WORK]])
         return EngineRun(
             words=_words(folder / "result.mem", plan), spent=spent.sum((2, 3)), together=together, **outcome
         )  # fmt: skip

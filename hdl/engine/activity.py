@@ -2,10 +2,10 @@
 
 from enum import IntEnum
 
-__all__ = ["ACTIVITY_BITS", "MEANINGS", "Activity"]
+__all__ = ["ACTIVITY_BITS", "MEANINGS", "CycleUse"]
 
 
-class Activity(IntEnum):
+class CycleUse(IntEnum):
     """Every cycle of a run is one of these. Where a step waits for several things, it is the first that is missing."""
 
     WORK = 0
@@ -19,11 +19,11 @@ class Activity(IntEnum):
 
 ACTIVITY_BITS = 3
 MEANINGS = {
-    Activity.WORK: "the array or a pool is at work",
-    Activity.DESCRIPTORS: "waiting for the next step of a descriptor, or for the descriptor",
-    Activity.WEIGHTS: "waiting for tables, constants and weights, which results on their way may hold up",
-    Activity.FEATURES: "waiting for words of features",
-    Activity.RESULTS: "waiting for room for results",
-    Activity.RESIDUALS: "waiting for words of residuals",
-    Activity.END: "nothing is left to compute; results are on their way to memory",
+    CycleUse.WORK: "the array or a pool is at work",
+    CycleUse.DESCRIPTORS: "waiting for the next step of a descriptor, or for the descriptor",
+    CycleUse.WEIGHTS: "waiting for tables, constants and weights, which results on their way may hold up",
+    CycleUse.FEATURES: "waiting for words of features",
+    CycleUse.RESULTS: "waiting for room for results",
+    CycleUse.RESIDUALS: "waiting for words of residuals",
+    CycleUse.END: "nothing is left to compute; results are on their way to memory",
 }

@@ -12,7 +12,7 @@ from ..bus.counters import CounterBank, CounterPlaces
 from ..bus.register_map import BusRegister, Field, RegisterMap
 from ..bus.registers import RegisterFile, Request, Response
 from ..streams.delay import later
-from .activity import ACTIVITY_BITS, MEANINGS, Activity
+from .activity import ACTIVITY_BITS, MEANINGS, CycleUse
 from .plan import EnginePlan
 
 __all__ = ["EngineControl", "engine_identity", "engine_map"]
@@ -25,7 +25,7 @@ _MEETINGS = {
     "work_write": "the array works, a beat is written", "read_write": "a beat is read, one is written",
     "work_read_write": "the array works, a beat is read, one is written",
 }  # fmt: skip
-"""Counters beside those of `Activity`, and the cycles that they count."""
+"""Counters beside those of `CycleUse`, and the cycles that they count."""
 _COUNTERS = 0x40
 _WATCHED_BITS = 12
 
@@ -79,7 +79,7 @@ def engine_map(plan: EnginePlan) -> RegisterMap:
 
 def _counters() -> tuple[BusRegister, ...]:
     """The registers of ``plan.counters``: those of the activities make up ``cycles``."""
-    meanings = {**{f"cycles_{activity.name.lower()}": MEANINGS[activity] for activity in Activity}, **_MEETINGS}
+    meanings = {**{f"cycles_{activity.name.lower()}": MEANINGS[activity] for activity in CycleUse}, **_MEETINGS}
     return (
         BusRegister(
             name="watched", offset=0x38, width=_WATCHED_BITS, access="rw",
@@ -161,12 +161,12 @@ class EngineControl(wiring.Component):
             m.d.sync += number.eq(1)
         with m.Elif(self.busy & self.closed):
             m.d.sync += number.eq(number + 1)
-        works, read, write = self.activity == Activity.WORK, self.read, self.write
-        events = {f"cycles_{activity.name.lower()}": self.activity == activity for activity in Activity} | {
+        works, read, write = self.activity == CycleUse.WORK, self.read, self.write
+        events = {f"cycles_{activity.name.lower()}": self.activity == activity for activity in CycleUse} | {
             "read_beats": read, "write_beats": write, "work_read": works & read, "work_write": works & write,
             "read_write": read & write, "work_read_write": works & read & write,
         }  # fmt: skip
-        starts = {f"cycles_{Activity.DESCRIPTORS.name.lower()}": self.start}
+        starts = {f"cycles_{CycleUse.DESCRIPTORS.name.lower()}": self.start}
         m.d.comb += counts.eq(self.busy & ((watched == 0) | (watched == number)))
         m.d.comb += [
             bank.events.eq(Cat(

@@ -28,7 +28,7 @@ class EngineTop(wiring.Component):
     busy : Out, a run has begun and has not ended
     error : Out, of the last run, of `ERRORS`
     irq : Out, a run has ended; without control for one cycle
-    activity : Out, while ``busy``: what the array does in this cycle, of `Activity`; for counters and logic analysers
+    activity : Out, while ``busy``: what the array does in this cycle, of `CycleUse`; for counters and logic analysers
     closed : Out, the array issues the last of its work on a descriptor
     """
 

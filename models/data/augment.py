@@ -157,8 +157,8 @@ class Jitter:
 
     def apply(self, x: Tensor, drawn: Tensor, *, scale: int = 1) -> Tensor:
         """Images (B, C, H, W), moved."""
-        angle, scale, right, down = drawn.unbind(1)
-        cosine, sine = (1 + scale) * angle.cos(), (1 + scale) * angle.sin()
+        angle, growth, right, down = drawn.unbind(1)
+        cosine, sine = (1 + growth) * angle.cos(), (1 + growth) * angle.sin()
         rows = torch.stack([cosine, -sine, right, sine, cosine, down], dim=1)
         grid = F.affine_grid(rows.view(-1, 2, 3), list(x.shape), align_corners=False)
         return F.grid_sample(x, grid, align_corners=False)

@@ -71,10 +71,10 @@ class Recipe:
             raise TypeError(f"{what} must be at most {most}, not {getattr(self, what)}")
         if not all(type(n) is int for n in (self.seed, self.epochs)):
             raise TypeError(f"seed and epochs must be integers, not {self.seed!r}, {self.epochs!r}")
-        for name, most in (("accuracy", 1), ("psnr", BEST_PSNR)):
+        for name, best in (("accuracy", 1.0), ("psnr", BEST_PSNR)):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int | float) or not 0 <= value <= most):
-                raise TypeError(f"{name} must be in 0..{most:g}, not {value!r}")
+            if value is not None and (not isinstance(value, int | float) or not 0 <= value <= best):
+                raise TypeError(f"{name} must be in 0..{best:g}, not {value!r}")
         if self.bits is not None and (type(self.bits) is not int or not 2 <= self.bits <= 16):
             raise TypeError(f"bits must be in 2..16, or missing, not {self.bits!r}")
         if self.grids is not None and not (

@@ -129,7 +129,8 @@ def run_training(
         reached = measured(
             subject.module, subject.test, metric.total, batch=subject.test_batch, device=ranks.device
         )  # fmt: skip
-        made = replace(subject.made, **{metric.name: reached})
+        results: dict[str, Any] = {metric.name: reached}
+        made = replace(subject.made, **results)
         write_plot(out.with_suffix(".svg"), rows, metric.name)
         save_checkpoint(out, subject.module, made)
         state.unlink(missing_ok=True)

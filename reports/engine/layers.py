@@ -29,7 +29,7 @@ class LayerRun:
     busy : cycles in which the array or the pools are at work
     idle : lane cycles without a product, as cycles of the whole array, by cause. ``channels``: lanes of blocks that are
         not full; ``wide results``: results of several words; ``pools``: the lanes wait for them; the others: see
-        `hdl.engine.activity.Activity`
+        `hdl.engine.activity.CycleUse`
     moved : its words in memory
     word_bytes, beats : of a word
     """

@@ -7,7 +7,7 @@ from amaranth.hdl import signed as signed_shape
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..activity import ACTIVITY_BITS, Activity
+from ..activity import ACTIVITY_BITS, CycleUse
 from ..plan import EnginePlan
 from ..records import Unit
 from .steps import PLACE_BITS, step_layout
@@ -41,7 +41,7 @@ class Issuer(wiring.Component):
     first, last : Out, whether it begins and ends the sum of its pixel
     freed : Out, words of the ring that are no longer needed behind this cycle
     final : Out, it is the last tap of its step; only where ``plan.product``
-    activity : Out, of `Activity`
+    activity : Out, of `CycleUse`
     closed : Out, the last tap of a descriptor is issued
     claimed, awaited, joined : Out, words of the queue of results, pixels of results and residuals that the step which
         was taken in the cycle before claims
@@ -57,7 +57,7 @@ class Issuer(wiring.Component):
             "issued": Out(1), "meant": Out(1), "begin": Out(1), "step": Out(step),
             "place": Out(plan.ring_words.bit_length() - 1), "inside": Out(1), "pixel": Out(range(plan.pixels)),
             "first": Out(1), "last": Out(1),
-            "activity": Out(ACTIVITY_BITS, init=Activity.DESCRIPTORS), "closed": Out(1),
+            "activity": Out(ACTIVITY_BITS, init=CycleUse.DESCRIPTORS), "closed": Out(1),
             "freed": Out(step["chunk"].shape), "claimed": Out(range(MOST_WORDS * plan.pixels + 1)),
             "awaited": Out(step["pixels"].shape), "joined": Out(step["pixels"].shape),
             **({"final": Out(1)} if plan.product else {}),
@@ -101,19 +101,19 @@ class Issuer(wiring.Component):
             ]  # fmt: skip
         return m
 
-    def _tell(self, m: Module, works: Value, missing: dict[Activity, Value]) -> None:
+    def _tell(self, m: Module, works: Value, missing: dict[CycleUse, Value]) -> None:
         """The activity, out of a register: ``works`` says of the next cycle whether a step is in it."""
         with m.If(works):
-            m.d.sync += self.activity.eq(Activity.WORK)
+            m.d.sync += self.activity.eq(CycleUse.WORK)
         with m.Elif(self.step.final):
-            m.d.sync += self.activity.eq(Activity.END)
+            m.d.sync += self.activity.eq(CycleUse.END)
         with m.Elif(~self.i.valid):
-            m.d.sync += self.activity.eq(Mux(self.planned, Activity.WEIGHTS, Activity.DESCRIPTORS))
+            m.d.sync += self.activity.eq(Mux(self.planned, CycleUse.WEIGHTS, CycleUse.DESCRIPTORS))
         for cause, lacks in missing.items():
             with m.Elif(lacks):
                 m.d.sync += self.activity.eq(cause)
 
-    def _may_begin(self, m: Module) -> tuple[Value, dict[Activity, Value]]:
+    def _may_begin(self, m: Module) -> tuple[Value, dict[CycleUse, Value]]:
         """Words of the results of the step that waits, and what it still needs.
 
         Out of registers: they are those of the step that waits when its weights have come, many cycles after itself.
@@ -123,7 +123,7 @@ class Issuer(wiring.Component):
         ahead = Signal(len(step.until), name="ahead")
         lacks = {
             cause: Signal(name=f"lacks_{cause.name.lower()}", init=1)
-            for cause in (Activity.FEATURES, Activity.RESULTS, Activity.RESIDUALS)
+            for cause in (CycleUse.FEATURES, CycleUse.RESULTS, CycleUse.RESIDUALS)
         }  # fmt: skip
         m.d.comb += ahead.eq(self.loaded - step.until)
         with m.Switch(step.result_words):
@@ -133,8 +133,8 @@ class Issuer(wiring.Component):
                     moved = [step.pixels << k for k in range(count.bit_length()) if count >> k & 1]
                     m.d.sync += words.eq(sum(moved[1:], moved[0]))
         m.d.sync += [
-            lacks[Activity.FEATURES].eq(ahead[-1]), lacks[Activity.RESULTS].eq(step.last & (self.room < words)),
-            lacks[Activity.RESIDUALS].eq(step.last & step.residual & (self.residuals < self._joins(step))),
+            lacks[CycleUse.FEATURES].eq(ahead[-1]), lacks[CycleUse.RESULTS].eq(step.last & (self.room < words)),
+            lacks[CycleUse.RESIDUALS].eq(step.last & step.residual & (self.residuals < self._joins(step))),
         ]  # fmt: skip
         return words, lacks
 

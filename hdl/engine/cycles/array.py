@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ..activity import Activity
+from ..activity import CycleUse
 from ..core.core import CoreDelays
 from ..plan import EnginePlan
 from ..records import Stream, Unit, constants_record, further_records
@@ -14,7 +14,7 @@ from .queues import TimedQueue, TimedRecords
 
 __all__ = ["LayerCycles", "TimedStep", "computing", "steps_of"]
 
-CAUSES = (Activity.DESCRIPTORS, Activity.WEIGHTS, Activity.FEATURES, Activity.RESULTS, Activity.RESIDUALS)
+CAUSES = (CycleUse.DESCRIPTORS, CycleUse.WEIGHTS, CycleUse.FEATURES, CycleUse.RESULTS, CycleUse.RESIDUALS)
 """What a step may wait for, the first that is missing in front."""
 
 
@@ -33,7 +33,7 @@ class LayerCycles:
 
     end: int
     busy: int
-    waits: dict[Activity, int]
+    waits: dict[CycleUse, int]
     works: NDArray[np.int64] = field(compare=False, repr=False)
 
 
@@ -138,15 +138,15 @@ class _Array:
         # A step is handed on with its last weight; what has none one cycle later.
         return self.at if pool else self.at - 1
 
-    def conditions(self, layer: dict[str, int], step: TimedStep) -> dict[Activity, int] | None:
+    def conditions(self, layer: dict[str, int], step: TimedStep) -> dict[CycleUse, int] | None:
         """First cycle in which each of what the step needs is there; None while one is not known."""
         came = self.queues[Stream.FEATURES].arrived(self.tile + step.until)
-        needs: dict[Activity, int | None] = {Activity.FEATURES: came}
+        needs: dict[CycleUse, int | None] = {CycleUse.FEATURES: came}
         if step.last:
-            needs[Activity.RESULTS] = self.results.room_for(step.pixels * layer["result_words"])
+            needs[CycleUse.RESULTS] = self.results.room_for(step.pixels * layer["result_words"])
             if layer["residual"]:
                 words = self.joined + _residuals(layer, step)
-                needs[Activity.RESIDUALS] = self.queues[Stream.RESIDUALS].arrived(words)
+                needs[CycleUse.RESIDUALS] = self.queues[Stream.RESIDUALS].arrived(words)
         # The issuer compares a cycle before it looks.
         known = {cause: cycle + 1 for cause, cycle in needs.items() if cycle is not None}
         return known if len(known) == len(needs) else None
@@ -194,7 +194,7 @@ def computing(
                     yield False
                 while (needs := array.conditions(layer, step)) is None:
                     yield False
-                needs |= {Activity.DESCRIPTORS: at, Activity.WEIGHTS: ready}
+                needs |= {CycleUse.DESCRIPTORS: at, CycleUse.WEIGHTS: ready}
                 told = array.ending
                 for cause in CAUSES:
                     if (there := needs.get(cause, 0)) > told:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ..activity import Activity
+from ..activity import CycleUse
 from ..compile.image import Compiled
 from ..compile.transfers import queue_rooms
 from ..records import READ, WRITE, Stream, descriptor_record
@@ -40,14 +40,14 @@ class EngineCycles:
 
     @property
     def spent(self) -> NDArray[np.int64]:
-        """(descriptors + 1, activities), cycles of each `Activity` up to the end of each descriptor, and behind the
+        """(descriptors + 1, activities), cycles of each `CycleUse` up to the end of each descriptor, and behind the
         last one. All of them together are ``total``."""
-        found = np.zeros((len(self.layers) + 1, len(Activity)), np.int64)
+        found = np.zeros((len(self.layers) + 1, len(CycleUse)), np.int64)
         for row, layer in zip(found, self.layers, strict=False):
-            row[Activity.WORK] = layer.busy
+            row[CycleUse.WORK] = layer.busy
             for cause, cycles in layer.waits.items():
                 row[cause] = cycles
-        found[-1, Activity.END] = self.total - 1 - self.layers[-1].end
+        found[-1, CycleUse.END] = self.total - 1 - self.layers[-1].end
         return found
 
     @property

@@ -4,7 +4,7 @@
 import random
 
 import pytest
-from addax.hdl.engine.activity import Activity
+from addax.hdl.engine.activity import CycleUse
 from addax.hdl.engine.control import MAGIC, EngineControl, engine_identity, engine_map
 from amaranth.sim import Simulator
 from engine_networks import small_plan
@@ -107,12 +107,12 @@ def test_counters_tell_what_every_cycle_went_to(watched):
         await software.write("control", 1)
         ctx.set(dut.busy, 1)
         for _ in range(length):
-            activity, read, write, closed = rng.choice(list(Activity)), rng.random() < 0.5, rng.random() < 0.3, 0
-            if activity == Activity.WORK:
+            activity, read, write, closed = rng.choice(list(CycleUse)), rng.random() < 0.5, rng.random() < 0.3, 0
+            if activity == CycleUse.WORK:
                 closed = rng.random() < 0.05
             for port, value in ((dut.activity, activity), (dut.read, read), (dut.write, write), (dut.closed, closed)):
                 ctx.set(port, value)
-            works = activity == Activity.WORK
+            works = activity == CycleUse.WORK
             happens = {
                 f"cycles_{activity.name.lower()}": 1, "read_beats": read, "write_beats": write,
                 "work_read": works and read, "work_write": works and write, "read_write": read and write,
@@ -126,7 +126,7 @@ def test_counters_tell_what_every_cycle_went_to(watched):
         await ctx.tick().repeat(2)
         assert {name: await software.read(name) for name in names} == expected
         if watched == 0:
-            spent = [expected[f"cycles_{activity.name.lower()}"] for activity in Activity]
+            spent = [expected[f"cycles_{activity.name.lower()}"] for activity in CycleUse]
             assert sum(spent) == await software.read("cycles")
 
     async def bench(ctx, dut, software):

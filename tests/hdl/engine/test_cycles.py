@@ -4,7 +4,7 @@ tests/sim/test_engine.py shows."""
 from dataclasses import replace
 
 import pytest
-from addax.hdl.engine.activity import Activity
+from addax.hdl.engine.activity import CycleUse
 from addax.hdl.engine.compile.image import compiled
 from addax.hdl.engine.cycles.model import predicted
 from addax.hdl.engine.cycles.transfers import Memory
@@ -22,7 +22,7 @@ def test_time_adds_up(seed):
         found = predicted(image, Memory(latency=latency))
         totals.append(found.total)
         assert found.spent.sum() == found.together.sum() == found.total
-        assert found.together[1].sum() == found.spent[:, Activity.WORK].sum()
+        assert found.together[1].sum() == found.spent[:, CycleUse.WORK].sum()
         beats = image.plan.beats
         assert found.together[:, 1].sum() == found.read_words * beats
         assert found.together[:, :, 1].sum() == found.written_words * beats
