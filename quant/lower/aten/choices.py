@@ -130,5 +130,6 @@ def _value(node: fx.Node, number: int) -> int:
     before = _value(argument(node), number)
     if not is_call(node, *_COMPARED):
         return before
-    compare = next(function for kind, function in _COMPARED.items() if is_call(node, kind))
-    return int(compare(before, int(node.args[1])))  # type: ignore[arg-type]  # an integer, see `_arg_max_of`
+    compare, other = next(function for kind, function in _COMPARED.items() if is_call(node, kind)), node.args[1]
+    assert isinstance(other, int)  # else it was no comparison to `_arg_max_of`
+    return int(compare(before, other))

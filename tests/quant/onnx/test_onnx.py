@@ -293,6 +293,21 @@ def test_moves_in_another_order_are_refused(tmp_path, kind, name, value, message
         import_onnx(changed(path, lambda m: set_attribute(m, kind, name, value)))
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "value", "message"),
+    [
+        ("Choose", "number", 5, r"it chooses \d of number, and behind it is what 5 of number begins"),
+        ("ArgMax", "axis", 2, "the arg-max of addax is over channels, axis 1"),
+    ],
+)
+def test_choices_that_were_changed_are_refused(tmp_path, kind, name, value, message):
+    """Read without a word, they would be the same shape and other branches."""
+    path = saved(qonnx_model(named("chosen")), tmp_path)
+
+    with pytest.raises(UserError, match=message):
+        import_onnx(changed(path, lambda m: set_attribute(m, kind, name, value)))
+
+
 # QONNX read back
 
 
