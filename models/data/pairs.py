@@ -193,7 +193,7 @@ def _pixels(path: Path, channels: int) -> NDArray[np.uint8]:
         pixels = pixels.repeat(3, 0)
     if len(pixels) != channels:
         raise UserError(f"{path} has {len(pixels)} channels, but the network takes {channels}")
-    return np.ascontiguousarray(pixels)
+    return np.array(pixels, order="C")  # a copy that torch may share: decoded pictures are read-only
 
 
 def _text(image: NDArray[np.uint8]) -> str:

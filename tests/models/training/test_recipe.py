@@ -71,7 +71,7 @@ def test_what_a_recipe_leaves_out_is_the_default():
         ("[schedule]\nwarmup = 60", "a warm-up of 60 epochs leaves none of 60"),
         ('[schedule]\nby = "year"', "by must be one of epoch, step, not 'year'"),
         ("augment = 1", "augment must be an array of tables"),
-        ('[[augment]]\nkind = "blur"', "must be one of crop, flip, jitter, not 'blur'"),
+        ('[[augment]]\nkind = "blur"', "must be one of crop, flip, jitter, patch, turn, not 'blur'"),
         ('[distil]\nkind = "logits"', "r.toml: distil (logits)"),
         ('[distil]\nkind = "pkkd"\ntemperature = 0', "temperature must be a number in 0.1..100, not 0"),
     ],
