@@ -12,7 +12,7 @@ from addax.quant.quantize import quantize
 from addax.reports.compare.compare import Contest, KernelComparison, compare, structures_of
 from addax.reports.devices.devices import device
 from addax.reports.devices.resources import Resources
-from addax.reports.engine import report as engine_report
+from addax.reports.engine import measured
 from addax.reports.page.pages import comparison_page
 from addax.reports.synth.synth import Synthesis
 from addax.reports.terminal.tables import comparison_tables
@@ -113,7 +113,7 @@ def test_two_kernels_as_engines(tmp_path, monkeypatch):
             blocks={part.name: {"control" if part.block_of else "": Resources(lut=3)} for part in parts},
         )  # fmt: skip
 
-    monkeypatch.setattr(engine_report, "map_parts", counted)
+    monkeypatch.setattr(measured, "map_parts", counted)
     contest = Contest(network="lenet5", device=device("ecp5-85k"), archs=("engine",), pin=8)
 
     found = compare(contest, ["adder", "mult"], tmp_path, command="addax compare --arch engine")

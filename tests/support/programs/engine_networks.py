@@ -172,10 +172,11 @@ def moving(seed):
     return b.raw()
 
 
-def gated(seed, *, bits=8, kernels=("adder", "mult"), gates=2, table_bits=8, bent=False):
+def gated(seed, *, bits=8, kernels=("adder", "mult"), gates=2, table_bits=8, bent=False, products=True, tables=True):
     """Activations and gates that are tables, of all channels or each its own, before and behind what others read too;
     products with maps, with numbers of channels, and of a map with itself; blocks that are not full, several bands.
-    ``bent``: among them second slopes, ties to even numbers and thresholds of several levels."""
+    ``bent``: among them second slopes, ties to even numbers and thresholds of several levels. Without ``products`` or
+    ``tables`` it has none of them."""
     rng = np.random.default_rng(seed)
     b = Builder(rng, (int(rng.integers(1, 6)), int(rng.integers(4, 10)), int(rng.integers(4, 10))))
     if not bent:
@@ -191,7 +192,7 @@ def gated(seed, *, bits=8, kernels=("adder", "mult"), gates=2, table_bits=8, ben
             b.threshold(unsigned(int(rng.integers(2, 4))))
         else:
             rescaled(result or stored())
-        if rng.random() < look:
+        if rng.random() < look and tables:
             b.table(stored())
         return b.last
 
@@ -203,10 +204,10 @@ def gated(seed, *, bits=8, kernels=("adder", "mult"), gates=2, table_bits=8, ben
     def times(other):
         b.product(other)
         rescaled(stored())
-        if rng.random() < 0.4:
+        if rng.random() < 0.4 and tables:
             b.table(stored())
 
-    if bits >= 8 and rng.random() < 0.5:
+    if bits >= 8 and rng.random() < 0.5 and tables:
         b.table(stored())
     for _ in range(gates):
         features = layer(int(rng.integers(2, 20)), int(rng.choice([1, 3])))
@@ -219,8 +220,9 @@ def gated(seed, *, bits=8, kernels=("adder", "mult"), gates=2, table_bits=8, ben
             layer(channels, look=1, result=signed(narrow))
         elif kind == "map":
             layer(b.shape()[0], 3)
-        gate, b.last = b.last, features
-        times(gate)
+        if products:
+            gate, b.last = b.last, features
+            times(gate)
     return b.raw()
 
 
