@@ -31,9 +31,9 @@ from .tables import RowTables
 
 __all__ = ["Core", "CoreDelays"]
 
-AT_LANES = 3
-"""Cycles from a tap to its features: the ring; a register near it, as block RAM is slow and lies all over a device; the
-choice of the pad."""
+AT_LANES = 2
+"""Cycles from a tap to its features: the ring, and a register near it, for the way from block RAM all over a device to
+the lanes takes a cycle by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,9 +133,7 @@ class Core(wiring.Component):
             write.addr.eq(issuer.loaded), write.data.eq(self.feature), write.en.eq(self.feature_valid),
             read.addr.eq(issuer.place),
         ]  # fmt: skip
-        ranks = AT_LANES - 2
-        inside, words = later(m, issuer.inside, 1 + ranks, name="inside"), later(m, read.data, ranks, name="ring_word")
-        return later(m, Mux(inside, words, later(m, pad, ranks, name="pad_word")), name="features")
+        return later(m, Mux(later(m, issuer.inside, name="inside"), read.data, pad), AT_LANES - 1, name="features")
 
     def _sums(self, m: Module, x: Any, loader: StepLoader, layer: Any) -> tuple[Any, Any]:
         """Sums of the array or of a pool, and whether they are complete."""
