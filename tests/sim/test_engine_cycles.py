@@ -23,6 +23,7 @@ def cases(engine, count, first=0):
     plan, found, seed = random_engine(engine), 0, first
     while found < count:
         seed += 1
+        assert seed < first + 200, "too few networks fit"
         rng = np.random.default_rng([engine, seed])
         make = super_resolution if seed % 5 == 0 else engine_program
         try:
