@@ -15,6 +15,7 @@ from amaranth.lib.wiring import In
 from engine_networks import small_plan
 from prove import reached_violation
 
+pytestmark = pytest.mark.slow
 BURST, OUTSTANDING = 2, 2
 ROOM = 3
 """Words of each queue that the reader fills."""
