@@ -28,11 +28,18 @@ def joined(lowering: Lowering, left: fx.Node, right: fx.Node, alpha: float) -> P
         value = lowering.pending_of(lowering.store(left))
         return replace(value, gain=value.gain * (1 + alpha))
     factors = {left: 1.0, right: alpha}
-    takes_left = alpha > 0 and (_can_join(lowering, left) or not _can_join(lowering, right))
+    left_joins, right_joins = _can_join(lowering, left), _can_join(lowering, right)
+    # Sums that others read as well would be requantised twice; where the other operand's do not join, they are stored.
+    shared = {node: len(node.users) > 1 for node in factors}
+    takes_left = alpha > 0 and (not right_joins or (left_joins and (shared[right] or not shared[left])))
     main, other = (left, right) if takes_left else (right, left)
     found = lowering.values[main]
-    joins = isinstance(found, Pending) and _can_join(lowering, main)
-    value = found if isinstance(found, Pending) and joins else lowering.pending_of(lowering.store(main))
+    if not isinstance(found, Pending) or not _can_join(lowering, main):
+        value = lowering.pending_of(lowering.store(main))
+    elif shared[main]:
+        value = lowering.pending_of(shortcut(lowering, main))
+    else:
+        value = found
     if factors[main] != 1:
         value = scaled(value, factors[main])
     added = shortcut(lowering, other)
