@@ -1,7 +1,8 @@
 """What a network costs before it is built: its parameters, and the terms of its inner products, by kernel."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..layers.binary import BinaryConv2d
 from ..layers.noise import NoiseAdaptation
 from ..layers.shift import ShiftConv2d
 
-__all__ = ["Counts", "count", "kernel_of"]
+__all__ = ["Counts", "count", "kernel_of", "noted_terms"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +45,9 @@ def kernel_of(layer: nn.Module) -> str | None:
     return next((kernel for kernel, kind in kinds if isinstance(layer, kind)), None)
 
 
-def count(module: nn.Module, shape: tuple[int, int, int]) -> Counts:
-    """Parameters of ``module`` and terms for one image of ``shape`` (C, H, W). A module on the device ``meta`` takes no
-    memory, and is counted as well."""
+@contextmanager
+def noted_terms(module: nn.Module) -> Iterator[Counter[str]]:
+    """Terms by kernel of what layers of ``module`` compute of one image, or of the first of each batch, meanwhile."""
     terms: Counter[str] = Counter()
 
     def note(layer: nn.Module, given: Any, result: Tensor) -> None:
@@ -54,16 +55,23 @@ def count(module: nn.Module, shape: tuple[int, int, int]) -> Counts:
         assert isinstance(weight, Tensor)
         terms[kernel_of(layer) or ""] += weight[0].numel() * result[0].numel()
 
-    layers = [layer for layer in module.modules() if kernel_of(layer)]
-    hooks = [layer.register_forward_hook(note) for layer in layers]
+    hooks = [layer.register_forward_hook(note) for layer in module.modules() if kernel_of(layer)]
+    try:
+        yield terms
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def count(module: nn.Module, shape: tuple[int, int, int]) -> Counts:
+    """Parameters of ``module`` and terms for one image of ``shape`` (C, H, W). A module on the device ``meta`` takes no
+    memory, and is counted as well."""
     training = module.training
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     try:
-        with torch.no_grad():
+        with torch.no_grad(), noted_terms(module) as terms:
             module.eval()(torch.zeros(1, *shape, device=device))
     finally:
         module.train(training)
-        for hook in hooks:
-            hook.remove()
     extra = sum(p.numel() for m in module.modules() if isinstance(m, NoiseAdaptation) for p in m.parameters())
     return Counts(parameters=sum(p.numel() for p in module.parameters()) - extra, terms=dict(terms))

@@ -11,7 +11,7 @@ from ..layers.ghost import GhostConv2d, biased_convolution
 from ..layers.kernels import Kernels
 from ..layers.normalize import Normalise
 
-__all__ = ["EDSR", "EDSRBlock"]
+__all__ = ["EDSR", "EDSRBlock", "convolution_at"]
 
 _MEAN = (0.4488, 0.4371, 0.4040)
 """Of the pictures of DIV2K."""
@@ -26,7 +26,7 @@ class EDSRBlock(nn.Module):
     def __init__(self, kernels: Kernels, path: str, features: int, *, factor: float, share: float | None):
         super().__init__()
         self.factor = factor
-        first, second = (_convolution(kernels, f"{path}.body.{k}", features, features, share=share) for k in (0, 2))
+        first, second = (convolution_at(kernels, f"{path}.body.{k}", features, features, share=share) for k in (0, 2))
         self.body = nn.Sequential(first, nn.ReLU(), second)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -50,6 +50,10 @@ class EDSR(nn.Module):
         ordinary convolutions
     classes : None; an image has none
 
+    Attributes
+    ----------
+    scale : as given
+
     Raises
     ------
     ValueError
@@ -62,29 +66,36 @@ class EDSR(nn.Module):
         classes: int | None = None,
     ):  # fmt: skip
         super().__init__()
+        name = type(self).__name__.lower()
         if classes is not None:
-            raise ValueError("edsr makes an image, which has no classes")
+            raise ValueError(f"{name} makes an image, which has no classes")
         if scale not in _STEPS:
-            raise ValueError(f"edsr enlarges by {', '.join(map(str, _STEPS))}, not by {scale}")
+            raise ValueError(f"{name} enlarges by {', '.join(map(str, _STEPS))}, not by {scale}")
         if blocks < 1 or features < 1:
-            raise ValueError(f"edsr needs a block and a feature at least, not {blocks} and {features}")
+            raise ValueError(f"{name} needs a block and a feature at least, not {blocks} and {features}")
+        self.scale = scale
         kernels = Kernels.of(kernel)
+        convolution = partial(convolution_at, kernels, network=name)
         channels = shape[0]
         mean = _MEAN if channels == len(_MEAN) else (0.5,) * channels
         self.sub_mean = Normalise(mean, (1.0,) * channels)
-        self.head = nn.Sequential(_convolution(kernels, "head.0", channels, features, edge=True))
-        block = partial(EDSRBlock, kernels, features=features, factor=factor, share=share)
+        self.head = nn.Sequential(convolution("head.0", channels, features, edge=True))
         self.body = nn.Sequential(
-            *(block(f"body.{k}") for k in range(blocks)), _convolution(kernels, f"body.{blocks}", features, features)
+            *(self._block(kernels, f"body.{k}", features, factor=factor, share=share) for k in range(blocks)),
+            convolution(f"body.{blocks}", features, features),
         )
         larger: list[nn.Module] = []
         for step in _STEPS[scale]:
             larger += [
-                _convolution(kernels, f"tail.0.{len(larger)}", features, features * step**2), nn.PixelShuffle(step)
+                convolution(f"tail.0.{len(larger)}", features, features * step**2), nn.PixelShuffle(step)
             ]  # fmt: skip
-        self.tail = nn.Sequential(
-            nn.Sequential(*larger), _convolution(kernels, "tail.1", features, channels, edge=True)
-        )
+        self.tail = nn.Sequential(nn.Sequential(*larger), convolution("tail.1", features, channels, edge=True))
+
+    def _block(
+        self, kernels: Kernels, path: str, features: int, *, factor: float, share: float | None
+    ) -> nn.Module:  # fmt: skip
+        """The block at ``path``; networks of other blocks have their own."""
+        return EDSRBlock(kernels, path, features, factor=factor, share=share)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) images in 0..1 -> (B, C, scale * H, scale * W), not clipped."""
@@ -93,14 +104,16 @@ class EDSR(nn.Module):
         return image
 
 
-def _convolution(
-    kernels: Kernels, path: str, inputs: int, outputs: int, *, edge: bool = False, share: float | None = None
+def convolution_at(
+    kernels: Kernels, path: str, inputs: int, outputs: int, *, edge: bool = False, share: float | None = None,
+    size: int = 3, groups: int = 1, network: str = "edsr",
 ) -> nn.Module:  # fmt: skip
-    """The convolution at ``path``; a ``ValueError`` names it where its kernel cannot be had."""
+    """The convolution at ``path`` of a ``network``, of ``size`` x ``size`` windows, or where ``share`` is given a
+    ghost of one; a ``ValueError`` names it where its kernel cannot be had."""
     kernel = kernels.at(path, edge=edge)
     try:
         if share is None:
-            return biased_convolution(kernel, inputs, outputs)
+            return biased_convolution(kernel, inputs, outputs, size=size, groups=groups)
         return GhostConv2d(kernel, inputs, outputs, share=share)
     except ValueError as error:
-        raise ValueError(f"layer {path!r} of edsr: {error}") from error
+        raise ValueError(f"layer {path!r} of {network}: {error}") from error

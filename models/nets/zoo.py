@@ -15,6 +15,7 @@ from ..layers.kernels import KERNELS, Kernels
 from .counting import Counts, count
 from .edsr import EDSR
 from .efficientnet import EFFICIENTNET_B0, TINYNETS, EfficientNet, Scaling
+from .fadn import FADN
 from .lenet5 import LeNet5
 from .mobilenet_v2 import MobileNetV2
 from .resnet import ResNet20, ResNet32
@@ -59,17 +60,19 @@ def _scaled(name: str, scaling: Scaling, paper: str) -> ZooNetwork:
     )  # fmt: skip
 
 
-def _enlarging(name: str, scale: int, paper: str, **options: Any) -> ZooNetwork:
-    """The entry of an `EDSR` whose results are 1280 pixels wide and 720 high, as papers count."""
+def _enlarging(
+    name: str, scale: int, paper: str, *, kind: Callable[..., nn.Module] = EDSR, **options: Any
+) -> ZooNetwork:  # fmt: skip
+    """The entry of an `EDSR`, or of a ``kind`` of it, whose results are 1280 x 720 pixels, as papers count."""
     return ZooNetwork(
-        name=f"{name}-x{scale}", make=partial(EDSR, scale=scale, **options), shape=(3, 720 // scale, 1280 // scale),
+        name=f"{name}-x{scale}", make=partial(kind, scale=scale, **options), shape=(3, 720 // scale, 1280 // scale),
         paper=paper, category="super-resolution", classes=None, kernel="mult", scale=scale,
     )  # fmt: skip
 
 
-_LIM, _GHOST = "Lim et al. 2017, 1707.02921", "GhostSR, 2101.08525"
-_SMALL = {"blocks": 8, "features": 32}
-_FULL = {"blocks": 32, "features": 256, "factor": 0.1}
+_LIM, _GHOST, _FADN = "Lim et al. 2017, 1707.02921", "GhostSR, 2101.08525", "FADN, 2103.08357"
+_SMALL: dict[str, Any] = {"blocks": 8, "features": 32}
+_FULL: dict[str, Any] = {"blocks": 32, "features": 256, "factor": 0.1}
 NETWORKS = {
     network.name: network
     for network in (
@@ -90,9 +93,12 @@ NETWORKS = {
         *(_scaled(f"tinynet-{name}", scaling, "TinyNet, 2010.14819") for name, scaling in TINYNETS.items()),
         *(_enlarging("edsr-small", scale, _LIM, **_SMALL) for scale in (2, 3, 4)),
         *(_enlarging("ghostsr-small", scale, _GHOST, share=0.5, **_SMALL) for scale in (2, 3, 4)),
+        *(_enlarging("fadn-small", scale, _FADN, kind=FADN, **_SMALL) for scale in (2, 3, 4)),
         *(_enlarging("edsr-baseline", scale, _LIM) for scale in (2, 3, 4)),
+        *(_enlarging("fadn-baseline", scale, _FADN, kind=FADN) for scale in (2, 3, 4)),
         *(_enlarging("edsr", scale, _LIM, **_FULL) for scale in (2, 3, 4)),
         *(_enlarging("ghostsr", scale, _GHOST, share=0.5, **_FULL) for scale in (2, 3, 4)),
+        *(_enlarging("fadn", scale, _FADN, kind=FADN, **_FULL) for scale in (2, 3, 4)),
     )
 }  # fmt: skip
 

@@ -18,6 +18,7 @@ from ..data.sets import Images
 from ..layers.adder_gradients import scale_adder_gradients
 from ..layers.binary import set_progress
 from ..layers.ghost import set_ghost_noise
+from ..layers.routing import routing_loss, set_routing, set_routing_progress
 from .average import MovingAverage
 from .distil import Guided
 from .finite import check_gradients, first_fault
@@ -37,8 +38,11 @@ have come together and before the optimiser takes them."""
 EPOCH_STEPS: tuple[Callable[[nn.Module, int, int], None], ...] = (
     lambda module, epoch, epochs: set_progress(module, epoch / epochs),
     lambda module, epoch, epochs: set_ghost_noise(module, epoch),
+    lambda module, epoch, epochs: set_routing_progress(module, epoch / epochs),
 )  # fmt: skip
 """What a network is told when an epoch begins: its number, from 0, of how many."""
+OWN_LOSSES: tuple[Callable[[nn.Module], Tensor | None], ...] = (routing_loss,)
+"""What layers of a network add to the loss of the training pass that they have just seen; None where nothing."""
 
 
 def to_float(pixels: NDArray[np.uint8]) -> Tensor:
@@ -144,6 +148,8 @@ class _Run:
         self.module = module
         self.trained, self.held_out = _split(len(found), recipe)
         ranks.check(recipe.batch)
+        if recipe.routing is not None:
+            set_routing(module, recipe.routing)
         learner = module if recipe.distil is None else recipe.distil.guided(module, twin, found.shape)
         learner.to(ranks.device)
         self.learner = learner
@@ -260,9 +266,13 @@ class _Run:
         if isinstance(self.learner, Guided):
             outputs = tuple(value.float() for value in outputs)
             output = self._checked(outputs[0], y)
-            return self.learner.cost(outputs, y, self.recipe.loss), output
+            return self._with_own(self.learner.cost(outputs, y, self.recipe.loss)), output
         output = self._checked(outputs.float(), y)
-        return self.recipe.loss(output, y), output
+        return self._with_own(self.recipe.loss(output, y)), output
+
+    def _with_own(self, cost: Tensor) -> Tensor:
+        own = (loss(self.learner) for loss in OWN_LOSSES)
+        return sum((loss for loss in own if loss is not None), cost)
 
     def _check_finite(self, loss: float, x: Tensor, place: tuple[int, int]) -> None:
         """Raise `UserError` where the loss or a gradient is not finite, in (epoch, step), from 0."""

@@ -7,8 +7,10 @@ from typing import Any, ClassVar
 
 from ...common.errors import UserError, within
 from ..data.augment import Augmentation, Crop, Flip, Jitter, Patch, QuarterTurn
+from ..layers.routing import Routing
 from .distil import Distillation, Logits, Pkkd
 from .objective import CrossEntropy, L1Loss, Loss
+from .outset import Clustered
 from .schedule import AdamW, Cosine, Optimiser, Sgd
 from .tables import as_toml, as_values, built, one_of, read_toml
 
@@ -34,6 +36,8 @@ class TrainingRecipe:
         anew in each pass stays as it was recorded. Elsewhere it changes nothing. None: no
     held_out : training images that are not trained on, but measured after every epoch
     optimiser, schedule, loss, augment, distil : values of their own
+    routing : how predictors of frequency-aware networks learn; None: as `Routing` has it
+    start : what takes the place of fresh weights; None: nothing
     """
 
     epochs: int = 60
@@ -49,10 +53,12 @@ class TrainingRecipe:
     loss: Loss = field(default_factory=CrossEntropy)
     augment: tuple[Augmentation, ...] = (Jitter(),)
     distil: Distillation | None = None
+    routing: Routing | None = None
+    start: Clustered | None = None
 
     KINDS: ClassVar[Mapping[str, tuple[type[Any], ...]]] = {
         "optimiser": (Sgd, AdamW), "loss": (CrossEntropy, L1Loss), "augment": (Crop, Flip, Jitter, Patch, QuarterTurn),
-        "distil": (Logits, Pkkd),
+        "distil": (Logits, Pkkd), "start": (Clustered,),
     }  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -99,8 +105,9 @@ def recipe_of(values: Mapping[str, Any], where: str, *, usual: TrainingRecipe | 
             own[name] = tuple(one_of(kinds, table, f"{where}: augment") for table in own[name])
         else:
             own[name] = one_of(kinds, own[name], f"{where}: {name}")
-    if "schedule" in own:
-        own["schedule"] = built(Cosine, own["schedule"], f"{where}: schedule")
+    for name, made in (("schedule", Cosine), ("routing", Routing)):
+        if name in own:
+            own[name] = built(made, own[name], f"{where}: {name}")
     rest = {} if usual is None else {field.name: getattr(usual, field.name) for field in fields(usual)}
     return built(TrainingRecipe, {**rest, **own}, where)
 

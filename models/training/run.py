@@ -95,6 +95,8 @@ def train_network(
             return value
         torch.manual_seed(recipe.seed)
         module = fresh(kernel)
+        if recipe.start is not None:
+            recipe.start.begin(module, seed=recipe.seed)
         subject = Subject(
             module=module, train=found.train, test=found.test, made=made, twin=lambda: fresh("mult"),
             test_batch=found.batch,

@@ -53,6 +53,8 @@ def train_quantized(
         raise UserError(f"{start} is trained at {given.bits} bits already; start from a float checkpoint")
     if given.classes is None:
         raise UserError(f"{start} makes images, and only classifiers are trained at few bits; addax quantize takes it")
+    if recipe.start is not None:
+        raise UserError(f"start takes the place of fresh weights; training at few bits begins with those of {start}")
     with started_ranks() as ranks:
         found = examples(source, "train", shape=given.shape, workers=files.workers)
         made = replace(

@@ -114,6 +114,67 @@ def test_what_cannot_be_trained_is_said_in_one_line(run, arguments, message):
     assert status == 1 and message in err and len(err.strip().splitlines()) == 1
 
 
+FEW_STEPS = """
+epochs = 1
+batch = 12
+
+[[augment]]
+kind = "patch"
+size = 64
+
+[routing]
+guide = 0.5
+budget = 0.3
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.guard
+def test_a_frequency_aware_network_goes_the_whole_way_on_photographs(run, tmp_path):
+    """A few steps on what comes along; its Program has an arg-max and a choice for each of eight blocks."""
+    import torch
+    from addax.models.nets.fadn import routed
+    from addax.quant.program import ArgMax, Select
+
+    (tmp_path / "r.toml").write_text(FEW_STEPS)
+    status, out, err = run(
+        "train", "fadn-small-x2", "--kernel", "mult", "--recipe", tmp_path / "r.toml", "-o", tmp_path / "f.safetensors",
+        "--json",
+    )  # fmt: skip
+    assert status == 0, err
+    net, made = load_checkpoint(tmp_path / "f.safetensors")
+    assert made.training["routing"]["budget"] == 0.3 and made.psnr == json.loads(out)["psnr"]
+    assert routed(net, torch.rand(3, 20, 24)).pixels != ((480, 0, 0),) * 8
+
+    status, _, err = run(
+        "quantize", tmp_path / "f.safetensors", "--size", "12x16", "--calibration", 20, "-o", tmp_path / "f.addax"
+    )
+    assert status == 0, err
+    program = load_program(tmp_path / "f.addax")
+    kinds = [type(op) for op in program.ops]
+    assert kinds.count(ArgMax) == kinds.count(Select) == 8
+    x = np.random.default_rng(0).integers(0, 256, (2, 3, 12, 16), np.uint8)
+    with torch.no_grad():
+        wanted = (net(torch.from_numpy(x / np.float32(255))) * 255).round().clamp(0, 255).numpy()
+    assert np.abs(golden.run(program, x).output - wanted).mean() < 3
+
+
+@pytest.mark.slow
+def test_a_ghost_begins_with_a_trained_network(trained, run, tmp_path):
+    (tmp_path / "r.toml").write_text(
+        f'{RECIPE}\n[start]\nkind = "clustered"\ncheckpoint = "{trained / "net.safetensors"}"\n'
+    )
+    arguments = ("--kernel", "mult", "--data", trained / "set", "--recipe", tmp_path / "r.toml", "--epochs", 1)
+
+    status, _, err = run("train", "ghostsr-small-x2", *arguments, "-o", tmp_path / "g.safetensors")
+    assert status == 0, err
+    assert load_checkpoint(tmp_path / "g.safetensors")[1].training["start"]["kind"] == "clustered"
+
+    status, _, err = run("train", "ghostsr-small-x3", *arguments, "-o", tmp_path / "h.safetensors")
+    assert status == 1 and "holds edsr-small-x2 (mult): 'tail.0.0.weight' is" in err
+    assert len(err.strip().splitlines()) == 1
+
+
 def test_a_recipe_without_patches_is_refused(run, tmp_path):
     (tmp_path / "r.toml").write_text("augment = []\n")
 

@@ -19,7 +19,11 @@ def test_list_has_the_keys_that_scripts_read(run):
         "lenet5", "vgg-small", "resnet20", "resnet32", "resnet18", "resnet34", "resnet50", "mobilenet-v2",
         "efficientnet-b0", "tinynet-a", "tinynet-b", "tinynet-c", "tinynet-d", "tinynet-e",
         *(
-            f"{name}-x{scale}" for name in ("edsr-small", "ghostsr-small", "edsr-baseline", "edsr", "ghostsr")
+            f"{name}-x{scale}"
+            for name in (
+                "edsr-small", "ghostsr-small", "fadn-small", "edsr-baseline", "fadn-baseline", "edsr", "ghostsr",
+                "fadn",
+            )
             for scale in (2, 3, 4)
         ),
     ]  # fmt: skip

@@ -9,8 +9,10 @@ from pathlib import Path
 import addax
 import pytest
 from addax.models.data.augment import Crop, Flip, Jitter
+from addax.models.layers.routing import Routing
 from addax.models.training.distil import Logits, Pkkd
 from addax.models.training.objective import CrossEntropy
+from addax.models.training.outset import Clustered
 from addax.models.training.recipe import TrainingRecipe, read_recipe, recipe_of, recipe_toml
 from addax.models.training.schedule import AdamW, Cosine, Sgd
 from image_files import refused
@@ -19,7 +21,8 @@ FULL = TrainingRecipe(
     epochs=5, batch=100, accumulate=2, seed=7, precision="bfloat16", ema=0.999, cuda_graph=True, held_out=10,
     optimiser=AdamW(learning_rate=1e-4), schedule=Cosine(warmup=2, final=0.01, by="step"),
     loss=CrossEntropy(label_smoothing=0.1), augment=(Crop(padding=4), Flip(), Jitter(shift=1)),
-    distil=Logits(teacher='a "b"\\\n.safetensors', layers=("bn1", "bn2")),
+    distil=Logits(teacher='a "b"\\\n.safetensors', layers=("bn1", "bn2")), routing=Routing(guide=0.5, budget=0.25),
+    start=Clustered(checkpoint="dense.safetensors"),
 )  # fmt: skip
 
 
