@@ -116,11 +116,11 @@ def test_what_cannot_be_trained_is_said_in_one_line(run, arguments, message):
 
 FEW_STEPS = """
 epochs = 1
-batch = 12
+batch = 24
 
 [[augment]]
 kind = "patch"
-size = 64
+size = 24
 
 [routing]
 guide = 0.5
@@ -147,7 +147,7 @@ def test_a_frequency_aware_network_goes_the_whole_way_on_photographs(run, tmp_pa
     assert routed(net, torch.rand(3, 20, 24)).pixels != ((480, 0, 0),) * 8
 
     status, _, err = run(
-        "quantize", tmp_path / "f.safetensors", "--size", "12x16", "--calibration", 20, "-o", tmp_path / "f.addax"
+        "quantize", tmp_path / "f.safetensors", "--size", "12x16", "--calibration", 10, "-o", tmp_path / "f.addax"
     )
     assert status == 0, err
     program = load_program(tmp_path / "f.addax")

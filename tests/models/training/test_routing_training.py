@@ -53,6 +53,7 @@ def low():
     return torch.from_numpy(pictures().pairs[0].low / np.float32(255))
 
 
+@pytest.mark.slow
 def test_masks_guide_the_predictor():
     """Smooth pixels come to be low and noise high where the guide is all that counts; chance is a third."""
     fast = RECIPE.changed(optimiser=AdamW(learning_rate=0.01, weight_decay=0.0), epochs=12)
@@ -70,6 +71,7 @@ def test_masks_guide_the_predictor():
     assert agreement(net) > 0.8 and agreement(net) > agreement(free) + 0.2
 
 
+@pytest.mark.slow
 def test_the_price_of_costs_makes_images_cheaper():
     """A network that pays for what it computes ends with fewer terms than one that does not."""
     fast = RECIPE.changed(optimiser=AdamW(learning_rate=0.01, weight_decay=0.0), epochs=12)
