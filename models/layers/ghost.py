@@ -92,19 +92,27 @@ class GhostConv2d(nn.Module):
         return torch.cat([computed, self.shift(computed[:, : self.ghosts])], 1)
 
 
-def biased_convolution(kernel: str, in_channels: int, out_channels: int) -> nn.Module:
-    """A 3x3 convolution with bias whose inner product is ``kernel``; ``ValueError`` where its layers have no bias.
+def biased_convolution(
+    kernel: str, in_channels: int, out_channels: int, size: int = _SIZE, *, stride: int = 1, padding: int | None = None
+) -> nn.Module:  # fmt: skip
+    """A convolution with bias whose inner product is ``kernel``; ``ValueError`` where its layers have no bias.
 
     One of adders has a batch norm behind it instead: its sums are large and all negative, so that a ReLU of them would
     be zero everywhere, and stay it.
+
+    Parameters
+    ----------
+    size : rows and columns of a window, 3 unless given
+    padding : half of the window unless given, so that only ``stride`` makes a map smaller
     """
     check_kernel(kernel)
+    padding = size // 2 if padding is None else padding
     if is_binary(kernel) or kernel == "shift":
         raise ValueError(f"the {kernel} kernel has no bias, and nothing stands behind it that adds one")
     if kernel == "adder":
-        adders = AdderConv2d(in_channels, out_channels, _SIZE, padding=_SIZE // 2)
+        adders = AdderConv2d(in_channels, out_channels, size, stride=stride, padding=padding)
         return nn.Sequential(adders, nn.BatchNorm2d(out_channels))
-    return layer_of(kernel)(in_channels, out_channels, _SIZE, padding=_SIZE // 2, bias=True)
+    return layer_of(kernel)(in_channels, out_channels, size, stride=stride, padding=padding, bias=True)
 
 
 def set_ghost_noise(module: nn.Module, epoch: int) -> None:

@@ -3,6 +3,7 @@
 Parameters have the names that the authors of EDSR gave them.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 from torch import Tensor, nn
@@ -11,9 +12,9 @@ from ..layers.ghost import GhostConv2d, biased_convolution
 from ..layers.kernels import Kernels
 from ..layers.normalize import Normalise
 
-__all__ = ["EDSR", "EDSRBlock"]
+__all__ = ["DIV2K_MEAN", "EDSR", "EDSRBlock", "upsampling"]
 
-_MEAN = (0.4488, 0.4371, 0.4040)
+DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 """Of the pictures of DIV2K."""
 _STEPS = {2: (2,), 3: (3,), 4: (2, 2)}
 """Pixel shuffles of an enlargement."""
@@ -70,27 +71,37 @@ class EDSR(nn.Module):
             raise ValueError(f"edsr needs a block and a feature at least, not {blocks} and {features}")
         kernels = Kernels.of(kernel)
         channels = shape[0]
-        mean = _MEAN if channels == len(_MEAN) else (0.5,) * channels
+        mean = DIV2K_MEAN if channels == len(DIV2K_MEAN) else (0.5,) * channels
         self.sub_mean = Normalise(mean, (1.0,) * channels)
         self.head = nn.Sequential(_convolution(kernels, "head.0", channels, features, edge=True))
         block = partial(EDSRBlock, kernels, features=features, factor=factor, share=share)
         self.body = nn.Sequential(
             *(block(f"body.{k}") for k in range(blocks)), _convolution(kernels, f"body.{blocks}", features, features)
         )
-        larger: list[nn.Module] = []
-        for step in _STEPS[scale]:
-            larger += [
-                _convolution(kernels, f"tail.0.{len(larger)}", features, features * step**2), nn.PixelShuffle(step)
-            ]  # fmt: skip
-        self.tail = nn.Sequential(
-            nn.Sequential(*larger), _convolution(kernels, "tail.1", features, channels, edge=True)
-        )
+        larger = upsampling(
+            lambda k, outputs: _convolution(kernels, f"tail.0.{k}", features, outputs), features, scale
+        )  # fmt: skip
+        self.tail = nn.Sequential(larger, _convolution(kernels, "tail.1", features, channels, edge=True))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) images in 0..1 -> (B, C, scale * H, scale * W), not clipped."""
         head = self.head(self.sub_mean(x))
         image: Tensor = self.tail(head + self.body(head)) + self.sub_mean.mean
         return image
+
+
+def upsampling(convolution: Callable[[int, int], nn.Module], features: int, scale: int) -> nn.Sequential:
+    """What makes a map of ``features`` ``scale`` times as large: convolutions and pixel shuffles.
+
+    Parameters
+    ----------
+    convolution : makes the one at a place of the result, with so many channels
+    scale : 1, 2, 3 or 4; 1 is nothing
+    """
+    larger: list[nn.Module] = []
+    for step in _STEPS[scale] if scale > 1 else ():
+        larger += [convolution(len(larger), features * step**2), nn.PixelShuffle(step)]
+    return nn.Sequential(*larger)
 
 
 def _convolution(
