@@ -16,8 +16,9 @@ def catalogue(name: str | None = None, *, kernel: str | None = None) -> list[dic
     """One entry for each network, or for that called ``name``.
 
     Each has ``name``, ``paper``, ``category``, ``kernel``, ``shape``, ``classes``; ``parameters`` and ``macs`` with
-    that kernel, and ``terms``, the latter by kernel; ``checkpoint`` and ``accuracy`` of the one that has this kernel,
-    or None; and ``checkpoints``, all that come along, each with ``kernel``, ``data``, ``accuracy`` and ``checkpoint``.
+    that kernel, and ``terms``, the latter by kernel, ``attention`` and ``elements``, as `Counts` has them;
+    ``checkpoint`` and ``accuracy`` of the one that has this kernel, or None; and ``checkpoints``, all that come along,
+    each with ``kernel``, ``data``, ``accuracy`` and ``checkpoint``.
 
     Parameters
     ----------
@@ -52,7 +53,8 @@ def _entry(name: str, kernel: str, *, among_others: bool = False) -> dict[str, A
     return {
         "name": name, "paper": entry.paper, "category": entry.category, "kernel": kernel, "shape": list(entry.shape),
         "classes": entry.classes, "parameters": counts and counts.parameters, "macs": counts and counts.macs,
-        "terms": dict(counts.terms) if counts else None,
+        "terms": dict(counts.terms) if counts else None, "attention": counts and counts.attention,
+        "elements": dict(counts.elements) if counts else None,
         "checkpoint": own["checkpoint"], "accuracy": own["accuracy"], "checkpoints": trained,
     }  # fmt: skip
 

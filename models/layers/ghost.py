@@ -93,25 +93,27 @@ class GhostConv2d(nn.Module):
 
 
 def biased_convolution(
-    kernel: str, in_channels: int, out_channels: int, *, size: int = _SIZE, groups: int = 1
+    kernel: str, in_channels: int, out_channels: int, size: int = _SIZE, *, stride: int = 1,
+    padding: int | None = None, groups: int = 1,
 ) -> nn.Module:  # fmt: skip
-    """A convolution with bias whose inner product is ``kernel``, and which keeps the size of maps; ``ValueError`` where
-    its layers have no bias.
+    """A convolution with bias whose inner product is ``kernel``; ``ValueError`` where its layers have no bias.
 
     One of adders has a batch norm behind it instead: its sums are large and all negative, so that a ReLU of them would
     be zero everywhere, and stay it.
 
     Parameters
     ----------
-    size : of the window in both directions, odd
+    size : rows and columns of a window, 3 unless given
+    padding : half of the window unless given, so that only ``stride`` makes a map smaller
     """
     check_kernel(kernel)
+    padding = size // 2 if padding is None else padding
     if is_binary(kernel) or kernel == "shift":
         raise ValueError(f"the {kernel} kernel has no bias, and nothing stands behind it that adds one")
     if kernel == "adder":
-        adders = AdderConv2d(in_channels, out_channels, size, padding=size // 2, groups=groups)
+        adders = AdderConv2d(in_channels, out_channels, size, stride=stride, padding=padding, groups=groups)
         return nn.Sequential(adders, nn.BatchNorm2d(out_channels))
-    return layer_of(kernel)(in_channels, out_channels, size, padding=size // 2, groups=groups, bias=True)
+    return layer_of(kernel)(in_channels, out_channels, size, stride=stride, padding=padding, groups=groups, bias=True)
 
 
 def set_ghost_noise(module: nn.Module, epoch: int) -> None:

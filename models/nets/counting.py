@@ -3,13 +3,14 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..layers.adder import AdderConv2d
+from ..layers.attention import AttentionContext, AttentionScores
 from ..layers.binary import BinaryConv2d
 from ..layers.noise import NoiseAdaptation
 from ..layers.shift import ShiftConv2d
@@ -25,11 +26,18 @@ class Counts:
     ----------
     parameters : numbers that training finds and the network needs when it runs: noise adaptation does not count
     terms : multiply-accumulates of one image, or what stands for them, by kernel: of convolutions and dense layers,
-        padded taps included, groups counted; pools, additions, activations and batch norms are none
+        padded taps included, groups counted, on each token once; and of both products of attention (`Attention`), a
+        term for each number of a query and a key, for each pair of them and head, and for each weight and value.
+        Pools, additions, activations, softmax and norms are none, nor are products outside of `Attention`
+    attention : those of ``terms`` that are products of two tensors
+    elements : numbers of one image that leave each function for which integers need a table or a division: ``softmax``,
+        ``layernorm``, ``gelu``; without those that the network does not have
     """
 
     parameters: int
     terms: Mapping[str, int]
+    attention: int = 0
+    elements: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def macs(self) -> int:
@@ -45,33 +53,81 @@ def kernel_of(layer: nn.Module) -> str | None:
     return next((kernel for kernel, kind in kinds if isinstance(layer, kind)), None)
 
 
-@contextmanager
-def noted_terms(module: nn.Module) -> Iterator[Counter[str]]:
-    """Terms by kernel of what layers of ``module`` compute of one image, or of the first of each batch, meanwhile."""
-    terms: Counter[str] = Counter()
+_FUNCTIONS = {nn.Softmax: "softmax", nn.LayerNorm: "layernorm", nn.GELU: "gelu"}
 
-    def note(layer: nn.Module, given: Any, result: Tensor) -> None:
+
+class _Tally:
+    """What runs through the layers of a network, one image at a time."""
+
+    def __init__(self) -> None:
+        self.terms: Counter[str] = Counter()
+        self.elements: Counter[str] = Counter()
+        self.attention = 0
+
+    def layer(self, layer: nn.Module, given: Any, result: Tensor) -> None:
         weight = layer.weight
         assert isinstance(weight, Tensor)
-        terms[kernel_of(layer) or ""] += weight[0].numel() * result[0].numel()
+        self.terms[kernel_of(layer) or ""] += weight[0].numel() * result.numel()
 
-    hooks = [layer.register_forward_hook(note) for layer in module.modules() if kernel_of(layer)]
-    try:
-        yield terms
-    finally:
-        for hook in hooks:
-            hook.remove()
+    def product(self, layer: nn.Module, given: tuple[Tensor, ...], result: Tensor) -> None:
+        kernel = layer.kernel if isinstance(layer, AttentionScores) else "mult"
+        terms = given[0].shape[-1] * result.numel()
+        self.terms[kernel] += terms
+        self.attention += terms
+
+    def function(self, layer: nn.Module, given: Any, result: Tensor) -> None:
+        self.elements[_FUNCTIONS[type(layer)]] += result.numel()
+
+    @contextmanager
+    def listening(self, module: nn.Module, *, skips: bool) -> Iterator[None]:
+        """While this holds, what runs through ``module`` is counted. With ``skips`` functions give back what they are
+        given, which has the shape of what they would compute: on the device ``meta`` a norm takes longer than all
+        else."""
+        hooks, skipped = [], []
+        for layer in module.modules():
+            if type(layer) in _FUNCTIONS:
+                hooks.append(layer.register_forward_hook(self.function))
+                if skips and "forward" not in layer.__dict__:
+                    layer.__dict__["forward"] = _unchanged
+                    skipped.append(layer)
+            elif kernel_of(layer):
+                hooks.append(layer.register_forward_hook(self.layer))
+            elif isinstance(layer, AttentionScores | AttentionContext):
+                hooks.append(layer.register_forward_hook(self.product))
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+            for layer in skipped:
+                del layer.__dict__["forward"]
+
+
+def _unchanged(x: Tensor) -> Tensor:
+    return x
+
+
+@contextmanager
+def noted_terms(module: nn.Module) -> Iterator[Counter[str]]:
+    """Terms by kernel of what layers of ``module`` compute meanwhile."""
+    tally = _Tally()
+    with tally.listening(module, skips=False):
+        yield tally.terms
 
 
 def count(module: nn.Module, shape: tuple[int, int, int]) -> Counts:
     """Parameters of ``module`` and terms for one image of ``shape`` (C, H, W). A module on the device ``meta`` takes no
     memory, and is counted as well."""
+    tally = _Tally()
     training = module.training
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     try:
-        with torch.no_grad(), noted_terms(module) as terms:
+        with torch.no_grad(), tally.listening(module, skips=True):
             module.eval()(torch.zeros(1, *shape, device=device))
     finally:
         module.train(training)
     extra = sum(p.numel() for m in module.modules() if isinstance(m, NoiseAdaptation) for p in m.parameters())
-    return Counts(parameters=sum(p.numel() for p in module.parameters()) - extra, terms=dict(terms))
+    return Counts(
+        parameters=sum(p.numel() for p in module.parameters()) - extra, terms=dict(tally.terms),
+        attention=tally.attention, elements=dict(tally.elements),
+    )  # fmt: skip

@@ -3,6 +3,7 @@
 Parameters have the names that the authors of EDSR gave them.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 from torch import Tensor, nn
@@ -11,9 +12,9 @@ from ..layers.ghost import GhostConv2d, biased_convolution
 from ..layers.kernels import Kernels
 from ..layers.normalize import Normalise
 
-__all__ = ["EDSR", "EDSRBlock", "convolution_at"]
+__all__ = ["DIV2K_MEAN", "EDSR", "EDSRBlock", "convolution_at", "upsampling"]
 
-_MEAN = (0.4488, 0.4371, 0.4040)
+DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 """Of the pictures of DIV2K."""
 _STEPS = {2: (2,), 3: (3,), 4: (2, 2)}
 """Pixel shuffles of an enlargement."""
@@ -77,19 +78,15 @@ class EDSR(nn.Module):
         kernels = Kernels.of(kernel)
         convolution = partial(convolution_at, kernels, network=name)
         channels = shape[0]
-        mean = _MEAN if channels == len(_MEAN) else (0.5,) * channels
+        mean = DIV2K_MEAN if channels == len(DIV2K_MEAN) else (0.5,) * channels
         self.sub_mean = Normalise(mean, (1.0,) * channels)
         self.head = nn.Sequential(convolution("head.0", channels, features, edge=True))
         self.body = nn.Sequential(
             *(self._block(kernels, f"body.{k}", features, factor=factor, share=share) for k in range(blocks)),
             convolution(f"body.{blocks}", features, features),
         )
-        larger: list[nn.Module] = []
-        for step in _STEPS[scale]:
-            larger += [
-                convolution(f"tail.0.{len(larger)}", features, features * step**2), nn.PixelShuffle(step)
-            ]  # fmt: skip
-        self.tail = nn.Sequential(nn.Sequential(*larger), convolution("tail.1", features, channels, edge=True))
+        larger = upsampling(lambda k, outputs: convolution(f"tail.0.{k}", features, outputs), features, scale)
+        self.tail = nn.Sequential(larger, convolution("tail.1", features, channels, edge=True))
 
     def _block(
         self, kernels: Kernels, path: str, features: int, *, factor: float, share: float | None
@@ -102,6 +99,20 @@ class EDSR(nn.Module):
         head = self.head(self.sub_mean(x))
         image: Tensor = self.tail(head + self.body(head)) + self.sub_mean.mean
         return image
+
+
+def upsampling(convolution: Callable[[int, int], nn.Module], features: int, scale: int) -> nn.Sequential:
+    """What makes a map of ``features`` ``scale`` times as large: convolutions and pixel shuffles.
+
+    Parameters
+    ----------
+    convolution : makes the one at a place of the result, with so many channels
+    scale : 1, 2, 3 or 4; 1 is nothing
+    """
+    larger: list[nn.Module] = []
+    for step in _STEPS[scale] if scale > 1 else ():
+        larger += [convolution(len(larger), features * step**2), nn.PixelShuffle(step)]
+    return nn.Sequential(*larger)
 
 
 def convolution_at(

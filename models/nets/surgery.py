@@ -23,14 +23,18 @@ _CONVOLUTIONS = (AdderConv2d, BinaryConv2d, ShiftConv2d, nn.Conv2d)
 
 
 class Dense(nn.Module):
-    """A dense layer (B, I) -> (B, O) whose inner products are those of ``convolution``, which is one of 1x1 windows."""
+    """A dense layer (B, I) -> (B, O), or of tokens (B, N, I) -> (B, N, O), whose inner products are those of
+    ``convolution``, which is one of 1x1 windows."""
 
     def __init__(self, convolution: nn.Module):
         super().__init__()
         self.convolution = convolution
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, I) -> (B, O)."""
+        """(B, I) -> (B, O), or (B, N, I) -> (B, N, O)."""
+        if x.ndim == 3:
+            tokens: Tensor = self.convolution(x.transpose(1, 2).unsqueeze(2))
+            return tokens.squeeze(2).transpose(1, 2)
         result: Tensor = self.convolution(x[:, :, None, None])
         return result.flatten(1)
 

@@ -20,6 +20,9 @@ from .lenet5 import LeNet5
 from .mobilenet_v2 import MobileNetV2
 from .resnet import ResNet20, ResNet32
 from .resnet_imagenet import ResNet18, ResNet34, ResNet50
+from .transformers.ipt import IPT, IPT_TASKS
+from .transformers.tnt import TNT, TNT_SIZES, TNTSize
+from .transformers.vit import VisionTransformer
 from .vgg_small import VGGSmall
 
 __all__ = ["NETWORKS", "ZooNetwork", "build", "counts_of", "shipped_checkpoint", "shipped_checkpoints"]
@@ -70,6 +73,45 @@ def _enlarging(
     )  # fmt: skip
 
 
+def _vision(name: str, make: Callable[..., nn.Module], paper: str) -> ZooNetwork:
+    """The entry of a transformer that classifies large images."""
+    return ZooNetwork(name=name, make=make, shape=_IMAGENET, paper=paper, classes=1000, kernel="mult")
+
+
+def _digits_vit(*, shape: tuple[int, int, int], **options: Any) -> nn.Module:
+    """A small `VisionTransformer`: 17 tokens of 64 numbers, whatever the size of an image, and 4 blocks."""
+    return VisionTransformer(
+        shape=shape, patch=_quarter(shape), width=64, heads=4, blocks=4, depth_rate=0.0, **options
+    )  # fmt: skip
+
+
+def _digits_tnt(*, shape: tuple[int, int, int], **options: Any) -> nn.Module:
+    """A small `TNT`: 17 tokens of 64 numbers, 16 words of 12 in each patch of 7x7 or 8x8 pixels, and 4 blocks."""
+    size = TNTSize(
+        width=64, heads=4, inner_width=12, inner_heads=2, blocks=4, patch=_quarter(shape), window=3, stride=2
+    )  # fmt: skip
+    return TNT(size=size, shape=shape, depth_rate=0.0, **options)
+
+
+def _quarter(shape: tuple[int, int, int]) -> int:
+    """Rows and columns of a patch, of which four stand in a row; a ``ValueError`` for images that do not part so."""
+    _, height, width = shape
+    if height != width or height % 4:
+        raise ValueError(f"small transformers need square images of 4, 8, 12, .. pixels, not {height}x{width}")
+    return height // 4
+
+
+def _processing(name: str, scale: int, *tasks: str) -> ZooNetwork:
+    """The entry of an `IPT` that does the first of ``tasks``."""
+    return ZooNetwork(
+        name=name, make=partial(IPT, tasks=tasks), shape=(3, 48, 48), paper=_IPT, category="super-resolution",
+        classes=None, kernel="mult", scale=scale,
+    )  # fmt: skip
+
+
+_DEIT, _HAN = "DeiT, 2012.12877", "TNT, 2103.00112"
+_IPT = "IPT, 2012.00364"
+_DIGITS = (1, 32, 32)
 _LIM, _GHOST, _FADN = "Lim et al. 2017, 1707.02921", "GhostSR, 2101.08525", "FADN, 2103.08357"
 _SMALL: dict[str, Any] = {"blocks": 8, "features": 32}
 _FULL: dict[str, Any] = {"blocks": 32, "features": 256, "factor": 0.1}
@@ -99,6 +141,16 @@ NETWORKS = {
         *(_enlarging("edsr", scale, _LIM, **_FULL) for scale in (2, 3, 4)),
         *(_enlarging("ghostsr", scale, _GHOST, share=0.5, **_FULL) for scale in (2, 3, 4)),
         *(_enlarging("fadn", scale, _FADN, kind=FADN, **_FULL) for scale in (2, 3, 4)),
+        ZooNetwork(
+            name="vit-digits", make=_digits_vit, shape=_DIGITS, kernel="mult",
+            paper="Dosovitskiy et al. 2021, 2010.11929",
+        ),
+        ZooNetwork(name="tnt-digits", make=_digits_tnt, shape=_DIGITS, kernel="mult", paper=_HAN),
+        _vision("deit-tiny", partial(VisionTransformer, width=192, heads=3), _DEIT),
+        _vision("deit-small", partial(VisionTransformer, width=384, heads=6), _DEIT),
+        *(_vision(f"tnt-{name}", partial(TNT, size=size), _HAN) for name, size in TNT_SIZES.items()),
+        *(_processing(f"ipt-x{scale}", scale, f"x{scale}") for scale in (2, 3, 4)),
+        _processing("ipt", 2, *IPT_TASKS),
     )
 }  # fmt: skip
 

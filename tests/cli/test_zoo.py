@@ -26,6 +26,8 @@ def test_list_has_the_keys_that_scripts_read(run):
             )
             for scale in (2, 3, 4)
         ),
+        "vit-digits", "tnt-digits", "deit-tiny", "deit-small", "tnt-tiny", "tnt-small", "tnt-base", "ipt-x2", "ipt-x3",
+        "ipt-x4", "ipt",
     ]  # fmt: skip
     assert (rows["resnet20"]["parameters"], rows["resnet20"]["macs"]) == (272_484, 40_813_184)
     assert rows["resnet18"]["checkpoint"] is rows["resnet18"]["accuracy"] is None
@@ -42,6 +44,17 @@ def test_one_network_with_another_kernel(run):
     assert status == 0
     assert row["terms"] == {"mult": 443_008, "xnor": 40_108_032}
     assert row["checkpoint"] is None
+
+
+def test_a_transformer_has_terms_of_attention_and_elements_of_functions(run):
+    """The scores of adder attention are half of the products of attention."""
+    status, out, _ = run("zoo", "deit-tiny", "--kernel", "mult,*.scores=adder", "--json")
+
+    (row,) = json.loads(out)
+    assert status == 0
+    assert row["terms"] == {"mult": 1_164_267_264, "adder": 89_415_936}
+    assert row["attention"] == 178_831_872
+    assert row["elements"] == {"layernorm": 945_600, "softmax": 1_397_124, "gelu": 1_815_552}
 
 
 def test_table_fits_a_terminal_and_leaves_out_what_a_kernel_cannot_make(run):

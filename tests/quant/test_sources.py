@@ -183,7 +183,7 @@ def test_what_a_file_says_of_its_origin_opens_nothing_else(metadata, message, tm
 def test_an_unknown_network_lists_all_that_are_known():
     with refused(
         r"unknown network 'vgg'; known: lenet5, vgg-small, resnet20, resnet32, resnet18, resnet34, resnet50, "
-        r"mobilenet-v2, efficientnet-b0, .*, ghostsr-x4 "
+        r"mobilenet-v2, efficientnet-b0, .*, ghostsr-x4, .*, ipt "
         r"\(with --kernel\), addernet-resnet20, lfc-w1a1, cnv-w1a1 \(with --weights\); "
         r"or a \.safetensors checkpoint, a \.onnx file, package\.module:factory"
     ):

@@ -15,6 +15,7 @@ from torch import fx, nn
 from torch.export import Dim, ExportedProgram
 
 from ....common.errors import UserError
+from ....models.layers.attention import Attention
 from ...program import Shape
 from .adders import as_adder_layers
 from .leaves import leaves
@@ -37,10 +38,11 @@ def trace(module: nn.Module, shape: Shape) -> fx.GraphModule:
     ------
     UserError
         when there is none: the network takes other images, or more than one tensor, or what it computes depends on
-        their values.
+        their values; and for attention, by the path of the layer.
     """
     module.eval()
     _check_inputs(module)
+    _check_layers(module)
     with leaves(module) as paths:
         exported = _exported(module, shape)
     traced = as_plain_graph(exported, [(path, module.get_submodule(path)) for path in paths])
@@ -60,6 +62,12 @@ def _check_inputs(module: nn.Module) -> None:
               if entry.kind in kinds and entry.default is entry.empty]  # fmt: skip
     if len(needed) > 1:
         raise UserError(f"the network must take one tensor, the images; it also takes {needed[1]!r}")
+
+
+def _check_layers(module: nn.Module) -> None:
+    for path, layer in module.named_modules():
+        if isinstance(layer, Attention):
+            raise UserError(f"layer {path!r} of {type(module).__name__} is attention, which no Program has yet")
 
 
 def _exported(module: nn.Module, shape: Shape) -> ExportedProgram:

@@ -105,6 +105,8 @@ def test_dense_layers_keep_their_function():
     nn.init.ones_(exact.weight)
     nn.init.ones_(net[0].convolution.weight)
     assert torch.allclose(net[0](x), exact(x))
+    tokens = torch.rand(2, 7, 5)
+    assert torch.allclose(net[0](tokens), exact(tokens))
 
 
 @pytest.mark.parametrize(

@@ -178,3 +178,15 @@ def test_calibration_images_that_are_no_pixels_are_refused(images, message):
     for call in (calibrate, lower):
         with pytest.raises(UserError, match=rf"\Acalibration images .*{message}"):
             call(net, images)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"), [("vit-digits", "blocks.0.attn.heads"), ("tnt-digits", "blocks.0.attn_in.heads")]
+)
+def test_attention_of_our_own_is_named_by_its_layer(name, path):
+    """Not by the view of a tensor that stands in front of it."""
+    net = zoo.build(name, kernel="mult", shape=(1, 8, 8)).eval()
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 1, 8, 8), np.uint8)
+
+    with pytest.raises(UserError, match=rf"layer '{path}' of \w+ is attention, which no Program has yet"):
+        lower(net, pixels, bits=8)
