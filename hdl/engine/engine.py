@@ -77,14 +77,17 @@ class Machine(wiring.Component):
             wiring.connect(m, queues[stream].o, port)
         wiring.connect(m, core.results, writer.words)
         self._connect_core(m, core, reader)
+        # Nothing is begun that a rest, and so a reset, would take back: only a broken image still would.
+        ending = Signal()
+        m.d.sync += ending.eq(core.finished)
         for part, pins in ((reader, read_pins(plan)), (writer, write_pins(plan))):
-            m.d.comb += part.base.eq(self.base), part.stop.eq(self.stop)
+            m.d.comb += part.base.eq(self.base), part.stop.eq(self.stop | ending)
             for name, member in pins.items():
                 inner, outer = getattr(part, name), getattr(self, name)
                 m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
         m.d.comb += [
             reader.first.eq(self.first), reader.first_valid.eq(self.begin), reader.answered.eq(writer.answered),
-            writer.came.eq(core.came), self.finished.eq(core.finished), self.idle.eq(reader.idle & writer.idle),
+            writer.came.eq(core.came), self.finished.eq(core.finished & ending), self.idle.eq(reader.idle & writer.idle),
             self.error.eq(Mux(reader.error, 1, Mux(writer.error, 2, Mux(reader.outside | writer.outside, 3, 0)))),
             self.activity.eq(core.activity), self.closed.eq(core.closed),
         ]  # fmt: skip
