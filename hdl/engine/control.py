@@ -13,12 +13,13 @@ from ..bus.register_map import BusRegister, Field, RegisterMap
 from ..bus.registers import RegisterFile, Request, Response
 from ..streams.delay import later
 from .activity import ACTIVITY_BITS, MEANINGS, CycleUse
+from .engine import ERROR_BITS, ERRORS
 from .plan import EnginePlan
 
 __all__ = ["EngineControl", "engine_identity", "engine_map"]
 
 MAGIC = int.from_bytes(b"ADXE", "big")
-VERSION = 2
+VERSION = 3
 """Of the map and of what stands in memory; grows with every change that software or an image could notice."""
 _MEETINGS = {
     "read_beats": "a beat is read", "write_beats": "a beat is written", "work_read": "the array works, a beat is read",
@@ -42,10 +43,11 @@ def engine_map(plan: EnginePlan) -> RegisterMap:
     def ro(name: str, offset: int, meaning: str, **more: Any) -> BusRegister:
         return BusRegister(name=name, offset=offset, access="ro", meaning=meaning, **{"width": 32, **more})
 
+    told = ", ".join(f"{code} {meaning}" for code, meaning in ERRORS.items())
     status = (
         Field(name="busy", bit=0, meaning="a run has begun and has not ended"),
         Field(name="done", bit=1, meaning="a run has ended since this was cleared in `events`"),
-        Field(name="error", bit=8, width=2, meaning="of the last run: 0 none, 1 a read, 2 a write was refused"),
+        Field(name="error", bit=8, width=ERROR_BITS, meaning=f"of the last run: {told}"),
     )  # fmt: skip
     control = (
         Field(name="start", bit=0, meaning="a one begins a run; reads as 0"),
@@ -64,13 +66,19 @@ def engine_map(plan: EnginePlan) -> RegisterMap:
                value=engine_identity(plan)),
             ro("lanes", 0x10, "bits 0..7 Pin, 8..15 Pout, 16..23 bits of an element",
                value=plan.pin | plan.pout << 8 | plan.bits << 16),
+            BusRegister(name="kept", offset=0x14, width=32, access="rw",
+                        meaning="the lowest of those `words` that a run must not write"),
             ro("status", 0x18, "what it does", fields=status),
             BusRegister(name="control", offset=0x1C, width=2, access="rw", meaning="what it shall do", fields=control),
             BusRegister(name="events", offset=0x20, width=3, access="w1c", meaning="what happened", fields=events),
             BusRegister(name="base", offset=0x24, width=32, access="rw",
                         meaning=f"where the image stands, in words of {plan.word_bytes} bytes; a multiple of 4 KiB"),
             BusRegister(name="first", offset=0x28, width=8, access="rw", meaning="words of the first commands"),
+            BusRegister(name="words", offset=0x2C, width=32, access="rw",
+                        meaning="words from `base` on that a run may read and write, 0 for all there are"),
             ro("cycles", 0x30, "cycles of the last run, or of this one so far", width=64),
+            BusRegister(name="limit", offset=0x3C, width=32, access="rw",
+                        meaning="cycles behind which a run is given up, 0 for none"),
             *(_counters() if plan.counters else ()),
         ),
         stages=(), stage_registers=(), stage_base=0x100, stage_stride=16, memories=(),
@@ -100,7 +108,7 @@ class EngineControl(wiring.Component):
     Members
     -------
     request, response : of the bus
-    start, base, first, busy, error : of the `Engine`
+    start, base, first, words, kept, late, busy, error : of the `Engine`
     irq : Out, a run has ended, if that was asked for
     activity, closed, read, write : In, with ``plan.counters``; see `core.issuer.Issuer`; a beat is read, or written
     """
@@ -111,7 +119,8 @@ class EngineControl(wiring.Component):
         counted = {"activity": In(ACTIVITY_BITS), "closed": In(1), "read": In(1), "write": In(1)}
         super().__init__({
             "request": In(Request(self.map.address_bits)), "response": Out(Response()),
-            "start": Out(1), "base": Out(32), "first": Out(8), "busy": In(1), "error": In(2), "irq": Out(1),
+            "start": Out(1), "base": Out(32), "first": Out(8), "words": Out(32), "kept": Out(32), "late": Out(1),
+            "busy": In(1), "error": In(ERROR_BITS), "irq": Out(1),
             **(counted if plan.counters else {}),
         })  # fmt: skip
 
@@ -126,12 +135,17 @@ class EngineControl(wiring.Component):
         m.d.comb += [
             asked.eq(ports.control.written & ports.control.data[0]), self.start.eq(asked & ~self.busy),
             ports.control.value.eq(interrupt << 1), ports.events.value.eq(events), ports.cycles.value.eq(cycles),
-            ports.base.value.eq(self.base), ports.first.value.eq(self.first),
             ports.status.value.eq(Cat(self.busy, events[2]) | self.error << 8), self.irq.eq(interrupt & events[2]),
         ]  # fmt: skip
-        for port, register in ((ports.base, self.base), (ports.first, self.first)):
+        limit = Signal(32)
+        places = {"base": self.base, "first": self.first, "words": self.words, "kept": self.kept, "limit": limit}
+        for name, register in places.items():
+            port = getattr(ports, name)
+            m.d.comb += port.value.eq(register)
             with m.If(port.written & ~self.busy):
                 m.d.sync += register.eq(port.data)
+        # Up for one cycle; a run that has ended by then is not late.
+        m.d.sync += self.late.eq((limit != 0) & (cycles[:32] == limit))
         with m.If(ports.control.written):
             m.d.sync += interrupt.eq(ports.control.data[1])
         found = Cat(file.refused, asked & self.busy, was_busy & ~self.busy)

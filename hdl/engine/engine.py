@@ -16,10 +16,14 @@ from .transfer.queues import RecordQueue, WordQueue
 from .transfer.reader import MemoryReader
 from .transfer.writer import MemoryWriter
 
-__all__ = ["ERRORS", "Engine", "Machine"]
+__all__ = ["ERRORS", "ERROR_BITS", "Engine", "Machine"]
 
-ERRORS = {0: "none", 1: "a read was answered with an error", 2: "a write was answered with an error"}
+ERRORS = {
+    0: "none", 1: "a read was answered with an error", 2: "a write was answered with an error",
+    3: "a command leaves the memory of its image, or has no words", 4: "the run takes longer than it may",
+}  # fmt: skip
 """Meaning of the error codes of an engine."""
+ERROR_BITS = max(ERRORS).bit_length()
 
 
 class Machine(wiring.Component):
@@ -29,6 +33,7 @@ class Machine(wiring.Component):
     -------
     begin : In, for one cycle behind the reset
     base, first : In, see `transfer.reader.MemoryReader`
+    words : In, how many from ``base`` on may be read and, but for the ``kept`` lowest, written; 0: all there are
     stop : In, no further burst is begun
     finished : Out, the last layer has been computed and is on its way to memory
     idle : Out, nothing is on its way from or to memory
@@ -40,8 +45,8 @@ class Machine(wiring.Component):
     def __init__(self, plan: EnginePlan):
         self.plan = plan
         super().__init__({
-            "begin": In(1), "base": In(32), "first": In(8), "stop": In(1), "finished": Out(1), "idle": Out(1),
-            "error": Out(2), "activity": Out(ACTIVITY_BITS), "closed": Out(1), **read_pins(plan), **write_pins(plan),
+            "begin": In(1), "base": In(32), "first": In(8), "words": In(32), "kept": In(32), "stop": In(1),
+            "finished": Out(1), "idle": Out(1), "error": Out(ERROR_BITS), "activity": Out(ACTIVITY_BITS), "closed": Out(1), **read_pins(plan), **write_pins(plan),
         })  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:
@@ -72,18 +77,30 @@ class Machine(wiring.Component):
             wiring.connect(m, queues[stream].o, port)
         wiring.connect(m, core.results, writer.words)
         self._connect_core(m, core, reader)
+        # Nothing is begun that a rest, and so a reset, would take back: only a broken image still would.
+        ending = Signal()
+        m.d.sync += ending.eq(core.finished)
         for part, pins in ((reader, read_pins(plan)), (writer, write_pins(plan))):
-            m.d.comb += part.base.eq(self.base), part.stop.eq(self.stop)
+            m.d.comb += part.base.eq(self.base), part.stop.eq(self.stop | ending)
             for name, member in pins.items():
                 inner, outer = getattr(part, name), getattr(self, name)
                 m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
         m.d.comb += [
             reader.first.eq(self.first), reader.first_valid.eq(self.begin), reader.answered.eq(writer.answered),
-            writer.came.eq(core.came), self.finished.eq(core.finished), self.idle.eq(reader.idle & writer.idle),
-            self.error.eq(Mux(reader.error, 1, Mux(writer.error, 2, 0))),
+            writer.came.eq(core.came), self.finished.eq(core.finished & ending), self.idle.eq(reader.idle & writer.idle),
+            self.error.eq(Mux(reader.error, 1, Mux(writer.error, 2, Mux(reader.outside | writer.outside, 3, 0)))),
             self.activity.eq(core.activity), self.closed.eq(core.closed),
         ]  # fmt: skip
+        self._bound(m, reader, writer)
         return m
+
+    def _bound(self, m: Module, reader: MemoryReader, writer: MemoryWriter) -> None:
+        """Where they may go. It is added up while the machine begins, and stays."""
+        for part, begin in ((reader, self.base), (writer, self.base + self.kept)):
+            m.d.sync += [
+                part.area.begin.eq(begin), part.area.end.eq(self.base + self.words),
+                part.area.bounded.eq(self.words != 0),
+            ]  # fmt: skip
 
     def _connect_core(self, m: Module, core: Core, reader: MemoryReader) -> None:
         """Words that go to the core, and what it says of their room."""
@@ -104,7 +121,8 @@ class Engine(wiring.Component):
     Members
     -------
     start : In, begins a run; nothing while ``busy``
-    base, first : In, see `Machine`; must not change while ``busy``
+    base, first, words, kept : In, see `Machine`; must not change while ``busy``
+    late : In, the run shall end, whether all is done or not
     busy : Out
     error : Out, of the last run, of `ERRORS`; 0 while it runs well
     activity, closed : Out, see `core.issuer.Issuer`; of no meaning while not ``busy``
@@ -114,8 +132,8 @@ class Engine(wiring.Component):
     def __init__(self, plan: EnginePlan):
         self.plan = plan
         super().__init__({
-            "start": In(1), "base": In(32), "first": In(8), "busy": Out(1), "error": Out(2),
-            "activity": Out(ACTIVITY_BITS), "closed": Out(1), **read_pins(plan), **write_pins(plan),
+            "start": In(1), "base": In(32), "first": In(8), "words": In(32), "kept": In(32), "late": In(1),
+            "busy": Out(1), "error": Out(ERROR_BITS), "activity": Out(ACTIVITY_BITS), "closed": Out(1), **read_pins(plan), **write_pins(plan),
         })  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:
@@ -126,8 +144,8 @@ class Engine(wiring.Component):
             inner, outer = getattr(machine, name), getattr(self, name)
             m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
         m.d.comb += [
-            machine.base.eq(self.base), machine.first.eq(self.first), self.activity.eq(machine.activity),
-            self.closed.eq(machine.closed),
+            machine.base.eq(self.base), machine.first.eq(self.first), machine.words.eq(self.words),
+            machine.kept.eq(self.kept), self.activity.eq(machine.activity), self.closed.eq(machine.closed),
         ]  # fmt: skip
         with m.FSM():
             with m.State("rest"):
@@ -145,6 +163,9 @@ class Engine(wiring.Component):
                 with m.Elif(machine.finished & machine.idle):
                     m.d.sync += self.busy.eq(0)
                     m.next = "rest"
+                with m.Elif(self.late):
+                    m.d.sync += self.error.eq(4)
+                    m.next = "stop"
             with m.State("stop"):
                 m.d.comb += machine.stop.eq(1)
                 with m.If(machine.idle):

@@ -8,6 +8,7 @@ from ...common.templates import render
 from ..bus.front_end import pins
 from .activity import ACTIVITY_BITS
 from .control import engine_map
+from .engine import ERROR_BITS
 from .plan import EnginePlan
 from .transfer.axi import PREFIX, tied_pins
 
@@ -37,5 +38,5 @@ def harness_text(plan: EnginePlan, prefix: str, *, path: str) -> str:
     return render(
         Path(__file__).with_name("harness.v.j2"), prefix=prefix, bits=bits, depth=HARNESS_BYTES // (bits // 8),
         open=_open_pins(plan), control=plan.control, path=path,
-        address_bits=engine_map(plan).address_bits, activity_bits=ACTIVITY_BITS, bins=4 << ACTIVITY_BITS,
+        address_bits=engine_map(plan).address_bits, activity_bits=ACTIVITY_BITS, error_bits=ERROR_BITS, bins=4 << ACTIVITY_BITS,
     )  # fmt: skip

@@ -10,7 +10,7 @@ from ..bus.front_end import front_end, pins
 from ..streams.delay import later
 from .activity import ACTIVITY_BITS
 from .control import EngineControl, engine_map
-from .engine import Engine
+from .engine import ERROR_BITS, Engine
 from .plan import EnginePlan
 from .transfer.axi import PREFIX, read_pins, tied_pins, write_pins
 
@@ -24,7 +24,8 @@ class EngineTop(wiring.Component):
     -------
     aclk, aresetn : In; reset is synchronous and active low, two cycles or more, while nothing is on its way
     m_axi_* : an AXI4 master of ``plan.memory_bits``
-    s_axil_*, or wb_* : control, see `engine_map`; without it ``start``, ``base`` and ``first`` as `Engine` has them
+    s_axil_*, or wb_* : control, see `engine_map`; without it ``start``, ``base`` and ``first`` as `Engine` has them,
+        and neither the memory nor the time of a run is bounded
     busy : Out, a run has begun and has not ended
     error : Out, of the last run, of `ERRORS`
     irq : Out, a run has ended; without control for one cycle
@@ -40,7 +41,7 @@ class EngineTop(wiring.Component):
         if plan.control != "none":
             added = pins(plan.control, engine_map(plan).address_bits)
         super().__init__({
-            "aclk": In(1), "aresetn": In(1), "busy": Out(1), "irq": Out(1), "error": Out(2),
+            "aclk": In(1), "aresetn": In(1), "busy": Out(1), "irq": Out(1), "error": Out(ERROR_BITS),
             "activity": Out(ACTIVITY_BITS), "closed": Out(1), **added,
             **{f"{PREFIX}{name}": member for name, member in self.axi.items()},
             **{f"{PREFIX}{name}": Out(width) for name, (width, _) in self.tied.items()},
@@ -79,6 +80,7 @@ class EngineTop(wiring.Component):
             m.d.comb += inside.eq(outside) if member.flow == In else outside.eq(inside)
         m.d.comb += [
             engine.start.eq(control.start), engine.base.eq(control.base), engine.first.eq(control.first),
+            engine.words.eq(control.words), engine.kept.eq(control.kept), engine.late.eq(control.late),
             control.busy.eq(engine.busy), control.error.eq(engine.error), self.irq.eq(control.irq),
         ]  # fmt: skip
         if self.plan.counters:

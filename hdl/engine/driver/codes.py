@@ -24,11 +24,13 @@ DRIVER_CODES = {
     "CHANGED": "memory does not hold what was loaded",
     "READ_REFUSED": "memory refused a read of the engine",
     "WRITE_REFUSED": "memory refused a write of the engine",
+    "OUTSIDE": "a command of the image left the image's memory, or has no words",
+    "LATE": "the run took longer than its limit and was given up",
     "TIMEOUT": "the run has not ended in time",
     "UNKNOWN": "the engine ended with an error that this driver does not know",
 }
 """Names of the codes and what they mean; a code is the place of its name."""
-OF_HARDWARE = {1: "READ_REFUSED", 2: "WRITE_REFUSED"}
+OF_HARDWARE = {1: "READ_REFUSED", 2: "WRITE_REFUSED", 3: "OUTSIDE", 4: "LATE"}
 """The code of each of `hdl.engine.engine.ERRORS` but 0."""
 
 

@@ -5,6 +5,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from ....common.errors import UserError
 from ..compile.image import Compiled
 from ..control import engine_identity, engine_map
 from ..plan import PAGE_BYTES, EnginePlan
@@ -38,6 +39,7 @@ class EngineDriver:
     port : see `EnginePort`
     memory : first byte of the engine's memory, a multiple of 4 KiB
     size : bytes of that memory
+    limit : cycles behind which the engine gives a run up, 1 to 2**32 - 1; 0 for none
 
     Raises
     ------
@@ -45,8 +47,10 @@ class EngineDriver:
         NO_ENGINE, OTHER_VERSION, OTHER_BUILD, NO_ROOM for a memory out of its reach, RUNNING.
     """
 
-    def __init__(self, plan: EnginePlan, port: EnginePort, *, memory: int, size: int):
-        self.plan, self.port, self.memory, self.size = plan, port, memory, size
+    def __init__(self, plan: EnginePlan, port: EnginePort, *, memory: int, size: int, limit: int = 0):
+        if not 0 <= limit <= ADDRESSES:
+            raise UserError(f"limit must be 0 to {ADDRESSES:,} cycles, not {limit:,}")
+        self.plan, self.port, self.memory, self.size, self.limit = plan, port, memory, size, limit
         self.map = engine_map(plan)
         self.image: Compiled | None = None
         self._state = EngineState.OPEN
@@ -119,7 +123,11 @@ class EngineDriver:
         image = self._loaded(EngineState.READY)
         if self._status("busy"):
             raise DriverError("RUNNING")
-        for name, value in (("base", self.memory // self.plan.word_bytes), ("first", image.first)):
+        places = {
+            "base": self.memory // self.plan.word_bytes, "first": image.first, "words": len(image.words),
+            "kept": len(image.constants), "limit": self.limit,
+        }  # fmt: skip
+        for name, value in places.items():
             self._put(name, value)
             if (found := self._get(name)) != value:
                 raise DriverError("REGISTERS", f"{name} is {found:#x}, not {value:#x}")
@@ -138,7 +146,7 @@ class EngineDriver:
         Raises
         ------
         DriverError
-            how it ended where not well: READ_REFUSED, WRITE_REFUSED, UNKNOWN; ORDER where there was none.
+            how it ended where not well: READ_REFUSED, WRITE_REFUSED, OUTSIDE, LATE, UNKNOWN; ORDER where there was none.
         """
         if self._state is EngineState.RUNNING:
             status = self._get("status")

@@ -13,13 +13,19 @@ from ..plan import EnginePlan
 from ..record import Record
 from ..records import ADDRESS_BITS, RUN_BITS
 
-__all__ = ["CommandBursts", "burst_layout", "claimed"]
+__all__ = ["CommandBursts", "area_layout", "burst_layout", "claimed"]
+
+
+def area_layout() -> data.StructLayout:
+    """Words of memory that bursts may have: all from ``begin`` up to but for ``end``, where ``bounded``; else any."""
+    return data.StructLayout({"bounded": 1, "begin": ADDRESS_BITS, "end": ADDRESS_BITS})
 
 
 def burst_layout(plan: EnginePlan, command: Record) -> data.StructLayout:
     """A burst of a ``command``: ``at``, the word of memory with which it begins; ``more``, its words but for the first;
-    ``last``, whether it is the last one; and what its command says beside of words and where they stand."""
-    return data.StructLayout({"at": ADDRESS_BITS, "more": _places(plan), "last": 1, **_kept(command)})
+    ``last``, whether it is the last one; ``outside``, whether it leaves the area, or its command has no words; and what
+    its command says beside of words and where they stand."""
+    return data.StructLayout({"at": ADDRESS_BITS, "more": _places(plan), "last": 1, "outside": 1, **_kept(command)})
 
 
 def _kept(command: Record) -> dict[str, int]:
@@ -37,6 +43,7 @@ class CommandBursts(wiring.Component):
     -------
     i : In stream of ``command``
     base : In, the word of memory that has address 0; a multiple of ``plan.burst``
+    area : In, of `area_layout`; does not change while there are commands
     o : Out stream of `burst_layout`
     """
 
@@ -46,17 +53,19 @@ class CommandBursts(wiring.Component):
         self.strides = any(field.name == "stride" for field in command.fields)
         super().__init__({
             "i": In(stream.Signature(command.layout)), "base": In(ADDRESS_BITS),
-            "o": Out(stream.Signature(burst_layout(plan, command))),
+            "area": In(area_layout()), "o": Out(stream.Signature(burst_layout(plan, command))),
         })  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         have, move, final = Signal(), Signal(), Signal()
         kept = {name: Signal(bits, name=name) for name, bits in _kept(self.command).items()}
-        at, apart = Signal(ADDRESS_BITS), Signal()
+        at, apart, empty = Signal(ADDRESS_BITS), Signal(), Signal()
         # One less than the words that are left, counted from the multiple of a burst below ``at``.
         left = Signal(RUN_BITS + 1)
         low = _places(self.plan)
+        # The place of the last word: a burst does not leave the multiple in which it begins.
+        ends = Mux(apart, at[:low], Mux(final, left[:low], (1 << low) - 1))
         m.d.comb += [
             move.eq(have & (~self.o.valid | self.o.ready)), self.i.ready.eq(~have),
             final.eq((left[low:] == 0) & (~apart | (left[:low] == 0))),
@@ -64,10 +73,8 @@ class CommandBursts(wiring.Component):
         with m.If(move):
             m.d.sync += [
                 self.o.valid.eq(1), self.o.payload.at.eq(at), self.o.payload.last.eq(final),
-                # The place of the last word less that of the first.
-                self.o.payload.more.eq(
-                    Mux(apart, 0, (Mux(final, left[:low], (1 << low) - 1) - at[:low])[:low])
-                ),
+                self.o.payload.more.eq((ends - at[:low])[:low]),
+                self.o.payload.outside.eq(empty | self._leaves(m, at, Cat(ends, at[low:]))),
                 *(self.o.payload[name].eq(value) for name, value in kept.items()),
             ]  # fmt: skip
             with m.If(final):
@@ -75,9 +82,18 @@ class CommandBursts(wiring.Component):
         with m.Elif(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(~have):
+            m.d.sync += empty.eq(self.i.payload.words == 0)
             m.d.sync += [have.eq(self.i.valid), *(value.eq(self.i.payload[name]) for name, value in kept.items())]
         self._advance(m, have, move, at, left, apart)
         return m
+
+    def _leaves(self, m: Module, first: Value, last: Value) -> Value:
+        """Whether words from ``first`` to ``last`` leave the area."""
+        fabric, area = FABRICS[self.plan.fabric], self.area
+        return area.bounded & (
+            fabric.less(m, plain(first), plain(area.begin), "below")
+            | ~fabric.less(m, plain(last), plain(area.end), "within")
+        )
 
     def _advance(self, m: Module, have: Signal, move: Signal, at: Signal, left: Signal, apart: Signal) -> None:
         """``at`` and ``left`` behind a burst, or of the next command: an adder each, behind a choice of the two."""

@@ -14,7 +14,7 @@ from ...streams.queue import Queue
 from ..plan import EnginePlan
 from ..records import READ, STREAM_BITS, WAIT_BITS, Stream
 from .axi import read_pins, whole_words
-from .bursts import CommandBursts, claimed
+from .bursts import CommandBursts, area_layout, claimed
 
 __all__ = ["MemoryReader"]
 
@@ -35,6 +35,8 @@ class MemoryReader(wiring.Component):
     answered : In, write commands that have been answered
     left : In, a structure with the words that have left each queue in this cycle
     stop : In, no further burst is asked for
+    area : In, of `area_layout`; a burst that leaves it is not asked for, nor is any behind it
+    outside : Out, a burst leaves the area
     word, valid : Out, a word of `stream`
     stream : Out
     error : Out, the memory has answered with an error
@@ -54,7 +56,7 @@ class MemoryReader(wiring.Component):
         super().__init__({
             "commands": In(stream.Signature(READ.layout)),
             "first": In(8), "first_valid": In(1), "base": In(32), "answered": In(WAIT_BITS),
-            "left": In(self.left_layout), "stop": In(1),
+            "left": In(self.left_layout), "stop": In(1), "area": In(area_layout()), "outside": Out(1),
             "word": Out(plan.word_bits), "valid": Out(1), "stream": Out(STREAM_BITS), "error": Out(1), "idle": Out(1),
             **read_pins(plan),
         })  # fmt: skip
@@ -68,7 +70,7 @@ class MemoryReader(wiring.Component):
         )
         # The first command is no record. Before there are others their queue shows zeros, as it shall have.
         m.d.comb += [
-            bursts.base.eq(self.base), bursts.i.payload.eq(self.commands.payload),
+            bursts.base.eq(self.base), bursts.area.eq(self.area), bursts.i.payload.eq(self.commands.payload),
             bursts.i.payload.words.eq(self.commands.payload.words | Mux(self.first_valid, self.first, 0)),
             bursts.i.valid.eq(self.commands.valid | self.first_valid), self.commands.ready.eq(bursts.i.ready),
         ]  # fmt: skip
@@ -77,7 +79,7 @@ class MemoryReader(wiring.Component):
         early = fabric.less(m, plain(self.answered), plain(burst.wait), "early")
         more = Cat(burst.more, Const(0, len(room) - len(burst.more)))
         enough = fabric.less(m, plain(more), plain(room), "enough")
-        allowed = bursts.o.valid & ~early & enough & ahead.i.ready & ~self.stop
+        allowed = bursts.o.valid & ~burst.outside & ~early & enough & ahead.i.ready & ~self.stop
         accepted = self.arvalid & self.arready
         m.d.sync += fresh.eq(allowed & ~self.arvalid)
         with m.If(~self.arvalid):
@@ -87,7 +89,7 @@ class MemoryReader(wiring.Component):
         m.d.comb += [
             bursts.o.ready.eq(accepted), self.araddr.eq(burst.at << (plan.word_bytes.bit_length() - 1)),
             self.arlen.eq(whole_words(plan, burst.more)), ahead.i.valid.eq(fresh),
-            ahead.i.payload.stream.eq(burst.stream), ahead.i.payload.more.eq(burst.more),
+            self.outside.eq(bursts.o.valid & burst.outside), ahead.i.payload.stream.eq(burst.stream), ahead.i.payload.more.eq(burst.more),
         ]  # fmt: skip
         self._receive(m, ahead)
         return m

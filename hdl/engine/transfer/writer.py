@@ -12,7 +12,7 @@ from ...streams.queue import Queue
 from ..plan import EnginePlan
 from ..records import WAIT_BITS, WRITE
 from .axi import whole_words, write_pins
-from .bursts import CommandBursts, claimed
+from .bursts import CommandBursts, area_layout, claimed
 
 __all__ = ["MemoryWriter"]
 
@@ -24,6 +24,9 @@ class MemoryWriter(wiring.Component):
     announced; at most ``plan.outstanding`` wait for their answers. A burst never crosses a multiple of ``plan.burst``
     words; words of a command that do not stand one behind the other are bursts of their own.
 
+    A burst that has been announced has to be sent. Where ``stop`` finds words of it missing, since a broken descriptor
+    made fewer than it said, zeros stand in for all that would still come.
+
     Members
     -------
     commands : In stream of `records.WRITE`
@@ -31,6 +34,8 @@ class MemoryWriter(wiring.Component):
     came : In, a word has come; it is in ``words`` three cycles later
     base : In, the word of memory that has address 0
     stop : In, no further burst is begun
+    area : In, of `area_layout`; a burst that leaves it is not begun, nor is any behind it
+    outside : Out, a burst leaves the area
     answered : Out, commands all of whose bursts have been answered
     error : Out, the memory has answered with an error
     idle : Out, nothing is on its way
@@ -41,7 +46,7 @@ class MemoryWriter(wiring.Component):
         self.plan = plan
         super().__init__({
             "commands": In(stream.Signature(WRITE.layout)), "words": In(stream.Signature(plan.word_bits)),
-            "came": In(1), "base": In(32), "stop": In(1),
+            "came": In(1), "base": In(32), "stop": In(1), "area": In(area_layout()), "outside": Out(1),
             "answered": Out(WAIT_BITS), "error": Out(1), "idle": Out(1), **write_pins(plan),
         })  # fmt: skip
 
@@ -59,14 +64,15 @@ class MemoryWriter(wiring.Component):
         )
         more = Cat(burst.more, Const(0, len(waiting) - len(burst.more)))
         enough = fabric.less(m, plain(more), plain(waiting), "enough")
-        allowed = bursts.o.valid & enough & ends.i.ready & ~self.stop
+        allowed = bursts.o.valid & ~burst.outside & enough & ends.i.ready & ~self.stop
         m.d.sync += fresh.eq(allowed & ~self.awvalid)
         with m.If(~self.awvalid):
             m.d.sync += self.awvalid.eq(allowed)
         with m.Elif(self.awready):
             m.d.sync += self.awvalid.eq(0)
         m.d.comb += [
-            bursts.base.eq(self.base), bursts.o.ready.eq(self.awvalid & self.awready),
+            bursts.base.eq(self.base), bursts.area.eq(self.area), self.outside.eq(bursts.o.valid & burst.outside),
+            bursts.o.ready.eq(self.awvalid & self.awready),
             self.awaddr.eq(burst.at << (plan.word_bytes.bit_length() - 1)),
             self.awlen.eq(whole_words(plan, burst.more)), ends.i.valid.eq(fresh), ends.i.payload.eq(burst.last),
         ]  # fmt: skip
@@ -84,11 +90,14 @@ class MemoryWriter(wiring.Component):
         m.submodules.lengths = lengths = Queue(len(self.awlen), depth=plan.outstanding)
         beat, places = Signal.like(self.awlen), plan.beats.bit_length() - 1
         place = beat[:places] if places else Const(0, 1)
-        moves = self.wvalid & self.wready
+        moves, missing = self.wvalid & self.wready, Signal()
+        # From the next cycle on and for good: what is offered does not change before it is taken.
+        with m.If(self.stop & lengths.o.valid & ~self.words.valid):
+            m.d.sync += missing.eq(1)
         m.d.comb += [
             lengths.i.valid.eq(addressed), lengths.i.payload.eq(self.awlen),
-            self.wvalid.eq(lengths.o.valid & self.words.valid), self.wlast.eq(beat == lengths.o.payload),
-            self.wdata.eq(self.words.payload.word_select(place, plan.memory_bits)),
+            self.wvalid.eq(lengths.o.valid & (self.words.valid | missing)), self.wlast.eq(beat == lengths.o.payload),
+            self.wdata.eq(Mux(missing, 0, self.words.payload.word_select(place, plan.memory_bits))),
             self.words.ready.eq(moves & (place == plan.beats - 1)), lengths.o.ready.eq(moves & self.wlast),
         ]  # fmt: skip
         with m.If(moves):

@@ -60,7 +60,10 @@ def test_a_run_is_started_once_and_told_about():
         assert await software.read("build") == engine_identity(small_plan()) & 0xFFFFFFFF
         await software.write("base", 0x1234)
         await software.write("first", 16)
-        assert (ctx.get(dut.base), ctx.get(dut.first)) == (0x1234, 16)
+        await software.write("words", 0x80000001)
+        await software.write("kept", 77)
+        places = {"base": 0x1234, "first": 16, "words": 0x80000001, "kept": 77}
+        assert {name: ctx.get(getattr(dut, name)) for name in places} == places
 
         ctx.set(dut.request.valid, 1)
         ctx.set(dut.request.write, 1)
@@ -75,8 +78,9 @@ def test_a_run_is_started_once_and_told_about():
         assert starts == [1, 0], "start is up for one cycle"
 
         await software.write("control", 3)
-        await software.write("base", 0x9999)
-        assert ctx.get(dut.base) == 0x1234, "places do not move while a run goes on"
+        for name in places:
+            await software.write(name, 0x99)
+            assert ctx.get(getattr(dut, name)) == places[name], "places do not move while a run goes on"
         assert await software.read("status") == 1
         await ctx.tick().repeat(10)
         ctx.set(dut.busy, 0)
@@ -85,11 +89,33 @@ def test_a_run_is_started_once_and_told_about():
         assert ctx.get(dut.irq)
         assert await software.read("status") == 2 << 8 | 2
         assert await software.read("events") == 0b110, "a start was not heeded, a run has ended"
-        assert await software.read("cycles") == 17
+        assert await software.read("cycles") == 23
         await software.write("events", 0b110)
         assert await software.read("events") == 0 and not ctx.get(dut.irq)
         assert await software.write("status", 1), "what is read only refuses a write"
         assert await software.read("events") == 1
+
+    run(bench)
+
+
+@pytest.mark.parametrize("limit", [0, 1, 7, 30])
+def test_a_run_is_late_behind_its_limit(limit):
+    """For one cycle, behind as many as ``limit`` says, the one of ``start`` among them; never without one."""
+
+    async def bench(ctx, dut, software):
+        await software.write("limit", limit)
+        ctx.set(dut.request.valid, 1)
+        ctx.set(dut.request.write, 1)
+        ctx.set(dut.request.address, engine_map(small_plan())["control"].offset)
+        ctx.set(dut.request.data, 1)
+        ctx.set(dut.request.strobe, 15)
+        late = []
+        for cycle in range(40):
+            late.append(ctx.get(dut.late))
+            await ctx.tick()
+            ctx.set(dut.request.valid, 0)
+            ctx.set(dut.busy, 1)
+        assert [cycle for cycle, up in enumerate(late) if up] == ([limit + 1] if limit else [])
 
     run(bench)
 

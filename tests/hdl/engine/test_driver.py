@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+from addax.common.errors import UserError
 from addax.hdl.engine.compile.image import compiled
 from addax.hdl.engine.driver.codes import DRIVER_CODES, DriverError
 from addax.hdl.engine.driver.driver import EngineDriver
@@ -44,12 +45,12 @@ IMAGE = compiled(network(), PLAN)
 PIXELS = np.random.default_rng(2).integers(0, 256, IMAGE.network.program.input.shape)
 
 
-def driven(make, *, plan=PLAN, **changes):
+def driven(make, *, plan=PLAN, limit=0, **changes):
     """A driver and the engine that it drives."""
     port = FakeEngine(plan)
     for name, value in changes.items():
         setattr(port, name, value)
-    return make(plan, port, memory=MEMORY, size=len(port.memory)), port
+    return make(plan, port, memory=MEMORY, size=len(port.memory), limit=limit), port
 
 
 def ready(make, **changes):
@@ -67,12 +68,14 @@ def expected(image, pixels):
 @DRIVERS
 def test_a_network_is_loaded_run_and_read(make):
     """Scores, then another picture, then a network with a map as its result: all equal to the golden model's."""
-    driver, port = ready(make, looks=3)
+    driver, port = ready(make, looks=3, limit=12345)
     assert IMAGE.network.columns == 3, "the stem is folded"
     driver.start()
     driver.wait(10)
     assert np.array_equal(driver.tensor(), expected(IMAGE, PIXELS))
     assert driver.cycles == port.registers["cycles"]
+    bounds = {name: port.registers[name] for name in ("words", "kept", "limit")}
+    assert bounds == {"words": len(IMAGE.words), "kept": len(IMAGE.constants), "limit": 12345}
 
     other = PIXELS[:, ::-1, ::-1]
     assert np.array_equal(driver.run(other), expected(IMAGE, other))
@@ -163,11 +166,16 @@ SCENES = [
     ("VALUE", lambda make: ready(make)[0].write_input(PIXELS - 1 - PIXELS.min())),
     ("VALUE", lambda make: ready(make)[0].write_input(PIXELS + 256 - PIXELS.max())),
     ("REGISTERS", lambda make: ready(make, stuck=("base",))[0].start()),
-    ("REGISTERS", lambda make: ready(make, stuck=("first",))[0].start()),
+    *(
+        ("REGISTERS", lambda make, name=name: ready(make, limit=9, stuck=(name,))[0].start())
+        for name in ("first", "words", "kept", "limit")
+    ),
     ("CHANGED", changed_memory),
     ("READ_REFUSED", lambda make: at_the_end_of(make, error=1)),
     ("WRITE_REFUSED", lambda make: at_the_end_of(make, error=2)),
-    ("UNKNOWN", lambda make: at_the_end_of(make, error=3)),
+    ("OUTSIDE", lambda make: at_the_end_of(make, error=3)),
+    ("LATE", lambda make: at_the_end_of(make, error=4)),
+    ("UNKNOWN", lambda make: at_the_end_of(make, error=7)),
     ("TIMEOUT", lambda make: at_the_end_of(make, looks=5)),
 ]
 """What goes wrong, and the code that tells."""
@@ -297,3 +305,10 @@ def test_header_and_driver_compile_as_c_and_as_c_plus_plus(control, tmp_path):
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert subprocess.run([tmp_path / "main"], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("limit", [-1, 1 << 32])
+def test_a_limit_that_the_register_does_not_hold_is_refused(limit):
+    """In C the type says so."""
+    with pytest.raises(UserError, match="limit must be 0 to 4,294,967,295 cycles, not"):
+        driven(EngineDriver, limit=limit)

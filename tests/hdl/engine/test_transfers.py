@@ -9,6 +9,7 @@ from addax.hdl.engine.plan import PAGE_BYTES
 from addax.hdl.engine.records import READ, WRITE, Stream
 from addax.hdl.engine.transfer.reader import MemoryReader
 from addax.hdl.engine.transfer.writer import MemoryWriter
+from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.sim import Simulator
 from engine_networks import small_plan
 from marks import guarded_but
@@ -210,3 +211,100 @@ def test_bursts_follow_each_other_without_a_gap_in_the_data():
     run(reader, read)
     assert sent == list(range(sent[0], sent[0] + words))
     assert asked[:6] == list(range(asked[0], asked[0] + 12, 2))
+
+
+def test_a_burst_that_was_announced_is_sent_though_its_words_never_come():
+    """A broken descriptor makes fewer words than it says: nothing may wait for them for ever, nor change what it offers.
+    When the engine stops, zeros stand in; a word that comes after all is not among them."""
+    plan = small_plan(bits=16, pin=8, pout=8, memory_bits=64, burst=4)
+    dut, told, given = MemoryWriter(plan), 4, 2
+    sent, answers = [], []
+
+    async def bench(ctx):
+        ctx.set(dut.commands.valid, 1)
+        ctx.set(dut.commands.payload.as_value(), WRITE.pack({"words": told, "address": 0, "stride": 1}))
+        ctx.set(dut.awready, 1)
+        ctx.set(dut.words.payload, (1 << plan.word_bits) - 1)
+        left, offered = given, None
+        for cycle in range(60):
+            ctx.set(dut.came, cycle < told)
+            ctx.set(dut.stop, cycle >= 40)
+            ctx.set(dut.words.valid, left > 0 or cycle > 45)
+            ctx.set(dut.wready, cycle % 3 == 0)
+            ctx.set(dut.bvalid, bool(answers) and cycle == answers[0] + 1)
+            _, _, taken, popped, valid, data, last = await ctx.tick().sample(
+                dut.commands.ready, dut.words.ready & dut.words.valid, dut.wvalid, dut.wdata, dut.wlast
+            )
+            if taken:
+                ctx.set(dut.commands.valid, 0)
+            left -= popped
+            assert offered is None or (valid, data) == (1, offered), "what is offered stays"
+            offered = data if valid and cycle % 3 else None
+            if valid and not cycle % 3:
+                sent.append(data)
+                if last:
+                    answers.append(cycle)
+            assert len(sent) <= given * plan.beats or cycle >= 40
+        assert ctx.get(dut.idle)
+
+    run(dut, bench)
+    ones = (1 << plan.memory_bits) - 1
+    assert sent == [ones] * (given * plan.beats) + [0] * ((told - given) * plan.beats) and len(answers) == 1
+
+
+@pytest.mark.parametrize(("begin", "end"), [(0, 0), (96, 128), (97, 127), (100, 101)])
+@pytest.mark.parametrize("part", [MemoryReader, MemoryWriter])
+def test_only_bursts_within_the_area_are_begun(part, begin, end):
+    """Commands that begin in front of it, end behind it, or lie within: of the first two the burst is told as outside
+    that is, and nothing is begun behind it. Without an area all are begun, but for a command that has no words."""
+    plan = small_plan(bits=16, pin=4, pout=4, memory_bits=64, burst=8)
+    commands = [(address, words) for address in (*range(92, 102), *range(119, 130)) for words in (0, 1, 3, 9)]
+    found = begun(part, plan, commands, (end != 0, begin, end))
+    for command, (bursts, outside) in zip(commands, found, strict=True):
+        address, words = command
+        inside = [end == 0 or begin <= at < end for at in range(address, address + words)]
+        expected, at = [], address
+        while at < address + words:
+            following = min(address + words, (at // plan.burst + 1) * plan.burst)
+            if not all(inside[at - address : following - address]):
+                break
+            expected.append((at, following - at))
+            at = following
+        assert bursts == expected and outside == (not all(inside) or not words), command
+
+
+def begun(part, plan, commands, area):
+    """Of each command, behind a reset: first words and lengths of its bursts; whether one was told to be outside."""
+    reads, found, m, reset = part is MemoryReader, [], Module(), Signal()
+    dut = part(plan, queue_rooms(plan)) if reads else part(plan)
+    m.submodules.dut = ResetInserter(reset)(dut)
+    record, more = (READ, {"stream": Stream.FEATURES, "wait": 0}) if reads else (WRITE, {"stride": 1})
+    valid, at, length, ready = (
+        (dut.arvalid, dut.araddr, dut.arlen, dut.arready) if reads else (dut.awvalid, dut.awaddr, dut.awlen, dut.awready)
+    )
+
+    async def bench(ctx):
+        ctx.set(dut.area, dict(zip(("bounded", "begin", "end"), area, strict=True)))
+        ctx.set(ready, 1)
+        for address, words in commands:
+            ctx.set(reset, 1)
+            await ctx.tick()
+            ctx.set(reset, 0)
+            ctx.set(dut.commands.valid, 1)
+            ctx.set(dut.commands.payload.as_value(), record.pack({"words": words, "address": address, **more}))
+            bursts, told = [], False
+            for cycle in range(16):
+                if not reads:
+                    ctx.set(dut.came, cycle < words)
+                _, _, taken, asked, first, count, outside = await ctx.tick().sample(
+                    dut.commands.ready, valid, at, length, dut.outside
+                )
+                if taken:
+                    ctx.set(dut.commands.valid, 0)
+                if asked:
+                    bursts.append((first // plan.word_bytes, count + 1))
+                told |= bool(outside)
+            found.append((bursts, told))
+
+    run(m, bench)
+    return found

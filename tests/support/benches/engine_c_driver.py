@@ -28,8 +28,8 @@ class Port(c.Structure):
 
 class Engine(c.Structure):
     _fields_ = (
-        ("port", Port), ("memory", c.c_uint64), ("bytes", c.c_uint64), ("image", c.c_void_p), ("state", c.c_int),
-        ("result", c.c_int),
+        ("port", Port), ("memory", c.c_uint64), ("bytes", c.c_uint64), ("limit", c.c_uint32), ("image", c.c_void_p),
+        ("state", c.c_int), ("result", c.c_int),
     )  # fmt: skip
 
 
@@ -51,8 +51,8 @@ def library_of(plan):
 class CDriver:
     """As `EngineDriver`; ``flat`` are the bytes of an image as they come from a file."""
 
-    def __init__(self, plan, port, *, memory, size):
-        self.library, self.engine = library_of(plan), Engine()
+    def __init__(self, plan, port, *, memory, size, limit=0):
+        self.library, self.engine = library_of(plan), Engine(limit=limit)
         self.pauses = 0
         self.port = Port(
             None, READ_REGISTER(lambda _, offset: port.read_register(offset)),
