@@ -20,6 +20,7 @@ from .program import (
     Flatten,
     Input,
     Kernel,
+    MatMul,
     MaxPool,
     Product,
     Program,
@@ -178,6 +179,15 @@ class ProgramBuilder:
     def product(self, other: str, *, source: str | None = None, name: str | None = None) -> str:
         """What it reads times the result of ``other``, of its shape or (C, 1, 1); a requantise behind it divides."""
         return self.add(Product(name=self._name("product", name), source=source or self.last, other=other))
+
+    def matmul(
+        self, other: str, form: str, *, heads: int = 1, kernel: str = "mult", source: str | None = None,
+        name: str | None = None,
+    ) -> str:  # fmt: skip
+        """Sums of products of two tensors of tokens, ``heads`` parts of their channels apart: ``"scores"`` of what it
+        reads against ``other``, or the ``"context"`` that weights make of ``other``, see `MatMul`."""
+        made, read = self._name("matmul", name), source or self.last
+        return self.add(MatMul(name=made, source=read, other=other, form=form, kernel=kernel, heads=heads))
 
     def arg_max(self, *, source: str | None = None, name: str | None = None) -> str:
         """The lowest index of the largest channel of each pixel; at the end, of one pixel, the class of its scores."""

@@ -17,6 +17,7 @@ from ..ops.requantise import MAX_SHIFT, RESIDUAL_MULTIPLIER_BITS, Requantise
 from ..ops.shape import Concat, Flatten
 from ..ops.table import Table
 from ..ops.threshold import Threshold, threshold_format
+from ..ops.tokens.matmul import MatMul
 from ..program import Program
 
 __all__ = ["TENSORS"]
@@ -71,7 +72,8 @@ def _table(program: Program, op: Table, role: str) -> tuple[Format, str]:
 
 
 @TENSORS.handles(
-    Input, Concat, MaxPool, AveragePool, PixelShuffle, Upsample, Slice, Flatten, Product, Select, Reduce, ArgMax
-)
+    Input, Concat, MaxPool, AveragePool, PixelShuffle, Upsample, Slice, Flatten, Product, Select, Reduce, ArgMax,
+    MatMul,
+)  # fmt: skip
 def _no_arrays(program: Program, op: Op, role: str) -> tuple[Format, str]:
     raise TypeError(f"{op.name} is a {type(op).__name__}, which has no array {role!r}")

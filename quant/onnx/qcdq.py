@@ -27,6 +27,7 @@ from ..ops.requantise import Requantise
 from ..ops.shape import Concat, Flatten
 from ..ops.table import Table
 from ..ops.threshold import Threshold
+from ..ops.tokens.matmul import MatMul
 from ..program import Program
 from . import write  # noqa: F401  it fills the register of writers
 from .build import FLOAT, INT64, PIXELS, WRITERS, Graph
@@ -179,6 +180,12 @@ def _unfit_product(program: Program, op: Product) -> str | None:
     return f"its products are {fmt}, which floats do not hold" if Graph.carrier_of(fmt) == INT64 else None
 
 
+def _unfit_matmul(program: Program, op: MatMul) -> str | None:
+    if op.kernel != "mult":
+        return f"its kernel is {op.kernel}, and standard quantised operations only multiply"
+    return None
+
+
 def _unfit_sum(program: Program, op: AveragePool) -> str | None:
     fmt = program.format(op.name)
     if max(-fmt.lo, fmt.hi) < _EXACT_MEAN:
@@ -197,6 +204,7 @@ FORMS.register(Requantise, Form(write=_write_paired))
 FORMS.register(Constant, Form(write=_write_paired))
 FORMS.register(Table, Form(write=_write_paired))
 FORMS.register(Product, Form(unfit=_unfit_product))
+FORMS.register(MatMul, Form(unfit=_unfit_matmul))
 FORMS.register(Threshold, Form(unfit=_unfit_threshold))
 FORMS.register(MaxPool, Form(unfit=_unfit_maximum))
 FORMS.register(AveragePool, Form(write=_write_mean, unfit=_unfit_sum))

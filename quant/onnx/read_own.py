@@ -28,6 +28,7 @@ from ..ops.threshold import Threshold
 from .build import KERNEL
 from .functions import DOMAIN, QONNX
 from .graph import attributes, constants_of, input_shape, numbers, resize_factor, shuffle_factor
+from .tokens import TOKEN_NODES
 
 __all__ = ["NODES", "Held", "OwnReader", "integers"]
 
@@ -354,6 +355,8 @@ NODES.register(Constant, {(DOMAIN, "ImageConstant"): _constant})
 NODES.register(Concat, {("", "Concat"): _concat})
 NODES.register(Flatten, {("", "Reshape"): _flatten})
 NODES.register(ArgMax, {("", "ArgMax"): _argmax})
+for _kind, _reads in TOKEN_NODES.items():
+    NODES.register(_kind, _reads)
 HELPERS: Mapping[tuple[str, str], Read] = {
     (QONNX, "BipolarQuant"): _bipolar_quant,
     (DOMAIN, "PadChannels"): _pad_channels,

@@ -89,6 +89,21 @@ def test_choices_and_reductions_are_built():
         build.select(mask, [mean, "pixels"])
 
 
+def test_attention_is_built():
+    """Two tokens of one channel: each asks both, and gets the sum of them by its scores."""
+    build = addax.ProgramBuilder((1, 1, 2))
+    scores = build.matmul("pixels", "scores")
+    weights = build.requantise(1, source=scores)
+    build.matmul("pixels", "context", source=weights)
+
+    found = golden.run(build.program(), np.array([[[[2, 3]]]], np.uint8)).output
+
+    assert (scores, build.last) == ("matmul1", "matmul2")
+    assert found.tolist() == [[[[4 * 2 + 6 * 3, 6 * 2 + 9 * 3]]]]
+    with pytest.raises(addax.UserError, match=r"^matmul3: heads must divide 1 channels of pixels, which 2 does not$"):
+        build.matmul("pixels", "scores", source="pixels", heads=2)
+
+
 def test_what_is_built_goes_through_rtl(tmp_path):
     rng = np.random.default_rng(1)
     net = addax.Network(program=built(rng)[0].program())

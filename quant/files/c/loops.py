@@ -23,6 +23,7 @@ from ...ops.table import Table
 from ...ops.threshold import Threshold
 from ...ops.window import Window
 from ...program import Program
+from .tokens import TOKEN_TEMPLATES
 
 __all__ = ["LOOPS", "CLoops", "Numbers"]
 
@@ -132,6 +133,12 @@ def _product(numbers: Numbers, op: Product) -> dict[str, Any]:
     return {"other": numbers.index[op.other], "whole": whole}
 
 
+def _of_numbers(
+    facts: Callable[[Program, Any, Mapping[str, int]], Mapping[str, Any]],
+) -> Callable[[Numbers, Any], Mapping[str, Any]]:
+    return lambda numbers, op: facts(numbers.program, op, numbers.index)
+
+
 def _argmax(numbers: Numbers, op: ArgMax) -> dict[str, Any]:
     return {"decides": op is numbers.program.decision, "channels": numbers.program.shape(op.source)[0]}
 
@@ -194,3 +201,5 @@ LOOPS.register(Flatten, CLoops(text=_template("flatten")))
 LOOPS.register(Select, CLoops(text=_template("select", _select)))
 LOOPS.register(Reduce, CLoops(text=_template("reduce", _reduce)))
 LOOPS.register(ArgMax, CLoops(text=_template("argmax", _argmax)))
+for _kind, (_file, _facts) in TOKEN_TEMPLATES.items():
+    LOOPS.register(_kind, CLoops(text=_template(_file, _of_numbers(_facts))))

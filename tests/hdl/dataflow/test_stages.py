@@ -16,6 +16,7 @@ from addax.quant.program import (
     ArgMax,
     Concat,
     Flatten,
+    MatMul,
     PixelShuffle,
     Product,
     Reduce,
@@ -28,7 +29,7 @@ from addax.quant.program import (
 from addax.reports.estimate.dataflow.stages import count_kind
 from networks import Builder
 
-NOT_BUILT = (Table, Product, Select, Reduce)
+NOT_BUILT = (Table, Product, Select, Reduce, MatMul)
 """Operations that the dataflow family has no stage for."""
 
 
@@ -104,6 +105,8 @@ def test_an_operation_without_a_stage_is_named(kind):
             made = b.last
             b.emit(Slice(name="one", source=made, axis="C", start=0, stop=1))
             b.emit(Select(name="select9", source=b.last, branches=(made, made)))
+        case "MatMul":
+            b.emit(MatMul(name="matmul9", source=b.last, other=b.last, form="scores"))
         case "Reduce":
             b.emit(Reduce(name="reduce9", source=b.last, how="sum"))
     b.rescale(unsigned(4))

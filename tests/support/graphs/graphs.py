@@ -23,6 +23,7 @@ from addax.quant.program import (
 from choosing_networks import random_choosing
 from gated_networks import random_gated
 from networks import Builder, random_bending, random_graph, random_program, random_reshaping, random_windows
+from token_networks import random_tokens
 
 __all__ = ["EXTREMES", "NAMED", "extreme_program", "named"]
 
@@ -244,6 +245,7 @@ NAMED = {
     **{f"bends{seed}": lambda seed=seed: random_bending(seed, raw=False) for seed in range(10)},
     **{f"gates{seed}": lambda seed=seed: random_gated(seed, raw=False) for seed in range(4)},
     **{f"choices{seed}": lambda seed=seed: random_choosing(seed, raw=False) for seed in range(2)},
+    **{f"tokens{seed}": lambda seed=seed: random_tokens(seed, raw=False) for seed in range(6)},
     "gated": gated,
     "chosen": chosen,
     "wide-choices": wide_choices,

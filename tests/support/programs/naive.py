@@ -24,6 +24,7 @@ from addax.quant.program import (
     Threshold,
     Upsample,
 )
+from naive_tokens import NAIVE_TOKENS
 
 SHIFT_WORDS = [0, 1, 2, 4, 8, 16, 32, 64, 0, -1, -2, -4, -8, -16, -32, -64]
 """What the words of the shift kernel stand for."""
@@ -228,6 +229,8 @@ def naive(program, image):
                 result = naive_reduce(op, shape_of(x)[0] // op.parts, x)
             case ArgMax():
                 result = naive_argmax(x)
+            case _:
+                result = NAIVE_TOKENS[type(op).__name__](op, program, tensors)
         tensors[op.name] = result
     return {
         name: [[[x[c, r, k] for k in range(w)] for r in range(h)] for c in range(n)]

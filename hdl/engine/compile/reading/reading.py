@@ -340,7 +340,7 @@ class _Reading:
         first = self.readers[made.name][0] is self.program.by_name[op.name]
         layer = replace(
             layer, kernel=made.kernel, weight=weight, pad=pad, neutral=neutral,
-            macs=made.macs(self.program.shape(made.name)) if first else 0,
+            macs=self.program.macs_of(made.name) if first else 0,
         )  # fmt: skip
         return layer if made.groups == 1 else grouped(layer, made, self.program.shape(layer.source)[2], self.plan)
 
