@@ -38,14 +38,17 @@ from .ops.shape import Concat, Flatten
 from .ops.table import Table
 from .ops.threshold import MAX_THRESHOLDS, Threshold, threshold_format
 from .ops.tokens.matmul import MatMul
+from .ops.tokens.norm import Norm
+from .ops.tokens.rearrange import Rearrange, Unfold
+from .ops.tokens.softmax import Divide, Softmax
 
 __all__ = [
     "KERNELS", "MAX_PRODUCT_BITS", "MAX_SHIFT", "MAX_THRESHOLDS", "MULTIPLIER_BITS", "OPERAND_BITS",
     "RESIDUAL_MULTIPLIER_BITS", "SCORE_BYTE", "SHIFT_MAX", "TIES", "ArgMax", "AveragePool", "Concat", "Constant",
-    "Convolution", "Flatten", "Input", "Ints", "Kernel", "MatMul", "MaxPool", "Op", "PixelShuffle", "Product",
-    "Program", "Reduce", "Requantise", "Select", "Shape", "Slice", "SpatialShift", "Table", "Threshold", "Upsample",
-    "check_operands", "factor_bound", "infer", "offset_format", "per_channel", "powers_of_two", "score_format",
-    "sum_bounds", "term_range", "threshold_format", "weight_values",
+    "Convolution", "Divide", "Flatten", "Input", "Ints", "Kernel", "MatMul", "MaxPool", "Norm", "Op", "PixelShuffle",
+    "Product", "Program", "Rearrange", "Reduce", "Requantise", "Select", "Shape", "Slice", "Softmax", "SpatialShift",
+    "Table", "Threshold", "Unfold", "Upsample", "check_operands", "factor_bound", "infer", "offset_format",
+    "per_channel", "powers_of_two", "score_format", "sum_bounds", "term_range", "threshold_format", "weight_values",
 ]  # fmt: skip
 
 MAX_STEP = 1e100

@@ -40,13 +40,18 @@ class Body:
         """``value`` as another type."""
         return self("Cast", value, to=kind)
 
+    def permuted(self, value: str, name: str) -> str:
+        """``value`` with its axes in the order that the attribute ``name`` says."""
+        return self._referring("Transpose", (value,), "perm", name)
+
     def as_declared(self, value: str) -> str:
         """``value`` in the type that the attribute ``dtype`` names."""
         return self._referring("Cast", (value,), "to", "dtype")
 
     def _referring(self, op: str, inputs: Sequence[str], field: str, name: str) -> str:
         result = self(op, *inputs)
-        kind = {"value_ints": onnx.AttributeProto.INTS, "value_float": onnx.AttributeProto.FLOAT}
+        ints = onnx.AttributeProto.INTS
+        kind = {"value_ints": ints, "perm": ints, "value_float": onnx.AttributeProto.FLOAT}
         reference = onnx.AttributeProto(name=field, ref_attr_name=name, type=kind.get(field, onnx.AttributeProto.INT))
         self.nodes[-1].attribute.append(reference)
         return result
@@ -62,6 +67,16 @@ class Body:
     def floored(self, total: str, divisor: str) -> str:
         """The floor of a quotient: Mod has the sign of the divisor; Div alone would truncate."""
         return self("Div", self("Sub", total, self("Mod", total, divisor)), divisor)
+
+    def power(self, exponent: str) -> str:
+        """``1 << exponent``."""
+        bit = self("BitShift", self.scalar(1, TensorProto.UINT64), self.cast(exponent, TensorProto.UINT64),
+                   direction="LEFT")  # fmt: skip
+        return self.cast(bit, TensorProto.INT64)
+
+    def clamped(self, value: str) -> str:
+        """``value`` within the attributes ``lo`` and ``hi``, in the type that ``dtype`` names."""
+        return self.as_declared(self("Clip", value, self.attribute("lo"), self.attribute("hi")))
 
     def channels(self, vector: str) -> str:
         """(C,) to (C, 1, 1)."""

@@ -11,6 +11,7 @@ from onnx import FunctionProto, TensorProto, helper
 
 from .body import Body
 from .token_functions import TOKEN_FUNCTIONS
+from .windows import framed, windows
 
 __all__ = ["DOMAIN", "DOMAIN_VERSION", "IR", "OPSET", "QONNX", "QONNX_VERSION", "SIGNATURES", "function"]
 
@@ -84,62 +85,16 @@ def function(domain: str, name: str) -> FunctionProto:
     )
 
 
-def _framed(body: Body, x: str, pad: str | None, fill: str | None = None) -> str:
-    """``x`` with the frame that ``pads`` says: of ``pad``, a number per channel, or of ``fill``."""
-    pads = body.attribute("pads", "value_ints")
-    none = body.ints(0, 0)
-    begins = body("Slice", pads, body.ints(0), body.ints(2))
-    ends = body("Slice", pads, body.ints(2), body.ints(4))
-    frame = body("Concat", none, begins, none, ends, axis=0)
-    if pad is None:
-        assert fill is not None
-        return body("Pad", x, frame, fill)
-    level = body.channels(pad)
-    return body("Add", body("Pad", body("Sub", x, level), frame), level)
-
-
-def _windows(body: Body, x: str, kernel: str, dilations: str | None = None) -> tuple[str, str, str]:
-    """(N, C, H, W) to (N, C, kh * kw, rows * columns), and the vectors ``(N,)`` and ``(rows, columns)``.
-
-    ``kernel`` is the vector ``(kh, kw)``, ``dilations`` that of the distances between taps where they are not 1.
-    """
-    extent = kernel
-    if dilations is not None:
-        extent = body("Add", body("Mul", body("Sub", kernel, body.ints(1)), dilations), body.ints(1))
-    shape = body("Shape", x)
-    strides = body.attribute("strides", "value_ints")
-    size = body("Slice", shape, body.ints(2), body.ints(4))
-    counts = body("Add", body("Div", body("Sub", size, extent), strides), body.ints(1))
-    index = None
-    for axis in (0, 1):
-        position = body.scalar(axis)
-        count, taps, stride = (body("Gather", vector, position) for vector in (counts, kernel, strides))
-        outer = body("Mul", body("Range", body.scalar(0), count, body.scalar(1)), stride)
-        inner = body("Range", body.scalar(0), taps, body.scalar(1))
-        if dilations is not None:
-            inner = body("Mul", inner, body("Gather", dilations, position))
-        # to (kh, kw, rows, columns), 1 where the axis is the other one
-        outer = body("Unsqueeze", outer, body.ints(0, 1, 3) if axis == 0 else body.ints(0, 1, 2))
-        inner = body("Unsqueeze", inner, body.ints(1, 2, 3) if axis == 0 else body.ints(0, 2, 3))
-        place = body("Add", outer, inner)
-        index = place if index is None else body("Add", body("Mul", index, body("Gather", size, position)), place)
-    assert index is not None
-    taps = body("ReduceProd", kernel, keepdims=1)
-    index = body("Reshape", index, body("Concat", taps, body.ints(-1), axis=0))
-    flat = body("Reshape", x, body.ints(0, 0, -1))
-    return body("Gather", flat, index, axis=2), body("Slice", shape, body.ints(0), body.ints(1)), counts
-
-
 def _grouped(body: Body, kind: int, dilated: bool) -> tuple[str, str, Callable[[str], str]]:
     """Windows (N, G, K, P) and filters (G, O / G, K) of a convolution as ``kind``, and what makes (N, G, O / G, P) the
     result."""
     group = body("Unsqueeze", body.attribute("group"), body.ints(0))
     weight = body.cast("weight", kind)
     shape = body("Shape", weight)
-    x = _framed(body, body.cast("x", kind), body.cast("pad", kind))
+    x = framed(body, body.cast("x", kind), body.cast("pad", kind))
     size = body("Slice", shape, body.ints(2), body.ints(4))
     dilations = body.attribute("dilations", "value_ints") if dilated else None
-    patches, images, counts = _windows(body, x, size, dilations)
+    patches, images, counts = windows(body, x, size, dilations)
     pixels = body("ReduceProd", counts, keepdims=1)
     patches = body("Reshape", patches, body("Concat", images, group, body.ints(-1), pixels, axis=0))
     taps = body("ReduceProd", body("Slice", shape, body.ints(1), body.ints(4)), keepdims=1)
@@ -169,8 +124,8 @@ def _integer_conv(body: Body, *, dilated: bool = False) -> str:
 
 
 def _pool(body: Body, reduce: str, fill: int) -> str:
-    x = _framed(body, body.cast("x", TensorProto.INT64), None, body.scalar(fill))
-    patches, images, counts = _windows(body, x, body.attribute("kernel_shape", "value_ints"))
+    x = framed(body, body.cast("x", TensorProto.INT64), None, body.scalar(fill))
+    patches, images, counts = windows(body, x, body.attribute("kernel_shape", "value_ints"))
     pooled = body(reduce, patches, body.ints(2), keepdims=0)
     shape = body("Concat", images, body.ints(-1), counts, axis=0)
     return body.as_declared(body("Reshape", pooled, shape))
@@ -185,7 +140,7 @@ def _sum_pool(body: Body) -> str:
 
 
 def _pad_channels(body: Body) -> str:
-    return _framed(body, "x", "pad")
+    return framed(body, "x", "pad")
 
 
 def _spatial_shift(body: Body) -> str:
@@ -246,29 +201,19 @@ def _scaled_sum(body: Body, factor: str | None, *, bends: bool = False) -> str:
     return body("Add", total, body("Mul", body.cast("residual", TensorProto.INT64), factor))
 
 
-def _power(body: Body, shift: str) -> str:
-    """``1 << shift``."""
-    one = body.scalar(1, TensorProto.UINT64)
-    return body.cast(body("BitShift", one, body.cast(shift, TensorProto.UINT64), direction="LEFT"), TensorProto.INT64)
-
-
-def _clamped(body: Body, value: str) -> str:
-    return body.as_declared(body("Clip", value, body.attribute("lo"), body.attribute("hi")))
-
-
 def _requantise(body: Body, *, joins: bool = False) -> str:
     total = _scaled_sum(body, body.attribute("residual_multiplier") if joins else None)
-    return _clamped(body, body.floored(total, _power(body, body.attribute("shift"))))
+    return body.clamped(body.floored(total, body.power(body.attribute("shift"))))
 
 
 def _requantise_channels(body: Body, *, joins: bool = False, bends: bool = False) -> str:
     """S and R per channel; where ``even``, the sum without its half tells whether the nearest below is odd."""
     total = _scaled_sum(body, body.channels("residual_multiplier") if joins else None, bends=bends)
-    divisor = _power(body, body.channels("shift"))
+    divisor = body.power(body.channels("shift"))
     one, two = body.scalar(1), body.scalar(2)
     below = body.floored(body("Sub", total, body("Div", divisor, two)), divisor)
     short = body("Mul", body.attribute("even"), body("Sub", one, body("Mod", below, two)))
-    return _clamped(body, body.floored(body("Sub", total, short), divisor))
+    return body.clamped(body.floored(body("Sub", total, short), divisor))
 
 
 def _reached(body: Body, acc: str, thresholds: str, kind: int) -> str:

@@ -28,12 +28,22 @@ from .operations import (
     Table,
     Threshold,
 )  # fmt: skip
-from .tokens import AdderContext, AdderScores, MultContext, MultScores
+from .tokens import (
+    AdderContext,
+    AdderScores,
+    DeferredSoftmax,
+    IntegerDivide,
+    IntegerNorm,
+    IntegerRearrange,
+    IntegerUnfold,
+    MultContext,
+    MultScores,
+)  # fmt: skip
 
 __all__ = [
-    "AdderContext", "AdderConv", "AdderScores", "Choose", "DilatedAdderConv", "DilatedIntegerConv", "ImageConstant",
-    "IntegerConv", "IntegerMaxPool", "IntegerPixelShuffle", "IntegerProduct", "IntegerUpsample", "MaxChannels",
-    "MultContext", "MultScores", "PadChannels", "Requantise", "RequantiseAdd", "RequantiseChannels",
-    "RequantiseChannelsAdd", "RequantiseSlopes", "RequantiseSlopesAdd", "SpatialShift", "SumChannels", "SumPool",
-    "Table", "Threshold",
+    "AdderContext", "AdderConv", "AdderScores", "Choose", "DeferredSoftmax", "DilatedAdderConv", "DilatedIntegerConv",
+    "ImageConstant", "IntegerConv", "IntegerDivide", "IntegerMaxPool", "IntegerNorm", "IntegerPixelShuffle",
+    "IntegerProduct", "IntegerRearrange", "IntegerUnfold", "IntegerUpsample", "MaxChannels", "MultContext",
+    "MultScores", "PadChannels", "Requantise", "RequantiseAdd", "RequantiseChannels", "RequantiseChannelsAdd",
+    "RequantiseSlopes", "RequantiseSlopesAdd", "SpatialShift", "SumChannels", "SumPool", "Table", "Threshold",
 ]  # fmt: skip

@@ -36,7 +36,7 @@ def arrays(program):
     found = {}
     for op in program.ops:
         own = ("shift", "residual_multiplier", "knee")  # arrays only where channels have their own
-        own += ("second", "second_offset", "value", "entries")
+        own += ("second", "second_offset", "value", "entries", "mask", "powers")
         for role in ("weight", "pad", "multiplier", "offset", "thresholds", "falling", "offsets", *own):
             if isinstance(getattr(op, role, None), np.ndarray):
                 found[f"{op.name}_{role}"] = getattr(op, role)

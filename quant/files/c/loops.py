@@ -21,9 +21,8 @@ from ...ops.requantise import Requantise
 from ...ops.shape import Concat, Flatten
 from ...ops.table import Table
 from ...ops.threshold import Threshold
-from ...ops.window import Window
 from ...program import Program
-from .tokens import TOKEN_TEMPLATES
+from .tokens import TOKEN_TEMPLATES, window_facts
 
 __all__ = ["LOOPS", "CLoops", "Numbers"]
 
@@ -95,7 +94,7 @@ def _convolution(numbers: Numbers, op: Convolution) -> dict[str, Any]:
     sign = op.kernel == "mult" and op.weight_format.bits == 1
     return {
         "term": "SIGN" if sign else _TERMS[op.kernel], "inputs": inputs, "filters": outputs // op.groups,
-        **_window(op.window),
+        **window_facts(op.window),
     }  # fmt: skip
 
 
@@ -170,17 +169,7 @@ def _factor(numbers: Numbers, op: PixelShuffle | Upsample) -> dict[str, Any]:
 
 
 def _pool(numbers: Numbers, op: MaxPool | AveragePool) -> dict[str, Any]:
-    return _window(op.window)
-
-
-def _window(window: Window) -> dict[str, Any]:
-    """The taps of a window, and in C the row and the column of tap ``ky``, ``kx`` of the window of ``y``, ``x``."""
-    kh, kw = window.kernel
-    row, column = (
-        f"{axis} * {stride} + k{axis}{'' if dilation == 1 else f' * {dilation}'} - {pad}"
-        for axis, stride, dilation, pad in zip("yx", window.strides, window.dilations, window.pads[:2], strict=True)
-    )
-    return {"kernel_height": kh, "kernel_width": kw, "row": row, "column": column}
+    return window_facts(op.window)
 
 
 LOOPS.register(Input, CLoops(text=_template("input")))

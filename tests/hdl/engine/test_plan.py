@@ -14,9 +14,10 @@ from addax.hdl.engine.plan import EnginePlan
 from addax.hdl.engine.records import READ, WRITE, Stream, constants_record, descriptor_record
 from addax.quant.formats import signed, unsigned
 from addax.quant.ops.ends import PIXEL
-from addax.quant.program import ArgMax, AveragePool, Concat, MatMul, Reduce, Select, Slice
+from addax.quant.program import ArgMax, AveragePool, Concat, Reduce, Select, Slice
 from engine_networks import small_plan
 from network_builder import Builder
+from token_networks import on_tokens
 
 
 @pytest.mark.parametrize(
@@ -200,7 +201,9 @@ def test_operation_that_the_engine_lacks_is_named():
         compiled(b.raw(), small_plan())
 
 
-@pytest.mark.parametrize("kind", ["ArgMax", "Select", "Reduce", "MatMul"])
+@pytest.mark.parametrize(
+    "kind", ["ArgMax", "Select", "Reduce", "MatMul", "Softmax", "Divide", "Norm", "Rearrange", "Unfold"]
+)
 def test_operation_on_channels_or_tokens_is_named(kind):
     """The engine has none of them so far; an arg-max is left to the host where it is that of class scores."""
     b = program()
@@ -212,10 +215,10 @@ def test_operation_on_channels_or_tokens_is_named(kind):
             b.convolution("adder", 1)
             b.requantise(unsigned(4))
             b.emit(Select(name="here", source=b.last, branches=(made, made)))
-        case "MatMul":
-            b.emit(MatMul(name="here", source=made, other=made, form="scores"))
         case "Reduce":
             b.emit(Reduce(name="here", source=made, how="sum"))
+        case _:
+            b.emit(on_tokens(kind, "here", made, *b.inferred[made]))
 
     with pytest.raises(UserError, match=f"^the engine has no {kind} so far.* which 'here' is"):
         compiled(b.raw(), small_plan())
