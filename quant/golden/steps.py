@@ -55,7 +55,8 @@ def _constant(program: Program, op: Constant, loops: Loops) -> Step:
 
 @STEPS.handles(Concat)
 def _concat(program: Program, op: Concat, loops: Loops) -> Step:
-    return lambda *parts: np.concatenate(parts, axis=-1)
+    axis = LAYOUT.index(op.axis)
+    return lambda *parts: np.concatenate(parts, axis=axis)
 
 
 @STEPS.handles(Flatten)

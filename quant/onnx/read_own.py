@@ -283,7 +283,10 @@ def _slice(reader: OwnReader, node: NodeProto) -> Slice:
 
 def _concat(reader: OwnReader, node: NodeProto) -> Concat:
     first, *others = (reader.plain(node, k) for k in range(len(node.input)))
-    return Concat(name=node.name, source=first, others=tuple(others))
+    axis = attributes(node).get("axis", 1)
+    if not 1 <= axis <= len(AXES):
+        raise ValueError(f"it joins along axis {axis}; images stay apart")
+    return Concat(name=node.name, source=first, others=tuple(others), axis=AXES[axis - 1])
 
 
 def _spatial_shift(reader: OwnReader, node: NodeProto) -> SpatialShift:

@@ -66,7 +66,7 @@ def _constant(graph: Graph, op: Constant) -> None:
 
 @WRITERS.handles(Concat)
 def _concat(graph: Graph, op: Concat) -> None:
-    graph.main("Concat", [graph.tensor(name) for name in op.sources], op, axis=1)
+    graph.main("Concat", [graph.tensor(name) for name in op.sources], op, axis=1 + AXES.index(op.axis))
 
 
 @WRITERS.handles(Flatten)

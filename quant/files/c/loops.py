@@ -151,12 +151,15 @@ def _reduce(numbers: Numbers, op: Reduce) -> dict[str, Any]:
 
 
 def _concat(numbers: Numbers, op: Concat) -> dict[str, Any]:
-    parts, begin = [], 0
+    # What lies behind one place of the axis stands together: a whole channel, a row or a single pixel.
+    behind, parts, begin = AXES.index(op.axis) + 1, [], 0
+    plane = int(np.prod(numbers.program.shape(op.name)[behind:]))
+    every = plane * numbers.program.shape(op.name)[behind - 1]
     for name in op.sources:
-        size = numbers.size(name)
-        parts.append({"source": numbers.index[name], "begin": begin, "size": size})
+        size = numbers.program.shape(name)[behind - 1] * plane
+        parts.append({"source": numbers.index[name], "begin": begin, "size": numbers.size(name), "each": size})
         begin += size
-    return {"parts": parts}
+    return {"parts": parts, "every": every, "whole": op.axis == "C"}
 
 
 def _slice(numbers: Numbers, op: Slice) -> dict[str, Any]:

@@ -122,6 +122,16 @@ def test_an_operation_without_a_stage_is_named(kind):
         stages_of(b.raw())
 
 
+def test_joined_tokens_are_named():
+    """Channels are joined as they come; pixels of one map behind those of another would have to wait."""
+    b = builder()
+    b.emit(Concat(name="both", source=b.last, others=(b.last,), axis="W"))
+    b.rescale(unsigned(4))
+
+    with pytest.raises(UserError, match=r"^both: the dataflow family cannot build Concat along W; it joins channels$"):
+        stages_of(b.raw())
+
+
 @pytest.mark.parametrize("behind", [True, False])
 def test_an_arg_max_of_a_map_is_named(behind):
     """In the middle and at the end: the stream of answers holds class scores and their class, or features."""

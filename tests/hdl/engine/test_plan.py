@@ -224,6 +224,14 @@ def test_operation_on_channels_or_tokens_is_named(kind):
         compiled(b.raw(), small_plan())
 
 
+def test_joined_tokens_are_named():
+    b = program()
+    b.emit(Concat(name="both", source=b.last, others=(b.last,), axis="W"))
+
+    with pytest.raises(UserError, match=r"^the engine joins channels, not along W, as 'both' does$"):
+        compiled(b.raw(), small_plan())
+
+
 def test_products_and_tables_have_their_limits():
     """What a residual's way and a row's block RAM do not hold, each with the layer, and the build that helps if one
     does."""

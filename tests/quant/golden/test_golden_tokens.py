@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from addax.quant import golden
 from addax.quant.formats import signed
-from addax.quant.program import Input, MatMul, Norm, Program, Rearrange, Softmax, Unfold
+from addax.quant.program import Concat, Input, MatMul, Norm, Program, Rearrange, Softmax, Unfold
 from chains import Chain, formats, images_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -50,6 +50,7 @@ def test_networks_of_tokens_have_everything():
     assert any(p.shape(op.other)[1] != p.shape(op.source)[1] for p, op in products), "one row for all"
     assert any(p.shape(op.other)[2] != p.shape(op.source)[2] for p, op in products), "fewer keys than queries"
     assert {p.classifies for p in programs} == {True, False}
+    assert {op.axis for p in programs for op in p.ops if isinstance(op, Concat)} == {"W", "H"}
     kinds = [type(op) for p in programs for op in p.ops]
     assert min(kinds.count(kind) for kind in (Softmax, Norm, Rearrange, Unfold)) > 1
     assert {op.mask is None for p in programs for op in p.ops if isinstance(op, Softmax)} == {True, False}

@@ -389,7 +389,8 @@ def legal(make, seeds):
 
 @pytest.mark.parametrize(
     ("make", "key"),
-    [*product([named], ["small", "gated", "chosen", "mult", "mult-signed"]), *legal(random_program, range(40)),
+    [*product([named], ["small", "gated", "chosen", "attended", "mult", "mult-signed"]),
+     *legal(random_program, range(40)),
      *legal(random_graph, range(40)), *legal(random_windows, range(60))],
 )  # fmt: skip
 def test_qcdq_is_standard_and_gives_the_scores_of_the_golden_model(tmp_path, make, key):

@@ -136,12 +136,12 @@ def naive_reduce(op, each, x):
     return result
 
 
-def naive_concat(parts):
-    result, first = {}, 0
+def naive_concat(op, parts):
+    at, result, first = "CHW".index(op.axis), {}, 0
     for part in parts:
-        for (i, r, c), value in part.items():
-            result[first + i, r, c] = value
-        first = 1 + max(i for i, _, _ in result)
+        for key, value in part.items():
+            result[*key[:at], first + key[at], *key[at + 1 :]] = value
+        first = 1 + max(key[at] for key in result)
     return result
 
 
@@ -210,7 +210,7 @@ def naive(program, image):
             case Threshold():
                 result = naive_threshold(op, x)
             case Concat():
-                result = naive_concat([x, *(tensors[name] for name in op.others)])
+                result = naive_concat(op, [x, *(tensors[name] for name in op.others)])
             case MaxPool():
                 result = naive_pool(op, shape_of(x), x, max)
             case AveragePool():

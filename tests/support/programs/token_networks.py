@@ -4,6 +4,8 @@ import numpy as np
 from addax.quant.formats import signed, unsigned
 from addax.quant.golden import run
 from addax.quant.program import (
+    Concat,
+    Constant,
     Divide,
     Flatten,
     MatMul,
@@ -88,6 +90,16 @@ class TokenBuilder(Builder):
         shape = tuple(int(np.prod(part, dtype=int)) for part in (sizes[:first], sizes[first:second], sizes[second:]))
         self.emit(Rearrange(name=self.name("move"), source=self.last, split=tuple(split), order=order, shape=shape))
 
+    def joined(self):
+        """A constant in front of the tokens, or the tokens twice in rows."""
+        x, (channels, height, _), fmt = self.last, self.shape(), self.format()
+        if self.rng.random() < 0.7:
+            value = self.integers(fmt, (channels, height, 1))
+            first = self.emit(Constant(name=self.name("class"), value=value, format=fmt))
+            self.emit(Concat(name=self.name("join"), source=first, others=(x,), axis="W"))
+        else:
+            self.emit(Concat(name=self.name("join"), source=x, others=(x,), axis="H"))
+
     def normalised(self, result):
         """A layer norm whose results fill ``result``; its fields are about those that a folding would choose."""
         (channels, _, _), fmt = self.shape(), self.format()
@@ -145,6 +157,8 @@ def random_tokens(seed, raw=None):
     choose, raw = b.choose, bool(rng.random() < 0.5) if raw is None else raw
     if rng.random() < 0.5:
         b.unfolded()
+    if rng.random() < 0.5:
+        b.joined()
     for _ in range(choose(1, 1, 2)):
         if rng.random() < 0.6:
             b.normalised(choose(unsigned(5), signed(8)))

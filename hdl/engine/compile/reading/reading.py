@@ -157,6 +157,8 @@ class _Reading:
 
     def _concat(self, op: Concat) -> None:
         """Blocks of several tensors, which are read one behind the other and are not stored again."""
+        if op.axis != "C":
+            raise UserError(f"the engine joins channels, not along {op.axis}, as {op.name!r} does")
         parts: list[BlockRange] = []
         for source in op.sources:
             if sum(part.blocks for part in parts) * self.plan.pin != self._begins(op, source):
