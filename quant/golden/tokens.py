@@ -98,7 +98,7 @@ def _norm(program: Program, op: Norm, loops: Loops) -> Callable[..., Array]:
         channels, wide = x.shape[-1], x.astype(np.int64) << powers
         total = wide.sum(-1, keepdims=True)
         variance = channels * (wide * wide).sum(-1, keepdims=True) - total * total
-        root = np.maximum(_floor_root((variance + op.eps) << 2 * op.fraction), 1)
+        root = np.maximum(_floor_root((variance << 2 * op.fraction) + op.eps), 1)
         normalised = (channels * wide - total) * ((1 << op.reciprocal) // root) >> op.cut
         return np.asarray((normalised * op.multiplier + op.offset >> op.shift).clip(op.lo, op.hi).astype(kind))
 

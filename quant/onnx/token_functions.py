@@ -84,7 +84,7 @@ def _norm(body: Body) -> str:
     total, squares = (body("ReduceSum", value, body.ints(1), keepdims=1) for value in (x, body("Mul", x, x)))
     variance = body("Sub", body("Mul", channels, squares), body("Mul", total, total))
     fraction = body.power(body("Mul", body.attribute("fraction"), body.scalar(2)))
-    root = _root(body, body("Mul", body("Add", variance, body.attribute("eps")), fraction))
+    root = _root(body, body("Add", body("Mul", variance, fraction), body.attribute("eps")))
     inverse = body("Div", body.power(body.attribute("reciprocal")), body("Max", root, body.scalar(1)))
     product = body("Mul", body("Sub", body("Mul", channels, x), total), inverse)
     normalised = body.floored(product, body.power(body.attribute("cut")))

@@ -115,7 +115,7 @@ class IntegerNorm(_Scaled):
         centred = x.shape[1] * x - x.sum(1, keepdims=True)
         # The sum of squares around the mean is C times smaller than that of what is C times as far from it.
         variance = (centred.astype(object) ** 2).sum(1, keepdims=True) // x.shape[1]
-        wide = (variance + self.get_nodeattr("eps")) << 2 * self.get_nodeattr("fraction")
+        wide = (variance << 2 * self.get_nodeattr("fraction")) + self.get_nodeattr("eps")
         root = np.maximum(np.vectorize(isqrt, otypes=[np.int64])(wide), 1)
         inverse = (1 << self.get_nodeattr("reciprocal")) // root
         normalised = centred * inverse >> self.get_nodeattr("cut")

@@ -22,7 +22,7 @@ class Norm(Op):
     """Over the C channels of each pixel, with ``x'[c] = x[c] << a[c]``, ``s1 = sum x'``, ``s2 = sum x'^2`` and
     ``v = C * s2 - s1^2``, C^2 times the variance:
 
-    ``r = max(isqrt((v + eps) << 2 * fraction), 1)``, ``q = (1 << reciprocal) // r``,
+    ``r = max(isqrt((v << 2 * fraction) + eps), 1)``, ``q = (1 << reciprocal) // r``,
     ``y[c] = clamp(((((C * x'[c] - s1) * q) >> cut) * G[c] + B[c]) >> S, lo, hi)``; ``isqrt`` and ``>>`` floor.
 
     ``C * x' - s1`` over the root of v is the normalised value, which is below the root of C and here has
@@ -38,7 +38,8 @@ class Norm(Op):
     fraction : bits of the root behind the point
     reciprocal : the power of two of which q is the quotient
     cut : bits that the product with q loses
-    eps : at least 0, added to v: C^2 * eps of the network / step^2
+    eps : at least 0: C^2 * eps of the network / step^2, with ``2 * fraction`` bits behind the point, for few channels
+        of a large step may differ by 1 alone, beside which eps is no whole number
     powers : a, 0..3, one number or (C,): FQ-ViT's factors, for channels of different spread on one grid
     """
 
@@ -96,7 +97,7 @@ class Norm(Op):
         check_wide("C * the sum of squares", max(squares, max(-least, most) ** 2))
         # No numbers vary more than those of which half lie at either end.
         span = max(high for _, high in ends) - min(low for low, _ in ends)
-        check_wide("the variance under the root", (channels**2 * span**2 // 4 + self.eps) << 2 * self.fraction)
+        check_wide("the variance under the root", (channels**2 * span**2 // 4 << 2 * self.fraction) + self.eps)
         check_wide("C * x - the sum, times the reciprocal", self.normalised(channels))
         gained = (self.normalised(channels) >> self.cut) + 1 << MULTIPLIER_BITS - 1
         check_wide("the normalised value times G, and B", gained - quotient_offset_format(self.shift, self.format).lo)

@@ -127,7 +127,7 @@ def test_division_that_does_not_fit_is_refused_by_name(change, message):
         ({"eps": 0.5}, r"eps must be an integer, not 0\.5$"),
         ({"source": "wide"}, r"C \* the sum of squares takes 65 bits; the limit is 62$"),
         ({"fraction": 20}, "the variance under the root takes 66 bits; the limit is 62$"),
-        ({"eps": 1 << 60}, "the variance under the root takes 69 bits; the limit is 62$"),
+        ({"eps": 1 << 62}, "the variance under the root takes 63 bits; the limit is 62$"),
         ({"reciprocal": 61, "fraction": 0}, r"C \* x - the sum, times the reciprocal takes 64 bits; the limit is 62$"),
         ({"reciprocal": 50, "cut": 0}, "the normalised value times G, and B takes 64 bits; the limit is 62$"),
     ],

@@ -60,7 +60,7 @@ def naive_norm(op, shape, x):
             token = [x[c, h, i] * 2 ** powers[c] for c in range(channels)]
             total = sum(token)
             variance = channels * sum(value * value for value in token) - total * total
-            root = max(math.isqrt((variance + op.eps) * 4**op.fraction), 1)
+            root = max(math.isqrt(variance * 4**op.fraction + op.eps), 1)
             inverse = 2**op.reciprocal // root
             for c, value in enumerate(token):
                 normalised = (channels * value - total) * inverse // 2**op.cut
