@@ -11,23 +11,29 @@ from .fold.calibrate import shared_scale
 from .formats import Format, format_for, signed, unsigned
 from .ops.base import Ints, Op, Shape, Tensor
 from .ops.ends import PIXEL
-from .ops.window import Pair
+from .ops.window import Pair, Sides
 from .program import (
     ArgMax,
     AveragePool,
     Concat,
     Convolution,
+    Divide,
     Flatten,
     Input,
     Kernel,
+    MatMul,
     MaxPool,
+    Norm,
     Product,
     Program,
+    Rearrange,
     Reduce,
     Requantise,
     Select,
+    Softmax,
     Table,
     Threshold,
+    Unfold,
     infer,
     score_format,
 )
@@ -179,6 +185,82 @@ class ProgramBuilder:
         """What it reads times the result of ``other``, of its shape or (C, 1, 1); a requantise behind it divides."""
         return self.add(Product(name=self._name("product", name), source=source or self.last, other=other))
 
+    def matmul(
+        self, other: str, form: str, *, heads: int = 1, kernel: str = "mult", source: str | None = None,
+        name: str | None = None,
+    ) -> str:  # fmt: skip
+        """Sums of products of two tensors of tokens, ``heads`` parts of their channels apart: ``"scores"`` of what it
+        reads against ``other``, or the ``"context"`` that weights make of ``other``, see `MatMul`."""
+        made, read = self._name("matmul", name), source or self.last
+        return self.add(MatMul(name=made, source=read, other=other, form=form, kernel=kernel, heads=heads))
+
+    def softmax(
+        self, entries: Numbers, *, bits: int = 8, heads: int = 1, mask: Numbers | None = None,
+        source: str | None = None, name: str | None = None,
+    ) -> str:  # fmt: skip
+        """Exponentials of scores, looked up in ``entries`` by the distance to the largest of a head; see `Softmax`. A
+        `reduce` to their sum and a `divide` behind it make the weights of a context.
+
+        Parameters
+        ----------
+        mask : (W, J), 1 where the token in a column sees token j; None: all see all
+        """
+        made, held = self._name("softmax", name), None if mask is None else _integers(mask, "mask")
+        return self.add(
+            Softmax(name=made, source=source or self.last, entries=_integers(entries, "entries"), format=unsigned(bits),
+                    heads=heads, mask=held)
+        )  # fmt: skip
+
+    def divide(
+        self, denominator: str, multiplier: Numbers = 1, offset: Numbers = 0, shift: int = 0, *, bits: int = 8,
+        signed_result: bool = False, source: str | None = None, name: str | None = None, **how: Any,
+    ) -> str:  # fmt: skip
+        """``clamp((num * M + d * B) // (d << S))`` into ``bits``, ``d`` of the result of ``denominator``; ``lo`` and
+        ``hi`` as in `requantise`."""
+        channels, fmt = self.shape(source)[0], (signed if signed_result else unsigned)(bits)
+        return self.add(
+            Divide(
+                name=self._name("divide", name), source=source or self.last, denominator=denominator, format=fmt,
+                multiplier=_per(channels, multiplier, "multiplier"), offset=_per(channels, offset, "offset"),
+                shift=shift, **{"lo": fmt.lo, "hi": fmt.hi, **how},
+            )
+        )  # fmt: skip
+
+    def norm(
+        self, multiplier: Numbers, offset: Numbers = 0, shift: int = 0, *, fraction: int, reciprocal: int, cut: int,
+        bits: int = 8, signed_result: bool = True, source: str | None = None, name: str | None = None, **how: Any,
+    ) -> str:  # fmt: skip
+        """A layer norm over the channels of every token, see `Norm`, whose ``eps``, ``powers``, ``lo`` and ``hi`` may
+        be given as well."""
+        channels, fmt = self.shape(source)[0], (signed if signed_result else unsigned)(bits)
+        return self.add(
+            Norm(
+                name=self._name("norm", name), source=source or self.last, format=fmt, fraction=fraction,
+                reciprocal=reciprocal, cut=cut, multiplier=_per(channels, multiplier, "multiplier"),
+                offset=_per(channels, offset, "offset"), shift=shift, **{"lo": fmt.lo, "hi": fmt.hi, **how},
+            )
+        )  # fmt: skip
+
+    def rearrange(
+        self, split: Sequence[int], order: Sequence[int], shape: Shape, *, source: str | None = None,
+        name: str | None = None,
+    ) -> str:  # fmt: skip
+        """The tensor read as an array of ``split`` sizes, its axes in another ``order``, and that read as ``shape``."""
+        made, read = self._name("rearrange", name), source or self.last
+        return self.add(Rearrange(name=made, source=read, split=tuple(split), order=tuple(order), shape=shape))
+
+    def unfold(
+        self, block: Pair, size: Pair, stride: Pair = 1, padding: Sides = 0, *, pad: Numbers = 0,
+        source: str | None = None, name: str | None = None,
+    ) -> str:  # fmt: skip
+        """The windows of every block of the map as tokens, one row of them for each block; see `Unfold`."""
+        return self.add(
+            Unfold(
+                name=self._name("unfold", name), source=source or self.last, block=block, size=size, stride=stride,
+                padding=padding, pad=_per(self.shape(source)[0], pad, "pad"),
+            )
+        )  # fmt: skip
+
     def arg_max(self, *, source: str | None = None, name: str | None = None) -> str:
         """The lowest index of the largest channel of each pixel; at the end, of one pixel, the class of its scores."""
         return self.add(ArgMax(name=self._name("argmax", name), source=source or self.last))
@@ -206,11 +288,13 @@ class ProgramBuilder:
         made = self._name("pool", name)
         return self.add(AveragePool(name=made, source=source or self.last, size=size, stride=stride or size))
 
-    def concat(self, *sources: str, name: str | None = None) -> str:
-        """Channels of several tensors of one format, height and width."""
+    def concat(self, *sources: str, axis: str = "C", name: str | None = None) -> str:
+        """Tensors of one format behind each other along ``axis``: channels, or ``"H"`` rows, ``"W"`` columns."""
         if len(sources) < 2:
             raise UserError("concat needs two tensors or more")
-        return self.add(Concat(name=self._name("concat", name), source=sources[0], others=tuple(sources[1:])))
+        return self.add(
+            Concat(name=self._name("concat", name), source=sources[0], others=tuple(sources[1:]), axis=axis)
+        )
 
     def flatten(self, *, source: str | None = None, name: str | None = None) -> str:
         """(C, H, W) to (C*H*W, 1, 1) in that order."""

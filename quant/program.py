@@ -37,14 +37,18 @@ from .ops.requantise import (
 from .ops.shape import Concat, Flatten
 from .ops.table import Table
 from .ops.threshold import MAX_THRESHOLDS, Threshold, threshold_format
+from .ops.tokens.matmul import MatMul
+from .ops.tokens.norm import Norm
+from .ops.tokens.rearrange import Rearrange, Unfold
+from .ops.tokens.softmax import Divide, Softmax
 
 __all__ = [
     "KERNELS", "MAX_PRODUCT_BITS", "MAX_SHIFT", "MAX_THRESHOLDS", "MULTIPLIER_BITS", "OPERAND_BITS",
     "RESIDUAL_MULTIPLIER_BITS", "SCORE_BYTE", "SHIFT_MAX", "TIES", "ArgMax", "AveragePool", "Concat", "Constant",
-    "Convolution", "Flatten", "Input", "Ints", "Kernel", "MaxPool", "Op", "PixelShuffle", "Product", "Program",
-    "Reduce", "Requantise", "Select", "Shape", "Slice", "SpatialShift", "Table", "Threshold", "Upsample",
-    "check_operands", "factor_bound", "infer", "offset_format", "per_channel", "powers_of_two", "score_format",
-    "sum_bounds", "term_range", "threshold_format", "weight_values",
+    "Convolution", "Divide", "Flatten", "Input", "Ints", "Kernel", "MatMul", "MaxPool", "Norm", "Op", "PixelShuffle",
+    "Product", "Program", "Rearrange", "Reduce", "Requantise", "Select", "Shape", "Slice", "Softmax", "SpatialShift",
+    "Table", "Threshold", "Unfold", "Upsample", "check_operands", "factor_bound", "infer", "offset_format",
+    "per_channel", "powers_of_two", "score_format", "sum_bounds", "term_range", "threshold_format", "weight_values",
 ]  # fmt: skip
 
 MAX_STEP = 1e100
@@ -229,8 +233,13 @@ class Program:
             raise UserError(f"the network does not take images of {height}x{width}: {error}") from error
 
     def macs(self) -> int:
-        """Products per image, all convolutions."""
-        return sum(op.macs(self.shape(op.name)) for op in self.ops)
+        """Terms of sums per image: those of all convolutions and products of tokens, of whatever kernel."""
+        return sum(self.macs_of(op.name) for op in self.ops)
+
+    def macs_of(self, name: str) -> int:
+        """Terms of the sums of one operation per image; 0 where it makes none."""
+        op = self.by_name[name]
+        return op.macs(self.shape(name), [self._inferred[source] for source in op.sources])
 
     def parameters(self) -> int:
         """Number of integer weights."""

@@ -293,6 +293,8 @@ def _constant(grouping: Grouping, op: Constant) -> None:
 
 @STAGES.handles(Concat)
 def _joining(grouping: Grouping, op: Concat) -> Stage:
+    if op.axis != "C":
+        raise UserError(f"{op.name}: the dataflow family cannot build Concat along {op.axis}; it joins channels")
     program = grouping.program
     sources, fmt = program.sources(op), program.format(op.source)
     parts = [program.by_name[name] for name in sources]

@@ -28,6 +28,10 @@ from ..ops.requantise import Requantise
 from ..ops.shape import Concat, Flatten
 from ..ops.table import Table
 from ..ops.threshold import Threshold
+from ..ops.tokens.matmul import MatMul
+from ..ops.tokens.norm import Norm
+from ..ops.tokens.rearrange import Rearrange, Unfold
+from ..ops.tokens.softmax import Divide, Softmax
 from ..program import Program
 
 __all__ = ["KINDS", "describe", "load_program", "program_bytes", "program_digest", "rebuild", "save_program"]
@@ -40,6 +44,7 @@ KINDS: Register[str] = Register("the .addax file")
 for _kind in (
     Input, Constant, Convolution, Requantise, Threshold, Concat, MaxPool, AveragePool, SpatialShift, PixelShuffle,
     Upsample, Slice, Flatten, Table, Product, Select, Reduce, ArgMax,
+    MatMul, Softmax, Divide, Norm, Rearrange, Unfold,
 ):  # fmt: skip
     KINDS.register(_kind, _kind.__name__)
 

@@ -13,10 +13,15 @@ from ..ops.move import MAX_OFFSET, PixelShuffle, Slice, SpatialShift, Upsample
 from ..ops.pool import AveragePool, MaxPool
 from ..ops.product import Product
 from ..ops.register import Register
-from ..ops.requantise import MAX_SHIFT, RESIDUAL_MULTIPLIER_BITS, Requantise
+from ..ops.requantise import MAX_SHIFT, MULTIPLIER_BITS, RESIDUAL_MULTIPLIER_BITS, Requantise
 from ..ops.shape import Concat, Flatten
 from ..ops.table import Table
 from ..ops.threshold import Threshold, threshold_format
+from ..ops.tokens.matmul import MatMul
+from ..ops.tokens.norm import MAX_POWER, Norm
+from ..ops.tokens.rearrange import Rearrange, Unfold
+from ..ops.tokens.softmax import Divide, Softmax
+from ..ops.tokens.width import quotient_offset_format
 from ..program import Program
 
 __all__ = ["TENSORS"]
@@ -70,8 +75,29 @@ def _table(program: Program, op: Table, role: str) -> tuple[Format, str]:
     return op.format, "value" if op.entries.ndim == 1 else "channel, value"
 
 
+@TENSORS.handles(Softmax)
+def _softmax(program: Program, op: Softmax, role: str) -> tuple[Format, str]:
+    return (op.format, "distance to the largest") if role == "entries" else (unsigned(1), "token, token that it sees")
+
+
+@TENSORS.handles(Divide, Norm)
+def _scaled(program: Program, op: Divide | Norm, role: str) -> tuple[Format, str]:
+    formats = {
+        "multiplier": signed(MULTIPLIER_BITS),
+        "offset": quotient_offset_format(op.shift, op.format),
+        "powers": format_for(0, MAX_POWER),
+    }
+    return formats[role], "channel"
+
+
+@TENSORS.handles(Unfold)
+def _unfold(program: Program, op: Unfold, role: str) -> tuple[Format, str]:
+    return program.format(op.source), "channel"
+
+
 @TENSORS.handles(
-    Input, Concat, MaxPool, AveragePool, PixelShuffle, Upsample, Slice, Flatten, Product, Select, Reduce, ArgMax
-)
+    Input, Concat, MaxPool, AveragePool, PixelShuffle, Upsample, Slice, Flatten, Product, Select, Reduce, ArgMax,
+    MatMul, Rearrange,
+)  # fmt: skip
 def _no_arrays(program: Program, op: Op, role: str) -> tuple[Format, str]:
     raise TypeError(f"{op.name} is a {type(op).__name__}, which has no array {role!r}")

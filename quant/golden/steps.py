@@ -26,6 +26,7 @@ from ..program import Program
 from .convolve import filters_of, sums_of
 from .layout import LAYOUT, by_channels, held, inside
 from .loops import Loops
+from .tokens import TOKEN_STEPS
 from .widths import Array, WidthError, narrowest_type
 
 __all__ = ["STEPS", "Step"]
@@ -34,6 +35,8 @@ Step = Callable[..., Array]
 """Called with the results of an operation's sources, in their order; that of an input with (N, C, H, W) values."""
 STEPS: Register[Callable[[Program, Any, Loops], Step]] = Register("the golden model")
 """For each kind of operation the function that makes its `Step` of the Program, the operation and the inner loops."""
+for _kind, _maker in TOKEN_STEPS.items():
+    STEPS.register(_kind, _maker)
 
 
 # Ends, shapes and moves
@@ -52,7 +55,8 @@ def _constant(program: Program, op: Constant, loops: Loops) -> Step:
 
 @STEPS.handles(Concat)
 def _concat(program: Program, op: Concat, loops: Loops) -> Step:
-    return lambda *parts: np.concatenate(parts, axis=-1)
+    axis = LAYOUT.index(op.axis)
+    return lambda *parts: np.concatenate(parts, axis=axis)
 
 
 @STEPS.handles(Flatten)

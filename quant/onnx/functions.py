@@ -4,12 +4,14 @@ A model that brings these functions along runs in any ONNX runtime. All sums are
 double precision where every value is an integer below 2**53.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
-import onnx
-from onnx import FunctionProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import FunctionProto, TensorProto, helper
+
+from .body import Body
+from .token_functions import TOKEN_FUNCTIONS
+from .windows import framed, windows
 
 __all__ = ["DOMAIN", "DOMAIN_VERSION", "IR", "OPSET", "QONNX", "QONNX_VERSION", "SIGNATURES", "function"]
 
@@ -67,6 +69,7 @@ SIGNATURES: dict[tuple[str, str], tuple[tuple[str, ...], tuple[str, ...]]] = {
     (QONNX, "Quant"): (("x", "scale", "zero_point", "bit_width"), ("signed", "narrow", "rounding_mode")),
     (QONNX, "BipolarQuant"): (("x", "scale"), ()),
     (QONNX, "MultiThreshold"): (("x", "thresholds"), ("out_scale", "out_bias", "out_dtype", "data_layout")),
+    **{(DOMAIN, name): (held.inputs, held.attributes) for name, held in TOKEN_FUNCTIONS.items()},
 }
 """Inputs and attributes of every operation, by domain and name."""
 
@@ -74,7 +77,7 @@ SIGNATURES: dict[tuple[str, str], tuple[tuple[str, ...], tuple[str, ...]]] = {
 def function(domain: str, name: str) -> FunctionProto:
     """The function that stands for the operation ``name`` of ``domain``; a ``KeyError`` where there is none."""
     inputs, attributes = SIGNATURES[domain, name]
-    body = _Body()
+    body = Body()
     result = _BODIES[name](body)
     body.nodes.append(helper.make_node("Identity", [result], ["result"]))
     return helper.make_function(
@@ -82,122 +85,16 @@ def function(domain: str, name: str) -> FunctionProto:
     )
 
 
-class _Body:
-    """Collects the nodes of a function or of a loop in it, and names what lies between them."""
-
-    def __init__(self, prefix: str = "t"):
-        self.prefix = prefix
-        self.nodes: list[NodeProto] = []
-
-    def __call__(self, op: str, *inputs: str, **attributes: Any) -> str:
-        """Add a node; the name of its result."""
-        name = f"{self.prefix}{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op, inputs, [name], **attributes))
-        return name
-
-    def ints(self, *values: int) -> str:
-        """A vector of 64-bit integers."""
-        return self("Constant", value_ints=list(values))
-
-    def scalar(self, value: float, kind: int = TensorProto.INT64) -> str:
-        """A constant of ``kind`` without dimensions."""
-        array = np.array(value, helper.tensor_dtype_to_np_dtype(kind))
-        return self("Constant", value=numpy_helper.from_array(array))
-
-    def attribute(self, name: str, field: str = "value_int") -> str:
-        """An attribute of the function: ``value_int`` a scalar, ``value_ints`` a vector, ``value_float`` a scalar."""
-        return self._referring("Constant", (), field, name)
-
-    def cast(self, value: str, kind: int) -> str:
-        """``value`` as another type."""
-        return self("Cast", value, to=kind)
-
-    def as_declared(self, value: str) -> str:
-        """``value`` in the type that the attribute ``dtype`` names."""
-        return self._referring("Cast", (value,), "to", "dtype")
-
-    def _referring(self, op: str, inputs: Sequence[str], field: str, name: str) -> str:
-        result = self(op, *inputs)
-        kind = {"value_ints": onnx.AttributeProto.INTS, "value_float": onnx.AttributeProto.FLOAT}
-        reference = onnx.AttributeProto(name=field, ref_attr_name=name, type=kind.get(field, onnx.AttributeProto.INT))
-        self.nodes[-1].attribute.append(reference)
-        return result
-
-    def channels(self, vector: str) -> str:
-        """(C,) to (C, 1, 1)."""
-        return self("Unsqueeze", vector, self.ints(1, 2))
-
-    def scan(self, over: str, step: "_Body", result: str, kind: int, state: str | None = None) -> str:
-        """Run ``step`` for every slice of ``over`` along its first axis: its ``result``s stacked, or the last state.
-
-        ``step`` reads the slice as ``slice``, and the state, where there is one, as ``state``.
-        """
-
-        def info(name: str) -> Any:
-            return helper.make_tensor_value_info(name, kind, None)
-
-        inputs = [info("slice")] if state is None else [info("state"), info("slice")]
-        loop = helper.make_graph(step.nodes, "step", inputs, [info(result)])
-        given = (over,) if state is None else (state, over)
-        return self("Scan", *given, body=loop, num_scan_inputs=1)
-
-
-def _framed(body: _Body, x: str, pad: str | None, fill: str | None = None) -> str:
-    """``x`` with the frame that ``pads`` says: of ``pad``, a number per channel, or of ``fill``."""
-    pads = body.attribute("pads", "value_ints")
-    none = body.ints(0, 0)
-    begins = body("Slice", pads, body.ints(0), body.ints(2))
-    ends = body("Slice", pads, body.ints(2), body.ints(4))
-    frame = body("Concat", none, begins, none, ends, axis=0)
-    if pad is None:
-        assert fill is not None
-        return body("Pad", x, frame, fill)
-    level = body.channels(pad)
-    return body("Add", body("Pad", body("Sub", x, level), frame), level)
-
-
-def _windows(body: _Body, x: str, kernel: str, dilations: str | None = None) -> tuple[str, str, str]:
-    """(N, C, H, W) to (N, C, kh * kw, rows * columns), and the vectors ``(N,)`` and ``(rows, columns)``.
-
-    ``kernel`` is the vector ``(kh, kw)``, ``dilations`` that of the distances between taps where they are not 1.
-    """
-    extent = kernel
-    if dilations is not None:
-        extent = body("Add", body("Mul", body("Sub", kernel, body.ints(1)), dilations), body.ints(1))
-    shape = body("Shape", x)
-    strides = body.attribute("strides", "value_ints")
-    size = body("Slice", shape, body.ints(2), body.ints(4))
-    counts = body("Add", body("Div", body("Sub", size, extent), strides), body.ints(1))
-    index = None
-    for axis in (0, 1):
-        position = body.scalar(axis)
-        count, taps, stride = (body("Gather", vector, position) for vector in (counts, kernel, strides))
-        outer = body("Mul", body("Range", body.scalar(0), count, body.scalar(1)), stride)
-        inner = body("Range", body.scalar(0), taps, body.scalar(1))
-        if dilations is not None:
-            inner = body("Mul", inner, body("Gather", dilations, position))
-        # to (kh, kw, rows, columns), 1 where the axis is the other one
-        outer = body("Unsqueeze", outer, body.ints(0, 1, 3) if axis == 0 else body.ints(0, 1, 2))
-        inner = body("Unsqueeze", inner, body.ints(1, 2, 3) if axis == 0 else body.ints(0, 2, 3))
-        place = body("Add", outer, inner)
-        index = place if index is None else body("Add", body("Mul", index, body("Gather", size, position)), place)
-    assert index is not None
-    taps = body("ReduceProd", kernel, keepdims=1)
-    index = body("Reshape", index, body("Concat", taps, body.ints(-1), axis=0))
-    flat = body("Reshape", x, body.ints(0, 0, -1))
-    return body("Gather", flat, index, axis=2), body("Slice", shape, body.ints(0), body.ints(1)), counts
-
-
-def _grouped(body: _Body, kind: int, dilated: bool) -> tuple[str, str, Callable[[str], str]]:
+def _grouped(body: Body, kind: int, dilated: bool) -> tuple[str, str, Callable[[str], str]]:
     """Windows (N, G, K, P) and filters (G, O / G, K) of a convolution as ``kind``, and what makes (N, G, O / G, P) the
     result."""
     group = body("Unsqueeze", body.attribute("group"), body.ints(0))
     weight = body.cast("weight", kind)
     shape = body("Shape", weight)
-    x = _framed(body, body.cast("x", kind), body.cast("pad", kind))
+    x = framed(body, body.cast("x", kind), body.cast("pad", kind))
     size = body("Slice", shape, body.ints(2), body.ints(4))
     dilations = body.attribute("dilations", "value_ints") if dilated else None
-    patches, images, counts = _windows(body, x, size, dilations)
+    patches, images, counts = windows(body, x, size, dilations)
     pixels = body("ReduceProd", counts, keepdims=1)
     patches = body("Reshape", patches, body("Concat", images, group, body.ints(-1), pixels, axis=0))
     taps = body("ReduceProd", body("Slice", shape, body.ints(1), body.ints(4)), keepdims=1)
@@ -210,9 +107,9 @@ def _grouped(body: _Body, kind: int, dilated: bool) -> tuple[str, str, Callable[
     return patches, filters, result
 
 
-def _adder_conv(body: _Body, *, dilated: bool = False) -> str:
+def _adder_conv(body: Body, *, dilated: bool = False) -> str:
     patches, filters, result = _grouped(body, TensorProto.DOUBLE, dilated)
-    step = _Body("s")
+    step = Body("s")
     distance = step("Abs", step("Sub", patches, "slice"))
     total = step("ReduceSum", distance, step.ints(2), keepdims=0)
     # A filter of every group at a time: (O / G, G, K, 1)
@@ -221,32 +118,32 @@ def _adder_conv(body: _Body, *, dilated: bool = False) -> str:
     return result(body.cast(body("Neg", sums), TensorProto.INT64))
 
 
-def _integer_conv(body: _Body, *, dilated: bool = False) -> str:
+def _integer_conv(body: Body, *, dilated: bool = False) -> str:
     patches, filters, result = _grouped(body, TensorProto.INT64, dilated)
     return result(body("MatMul", filters, patches))
 
 
-def _pool(body: _Body, reduce: str, fill: int) -> str:
-    x = _framed(body, body.cast("x", TensorProto.INT64), None, body.scalar(fill))
-    patches, images, counts = _windows(body, x, body.attribute("kernel_shape", "value_ints"))
+def _pool(body: Body, reduce: str, fill: int) -> str:
+    x = framed(body, body.cast("x", TensorProto.INT64), None, body.scalar(fill))
+    patches, images, counts = windows(body, x, body.attribute("kernel_shape", "value_ints"))
     pooled = body(reduce, patches, body.ints(2), keepdims=0)
     shape = body("Concat", images, body.ints(-1), counts, axis=0)
     return body.as_declared(body("Reshape", pooled, shape))
 
 
-def _max_pool(body: _Body) -> str:
+def _max_pool(body: Body) -> str:
     return _pool(body, "ReduceMax", np.iinfo(np.int64).min)
 
 
-def _sum_pool(body: _Body) -> str:
+def _sum_pool(body: Body) -> str:
     return _pool(body, "ReduceSum", 0)
 
 
-def _pad_channels(body: _Body) -> str:
-    return _framed(body, "x", "pad")
+def _pad_channels(body: Body) -> str:
+    return framed(body, "x", "pad")
 
 
-def _spatial_shift(body: _Body) -> str:
+def _spatial_shift(body: Body) -> str:
     """Every pixel of the result is looked up where it comes from, those from outside at the edge, and then replaced."""
     shape, inside = body("Shape", "x"), ""
     counts = [body("Gather", shape, body.scalar(axis)) for axis in (1, 2, 3)]
@@ -264,7 +161,7 @@ def _spatial_shift(body: _Body) -> str:
     return body.as_declared(body("Where", inside, moved, body("CastLike", body.channels("pad"), "x")))
 
 
-def _pixel_shuffle(body: _Body) -> str:
+def _pixel_shuffle(body: Body) -> str:
     x, factor = body.cast("x", TensorProto.INT64), body("Unsqueeze", body.attribute("blocksize"), body.ints(0))
     shape = body("Shape", x)
     images, size = (body("Slice", shape, body.ints(a), body.ints(b)) for a, b in ((0, 1), (2, 4)))
@@ -275,7 +172,7 @@ def _pixel_shuffle(body: _Body) -> str:
     return body.as_declared(body("Reshape", moved, larger))
 
 
-def _upsample(body: _Body) -> str:
+def _upsample(body: Body) -> str:
     x, factors = body.cast("x", TensorProto.INT64), body.cast("scales", TensorProto.INT64)
     one = body.ints(1)
     rows, columns = (body("Slice", factors, body.ints(axis), body.ints(axis + 1)) for axis in (2, 3))
@@ -285,14 +182,14 @@ def _upsample(body: _Body) -> str:
     return body.as_declared(body("Reshape", repeated, body("Mul", body("Shape", x), factors)))
 
 
-def _image_constant(body: _Body) -> str:
+def _image_constant(body: Body) -> str:
     """One value for every image of a batch."""
     count = body("Slice", body("Shape", "images"), body.ints(0), body.ints(1))
     shape = body("Concat", count, body.ints(1, 1, 1), axis=0)
     return body.as_declared(body("Expand", body("Unsqueeze", "value", body.ints(0)), shape))
 
 
-def _scaled_sum(body: _Body, factor: str | None, *, bends: bool = False) -> str:
+def _scaled_sum(body: Body, factor: str | None, *, bends: bool = False) -> str:
     """``acc * M + B``, below the knee ``acc * N + D`` where it ``bends``, and ``r * factor`` where a residual joins."""
     acc = body.cast("acc", TensorProto.INT64)
     total = body("Add", body("Mul", acc, body.channels("multiplier")), body.channels("offset"))
@@ -304,39 +201,24 @@ def _scaled_sum(body: _Body, factor: str | None, *, bends: bool = False) -> str:
     return body("Add", total, body("Mul", body.cast("residual", TensorProto.INT64), factor))
 
 
-def _power(body: _Body, shift: str) -> str:
-    """``1 << shift``."""
-    one = body.scalar(1, TensorProto.UINT64)
-    return body.cast(body("BitShift", one, body.cast(shift, TensorProto.UINT64), direction="LEFT"), TensorProto.INT64)
-
-
-def _floored(body: _Body, total: str, divisor: str) -> str:
-    """The floor of a quotient: Mod has the sign of the divisor; Div alone would truncate."""
-    return body("Div", body("Sub", total, body("Mod", total, divisor)), divisor)
-
-
-def _clamped(body: _Body, value: str) -> str:
-    return body.as_declared(body("Clip", value, body.attribute("lo"), body.attribute("hi")))
-
-
-def _requantise(body: _Body, *, joins: bool = False) -> str:
+def _requantise(body: Body, *, joins: bool = False) -> str:
     total = _scaled_sum(body, body.attribute("residual_multiplier") if joins else None)
-    return _clamped(body, _floored(body, total, _power(body, body.attribute("shift"))))
+    return body.clamped(body.floored(total, body.power(body.attribute("shift"))))
 
 
-def _requantise_channels(body: _Body, *, joins: bool = False, bends: bool = False) -> str:
+def _requantise_channels(body: Body, *, joins: bool = False, bends: bool = False) -> str:
     """S and R per channel; where ``even``, the sum without its half tells whether the nearest below is odd."""
     total = _scaled_sum(body, body.channels("residual_multiplier") if joins else None, bends=bends)
-    divisor = _power(body, body.channels("shift"))
+    divisor = body.power(body.channels("shift"))
     one, two = body.scalar(1), body.scalar(2)
-    below = _floored(body, body("Sub", total, body("Div", divisor, two)), divisor)
+    below = body.floored(body("Sub", total, body("Div", divisor, two)), divisor)
     short = body("Mul", body.attribute("even"), body("Sub", one, body("Mod", below, two)))
-    return _clamped(body, _floored(body, body("Sub", total, short), divisor))
+    return body.clamped(body.floored(body("Sub", total, short), divisor))
 
 
-def _reached(body: _Body, acc: str, thresholds: str, kind: int) -> str:
+def _reached(body: Body, acc: str, thresholds: str, kind: int) -> str:
     """How many of (C, n) thresholds every element of ``acc`` reaches, as ``kind``."""
-    step = _Body("s")
+    step = Body("s")
     step("GreaterOrEqual", acc, "slice")
     count = step("Add", "state", step.cast(step.nodes[-1].output[0], kind))
     levels = body("Unsqueeze", body("Transpose", thresholds, perm=[1, 0]), body.ints(2, 3))
@@ -344,14 +226,14 @@ def _reached(body: _Body, acc: str, thresholds: str, kind: int) -> str:
     return body.scan(levels, step, count, kind, state=none)
 
 
-def _threshold(body: _Body) -> str:
+def _threshold(body: Body) -> str:
     count = _reached(body, body.cast("acc", TensorProto.INT64), "thresholds", TensorProto.INT64)
     levels = body("Slice", body("Shape", "thresholds"), body.ints(1), body.ints(2))
     falls = body.cast(body.channels("falling"), TensorProto.BOOL)
     return body.as_declared(body("Where", falls, body("Sub", levels, count), count))
 
 
-def _table(body: _Body) -> str:
+def _table(body: Body) -> str:
     """Rows of entries lie behind each other; a single row is that of every channel."""
     shape = body("Shape", "entries")
     rows, size = (body("Gather", shape, body.scalar(axis)) for axis in (0, 1))
@@ -361,18 +243,18 @@ def _table(body: _Body) -> str:
     return body.as_declared(body("Gather", entries, body("Add", place, body.channels(begins)), axis=0))
 
 
-def _integer_product(body: _Body) -> str:
+def _integer_product(body: Body) -> str:
     a, b = (body.cast(name, TensorProto.INT64) for name in ("a", "b"))
     return body.as_declared(body("Mul", a, b))
 
 
-def _choose(body: _Body) -> str:
+def _choose(body: Body) -> str:
     """The branch where the mask has its number, elsewhere what the others make."""
     here = body("Equal", body.cast("mask", TensorProto.INT64), body.attribute("number"))
     return body.as_declared(body("Where", here, "branch", "others"))
 
 
-def _over_channels(body: _Body, reduce: str) -> str:
+def _over_channels(body: Body, reduce: str) -> str:
     """``reduce`` of each of equal parts of the channels, of which ``begins`` has the first channels."""
     shape, parts = body("Shape", "x"), body("Shape", "begins")
     images, size = (body("Slice", shape, body.ints(a), body.ints(b)) for a, b in ((0, 1), (2, 4)))
@@ -381,13 +263,13 @@ def _over_channels(body: _Body, reduce: str) -> str:
     return body.as_declared(body(reduce, x, body.ints(2), keepdims=0))
 
 
-def _multi_threshold(body: _Body) -> str:
+def _multi_threshold(body: Body) -> str:
     count = _reached(body, "x", "thresholds", TensorProto.FLOAT)
     scaled = body("Mul", count, body.attribute("out_scale", "value_float"))
     return body("Add", scaled, body.attribute("out_bias", "value_float"))
 
 
-def _quant(body: _Body) -> str:
+def _quant(body: Body) -> str:
     """With the rounding mode ROUND, which is all that we write: half to even."""
     is_signed, narrow = (body.cast(body.attribute(name), TensorProto.FLOAT) for name in ("signed", "narrow"))
     one, two = body.scalar(1, TensorProto.FLOAT), body.scalar(2, TensorProto.FLOAT)
@@ -400,13 +282,13 @@ def _quant(body: _Body) -> str:
     return body("Mul", body("Sub", body("Round", clamped), "zero_point"), "scale")
 
 
-def _bipolar_quant(body: _Body) -> str:
+def _bipolar_quant(body: Body) -> str:
     zero, one = (body.scalar(value, TensorProto.FLOAT) for value in (0, 1))
     sign = body("Where", body("GreaterOrEqual", "x", zero), one, body("Neg", one))
     return body("Mul", sign, "scale")
 
 
-_BODIES: dict[str, Callable[[_Body], str]] = {
+_BODIES: dict[str, Callable[[Body], str]] = {
     "AdderConv": _adder_conv,
     "IntegerConv": _integer_conv,
     "DilatedAdderConv": lambda body: _adder_conv(body, dilated=True),
@@ -433,4 +315,5 @@ _BODIES: dict[str, Callable[[_Body], str]] = {
     "Quant": _quant,
     "BipolarQuant": _bipolar_quant,
     "MultiThreshold": _multi_threshold,
+    **{name: held.body for name, held in TOKEN_FUNCTIONS.items()},
 }

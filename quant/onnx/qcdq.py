@@ -27,6 +27,10 @@ from ..ops.requantise import Requantise
 from ..ops.shape import Concat, Flatten
 from ..ops.table import Table
 from ..ops.threshold import Threshold
+from ..ops.tokens.matmul import MatMul
+from ..ops.tokens.norm import Norm
+from ..ops.tokens.rearrange import Rearrange, Unfold
+from ..ops.tokens.softmax import Divide, Softmax
 from ..program import Program
 from . import write  # noqa: F401  it fills the register of writers
 from .build import FLOAT, INT64, PIXELS, WRITERS, Graph
@@ -179,6 +183,16 @@ def _unfit_product(program: Program, op: Product) -> str | None:
     return f"its products are {fmt}, which floats do not hold" if Graph.carrier_of(fmt) == INT64 else None
 
 
+def _unfit_matmul(program: Program, op: MatMul) -> str | None:
+    if op.kernel != "mult":
+        return f"its kernel is {op.kernel}, and standard quantised operations only multiply"
+    return None
+
+
+def _unfit_of(reason: str) -> Callable[[Program, Any], str | None]:
+    return lambda program, op: reason
+
+
 def _unfit_sum(program: Program, op: AveragePool) -> str | None:
     fmt = program.format(op.name)
     if max(-fmt.lo, fmt.hi) < _EXACT_MEAN:
@@ -197,10 +211,13 @@ FORMS.register(Requantise, Form(write=_write_paired))
 FORMS.register(Constant, Form(write=_write_paired))
 FORMS.register(Table, Form(write=_write_paired))
 FORMS.register(Product, Form(unfit=_unfit_product))
+FORMS.register(MatMul, Form(unfit=_unfit_matmul))
+for _odd, _lack in ((Softmax, "exponentials of integers"), (Divide, "quotients"), (Norm, "integer roots")):
+    FORMS.register(_odd, Form(unfit=_unfit_of(f"it needs {_lack}, which no standard quantised operation makes")))
 FORMS.register(Threshold, Form(unfit=_unfit_threshold))
 FORMS.register(MaxPool, Form(unfit=_unfit_maximum))
 FORMS.register(AveragePool, Form(write=_write_mean, unfit=_unfit_sum))
-for _kind in (Concat, SpatialShift, PixelShuffle, Upsample, Slice, Flatten, Select, Reduce, ArgMax):
+for _kind in (Concat, SpatialShift, PixelShuffle, Upsample, Slice, Flatten, Select, Reduce, ArgMax, Rearrange, Unfold):
     FORMS.register(_kind, Form())
 
 

@@ -28,6 +28,7 @@ from ..ops.threshold import Threshold
 from .build import KERNEL
 from .functions import DOMAIN, QONNX
 from .graph import attributes, constants_of, input_shape, numbers, resize_factor, shuffle_factor
+from .tokens import TOKEN_NODES
 
 __all__ = ["NODES", "Held", "OwnReader", "integers"]
 
@@ -282,7 +283,10 @@ def _slice(reader: OwnReader, node: NodeProto) -> Slice:
 
 def _concat(reader: OwnReader, node: NodeProto) -> Concat:
     first, *others = (reader.plain(node, k) for k in range(len(node.input)))
-    return Concat(name=node.name, source=first, others=tuple(others))
+    axis = attributes(node).get("axis", 1)
+    if not 1 <= axis <= len(AXES):
+        raise ValueError(f"it joins along axis {axis}; images stay apart")
+    return Concat(name=node.name, source=first, others=tuple(others), axis=AXES[axis - 1])
 
 
 def _spatial_shift(reader: OwnReader, node: NodeProto) -> SpatialShift:
@@ -354,6 +358,8 @@ NODES.register(Constant, {(DOMAIN, "ImageConstant"): _constant})
 NODES.register(Concat, {("", "Concat"): _concat})
 NODES.register(Flatten, {("", "Reshape"): _flatten})
 NODES.register(ArgMax, {("", "ArgMax"): _argmax})
+for _kind, _reads in TOKEN_NODES.items():
+    NODES.register(_kind, _reads)
 HELPERS: Mapping[tuple[str, str], Read] = {
     (QONNX, "BipolarQuant"): _bipolar_quant,
     (DOMAIN, "PadChannels"): _pad_channels,

@@ -19,11 +19,14 @@ from ..ops.threshold import Threshold
 from ..program import Program
 from .build import CLASS, FLOAT, INT64, KERNEL, MODEL_HEADER, PIXELS, SCORES, WRITERS, Graph
 from .functions import DOMAIN, QONNX
+from .tokens import TOKEN_WRITERS
 
 __all__ = ["MODEL_HEADER", "NEAREST", "qonnx_model"]
 
 NEAREST: dict[str, Any] = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
 """A resize that repeats pixels."""
+for _kind, _write in TOKEN_WRITERS.items():
+    WRITERS.register(_kind, _write)
 
 
 def qonnx_model(program: Program, *, images: int | None = None) -> ModelProto:
@@ -63,7 +66,7 @@ def _constant(graph: Graph, op: Constant) -> None:
 
 @WRITERS.handles(Concat)
 def _concat(graph: Graph, op: Concat) -> None:
-    graph.main("Concat", [graph.tensor(name) for name in op.sources], op, axis=1)
+    graph.main("Concat", [graph.tensor(name) for name in op.sources], op, axis=1 + AXES.index(op.axis))
 
 
 @WRITERS.handles(Flatten)

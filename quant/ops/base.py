@@ -80,8 +80,8 @@ class Op:
         """Number of integer weights."""
         return 0
 
-    def macs(self, result: Shape) -> int:
-        """Products in one image, of a ``result`` of this (C, H, W)."""
+    def macs(self, result: Shape, read: Sequence[Tensor]) -> int:
+        """Terms of the sums in one image, of a ``result`` of this (C, H, W) and of the results of `sources`."""
         return 0
 
     def infer(self, read: Sequence[Tensor]) -> Tensor:

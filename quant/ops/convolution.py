@@ -74,7 +74,7 @@ class Convolution(Op):
         """Number of words in ``weight``."""
         return self.weight.size
 
-    def macs(self, result: Shape) -> int:
+    def macs(self, result: Shape, read: Sequence[Tensor]) -> int:
         """`taps` for each of the values of ``result``."""
         return self.taps * int(np.prod(result))
 

@@ -1,12 +1,13 @@
-"""Operations that rearrange whole tensors: a map laid out as a vector, channels joined."""
+"""Operations that rearrange whole tensors: a map laid out as a vector, tensors joined."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 
-from .base import Bounds, Op, Tensor
+from .base import LATER, Bounds, Op, Shape, Tensor
+from .move import AXES
 
 __all__ = ["Concat", "Flatten"]
 
@@ -31,11 +32,19 @@ class Flatten(Op):
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Concat(Op):
-    """The channels of ``source`` followed by those of ``others``, which have its format, height and width."""
+    """``source`` followed by ``others``, which have its format, along ``axis``: channels beside each other, or rows or
+    columns, such as a class token in front of the others.
+
+    Attributes
+    ----------
+    others : one or more, whose sizes along the other axes are those of ``source``
+    axis : one of `AXES`
+    """
 
     keeps_values: ClassVar[bool] = True
 
     others: tuple[str, ...]
+    axis: str = field(default="C", metadata=LATER)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -43,17 +52,27 @@ class Concat(Op):
         return self.source, *self.others
 
     def bounds(self, read: Sequence[Tensor], of: Callable[[str], Bounds]) -> Bounds:
-        """Lowest and highest value of each channel, those of one source after those of another."""
-        parts = [of(source) for source in self.sources]
-        return np.concatenate([low for low, _ in parts]), np.concatenate([high for _, high in parts])
+        """Lowest and highest value of each channel: those of one source after those of another, or the widest of all
+        where these lie in one channel."""
+        least, most = ([of(source)[end] for source in self.sources] for end in (0, 1))
+        if self.axis == "C":
+            return np.concatenate(least), np.concatenate(most)
+        return np.stack(least).min(0), np.stack(most).max(0)
 
     def infer(self, read: Sequence[Tensor]) -> Tensor:
-        """The sum of the channels; height, width and format of ``source``."""
+        """The sum of the sizes along ``axis``; the others and the format are those of ``source``."""
         if not isinstance(self.others, tuple):
             raise ValueError(f"others must be a tuple of names, not {self.others!r}")
-        (shape, fmt), *others = read
+        if self.axis not in AXES:
+            raise ValueError(f"axis must be one of {', '.join(AXES)}, not {self.axis!r}")
+        at, ((shape, fmt), *others) = AXES.index(self.axis), read
         for name, other in zip(self.others, others, strict=True):
-            if other.format != fmt or other.shape[1:] != shape[1:]:
+            if other.format != fmt or _without(other.shape, at) != _without(shape, at):
                 found = f"{name} ({other.format}, {other.shape})"
                 raise ValueError(f"{found} cannot stand beside {self.source} ({fmt}, {shape})")
-        return Tensor((sum(part.shape[0] for part in read), *shape[1:]), fmt)
+        channels, height, width = (sum(part.shape[k] for part in read) if k == at else n for k, n in enumerate(shape))
+        return Tensor((channels, height, width), fmt)
+
+
+def _without(shape: Shape, axis: int) -> tuple[int, ...]:
+    return shape[:axis] + shape[axis + 1 :]

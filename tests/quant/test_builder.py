@@ -89,6 +89,44 @@ def test_choices_and_reductions_are_built():
         build.select(mask, [mean, "pixels"])
 
 
+def test_a_block_of_a_transformer_is_built():
+    """Two tokens of two pixels each, normalised, with a softmax that halves with every step, and put back."""
+    build = addax.ProgramBuilder((1, 2, 2))
+    build.unfold((1, 2), (1, 2), (1, 2))
+    tokens = build.rearrange((2, 2), (0, 1), (2, 1, 2))
+    norm = build.norm(1, shift=2, fraction=4, reciprocal=16, cut=9)
+    scores = build.requantise(1, shift=3, signed_result=True, source=build.matmul(norm, "scores"))
+    weights = build.softmax([8, 4, 2, 1], bits=4, mask=[[1, 0], [1, 1]])
+    total = build.reduce("sum")
+    build.matmul(tokens, "context", source=weights)
+    build.divide(total, 2, 1, 1)
+    build.concat(build.last, tokens, axis="W")
+
+    result = golden.run(build.program(), np.array([[[[3, 9], [40, 10]]]], np.uint8), trace=[norm, scores, weights])
+
+    # (3, 9) less its mean over its deviation is (-1, 1), (40, 10) is (1, -1): here times 2**3, and over 2**2.
+    assert result.tensors[norm].tolist() == [[[[-2, 1]], [[1, -2]]]]
+    assert result.tensors[scores].tolist() == [[[[0, -1]], [[-1, 0]]]]
+    # The first token sees itself, the other one both: 4 * 3 + 8 * 40 and 4 * 9 + 8 * 10 over 12, to the nearest.
+    assert result.tensors[weights].tolist() == [[[[8, 4]], [[0, 8]]]]
+    assert result.output.tolist() == [[[[3, 28, 3, 40]], [[9, 10, 9, 10]]]]
+
+
+def test_attention_is_built():
+    """Two tokens of one channel: each asks both, and gets the sum of them by its scores."""
+    build = addax.ProgramBuilder((1, 1, 2))
+    scores = build.matmul("pixels", "scores")
+    weights = build.requantise(1, source=scores)
+    build.matmul("pixels", "context", source=weights)
+
+    found = golden.run(build.program(), np.array([[[[2, 3]]]], np.uint8)).output
+
+    assert (scores, build.last) == ("matmul1", "matmul2")
+    assert found.tolist() == [[[[4 * 2 + 6 * 3, 6 * 2 + 9 * 3]]]]
+    with pytest.raises(addax.UserError, match=r"^matmul3: heads must divide 1 channels of pixels, which 2 does not$"):
+        build.matmul("pixels", "scores", source="pixels", heads=2)
+
+
 def test_what_is_built_goes_through_rtl(tmp_path):
     rng = np.random.default_rng(1)
     net = addax.Network(program=built(rng)[0].program())

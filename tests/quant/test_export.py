@@ -22,6 +22,7 @@ from addax.quant.program import Threshold
 from choosing_networks import random_choosing
 from graphs import EXTREMES, NAMED, extreme_program, named
 from networks import random_bending, random_images, random_program, random_reshaping
+from token_networks import random_tokens
 
 ANY = [fmt for fmt in FORMATS if fmt != "qcdq"]
 """Formats that say every Program."""
@@ -35,7 +36,7 @@ def arrays(program):
     found = {}
     for op in program.ops:
         own = ("shift", "residual_multiplier", "knee")  # arrays only where channels have their own
-        own += ("second", "second_offset", "value", "entries")
+        own += ("second", "second_offset", "value", "entries", "mask", "powers")
         for role in ("weight", "pad", "multiplier", "offset", "thresholds", "falling", "offsets", *own):
             if isinstance(getattr(op, role, None), np.ndarray):
                 found[f"{op.name}_{role}"] = getattr(op, role)
@@ -395,7 +396,11 @@ def test_c_reference_classifies_digits_as_the_golden_model(tmp_path, lenet, digi
 
 @pytest.mark.parametrize(
     ("make", "seed"),
-    [*product((random_reshaping, random_bending), range(8)), *product([random_choosing], range(2))],
+    [
+        *product((random_reshaping, random_bending), range(8)),
+        *product([random_choosing], range(2)),
+        *product([random_tokens], range(8)),
+    ],
 )
 def test_raw_output_is_that_of_the_golden_model_in_c_and_numpy(tmp_path, seed, make):
     program = make(seed, raw=True)
@@ -408,7 +413,7 @@ def test_raw_output_is_that_of_the_golden_model_in_c_and_numpy(tmp_path, seed, m
     assert program_bytes(again) == program_bytes(program)
 
 
-@pytest.mark.parametrize("name", ["extreme", "wide", "moved", "moves4", "graph7", "bends1", "chosen"])
+@pytest.mark.parametrize("name", ["extreme", "wide", "moved", "moves4", "graph7", "bends1", "chosen", "tokens1"])
 def test_c_reference_has_no_undefined_behaviour(tmp_path, name):
     program = named(name)
     images = random_images(program, 4, 0)

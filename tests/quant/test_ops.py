@@ -25,10 +25,11 @@ from networks import (
     random_residual,
     random_windows,
 )
+from token_networks import random_tokens
 
 MAKERS = (
     random_program, random_chain, random_graph, random_reshaping, random_residual, random_moving, random_windows,
-    random_bending, random_gated, random_choosing,
+    random_bending, random_gated, random_choosing, random_tokens,
 )  # fmt: skip
 
 

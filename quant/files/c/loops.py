@@ -21,8 +21,8 @@ from ...ops.requantise import Requantise
 from ...ops.shape import Concat, Flatten
 from ...ops.table import Table
 from ...ops.threshold import Threshold
-from ...ops.window import Window
 from ...program import Program
+from .tokens import TOKEN_TEMPLATES, window_facts
 
 __all__ = ["LOOPS", "CLoops", "Numbers"]
 
@@ -94,7 +94,7 @@ def _convolution(numbers: Numbers, op: Convolution) -> dict[str, Any]:
     sign = op.kernel == "mult" and op.weight_format.bits == 1
     return {
         "term": "SIGN" if sign else _TERMS[op.kernel], "inputs": inputs, "filters": outputs // op.groups,
-        **_window(op.window),
+        **window_facts(op.window),
     }  # fmt: skip
 
 
@@ -132,6 +132,12 @@ def _product(numbers: Numbers, op: Product) -> dict[str, Any]:
     return {"other": numbers.index[op.other], "whole": whole}
 
 
+def _of_numbers(
+    facts: Callable[[Program, Any, Mapping[str, int]], Mapping[str, Any]],
+) -> Callable[[Numbers, Any], Mapping[str, Any]]:
+    return lambda numbers, op: facts(numbers.program, op, numbers.index)
+
+
 def _argmax(numbers: Numbers, op: ArgMax) -> dict[str, Any]:
     return {"decides": op is numbers.program.decision, "channels": numbers.program.shape(op.source)[0]}
 
@@ -145,12 +151,15 @@ def _reduce(numbers: Numbers, op: Reduce) -> dict[str, Any]:
 
 
 def _concat(numbers: Numbers, op: Concat) -> dict[str, Any]:
-    parts, begin = [], 0
+    # What lies behind one place of the axis stands together: a whole channel, a row or a single pixel.
+    behind, parts, begin = AXES.index(op.axis) + 1, [], 0
+    plane = int(np.prod(numbers.program.shape(op.name)[behind:]))
+    every = plane * numbers.program.shape(op.name)[behind - 1]
     for name in op.sources:
-        size = numbers.size(name)
-        parts.append({"source": numbers.index[name], "begin": begin, "size": size})
+        size = numbers.program.shape(name)[behind - 1] * plane
+        parts.append({"source": numbers.index[name], "begin": begin, "size": numbers.size(name), "each": size})
         begin += size
-    return {"parts": parts}
+    return {"parts": parts, "every": every, "whole": op.axis == "C"}
 
 
 def _slice(numbers: Numbers, op: Slice) -> dict[str, Any]:
@@ -163,17 +172,7 @@ def _factor(numbers: Numbers, op: PixelShuffle | Upsample) -> dict[str, Any]:
 
 
 def _pool(numbers: Numbers, op: MaxPool | AveragePool) -> dict[str, Any]:
-    return _window(op.window)
-
-
-def _window(window: Window) -> dict[str, Any]:
-    """The taps of a window, and in C the row and the column of tap ``ky``, ``kx`` of the window of ``y``, ``x``."""
-    kh, kw = window.kernel
-    row, column = (
-        f"{axis} * {stride} + k{axis}{'' if dilation == 1 else f' * {dilation}'} - {pad}"
-        for axis, stride, dilation, pad in zip("yx", window.strides, window.dilations, window.pads[:2], strict=True)
-    )
-    return {"kernel_height": kh, "kernel_width": kw, "row": row, "column": column}
+    return window_facts(op.window)
 
 
 LOOPS.register(Input, CLoops(text=_template("input")))
@@ -194,3 +193,5 @@ LOOPS.register(Flatten, CLoops(text=_template("flatten")))
 LOOPS.register(Select, CLoops(text=_template("select", _select)))
 LOOPS.register(Reduce, CLoops(text=_template("reduce", _reduce)))
 LOOPS.register(ArgMax, CLoops(text=_template("argmax", _argmax)))
+for _kind, (_file, _facts) in TOKEN_TEMPLATES.items():
+    LOOPS.register(_kind, CLoops(text=_template(_file, _of_numbers(_facts))))

@@ -15,20 +15,27 @@ from addax.quant.formats import unsigned
 from addax.quant.program import (
     ArgMax,
     Concat,
+    Divide,
     Flatten,
+    MatMul,
+    Norm,
     PixelShuffle,
     Product,
+    Rearrange,
     Reduce,
     Select,
     Slice,
+    Softmax,
     SpatialShift,
     Table,
+    Unfold,
     Upsample,
 )  # fmt: skip
 from addax.reports.estimate.dataflow.stages import count_kind
 from networks import Builder
+from token_networks import on_tokens
 
-NOT_BUILT = (Table, Product, Select, Reduce)
+NOT_BUILT = (Table, Product, Select, Reduce, MatMul, Softmax, Divide, Norm, Rearrange, Unfold)
 """Operations that the dataflow family has no stage for."""
 
 
@@ -104,12 +111,24 @@ def test_an_operation_without_a_stage_is_named(kind):
             made = b.last
             b.emit(Slice(name="one", source=made, axis="C", start=0, stop=1))
             b.emit(Select(name="select9", source=b.last, branches=(made, made)))
+        case "MatMul" | "Softmax" | "Divide" | "Norm" | "Rearrange" | "Unfold":
+            b.emit(on_tokens(kind, f"{kind.lower()}9", b.last, *b.inferred[b.last]))
         case "Reduce":
             b.emit(Reduce(name="reduce9", source=b.last, how="sum"))
     b.rescale(unsigned(4))
 
     refused = rf"^{kind.lower()}\d: the dataflow family cannot build {kind}; it builds ArgMax, "
     with pytest.raises(UserError, match=refused):
+        stages_of(b.raw())
+
+
+def test_joined_tokens_are_named():
+    """Channels are joined as they come; pixels of one map behind those of another would have to wait."""
+    b = builder()
+    b.emit(Concat(name="both", source=b.last, others=(b.last,), axis="W"))
+    b.rescale(unsigned(4))
+
+    with pytest.raises(UserError, match=r"^both: the dataflow family cannot build Concat along W; it joins channels$"):
         stages_of(b.raw())
 
 

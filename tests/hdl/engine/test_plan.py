@@ -17,6 +17,7 @@ from addax.quant.ops.ends import PIXEL
 from addax.quant.program import ArgMax, AveragePool, Concat, Reduce, Select, Slice
 from engine_networks import small_plan
 from network_builder import Builder
+from token_networks import on_tokens
 
 
 @pytest.mark.parametrize(
@@ -200,9 +201,11 @@ def test_operation_that_the_engine_lacks_is_named():
         compiled(b.raw(), small_plan())
 
 
-@pytest.mark.parametrize("kind", ["ArgMax", "Select", "Reduce"])
-def test_operation_on_the_channels_of_a_pixel_is_named(kind):
-    """The vector unit has none of them so far; an arg-max is left to the host where it is that of class scores."""
+@pytest.mark.parametrize(
+    "kind", ["ArgMax", "Select", "Reduce", "MatMul", "Softmax", "Divide", "Norm", "Rearrange", "Unfold"]
+)
+def test_operation_on_channels_or_tokens_is_named(kind):
+    """The engine has none of them so far; an arg-max is left to the host where it is that of class scores."""
     b = program()
     made = b.last
     match kind:
@@ -214,8 +217,18 @@ def test_operation_on_the_channels_of_a_pixel_is_named(kind):
             b.emit(Select(name="here", source=b.last, branches=(made, made)))
         case "Reduce":
             b.emit(Reduce(name="here", source=made, how="sum"))
+        case _:
+            b.emit(on_tokens(kind, "here", made, *b.inferred[made]))
 
     with pytest.raises(UserError, match=f"^the engine has no {kind} so far.* which 'here' is"):
+        compiled(b.raw(), small_plan())
+
+
+def test_joined_tokens_are_named():
+    b = program()
+    b.emit(Concat(name="both", source=b.last, others=(b.last,), axis="W"))
+
+    with pytest.raises(UserError, match=r"^the engine joins channels, not along W, as 'both' does$"):
         compiled(b.raw(), small_plan())
 
 

@@ -151,7 +151,7 @@ def without_steps(value):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (change("ArgMax", op="Softmax"), "unknown operation 'Softmax'"),
+        (change("ArgMax", op="Sigmoid"), "unknown operation 'Sigmoid'"),
         (change("ArgMax", op=["ArgMax"]), ""),
         (change("ArgMax", source="gone"), "argmax reads 'gone', which is not an earlier operation"),
         (change("ArgMax", source=5), "argmax reads 5"),

@@ -37,6 +37,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_onnx
 from qonnx.transformation.infer_datatypes import InferDataTypes
 from qonnx.transformation.infer_shapes import InferShapes
+from token_networks import random_tokens
 
 KERNELS = tuple(kernel for kernel in zoo.KERNELS if zoo.shipped_checkpoint("lenet5", kernel) is not None)
 IMAGES = 100
@@ -138,6 +139,8 @@ def test_qonnx_executes_lenet5_as_the_golden_model(lenet, digits, kernel):
         "wide-product",
         "choices0",
         "wide-choices",
+        "tokens0",
+        "tokens5",
     ],
 )
 def test_qonnx_infers_shapes_and_datatypes_of_our_nodes(name):
@@ -190,6 +193,33 @@ def test_a_convolution_that_floats_would_round_is_computed_in_integers():
         (DOMAIN, "Choose", [[[[[0, 1, 2]]]], [[[[5, 6, 7]]]], [[[[-5, -6, -7]]]]], {"number": 1}, [[[[-5, 6, -7]]]]),
         (DOMAIN, "SumChannels", [[[[[2**40]], [[5]], [[-2]], [[1]]]], [0, 2]], {}, [[[[2**40 + 5]], [[-1]]]]),
         (DOMAIN, "MaxChannels", [[[[[2**40]], [[5]], [[-2]], [[1]]]], [0, 2]], {}, [[[[2**40]], [[1]]]]),
+        (DOMAIN, "MultScores", [[[[[2**40, 3]], [[1, -2]]]], [[[[5]], [[7]]]], [0, 1, 1, 2]], {"heads": 1},
+         [[[[5 * 2**40 + 7, 1]]]]),
+        (DOMAIN, "MultScores", [[[[[2**40, 3]], [[1, -2]]]], [[[[5]], [[7]]]], [0, 2, 1, 2]], {"heads": 2},
+         [[[[5 * 2**40, 15]], [[7, -14]]]]),
+        (DOMAIN, "AdderScores", [[[[[2**40, 3]], [[1, -2]]]], [[[[5]], [[7]]]], [0, 1, 1, 2]], {"heads": 1},
+         [[[[-(2**40) - 1, -11]]]]),
+        (DOMAIN, "MultContext", [[[[[2**40], [3]], [[1], [-2]]]], [[[[5, 7]]]], [0, 1, 2, 1]], {"heads": 1},
+         [[[[5 * 2**40 + 7], [1]]]]),
+        (DOMAIN, "AdderContext", [[[[[2**40], [3]], [[1], [-2]]]], [[[[5, 7]]]], [0, 1, 2, 1]], {"heads": 1},
+         [[[[-(2**40) - 1], [-11]]]]),
+        (DOMAIN, "DeferredSoftmax", [[[[[7, 2]], [[5, 9]], [[-90, 3]]]], [99, 50, 9, 1], [[1, 1, 1], [1, 0, 1]]],
+         {"heads": 1}, [[[[99, 50]], [[9, 0]], [[1, 99]]]]),
+        (DOMAIN, "DeferredSoftmax", [[[[[2**40]], [[2**40 - 1]], [[5]], [[5]]]], [99, 50], [[1]]], {"heads": 2},
+         [[[[99]], [[50]], [[99]], [[99]]]]),
+        (DOMAIN, "IntegerDivide", [[[[[2**40, -5]], [[7, 7]]]], [[[[3, 0]]]], [2, 1], [0, 1]],
+         {"shift": 1, "lo": -9, "hi": 2**50}, [[[[2**40 // 3, -5]], [[1, 4]]]]),
+        (DOMAIN, "IntegerNorm", [[[[[3, 5]], [[-3, 5]]]], [2, -1], [0, 1], [0, 0]],
+         {"fraction": 4, "reciprocal": 12, "cut": 4, "eps": 1, "shift": 1, "lo": -400, "hi": 400},
+         [[[[15, 0]], [[8, 0]]]]),
+        (DOMAIN, "IntegerNorm", [[[[[2**20]], [[-(2**20)]], [[0]]]], [1, 1, 1], [0, 0, 0], [0, 1, 3]],
+         {"fraction": 5, "reciprocal": 40, "cut": 30, "eps": 0, "shift": 0, "lo": -999, "hi": 999},
+         [[[[34]], [[-43]], [[8]]]]),
+        (DOMAIN, "IntegerRearrange", [[[[[1, 2, 3], [4, 5, 2**40]]]], [0, 2, 3], [0, 3, 1, 2]], {"perm": [0, 2, 1]},
+         [[[[1, 4]], [[2, 5]], [[3, 2**40]]]]),
+        (DOMAIN, "IntegerUnfold", [[[[[1, 2, 3, 4]]]], [9], [0, 2, 2, 2]],
+         {"block": [1, 2], "kernel_shape": [1, 2], "strides": [1, 1], "pads": [0, 1, 0, 0]},
+         [[[[9, 1], [9, 3]], [[1, 2], [3, 4]]]]),
         (DOMAIN, "Table", [[[[[0, 1]], [[1, 0]]]], [[7, 8], [-1, -2]]], {"lowest": 0}, [[[[7, 8]], [[-2, -1]]]]),
         (QONNX, "Quant", [[-200.0, -1.5, 0.5, 2.5], 1.0, 0.0, 8.0], {"signed": 1, "narrow": 1}, [-127, -2, 0, 2]),
         (QONNX, "Quant", [[-3.0, 0.7, 99.0], 0.5, 1.0, 4.0], {"signed": 0, "narrow": 1}, [-0.5, 0.5, 6.5]),
@@ -225,7 +255,11 @@ def test_functions_say_what_the_operations_mean(domain, name, inputs, attributes
 
 @pytest.mark.parametrize(
     ("make", "seed"),
-    [*product((random_reshaping, random_bending), range(12)), *product([random_choosing], range(3))],
+    [
+        *product((random_reshaping, random_bending), range(12)),
+        *product([random_choosing], range(3)),
+        *product([random_tokens], range(8)),
+    ],
 )
 def test_raw_output_is_that_of_the_golden_model_everywhere(tmp_path, seed, make):
     """In onnxruntime, in the reference of the standard, in qonnx, and read back, without scores or class."""
@@ -355,7 +389,8 @@ def legal(make, seeds):
 
 @pytest.mark.parametrize(
     ("make", "key"),
-    [*product([named], ["small", "gated", "chosen", "mult", "mult-signed"]), *legal(random_program, range(40)),
+    [*product([named], ["small", "gated", "chosen", "attended", "mult", "mult-signed"]),
+     *legal(random_program, range(40)),
      *legal(random_graph, range(40)), *legal(random_windows, range(60))],
 )  # fmt: skip
 def test_qcdq_is_standard_and_gives_the_scores_of_the_golden_model(tmp_path, make, key):

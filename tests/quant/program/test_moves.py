@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from addax.quant.files.archive import describe
 from addax.quant.formats import signed, unsigned
+from addax.quant.ops.base import Tensor
 from addax.quant.program import (
     AveragePool,
     Concat,
@@ -25,6 +27,29 @@ def test_concat_adds_channels():
     )
 
     assert (p.shape("cat"), p.format("cat")) == ((9, 4, 3), unsigned(8))
+
+
+def test_concat_joins_rows_and_columns():
+    """The sizes along the other axes are equal, and the bounds of a channel are the widest."""
+    read = [Tensor((2, 1, 3), signed(8)), Tensor((2, 1, 4), signed(8)), Tensor((2, 5, 3), signed(8))]
+    ends = {"a": (integers(-3, 1), integers(2, 9)), "b": (integers(0, -7), integers(8, 8))}
+    tokens, rows = (Concat(name="cat", source="a", others=("b",), axis=axis) for axis in ("W", "H"))
+
+    assert tokens.infer(read[:2]) == Tensor((2, 1, 7), signed(8))
+    assert rows.infer([read[0], read[2]]) == Tensor((2, 6, 3), signed(8))
+    for op, other in ((tokens, read[2]), (rows, read[1])):
+        with pytest.raises(ValueError, match=r"^b \(int8, .*\) cannot stand beside a \(int8, \(2, 1, 3\)\)$"):
+            op.infer([read[0], other])
+        assert [end.tolist() for end in op.bounds(read, ends.__getitem__)] == [[-3, -7], [8, 9]]
+    with pytest.raises(ValueError, match=r"^axis must be one of C, H, W, not 'N'$"):
+        Concat(name="cat", source="a", others=("b",), axis="N").infer(read[:2])
+
+
+def test_concat_of_channels_is_written_as_before():
+    """Files of it are the same bytes, whichever version wrote them."""
+    p = program(Concat(name="cat", source="pixels", others=("pixels",)))
+
+    assert "axis" not in next(entry for entry in describe(p)[1]["graph"] if entry["name"] == "cat")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from addax.quant.program import (
     Convolution,
     Flatten,
     Input,
+    MatMul,
     MaxPool,
     PixelShuffle,
     Program,
@@ -23,6 +24,7 @@ from addax.quant.program import (
 from choosing_networks import random_choosing
 from gated_networks import random_gated
 from networks import Builder, random_bending, random_graph, random_program, random_reshaping, random_windows
+from token_networks import TokenBuilder, random_tokens
 
 __all__ = ["EXTREMES", "NAMED", "extreme_program", "named"]
 
@@ -201,6 +203,22 @@ def wide_choices():
     return finish(b)
 
 
+def attended():
+    """What QCDQ can say of tokens: windows of blocks, a class token, scores, and weights without a softmax."""
+    b = TokenBuilder(np.random.default_rng(13), (2, 4, 4))
+    b.rescale(unsigned(5))
+    b.unfolded()
+    b.convolution("mult", 4, weight_bits=5)
+    b.rescale(unsigned(4))
+    b.joined()
+    x = b.last
+    b.emit(MatMul(name="asked", source=x, other=x, form="scores", heads=2))
+    b.emit(MatMul(name="context", source=b.measured(unsigned(4)), other=x, form="context", heads=2))
+    b.measured(signed(7))
+    b.rearranged()
+    return finish(b)
+
+
 def extreme_program():
     """The ends of every type that an array can have, a residual, a layer without a known step."""
     weight = np.array(EXTREMES["conv_weight"]).reshape(2, 1, 1, 1)
@@ -244,6 +262,8 @@ NAMED = {
     **{f"bends{seed}": lambda seed=seed: random_bending(seed, raw=False) for seed in range(10)},
     **{f"gates{seed}": lambda seed=seed: random_gated(seed, raw=False) for seed in range(4)},
     **{f"choices{seed}": lambda seed=seed: random_choosing(seed, raw=False) for seed in range(2)},
+    **{f"tokens{seed}": lambda seed=seed: random_tokens(seed, raw=False) for seed in range(6)},
+    "attended": attended,
     "gated": gated,
     "chosen": chosen,
     "wide-choices": wide_choices,

@@ -24,6 +24,7 @@ from addax.quant.program import (
     Threshold,
     Upsample,
 )
+from naive_tokens import NAIVE_TOKENS
 
 SHIFT_WORDS = [0, 1, 2, 4, 8, 16, 32, 64, 0, -1, -2, -4, -8, -16, -32, -64]
 """What the words of the shift kernel stand for."""
@@ -135,12 +136,12 @@ def naive_reduce(op, each, x):
     return result
 
 
-def naive_concat(parts):
-    result, first = {}, 0
+def naive_concat(op, parts):
+    at, result, first = "CHW".index(op.axis), {}, 0
     for part in parts:
-        for (i, r, c), value in part.items():
-            result[first + i, r, c] = value
-        first = 1 + max(i for i, _, _ in result)
+        for key, value in part.items():
+            result[*key[:at], first + key[at], *key[at + 1 :]] = value
+        first = 1 + max(key[at] for key in result)
     return result
 
 
@@ -209,7 +210,7 @@ def naive(program, image):
             case Threshold():
                 result = naive_threshold(op, x)
             case Concat():
-                result = naive_concat([x, *(tensors[name] for name in op.others)])
+                result = naive_concat(op, [x, *(tensors[name] for name in op.others)])
             case MaxPool():
                 result = naive_pool(op, shape_of(x), x, max)
             case AveragePool():
@@ -228,6 +229,8 @@ def naive(program, image):
                 result = naive_reduce(op, shape_of(x)[0] // op.parts, x)
             case ArgMax():
                 result = naive_argmax(x)
+            case _:
+                result = NAIVE_TOKENS[type(op).__name__](op, program, tensors)
         tensors[op.name] = result
     return {
         name: [[[x[c, r, k] for k in range(w)] for r in range(h)] for c in range(n)]

@@ -157,6 +157,8 @@ class _Reading:
 
     def _concat(self, op: Concat) -> None:
         """Blocks of several tensors, which are read one behind the other and are not stored again."""
+        if op.axis != "C":
+            raise UserError(f"the engine joins channels, not along {op.axis}, as {op.name!r} does")
         parts: list[BlockRange] = []
         for source in op.sources:
             if sum(part.blocks for part in parts) * self.plan.pin != self._begins(op, source):
@@ -340,7 +342,7 @@ class _Reading:
         first = self.readers[made.name][0] is self.program.by_name[op.name]
         layer = replace(
             layer, kernel=made.kernel, weight=weight, pad=pad, neutral=neutral,
-            macs=made.macs(self.program.shape(made.name)) if first else 0,
+            macs=self.program.macs_of(made.name) if first else 0,
         )  # fmt: skip
         return layer if made.groups == 1 else grouped(layer, made, self.program.shape(layer.source)[2], self.plan)
 

@@ -1,17 +1,12 @@
-"""Executors of our ONNX operations for the qonnx package, which finds them by the name of this module: our domain.
+"""Executors of convolutions, moves, requantise and whatever else looks at pixels."""
 
-They need none of the functions that a file brings along. ``import qonnx`` is only needed here.
-"""
-
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
-from onnx import GraphProto, NodeProto, TensorProto, helper
-from qonnx.core.datatype import DataType
-from qonnx.custom_op.base import CustomOp
+from onnx import NodeProto, TensorProto, helper
+
+from .operation import DTYPE, Attributes, Ints, QonnxOperation
 
 __all__ = [
     "AdderConv", "Choose", "DilatedAdderConv", "DilatedIntegerConv", "ImageConstant", "IntegerConv", "IntegerMaxPool",
@@ -20,56 +15,11 @@ __all__ = [
     "SpatialShift", "SumChannels", "SumPool", "Table", "Threshold",
 ]  # fmt: skip
 
-Ints = NDArray[np.int64]
-Attributes = dict[str, tuple[Any, ...]]
-_DTYPE: Attributes = {"dtype": ("i", True, TensorProto.INT64)}
-_WINDOW: Attributes = {"strides": ("ints", True, []), "pads": ("ints", True, []), **_DTYPE}
+_WINDOW: Attributes = {"strides": ("ints", True, []), "pads": ("ints", True, []), **DTYPE}
 
 
-class _Operation(CustomOp):
-    """What all have in common: integers in, `_compute`, integers out in the type that the node names."""
-
-    attributes: ClassVar[Attributes]
-
-    def get_nodeattr_types(self) -> Mapping[str, tuple[Any, ...]]:
-        """Attributes of the node, for qonnx."""
-        return self.attributes
-
-    def execute_node(self, context: dict[str, NDArray[Any]], graph: GraphProto) -> None:
-        """Compute the result of the node from ``context`` into it."""
-        result = self._compute(*(context[name].astype(np.int64) for name in self.onnx_node.input))
-        context[self.onnx_node.output[0]] = result.astype(helper.tensor_dtype_to_np_dtype(self._dtype()))
-
-    def make_shape_compatible_op(self, model: Any) -> NodeProto:
-        """A standard node whose result has the shape of ours: what an element by itself becomes is a cast."""
-        return self._like("Cast", to=self._dtype())
-
-    def _like(self, kind: str, inputs: int = 1, **attributes: Any) -> NodeProto:
-        """A standard node in the place of ours that reads its first ``inputs`` tensors."""
-        return helper.make_node(kind, self.onnx_node.input[:inputs], list(self.onnx_node.output), **attributes)
-
-    def infer_node_datatype(self, model: Any) -> None:
-        """Tell qonnx which integers the result holds."""
-        model.set_tensor_datatype(self.onnx_node.output[0], DataType[self._datatype(model)])
-
-    def verify_node(self) -> list[str]:
-        """Whether the node has the attributes that it needs."""
-        missing = [name for name, (_, needed, *_) in self.attributes.items() if needed and not self._has(name)]
-        return [f"{self.onnx_node.name} lacks {', '.join(missing)}"] if missing else ["All necessary attributes exist"]
-
-    def _has(self, name: str) -> bool:
-        return any(attribute.name == name for attribute in self.onnx_node.attribute)
-
-    def _compute(self, *inputs: Ints) -> Ints:
-        raise NotImplementedError
-
-    def _dtype(self) -> int:
-        return int(self.get_nodeattr("dtype"))
-
-    def _datatype(self, model: Any) -> str:
-        return "INT32" if self._dtype() == TensorProto.FLOAT else "INT64"
-
-    # Windows
+class _Windows(QonnxOperation):
+    """Of a map with a frame around it."""
 
     def _geometry(self) -> dict[str, Any]:
         return {name: self.get_nodeattr(name) for name in self.attributes if name != "dtype"}
@@ -93,7 +43,7 @@ class _Operation(CustomOp):
         return 1, 1
 
 
-class _Convolution(_Operation):
+class _Convolution(_Windows):
     attributes: ClassVar[Attributes] = {**_WINDOW, "group": ("i", True, 1)}
 
     def make_shape_compatible_op(self, model: Any) -> NodeProto:
@@ -144,7 +94,7 @@ class DilatedIntegerConv(_Dilated, IntegerConv):
     """``sum x * w`` in 64 bits, of taps that do not touch."""
 
 
-class _Pool(_Operation):
+class _Pool(_Windows):
     attributes: ClassVar[Attributes] = {**_WINDOW, "kernel_shape": ("ints", True, [])}
 
     def make_shape_compatible_op(self, model: Any) -> NodeProto:
@@ -169,7 +119,7 @@ class IntegerMaxPool(_Pool):
         return np.asarray(self._over(inputs[0], np.iinfo(np.int64).min).max((4, 5)))
 
 
-class PadChannels(_Operation):
+class PadChannels(_Windows):
     """A frame of a number per channel."""
 
     attributes: ClassVar[Attributes] = {"pads": ("ints", True, [])}
@@ -188,7 +138,7 @@ class PadChannels(_Operation):
         return str(model.get_tensor_datatype(self.onnx_node.input[0]).name)
 
 
-class _Move(_Operation):
+class _Move(QonnxOperation):
     def _datatype(self, model: Any) -> str:
         return str(model.get_tensor_datatype(self.onnx_node.input[0]).name)
 
@@ -196,7 +146,7 @@ class _Move(_Operation):
 class SpatialShift(_Move):
     """Every channel moved by its own rows and columns, a number per channel behind it."""
 
-    attributes: ClassVar[Attributes] = _DTYPE
+    attributes: ClassVar[Attributes] = DTYPE
 
     def _compute(self, *inputs: Ints) -> Ints:
         x, offsets, pad = inputs
@@ -213,7 +163,7 @@ class SpatialShift(_Move):
 class IntegerPixelShuffle(_Move):
     """A pixel shuffle of integers that no float holds."""
 
-    attributes: ClassVar[Attributes] = {"blocksize": ("i", True, 1), **_DTYPE}
+    attributes: ClassVar[Attributes] = {"blocksize": ("i", True, 1), **DTYPE}
 
     def make_shape_compatible_op(self, model: Any) -> NodeProto:
         """A standard node whose result has the shape of ours."""
@@ -232,7 +182,7 @@ class IntegerPixelShuffle(_Move):
 class IntegerUpsample(_Move):
     """Pixels of integers that no float holds, repeated."""
 
-    attributes: ClassVar[Attributes] = _DTYPE
+    attributes: ClassVar[Attributes] = DTYPE
 
     def make_shape_compatible_op(self, model: Any) -> NodeProto:
         """A standard node whose result has the shape of ours."""
@@ -244,13 +194,13 @@ class IntegerUpsample(_Move):
         return x.repeat(scales[2], axis=2).repeat(scales[3], axis=3)
 
 
-class Requantise(_Operation):
+class Requantise(QonnxOperation):
     """``clamp((acc * M + B) >> S, lo, hi)``."""
 
     attributes: ClassVar[Attributes] = {
         **{name: ("i", True, 0) for name in ("shift", "lo", "hi", "bits", "signed")},
         "terms": ("i", False, 0),
-        **_DTYPE,
+        **DTYPE,
     }
 
     def _compute(self, *inputs: Ints) -> Ints:
@@ -280,7 +230,7 @@ class RequantiseChannels(Requantise):
     attributes: ClassVar[Attributes] = {
         **{name: ("i", True, 0) for name in ("even", "factor_bits", "lo", "hi", "bits", "signed")},
         "terms": ("i", False, 0),
-        **_DTYPE,
+        **DTYPE,
     }
 
     def _compute(self, *inputs: Ints) -> Ints:
@@ -317,10 +267,10 @@ class RequantiseSlopesAdd(RequantiseSlopes, RequantiseChannelsAdd):
     """`RequantiseSlopes` with a residual, as in `RequantiseChannelsAdd`."""
 
 
-class ImageConstant(_Operation):
+class ImageConstant(QonnxOperation):
     """One value for every image of a batch."""
 
-    attributes: ClassVar[Attributes] = {"bits": ("i", True, 1), "signed": ("i", True, 0), **_DTYPE}
+    attributes: ClassVar[Attributes] = {"bits": ("i", True, 1), "signed": ("i", True, 0), **DTYPE}
 
     def _compute(self, *inputs: Ints) -> Ints:
         images, value = inputs
@@ -328,18 +278,17 @@ class ImageConstant(_Operation):
 
     def make_shape_compatible_op(self, model: Any) -> NodeProto:
         """A standard node whose result has the shape of ours: zeros of it."""
-        shape = [model.get_tensor_shape(self.onnx_node.input[0])[0], *model.get_tensor_shape(self.onnx_node.input[1])]
-        value = helper.make_tensor("value", self._dtype(), shape, np.zeros(shape).reshape(-1))
-        return helper.make_node("Constant", [], list(self.onnx_node.output), value=value)
+        images, value = (self._shape(model, position) for position in (0, 1))
+        return self._zeros([images[0], *value])
 
     def _datatype(self, model: Any) -> str:
         return f"{'INT' if self.get_nodeattr('signed') else 'UINT'}{self.get_nodeattr('bits')}"
 
 
-class Threshold(_Operation):
+class Threshold(QonnxOperation):
     """How many thresholds a value reaches; in falling channels, how many it does not."""
 
-    attributes: ClassVar[Attributes] = {"bits": ("i", True, 1), **_DTYPE}
+    attributes: ClassVar[Attributes] = {"bits": ("i", True, 1), **DTYPE}
 
     def _compute(self, *inputs: Ints) -> Ints:
         acc, thresholds, falling = inputs
@@ -352,10 +301,10 @@ class Threshold(_Operation):
         return f"UINT{self.get_nodeattr('bits')}"
 
 
-class Table(_Operation):
+class Table(QonnxOperation):
     """Every value replaced by the entry that stands for it, in the row of its channel where there are several."""
 
-    attributes: ClassVar[Attributes] = {**{name: ("i", True, 0) for name in ("lowest", "bits", "signed")}, **_DTYPE}
+    attributes: ClassVar[Attributes] = {**{name: ("i", True, 0) for name in ("lowest", "bits", "signed")}, **DTYPE}
 
     def _compute(self, *inputs: Ints) -> Ints:
         x, entries = inputs
@@ -366,20 +315,20 @@ class Table(_Operation):
         return f"{'INT' if self.get_nodeattr('signed') else 'UINT'}{self.get_nodeattr('bits')}"
 
 
-class IntegerProduct(_Operation):
+class IntegerProduct(QonnxOperation):
     """A product of integers that no float holds."""
 
-    attributes: ClassVar[Attributes] = _DTYPE
+    attributes: ClassVar[Attributes] = DTYPE
 
     def _compute(self, *inputs: Ints) -> Ints:
         a, b = inputs
         return np.asarray(a * b)
 
 
-class Choose(_Operation):
+class Choose(QonnxOperation):
     """The branch where the mask has its number, elsewhere what the others make."""
 
-    attributes: ClassVar[Attributes] = {"number": ("i", True, 0), **_DTYPE}
+    attributes: ClassVar[Attributes] = {"number": ("i", True, 0), **DTYPE}
 
     def _compute(self, *inputs: Ints) -> Ints:
         mask, branch, others = inputs
@@ -393,8 +342,8 @@ class Choose(_Operation):
         return str(model.get_tensor_datatype(self.onnx_node.input[1]).name)
 
 
-class _OverChannels(_Operation):
-    attributes: ClassVar[Attributes] = _DTYPE
+class _OverChannels(QonnxOperation):
+    attributes: ClassVar[Attributes] = DTYPE
 
     def make_shape_compatible_op(self, model: Any) -> NodeProto:
         """A standard node whose result has the shape of ours: the first channel of each part."""
