@@ -46,7 +46,8 @@ class Machine(wiring.Component):
         self.plan = plan
         super().__init__({
             "begin": In(1), "base": In(32), "first": In(8), "words": In(32), "kept": In(32), "stop": In(1),
-            "finished": Out(1), "idle": Out(1), "error": Out(ERROR_BITS), "activity": Out(ACTIVITY_BITS), "closed": Out(1), **read_pins(plan), **write_pins(plan),
+            "finished": Out(1), "idle": Out(1), "error": Out(ERROR_BITS), "activity": Out(ACTIVITY_BITS),
+            "closed": Out(1), **read_pins(plan), **write_pins(plan),
         })  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:
@@ -87,7 +88,8 @@ class Machine(wiring.Component):
                 m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
         m.d.comb += [
             reader.first.eq(self.first), reader.first_valid.eq(self.begin), reader.answered.eq(writer.answered),
-            writer.came.eq(core.came), self.finished.eq(core.finished & ending), self.idle.eq(reader.idle & writer.idle),
+            writer.came.eq(core.came), self.finished.eq(core.finished & ending),
+            self.idle.eq(reader.idle & writer.idle),
             self.error.eq(Mux(reader.error, 1, Mux(writer.error, 2, Mux(reader.outside | writer.outside, 3, 0)))),
             self.activity.eq(core.activity), self.closed.eq(core.closed),
         ]  # fmt: skip
@@ -133,7 +135,8 @@ class Engine(wiring.Component):
         self.plan = plan
         super().__init__({
             "start": In(1), "base": In(32), "first": In(8), "words": In(32), "kept": In(32), "late": In(1),
-            "busy": Out(1), "error": Out(ERROR_BITS), "activity": Out(ACTIVITY_BITS), "closed": Out(1), **read_pins(plan), **write_pins(plan),
+            "busy": Out(1), "error": Out(ERROR_BITS), "activity": Out(ACTIVITY_BITS), "closed": Out(1),
+            **read_pins(plan), **write_pins(plan),
         })  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:

@@ -38,5 +38,6 @@ def harness_text(plan: EnginePlan, prefix: str, *, path: str) -> str:
     return render(
         Path(__file__).with_name("harness.v.j2"), prefix=prefix, bits=bits, depth=HARNESS_BYTES // (bits // 8),
         open=_open_pins(plan), control=plan.control, path=path,
-        address_bits=engine_map(plan).address_bits, activity_bits=ACTIVITY_BITS, error_bits=ERROR_BITS, bins=4 << ACTIVITY_BITS,
+        address_bits=engine_map(plan).address_bits, activity_bits=ACTIVITY_BITS, error_bits=ERROR_BITS,
+        bins=4 << ACTIVITY_BITS,
     )  # fmt: skip

@@ -170,8 +170,8 @@ class Fuzzer:
 
 @pytest.mark.parametrize("batch", [pytest.param(k, marks=pytest.mark.guard if k == 0 else ()) for k in range(BATCHES)])
 def test_whatever_an_engine_reads_it_comes_back(batch, build):
-    """10,000 cases in all: flipped bits, garbage, fields at their ends, refused beats, resets, starts and registers in the
-    middle of a run."""
+    """10,000 cases in all: flipped bits, garbage, fields at their ends, refused beats, resets, starts and registers in
+    the middle of a run."""
     fuzzer = Fuzzer(build, batch)
     for case in range(CASES):
         try:

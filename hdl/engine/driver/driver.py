@@ -146,7 +146,8 @@ class EngineDriver:
         Raises
         ------
         DriverError
-            how it ended where not well: READ_REFUSED, WRITE_REFUSED, OUTSIDE, LATE, UNKNOWN; ORDER where there was none.
+            how it ended where not well: READ_REFUSED, WRITE_REFUSED, OUTSIDE, LATE, UNKNOWN; ORDER where there was
+            none.
         """
         if self._state is EngineState.RUNNING:
             status = self._get("status")

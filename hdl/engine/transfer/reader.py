@@ -89,7 +89,8 @@ class MemoryReader(wiring.Component):
         m.d.comb += [
             bursts.o.ready.eq(accepted), self.araddr.eq(burst.at << (plan.word_bytes.bit_length() - 1)),
             self.arlen.eq(whole_words(plan, burst.more)), ahead.i.valid.eq(fresh),
-            self.outside.eq(bursts.o.valid & burst.outside), ahead.i.payload.stream.eq(burst.stream), ahead.i.payload.more.eq(burst.more),
+            self.outside.eq(bursts.o.valid & burst.outside), ahead.i.payload.stream.eq(burst.stream),
+            ahead.i.payload.more.eq(burst.more),
         ]  # fmt: skip
         self._receive(m, ahead)
         return m

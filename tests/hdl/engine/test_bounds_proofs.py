@@ -1,7 +1,8 @@
 # amaranth: UnusedElaboratable=no
 """An engine reads and writes nothing outside of the memory that it was given, whatever its commands say: proved.
 
-Places are those of a small memory here, and commands are short; nothing in the comparisons depends on how many there are.
+Places are those of a small memory here, and commands are short; nothing in the comparisons depends on how many there
+are.
 """
 
 import pytest

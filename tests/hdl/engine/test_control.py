@@ -110,7 +110,7 @@ def test_a_run_is_late_behind_its_limit(limit):
         ctx.set(dut.request.data, 1)
         ctx.set(dut.request.strobe, 15)
         late = []
-        for cycle in range(40):
+        for _ in range(40):
             late.append(ctx.get(dut.late))
             await ctx.tick()
             ctx.set(dut.request.valid, 0)

@@ -214,8 +214,8 @@ def test_bursts_follow_each_other_without_a_gap_in_the_data():
 
 
 def test_a_burst_that_was_announced_is_sent_though_its_words_never_come():
-    """A broken descriptor makes fewer words than it says: nothing may wait for them for ever, nor change what it offers.
-    When the engine stops, zeros stand in; a word that comes after all is not among them."""
+    """A broken descriptor makes fewer words than it says: nothing may wait for them for ever, nor change what it
+    offers. When the engine stops, zeros stand in; a word that comes after all is not among them."""
     plan = small_plan(bits=16, pin=8, pout=8, memory_bits=64, burst=4)
     dut, told, given = MemoryWriter(plan), 4, 2
     sent, answers = [], []
@@ -280,7 +280,9 @@ def begun(part, plan, commands, area):
     m.submodules.dut = ResetInserter(reset)(dut)
     record, more = (READ, {"stream": Stream.FEATURES, "wait": 0}) if reads else (WRITE, {"stride": 1})
     valid, at, length, ready = (
-        (dut.arvalid, dut.araddr, dut.arlen, dut.arready) if reads else (dut.awvalid, dut.awaddr, dut.awlen, dut.awready)
+        (dut.arvalid, dut.araddr, dut.arlen, dut.arready)
+        if reads
+        else (dut.awvalid, dut.awaddr, dut.awlen, dut.awready)
     )
 
     async def bench(ctx):
