@@ -57,7 +57,7 @@ def remade(tensors, header):
     [
         (flip, "is a broken image: its memory is not what its manifest says"),
         (remade, "was made by another addax; make it again with 'addax compile'"),
-        (lambda t, h: h.update(version=99), "has format version 99, this addax reads 2"),
+        (lambda t, h: h.update(version=99), "has format version 99, this addax reads 3"),
         (lambda t, h: h.update(kind="checkpoint"), "is not an image for an engine; 'addax compile' makes one"),
         (lambda t, h: t.pop("memory"), "is not an image for an engine"),
         (lambda t, h: h["plan"].update(weight_bytes=4096), "is a broken image: its build is not that of its plan"),
