@@ -74,7 +74,8 @@ def test_a_network_is_trained_quantised_and_measured_on_pictures(trained, run):
     assert [picture["name"] for picture in value["pictures"]] == ["p0", "p1"]
 
     status, out, _ = run("evaluate", trained / "net.addax", "--data", trained / "set")
-    assert status == 0 and "2 times as large" in out and "bicubic" in out and "mean" in out
+    # The title breaks where the folder has a long name.
+    assert status == 0 and "2 times as large" in " ".join(out.split()) and "bicubic" in out and "mean" in out
 
 
 @pytest.mark.slow
