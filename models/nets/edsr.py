@@ -12,9 +12,9 @@ from ..layers.ghost import GhostConv2d, biased_convolution
 from ..layers.kernels import Kernels
 from ..layers.normalize import Normalise
 
-__all__ = ["DIV2K_MEAN", "EDSR", "EDSRBlock", "convolution_at", "upsampling"]
+__all__ = ["EDSR", "EDSRBlock", "centring", "convolution_at", "upsampling"]
 
-DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
+_MEAN = (0.4488, 0.4371, 0.4040)
 """Of the pictures of DIV2K."""
 _STEPS = {2: (2,), 3: (3,), 4: (2, 2)}
 """Pixel shuffles of an enlargement."""
@@ -78,8 +78,7 @@ class EDSR(nn.Module):
         kernels = Kernels.of(kernel)
         convolution = partial(convolution_at, kernels, network=name)
         channels = shape[0]
-        mean = DIV2K_MEAN if channels == len(DIV2K_MEAN) else (0.5,) * channels
-        self.sub_mean = Normalise(mean, (1.0,) * channels)
+        self.sub_mean = centring(channels)
         self.head = nn.Sequential(convolution("head.0", channels, features, edge=True))
         self.body = nn.Sequential(
             *(self._block(kernels, f"body.{k}", features, factor=factor, share=share) for k in range(blocks)),
@@ -99,6 +98,11 @@ class EDSR(nn.Module):
         head = self.head(self.sub_mean(x))
         image: Tensor = self.tail(head + self.body(head)) + self.sub_mean.mean
         return image
+
+
+def centring(channels: int) -> Normalise:
+    """What takes the mean of pictures off images in 0..1: that of DIV2K off three channels, a half off others."""
+    return Normalise(_MEAN if channels == len(_MEAN) else (0.5,) * channels, (1.0,) * channels)
 
 
 def upsampling(convolution: Callable[[int, int], nn.Module], features: int, scale: int) -> nn.Sequential:

@@ -17,7 +17,7 @@ from addax.hdl.engine.control import engine_map
 from addax.hdl.engine.cycles.model import predicted
 from addax.hdl.engine.driver.codes import DriverError
 from addax.hdl.engine.driver.driver import EngineDriver
-from addax.hdl.engine.records import READ, WRITE, descriptor_record
+from addax.hdl.engine.records import READ, WRITE, Stream, descriptor_record
 from addax.hdl.folder.engine import generate_engine
 from addax.quant import golden
 from addax.sim.engine_port import MemorySetting, SimulatedEngine
@@ -104,11 +104,12 @@ class Fuzzer:
 
     @property
     def lists(self):
-        reads = len(self.image.reads)
-        writes = next(read["address"] for read in self.image.reads if read["stream"] == 5)
-        descriptors = next(read["address"] for read in self.image.reads if read["stream"] == 1)
+        descriptors, writes = (
+            next(read["address"] for read in self.image.reads if read["stream"] == stream)
+            for stream in (Stream.DESCRIPTORS, Stream.WRITES)
+        )
         return (
-            (READ, 0, reads), (descriptor_record(PLAN), descriptors, len(self.image.descriptors)),
+            (READ, 0, len(self.image.reads)), (descriptor_record(PLAN), descriptors, len(self.image.descriptors)),
             (WRITE, writes, len(self.image.writes)),
         )  # fmt: skip
 

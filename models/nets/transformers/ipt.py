@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from ....common.errors import UserError
 from ...layers.kernels import Kernels
-from ...layers.normalize import Normalise
-from ..edsr import DIV2K_MEAN, upsampling
+from ..edsr import centring, upsampling
 from .blocks import Layers, fresh_weights
 from .patches import by_tiles, grid_of, image_of, patches_of
 
@@ -165,8 +164,7 @@ class IPT(nn.Module):
         channels, layers = shape[0], Layers(_NAME, kernel)
         rows, columns = grid_of(_NAME, (channels, pixels, pixels), _PATCH)
         self.tasks, self.pixels, self.overlap = tuple(tasks), pixels, overlap
-        mean = DIV2K_MEAN if channels == len(DIV2K_MEAN) else (0.5,) * channels
-        self.sub_mean = Normalise(mean, (1.0,) * channels)
+        self.sub_mean = centring(channels)
         self.head = nn.ModuleList(_head(layers, f"head.{k}", channels, features) for k in range(len(tasks)))
         self.body = ProcessingBody(
             layers, features, rows, rows * columns, heads=heads, blocks=blocks, tasks=len(tasks)
