@@ -6,7 +6,7 @@ PACKAGES := $(foreach part,common models quant hdl sim reports api cli,-p addax.
 export ADDAX_CACHE ?= $(CURDIR)/.cache
 export PYTHONHASHSEED := 0
 
-.PHONY: demo test guard check bench lint wheel clean
+.PHONY: demo test guard check bench results lint wheel clean
 
 demo: $(VENV)/ready
 	$(BIN)/addax demo
@@ -26,6 +26,10 @@ check: $(VENV)/ready
 
 bench: $(VENV)/ready
 	$(BIN)/python -m tests.bench
+
+# What README's tables are made of; a result that has a file is not measured again.
+results: $(VENV)/ready
+	$(BIN)/python -m tests.bench.results
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

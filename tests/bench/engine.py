@@ -16,7 +16,7 @@ from addax.sim.engine import engine_simulator, run_engine
 from addax.sim.engine_trace import compare_tensors
 from engine_networks import edsr, mobilenet_v2, resnet_18, resnet_50
 
-__all__ = ["Case", "cases", "engine_table", "measured"]
+__all__ = ["Case", "cases", "engine_runs", "engine_table", "measured"]
 
 SHARED = Path("../shared/data")
 CIFAR = SHARED / "cifar10" / "cifar10_lossless_train4000.npz"
@@ -90,13 +90,19 @@ def measured(case, simulator):
     return cycles, share, compiling, sum(run.seconds for run in runs) / len(runs)
 
 
-def engine_table(row):
-    """One row for each network; engines that are the same are built once."""
+def engine_runs():
+    """Each case with its cycles, share of lanes at work, seconds to compile and to simulate an image; engines that are
+    the same are built once."""
     simulators = {}
     for case in cases():
         if case.plan not in simulators:
             with tempfile.TemporaryDirectory() as folder:
                 simulators[case.plan] = engine_simulator(generate_engine(case.plan, Path(folder, "build")))
-        cycles, share, compiling, seconds = measured(case, simulators[case.plan])
+        yield case, *measured(case, simulators[case.plan])
+
+
+def engine_table(row):
+    """One row for each network."""
+    for case, cycles, share, compiling, seconds in engine_runs():
         note = f"{share:.1%} of lanes, {case.images} images, compiled in {compiling:.1f} s, {seconds:.1f} s an image"
         row(case.name, cycles, "cycles", note)
