@@ -139,6 +139,7 @@ class Layer:
     ring_bits : of the buffers in front of its lanes
     operand_bits : of a feature that it reads
     received_bits : of the features that it reads per image
+    port_bits : of the features that it can take in a cycle
     """
 
     name: str
@@ -154,6 +155,7 @@ class Layer:
     ring_bits: int = 0
     operand_bits: int = 8
     received_bits: int = 0
+    port_bits: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

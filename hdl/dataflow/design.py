@@ -150,7 +150,7 @@ def _layer(build: StageBuild) -> Layer:
         fold={key: getattr(plan, key) for key in ("pe", "simd", "taps", "lines", "blocks", "residual")},
         lanes=build.lanes, requantisers=stage.units(plan), macs=stage.macs, weight_bits=stage.weight_bits,
         weight_port_bits=build.lanes * stage.weight_width, ring_bits=build.window.ring_bits,
-        operand_bits=stage.x.bits, received_bits=stage.received_bits,
+        operand_bits=stage.x.bits, received_bits=stage.received_bits, port_bits=stage.port_bits(plan),
     )  # fmt: skip
 
 

@@ -41,6 +41,7 @@ def roofline(plan: EnginePlan, runs: Sequence[LayerRun], cycles: EngineCycles) -
             "intensity": macs / (max(cycles.read_words, cycles.written_words) * bits),
             "gops": macs / cycles.total * giga,
         },
-        "lanes_gops": plan.lanes * giga, "input_gbit_s": plan.memory_bits * giga,
+        "lanes_gops": plan.lanes * giga,
+        **dict.fromkeys(("input_gbit_s", "feed_gbit_s"), plan.memory_bits * giga),
         "names": {"stages": "layers", "receive": "move", "received": "of memory", "feed": "memory"},
     }  # fmt: skip

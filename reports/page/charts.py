@@ -79,7 +79,7 @@ def timeline_chart(timeline: dict[str, Any]) -> str:
     return canvas.svg()
 
 
-_NAMES = {"stages": "stages", "receive": "receive", "received": "received", "feed": "input"}
+_NAMES = {"stages": "stages", "receive": "receive", "received": "received", "feed": "widest port"}
 """Words of a roofline where its section has no others."""
 
 
@@ -129,8 +129,8 @@ def roofline_chart(roofline: dict[str, Any]) -> str:
 
 
 def _roofs(canvas: Canvas, roofline: dict[str, Any], low: float, high: float) -> list[Box]:
-    """What all lanes could do, and what the input stream could feed; where lines and their labels stand."""
-    axes, lanes, feed = canvas.axes, roofline["lanes_gops"], roofline["input_gbit_s"]
+    """What all lanes could do, and what the widest port could feed; where lines and their labels stand."""
+    axes, lanes, feed = canvas.axes, roofline["lanes_gops"], roofline["feed_gbit_s"]
     ridge = max(lanes / feed, low)
     corners = [(low, min(low * feed, lanes)), (ridge, lanes), (high, lanes)]
     axes.plot([x for x, _ in corners], [y for _, y in corners], color=INKS["ink"])
@@ -152,7 +152,7 @@ def _roofs(canvas: Canvas, roofline: dict[str, Any], low: float, high: float) ->
     if corner[0] - begin[0] >= _SLOPE:
         middle = (low * ridge) ** 0.5
         name = f"{roofline.get('names', _NAMES)['feed']}: {feed:,.4g} Gbit/s"
-        label(name, middle, middle * feed, (8, -4), "left", "top", "roofline.input_gbit_s")
+        label(name, middle, middle * feed, (8, -4), "left", "top", "roofline.feed_gbit_s")
     return taken
 
 
@@ -225,7 +225,7 @@ def tornado_chart(power: dict[str, Any]) -> str:
     canvas = Canvas(
         "tornado", title="Sensitivity of total power", width=WIDTH, height=_ROW * 1.3 * len(rows) + 60,
         left=_margin(names), right=24, top=22,
-        description="Total power when each coefficient alone goes to the ends of its band; "
+        description="Total power when each coefficient alone is halved, or half as large again; "
         + "; ".join(f"{r['coefficient']}: {r['total_low_mw']:.4g} to {r['total_high_mw']:.4g} mW" for _, r in rows),
     )  # fmt: skip
     axes = canvas.axes

@@ -74,7 +74,8 @@ def roofline(
     A lane operation is one product, or ``|x - w|``, together with its addition. The bits that a stage receives are
     features, once per image: weights stay in memories of its own, with a port for every lane, which never bind. What a
     stage could do at most (``roof``) follows from the cycles that it needs by itself: those in which its lanes work,
-    or, where they are more, those in which its port takes an image in or its results go out.
+    or, where they are more, those in which its port takes an image in or its results go out. No stage receives more
+    than the widest port takes (``feed``), so no ceiling lies above that line.
 
     Returns
     -------
@@ -93,7 +94,7 @@ def roofline(
             "lanes_gops": layer.lanes * giga,
             "weights_gbit_s": layer.weight_port_bits * giga,
         })  # fmt: skip
-    channels = program.input.shape[0]
+    input_bits = program.input.shape[0] * pixels * element_bits(program.input.format)
     return {
         "stages": stages,
         "accelerator": {
@@ -101,6 +102,7 @@ def roofline(
             "gops": program.macs() / schedule.interval * giga,
         },
         "lanes_gops": schedule.lanes * giga,
-        "input_gbit_s": channels * pixels * element_bits(program.input.format) * giga,
+        "input_gbit_s": input_bits * giga,
+        "feed_gbit_s": max(input_bits, *(layer.port_bits for layer in layers)) * giga,
         "weights_gbit_s": sum(stage["weights_gbit_s"] for stage in stages),
     }

@@ -49,7 +49,10 @@ def yosys_name() -> str:
 @cache
 def yosys_version() -> str:
     """Name, version and commit, without how it was compiled."""
-    return run_tool([*yosys_command(), "-V"], Path.cwd(), "yosys").splitlines()[0].split(",")[0].removesuffix(")") + ")"
+    printed = run_tool([*yosys_command(), "-V"], Path.cwd(), "yosys").splitlines()
+    # On its first run the wheel says that it makes itself ready, which takes a while.
+    told = next((line for line in printed if line.startswith("Yosys ")), "".join(printed[-1:]))
+    return told.split(",")[0].removesuffix(")") + ")"
 
 
 @cache

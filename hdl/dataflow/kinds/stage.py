@@ -128,6 +128,10 @@ class Stage(ABC):
         """Bits of the features that it reads per image."""
         return int(np.prod(self.source)) * self.x.bits
 
+    def port_bits(self, plan: StagePlan) -> int:
+        """Bits of the features that it can take in a cycle."""
+        return self.takes(0, plan) * self.x.bits
+
     @property
     def multiplies(self) -> bool:
         """Whether it has factors, so that a Plan chooses how they multiply, see `activation.scale.SCALES`."""

@@ -72,6 +72,11 @@ class WindowStage(Stage):
         joined = 0 if self.residual is None else int(np.prod(self.result)) * self.residual.bits
         return super().received_bits + joined
 
+    def port_bits(self, plan: StagePlan) -> int:
+        """Bits of the features that it can take in a cycle, those of the residual included."""
+        joined = 0 if self.residual is None else self.takes(1, plan) * self.residual.bits
+        return super().port_bits(plan) + joined
+
     @property
     def multiplies(self) -> bool:
         """Whether the stage requantises, so that a Plan chooses how its units multiply."""

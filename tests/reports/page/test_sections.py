@@ -54,6 +54,9 @@ def test_operations_per_second_stay_below_every_roof(net):
             assert stage["roof_gops"] == pytest.approx(build.stage.macs / build.window.read_cycles * 0.05)
     assert found["accelerator"]["gops"] == pytest.approx(sum(stage["gops"] for stage in found["stages"]))
     assert found["accelerator"]["gops"] <= found["lanes_gops"] == pytest.approx(times.lanes * 0.05)
+    for stage in found["stages"]:
+        assert stage["roof_gops"] <= stage["intensity"] * found["feed_gbit_s"] * (1 + 1e-9), "a dot above the line"
+    assert found["accelerator"]["gops"] <= found["accelerator"]["intensity"] * found["feed_gbit_s"]
     assert found["input_gbit_s"] == pytest.approx(8 * program.input.shape[0] * plan.pixels * 0.05)
 
 
