@@ -1,14 +1,17 @@
 """Perceptrons of small integers: those whose unrolled circuits are measured, and smaller ones of the same build."""
 
+from itertools import pairwise
+
 import numpy as np
 from addax.quant.formats import signed, unsigned
+from addax.quant.ops.ends import PIXEL
 from addax.quant.program import Convolution, Input, Program, Requantise, Threshold, infer
 
 ZEROS = 0.3
 """Share of the weights of a multiplying kernel that are 0."""
 
 
-def perceptron(kernel, sizes, *, seed=0, pixel=unsigned(8), weight_bits=4, bits=6, factors="steps"):
+def perceptron(kernel, sizes, *, seed=0, pixel=PIXEL, weight_bits=4, bits=6, factors="steps"):
     """Dense layers of ``sizes`` features, the first the input's, with ``bits`` bits between them; the last gives its
     sums as they are.
 
@@ -26,7 +29,7 @@ def perceptron(kernel, sizes, *, seed=0, pixel=unsigned(8), weight_bits=4, bits=
         return op.name
 
     last = emit(Input(name="pixels", shape=(sizes[0], 1, 1), format=unsigned(1) if kernel == "xnor" else pixel))
-    for number, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for number, (inputs, outputs) in enumerate(pairwise(sizes)):
         x = inferred[last][1]
         weight, fmt = _weights(rng, kernel, (outputs, inputs), x, weight_bits)
         sums = emit(
