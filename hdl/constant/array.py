@@ -155,4 +155,4 @@ def _chained(m: Module, fabric: Fabric, node: Node, reads: list[Value], name: st
         carries = []
         if low and node.constant & ((1 << low) - 1):
             passing = Const(node.constant & ((1 << low) - 1), low)
-    return Cat(passing, fabric.add(m, words, carries[:1], bits - low, name))
+    return Cat(passing, fabric.add(m, words, carries[: len(words) - 1], bits - low, name))

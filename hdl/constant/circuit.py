@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -190,8 +190,16 @@ class ConstantCircuit:
 
 
 @cache
-def circuit_of(layer: ConstantLayer) -> ConstantCircuit:
-    """The circuit of ``layer``: equal layers give equal circuits."""
+def circuit_of(layer: ConstantLayer, words: int = 2) -> ConstantCircuit:
+    """The circuit of ``layer``, of adders of up to ``words`` words: equal layers give equal circuits."""
+    if words > 2:
+        made = circuit_of(layer)
+        graph, ends = made.graph.fused([*made.features, *(result.total for result in made.results)], words)
+        totals = ends[len(made.features) :]
+        results = [replace(result, total=total) for result, total in zip(made.results, totals, strict=True)]
+        return ConstantCircuit(
+            layer=layer, graph=graph, features=tuple(ends[: len(made.features)]), results=tuple(results)
+        )  # fmt: skip
     graph = SumGraph()
     weight = np.array(layer.weights, np.int64).reshape(len(layer.weights), -1)
     features = tuple(graph.feature(number, layer.x) for number in range(weight.shape[1]))

@@ -5,8 +5,9 @@ the larger of a node and a constant, whether a node is 0 or more, or a table of 
 whatever two results share is built once.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 from ...quant.formats import Format, format_for
@@ -228,6 +229,33 @@ class SumGraph:
                 parts = (tap.sign * (value << tap.shift) for value, tap in zip(reads, node.taps, strict=True))
                 found.append(node.constant + sum(parts))
         return found
+
+    def fused(self, ends: Sequence[Tap], words: int) -> tuple["SumGraph", list[Tap]]:
+        """The same graph for adders of up to ``words`` words: a sum that is read only once is added where it is read,
+        if there is room. Returns it and the ``ends``, which are plain taps."""
+        used, graph, places = self.used(ends), SumGraph(), dict[int, Tap]()
+        reads = Counter(tap.node for number in used for tap in self.nodes[number].taps)
+        reads.update(tap.node for tap in ends)
+        for number in used:
+            node = self.nodes[number]
+            taps = [replace(tap, node=places[tap.node].node) for tap in node.taps]
+            if node.kind != SUM:
+                level = max((graph.level(tap) for tap in taps), default=-1) + (node.kind not in (FEATURE, REACHED))
+                places[number] = graph._made(replace(node, taps=tuple(taps), level=max(level, 0)))
+                continue
+            constant, left = node.constant, words - len(taps) - bool(node.constant)
+            wide = sorted(range(len(taps)), key=lambda k: -self.nodes[node.taps[k].node].bits)
+            for k in wide:
+                inner = graph.nodes[taps[k].node]
+                more = len(inner.taps) - 1 + (bool(inner.constant) and not constant)
+                if inner.kind == SUM and inner.taps and reads[node.taps[k].node] == 1 and more <= left:
+                    outer = taps[k]
+                    taps[k : k + 1] = [tap.moved(outer.shift).times(outer.sign) for tap in inner.taps]
+                    constant += outer.sign * (inner.constant << outer.shift)
+                    break
+            taps.sort(key=lambda tap: (tap.shift, -tap.sign, tap.node))
+            places[number] = graph._sum(tuple(taps), constant, (node.lo, node.hi)) if taps else graph.constant(constant)
+        return graph, [places[tap.node] for tap in ends]
 
     def used(self, taps: Iterable[Tap]) -> list[int]:
         """Numbers of the nodes that ``taps`` depend on, ascending."""

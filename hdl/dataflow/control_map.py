@@ -76,7 +76,7 @@ def build_identity(program: Program, builds: Sequence[StageBuild], plan: Plan, i
         "answer": [program.classifies, str(program.format(program.output)), *program.shape(program.output)],
         "memories": [[image.name, image.width, image.depth] for image in images],
     }
-    if constants := [b.stage.circuit.layer for b in builds if isinstance(b.stage, LayerStage) and b.plan.reach]:
+    if constants := [b.stage.constants for b in builds if isinstance(b.stage, LayerStage) and b.plan.reach]:
         value["constants"] = [repr(layer) for layer in constants]
     return int(sha256_of(json.dumps(value, sort_keys=True).encode())[:16], 16)
 

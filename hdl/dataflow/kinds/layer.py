@@ -14,7 +14,8 @@ from ....quant.ops.base import Ints, Shape
 from ...activation.turn import fetch_in_turn
 from ...bus.reload import port_of
 from ...bus.service import StageService
-from ...constant.circuit import ConstantCircuit, circuit_of
+from ...cells.known import FABRICS
+from ...constant.circuit import ConstantCircuit, ConstantLayer, circuit_of
 from ...lanes.array import FoldedArray
 from ...lanes.shape import ArrayShape
 from ...lanes.structures import OFFSET, STRUCTURES, default_structure
@@ -123,9 +124,13 @@ class LayerStage(WindowStage):
         )  # fmt: skip
 
     @cached_property
-    def circuit(self) -> ConstantCircuit:
+    def constants(self) -> ConstantLayer:
+        """What a circuit of its weights computes."""
+        return constant_layer(self)
+
+    def circuit(self, fabric: str) -> ConstantCircuit:
         """The circuit of its weights, where they are constants."""
-        return circuit_of(constant_layer(self))
+        return circuit_of(self.constants, FABRICS[fabric].arity)
 
     def direct_shape(self) -> DirectShape | None:
         """What takes beats in where a circuit of constants looks at one pixel only; None where it looks at more."""
@@ -151,7 +156,7 @@ class LayerStage(WindowStage):
 
     def array_latency(self, plan: StagePlan, fabric: str) -> int:
         """Cycles from operands to sums in the array; of a circuit of constants to features."""
-        return len(self.circuit.cuts(plan.reach)) if plan.reach else self.array(plan, fabric).latency
+        return len(self.circuit(fabric).cuts(plan.reach)) if plan.reach else self.array(plan, fabric).latency
 
     def unit_latency(self, plan: StagePlan) -> int:
         """Cycles from sums to features, which a circuit of constants has in its array."""
