@@ -172,18 +172,20 @@ class ConstantCircuit:
         return [min(max(values[r.total.node] >> r.shift, r.lo), r.hi) for r in self.results]
 
     def counts(self, reach: int) -> dict[str, int]:
-        """What it is made of: sums of n bits, ``add/n``; bits of tables of n inputs, ``select<n>``; bits that are the
-        larger of a feature and a constant, ``larger``; bits of clamps, ``clamp``; and registers, ``ff``."""
+        """What it is made of: sums of n bits, ``add/n``; bits of tables of n inputs, ``table/n``, those of a feature's
+        comparison with a constant and of the larger of both among them; and registers, ``ff``."""
         counts: Counter[str] = Counter()
         for number in self.used:
             node = self.graph.nodes[number]
             if not node.taps or not node.bits:
                 continue
             if node.kind == TABLE:
-                counts[f"select{len(node.table).bit_length() - 1}"] += node.bits
+                counts[f"table/{len(node.table).bit_length() - 1}"] += node.bits
+            elif node.kind == SUM:
+                counts[f"add/{node.bits}"] += 1
             else:
-                counts[f"add/{node.bits}" if node.kind == SUM else "larger"] += 1 if node.kind == SUM else node.bits
-        counts["clamp"] = sum(self.layer.y.bits * any(self.clamps(result)) for result in self.results)
+                counts["table/2"] += node.bits
+                counts[f"table/{self.layer.x.bits}"] += 1
         alive = self.alive
         counts["ff"] = sum(alive[level] for level in self.cuts(reach)) + len(self.cuts(reach))
         return dict(counts)
