@@ -79,12 +79,14 @@ def _distances(
 def _larger(
     graph: SumGraph, features: Sequence[Tap], weight: NDArray[np.int64]
 ) -> list[tuple[list[Tap], int]]:  # fmt: skip
-    """``-|x - w| = x + w - 2 max(x, w)``."""
-    places = [(k, w) for k, column in enumerate(weight.T.tolist()) for w in sorted(set(column))]
+    """``-|x - w| = x + w - 2 max(x, w)``, where ``max(x, w)`` is ``w`` of one that no feature exceeds."""
+    top = graph.ends(features[0])[1]
+    places = [(k, w) for k, column in enumerate(weight.T.tolist()) for w in sorted(set(column)) if w < top]
     larger = [graph.larger(features[k], w) for k, w in places]
     rows = [[int(weight[row, k] == w) for k, w in places] for row in range(len(weight))]
     shared = graph.joined(features)
     found = []
     for terms, row in zip(shared_sums(graph, larger, rows), weight.tolist(), strict=True):
-        found.append(([shared, *(term.moved(1).times(-1) for term in terms)], sum(row)))
+        constant = sum(-w if w >= top else w for w in row)
+        found.append(([shared, *(term.moved(1).times(-1) for term in terms)], constant))
     return found

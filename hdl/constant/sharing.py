@@ -31,6 +31,7 @@ def shared_sums(
     Parameters
     ----------
     graph : takes the nodes that are shared
+    features : different nodes, none of which is constant
     rows : weights of each row, one for each feature
     slack : levels by which sums may become deeper than without sharing
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 from addax.hdl.constant.array import ConstantArray
-from addax.hdl.constant.circuit import Levelled, Scaled, circuit_of
+from addax.hdl.constant.circuit import ConstantLayer, Levelled, Scaled, circuit_of
 from addax.hdl.constant.graph import SumGraph
 from addax.hdl.constant.scaling import Line, simplest_line
 from addax.hdl.constant.sharing import shared_sums
@@ -212,6 +212,21 @@ def test_a_power_of_two_needs_no_digit_more_than_one():
     line = simplest_line(Line(multiplier=16384, offset=1 << 14, shift=15), -100, 100, (0, 15))
 
     assert (line.multiplier, line.shift) == (1, 1)
+
+
+@pytest.mark.parametrize("kernel", ["adder", "mult"])
+@pytest.mark.parametrize("bits", [1, 2, 4, 5, 8])
+@pytest.mark.parametrize("is_signed", [False, True])
+def test_weights_at_the_ends_of_their_format(kernel, bits, is_signed):
+    """The larger of a feature and the largest weight is that weight, for however many features; of the smallest it is
+    the feature."""
+    x, y = Format(bits=bits, signed=is_signed), signed(16)
+    kept = Scaled(multipliers=(1,) * 3, offsets=(0,) * 3, shifts=(0,) * 3, lo=y.lo, hi=y.hi)
+    weights = ((x.hi,) * 6, (x.lo,) * 6, (x.hi, x.lo) * 3)
+    layer = ConstantLayer(kernel=kernel, x=x, y=y, weights=weights, activation=kept)
+
+    for features in some_features(layer, 12, bits):
+        assert circuit_of(layer).values(features) == results_of(layer, features)
 
 
 def test_constant_results_take_nothing():
