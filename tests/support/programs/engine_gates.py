@@ -54,6 +54,23 @@ class Gates(Builder):
         return self.last
 
 
+def joined_gates(seed):
+    """Products of two maps and of a map and a gate, of 8 bits each, that a residual joins; some are read twice."""
+    b = Gates(seed, (3, 6, 6))
+    first, second = b.layer(16, 3, kernel="mult", function=None), b.layer(16, 3, function=None)
+    b.last = first
+    b.mean()
+    gate = b.layer(16, kernel="mult", function=None)
+    b.last = first
+    b.product(gate if seed % 2 else second)
+    products = b.last
+    b.rescale(signed(8), residual=second)
+    if seed % 3 == 0:
+        b.last = products
+        b.rescale(signed(8), residual=first)
+    return b.raw()
+
+
 def efficientnet_b0(size=224, stages=STAGES, classes=1000, head=1280):
     """EfficientNet-B0 with adder layers and random weights; or one of other stages."""
     b = Gates(0, (3, size, size))
