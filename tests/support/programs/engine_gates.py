@@ -1,6 +1,7 @@
 """Networks with squeeze-and-excitation and activations of any form, for engines that multiply and look up."""
 
 import numpy as np
+from addax.models.nets.efficientnet import TINYNETS
 from addax.quant.formats import signed, unsigned
 from addax.quant.program import AveragePool, Table
 from network_builder import Builder
@@ -71,10 +72,20 @@ def joined_gates(seed):
     return b.raw()
 
 
-def efficientnet_b0(size=224, stages=STAGES, classes=1000, head=1280):
+def tinynet_e():
+    """TinyNet-E (Han et al. 2020) in the same way: EfficientNet-B0 on 106 x 106, narrower and with fewer blocks."""
+    scaling = TINYNETS["e"]
+    stages = [
+        (expansion, window, scaling.channels(outputs), scaling.blocks(count), stride)
+        for expansion, window, outputs, count, stride in STAGES
+    ]
+    return efficientnet_b0(scaling.pixels, stages)
+
+
+def efficientnet_b0(size=224, stages=STAGES, classes=1000, head=1280, stem=32):
     """EfficientNet-B0 with adder layers and random weights; or one of other stages."""
     b = Gates(0, (3, size, size))
-    b.layer(2 * stages[0][2], 3, 2, kernel="mult")
+    b.layer(stem, 3, 2, kernel="mult")
     for expansion, window, outputs, count, first in stages:
         for stride in (first, *[1] * (count - 1)):
             x, channels = b.last, b.shape()[0]
