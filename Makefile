@@ -6,7 +6,7 @@ PACKAGES := $(foreach part,common models quant hdl sim reports api cli,-p addax.
 export ADDAX_CACHE ?= $(CURDIR)/.cache
 export PYTHONHASHSEED := 0
 
-.PHONY: demo test guard check bench lint wheel clean
+.PHONY: demo test guard check bench seeds lint wheel clean
 
 demo: $(VENV)/ready
 	$(BIN)/addax demo
@@ -26,6 +26,10 @@ check: $(VENV)/ready
 
 bench: $(VENV)/ready
 	$(BIN)/python -m tests.bench
+
+# The ten papers that addax begins with, as far as each has come; rows of today's out/seeds-DATE.csv are not run again.
+seeds: $(VENV)/ready
+	$(BIN)/python -m tests.bench.seeds
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
