@@ -11,7 +11,7 @@ from torch._ops import OpOverload, OpOverloadPacket
 
 from ....common.errors import UserError
 from ..graph.nodes import argument, given, kind_of, name_of, path_of, said
-from ..state import Lowering, Masked, Quotient, Value
+from ..state import Lowering, MaskedScores, Quotient, Value
 
 __all__ = ["Call", "lower_call", "lowers", "refused"]
 
@@ -108,7 +108,7 @@ def lower_call(lowering: Lowering, node: fx.Node) -> Value:
         return function(lowering, call)
     read = [value for value in node.all_input_nodes if value in lowering.values]
     for value in read:
-        if isinstance(lowering.values[value], Quotient | Masked):
+        if isinstance(lowering.values[value], Quotient | MaskedScores):
             lowering.values[value] = lowering.store(value)
     if _layouts[function] == "each":
         lowering.lay(node, lowering.layouts.get(source))
