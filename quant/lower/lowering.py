@@ -64,8 +64,9 @@ def lower(
         convolutions and dense layers, batch norm, ReLU and other clamps, Sign, Normalise, pools, means over the map,
         SpatialShift2d, PixelShuffle, nearest upsampling, views that flatten, additions, constant factors, zero pads
         and concatenations of channels, functions of every value by itself (SiLU, GELU, sigmoid, ..), products of two
-        maps or of a map and a gate, sums and maxima of channels, choices by an argmax of channels; takes images scaled
-        to 0..1, ends in (B, classes) scores or in a map (B, C, H, W), which the Program then gives raw. A softmax,
+        maps or of a map and a gate, sums and maxima of channels, choices by an argmax of channels, layer norms,
+        products of two tensors and softmaxes, as of attention, views and transpositions; takes images scaled to 0..1,
+        ends in (B, classes) scores or in a map (B, C, H, W), which the Program then gives raw. A softmax,
         log-softmax or sigmoid at its end is left out.
     calibration : (N, C, H, W) uint8 images from the training split, or what `calibrate` made of them, when the same
         network is lowered several times

@@ -25,7 +25,7 @@ from .graph.nodes import Floats, argument, name_of, path_of, said, sizes
 from .layout import Arrangement, Layout, Place
 from .readers import is_result, wanted
 
-__all__ = ["PIXEL_STEP", "Curve", "Lowering", "Masked", "Quotient", "Value"]
+__all__ = ["PIXEL_STEP", "Curve", "Lowering", "MaskedScores", "Quotient", "Value"]
 
 PIXEL_STEP = 1 / 255
 """What a unit of a pixel stands for: images are in 0..1."""
@@ -55,7 +55,7 @@ class Quotient:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Masked:
+class MaskedScores:
     """Scores, those of ``node``, of which a softmax is to see only some.
 
     Attributes
@@ -68,7 +68,7 @@ class Masked:
 
 
 Held = TypeVar("Held", Stored, Bits)
-Value = Stored | Pending | Bits | Curve | Quotient | Masked
+Value = Stored | Pending | Bits | Curve | Quotient | MaskedScores
 
 
 class Lowering(Assembly):
@@ -119,7 +119,7 @@ class Lowering(Assembly):
     def shape_of(self, node: fx.Node) -> Shape:
         """(C, H, W) of what ``node`` has become."""
         value = self.values[node]
-        if isinstance(value, Curve | Masked):
+        if isinstance(value, Curve | MaskedScores):
             return self.shape_of(value.node)
         channels, height, width = self.shape(value.op)
         factor = value.shuffle if isinstance(value, Pending) else 1
@@ -221,7 +221,7 @@ class Lowering(Assembly):
         """What ``node`` has become as an integer tensor, on the grid that its readers want; raises `UserError` for
         scores behind a mask."""
         value = self.values[node]
-        if isinstance(value, Masked):
+        if isinstance(value, MaskedScores):
             raise UserError(f"only a softmax may read scores behind a mask, as {said(node)} gives")
         if isinstance(value, Stored):
             return value

@@ -20,7 +20,7 @@ from ..graph.nodes import Floats, numpy_of
 from ..graph.weights import Weighted, weighted
 from ..layout import Axis, Layout
 from ..readers import is_edge, wanted
-from ..state import Lowering, Masked, Quotient, Value
+from ..state import Lowering, MaskedScores, Quotient, Value
 from .geometry import geometry
 from .table import Call, lowers
 from .tokens.places import blocks_of, pixels_moved, tokens_of, windows_of
@@ -38,7 +38,7 @@ Ints = NDArray[np.int64]
 def convolution(lowering: Lowering, call: Call) -> Pending:
     """A layer with weights, on pixels, bits or features, of maps, tokens or patches."""
     layer = weighted(lowering.traced, call.node)
-    if isinstance(lowering.values[call.source], Quotient | Masked):
+    if isinstance(lowering.values[call.source], Quotient | MaskedScores):
         lowering.values[call.source] = lowering.store(call.source)
     if layer.dense and (call.source in lowering.layouts or lowering.shape_of(call.source)[1:] != (1, 1)):
         return _on_tokens(lowering, layer)

@@ -11,7 +11,7 @@ from ....common.errors import UserError
 from ...fold.assembly import Bits, Pending, Stored
 from ..graph.nodes import Floats, constant, numpy_of, said, sizes
 from ..layout import plain_sizes
-from ..state import Curve, Lowering, Masked, Quotient, Value
+from ..state import Curve, Lowering, MaskedScores, Quotient, Value
 from .curves import behind
 from .joins import Known, fqn_of, joined, joined_constant, scaled
 from .products import product
@@ -130,7 +130,7 @@ def _affine(lowering: Lowering, call: Call, source: Any, factor: Floats, term: F
     """``factor * source + term``, each (1,) or (C,)."""
     lowering.lay(call.node, lowering.layouts.get(source))
     value = lowering.values[source]
-    if isinstance(value, Quotient | Masked):
+    if isinstance(value, Quotient | MaskedScores):
         value = lowering.store(source)
     if isinstance(value, Curve):
         if factor.size == term.size == 1:

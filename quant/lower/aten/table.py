@@ -11,7 +11,7 @@ from torch._ops import OpOverload, OpOverloadPacket
 
 from ....common.errors import UserError
 from ..graph.nodes import argument, given, kind_of, name_of, path_of, said
-from ..state import Lowering, Masked, Quotient, Value
+from ..state import Lowering, MaskedScores, Quotient, Value
 
 __all__ = ["Call", "lower_call", "lowers", "refused"]
 
@@ -31,7 +31,7 @@ _CHOICES = "compare an argmax over channels with a number, for torch.where; a ma
 _INSTEAD = {
     **dict.fromkeys(("log", "sqrt", "rsqrt", "pow", "reciprocal"), _CURVES),
     **dict.fromkeys(("div", "mm", "baddbmm", "addmm", "einsum"), _PRODUCTS),
-    **dict.fromkeys(("group_norm", "native_layer_norm", "instance_norm", "rms_norm", "linalg_vector_norm", "var", "std"),
+    **dict.fromkeys(("group_norm", "instance_norm", "rms_norm", "linalg_vector_norm", "var", "std"),
                     _NORMS),
     **dict.fromkeys(("log_softmax", "_log_softmax"), _SCORES),
     **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge"), _CHOICES),
@@ -73,7 +73,7 @@ def lowers(
     Parameters
     ----------
     layouts : of tensors that the function can read: ``map``, only (batch, C, H, W) and what is not 1 of these;
-        ``each``, any, for every value is taken by itself; ``any``, it looks at `Lowering.layout` and says that of its result
+        ``each``, any, for every value is taken by itself; ``any``, it asks for `Lowering.layout` and says its result's
     """
 
     def register(function: CallLowering) -> CallLowering:
@@ -108,7 +108,7 @@ def lower_call(lowering: Lowering, node: fx.Node) -> Value:
         return function(lowering, call)
     read = [value for value in node.all_input_nodes if value in lowering.values]
     for value in read:
-        if isinstance(lowering.values[value], Quotient | Masked):
+        if isinstance(lowering.values[value], Quotient | MaskedScores):
             lowering.values[value] = lowering.store(value)
     if _layouts[function] == "each":
         lowering.lay(node, lowering.layouts.get(source))

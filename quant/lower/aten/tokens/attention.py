@@ -16,7 +16,7 @@ from ....formats import signed, unsigned
 from ....program import MatMul, Reduce, Softmax
 from ...graph.nodes import Floats, constant, numpy_of, path_of, said, sizes, tensor
 from ...layout import Axis, Group, Layout, Place, plain_sizes
-from ...state import Lowering, Masked, Quotient, Value
+from ...state import Lowering, MaskedScores, Quotient, Value
 from ..table import Call, lowers
 from .places import tokens_of
 
@@ -160,7 +160,7 @@ def softmax(lowering: Lowering, call: Call) -> Quotient:
     """Exponentials over their sum, along any dimension; what is made of them is divided once."""
     value, node = lowering.values[call.source], call.source
     seen: NDArray[Any] | None = None
-    while isinstance(value, Masked):
+    while isinstance(value, MaskedScores):
         node, seen = value.node, value.seen if seen is None else seen & value.seen
         value = lowering.values[node]
     layout, dim = lowering.layout(node), call.given["dim"] % len(sizes(call.source))
@@ -214,14 +214,14 @@ def hidden(numbers: Floats) -> NDArray[np.bool_] | None:
     return numbers == 0 if low.any() and (low | (numbers == 0)).all() else None
 
 
-def masked(lowering: Lowering, node: fx.Node, scores: fx.Node, seen: NDArray[np.bool_]) -> Masked:
+def masked(lowering: Lowering, node: fx.Node, scores: fx.Node, seen: NDArray[np.bool_]) -> MaskedScores:
     """``scores`` of which a softmax is to see only those ``seen``."""
     lowering.lay(node, lowering.layouts.get(scores))
-    return Masked(node=scores, seen=seen)
+    return MaskedScores(node=scores, seen=seen)
 
 
 @lowers(aten.masked_fill, layouts="any")
-def masked_fill(lowering: Lowering, call: Call) -> Masked:
+def masked_fill(lowering: Lowering, call: Call) -> MaskedScores:
     """Scores that a constant mask hides."""
     found = constant(lowering.traced, call.given["mask"])
     value = constant(lowering.traced, call.given["value"])
