@@ -1,8 +1,8 @@
 """Graphs of sums: what a circuit of constants computes, number by number, with the range and the level of each.
 
 A node is a feature, a sum of few nodes, each moved some places to the left and added or subtracted, and of a constant,
-the larger of a node and a constant, whether a node is 0 or more, or a table of a few bits. Equal nodes are one node, so
-whatever two results share is built once.
+the larger of a feature and a constant, whether a node is 0 or more, or a table of a few bits. Equal nodes are one node,
+so whatever two results share is built once.
 """
 
 from collections import Counter
@@ -106,15 +106,22 @@ class SumGraph:
         return self._made(Node(kind=SUM, constant=value, lo=value, hi=value))
 
     def larger(self, read: Tap, least: int) -> Tap:
-        """The larger of a plain tap and ``least``."""
+        """The larger of a plain tap, a feature, and ``least``, above what all such numbers have in common: of one that
+        is at least 200 and at most 255 the lowest six bits, see `above`."""
         node = self.nodes[read.node]
+        base = self.above(read, least)
         if least <= node.lo:
             return read
-        if least >= node.hi:
-            return self.constant(least)
         return self._made(
-            Node(kind=LARGER, taps=(read,), constant=least, lo=least, hi=node.hi, level=node.level + 1)
+            Node(
+                kind=LARGER, taps=(read,), constant=least, lo=least - base, hi=node.hi - base, level=node.level + 1
+            )
         )  # fmt: skip
+
+    def above(self, read: Tap, least: int) -> int:
+        """What `larger` leaves out: its results are more, by less than the power of two that all its bits make."""
+        node = self.nodes[read.node]
+        return 0 if least <= node.lo else node.hi + 1 - (1 << (node.hi - least).bit_length())
 
     def reached(self, read: Tap) -> Tap:
         """1 where a plain tap is 0 or more, else 0: its sign, which costs no level."""
@@ -215,7 +222,7 @@ class SumGraph:
             if node.kind == FEATURE:
                 found.append(features[node.constant])
             elif node.kind == LARGER:
-                found.append(max(reads[0], node.constant))
+                found.append(max(reads[0], node.constant) - self.above(node.taps[0], node.constant))
             elif node.kind == REACHED:
                 found.append(int(reads[0] >= 0))
             elif node.kind == TABLE:
@@ -248,7 +255,9 @@ class SumGraph:
             for k in wide:
                 inner = graph.nodes[taps[k].node]
                 more = len(inner.taps) - 1 + (bool(inner.constant) and not constant)
-                if inner.kind == SUM and inner.taps and reads[node.taps[k].node] == 1 and more <= left:
+                # Words that are chosen from two take more inputs than three words may have in a cell.
+                chosen = any(graph.nodes[tap.node].kind == LARGER for tap in (*inner.taps, *taps))
+                if inner.kind == SUM and inner.taps and reads[node.taps[k].node] == 1 and more <= left and not chosen:
                     outer = taps[k]
                     taps[k : k + 1] = [tap.moved(outer.shift).times(outer.sign) for tap in inner.taps]
                     constant += outer.sign * (inner.constant << outer.shift)
