@@ -12,8 +12,8 @@ from ..cells.functions import complement, either
 from ..cells.known import FABRICS
 from ..cells.words import Word, plain
 from ..streams.delay import later
-from .circuit import ConstantCircuit, Result
-from .graph import LARGER, REACHED, TABLE, Node, Tap
+from .circuit import ConstantCircuit, ConstantResult
+from .graph import LARGER, LOOKED_UP, REACHED, Node, Tap
 
 __all__ = ["ConstantArray"]
 
@@ -88,17 +88,19 @@ class ConstantArray(wiring.Component):
         if node.kind == REACHED:
             return ~reads[0][-1]
         result = Signal(_shape(node.format), name=f"{node.kind}{number}")
-        if node.kind == TABLE:
+        if node.kind == LOOKED_UP:
             m.d.comb += result.eq(_looked(node, Cat(reads)))
         elif node.kind == LARGER:
-            least = node.format.encode(node.lo)
-            less = Signal(name=f"less{number}")
+            x, bits, least = self.circuit.layer.x, node.format.bits, node.format.encode(node.lo)
+            # Signed numbers that count from the lowest have another top bit.
+            flip = 1 << (bits - 1) if x.signed and bits == x.bits else 0
+            less, low = Signal(name=f"less{number}"), reads[0].as_unsigned()[:bits]
             m.d.comb += [
-                less.eq(_less(reads[0], self.circuit.layer.x, node.constant)),
-                result.eq(Mux(less, least, reads[0].as_unsigned())),
+                less.eq(_less(reads[0], x, node.constant)),
+                result.eq(Mux(less, least, low ^ Const(flip, bits))),
             ]
-            operands = less, reads[0].as_unsigned()[: node.format.bits], Const(least, node.format.bits)
-            chosen[number] = Word(inputs=operands, function=either, bits=node.format.bits)
+            operands = less, low, Const(least ^ flip, bits)
+            chosen[number] = Word(inputs=operands, function=either, bits=bits, flip=bool(flip))
         elif fabric.name == "generic":
             m.d.comb += result.eq(sum((_moved(value, tap) for value, tap in zip(reads, node.taps, strict=True)),
                                       Const(node.constant)))  # fmt: skip
@@ -107,7 +109,7 @@ class ConstantArray(wiring.Component):
             m.d.comb += result.eq(_chained(m, fabric, node, reads, own, f"sum{number}"))
         return result
 
-    def _ended(self, result: Result, total: Value, y: Format) -> Value:
+    def _ended(self, result: ConstantResult, total: Value, y: Format) -> Value:
         """The result of ``total``."""
         low, high = self.circuit.clamps(result)
         value: Value = total >> result.shift

@@ -12,9 +12,9 @@ from itertools import product
 
 from ...quant.formats import Format, format_for
 
-__all__ = ["FEATURE", "LARGER", "REACHED", "SUM", "TABLE", "Node", "SumGraph", "Tap"]
+__all__ = ["FEATURE", "LARGER", "LOOKED_UP", "REACHED", "SUM", "Node", "SumGraph", "Tap"]
 
-FEATURE, SUM, LARGER, REACHED, TABLE = "feature", "sum", "larger", "reached", "table"
+FEATURE, SUM, LARGER, REACHED, LOOKED_UP = "feature", "sum", "larger", "reached", "table"
 """Kinds of nodes."""
 
 
@@ -47,7 +47,7 @@ class Node:
 
     Attributes
     ----------
-    kind : `FEATURE`, `SUM`, `LARGER`, `REACHED` or `TABLE`
+    kind : `FEATURE`, `SUM`, `LARGER`, `REACHED` or `LOOKED_UP`
     taps : what it reads; nothing, of a feature and of a number that never changes, which is a sum of nothing
     constant : what a sum adds besides, or what another is compared with; of a feature its number
     table : values for the bits of all that it reads, the first lowest
@@ -143,7 +143,7 @@ class SumGraph:
         if lo == hi:
             return self.constant(lo)
         level = 1 + max(self.level(read) for read in reads)
-        return self._made(Node(kind=TABLE, taps=tuple(reads), table=tuple(values), lo=lo, hi=hi, level=level))
+        return self._made(Node(kind=LOOKED_UP, taps=tuple(reads), table=tuple(values), lo=lo, hi=hi, level=level))
 
     def sum(self, taps: Iterable[Tap], constant: int = 0) -> Tap:
         """The sum of ``taps`` and ``constant``. What all of them share in places stays outside of the node, as does the
@@ -225,7 +225,7 @@ class SumGraph:
                 found.append(max(reads[0], node.constant) - self.above(node.taps[0], node.constant))
             elif node.kind == REACHED:
                 found.append(int(reads[0] >= 0))
-            elif node.kind == TABLE:
+            elif node.kind == LOOKED_UP:
                 word = place = 0
                 for value, tap in zip(reads, node.taps, strict=True):
                     fmt = self.nodes[tap.node].format
