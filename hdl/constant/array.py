@@ -8,12 +8,12 @@ from amaranth.lib.wiring import In, Out
 
 from ...quant.formats import Format
 from ..cells.fabric import Fabric
-from ..cells.functions import complement
+from ..cells.functions import complement, either
 from ..cells.known import FABRICS
 from ..cells.words import Word, plain
 from ..streams.delay import later
-from .circuit import ConstantCircuit, Result
-from .graph import LARGER, REACHED, TABLE, Node, Tap
+from .circuit import ConstantCircuit, ConstantResult
+from .graph import LARGER, LOOKED_UP, REACHED, Node, Tap
 
 __all__ = ["ConstantArray"]
 
@@ -58,14 +58,16 @@ class ConstantArray(wiring.Component):
             tap.node: _typed(self.x.word_select(number, x.bits), x) for number, tap in enumerate(circuit.features)
         }
         done: dict[int, Value] = {}
+        chosen: dict[int, Word] = {}
         for level in range(circuit.depth + 1):
             for number in used:
                 if graph.nodes[number].level == level and number not in values:
-                    values[number] = self._described(m, fabric, number, values)
+                    values[number] = self._described(m, fabric, number, values, chosen)
             for row, result in enumerate(circuit.results):
                 if circuit.end(result) == level:
                     done[row] = self._ended(result, values[result.total.node], y)
             if level in self.cuts:
+                chosen = {}
                 values = {n: later(m, values[n], name=f"rank{level}_{n}") for n in circuit.crossing(level)}
                 done = {row: later(m, value, name=f"rank{level}_y{row}") for row, value in done.items()}
         m.d.comb += [
@@ -74,8 +76,11 @@ class ConstantArray(wiring.Component):
         ]
         return m
 
-    def _described(self, m: Module, fabric: Fabric, number: int, values: dict[int, Value]) -> Value:
-        """The node ``number`` from those before it."""
+    def _described(
+        self, m: Module, fabric: Fabric, number: int, values: dict[int, Value], chosen: dict[int, Word]
+    ) -> Value:  # fmt: skip
+        """The node ``number`` from those before it; ``chosen`` are those that are the larger of two, which a carry cell
+        chooses for nothing in front of its sum."""
         node = self.circuit.graph.nodes[number]
         if not node.taps:
             return Const(node.constant, _shape(node.format))
@@ -83,18 +88,28 @@ class ConstantArray(wiring.Component):
         if node.kind == REACHED:
             return ~reads[0][-1]
         result = Signal(_shape(node.format), name=f"{node.kind}{number}")
-        if node.kind == TABLE:
+        if node.kind == LOOKED_UP:
             m.d.comb += result.eq(_looked(node, Cat(reads)))
         elif node.kind == LARGER:
-            m.d.comb += result.eq(Mux(reads[0] < node.constant, node.constant, reads[0]))
+            x, bits, least = self.circuit.layer.x, node.format.bits, node.format.encode(node.lo)
+            # Signed numbers that count from the lowest have another top bit.
+            flip = 1 << (bits - 1) if x.signed and bits == x.bits else 0
+            less, low = Signal(name=f"less{number}"), reads[0].as_unsigned()[:bits]
+            m.d.comb += [
+                less.eq(_less(reads[0], x, node.constant)),
+                result.eq(Mux(less, least, low ^ Const(flip, bits))),
+            ]
+            operands = less, low, Const(least ^ flip, bits)
+            chosen[number] = Word(inputs=operands, function=either, bits=bits, flip=bool(flip))
         elif fabric.name == "generic":
             m.d.comb += result.eq(sum((_moved(value, tap) for value, tap in zip(reads, node.taps, strict=True)),
                                       Const(node.constant)))  # fmt: skip
         else:
-            m.d.comb += result.eq(_chained(m, fabric, node, reads, f"sum{number}"))
+            own = [chosen.get(tap.node) for tap in node.taps]
+            m.d.comb += result.eq(_chained(m, fabric, node, reads, own, f"sum{number}"))
         return result
 
-    def _ended(self, result: Result, total: Value, y: Format) -> Value:
+    def _ended(self, result: ConstantResult, total: Value, y: Format) -> Value:
         """The result of ``total``."""
         low, high = self.circuit.clamps(result)
         value: Value = total >> result.shift
@@ -133,12 +148,29 @@ def _looked(node: Node, address: Value) -> Value:
     return Cat(Const(column, len(words)).bit_select(address, 1) for column in columns)
 
 
-def _chained(m: Module, fabric: Fabric, node: Node, reads: list[Value], name: str) -> Value:
-    """A sum in the carry cells of ``fabric``: the lowest bits that pass, and above them one row of cells."""
+def _less(value: Value, fmt: Format, constant: int) -> Value:
+    """Whether ``value`` is less than a constant, bit by bit from the lowest: of a constant, a comparison is a chain of
+    gates that two or three tables hold."""
+    flip = 1 << (fmt.bits - 1) if fmt.signed else 0  # which makes signed numbers count from the lowest
+    limit, less = fmt.encode(constant) ^ flip, Const(0, 1)
+    for place in range(fmt.bits):
+        low: Value = value[place] if flip >> place & 1 else ~value[place]
+        less = low | less if limit >> place & 1 else low & less
+    return less
+
+
+def _chained(
+    m: Module, fabric: Fabric, node: Node, reads: list[Value], chosen: list[Word | None], name: str
+) -> Value:  # fmt: skip
+    """A sum in the carry cells of ``fabric``: the lowest bits that pass, and above them one row of cells. A word that
+    is the larger of two is ``chosen`` there, where it is not moved, negative, or cut."""
     bits, low = node.format.bits, node.passed
     words, carries = [], []
     passing: Value = Const(0, low)
-    for value, tap in zip(reads, node.taps, strict=True):
+    for value, tap, own in zip(reads, node.taps, chosen, strict=True):
+        if own is not None and tap.sign > 0 and not tap.shift and not low:
+            words.append(own)
+            continue
         whole = Cat(Const(0, tap.shift), value)
         signed = value.shape().signed
         if tap.shift < low:

@@ -9,11 +9,11 @@ import numpy as np
 
 from ...quant.formats import Format
 from ...quant.program import powers_of_two
-from .graph import SUM, TABLE, SumGraph, Tap
+from .graph import LOOKED_UP, SUM, SumGraph, Tap
 from .kernels import accumulators
 from .scaling import Line, simplest_line
 
-__all__ = ["ConstantCircuit", "ConstantLayer", "Levelled", "Result", "Scaled", "circuit_of"]
+__all__ = ["ConstantCircuit", "ConstantLayer", "ConstantResult", "Levelled", "Scaled", "circuit_of"]
 
 TABLE_BITS = 7
 """Bits of an accumulator up to which its result comes from a table."""
@@ -79,7 +79,7 @@ class ConstantLayer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class ConstantResult:
     """``clamp(total >> shift, lo, hi)``.
 
     Attributes
@@ -105,14 +105,14 @@ class ConstantCircuit:
     layer: ConstantLayer
     graph: SumGraph
     features: tuple[Tap, ...]
-    results: tuple[Result, ...]
+    results: tuple[ConstantResult, ...]
 
-    def clamps(self, result: Result) -> tuple[bool, bool]:
+    def clamps(self, result: ConstantResult) -> tuple[bool, bool]:
         """Whether a total can lie below ``lo``, and above ``hi``."""
         node = self.graph.nodes[result.total.node]
         return node.lo >> result.shift < result.lo, node.hi >> result.shift > result.hi
 
-    def end(self, result: Result) -> int:
+    def end(self, result: ConstantResult) -> int:
         """The level behind which a result is there: a clamp takes one of its own."""
         return self.graph.level(result.total) + any(self.clamps(result))
 
@@ -179,7 +179,7 @@ class ConstantCircuit:
             node = self.graph.nodes[number]
             if not node.taps or not node.bits:
                 continue
-            if node.kind == TABLE:
+            if node.kind == LOOKED_UP:
                 counts[f"table/{len(node.table).bit_length() - 1}"] += node.bits
             elif node.kind == SUM:
                 counts[f"add/{node.bits}"] += 1
@@ -211,13 +211,13 @@ def circuit_of(layer: ConstantLayer, words: int = 2) -> ConstantCircuit:
     return ConstantCircuit(layer=layer, graph=graph, features=features, results=tuple(results))
 
 
-def _result(graph: SumGraph, layer: ConstantLayer, row: int, acc: Tap, constant: int) -> Result:
+def _result(graph: SumGraph, layer: ConstantLayer, row: int, acc: Tap, constant: int) -> ConstantResult:
     """The result of one row, whose accumulator is ``acc + constant``."""
     node = graph.nodes[acc.node]
     made = layer.activation
     if node.lo == node.hi:
         y = made.result(row, graph.ends(acc)[0] + constant)
-        return Result(total=graph.constant(y), shift=0, lo=y, hi=y)
+        return ConstantResult(total=graph.constant(y), shift=0, lo=y, hi=y)
     if node.format.bits <= TABLE_BITS:
 
         def looked(value: int) -> int:
@@ -229,12 +229,12 @@ def _result(graph: SumGraph, layer: ConstantLayer, row: int, acc: Tap, constant:
     return _scaled(graph, layer, row, acc, constant)
 
 
-def _plain(graph: SumGraph, tap: Tap) -> Result:
+def _plain(graph: SumGraph, tap: Tap) -> ConstantResult:
     node = graph.nodes[tap.node]
-    return Result(total=tap, shift=0, lo=node.lo, hi=node.hi)
+    return ConstantResult(total=tap, shift=0, lo=node.lo, hi=node.hi)
 
 
-def _levelled(graph: SumGraph, layer: ConstantLayer, row: int, acc: Tap, constant: int) -> Result:
+def _levelled(graph: SumGraph, layer: ConstantLayer, row: int, acc: Tap, constant: int) -> ConstantResult:
     """How many thresholds are reached: signs of differences, counted."""
     made, (lo, hi) = layer.activation, layer.bounds(row)
     assert isinstance(made, Levelled)
@@ -254,7 +254,7 @@ def _levelled(graph: SumGraph, layer: ConstantLayer, row: int, acc: Tap, constan
     return _plain(graph, graph.total(taps, start, (0, most)))
 
 
-def _scaled(graph: SumGraph, layer: ConstantLayer, row: int, acc: Tap, constant: int) -> Result:
+def _scaled(graph: SumGraph, layer: ConstantLayer, row: int, acc: Tap, constant: int) -> ConstantResult:
     """The accumulator times a constant, digit by digit, and an offset."""
     made, (lo, hi) = layer.activation, layer.bounds(row)
     assert isinstance(made, Scaled)
@@ -262,7 +262,7 @@ def _scaled(graph: SumGraph, layer: ConstantLayer, row: int, acc: Tap, constant:
     clamp = made.lo, made.hi
     if own.multiplier == 0:
         y = made.result(row, 0)
-        return Result(total=graph.constant(y), shift=0, lo=y, hi=y)
+        return ConstantResult(total=graph.constant(y), shift=0, lo=y, hi=y)
     if own.multiplier < 0:  # a line that rises, of the negative
         acc, constant, (lo, hi) = acc.times(-1), -constant, (-hi, -lo)
         own = Line(multiplier=-own.multiplier, offset=own.offset, shift=own.shift)
@@ -272,4 +272,4 @@ def _scaled(graph: SumGraph, layer: ConstantLayer, row: int, acc: Tap, constant:
     ]
     ends = tuple(end * line.multiplier + line.offset for end in (lo, hi))
     total = graph.total([graph.joined(digits)], line.offset + line.multiplier * constant, (ends[0], ends[1]))
-    return Result(total=total, shift=line.shift, lo=clamp[0], hi=clamp[1])
+    return ConstantResult(total=total, shift=line.shift, lo=clamp[0], hi=clamp[1])

@@ -1,8 +1,8 @@
 """Graphs of sums: what a circuit of constants computes, number by number, with the range and the level of each.
 
 A node is a feature, a sum of few nodes, each moved some places to the left and added or subtracted, and of a constant,
-the larger of a node and a constant, whether a node is 0 or more, or a table of a few bits. Equal nodes are one node, so
-whatever two results share is built once.
+the larger of a feature and a constant, whether a node is 0 or more, or a table of a few bits. Equal nodes are one node,
+so whatever two results share is built once.
 """
 
 from collections import Counter
@@ -12,9 +12,9 @@ from itertools import product
 
 from ...quant.formats import Format, format_for
 
-__all__ = ["FEATURE", "LARGER", "REACHED", "SUM", "TABLE", "Node", "SumGraph", "Tap"]
+__all__ = ["FEATURE", "LARGER", "LOOKED_UP", "REACHED", "SUM", "Node", "SumGraph", "Tap"]
 
-FEATURE, SUM, LARGER, REACHED, TABLE = "feature", "sum", "larger", "reached", "table"
+FEATURE, SUM, LARGER, REACHED, LOOKED_UP = "feature", "sum", "larger", "reached", "table"
 """Kinds of nodes."""
 
 
@@ -47,7 +47,7 @@ class Node:
 
     Attributes
     ----------
-    kind : `FEATURE`, `SUM`, `LARGER`, `REACHED` or `TABLE`
+    kind : `FEATURE`, `SUM`, `LARGER`, `REACHED` or `LOOKED_UP`
     taps : what it reads; nothing, of a feature and of a number that never changes, which is a sum of nothing
     constant : what a sum adds besides, or what another is compared with; of a feature its number
     table : values for the bits of all that it reads, the first lowest
@@ -106,15 +106,22 @@ class SumGraph:
         return self._made(Node(kind=SUM, constant=value, lo=value, hi=value))
 
     def larger(self, read: Tap, least: int) -> Tap:
-        """The larger of a plain tap and ``least``."""
+        """The larger of a plain tap, a feature, and ``least``, above what all such numbers have in common: of one that
+        is at least 200 and at most 255 the lowest six bits, see `above`."""
         node = self.nodes[read.node]
+        base = self.above(read, least)
         if least <= node.lo:
             return read
-        if least >= node.hi:
-            return self.constant(least)
         return self._made(
-            Node(kind=LARGER, taps=(read,), constant=least, lo=least, hi=node.hi, level=node.level + 1)
+            Node(
+                kind=LARGER, taps=(read,), constant=least, lo=least - base, hi=node.hi - base, level=node.level + 1
+            )
         )  # fmt: skip
+
+    def above(self, read: Tap, least: int) -> int:
+        """What `larger` leaves out: its results are more, by less than the power of two that all its bits make."""
+        node = self.nodes[read.node]
+        return 0 if least <= node.lo else node.hi + 1 - (1 << (node.hi - least).bit_length())
 
     def reached(self, read: Tap) -> Tap:
         """1 where a plain tap is 0 or more, else 0: its sign, which costs no level."""
@@ -136,7 +143,7 @@ class SumGraph:
         if lo == hi:
             return self.constant(lo)
         level = 1 + max(self.level(read) for read in reads)
-        return self._made(Node(kind=TABLE, taps=tuple(reads), table=tuple(values), lo=lo, hi=hi, level=level))
+        return self._made(Node(kind=LOOKED_UP, taps=tuple(reads), table=tuple(values), lo=lo, hi=hi, level=level))
 
     def sum(self, taps: Iterable[Tap], constant: int = 0) -> Tap:
         """The sum of ``taps`` and ``constant``. What all of them share in places stays outside of the node, as does the
@@ -215,10 +222,10 @@ class SumGraph:
             if node.kind == FEATURE:
                 found.append(features[node.constant])
             elif node.kind == LARGER:
-                found.append(max(reads[0], node.constant))
+                found.append(max(reads[0], node.constant) - self.above(node.taps[0], node.constant))
             elif node.kind == REACHED:
                 found.append(int(reads[0] >= 0))
-            elif node.kind == TABLE:
+            elif node.kind == LOOKED_UP:
                 word = place = 0
                 for value, tap in zip(reads, node.taps, strict=True):
                     fmt = self.nodes[tap.node].format
@@ -248,7 +255,9 @@ class SumGraph:
             for k in wide:
                 inner = graph.nodes[taps[k].node]
                 more = len(inner.taps) - 1 + (bool(inner.constant) and not constant)
-                if inner.kind == SUM and inner.taps and reads[node.taps[k].node] == 1 and more <= left:
+                # Words that are chosen from two take more inputs than three words may have in a cell.
+                chosen = any(graph.nodes[tap.node].kind == LARGER for tap in (*inner.taps, *taps))
+                if inner.kind == SUM and inner.taps and reads[node.taps[k].node] == 1 and more <= left and not chosen:
                     outer = taps[k]
                     taps[k : k + 1] = [tap.moved(outer.shift).times(outer.sign) for tap in inner.taps]
                     constant += outer.sign * (inner.constant << outer.shift)

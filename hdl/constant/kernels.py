@@ -87,6 +87,6 @@ def _larger(
     shared = graph.joined(features)
     found = []
     for terms, row in zip(shared_sums(graph, larger, rows), weight.tolist(), strict=True):
-        constant = sum(-w if w >= top else w for w in row)
+        constant = sum(-w if w >= top else w - 2 * graph.above(features[k], w) for k, w in enumerate(row))
         found.append(([shared, *(term.moved(1).times(-1) for term in terms)], constant))
     return found

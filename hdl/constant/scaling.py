@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...quant.program import powers_of_two
 
-__all__ = ["Line", "Staircase", "simplest_line", "staircase"]
+__all__ = ["Line", "LineSteps", "simplest_line", "steps_of"]
 
 MOST_STEPS = 4096
 """Steps of a staircase for which other lines are sought."""
@@ -31,7 +31,7 @@ class Line:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Staircase:
+class LineSteps:
     """``y`` for the accumulators from ``lo`` on, never falling.
 
     Attributes
@@ -45,18 +45,18 @@ class Staircase:
     steps: NDArray[np.int64]
 
 
-def staircase(line: Line, lo: int, hi: int, clamp: tuple[int, int]) -> Staircase:
+def steps_of(line: Line, lo: int, hi: int, clamp: tuple[int, int]) -> LineSteps:
     """What ``line``, which does not fall, gives for ``lo..hi``."""
     ends = [int(np.clip((acc * line.multiplier + line.offset) >> line.shift, *clamp)) for acc in (lo, hi)]
     wanted = [(y << line.shift) - line.offset for y in range(ends[0] + 1, ends[1] + 1)]
     steps = np.array([-(-value // line.multiplier) for value in wanted], np.int64)
-    return Staircase(bottom=ends[0], top=ends[1], steps=steps)
+    return LineSteps(bottom=ends[0], top=ends[1], steps=steps)
 
 
 def simplest_line(line: Line, lo: int, hi: int, clamp: tuple[int, int]) -> Line:
     """The line with the fewest digits that gives for ``lo..hi`` what ``line``, which does not fall, gives, both once
     clamped."""
-    stairs = staircase(line, lo, hi, clamp) if clamp[1] - clamp[0] <= MOST_STEPS else None
+    stairs = steps_of(line, lo, hi, clamp) if clamp[1] - clamp[0] <= MOST_STEPS else None
     if stairs is None or len(stairs.steps) < 2 or len(stairs.steps) > MOST_STEPS:
         return line
     heights = np.arange(stairs.bottom + 1, stairs.top + 1, dtype=np.int64)
@@ -79,7 +79,7 @@ def simplest_line(line: Line, lo: int, hi: int, clamp: tuple[int, int]) -> Line:
     return best
 
 
-def _factors(line: Line, stairs: Staircase, shift: int) -> list[int]:
+def _factors(line: Line, stairs: LineSteps, shift: int) -> list[int]:
     """Factors with which a line over ``shift`` can climb ``stairs``, those with the fewest digits first."""
     rise, run = len(stairs.steps) - 1, int(stairs.steps[-1] - stairs.steps[0])
     least = ((rise - 1) << shift) // (run + 1) if rise > 1 else 0

@@ -113,7 +113,8 @@ class Plan:
     family : ``dataflow``, one stage per layer
     device : what it is meant for; reports take its sizes from it
     clock_mhz : the clock at which rates are quoted
-    fixed_weights : accumulators and shifts are sized for the weights of the Program, not for any of the same formats
+    fixed_weights : accumulators and shifts are sized for the weights of the Program, not for any of the same formats;
+        layers may have their weights in the circuit, see `StagePlan.reach`
     fabric : ``generic``, or the family whose carry cells the lanes instantiate, see `fabric.FABRICS`
     pixels : per beat of the input, the first lowest; divides the pixels of an image
     outputs : elements per beat of a raw output, the first lowest; divides the elements of an image; 1 for a classifier
