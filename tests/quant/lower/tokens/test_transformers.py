@@ -66,7 +66,8 @@ def fitted(net, train_set):
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("make", [vit, tnt])
 def test_transformer_classifies_as_in_floats(train_set, test_set, make, kernel):
-    """Within a point of the float network, and no tensor on the way further from it than 8 bits explain."""
+    """Random weights but those of the classifier: two points of its accuracy, and no tensor on the way further from
+    floats than 8 bits explain."""
     net = fitted(lively(make, kernel), train_set)
     program = lower(net, train_set.x[:100], bits=8)
 
@@ -76,8 +77,8 @@ def test_transformer_classifies_as_in_floats(train_set, test_set, make, kernel):
     report = compare(program, net, test_set.x[:40])
 
     right, ours = (np.mean(classes == test_set.y) for classes in (floats, found))
-    assert right > 0.6 and abs(right - ours) <= 0.01
-    assert np.mean(found == floats) > 0.96
+    assert right > 0.45 and abs(right - ours) <= 0.02
+    assert np.mean(found == floats) > 0.9
     assert max(row.error for row in report.rows) < 0.12 and len(report.rows) > 20
     assert {op.kernel for op in program.ops if isinstance(op, MatMul) and op.form == "scores"} == {kernel}
 
