@@ -9,7 +9,6 @@ from addax.common.errors import UserError
 from addax.hdl.dataflow.build import bind, default_stage_plan
 from addax.hdl.dataflow.control_map import build_identity
 from addax.hdl.dataflow.kinds.constant import reach_at
-from addax.hdl.dataflow.kinds.layer import LayerStage
 from addax.hdl.dataflow.plan import Plan
 from addax.hdl.dataflow.planning.complete import complete_plan
 from addax.hdl.dataflow.planning.fold import fold
@@ -96,16 +95,6 @@ def test_any_network_unrolled_equals_the_golden_model(make, seed):
     check(program, plan, some_images(program, 3, seed), 0.3)
 
 
-def test_networks_unrolled_are_circuits_of_constants():
-    """The control to the test above: of the layers some are, behind windows of one pixel and of several."""
-    seen = set()
-    for seed in range(8):
-        for stage, own in zip(stages_of(random_program(seed)), unrolled(random_program(seed)).stages, strict=True):
-            if isinstance(stage, LayerStage):
-                seen.add((own.reach > 0, stage.window == (1, 1)))
-    assert {(True, True), (True, False)} <= seen
-
-
 def test_weights_that_may_change_are_in_memories():
     """Only fixed weights are constants, and only where all are read at once."""
     program = perceptron("mult", (6, 5, 3))
@@ -145,14 +134,6 @@ def test_constants_that_cannot_be_are_refused(changes, message):
     with pytest.raises((UserError, ValueError), match=message):
         bind(program, replace(plan, fixed_weights=fixed, stages=(replace(plan.stages[0], reach=2, **changes),
                                                                   plan.stages[1])))  # fmt: skip
-
-
-def test_a_pool_has_no_weights_that_could_be_constants():
-    program = next(p for p in map(random_program, range(20)) if not isinstance(stages_of(p)[1], LayerStage))
-    plan = unrolled(program)
-
-    with pytest.raises(UserError, match="has no weights, so reach must be 0, not 3"):
-        bind(program, replace(plan, stages=(plan.stages[0], replace(plan.stages[1], reach=3), *plan.stages[2:])))
 
 
 def test_a_faster_clock_has_fewer_levels_between_ranks():
