@@ -26,22 +26,22 @@ def test_ideas_are_as_their_definitions(paper):
 
 
 def test_a_step_that_is_refused_is_missing_and_what_stands_is_not_run_again(tmp_path, capsys, monkeypatch):
-    """No teacher for detectors, no attention in Programs: the refusals of today, with the date and the command."""
+    """No teacher for detectors, no pruning: the refusals of today, with the date and the command."""
     path = tmp_path / "seeds.csv"
-    assert seeds.main(path, ["DeFeat", "IPT"]) == 0
+    assert seeds.main(path, ["DeFeat", "SCOP"]) == 0
 
     said = capsys.readouterr().out
-    detectors, ipt = rows_of(path)
-    assert (detectors["paper"], ipt["paper"]) == ("2103.14475", "2012.00364")
+    detectors, pruned = rows_of(path)
+    assert (detectors["paper"], pruned["paper"]) == ("2103.14475", "2010.10732")
     assert detectors["algorithm"].startswith("missing: the kind of recipe: distil must be one of logits, pkkd")
     assert detectors["quantised"] == "missing: needs algorithm"
-    assert ipt["algorithm"].startswith("115.46 M parameters") and ipt["rtl"] == "missing: needs quantised"
-    assert "IPT, quantised missing: layer 'body.encoder.0.attention.heads' of IPT is attention" in said
-    assert all(row["command"] == f"python -m tests.bench.seeds {path} {row['name']}" for row in (detectors, ipt))
+    assert pruned["algorithm"].startswith("missing: ") and pruned["rtl"] == "missing: needs quantised"
+    assert "SCOP, algorithm missing: " in said
+    assert all(row["command"] == f"python -m tests.bench.seeds {path} {row['name']}" for row in (detectors, pruned))
 
     monkeypatch.setattr(seeds, "run_paper", lambda paper: pytest.fail(f"{paper.name} runs again"))
-    assert seeds.main(path, ["DeFeat", "IPT"]) == 0
-    assert rows_of(path) == [detectors, ipt]
+    assert seeds.main(path, ["DeFeat", "SCOP"]) == 0
+    assert rows_of(path) == [detectors, pruned]
 
 
 def test_what_differs_is_wrong_and_ends_with_its_status(tmp_path):

@@ -67,7 +67,7 @@ class MaskedScores:
     seen: np.ndarray
 
 
-Held = TypeVar("Held", Stored, Bits)
+Held = TypeVar("Held", bound=Stored | Bits)
 Value = Stored | Pending | Bits | Curve | Quotient | MaskedScores
 
 

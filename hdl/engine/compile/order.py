@@ -28,7 +28,7 @@ def in_order(
     Nothing crosses the ends of a segment, so that it can be skipped: it takes with it what it needs and no more, and
     one write command for each segment, from the address ``skipped`` on, then stands for those of the segment.
     """
-    size, led, given = READ.words(plan.word_bits), [], 0  # type: ignore[var-annotated]
+    size, led, given = READ.words(plan.word_bits), [], 0
     for number, group in groupby(items, key=lambda item: item.segment):
         whole = list(group)
         own = _merged(_led(whole, plan, given))

@@ -123,7 +123,9 @@ def _carried_out(
     image: Compiled, asked: NDArray[np.bool_] | None
 ) -> tuple[list[dict[str, int]], list[dict[str, int]]]:  # fmt: skip
     """The descriptors and the write commands of a run."""
-    layers, writes, at, done = [], [], 0, 0
+    layers: list[dict[str, int]] = []
+    writes: list[dict[str, int]] = []
+    at, done = 0, 0
     for segment in image.segments:
         if is_skipped(segment.skip, asked):
             layers += image.descriptors[done : segment.descriptor]

@@ -15,7 +15,7 @@ from ...fold.slopes import Bend
 from ...formats import unsigned
 from ...program import Threshold
 from ..graph.nodes import Floats, constant, is_call, kind_of, numpy_of, said
-from ..state import Curve, Lowering, Value
+from ..state import Curve, Lowering, MaskedScores, Value
 from .curves import behind
 from .joins import shortcut
 from .table import Call, lowers, refused
@@ -106,7 +106,7 @@ def _clamped(lowering: Lowering, call: Call, floor: float | None, ceiling: float
     if not isinstance(value, Pending):
         if isinstance(value, Bits) and only_relu:
             raise UserError(f"ReLU at {call.path!r} must follow a convolution, a batch norm or an addition")
-        if only_relu and not lowering.format(value.op).signed:
+        if only_relu and not isinstance(value, MaskedScores) and not lowering.format(value.op).signed:
             return lowering.same(call.node, call.source)
         value = lowering.pending(call.source)
     if only_relu and not value.clamped and value.bend is None:

@@ -37,7 +37,7 @@ def _turned(node: fx.Node) -> bool | None:
     names = given_names.split(",")
     if len(names) != 2 or not result or "." in given_names:
         return None
-    (*among, row, summed), second = names[0], names[1]
+    (*among, row, summed), second = list(names[0]), names[1]
     if len(second) != len(names[0]) or list(second[:-2]) != among or list(result[:-1]) != [*among, row]:
         return None
     column = result[-1]
