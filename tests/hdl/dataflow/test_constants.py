@@ -129,10 +129,11 @@ def test_a_plan_may_leave_constants_to_synthesis():
 def test_constants_that_cannot_be_are_refused(changes, message):
     program = perceptron("mult", (6, 5, 3))
     plan = at_once(program)
+    changes = dict(changes)
     fixed = changes.pop("fixed_weights", True)
 
     with pytest.raises((UserError, ValueError), match=message):
-        bind(program, replace(plan, fixed_weights=fixed, stages=(replace(plan.stages[0], reach=2, **changes),
+        bind(program, replace(plan, fixed_weights=fixed, stages=(replace(plan.stages[0], **{"reach": 2, **changes}),
                                                                   plan.stages[1])))  # fmt: skip
 
 
