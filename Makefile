@@ -6,7 +6,7 @@ PACKAGES := $(foreach part,common models quant hdl sim reports api cli,-p addax.
 export ADDAX_CACHE ?= $(CURDIR)/.cache
 export PYTHONHASHSEED := 0
 
-.PHONY: demo test guard check bench results lint wheel clean
+.PHONY: demo test guard check bench results seeds lint wheel clean
 
 demo: $(VENV)/ready
 	$(BIN)/addax demo
@@ -30,6 +30,10 @@ bench: $(VENV)/ready
 # What README's tables are made of; a result that has a file is not measured again.
 results: $(VENV)/ready
 	$(BIN)/python -m tests.bench.results
+
+# The ten papers that addax begins with, as far as each has come; rows of today's out/seeds-DATE.csv are not run again.
+seeds: $(VENV)/ready
+	$(BIN)/python -m tests.bench.seeds
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

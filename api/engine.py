@@ -127,6 +127,8 @@ class EngineSimulation:
 
     Attributes
     ----------
+    predicted : of a run that skips nothing
+    predicted_totals : cycles of the run of each image
     stages : every stored tensor beside the golden model's, in the order in which they are made
     correct : images whose largest score is that of their label; None without labels
     """
@@ -134,6 +136,7 @@ class EngineSimulation:
     image: "Compiled"
     runs: "tuple[EngineRun, ...]"
     predicted: "EngineCycles"
+    predicted_totals: tuple[int, ...]
     stages: "tuple[StageTrace, ...]"
     correct: int | None
 
@@ -169,6 +172,11 @@ class EngineSimulation:
         spent = self.runs[0].spent.sum(0)
         return {activity.name.lower(): int(spent[activity]) for activity in CycleUse}
 
+    def _predicted(self) -> int | float:
+        """Predicted cycles of an image: a whole number where all take the same."""
+        totals = self.predicted_totals
+        return totals[0] if len(set(totals)) == 1 else sum(totals) / len(totals)
+
     def keys(self) -> dict[str, Any]:
         """What ``addax simulate --json`` prints."""
         from ..sim.verilator import find_verilator
@@ -181,7 +189,9 @@ class EngineSimulation:
             "images": count, "mismatches": sum(self.mismatches.values()), "bit_exact": self.bit_exact,
             "accuracy": None if self.correct is None else self.correct / count,
             "cycles_first_image": self.runs[0].cycles, "cycles_per_image": cycles,
-            "predicted_cycles_per_image": self.predicted.total, "lanes": plan.lanes,
+            "predicted_cycles_per_image": self._predicted(), "lanes": plan.lanes,
+            "cycles_by_image": [run.cycles for run in self.runs],
+            "predicted_cycles_by_image": list(self.predicted_totals),
             "lane_utilization": macs / plan.lanes / cycles, "clock_mhz": plan.clock_mhz,
             "images_per_second": plan.clock_mhz * 1e6 / cycles,
             "sim_cycles_per_second": cycles * count / seconds if seconds else 0.0,
@@ -210,6 +220,7 @@ def simulate_engine(
         for an image of another engine, and when a run hangs or the memory answers with an error.
     """
     from ..common.executor import processors
+    from ..hdl.engine.compile.asked import asked_by
     from ..hdl.engine.compile.file import load_image
     from ..hdl.engine.cycles.model import predicted
     from ..hdl.engine.cycles.transfers import Memory
@@ -225,8 +236,11 @@ def simulate_engine(
         runs = tuple(pool.map(lambda pixels: run_engine(simulator, image, pixels, latency=latency), chosen.x))
     if failed := next((run for run in runs if run.code), None):
         raise UserError(f"the engine ended with error {failed.code}", exit_code=3)
+    memory, most = Memory(latency=latency), predicted(image, Memory(latency=latency))
+    asked = [asked_by(image, pixels) for pixels in chosen.x]
+    totals = tuple(most.total if own is None else predicted(image, memory, own).total for own in asked)
     return EngineSimulation(
-        image=image, runs=runs, predicted=predicted(image, Memory(latency=latency)),
+        image=image, runs=runs, predicted=most, predicted_totals=totals,
         **_compared(image, chosen, runs),
     )  # fmt: skip
 

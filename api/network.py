@@ -249,7 +249,7 @@ class Network:
         )
 
     def _repr_html_(self) -> str:
-        shown = {key: text for key, text in self.program.metadata.items() if key != "origins"}
+        shown = {key: text for key, text in self.program.metadata.items() if key not in ("origins", "arrangements")}
         rows = {**shown, "parameters": f"{self.parameters:,}", "MACs per image": f"{self.macs:,}"}
         return table(f"addax.Network {self.name}", rows) + program_page(self.program)
 

@@ -25,6 +25,8 @@ ENGINE_OPTIONS = (
     click.option("--depthwise", type=int, help="Of an engine: columns of a depthwise window at once.  [default: none]"),
     click.option("--product", is_flag=True, default=None, help="Of an engine: it multiplies tensors."),
     click.option("--tables", type=int, help="Of an engine: bits of what a table of a function reads.  [default: none]"),
+    click.option("--choices", is_flag=True, default=None, help="Of an engine: pixels choose (ArgMax, Select)."),
+    click.option("--predicates", type=int, help="Of an engine: bands of choices that skip others.  [default: none]"),
     click.option("--weight-bytes", type=int, help="Of an engine: of its queue of weights.  [default: 32768]"),
     click.option("--slopes", is_flag=True, default=None, help="Of an engine: second slopes (PReLU, LeakyReLU)."),
     click.option("--ties-even", is_flag=True, default=None, help="Of an engine: ties that round to even numbers."),
@@ -34,7 +36,7 @@ ENGINE_OPTIONS = (
 """Options of ``generate`` that an engine has."""
 ENGINE_CHOICES = (
     "pin", "pout", "kernels", "bits", "memory_bits", "sum_bits", "pixels", "feature_bytes", "weight_bytes", "depthwise",
-    "product", "tables", "slopes", "ties_even", "levels", "factor_bits",
+    "product", "tables", "choices", "predicates", "slopes", "ties_even", "levels", "factor_bits",
 )  # fmt: skip
 """Their names."""
 
@@ -55,7 +57,9 @@ def generate_engine(out: Path, prefix: str, as_json: bool, *, kernels: str | Non
     }
     has = {
         f"depthwise, {plan.depthwise} columns": plan.depthwise, "products": plan.product,
-        f"tables of {plan.tables} bits": plan.tables, "second slopes": plan.slopes, "ties to even": plan.ties_even,
+        f"tables of {plan.tables} bits": plan.tables, "choices": plan.choices,
+        f"skips by {plan.predicates} bands": plan.predicates, "second slopes": plan.slopes,
+        "ties to even": plan.ties_even,
         f"{plan.levels} levels": plan.levels, "counters": plan.counters,
     }  # fmt: skip
     if any(has.values()):
@@ -140,7 +144,7 @@ def simulate_engine(
     rows = {
         "images": keys["images"], "words that differ": keys["mismatches"],
         "accuracy": "unknown" if keys["accuracy"] is None else f"{keys['accuracy']:.1%}",
-        "cycles per image": f"{keys['cycles_per_image']:,.0f}, predicted {keys['predicted_cycles_per_image']:,}",
+        "cycles per image": f"{keys['cycles_per_image']:,.0f}, predicted {keys['predicted_cycles_per_image']:,.0f}",
         "they went to": ", ".join(f"{name} {spent:,}" for name, spent in keys["activity"].items() if spent),
         "lanes at work": f"{keys['lane_utilization']:.1%} of {keys['lanes']}",
         "images/s": f"{keys['images_per_second']:,.0f} at {keys['clock_mhz']:g} MHz",

@@ -29,7 +29,11 @@ __all__ = ["bitstream", "generate"]
 @click.option("--fill", is_flag=True, help="The fastest design that fits the device.")
 @click.option("--plan", "plan_file", type=PATH, help="A plan.json, perhaps edited; what it leaves out is chosen.")
 @click.option("--clock", "clock_mhz", default=50.0, show_default=True, help="MHz.")
-@click.option("--fixed-weights", is_flag=True, help="Size accumulators and shifts for these weights alone.")
+@click.option(
+    "--fixed-weights",
+    is_flag=True,
+    help="Size accumulators and shifts for these weights alone; unrolled layers become circuits of them.",
+)
 @click.option(
     "--form",
     default="generic",

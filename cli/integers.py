@@ -75,7 +75,7 @@ def quantize(
     network.save(out)
     for note in filter(None, network.program.metadata.get(NOTES, "").split("; ")):
         click.echo(f"addax: note: {note}", err=True)
-    shown = {name: text for name, text in network.program.metadata.items() if name != "origins"}
+    shown = {name: text for name, text in network.program.metadata.items() if name not in ("origins", "arrangements")}
     value = {
         **shown,
         "parameters": network.parameters,

@@ -1,5 +1,7 @@
 """Verbs about torch networks: train, zoo."""
 
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,8 +96,23 @@ def _recipe(file: Path | None, bits: int | None, usual: "TrainingRecipe") -> "Tr
 @verb
 @click.argument("name", required=False)
 @click.option("--kernel", help="Count every network with this kernel.  [default: the one that it is known for]")
-def zoo(name: str | None, kernel: str | None, as_json: bool) -> None:
+@click.option(
+    "--category", is_flag=False, flag_value="", metavar="[CATEGORY]",
+    help="Transformers in the categories of the survey 2012.12556, or in one of them, modelled on an engine.",
+)  # fmt: skip
+@click.option("--engine", metavar="BUILD", type=PATH, help="With --category: the engine.  [default: 16 x 16 lanes]")
+@click.option("-o", "--out", type=PATH, help="With --category: folder for a page and its JSON.")
+def zoo(
+    name: str | None, kernel: str | None, category: str | None, engine: Path | None, out: Path | None, as_json: bool
+) -> None:  # fmt: skip
     """Networks by name: papers, parameters, MACs, checkpoints that come along."""
+    if category is not None:
+        if name is not None:
+            raise UserError(f"--category lists networks of the survey; leave out {name!r}, or --category")
+        _survey(category or None, kernel, engine, out, as_json)
+        return
+    if engine is not None or out is not None:
+        raise UserError(f"{'-o' if engine is None else '--engine'} of zoo goes with --category")
     from ..models.files.catalogue import catalogue
     from ..reports.terminal.verb_tables import zoo_table
 
@@ -109,3 +126,31 @@ def zoo(name: str | None, kernel: str | None, as_json: bool) -> None:
                 console.print(f"{row['name']}, {entry['kernel']}: {accuracy}, {entry['checkpoint']}", soft_wrap=True)
 
     show(rows, as_json, text)
+
+
+def _survey(category: str | None, kernel: str | None, engine: Path | None, out: Path | None, as_json: bool) -> None:
+    """The survey as a table, and as a page where there is an ``out``."""
+    from ..hdl.folder.engine import open_engine
+    from ..models.nets.transformers.survey import survey_category
+    from ..reports.compare.survey import SURVEY_ENGINE, survey_document, write_survey
+    from ..reports.terminal.verb_tables import survey_tables
+    from ..reports.tools.provenance import provenance
+
+    if category is not None:
+        survey_category(category)
+    plan = SURVEY_ENGINE if engine is None else open_engine(engine).plan
+    found = survey_document(category, kernel=kernel, plan=plan, build=None if engine is None else engine.name)
+    files = () if out is None else write_survey(found, out, provenance(shlex.join(["addax", *sys.argv[1:]])))
+
+    def text(console: Console) -> None:
+        for table in survey_tables(found):
+            console.print(table)
+            console.print()
+        console.print(
+            f"Modelled for one image on an engine of {found['engine']['name']}, and a vector unit of "
+            f"{found['engine']['vector']}, which engines do not have yet; energy of lanes and buffers at 45 nm alone."
+        )
+        for file in files:
+            console.print(str(file), soft_wrap=True)
+
+    show(found["rows"], as_json, text)

@@ -80,6 +80,8 @@ class PlanRequest:
     cost : what the content of a part costs (see `Part`), to choose among designs that are fast enough; None for the
         family's own structural counts
     capacity : of the device, which the design has to fit; None for no limit
+    level_ns : what an addition and the way to the next take on the device, for where registers stand in circuits of
+        constants; None where it is not known
     """
 
     device: str
@@ -96,6 +98,7 @@ class PlanRequest:
     structures: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     cost: Callable[[Any], float] | None = None
     capacity: Capacity | None = None
+    level_ns: float | None = None
 
 
 class Variant(Protocol):

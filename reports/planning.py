@@ -22,6 +22,9 @@ VIDEO = 30.0
 """Images per second of a design for which nobody says how fast: the pace of video, and small."""
 _FASTER = 10
 
+LEVEL_NS = {"xc7": 1.5, "xcup": 1.0, "ecp5": 2.2, "gowin": 2.5, "ice40": 3.5}
+"""Nanoseconds of a level of sums of a dozen bits, with the way to the next, on each family of devices, roughly."""
+
 LANE_FORMS = ("generic", "device")
 """Forms of lanes: behavioural, or with the device's carry cells."""
 
@@ -117,7 +120,7 @@ def _chosen(program: Program, choices: PlanChoices) -> Envelope:
         fixed_weights=choices.fixed_weights, fabric=target.fabric if choices.form == "device" else "generic",
         memory=choices.memory, scale=choices.scale, control=choices.control, counters=choices.counters, cost=cost,
         capacity=capacity, halves_above=halves_above(target.family),
-        structures=structures_of(choices.multipliers, target),
+        structures=structures_of(choices.multipliers, target), level_ns=LEVEL_NS.get(target.family),
     )  # fmt: skip
     return family_of(choices.arch).plan(program, request)
 

@@ -22,7 +22,7 @@ ORDER = {
     ),
     "hdl": (
         "verilog", "blocks", "timing", "capacity", "cells", "memory", "streams", "bus", "interface", "family", "lanes",
-        "maps", "activation", "dataflow", "engine", "board", "folder",
+        "maps", "activation", "constant", "dataflow", "engine", "board", "folder",
     ),
     "reports": (
         "tools", "devices", "synth", "estimate", "fit", "power", "kernels", "cells", "page", "engine", "compare",

@@ -14,6 +14,7 @@ from ..activation.entry import entry_of
 from ..bus.register_map import BusRegister, Field, RegisterMap, WritableMemory
 from ..memory.image import Image
 from .build import StageBuild
+from .kinds.layer import LayerStage
 from .plan import Plan
 
 __all__ = ["MAGIC", "MAP_VERSION", "build_identity", "control_map"]
@@ -75,6 +76,8 @@ def build_identity(program: Program, builds: Sequence[StageBuild], plan: Plan, i
         "answer": [program.classifies, str(program.format(program.output)), *program.shape(program.output)],
         "memories": [[image.name, image.width, image.depth] for image in images],
     }
+    if constants := [b.stage.constants for b in builds if isinstance(b.stage, LayerStage) and b.plan.reach]:
+        value["constants"] = [repr(layer) for layer in constants]
     return int(sha256_of(json.dumps(value, sort_keys=True).encode())[:16], 16)
 
 

@@ -44,6 +44,8 @@ class StagePlan:
     shifts : the least and the most that the shift S of its requantise may be, for other weights too; empty: anything.
         A narrow range saves lookup tables where S is data, which it is where a bus can write it
     clamps : the ends of the clamp of its requantise are data; else they are those of the format, for other weights too
+    reach : of a layer whose fixed weights are part of the circuit, the levels of sums between two ranks of registers;
+        0 where memories hold its weights
     """
 
     name: str
@@ -63,6 +65,7 @@ class StagePlan:
     joins: tuple[int, ...] = ()
     shifts: tuple[int, ...] = ()
     clamps: bool = True
+    reach: int = 0
 
     def __post_init__(self) -> None:
         for key in ("joins", "shifts"):
@@ -85,7 +88,7 @@ class StagePlan:
         for key, value in vars(self).items():
             if key in ("name", "structure", "memory", "factors", "scale", "joins", "shifts", "clamps"):
                 continue
-            least = 0 if key == "residual" else 1
+            least = 0 if key in ("residual", "reach") else 1
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 what = "a positive integer" if least else "0 or a positive integer"
                 raise ValueError(f"{key} of stage {self.name!r} must be {what}, not {value!r}")
@@ -110,7 +113,8 @@ class Plan:
     family : ``dataflow``, one stage per layer
     device : what it is meant for; reports take its sizes from it
     clock_mhz : the clock at which rates are quoted
-    fixed_weights : accumulators and shifts are sized for the weights of the Program, not for any of the same formats
+    fixed_weights : accumulators and shifts are sized for the weights of the Program, not for any of the same formats;
+        layers may have their weights in the circuit, see `StagePlan.reach`
     fabric : ``generic``, or the family whose carry cells the lanes instantiate, see `fabric.FABRICS`
     pixels : per beat of the input, the first lowest; divides the pixels of an image
     outputs : elements per beat of a raw output, the first lowest; divides the elements of an image; 1 for a classifier
@@ -153,8 +157,9 @@ class Plan:
         return self.control != "none" and not self.fixed_weights
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; ``counters`` only where there are none."""
+        """Plain values; ``counters`` only where there are none, and ``reach`` of a stage only where it has one."""
         value = asdict(self)
+        value["stages"] = tuple({k: v for k, v in own.items() if k != "reach" or v} for own in value["stages"])
         return value if not self.counters else {key: one for key, one in value.items() if key != "counters"}
 
     @classmethod

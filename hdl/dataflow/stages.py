@@ -202,7 +202,7 @@ def _layer(grouping: Grouping, op: Convolution, made: Requantise | Threshold, re
         source=program.shape(op.source), result=program.shape(made.name), y=made.format,
         window=op.window.kernel, stride=op.stride, padding=op.padding, dilation=op.dilation, pad=op.pad,
         total=sum_format(op.kernel, lo, hi), activation=_activation(program, made, op.kernel), weight=weight,
-        weight_format=op.weight_format, flattened=flattened, groups=op.groups,
+        weight_format=op.weight_format, flattened=flattened, groups=op.groups, fixed=grouping.fixed,
     )  # fmt: skip
 
 

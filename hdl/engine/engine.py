@@ -81,6 +81,8 @@ class Machine(wiring.Component):
         # Nothing is begun that a rest, and so a reset, would take back: only a broken image still would.
         ending = Signal()
         m.d.sync += ending.eq(core.finished)
+        if plan.predicates:
+            m.d.comb += [reader.marked.eq(core.marked), reader.asked.eq(core.asked)]
         for part, pins in ((reader, read_pins(plan)), (writer, write_pins(plan))):
             m.d.comb += part.base.eq(self.base), part.stop.eq(self.stop | ending)
             for name, member in pins.items():

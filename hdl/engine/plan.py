@@ -51,6 +51,8 @@ class EnginePlan:
     depthwise : columns of a window that a depthwise layer takes at once; 0: the engine has no groups of channels
     product : two tensors may be multiplied, element by element
     tables : bits of what a table of any function reads at most; 0: the engine has none
+    choices : pixels choose: the number of the largest channel, and one of several tensors by such a number
+    predicates : bands of arg-maxes by whose numbers commands may be skipped, in a run; 0: the engine skips none
     burst : words of the longest AXI4 burst
     outstanding : read bursts on the way at most
     slopes : requantisers have a second slope, see `quant.ops.requantise`
@@ -76,6 +78,8 @@ class EnginePlan:
     depthwise: int = 0
     product: bool = field(default=False, metadata=_LATER)
     tables: int = field(default=0, metadata=_LATER)
+    choices: bool = field(default=False, metadata=_LATER)
+    predicates: int = field(default=0, metadata=_LATER)
     burst: int = 16
     outstanding: int = 8
     fabric: str = "generic"
@@ -113,8 +117,8 @@ class EnginePlan:
         known = {
             "family": (ENGINE,), "pin": LANES, "pout": (self.pin,), "bits": tuple(_SUM_BITS), "control": CONTROLS,
             "memory_bits": _MEMORY_BITS, "fixed_weights": (False,), "product": (False, True),
-            "slopes": (False, True), "ties_even": (False, True), "levels": LEVELS, "factor_bits": FACTOR_BITS,
-            "counters": (False, True),
+            "choices": (False, True), "slopes": (False, True), "ties_even": (False, True), "levels": LEVELS,
+            "factor_bits": FACTOR_BITS, "counters": (False, True),
         }  # fmt: skip
         for name, values in known.items():
             value = getattr(self, name)
@@ -136,7 +140,7 @@ class EnginePlan:
         ranges = {
             "feature_bytes": (1, MOST_BYTES), "weight_bytes": (1, MOST_BYTES), "pixels": (16, MOST_PIXELS),
             "sum_bits": (16, MOST_SUM_BITS), "burst": (2, 256), "outstanding": (1, 64), "depthwise": (0, self.pin),
-            "tables": (0, MOST_TABLE_BITS),
+            "tables": (0, MOST_TABLE_BITS), "predicates": (0, MOST_PREDICATES),
         }  # fmt: skip
         for name, (least, most) in ranges.items():
             value = getattr(self, name)
@@ -150,6 +154,10 @@ class EnginePlan:
                 f"sum_bits and factor_bits together must be at most {MAX_PRODUCT_BITS}, not "
                 f"{self.sum_bits} + {self.factor_bits}"
             )
+        if self.predicates & (self.predicates - 1) or self.predicates == 1:
+            raise ValueError(f"predicates must be a power of two, 2 at least, or 0, not {self.predicates}")
+        if self.predicates and not self.choices:
+            raise ValueError("predicates are numbers of an arg-max, which an engine without choices has not")
         if self.burst > self.pixels:
             raise ValueError(f"a burst of {self.burst} words must be at most {self.pixels}, the pixels of a round")
         if self.burst * self.word_bytes > PAGE_BYTES or self.burst * self.beats > MOST_BEATS:
@@ -291,6 +299,7 @@ MOST_SUM_BITS = MAX_PRODUCT_BITS - MULTIPLIER_BITS
 WIDEST = max(_SUM_BITS)
 """Bits of the widest element."""
 MOST_TABLE_BITS = 12
+MOST_PREDICATES = 4096
 RESIDUAL_BITS = 16
 """Residuals of up to so many bits join in a requantise."""
 RESIDUAL_FACTOR_BITS = 27

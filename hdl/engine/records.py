@@ -12,13 +12,14 @@ from .record import Record
 from .record import RecordField as Field
 
 __all__ = [
-    "ACTIVATIONS", "READ", "WRITE", "Stream", "Unit", "constants_record", "descriptor_record", "further_records",
-    "levels_record", "slopes_record",
+    "ACTIVATIONS", "MOST_APART", "READ", "SKIP", "WRITE", "Across", "Stream", "Unit", "constants_record",
+    "descriptor_record", "further_records", "levels_record", "slopes_record",
 ]  # fmt: skip
 
 
 class Stream(IntEnum):
-    """What a read command fills. Residuals of one and of two words stand in one queue."""
+    """What a read command fills. Residuals of one and of two words stand in one queue. One that skips fills none, see
+    `SKIP`."""
 
     COMMANDS = 0
     DESCRIPTORS = 1
@@ -27,14 +28,25 @@ class Stream(IntEnum):
     RESIDUALS = 4
     WRITES = 5
     WIDE_RESIDUALS = 6
+    SKIP = 7
 
 
 class Unit(IntEnum):
-    """What computes a layer."""
+    """What computes a layer. All but the array are pools. The first tap of a pixel of a choice is the number of the one
+    behind it that is kept, or the last one is, in channel 0."""
 
     ARRAY = 0
     MAXIMUM = 1
     SUM = 2
+    CHOICE = 3
+
+
+class Across(IntEnum):
+    """What becomes of the channels of a pixel of results."""
+
+    NOTHING = 0
+    NUMBER = 1
+    LARGEST = 2
 
 
 STREAM_BITS = 3
@@ -54,10 +66,21 @@ READ = Record("read", (
 ))  # fmt: skip
 """A read command."""
 
+SKIP = Record("skip", (
+    Field(name="first", bits=12, meaning="of the bands of arg-maxes that are looked at, in the order of their results"),
+    Field(name="bands", bits=12, meaning="bands that are looked at behind the first"),
+    Field(name="number", bits=6, meaning="the number of the arg-max that is looked for"),
+    Field(name="where", bits=1, meaning="1: commands are skipped where the number is there, 0: where it is not"),
+))  # fmt: skip
+"""What stands in the address of a read command that skips as many commands as it has words."""
+
 WRITE = Record("write", (
     Field(name="words", bits=RUN_BITS, meaning="how many words of results are written"),
     Field(name="address", bits=ADDRESS_BITS, meaning="of the first word, in words"),
-    Field(name="stride", bits=STRIDE_BITS, meaning="words from one word to the next; where not 1, each is a burst"),
+    Field(
+        name="stride", bits=STRIDE_BITS, meaning="words from one word to the next; where not 1, each is a burst; 0: "
+        "nothing is written, and as many commands as the address says count as answered"
+    ),
 ))  # fmt: skip
 """A write command."""
 
@@ -68,6 +91,8 @@ ACTIVATIONS = {
 """Fields of a descriptor that an engine has whose Plan has the value of that name, and what they say of a layer."""
 _SIZE = 12
 _SMALL = 6
+MOST_APART = (1 << _SMALL) - 1
+"""Rows from one tap of a window to the next."""
 
 
 def descriptor_record(plan: EnginePlan) -> Record:
@@ -110,6 +135,8 @@ def descriptor_record(plan: EnginePlan) -> Record:
         *(_depthwise_fields(plan) if plan.depthwise else ()),
         *(_PRODUCT_FIELDS if plan.product else ()),
         *(_table_fields(plan) if plan.tables else ()),
+        *(_CHOICE_FIELDS if plan.choices else ()),
+        *(_PREDICATE_FIELDS if plan.predicates else ()),
         *_activation_fields(plan),
         Field(name="columns", bits=_SIZE, meaning="output columns"),
         Field(name="width", bits=_SIZE, meaning="input columns"),
@@ -146,6 +173,16 @@ _PRODUCT_FIELDS = (
     Field(name="hold", bits=1, meaning="a block has one residual for all pixels of a band"),
 )
 """Of a descriptor of an engine that multiplies tensors."""
+
+
+_CHOICE_FIELDS = (
+    Field(name="across", bits=2, meaning="what a result has in channel 0, and nothing beside it, of `Across`"),
+)
+"""Of a descriptor of an engine whose pixels choose."""
+_PREDICATE_FIELDS = (
+    Field(name="marks", bits=1, meaning="the numbers of its bands are kept for commands that may be skipped"),
+)
+"""Of an engine that skips commands."""
 
 
 def _table_fields(plan: EnginePlan) -> tuple[Field, ...]:

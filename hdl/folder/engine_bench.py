@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...common.files import atomic_directory, copy_file, write_text
 from ...quant import golden
+from ..engine.compile.asked import asked_by
 from ..engine.compile.image import Compiled
 from ..engine.cycles.model import predicted
 from ..engine.cycles.transfers import Memory
@@ -51,17 +53,18 @@ def write_engine_bench(build: EngineBuild, image: Compiled, out: str | Path) -> 
     program, plan, prefix = image.network.program, image.plan, build.prefix
     pixels = sample_vectors(program, 1)
     found = golden.run(program, pixels, trace=list(image.intact)).tensors
+    asked = asked_by(image, pixels[0])
     words = image.with_input(pixels[0])
     checked = [
         _Checked(_UNPRINTED.sub("_", name), image.areas[name] * plan.beats, image.layouts[name].words * plan.beats)
         for name in image.intact
     ]
-    expected = "".join(_expected(image, name, found[name][0]) for name in image.intact)
+    expected = "".join(_expected(image, name, found[name][0], asked) for name in image.intact)
     cells = build.path / f"{prefix}_cells.v"
     sources = [*build.sources, *([cells] if cells.is_file() else [])]
     text = rendered(
         "engine_testbench.v.j2", prefix=prefix, path=path_macro(prefix), cells=[path.name for path in sources[2:]],
-        latency=Memory().latency, cycles=predicted(image).total, watchdog=WATCHDOG, bits=plan.memory_bits,
+        latency=Memory().latency, cycles=predicted(image, asked=asked).total, watchdog=WATCHDOG, bits=plan.memory_bits,
         depth=len(words) * plan.beats, first=image.first, tensors=checked, beats=sum(own.beats for own in checked),
     )  # fmt: skip
     with atomic_directory(Path(out), BENCH_KIND) as folder:
@@ -72,10 +75,14 @@ def write_engine_bench(build: EngineBuild, image: Compiled, out: str | Path) -> 
         write_text(folder / "expected.mem", expected)
 
 
-def _expected(image: Compiled, name: str, tensor: np.ndarray) -> str:
-    """A tensor beat by beat: which bits are its own, for a block may hold more channels than it has; their values."""
+def _expected(image: Compiled, name: str, tensor: np.ndarray, asked: NDArray[np.bool_] | None) -> str:
+    """A tensor beat by beat: which bits are its own, for a block may hold more channels than it has, and rows may be
+    skipped; their values."""
     layout, bits = image.layouts[name], image.plan.memory_bits
-    counted, value = (_beats(layout.pack(own), bits) for own in (np.full_like(tensor, -1), tensor))
+    own = np.full_like(tensor, -1)
+    if asked is not None:
+        own[:, ~image.computed(name, asked)] = 0
+    counted, value = (_beats(layout.pack(part), bits) for part in (own, tensor))
     return "".join(f"{one}{other}\n" for one, other in zip(counted, value, strict=True))
 
 

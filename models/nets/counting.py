@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,48 @@ from ..layers.binary import BinaryConv2d
 from ..layers.noise import NoiseAdaptation
 from ..layers.shift import ShiftConv2d
 
-__all__ = ["Counts", "count", "kernel_of", "noted_terms"]
+__all__ = ["OF_CONTEXT", "OF_SCORES", "Counts", "LaneWork", "count", "kernel_of", "noted_terms"]
+
+OF_SCORES, OF_CONTEXT = "scores", "context"
+"""What a product of two tensors is for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaneWork:
+    """What one convolution, dense layer or product of two tensors gives an array of lanes to do for one image.
+
+    Attributes
+    ----------
+    name : its path
+    kernel : one of the four
+    groups : parts that share neither inputs nor weights: those of a convolution, heads of attention
+    inputs, outputs : channels of a group, behind one tap of the window; of a product, numbers that are summed and
+        vectors or numbers of the second tensor that stand where weights do
+    pixels : of a group, at which all outputs are computed: tokens or queries, too
+    columns : pixels of a row; 1 where there is no map
+    window : rows and columns of its taps
+    stride : of the window
+    product : `OF_SCORES` or `OF_CONTEXT`; "" where it has weights
+    functions : numbers that leave functions between it and the next one, by name, see `Counts`
+    """
+
+    name: str
+    kernel: str
+    groups: int = 1
+    inputs: int
+    outputs: int
+    pixels: int
+    columns: int = 1
+    window: tuple[int, int] = (1, 1)
+    stride: int = 1
+    product: str = ""
+    functions: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def macs(self) -> int:
+        """Terms of all of its inner products."""
+        rows, columns = self.window
+        return self.groups * self.inputs * self.outputs * self.pixels * rows * columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +74,14 @@ class Counts:
     attention : those of ``terms`` that are products of two tensors
     elements : numbers of one image that leave each function for which integers need a table or a division: ``softmax``,
         ``layernorm``, ``gelu``; without those that the network does not have
+    works : the layers and products whose terms these are, in the order in which they run
     """
 
     parameters: int
     terms: Mapping[str, int]
     attention: int = 0
     elements: Mapping[str, int] = field(default_factory=dict)
+    works: tuple[LaneWork, ...] = ()
 
     @property
     def macs(self) -> int:
@@ -60,23 +104,45 @@ class _Tally:
     """What runs through the layers of a network, one image at a time."""
 
     def __init__(self) -> None:
+        self.works: list[LaneWork] = []
         self.terms: Counter[str] = Counter()
         self.elements: Counter[str] = Counter()
-        self.attention = 0
 
-    def layer(self, layer: nn.Module, given: Any, result: Tensor) -> None:
+    def add(self, work: LaneWork) -> None:
+        self.works.append(work)
+        self.terms[work.kernel] += work.macs
+
+    def layer(self, path: str, layer: nn.Module, given: Any, result: Tensor) -> None:
         weight = layer.weight
         assert isinstance(weight, Tensor)
-        self.terms[kernel_of(layer) or ""] += weight[0].numel() * result.numel()
+        outputs, inputs, *window = weight.shape
+        groups = int(getattr(layer, "groups", 1))
+        taps = (window[0], window[1]) if window else (1, 1)
+        stride = getattr(layer, "stride", 1)
+        self.add(
+            LaneWork(
+                name=path, kernel=kernel_of(layer) or "", groups=groups, inputs=inputs, outputs=outputs // groups,
+                pixels=result.numel() // outputs, columns=1 if taps == (1, 1) else result.shape[-1], window=taps,
+                stride=stride if isinstance(stride, int) else stride[0],
+            )
+        )  # fmt: skip
 
-    def product(self, layer: nn.Module, given: tuple[Tensor, ...], result: Tensor) -> None:
-        kernel = layer.kernel if isinstance(layer, AttentionScores) else "mult"
-        terms = given[0].shape[-1] * result.numel()
-        self.terms[kernel] += terms
-        self.attention += terms
+    def product(self, path: str, layer: nn.Module, given: tuple[Tensor, ...], result: Tensor) -> None:
+        pixels, outputs = result.shape[-2:]
+        kernel, product = (layer.kernel, OF_SCORES) if isinstance(layer, AttentionScores) else ("mult", OF_CONTEXT)
+        self.add(
+            LaneWork(
+                name=path, kernel=kernel, groups=result.numel() // (pixels * outputs), inputs=given[0].shape[-1],
+                outputs=outputs, pixels=pixels, product=product,
+            )
+        )  # fmt: skip
 
     def function(self, layer: nn.Module, given: Any, result: Tensor) -> None:
-        self.elements[_FUNCTIONS[type(layer)]] += result.numel()
+        found = Counter({_FUNCTIONS[type(layer)]: result.numel()})
+        self.elements += found
+        if self.works:
+            last = self.works[-1]
+            self.works[-1] = replace(last, functions=dict(found + Counter(last.functions)))
 
     @contextmanager
     def listening(self, module: nn.Module, *, skips: bool) -> Iterator[None]:
@@ -84,16 +150,16 @@ class _Tally:
         given, which has the shape of what they would compute: on the device ``meta`` a norm takes longer than all
         else."""
         hooks, skipped = [], []
-        for layer in module.modules():
+        for path, layer in module.named_modules():
             if type(layer) in _FUNCTIONS:
                 hooks.append(layer.register_forward_hook(self.function))
                 if skips and "forward" not in layer.__dict__:
                     layer.__dict__["forward"] = _unchanged
                     skipped.append(layer)
             elif kernel_of(layer):
-                hooks.append(layer.register_forward_hook(self.layer))
+                hooks.append(layer.register_forward_hook(partial(self.layer, path)))
             elif isinstance(layer, AttentionScores | AttentionContext):
-                hooks.append(layer.register_forward_hook(self.product))
+                hooks.append(layer.register_forward_hook(partial(self.product, path)))
         try:
             yield
         finally:
@@ -129,5 +195,6 @@ def count(module: nn.Module, shape: tuple[int, int, int]) -> Counts:
     extra = sum(p.numel() for m in module.modules() if isinstance(m, NoiseAdaptation) for p in m.parameters())
     return Counts(
         parameters=sum(p.numel() for p in module.parameters()) - extra, terms=dict(tally.terms),
-        attention=tally.attention, elements=dict(tally.elements),
+        attention=sum(work.macs for work in tally.works if work.product), elements=dict(tally.elements),
+        works=tuple(tally.works),
     )  # fmt: skip

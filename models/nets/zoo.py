@@ -43,6 +43,7 @@ class ZooNetwork:
     category : what it does
     kernel : with which it is counted: the one it is known for
     scale : how many times it makes an image as large; None where it makes none
+    survey : of a transformer, the one of `SURVEY` in which it has its place; None for others
     """
 
     name: str
@@ -53,6 +54,7 @@ class ZooNetwork:
     classes: int | None = 10
     kernel: str = "adder"
     scale: int | None = None
+    survey: str | None = None
 
 
 def _scaled(name: str, scaling: Scaling, paper: str) -> ZooNetwork:
@@ -75,7 +77,9 @@ def _enlarging(
 
 def _vision(name: str, make: Callable[..., nn.Module], paper: str) -> ZooNetwork:
     """The entry of a transformer that classifies large images."""
-    return ZooNetwork(name=name, make=make, shape=_IMAGENET, paper=paper, classes=1000, kernel="mult")
+    return ZooNetwork(
+        name=name, make=make, shape=_IMAGENET, paper=paper, classes=1000, kernel="mult", survey="backbone"
+    )
 
 
 def _digits_vit(*, shape: tuple[int, int, int], **options: Any) -> nn.Module:
@@ -105,7 +109,7 @@ def _processing(name: str, scale: int, *tasks: str) -> ZooNetwork:
     """The entry of an `IPT` that does the first of ``tasks``."""
     return ZooNetwork(
         name=name, make=partial(IPT, tasks=tasks), shape=(3, 48, 48), paper=_IPT, category="super-resolution",
-        classes=None, kernel="mult", scale=scale,
+        classes=None, kernel="mult", scale=scale, survey="low-level",
     )  # fmt: skip
 
 
@@ -142,10 +146,12 @@ NETWORKS = {
         *(_enlarging("ghostsr", scale, _GHOST, share=0.5, **_FULL) for scale in (2, 3, 4)),
         *(_enlarging("fadn", scale, _FADN, kind=FADN, **_FULL) for scale in (2, 3, 4)),
         ZooNetwork(
-            name="vit-digits", make=_digits_vit, shape=_DIGITS, kernel="mult",
+            name="vit-digits", make=_digits_vit, shape=_DIGITS, kernel="mult", survey="backbone",
             paper="Dosovitskiy et al. 2021, 2010.11929",
         ),
-        ZooNetwork(name="tnt-digits", make=_digits_tnt, shape=_DIGITS, kernel="mult", paper=_HAN),
+        ZooNetwork(
+            name="tnt-digits", make=_digits_tnt, shape=_DIGITS, kernel="mult", survey="backbone", paper=_HAN
+        ),
         _vision("deit-tiny", partial(VisionTransformer, width=192, heads=3), _DEIT),
         _vision("deit-small", partial(VisionTransformer, width=384, heads=6), _DEIT),
         *(_vision(f"tnt-{name}", partial(TNT, size=size), _HAN) for name, size in TNT_SIZES.items()),

@@ -17,6 +17,7 @@ from ..data.examples import Examples, HeldExamples
 from ..data.sets import Images
 from ..layers.adder_gradients import scale_adder_gradients
 from ..layers.binary import set_progress
+from ..layers.contrast import contrast_loss, set_contrast
 from ..layers.ghost import set_ghost_noise
 from ..layers.routing import routing_loss, set_routing, set_routing_progress
 from .average import MovingAverage
@@ -41,7 +42,7 @@ EPOCH_STEPS: tuple[Callable[[nn.Module, int, int], None], ...] = (
     lambda module, epoch, epochs: set_routing_progress(module, epoch / epochs),
 )  # fmt: skip
 """What a network is told when an epoch begins: its number, from 0, of how many."""
-OWN_LOSSES: tuple[Callable[[nn.Module], Tensor | None], ...] = (routing_loss,)
+OWN_LOSSES: tuple[Callable[[nn.Module], Tensor | None], ...] = (routing_loss, contrast_loss)
 """What layers of a network add to the loss of the training pass that they have just seen; None where nothing."""
 
 
@@ -150,6 +151,8 @@ class _Run:
         ranks.check(recipe.batch)
         if recipe.routing is not None:
             set_routing(module, recipe.routing)
+        if recipe.contrast is not None:
+            set_contrast(module, recipe.contrast)
         learner = module if recipe.distil is None else recipe.distil.guided(module, twin, found.shape)
         learner.to(ranks.device)
         self.learner = learner

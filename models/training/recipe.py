@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from ...common.errors import UserError, within
 from ..data.augment import Augmentation, Crop, Flip, Jitter, Patch, QuarterTurn
+from ..layers.contrast import Contrast
 from ..layers.routing import Routing
 from .distil import Distillation, Logits, Pkkd
 from .objective import CrossEntropy, L1Loss, Loss
@@ -37,6 +38,7 @@ class TrainingRecipe:
     held_out : training images that are not trained on, but measured after every epoch
     optimiser, schedule, loss, augment, distil : values of their own
     routing : how predictors of frequency-aware networks learn; None: as `Routing` has it
+    contrast : how much patches of an image shall be alike in an image processing transformer; None: not at all
     start : what takes the place of fresh weights; None: nothing
     """
 
@@ -54,6 +56,7 @@ class TrainingRecipe:
     augment: tuple[Augmentation, ...] = (Jitter(),)
     distil: Distillation | None = None
     routing: Routing | None = None
+    contrast: Contrast | None = None
     start: Clustered | None = None
 
     KINDS: ClassVar[Mapping[str, tuple[type[Any], ...]]] = {
@@ -105,7 +108,7 @@ def recipe_of(values: Mapping[str, Any], where: str, *, usual: TrainingRecipe | 
             own[name] = tuple(one_of(kinds, table, f"{where}: augment") for table in own[name])
         else:
             own[name] = one_of(kinds, own[name], f"{where}: {name}")
-    for name, made in (("schedule", Cosine), ("routing", Routing)):
+    for name, made in (("schedule", Cosine), ("routing", Routing), ("contrast", Contrast)):
         if name in own:
             own[name] = built(made, own[name], f"{where}: {name}")
     rest = {} if usual is None else {field.name: getattr(usual, field.name) for field in fields(usual)}

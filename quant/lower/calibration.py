@@ -41,10 +41,11 @@ class Calibration:
 
 def calibrate(module: nn.Module, images: NDArray[np.uint8], *, scheme: Scheme | None = None) -> Calibration:
     """Run ``module`` over (N, C, H, W) uint8 images; raises `UserError` as `lowering.lower` does."""
+    masks = {name for name, value in module.named_buffers() if _is_mask(value)}
     for name, value in module.state_dict().items():
         if isinstance(value, nn.UninitializedParameter | nn.UninitializedBuffer):
             raise UserError(f"tensor {name!r} has no values yet; run the network once, or read its weights")
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()) and name not in masks:
             raise UserError(f"tensor {name!r} holds NaN or infinite values; it cannot be quantised")
     _check_calibration(images)
     shape = (int(images.shape[1]), int(images.shape[2]), int(images.shape[3]))
@@ -55,6 +56,11 @@ def calibrate(module: nn.Module, images: NDArray[np.uint8], *, scheme: Scheme | 
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"the network cannot take images of {'x'.join(map(str, shape))}: {reason}") from error
     return Calibration(traced=traced, ranges=ranges, shape=shape)
+
+
+def _is_mask(value: Tensor) -> bool:
+    """Whether it hides scores of attention: minus infinity is added to these, 0 to the others."""
+    return value.ndim > 1 and bool(((value == 0) | (value == -torch.inf)).all())
 
 
 def batches(pixels: NDArray[np.uint8]) -> Iterator[Tensor]:

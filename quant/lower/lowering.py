@@ -29,14 +29,20 @@ from .aten import (  # noqa: F401  they fill the table
 )  # fmt: skip
 from .aten.choices import left_to_readers
 from .aten.table import lower_call
+from .aten.tokens import attention, norm  # noqa: F401  they, too
+from .aten.tokens.places import tokens_of
 from .calibration import Calibration, calibrate
 from .graph.nodes import argument, constant, given, is_call, name_of, path_of, said, sizes, tensor
+from .layout import Layout
 from .state import PIXEL_STEP, Lowering
 
-__all__ = ["ORIGINS", "feature_grids", "lower"]
+__all__ = ["ARRANGEMENTS", "ORIGINS", "feature_grids", "lower"]
 
 ORIGINS = "origins"
 """Key of a Program's metadata: which value of the float network each operation stands for, as JSON."""
+ARRANGEMENTS = "arrangements"
+"""Key of a Program's metadata: into which sizes the result of an operation is cut, and in which order the float value
+has them, 0 the images, 1 the first of the sizes, as JSON; only of tensors that are no maps."""
 aten = torch.ops.aten
 _MONOTONOUS = (aten.softmax, aten.log_softmax, aten.sigmoid)
 """What leaves the order of scores as it is."""
@@ -58,8 +64,9 @@ def lower(
         convolutions and dense layers, batch norm, ReLU and other clamps, Sign, Normalise, pools, means over the map,
         SpatialShift2d, PixelShuffle, nearest upsampling, views that flatten, additions, constant factors, zero pads
         and concatenations of channels, functions of every value by itself (SiLU, GELU, sigmoid, ..), products of two
-        maps or of a map and a gate, sums and maxima of channels, choices by an argmax of channels; takes images scaled
-        to 0..1, ends in (B, classes) scores or in a map (B, C, H, W), which the Program then gives raw. A softmax,
+        maps or of a map and a gate, sums and maxima of channels, choices by an argmax of channels, layer norms,
+        products of two tensors and softmaxes, as of attention, views and transpositions; takes images scaled to 0..1,
+        ends in (B, classes) scores or in a map (B, C, H, W), which the Program then gives raw. A softmax,
         log-softmax or sigmoid at its end is left out.
     calibration : (N, C, H, W) uint8 images from the training split, or what `calibrate` made of them, when the same
         network is lowered several times
@@ -97,7 +104,10 @@ def _program(lowering: Lowering, metadata: Mapping[str, str]) -> Program:
             list(lowering.ops.values()), lowering.steps, formats, terms=lowering.terms, values=lowering.functions
         )
         lowering.ops = {op.name: op for op in ordered}
-        return lowering.assembled({**metadata, ORIGINS: json.dumps(lowering.origins, sort_keys=True)})
+        said = {ORIGINS: json.dumps(lowering.origins, sort_keys=True)}
+        if lowering.arrangements:
+            said[ARRANGEMENTS] = json.dumps(lowering.arrangements, sort_keys=True)
+        return lowering.assembled({**metadata, **said})
     except ValueError as error:
         raise UserError(f"the network does not make a program: {error}") from error
 
@@ -157,13 +167,35 @@ def _as_pixels(lowering: Lowering, value: Stored | Bits) -> Stored:
     return lowering.requantise(lowering.unique("image"), lowering.pending_of(value), PIXEL_STEP, PIXEL)
 
 
+def _check_images(lowering: Lowering, node: fx.Node) -> None:
+    if not lowering.layout(node).keeps_images:
+        shape = "x".join(str(n) if isinstance(n, int) else "batch" for n in sizes(node))
+        raise UserError(f"the network must keep the batch: it makes {shape}, of which no dimension is the images alone")
+
+
+def _as_tokens(lowering: Lowering, node: fx.Node, raw: Stored | Bits) -> Stored | Bits:
+    """A raw result that is no map, with its last dimension in the channels."""
+    layout = lowering.layout(node)
+    place = layout.as_map if len(layout.dims) == 4 else tokens_of(layout, layout.dims[-1])
+    if place is None or len(layout.dims) > 4:
+        raise UserError(f"the network must end in scores, a map or tokens, not in {len(layout.dims)} dimensions")
+    lowering.layouts[node] = Layout(dims=layout.dims, place=place)
+    found = lowering.arranged(raw, layout, place)
+    if found != raw:
+        lowering.stands_for(found.op, node)
+    return found
+
+
 def _end(lowering: Lowering, node: fx.Node) -> None:
     """The end of the Program: class scores and their arg-max, or a raw map."""
+    _check_images(lowering, node)
     value = lowering.values[node]
     if lowering.shape_of(node)[1:] != (1, 1):
         raw = value if isinstance(value, Bits) else lowering.store(node)
         if lowering.scheme.result == "pixels":
             raw = _as_pixels(lowering, raw)
+        if node in lowering.layouts:
+            raw = _as_tokens(lowering, node, raw)
         lowering.origins.setdefault(lowering.ending(raw.op), node.name)
         return
     if is_call(node, aten.argmax):

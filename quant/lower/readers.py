@@ -16,6 +16,8 @@ POINTWISE = (
     aten.square, aten.hardshrink, aten.softshrink,
 )  # fmt: skip
 """What is computed of every value by itself, and has one whatever it reads."""
+_NEW_GRIDS = (aten.layer_norm, aten.softmax, aten.matmul, aten.bmm, torch.ops.addax.adder_scores)
+"""What gives other values than it reads, whatever the grid of those."""
 _MOVES = (
     aten.pixel_shuffle, aten.upsample_nearest2d, aten._upsample_nearest_exact2d, aten.clone, aten.contiguous,
     aten.detach, aten.alias,
@@ -60,15 +62,19 @@ def _readers(traced: fx.GraphModule, node: fx.Node) -> tuple[list[tuple[fx.Node,
     whether an addition does."""
     found, joins = [], False
     follow = [(user, True) for user in node.users]
+    seen: set[tuple[fx.Node, bool]] = set()
     while follow:
         user, direct = follow.pop()
+        if (user, direct) in seen:
+            continue
+        seen.add((user, direct))
         if is_convolution(traced, user):
             found.append((user, direct))
             continue
         if is_call(user, aten.argmax):
             continue  # it gives numbers of channels, which are on no grid
         joins |= is_call(user, aten.add, aten.sub)
-        direct = direct and not is_call(user, *POINTWISE) and not _multiplies(traced, user)
+        direct = direct and not is_call(user, *POINTWISE, *_NEW_GRIDS) and not _multiplies(traced, user)
         follow.extend((other, direct) for other in user.users)
     return found, joins
 

@@ -1,6 +1,7 @@
 """Where an integer network leaves its float model: both run on the same images and are compared layer by layer."""
 
 from dataclasses import asdict, dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from ...models.training.loop import to_float
 from .. import golden
 from ..program import Program, Requantise
 from .graph.export import trace
-from .lowering import ORIGINS
+from .layout import Arrangement
+from .lowering import ARRANGEMENTS, ORIGINS
 
 __all__ = ["Comparison", "Divergence", "compare"]
 
@@ -108,7 +110,7 @@ def compare(program: Program, module: nn.Module, images: NDArray[np.uint8]) -> C
     UserError
         when ``program`` does not say what its tensors stand for, or ``module`` is another network.
     """
-    origins = _origins(program)
+    origins, arrangements = _origins(program), _arrangements(program)
     values = _Values(_traced(module, images), set(origins.values()))
     sums = {op.name: _Sums() for op in program.ops if op.name in origins}
     scores = program.output
@@ -131,7 +133,8 @@ def compare(program: Program, module: nn.Module, images: NDArray[np.uint8]) -> C
                 raise UserError(f"{name} and {origin!r} differ in shape; is it the network that was quantised?")
             step = program.steps.get(name)
             ours = np.asarray(2.0 * integers - 1 if step is None else integers * float(step), np.float64)
-            total.add(ours.reshape(theirs.shape), theirs, 0 if step is None else _at_top(program, name, integers))
+            ours = _as_in_torch(ours, arrangements.get(name)).reshape(theirs.shape)
+            total.add(ours, theirs, 0 if step is None else _at_top(program, name, integers))
         if program.classifies and scores in origins:
             alike += int((result.classes == values.kept[origins[scores]].argmax(1)).sum())
     return Comparison(
@@ -160,6 +163,29 @@ def _origins(program: Program) -> dict[str, str]:
     if not isinstance(origins, dict) or not all(isinstance(value, str) for value in origins.values()):
         raise UserError(fault)
     return origins
+
+
+def _arrangements(program: Program) -> dict[str, Arrangement]:
+    """How results come into the order of the float values that they stand for, where these are no maps."""
+    fault = "the program does not say how its tensors lie; quantise it again"
+    try:
+        found = parse_json(program.metadata.get(ARRANGEMENTS, "{}"))
+        arrangements = {name: (tuple(split), tuple(order)) for name, (split, order) in found.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(fault) from error
+    for name, (split, order) in arrangements.items():
+        known = name in program.by_name and all(type(size) is int and size > 0 for size in split)
+        if not known or sorted(order) != list(range(len(split) + 1)) or prod(split) != prod(program.shape(name)):
+            raise UserError(fault)
+    return arrangements
+
+
+def _as_in_torch(values: NDArray[np.float64], arrangement: Arrangement | None) -> NDArray[np.float64]:
+    """Results (N, C, H, W) in the order that torch has."""
+    if arrangement is None:
+        return values
+    split, order = arrangement
+    return values.reshape(len(values), *split).transpose(order)
 
 
 def _at_top(program: Program, name: str, integers: NDArray[np.int64]) -> int:

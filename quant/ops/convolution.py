@@ -132,9 +132,14 @@ def sum_bounds(op: Convolution, x: Format) -> tuple[Ints, Ints]:
 
 
 def weight_values(op: Convolution) -> Ints:
-    """What the words of ``op.weight`` stand for, in the same shape: for ``shift`` 0, ±1, ±2, .. ±64, for words of a
-    single bit ±1, else themselves."""
-    if op.kernel == "shift":
-        code, sign = op.weight & 7, op.weight >> 3
+    """What the words of ``op.weight`` stand for, see `word_values`."""
+    return word_values(op.kernel, op.weight, op.weight_format)
+
+
+def word_values(kernel: str, words: Ints, fmt: Format) -> Ints:
+    """What weights of ``kernel``, stored as ``words`` of format ``fmt``, stand for, in the same shape: for ``shift`` 0,
+    ±1, ±2, .. ±64, for words of a single bit ±1, else themselves."""
+    if kernel == "shift":
+        code, sign = words & 7, words >> 3
         return np.where(code == 0, 0, (1 - 2 * sign) << np.maximum(code - 1, 0))
-    return 2 * op.weight - 1 if op.weight_format.bits == 1 else op.weight
+    return 2 * words - 1 if fmt.bits == 1 else words

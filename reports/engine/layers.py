@@ -10,7 +10,7 @@ from ...hdl.engine.compile.reading.layers import EngineLayer
 from ...hdl.engine.compile.traffic import LayerTraffic, traffic_of
 from ...hdl.engine.cycles.array import LayerCycles
 from ...hdl.engine.cycles.model import EngineCycles
-from ...hdl.engine.records import Unit
+from ...hdl.engine.records import Across, Unit
 
 __all__ = ["LayerRun", "layer_runs"]
 
@@ -22,7 +22,8 @@ class LayerRun:
     Attributes
     ----------
     mapping : how it lies on the lanes: ``plain``, ``folded stem``, ``depthwise``, ``groups``, ``pool``,
-        ``product``; behind it ``table`` where results are looked up
+        ``product``, ``choice``; behind it ``table`` where results are looked up, ``number`` and ``largest`` where they
+        are compared
     bands : rows that are computed together, how many times
     macs, lanes : products per image, and those that the array makes in a cycle
     cycles : from the end of the layer before to its own
@@ -110,12 +111,13 @@ def _run(image: Compiled, layer: EngineLayer, own: Sequence[LayerCycles], moved:
 
 def _mapping(layer: EngineLayer, *, folded: bool) -> str:
     if layer.unit is not Unit.ARRAY:
-        found = "product" if layer.product else "pool"
+        found = "product" if layer.product else "choice" if layer.unit is Unit.CHOICE else "pool"
     elif layer.together:
         found = "depthwise"
     else:
         found = "groups" if layer.groups > 1 else "folded stem" if folded else "plain"
-    return found if layer.table is None else f"{found}, table"
+    behind = {Across.NUMBER: ", number", Across.LARGEST: ", largest"}.get(layer.across, "")
+    return f"{found}, table" if layer.table is not None else f"{found}{behind}"
 
 
 def _further_words(image: Compiled, layer: EngineLayer) -> int:

@@ -23,6 +23,10 @@ _NARROW_MAXIMUM = {"xc7": 6, "xcup": 6}
 _CARRY = {"ecp5": "CCU2C", "xc7": "CARRY4", "xcup": "CARRY8", "ice40": "SB_CARRY"}
 _TABLE, _FEW = 4, 5
 """Inputs of a table; up to so many, what depends on them is put into tables, and not added up."""
+_INPUTS = {"xc7": 6, "xcup": 6}
+"""Inputs of a table of families where they are not `_TABLE`."""
+_CONSTANTS = "lanes table of "
+"""What the counts of tables of constants are called, without their inputs."""
 _PLACED = tuple(f"lanes LUT{inputs}" for inputs in (1, 2, 3, 4, 5, 6, "6_2"))
 """Lookup tables that lanes instantiate."""
 _DEEP_ROM: dict[str, tuple[tuple[int, float], ...]] = {
@@ -86,7 +90,7 @@ def features(found: Structure, family: str, *, declared: bool = True) -> Feature
         cells does not know
     """
     counts = _chains(found.counts, family)
-    luts = int(sum(counts.pop(cell, 0) for cell in _PLACED))
+    luts = int(sum(counts.pop(cell, 0) for cell in _PLACED)) + _tables_of_constants(counts, family)
     carries = int(counts.pop(f"lanes {_CARRY[family]}", 0))
     bram = 0.0
     dsp = lutram = ram_luts = 0
@@ -132,6 +136,15 @@ def features(found: Structure, family: str, *, declared: bool = True) -> Feature
         bram=bram, dsp=dsp, lutram=lutram, ram_luts=ram_luts, luts=luts, carries=carries, constants=constants,
         counts=counts,
     )  # fmt: skip
+
+
+def _tables_of_constants(counts: Counter[str], family: str) -> int:
+    """Lookup tables of circuits of constants, which are taken out of ``counts``: a table of more inputs than the
+    device's has is several."""
+    inputs, found = _INPUTS.get(family, _TABLE), 0
+    for name in [name for name in counts if name.startswith(_CONSTANTS)]:
+        found += int(counts.pop(name)) << max(0, int(name.removeprefix(_CONSTANTS)) - inputs)
+    return found
 
 
 def _chains(raw: Mapping[str, int], family: str) -> Counter[str]:

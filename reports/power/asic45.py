@@ -9,7 +9,7 @@ from typing import Any
 
 from ...hdl.family import Layer
 
-__all__ = ["ENERGY_PJ", "SOURCE", "lanes_energy"]
+__all__ = ["BUFFER_PJ", "BUFFER_SOURCE", "ENERGY_PJ", "SOURCE", "lanes_energy", "term_energy"]
 
 ENERGY_PJ: dict[str, dict[int, float]] = {
     "add": {8: 0.03, 32: 0.1},
@@ -18,6 +18,9 @@ ENERGY_PJ: dict[str, dict[int, float]] = {
 }
 """Energies of integer operations at 45 nm, pJ, by bits."""
 SOURCE = "integer operations at 45 nm, table of ShiftAddLLM (NeurIPS 2024) after Horowitz (ISSCC 2014)"
+BUFFER_PJ = 10.0 / 64
+"""Energy of an access to a buffer on the chip, pJ for each bit."""
+BUFFER_SOURCE = "64 bit out of 8 KB of SRAM at 45 nm, 10 pJ, Horowitz (ISSCC 2014)"
 _PER_PRODUCT = {"mult": ("multiply", "add"), "adder": ("add", "add"), "shift": ("shift", "add")}
 """Operations of a kernel, the addition to the sum included; an absolute value rides on the additions' carries. There is
 no figure for one bit."""
@@ -37,9 +40,15 @@ def lanes_energy(layers: Sequence[Layer]) -> dict[str, Any]:
         if layer.kind not in _PER_PRODUCT:
             without.append(layer.name)
             continue
-        energy += layer.macs * sum(_energy(name, layer.operand_bits) for name in _PER_PRODUCT[layer.kind]) / 1e6
+        energy += layer.macs * term_energy(layer.kind, layer.operand_bits) / 1e6
     note = f"{SOURCE}; none for {', '.join(without)}" if without else SOURCE
     return {"lanes": None if without else energy, "without_figure": without, "note": note}
+
+
+def term_energy(kernel: str, bits: int) -> float:
+    """Energy of one term with operands of ``bits`` bits and of its addition to the sum, pJ, of a kernel that has a
+    figure; raises `KeyError` for ``xnor``, which has none."""
+    return sum(_energy(name, bits) for name in _PER_PRODUCT[kernel])
 
 
 def _energy(operation: str, bits: int) -> float:

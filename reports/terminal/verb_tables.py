@@ -1,6 +1,6 @@
 """What verbs print of stages, folds and kernels, as tables for a terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -14,6 +14,7 @@ __all__ = [
     "kernel_table",
     "sensitivity_table",
     "stage_table",
+    "survey_tables",
     "zoo_table",
 ]
 
@@ -105,6 +106,59 @@ def zoo_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     for row in rows:
         table.add_row(row["name"], row["kernel"], _cell(row["parameters"]), _cell(row["macs"]), row["paper"])
     return table
+
+
+_SURVEY_COLUMNS: tuple[tuple[str, float, Callable[[Mapping[str, Any]], Any]], ...] = (
+    ("param.\nM", 1e6, lambda row: row["parameters"]),
+    ("MACs\nG", 1e9, lambda row: row["macs"]),
+    ("att.\n%", 0.01, lambda row: row["attention_share"]),
+    ("softm.\nM", 1e6, lambda row: _counted(row, "softmax")),
+    ("norm\nM", 1e6, lambda row: _counted(row, "layernorm")),
+    ("GELU\nM", 1e6, lambda row: _counted(row, "gelu")),
+    ("cycles\nM", 1e6, lambda row: row["cycles"]),
+    ("bytes\nM", 1e6, lambda row: row["cycles"] and row["bytes_read"] + row["bytes_written"]),
+)
+"""Columns of `survey_tables` that no kernel changes but by a hair: head, unit, and the value of a row."""
+
+
+def _counted(row: Mapping[str, Any], function: str) -> int | None:
+    return None if row["elements"] is None else row["elements"].get(function, 0)
+
+
+def survey_tables(document: Mapping[str, Any]) -> Iterator[Table | str]:
+    """The survey as `survey_document` has it: a table for each of its categories, or a line where it is empty. What
+    kernels change, energy, has a column for each; the rest is that of the first kernel."""
+    rows = document["rows"]
+    kernels = list(dict.fromkeys(row["kernel"] for row in rows))
+    for category in document["categories"]:
+        own = [row for row in rows if row["survey"] == category["word"]]
+        title = f"{category['word']}: {category['what']}"
+        if not own:
+            yield f"{title}; no network of the zoo"
+            continue
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0))
+        table.add_column("network", no_wrap=True)
+        for head, _, _ in _SURVEY_COLUMNS:
+            table.add_column(head, justify="right", no_wrap=True)
+        for kernel in kernels:
+            table.add_column(f"{_SHORT.get(kernel, kernel)}\nuJ", justify="right", no_wrap=True)
+        for name in dict.fromkeys(row["name"] for row in own):
+            of = [row for row in own if row["name"] == name]
+            cells = [_digits(value(of[0]), unit) for _, unit, value in _SURVEY_COLUMNS]
+            table.add_row(name, *cells, *(_digits(row["energy_uj"], 1) for row in of))
+        yield table
+
+
+_SHORT = {"mult,*.scores=adder": "scores"}
+"""Kernels whose text is longer than a column."""
+
+
+def _digits(value: float | None, unit: float) -> str:
+    """A value in ``unit`` with three digits, or two behind the point where it is small."""
+    if value is None:
+        return "-"
+    value /= unit
+    return f"{value:,.0f}" if value >= 99.95 else f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
 
 
 def _cell(value: Any) -> str:

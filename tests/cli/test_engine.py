@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from addax.cli import main
 from addax.quant.files.archive import load_program, save_program
+from engine_choices import routed
 from engine_networks import engine_program, gated
 
 pytestmark = [pytest.mark.slow, pytest.mark.guard]
@@ -54,6 +55,25 @@ def test_the_way_of_an_engine_prints_the_keys_that_scripts_read(run, engine, pro
     assert value["cycles_per_image"] == value["predicted_cycles_per_image"]
     assert {"cycles", "busy", "starved", "bound"} <= set(value["layers"][0])
     assert len(value["stages"]) == len(value["layers"]) and value["first_difference"] is None
+
+
+def test_choices_and_skips_are_options_of_an_engine(run, engine, tmp_path):
+    """With both a network whose pixels choose is compiled; without, the refusal names the option that was missing."""
+    save_program(tmp_path / "routed.addax", routed(0, bits=16, blocks=1, kernels=("mult",)))
+    status, out, _ = run(
+        "generate", *SMALL, "--depthwise", "2", "--choices", "--predicates", "16", "-o", tmp_path / "E", "--json"
+    )  # fmt: skip
+    plan = json.loads(out)["plan"]
+    assert status == 0 and (plan["choices"], plan["predicates"]) == (True, 16)
+
+    status, out, _ = run(
+        "compile", tmp_path / "routed.addax", "--engine", tmp_path / "E", "-o", tmp_path / "routed.image", "--json"
+    )  # fmt: skip
+    assert status == 0
+    assert {"choice", "plain, number"} <= {layer["mapping"] for layer in json.loads(out)["layers"]}
+
+    status, _, err = run("compile", tmp_path / "routed.addax", "--engine", engine, "-o", tmp_path / "other.image")
+    assert status == 1 and err.count("\n") == 1 and "build it with --" in err
 
 
 def test_products_and_tables_are_options_of_an_engine(run, engine, tmp_path):

@@ -69,9 +69,55 @@ def test_table_fits_a_terminal_and_leaves_out_what_a_kernel_cannot_make(run):
     assert max(len(line) for line in out.splitlines() if "safetensors" not in line) <= 80
 
 
+def test_the_survey_has_rows_for_every_kernel_and_keeps_the_keys_of_the_list(run):
+    """One category, ordinary, with adder attention and with adders; what a kernel does not change is the same."""
+    status, out, _ = run("zoo", "--category", "low-level", "--json")
+
+    rows = json.loads(out)
+    assert status == 0
+    assert [row["name"] for row in rows[::3]] == ["ipt-x2", "ipt-x3", "ipt-x4", "ipt"]
+    assert [row["kernel"] for row in rows[:3]] == ["mult", "mult,*.scores=adder", "adder"]
+    more = {"survey", "attention_share", "cycles", "bytes_read", "bytes_written", "energy_uj", "elements"}
+    assert all(row.keys() >= KEYS | more and row["survey"] == "low-level" for row in rows)
+    mult, scores, adder = rows[:3]
+    assert mult["macs"] == 33_323_728_896 and mult["attention_share"] == pytest.approx(0.0816, abs=5e-5)
+    assert mult["cycles"] == scores["cycles"] == adder["cycles"]
+    assert mult["energy_uj"] > scores["energy_uj"] > adder["energy_uj"]
+    assert mult["energy_by"]["buffers"] == adder["energy_by"]["buffers"]
+
+
+def test_the_survey_s_page_stands_beside_its_json(run):
+    """An empty category is told as one; the folder is replaced when the verb runs again, and nothing else is."""
+    for _ in range(2):
+        status, out, _ = run("zoo", "--category", "-o", "found", "--kernel", "mult")
+        assert status == 0
+    assert "video: images that follow each other; no network of the zoo" in out
+    assert max(len(line) for line in out.splitlines()) <= 80
+    told = json.loads(Path("found/survey.json").read_text())
+    assert [row["name"] for row in told["rows"]].count("deit-tiny") == 1
+    assert told["provenance"]["command"].startswith("addax")
+    assert "deit-tiny" in Path("found/survey.html").read_text()
+
+    Path("mine").mkdir()
+    Path("mine/notes").write_text("own")
+    status, _, errors = run("zoo", "--category", "video", "-o", "mine")
+    assert status == 1 and len(errors.splitlines()) == 1
+    assert Path("mine/notes").read_text() == "own" and len([*Path("mine").iterdir()]) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ("--category", "vidoe"),
+            "addax: unknown category 'vidoe' of the survey; known: backbone, high-level, low-level, video, efficient, "
+            "self-attention",
+        ),
+        (("--category", "video", "--kernel", "nand"), "addax: kernel must be one of adder, mult, xnor, shift"),
+        (("lenet5", "--category", "video"), "addax: --category lists networks of the survey; leave out 'lenet5'"),
+        (("-o", "folder"), "addax: -o of zoo goes with --category"),
+        (("--engine", "folder"), "addax: --engine of zoo goes with --category"),
+        (("--category", "--engine", "."), "addax: . is not a BUILD folder of an engine"),
         (("resnet21",), "addax: unknown network 'resnet21'; known: lenet5"),
         (("resnet50", "--kernel", "xnor"), "addax: block 'layer1.0' is a bottleneck, which has no binary form"),
         (("--kernel", "nand"), "addax: kernel must be one of adder, mult, xnor, shift, not 'nand'"),

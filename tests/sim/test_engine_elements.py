@@ -9,7 +9,7 @@ from addax.hdl.engine.compile.image import compiled
 from addax.hdl.engine.cycles.transfers import Memory
 from addax.hdl.engine.plan import EnginePlan
 from engine_executor import executed
-from engine_gates import efficientnet_b0
+from engine_gates import efficientnet_b0, joined_gates, tinynet_e
 from engine_networks import gated, resnet_18, small_plan
 from engine_plans import random_engine
 from engine_runs import checked_run
@@ -17,7 +17,7 @@ from engine_runs import checked_run
 pytestmark = pytest.mark.slow
 PLANS = {
     "4x4, 16 bit": small_plan(product=True, tables=10),
-    "8x8, 8 bit, products alone": small_plan(bits=8, pin=8, pout=8, product=True),
+    "8x8, 8 bit, products alone": small_plan(bits=8, pin=8, pout=8, product=True, factor_bits=24),
     "8x8, 8 bit, tables alone": small_plan(bits=8, pin=8, pout=8, tables=8, depthwise=2, feature_bytes=4096),
     "random 0": replace(random_engine(0), product=True, tables=8),
     "random 5": replace(random_engine(5), product=True, tables=8),
@@ -54,6 +54,32 @@ def test_random_networks_with_gates_are_exact_to_the_word_and_to_the_cycle(plan)
         run = checked_run(image, pixels, memory)
 
         assert (run.words == executed(image, pixels)).all(), seed
+
+
+def test_residuals_that_join_stored_products_are_exact():
+    """Products of two maps and of a map and a gate, stored in two words each."""
+    plan = PLANS["8x8, 8 bit, products alone"]
+    for seed in range(4):
+        program = joined_gates(seed)
+        image = compiled(program, plan)
+        pixels = np.random.default_rng(seed).integers(0, 256, program.input.shape)
+
+        run = checked_run(image, pixels, Memory(latency=1 + 40 * seed))
+
+        assert (run.words == executed(image, pixels)).all(), seed
+
+
+@pytest.mark.parametrize(
+    "make, cycles", [(tinynet_e, 357_155), (lambda: efficientnet_b0(96), 827_907)], ids=["tinynet-e", "efficientnet-b0"]
+)
+def test_published_networks_with_squeeze_and_excitation_are_exact(make, cycles):
+    """TinyNet-E at its own size, EfficientNet-B0 on a smaller image, of 16 x 16 lanes: as docs/engine.md says."""
+    plan = EnginePlan(device="xczu7ev", clock_mhz=200.0, depthwise=3, product=True, tables=8)
+    image = compiled(make(), plan)
+
+    run = checked_run(image, np.random.default_rng(1).integers(0, 256, image.network.program.input.shape))
+
+    assert run.cycles == cycles
 
 
 def test_one_build_runs_squeeze_and_excitation_and_a_residual_network():

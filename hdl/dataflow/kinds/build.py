@@ -42,7 +42,7 @@ class StageBuild:
     @cached_property
     def window(self) -> Geometry:
         """Geometry of what takes its beats in."""
-        return self.stage.shape(self.plan)
+        return self.stage.geometry_of(self.plan)
 
     @property
     def sums(self) -> int:

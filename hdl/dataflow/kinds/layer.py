@@ -1,7 +1,8 @@
 """Stages that multiply a window with weights, in any kernel."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,21 @@ from ....quant.ops.base import Ints, Shape
 from ...activation.turn import fetch_in_turn
 from ...bus.reload import port_of
 from ...bus.service import StageService
+from ...cells.known import FABRICS
+from ...constant.circuit import ConstantCircuit, ConstantLayer, circuit_of
 from ...lanes.array import FoldedArray
 from ...lanes.shape import ArrayShape
 from ...lanes.structures import OFFSET, STRUCTURES, default_structure
+from ...maps.direct import DirectShape
 from ...maps.window import WindowBuffer
 from ...memory.image import Image, Rom
 from ..layout import pad_image, pad_values, weight_image, weight_values
 from ..plan import StagePlan
 from .build import StageBuild
+from .constant import DEFAULT_REACH, ConstantComponent, DirectRhythm, constant_layer, no_constants
 from .images import StageImages
-from .stage import divisors
+from .rhythm import Rhythm
+from .stage import Geometry, divisors
 from .sums import WindowStage
 from .window_component import WindowComponent
 
@@ -38,12 +44,14 @@ class LayerStage(WindowStage):
     weight : (O, I / groups, Kh, Kw) in the order of the pixel stream
     flattened : shape of the map that a dense layer reads as one pixel of many channels, else None
     groups : of the convolution
+    fixed : no other weights can be loaded, so that they may be part of the circuit
     """
 
     weight: Ints
     weight_format: Format
     flattened: Shape | None
     groups: int
+    fixed: bool = False
 
     @property
     def aspects(self) -> dict[str, Any]:
@@ -115,9 +123,44 @@ class LayerStage(WindowStage):
             pout=plan.pe, x=self.x, w=self.weight_format,
         )  # fmt: skip
 
+    @cached_property
+    def constants(self) -> ConstantLayer:
+        """What a circuit of its weights computes."""
+        return constant_layer(self)
+
+    def circuit(self, fabric: str) -> ConstantCircuit:
+        """The circuit of its weights, where they are constants."""
+        return circuit_of(self.constants, FABRICS[fabric].arity)
+
+    def direct_shape(self) -> DirectShape | None:
+        """What takes beats in where a circuit of constants looks at one pixel only; None where it looks at more."""
+        view = self.view
+        if view.kernel != (1, 1) or view.strides != (1, 1) or any(view.pads):
+            return None
+        channels, height, width = self.source
+        return DirectShape(channels=channels, height=height, width=width, bits=self.x.bits)
+
+    def drafted(self, plan: StagePlan) -> StagePlan:
+        """``plan`` with as few units and rows as never cost a cycle; a circuit of constants where it can be one."""
+        draft = super().drafted(plan)
+        return draft if no_constants(self, draft) else replace(draft, reach=DEFAULT_REACH)
+
+    def geometry_of(self, plan: StagePlan) -> Geometry:
+        """What takes its beats in."""
+        direct = self.direct_shape() if plan.reach else None
+        return self.shape(plan) if direct is None else direct
+
+    def rhythm(self, build: StageBuild) -> Rhythm:
+        """A group for each beat where a circuit of constants looks at one pixel; else as the ring of rows allows."""
+        return DirectRhythm(build) if isinstance(build.window, DirectShape) else super().rhythm(build)
+
     def array_latency(self, plan: StagePlan, fabric: str) -> int:
-        """Cycles from operands to sums in the array."""
-        return self.array(plan, fabric).latency
+        """Cycles from operands to sums in the array; of a circuit of constants to features."""
+        return len(self.circuit(fabric).cuts(plan.reach)) if plan.reach else self.array(plan, fabric).latency
+
+    def unit_latency(self, plan: StagePlan) -> int:
+        """Cycles from sums to features, which a circuit of constants has in its array."""
+        return 0 if plan.reach else super().unit_latency(plan)
 
     def check(self, plan: StagePlan) -> None:
         """Divisors, and a structure of its kernel."""
@@ -133,6 +176,8 @@ class LayerStage(WindowStage):
         known = [s for s in STRUCTURES[self.kind] if s not in OFFSET]
         if plan.structure and plan.structure not in known:
             raise ValueError(f"structure of {name!r} must be one of {', '.join(known)}, not {plan.structure!r}")
+        if plan.reach and (why := no_constants(self, plan)):
+            raise ValueError(f"reach of {name!r} must be 0, not {plan.reach}: {why}")
 
     def filters(self, weight: NDArray[np.int64]) -> NDArray[np.int64]:
         """The weights of this stage, in its order, as those of the operation: the inverse of what `stages_of` did."""
@@ -142,21 +187,26 @@ class LayerStage(WindowStage):
         return weight.reshape(-1, height, width, channels).transpose(0, 3, 1, 2).reshape(len(weight), -1, 1, 1)
 
     def images(self, build: StageBuild, prefix: str) -> dict[str, Image]:
-        """Weights in front of the activation's, and the padding."""
-        found = {"weights": weight_image(self, build, prefix), **super().images(build, prefix)}
+        """Weights in front of the activation's, which are part of a circuit of constants, and the padding."""
+        found = {}
+        if not build.plan.reach:
+            found = {"weights": weight_image(self, build, prefix), **super().images(build, prefix)}
         return found | ({"pad": pad_image(build, self.pad, prefix)} if self.padding else {})
 
     def held(self, build: StageBuild, images: Mapping[str, Image]) -> dict[str, dict[str, Any]]:
         """Weights and padding that the memories hold, and what the activation holds, see `Stage.held`."""
-        own: dict[str, Any] = {"weight": self.filters(weight_values(self, build, images["weights"].words))}
-        if "pad" in images:
-            own["pad"] = pad_values(build, images["pad"])
+        own: dict[str, Any] = {"pad": pad_values(build, images["pad"])} if "pad" in images else {}
+        if build.plan.reach:
+            return {self.name: own}
+        own["weight"] = self.filters(weight_values(self, build, images["weights"].words))
         return {self.name: own, **super().held(build, images)}
 
     def component(
         self, build: StageBuild, images: StageImages, *, prefix: str | None, service: StageService | None = None
-    ) -> "LayerComponent":
+    ) -> "LayerComponent | ConstantComponent":
         """Window, weights and arrays."""
+        if build.plan.reach:
+            return ConstantComponent(self, build, images, prefix=prefix, service=service)
         return LayerComponent(self, build, images, prefix=prefix, service=service)
 
 

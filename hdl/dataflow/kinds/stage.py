@@ -190,6 +190,11 @@ class Stage(ABC):
     def shape(self, plan: StagePlan) -> Geometry:
         """What takes its beats in; a ``ValueError`` where the fold does not fit."""
 
+    def geometry_of(self, plan: StagePlan) -> Geometry:
+        """What takes its beats in under ``plan``: its `shape`, or something simpler; as `shape` does where a fold does
+        not fit, with a ``ValueError``."""
+        return self.shape(plan)
+
     def lanes(self, plan: StagePlan) -> int:
         """Lanes of the array; 0 without."""
         return 0
@@ -239,6 +244,8 @@ class Stage(ABC):
                 raise ValueError(f"{key} of {what} {self.name!r} must be 1, not {getattr(plan, key)}")
         if plan.structure:
             raise ValueError(f"{what} {self.name!r} has no lanes, so no structure {plan.structure!r}")
+        if plan.reach:
+            raise ValueError(f"{what} {self.name!r} has no weights, so reach must be 0, not {plan.reach}")
 
     def check_scale(self, how: str) -> None:
         """Raise ``ValueError`` when it cannot multiply in this way."""

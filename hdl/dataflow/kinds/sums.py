@@ -16,6 +16,7 @@ from ..layout import activation_images, activation_values
 from ..plan import StagePlan
 from .activation import Activation, Requantised
 from .build import StageBuild
+from .rhythm import Rhythm
 from .ring import RingRhythm
 from .stage import Stage
 
@@ -181,7 +182,7 @@ class WindowStage(Stage):
             op = made.op
             raise ValueError(f"clamps of {self.name!r} must be true: it clamps to {op.lo}..{op.hi}, not to {op.format}")
 
-    def rhythm(self, build: StageBuild) -> RingRhythm:
+    def rhythm(self, build: StageBuild) -> Rhythm:
         """When groups begin: as the window's ring of rows allows."""
         return RingRhythm(build, self.shape(build.plan))
 

@@ -39,15 +39,19 @@ class WindowComponent(StageComponent[Windowed]):
     def array(self, m: Module, window: WindowBuffer) -> tuple[Value, Value]:
         """What is made of the window's steps, and when it is there."""
 
+    def buffer(self) -> Any:
+        """What keeps pixels until their windows are complete."""
+        return WindowBuffer(self.stage.shape(self.build.plan))
+
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         stage = self.stage
-        m.submodules.window = window = WindowBuffer(stage.shape(self.build.plan))
+        m.submodules.window = window = self.buffer()
         wiring.connect(m, wiring.flipped(self.i), window.i)
         if (image := self.images.get("pad")) is not None:
             m.submodules.pad = pad = Table(image, prefix=self.prefix, write=port_of(self.reload, image))
             m.d.comb += [pad.address.eq(window.pad_address), window.pad.eq(pad.data)]
-        else:
+        elif isinstance(window, WindowBuffer):
             m.d.comb += window.pad.eq(self.outside(m, window))
 
         sums, done = self.array(m, window)

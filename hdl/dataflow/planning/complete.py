@@ -9,6 +9,7 @@ from ....common.errors import UserError
 from ....common.reading import read_json
 from ....quant.program import Program
 from ..build import bind, default_stage_plan
+from ..kinds.constant import reach_at
 from ..plan import Plan, StagePlan, check_keys
 from ..stages import Stage, stages_of
 from .queues import with_queues
@@ -60,7 +61,8 @@ def complete_plan(
         raise UserError(f"the plan is for a stage {unknown[0]!r}, but the program has {', '.join(names)}")
     if all(_is_whole(stage, entries.get(stage.name)) for stage in stages):
         return Plan.from_json({**whole, "stages": [entries[name] for name in names]})
-    plan = replace(outline, stages=tuple(_drafted(stage, entries.get(stage.name, {})) for stage in stages))
+    reach = reach_at(outline.clock_mhz)
+    plan = replace(outline, stages=tuple(_drafted(stage, entries.get(stage.name, {}), reach) for stage in stages))
     deep = with_queues(bind(program, plan), program, pixels=plan.pixels, outputs=plan.outputs)
     return replace(plan, stages=tuple(_overlaid(made, entries.get(made.name, {})) for made in deep))
 
@@ -89,8 +91,9 @@ def _is_whole(stage: Stage, entry: Mapping[str, Any] | None) -> bool:
     return entry is not None and needed <= set(entry)
 
 
-def _drafted(stage: Stage, entry: Mapping[str, Any]) -> StagePlan:
-    """The plan of a stage, without the depths of its queues."""
+def _drafted(stage: Stage, entry: Mapping[str, Any], reach: int) -> StagePlan:
+    """The plan of a stage, without the depths of its queues; of a circuit of constants with ``reach`` levels between
+    two ranks."""
     least = default_stage_plan(stage, pe=1, simd=1, taps=1)
     given = _overlaid(least, entry)
     fold = {key: getattr(given, key) for key in _FOLD}
@@ -98,7 +101,7 @@ def _drafted(stage: Stage, entry: Mapping[str, Any]) -> StagePlan:
         chosen = default_stage_plan(stage, **fold)
     except (StopIteration, ZeroDivisionError, ValueError):
         return given  # a fold that is not possible, which `bind` says in words
-    return _overlaid(chosen, entry)
+    return _overlaid(replace(chosen, reach=reach) if chosen.reach else chosen, entry)
 
 
 def _overlaid(made: StagePlan, entry: Mapping[str, Any]) -> StagePlan:

@@ -14,6 +14,7 @@ from ...interface import answer_beats
 from ...memory.image import ROMS
 from ...streams.beats import element_bits
 from ..build import StageBuild, bind
+from ..kinds.constant import reach_at
 from ..kinds.stage import divisors
 from ..plan import Plan, StagePlan
 from ..schedule import schedule
@@ -45,6 +46,7 @@ def fold(
     structures: Mapping[str, str] = MappingProxyType({}),
     cost: Cost = structural_cost,
     capacity: Capacity | None = None,
+    level_ns: float | None = None,
 ) -> Plan:
     """Choose the fold of every stage, and the pixels per beat of the input.
 
@@ -63,6 +65,7 @@ def fold(
         synthesis, which has DSP blocks for them
     cost : what a fold of a stage costs, to choose among those that are fast enough
     capacity : of the device, which the design has to fit
+    level_ns : what a level of sums takes on the device, for ranks of registers in circuits of constants
 
     Raises
     ------
@@ -75,6 +78,7 @@ def fold(
         program=program, cost=cost, halves_above=halves_above,
         options=[options_of(stage, cost, structures) for stage in stages_of(program, fixed_weights=fixed_weights)],
         device=device, clock_mhz=clock_mhz, fixed_weights=fixed_weights, fabric=fabric, memory=memory, scale=scale,
+        level_ns=level_ns,
     )  # fmt: skip
     if fps is not None:
         plan = space.for_rate(fps)
@@ -127,6 +131,7 @@ class _Space:
     memory: str
     scale: str
     halves_above: int | None
+    level_ns: float | None
 
     @cached_property
     def floors(self) -> dict[str, int]:
@@ -203,6 +208,8 @@ class _Space:
 
     def _stage_plan(self, build: StageBuild) -> StagePlan:
         plan = build.plan
+        if plan.reach:
+            return replace(plan, reach=reach_at(self.clock_mhz, self.level_ns))
         kinds = ROMS if self.memory == "auto" else (self.memory,)
         for key, words in build.stage.rom_words(plan).items():
             if words >= LEAST_BLOCK_WORDS:

@@ -1,7 +1,7 @@
 """Bands: the rows of a layer that are computed together, and the descriptors that several of them share."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from ....common.errors import UserError
@@ -25,6 +25,7 @@ class Band:
     row, rows : the first of them, and how many
     first_taken, taken : input rows that they need, padding left out
     top : rows of padding above
+    alone : it shares its descriptor with no band before it
     """
 
     row: int
@@ -32,11 +33,12 @@ class Band:
     first_taken: int
     taken: int
     top: int
+    alone: bool = False
 
 
 def bands_of(
     name: str, window: Window, source: TensorLayout, result: TensorLayout, plan: EnginePlan, *, early: int,
-    most_rows: int, runs: int,
+    most_rows: int, runs: int, stacked: int = 1,
 ) -> tuple[Band, ...]:  # fmt: skip
     """As few bands as the buffers allow, as equal as can be.
 
@@ -44,6 +46,7 @@ def bands_of(
     ----------
     most_rows : of a band
     runs : parts of the source that are used one after the other; two of them are held at once, if there are as many
+    stacked : tensors of the shape of the source that are read beside one another, see `EngineLayer`
     early : rows of the source that are written before its last band. Where the first band can do with them, and no band
         becomes so small that its weights would take longer than its pixels, it does: then it need not wait.
 
@@ -64,7 +67,7 @@ def bands_of(
                 f"a row of {name!r}, {columns} columns, needs {needed * size:,} bytes of {buffer}, the engine has "
                 f"{available * size:,}; {built_with('pixels', pixels, MOST_PIXELS)}"
             )
-    held = source.blocks // runs * min(runs, 2)
+    held = source.blocks // runs * min(runs, 2) * stacked
     most = min(most_rows, *(available // needed for available, needed, _ in room.values()))
     for count in range(-(-height // min(most, height)), height + 1):
         found = _cut(window, source.shape[1], height, -(-height // count))
@@ -73,9 +76,10 @@ def bands_of(
             continue
         halves = _cut(window, source.shape[1], height, -(-height // (count + 1)))
         small = halves[-1].rows * columns < EARLY_STEPS * plan.pout
-        if found[0].taken <= early or halves[0].taken > early or small:
-            return found
-        return halves
+        chosen = found if found[0].taken <= early or halves[0].taken > early or small else halves
+        # The window of a descriptor reaches from a row of one tensor to the same row of the next.
+        odd = stacked > 1 and chosen[-1].rows != chosen[0].rows
+        return (*chosen[:-1], replace(chosen[-1], alone=True)) if odd else chosen
     rows = max(band.taken for band in found)
     raise UserError(
         f"the {rows} rows of {source.shape[0]} channels that one row of {name!r} needs take "
@@ -104,7 +108,7 @@ def parts_of(bands: Sequence[Band]) -> list[tuple[Band, ...]]:
     for _, band in pairwise(bands):
         part = parts[-1]
         alike = len(part) < 3 or (part[1].rows, part[1].taken) == (part[-1].rows, part[-1].taken)
-        if band.top == 0 and alike:
+        if band.top == 0 and alike and not band.alone:
             part.append(band)
         else:
             parts.append([band])

@@ -31,12 +31,14 @@ def descriptor(
     values: dict[str, int] = {}
     # A part of one band has a first one alone, and one of two no middle one.
     chosen = {"first": part[0], "middle": part[1 if len(part) > 2 else 0], "final": part[-1]}
+    stacked = max(len(layer.stacked), 1)
     for which, band in chosen.items():
         values |= {
-            f"rows_{which}": band.rows, f"taken_{which}": band.taken, f"pixels_{which}": band.rows * columns,
-            f"chunk_{which}": band.taken * width,
+            f"rows_{which}": band.rows, f"taken_{which}": band.taken * stacked,
+            f"pixels_{which}": band.rows * columns, f"chunk_{which}": band.taken * stacked * width,
         }  # fmt: skip
-    stride_rows, down, walk = window.strides[0], window.dilations[0], row_walk(window, layer.together, width)
+    stride_rows, walk = window.strides[0], row_walk(window, layer.together, width)
+    down, taps = (part[0].rows, stacked) if layer.stacked else (window.dilations[0], window.kernel[0])
     if plan.depthwise:
         values |= {
             "groups": layer.groups, "depthwise": layer.together > 0, "lead": walk.lead, "shared": walk.shared,
@@ -46,6 +48,10 @@ def descriptor(
         values |= {"product": layer.product, "hold": layer.hold}
     if plan.tables:
         values |= {"table": table_entries(layer), "own_tables": has_own_tables(layer)}
+    if plan.choices:
+        values["across"] = layer.across
+    if plan.predicates:
+        values["marks"] = layer.marks
     used = {"slopes": layer.second is not None, "ties_even": layer.even, "levels": layer.levels is not None}
     values |= {name: used[name] for name in ACTIVATIONS if getattr(plan, name)}
     values |= {
@@ -55,7 +61,7 @@ def descriptor(
         "residual_words": residual.pixel_words if residual is not None else 0, "result_words": result.pixel_words,
         "bands": len(part), "in_blocks": source.blocks // layer.groups,
         "out_blocks": result.blocks // layer.runs(result.blocks), "columns": columns, "width": width,
-        "kernel_rows": window.kernel[0], "kernel_columns": walk.parts, "top": part[0].top, "left": walk.left,
+        "kernel_rows": taps, "kernel_columns": walk.parts, "top": part[0].top, "left": walk.left,
         "stride_rows": stride_rows, "stride_columns": walk.stride, "dilation_rows": down,
         "dilation_columns": walk.apart, "origin": (-part[0].top * width - walk.left) % ring,
         "next_row": (stride_rows * width - walk.stride * (walk.words(columns) - 1)) % ring,

@@ -1,7 +1,7 @@
 """The memory image of a Program: everything that an engine reads, and where it writes."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ....quant.program import Program
 from ..layout import TensorLayout, Words, blocks_of
 from ..plan import EnginePlan
-from ..records import READ, WRITE, descriptor_record
+from ..records import MOST_APART, READ, WRITE, descriptor_record
 from .bands import Band, bands_of, parts_of
 from .descriptors import descriptor
 from .order import in_order
@@ -17,7 +17,8 @@ from .places import BLOCK_COMMANDS, Places, places
 from .reading.layers import EngineLayer, EngineNetwork
 from .reading.reading import network_of
 from .reading.stem import stored_input
-from .transfers import WRITES_AT_ONCE, Transfers, writes_of
+from .skipping import Condition, Skip, conditions_of, in_order_of_need, skips_of
+from .transfers import WRITES_AT_ONCE, Segment, Transfers, writes_of
 from .weights import block_weights
 
 __all__ = ["Compiled", "compiled"]
@@ -36,6 +37,8 @@ class Compiled:
     reuse : areas are used again, so that tensors may be overwritten
     reads, writes : all commands in their order, as `READ` and `WRITE` have them
     descriptors : all of them in their order
+    segments : the bands that may be skipped, in their order
+    skips : what each band of a layer under a condition needs, see `skipping`
     """
 
     network: EngineNetwork
@@ -49,6 +52,8 @@ class Compiled:
     reads: tuple[dict[str, int], ...]
     writes: tuple[dict[str, int], ...]
     descriptors: tuple[dict[str, int], ...]
+    segments: tuple[Segment, ...] = ()
+    skips: Mapping[str, tuple[Skip, ...]] = field(default_factory=dict)
 
     def with_input(self, image: NDArray[np.integer]) -> Words:
         """The memory with a (C, H, W) image in the area of the input."""
@@ -75,6 +80,28 @@ class Compiled:
             if k and all(ends[later][1] <= ends[name][0] or ends[later][0] >= ends[name][1] for later in names[k + 1 :])
         )  # fmt: skip
 
+    def asked(self, masks: Mapping[str, NDArray[np.integer]]) -> NDArray[np.bool_]:
+        """(bands, pout), which numbers are in each band of the tensors that say what is skipped, in their order;
+        ``masks`` has them, (1, H, W) each, by name."""
+        found = [
+            np.isin(np.arange(self.plan.pout), masks[layer.name][0, band.row : band.row + band.rows])
+            for layer in self.network.layers if layer.marks for band in self.bands[layer.name]
+        ]  # fmt: skip
+        return np.array(found, np.bool_).reshape(-1, self.plan.pout)
+
+    @property
+    def masks(self) -> tuple[str, ...]:
+        """Names of the tensors that say what is skipped."""
+        return tuple(layer.name for layer in self.network.layers if layer.marks)
+
+    def computed(self, name: str, asked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(H,), which rows of a stored tensor are computed where `asked` says so."""
+        rows = np.ones(self.layouts[name].shape[1], np.bool_)
+        for band, skip in zip(self.bands.get(name, ()), self.skips.get(name, ()), strict=False):
+            first = skip.entry + skip.first
+            rows[band.row : band.row + band.rows] = asked[first : first + skip.bands, skip.number].any()
+        return rows
+
     def tensor(self, words: Words, name: str) -> NDArray[np.int64]:
         """A stored tensor (C, H, W) out of a memory."""
         layout = self.layouts[name]
@@ -95,21 +122,15 @@ def compiled(program: Program, plan: EnginePlan, *, reuse: bool = False) -> Comp
         for an operation that the engine does not have and for a layer that does not fit, by name.
     """
     network = network_of(program, plan)
+    conditions = conditions_of(network) if plan.predicates else {}
+    network = in_order_of_need(network, conditions)
     layouts = {
         name: TensorLayout(shape=network.shapes[name], format=network.format(name), lanes=plan.pin, bits=plan.bits)
         for name in (*network.tensors, *network.views)
     }
-    bands: dict[str, tuple[Band, ...]] = {}
-    made: dict[str, TensorLayout] = {}
-    factors = {layer.name: layer.shuffle for layer in network.layers}
-    for layer in network.layers:
-        source, made[layer.name] = bands.get(layer.source), _made(layer, layouts[layer.name])
-        bands[layer.name] = bands_of(
-            layer.name, layer.window, layouts[layer.source], made[layer.name], plan,
-            runs=layer.runs(made[layer.name].blocks),
-            most_rows=WRITES_AT_ONCE if layer.shuffle > 1 else made[layer.name].shape[1],
-            early=layouts[layer.source].shape[1] if source is None else source[-1].row * factors[layer.source],
-        )  # fmt: skip
+    made = {layer.name: _made(layer, layouts[layer.name]) for layer in network.layers}
+    bands = _bands(network, layouts, made, conditions, plan)
+    skips = skips_of(network, conditions, bands, plan)
     weights = [
         [block_weights(layer, block, plan) for block in range(blocks_of(len(layer.multiplier), plan.pout))]
         for layer in network.layers
@@ -121,37 +142,69 @@ def compiled(program: Program, plan: EnginePlan, *, reuse: bool = False) -> Comp
         for part in parts
     ]
     reads: list[dict[str, int]] = []
+    count = sum(writes_of(layer, bands[layer.name], made[layer.name].blocks) for layer in network.layers)
     # How many commands there are depends on no address: the first round counts them.
     for _ in range(2):
         where = places(
             plan, reads=-(-len(reads) // BLOCK_COMMANDS) * BLOCK_COMMANDS, descriptors=len(descriptors),
-            writes=sum(writes_of(layer, bands[layer.name], made[layer.name].blocks) for layer in network.layers),
+            writes=count + sum(len(own) for own in skips.values()),
             weights=[sum(len(part) for block in own for part in block) for own in weights],
             layouts={name: layouts[name] for name in network.tensors}, readers=_readers(network) if reuse else {},
         )  # fmt: skip
         transfers = Transfers(plan, layouts, where, network.views)
         for layer, own, start in zip(network.layers, weights, where.weights, strict=True):
-            transfers.layer(layer, bands[layer.name], [[len(part) for part in block] for block in own], start)
-        reads = in_order(transfers.items, plan)
+            sizes = [[len(part) for part in block] for block in own]
+            transfers.layer(layer, bands[layer.name], sizes, start, skips.get(layer.name, ()))
+        skipped = where.writes + count * WRITE.words(plan.word_bits)
+        reads = in_order(transfers.items, plan, transfers.segments, skipped)
     texts = {
         start: [part for block in own for part in block] for own, start in zip(weights, where.weights, strict=True)
     }
+    stand_ins = [{"words": 0, "address": own.end - own.begin, "stride": 0} for own in transfers.segments]
+    writes = [*transfers.writes, *stand_ins]
     return Compiled(
-        network=network, plan=plan, words=_memory(plan, where, reads, descriptors, transfers.writes, texts),
+        network=network, plan=plan, words=_memory(plan, where, reads, descriptors, writes, texts),
         first=min(len(reads), BLOCK_COMMANDS) * READ.words(plan.word_bits), areas=dict(where.areas), layouts=layouts,
         bands=bands, reuse=reuse, reads=tuple(reads), writes=tuple(transfers.writes), descriptors=tuple(descriptors),
+        segments=tuple(transfers.segments), skips=skips,
     )  # fmt: skip
+
+
+def _bands(
+    network: EngineNetwork, layouts: Mapping[str, TensorLayout], made: Mapping[str, TensorLayout],
+    conditions: Mapping[str, Condition], plan: EnginePlan,
+) -> dict[str, tuple[Band, ...]]:  # fmt: skip
+    """The bands of every layer; those that may be skipped have descriptors of their own."""
+    found: dict[str, tuple[Band, ...]] = {}
+    factors = {layer.name: layer.shuffle for layer in network.layers}
+    for layer in network.layers:
+        source, result = found.get(layer.source), made[layer.name]
+        bands = bands_of(
+            layer.name, layer.window, layouts[layer.source], result, plan, runs=layer.runs(result.blocks),
+            most_rows=_most_rows(layer, result.shape[1]), stacked=max(len(layer.stacked), 1),
+            early=layouts[layer.source].shape[1] if source is None else source[-1].row * factors[layer.source],
+        )  # fmt: skip
+        alone = layer.name in conditions
+        found[layer.name] = tuple(replace(band, alone=True) for band in bands) if alone else bands
+    return found
 
 
 def _readers(network: EngineNetwork) -> dict[str, int]:
     """The last layer that reads each tensor, but for the input and the result, which stay."""
     last: dict[str, int] = {}
     for number, layer in enumerate(network.layers):
-        for name in (layer.source, layer.residual):
-            if name is not None:
-                parts = network.views.get(name)
-                last |= dict.fromkeys([name] if parts is None else [part.tensor for part in parts], number)
+        for name in layer.reads:
+            parts = network.views.get(name)
+            last |= dict.fromkeys([name] if parts is None else [part.tensor for part in parts], number)
     return {name: number for name, number in last.items() if name not in (network.tensors[0], network.output)}
+
+
+def _most_rows(layer: EngineLayer, rows: int) -> int:
+    """Of a band, whose rows are a command each where pixels are shuffled, and apart from one tensor to the next where
+    they are chosen."""
+    if layer.stacked:
+        return min(rows, MOST_APART)
+    return WRITES_AT_ONCE if layer.shuffle > 1 else rows
 
 
 def _made(layer: EngineLayer, stored: TensorLayout) -> TensorLayout:

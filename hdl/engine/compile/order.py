@@ -7,11 +7,12 @@ one stands still for ever. Here nothing waits for room that only something behin
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 
 from ..plan import EnginePlan
-from ..records import READ, RUN_BITS, Stream
+from ..records import READ, RUN_BITS, SKIP, WRITE, Stream
 from .places import BLOCK_COMMANDS
-from .transfers import Item, Run
+from .transfers import Item, Run, Segment
 
 __all__ = ["MOST_WORDS", "in_order"]
 
@@ -19,9 +20,23 @@ MOST_WORDS = (1 << RUN_BITS) - 1
 """Of a command."""
 
 
-def in_order(items: Sequence[Item], plan: EnginePlan) -> list[dict[str, int]]:
-    """Read commands for ``items``, which come as they are needed, each block of commands fetching the next."""
-    led, size = _merged(_led(items, plan)), READ.words(plan.word_bits)
+def in_order(
+    items: Sequence[Item], plan: EnginePlan, segments: Sequence[Segment] = (), skipped: int = 0
+) -> list[dict[str, int]]:  # fmt: skip
+    """Read commands for ``items``, which come as they are needed, each block of commands fetching the next.
+
+    Nothing crosses the ends of a segment, so that it can be skipped: it takes with it what it needs and no more, and
+    one write command for each segment, from the address ``skipped`` on, then stands for those of the segment.
+    """
+    size, led, given = READ.words(plan.word_bits), [], 0
+    for number, group in groupby(items, key=lambda item: item.segment):
+        whole = list(group)
+        own = _merged(_led(whole, plan, given))
+        given += sum(item.run.words for item in whole if item.stream is Stream.WEIGHTS)
+        if number is not None:
+            place = skipped + number * WRITE.words(plan.word_bits)
+            own = _skipped(own, segments[number], Run(address=place, words=WRITE.words(plan.word_bits)))
+        led += own
     inner = BLOCK_COMMANDS - 1
     blocks = [led[at : at + inner] for at in range(0, len(led), inner)]
     commands: list[dict[str, int]] = []
@@ -34,8 +49,18 @@ def in_order(items: Sequence[Item], plan: EnginePlan) -> list[dict[str, int]]:
     return commands
 
 
-def _led(items: Sequence[Item], plan: EnginePlan) -> list[Item]:
-    """Weights moved to where they can be fetched while something else is not ready.
+def _skipped(items: Sequence[Item], segment: Segment, stands: Run) -> list[Item]:
+    """``items`` unless nobody needs them, else ``stands``."""
+
+    def skip(commands: int, where: int) -> Item:
+        address = SKIP.pack({**segment.skip, "where": where})
+        return Item(stream=Stream.SKIP, run=Run(address=address, words=commands, wait=segment.wait))
+
+    return [skip(len(items), 0), *items, skip(1, 1), Item(stream=Stream.WRITES, run=stands)]
+
+
+def _led(items: Sequence[Item], plan: EnginePlan, given: int = 0) -> list[Item]:
+    """Weights moved to where they can be fetched while something else is not ready; ``given`` words went before.
 
     In front of an item that is ready when ``q`` words of weights have been taken stand those ``q`` words, without
     which that never comes, and what more their queue holds then. Of those, what is needed before the item always goes
@@ -43,7 +68,7 @@ def _led(items: Sequence[Item], plan: EnginePlan) -> list[Item]:
     """
     weights = [item for item in items if item.stream is Stream.WEIGHTS]
     result: list[Item] = []
-    given, next_one = 0, 0
+    next_one = 0
     for item in items:
         if item.stream is Stream.WEIGHTS:
             continue

@@ -53,7 +53,8 @@ def _layer(image: Compiled, layer: EngineLayer) -> LayerTraffic:
     weights += table_entries(layer) * (len(bands) * blocks if has_own_tables(layer) else len(parts_of(bands)))
     descriptors = len(parts_of(bands)) * descriptor_record(plan).words(bits)
     return LayerTraffic(
-        features=source.blocks * source.row_words * sum(band.taken for band in bands), weights=weights,
+        features=source.blocks * source.row_words * sum(band.taken for band in bands) * max(len(layer.stacked), 1),
+        weights=weights,
         residuals=_residuals(image, layer, blocks), records=descriptors + _write_words(layer, image, blocks),
         results=_stored(layer, result, blocks),
     )  # fmt: skip

@@ -15,9 +15,10 @@ from ..records import READ, WRITE, Stream, descriptor_record
 from .bands import Band, parts_of
 from .places import BLOCK_COMMANDS, Places
 from .reading.layers import BlockRange, EngineLayer
+from .skipping import Skip
 from .weights import runs_again
 
-__all__ = ["WRITES_AT_ONCE", "Item", "Run", "Transfers", "queue_rooms", "writes_of"]
+__all__ = ["WRITES_AT_ONCE", "Item", "Run", "Segment", "Transfers", "queue_rooms", "writes_of"]
 
 WRITES_AT_ONCE = 16
 """Write commands that are fetched together."""
@@ -68,6 +69,26 @@ class Item:
     run: Run
     ready: int = 0
     needed: int = 0
+    segment: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """What is read for a band that may be skipped.
+
+    Attributes
+    ----------
+    skip : when it is skipped, as `records.SKIP` has it
+    wait : write commands that must have been answered before that is known
+    descriptor : number of the descriptor of the band
+    begin, end : numbers of its first write command and of the one behind its last
+    """
+
+    skip: dict[str, int]
+    wait: int
+    descriptor: int
+    begin: int
+    end: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +132,7 @@ class Transfers:
     ----------
     items : reads in the order of their use
     writes : all write commands, as `records.WRITE` has them
+    segments : the bands that may be skipped, whose items say so
     """
 
     def __init__(
@@ -120,6 +142,8 @@ class Transfers:
         self.plan, self.layouts, self.places, self.views = plan, layouts, places, views
         self.items: list[Item] = []
         self.writes: list[dict[str, int]] = []
+        self.segments: list[Segment] = []
+        self._segment: int | None = None
         self._position = 0
         self._written: list[int] = []
         self._jobs: dict[str, _Jobs] = {}
@@ -129,13 +153,17 @@ class Transfers:
         self._descriptors = 0
         self._fetched = 0
 
-    def layer(self, layer: EngineLayer, bands: Sequence[Band], sizes: Sequence[Sequence[int]], weights: int) -> None:
+    def layer(
+        self, layer: EngineLayer, bands: Sequence[Band], sizes: Sequence[Sequence[int]], weights: int,
+        skips: Sequence[Skip] = (),
+    ) -> None:  # fmt: skip
         """Append a layer.
 
         Parameters
         ----------
         sizes : words of weights by block of outputs and block of inputs
         weights : place of the first of them
+        skips : of a layer under a condition, what each band needs
         """
         ends: list[int] = []
         self._jobs[layer.name] = _Jobs(bands=bands, ends=ends, factor=layer.shuffle)
@@ -145,9 +173,22 @@ class Transfers:
                 self.writes += self._stores(layer, band, block)
                 ends.append(len(self.writes))
         for number, band in enumerate(bands):
+            if skips:
+                self._begin_segment(skips[number], ends, number * len(sizes), len(sizes))
             if band.row in begins:
                 self._descriptor()
             self._band(layer, band, sizes, weights, ends[number * len(sizes) :], again=band.row not in begins)
+            self._segment = None
+
+    def _begin_segment(self, skip: Skip, ends: Sequence[int], first: int, blocks: int) -> None:
+        """What comes is of a band that may be skipped, whose blocks end at ``ends`` from ``first`` on."""
+        mask, before = self._jobs[skip.mask], self._fetched
+        self._segment = len(self.segments)
+        self.segments.append(Segment(
+            skip={"first": skip.entry + skip.first, "bands": skip.bands - 1, "number": skip.number, "where": 0},
+            wait=mask.ends[skip.first + skip.bands - 1], descriptor=self._descriptors, begin=before,
+            end=ends[first + blocks - 1],
+        ))  # fmt: skip
 
     def _stores(self, layer: EngineLayer, band: Band, block: int) -> list[dict[str, int]]:
         """Write commands of a block of a band: one for all its rows, or one for each where pixels are shuffled."""
@@ -168,20 +209,24 @@ class Transfers:
         """What one band reads; ``ends`` has the number of write commands at the end of each of its blocks; ``again``:
         another band of its descriptor went before."""
         run, at = len(sizes) // layer.runs(len(sizes)), weights
-        taken = band.taken * self.layouts[layer.source].row_words
+        taken = band.taken * self.layouts[layer.source].row_words * max(len(layer.stacked), 1)
         for block, own in enumerate(sizes):
             self._write_commands(ends[block], ends[len(sizes) - 1])
             for inner, words in enumerate(own):
                 if block % run == 0:
                     source = block // run * len(own) + inner
-                    self._rows(Stream.FEATURES, layer.source, source, band.first_taken, band.taken)
+                    for name in layer.stacked or (layer.source,):
+                        # The numbers of a choice have one block, which every block of results reads.
+                        place = 0 if layer.stacked and name == layer.stacked[0] else source
+                        self._rows(Stream.FEATURES, name, place, band.first_taken, band.taken)
                 if inner == len(own) - 1 and layer.residual is not None:
                     wide = self.layouts[layer.residual].pixel_words > 1
                     stream = Stream.WIDE_RESIDUALS if wide else Stream.RESIDUALS
                     self._rows(stream, layer.residual, block, *_joined(layer, band))
                 shortened = again and block == 0 and inner == len(own) - 1
                 for first, count in runs_again(layer, words, self.plan) if shortened else [(0, words)]:
-                    self.items.append(Item(stream=Stream.WEIGHTS, run=Run(address=at + first, words=count)))
+                    run_of = Run(address=at + first, words=count)
+                    self.items.append(Item(stream=Stream.WEIGHTS, run=run_of, segment=self._segment))
                     self._position += count
                 at += words
                 if block % run == run - 1:
@@ -230,7 +275,9 @@ class Transfers:
         at = bisect_left(freed, self._claimed[queue] - self._rooms[queue])
         room = positions[at] if at < len(positions) else self._position
         written = self._written[run.wait - 1] if run.wait else 0
-        self.items.append(Item(stream=stream, run=run, ready=max(room, written), needed=self._position))
+        self.items.append(Item(
+            stream=stream, run=run, ready=max(room, written), needed=self._position, segment=self._segment
+        ))  # fmt: skip
 
     def _free(self, stream: Stream, words: int) -> None:
         """So many words of a queue are free when the array has come to here."""

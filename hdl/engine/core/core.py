@@ -8,7 +8,7 @@ more later a complete sum is at the requantisers.
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -20,6 +20,7 @@ from ..records import Unit, descriptor_record
 from .columns import WindowColumns
 from .issuer import Issuer
 from .lanes import HeldWeights, Lanes, lanes_latency
+from .largest import LargestRow, largest_latency
 from .levels import LevelCounts, levels_latency
 from .loader import StepLoader
 from .products import Products
@@ -46,12 +47,14 @@ class CoreDelays:
     pools : the same of a pool, whose taps pass by the lanes
     results : from a sum at the requantisers, or the products in front of them, to its result, tables included
     counts : from a result that is compared with levels to its count
+    across : from results that are compared with one another to what becomes of them
     """
 
     sums: int
     pools: int
     results: int
     counts: int
+    across: int
 
     @classmethod
     def of(cls, plan: EnginePlan) -> "CoreDelays":
@@ -59,7 +62,7 @@ class CoreDelays:
         return cls(
             sums=AT_LANES + lanes_latency(plan) + PixelSums.latency, pools=AT_LANES + 1 + PixelSums.latency,
             results=requantise_latency(plan) + Products.latency * plan.product + RowTables.latency * (plan.tables > 0),
-            counts=levels_latency(plan),
+            counts=levels_latency(plan), across=largest_latency(plan),
         )  # fmt: skip
 
 
@@ -77,6 +80,7 @@ class Core(wiring.Component):
     freed : Out, words of the ring that have become free
     unjoined : Out, words of the queue of residuals that have become free
     activity, closed : Out, see `issuer.Issuer`
+    marked, asked : Out, of an engine that skips commands, see `transfer.skips.CommandSkips`
     finished : Out, stays up when the last step of the last descriptor has been issued and all its results have left
     """
 
@@ -91,6 +95,7 @@ class Core(wiring.Component):
             "results": Out(stream.Signature(plan.word_bits)), "came": Out(1),
             "freed": Out(self.issuer.freed.shape()), "unjoined": Out(2), "finished": Out(1),
             "activity": Out(ACTIVITY_BITS), "closed": Out(1),
+            **({"marked": Out(1), "asked": Out(plan.pout)} if plan.predicates else {}),
         })  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:
@@ -155,6 +160,8 @@ class Core(wiring.Component):
             sums.fetch.eq(later(m, issuer.pixel, ranks - 1, name="pixel")), sums.words.eq(lanes.words),
             sums.carries.eq(lanes.carries), sums.largest.eq(layer.unit == Unit.MAXIMUM),
         ]  # fmt: skip
+        if self.plan.choices:
+            m.d.comb += sums.choosing.eq(layer.unit == Unit.CHOICE)
         meant = issuer.issued & issuer.meant
         first, last, issued = (
             later(m, flag & array, ranks, name=f"array_{name}")
@@ -206,7 +213,7 @@ class Core(wiring.Component):
             m.d.comb += requantisers.even.eq(layer.ties_even)
         m.d.sync += issuer.residuals.eq(issuer.residuals + residuals.arrived - issuer.joined)
         counted = self._counted(m, loader, layer, requantisers.results, requantisers.done)
-        return self._looked_up(m, loader, layer, *counted)
+        return self._across(m, layer, *self._looked_up(m, loader, layer, *counted))
 
     def _multiplied(self, m: Module, layer: Any, residuals: Any, sums: Any, complete: Any) -> tuple[Any, Any, Any]:
         """Residuals, sums and whether there are some, as the requantisers take them."""
@@ -242,6 +249,14 @@ class Core(wiring.Component):
         ]  # fmt: skip
         return tables.values, tables.done
 
+    def _across(self, m: Module, layer: Any, results: Any, done: Any) -> tuple[Any, Any]:
+        """Results, or what becomes of all of a pixel, and whether there is one."""
+        if not self.plan.choices:
+            return results, done
+        m.submodules.largest = largest = LargestRow(self.plan)
+        m.d.comb += [largest.values.eq(results), largest.valid.eq(done), largest.across.eq(layer.across)]
+        return largest.results, largest.done
+
     def _stored(self, m: Module, loader: StepLoader, layer: Any, results: Any, done: Any) -> None:
         """Results as words in their queue; the account of its room and of results on their way."""
         plan, issuer = self.plan, self.issuer
@@ -264,3 +279,10 @@ class Core(wiring.Component):
             room.eq(plan.result_words - used), issuer.room.eq(room),
             loader.quiet.eq(quiet), self.finished.eq(final & (used == 0)),
         ]  # fmt: skip
+        if plan.predicates:
+            number = results[: plan.bits]
+            here = Cat(done & layer.marks & (number == k) for k in range(plan.pout))
+            m.d.sync += [
+                self.marked.eq(done & layer.marks & (awaited == 1)),
+                self.asked.eq(Mux(self.marked, 0, self.asked) | here),
+            ]  # fmt: skip

@@ -25,12 +25,15 @@ _PASSED_DEPTHWISE = ("depthwise", "lead", "shared", "between")
 """And of an engine that has groups."""
 _PASSED_PRODUCT = ("product", "hold")
 _PASSED_TABLES = ("table",)
+_PASSED_CHOICES = ("across",)
+_PASSED_PREDICATES = ("marks",)
 
 
 def _passed(plan: EnginePlan) -> tuple[str, ...]:
     return (
         *_PASSED, *(_PASSED_DEPTHWISE if plan.depthwise else ()), *(_PASSED_PRODUCT if plan.product else ()),
-        *(_PASSED_TABLES if plan.tables else ()), *(name for name in ACTIVATIONS if getattr(plan, name)),
+        *(_PASSED_TABLES if plan.tables else ()), *(_PASSED_CHOICES if plan.choices else ()),
+        *(_PASSED_PREDICATES if plan.predicates else ()), *(name for name in ACTIVATIONS if getattr(plan, name)),
     )  # fmt: skip
 
 

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import signed as signed_shape
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -20,7 +21,7 @@ class PixelSums(wiring.Component):
 
     ``fetch`` comes two cycles before the step of its pixel, ``done`` and ``sums`` one cycle behind it. A pixel may come
     again four cycles later. The taps of a pool come one behind the other and meet what stands in ``sums``: each is
-    added to it, or takes its place where it is larger.
+    added to it, or takes its place where it is larger, or, of a choice, unless the one that is meant stands there.
 
     Members
     -------
@@ -30,6 +31,7 @@ class PixelSums(wiring.Component):
     valid, last : In, in the cycle of ``words``: there is a step; it ends the sum
     pool, first, largest : In, in the cycle of ``words``: they are a tap of a pool, without a sign; the first one of its
         pixel; the largest is kept, else their sum
+    choosing : In, of an engine whose pixels choose; one of the taps behind the first is kept, see `records.Unit`
     sums : Out, ``pout`` sums of ``plan.total``
     done : Out, ``sums`` are complete
     """
@@ -43,7 +45,7 @@ class PixelSums(wiring.Component):
             "fetch": In(range(plan.pixels)), "fresh": In(1),
             "words": In(plan.pout * step.bits), "carries": In(plan.pout),
             "valid": In(1), "last": In(1), "pool": In(1), "first": In(1), "largest": In(1),
-            "sums": Out(plan.pout * plan.sum_bits), "done": Out(1),
+            **({"choosing": In(1)} if plan.choices else {}), "sums": Out(plan.pout * plan.sum_bits), "done": Out(1),
         })  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:
@@ -52,8 +54,10 @@ class PixelSums(wiring.Component):
         m.submodules.held = held = memory.Memory(shape=plan.pout * plan.sum_bits, depth=plan.pixels, init=[])
         read, write = held.read_port(), held.write_port()
         again, comparing = Signal(), Signal()
+        passes = self._passes(m) if plan.choices else None
+        single = self.largest | self.choosing if plan.choices else self.largest
         m.d.comb += [
-            again.eq(self.pool & ~self.first & ~self.largest), comparing.eq(self.pool & ~self.first & self.largest),
+            again.eq(self.pool & ~self.first & ~single), comparing.eq(self.pool & ~self.first & self.largest),
         ]  # fmt: skip
         afters = []
         for row in range(plan.pout):
@@ -70,7 +74,8 @@ class PixelSums(wiring.Component):
                 m.d.sync += total.eq(0)
             with m.Else():
                 m.d.sync += total.eq(read.data.word_select(row, plan.sum_bits))
-            with m.If(~comparing | larger):
+            takes = ~comparing | larger
+            with m.If(takes if passes is None else takes & ~passes):
                 m.d.sync += after.eq(added)
             afters.append(after)
         kept = Signal()
@@ -80,6 +85,17 @@ class PixelSums(wiring.Component):
             write.addr.eq(later(m, self.fetch, 3, name="place")),
         ]  # fmt: skip
         return m
+
+    def _passes(self, m: Module) -> Value:
+        """Whether a tap is none of those up to the one that is kept."""
+        # Without the highest bit of an element, which may have been inverted as that of one with a sign.
+        number = self.words[: self.plan.bits - 1]
+        left = Signal(signed_shape(self.plan.bits))
+        with m.If(self.pool):
+            m.d.sync += left.eq(Mux(self.first, number, left - 1))
+        passes = Signal()
+        m.d.comb += passes.eq(self.choosing & self.pool & ~self.first & left[-1])
+        return passes
 
 
 def _either_of(total: Any, after: Any, again: Any) -> Any:

@@ -167,6 +167,7 @@ class _Array:
                 self.queues[Stream.RESIDUALS].left += [at for at in leaves for _ in range(layer["residual_words"])]
             self.results.claimed += step.pixels * words
             delay = self.delays.results + (self.delays.counts if layer.get("levels") else 0)
+            delay += self.delays.across if layer.get("across") else 0
             self.results.came += [at + delay + k for at in complete for k in range(words)]
             self.quiet = complete[-1] + delay + 1
         return cycles

@@ -11,7 +11,7 @@ from ..compile.transfers import queue_rooms
 from ..records import READ, WRITE, Stream, descriptor_record
 from .array import LayerCycles, computing
 from .queues import TimedQueue, TimedRecords
-from .transfers import Memory, reading, writing
+from .transfers import Memory, is_skipped, reading, writing
 
 __all__ = ["EngineCycles", "predicted"]
 
@@ -73,8 +73,11 @@ def _inside(spans: NDArray[np.int64], cycles: NDArray[np.int64]) -> NDArray[np.i
     return ((number >= 0) & (spans[number, 1] >= cycles)).astype(np.int64)
 
 
-def predicted(image: Compiled, memory: Memory | None = None) -> EngineCycles:
-    """Cycles of one run of ``image``, exactly.
+def predicted(
+    image: Compiled, memory: Memory | None = None, asked: NDArray[np.bool_] | None = None
+) -> EngineCycles:  # fmt: skip
+    """Cycles of one run of ``image``, exactly; where bands may be skipped, of one on pixels of which `Compiled.asked`
+    is ``asked``, and without it of one that skips none.
 
     Each part does one thing after the other, and each thing happens in the first cycle in which all that it waits for
     has happened. So the model is sums and maxima, and takes a time that grows with bursts and steps, not with cycles.
@@ -92,10 +95,11 @@ def predicted(image: Compiled, memory: Memory | None = None) -> EngineCycles:
     writes = TimedRecords(queues[Stream.WRITES], WRITE.words(bits))
     results, answered, layers = TimedQueue(plan.result_words), [], []  # type: ignore[var-annotated]
     loads, stores = [], []  # type: ignore[var-annotated]
+    layers_run, writes_run = _carried_out(image, asked)
     parts = [
-        reading(plan, memory, image.first, image.reads, commands, queues, answered, loads),
-        computing(plan, image.descriptors, descriptors, queues, results, layers),
-        writing(plan, memory, image.writes, writes, results, answered, stores),
+        reading(plan, memory, image.first, image.reads, commands, queues, answered, loads, asked),
+        computing(plan, layers_run, descriptors, queues, results, layers),
+        writing(plan, memory, writes_run, writes, results, answered, stores),
     ]  # fmt: skip
     while parts:
         moved = False
@@ -110,6 +114,22 @@ def predicted(image: Compiled, memory: Memory | None = None) -> EngineCycles:
             raise ValueError("the engine stands still: a transfer waits for one behind it")
     return EngineCycles(
         total=answered[-1] + _REST, layers=tuple(layers),
-        read_words=image.first + sum(read["words"] for read in image.reads),
-        written_words=sum(write["words"] for write in image.writes), loads=np.array(loads), stores=np.array(stores),
+        read_words=(sum(last - first + 1 for first, last in loads)) // plan.beats,
+        written_words=sum(write["words"] for write in writes_run), loads=np.array(loads), stores=np.array(stores),
     )  # fmt: skip
+
+
+def _carried_out(
+    image: Compiled, asked: NDArray[np.bool_] | None
+) -> tuple[list[dict[str, int]], list[dict[str, int]]]:  # fmt: skip
+    """The descriptors and the write commands of a run."""
+    layers: list[dict[str, int]] = []
+    writes: list[dict[str, int]] = []
+    at, done = 0, 0
+    for segment in image.segments:
+        if is_skipped(segment.skip, asked):
+            layers += image.descriptors[done : segment.descriptor]
+            writes += image.writes[at : segment.begin]
+            writes.append({"words": 0, "address": segment.end - segment.begin, "stride": 0})
+            done, at = segment.descriptor + 1, segment.end
+    return [*layers, *image.descriptors[done:]], [*writes, *image.writes[at:]]

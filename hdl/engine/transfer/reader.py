@@ -15,6 +15,7 @@ from ..plan import EnginePlan
 from ..records import READ, STREAM_BITS, WAIT_BITS, Stream
 from .axi import read_pins, whole_words
 from .bursts import CommandBursts, area_layout, claimed
+from .skips import CommandSkips
 
 __all__ = ["MemoryReader"]
 
@@ -33,6 +34,7 @@ class MemoryReader(wiring.Component):
     first, first_valid : In; the words of the first block of commands, at address 0, are read at the beginning
     base : In, the word of memory that has address 0
     answered : In, write commands that have been answered
+    marked, asked : In, of an engine that skips commands, see `skips.CommandSkips`
     left : In, a structure with the words that have left each queue in this cycle
     stop : In, no further burst is asked for
     area : In, of `area_layout`; a burst that leaves it is not asked for, nor is any behind it
@@ -58,7 +60,7 @@ class MemoryReader(wiring.Component):
             "first": In(8), "first_valid": In(1), "base": In(32), "answered": In(WAIT_BITS),
             "left": In(self.left_layout), "stop": In(1), "area": In(area_layout()), "outside": Out(1),
             "word": Out(plan.word_bits), "valid": Out(1), "stream": Out(STREAM_BITS), "error": Out(1), "idle": Out(1),
-            **read_pins(plan),
+            **({"marked": In(1), "asked": In(plan.pout)} if plan.predicates else {}), **read_pins(plan),
         })  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:
@@ -68,11 +70,19 @@ class MemoryReader(wiring.Component):
         m.submodules.ahead = ahead = Queue(
             data.StructLayout({"stream": STREAM_BITS, "more": range(plan.burst)}), depth=plan.outstanding
         )
+        commands: Any = self.commands
+        if plan.predicates:
+            m.submodules.skips = skips = CommandSkips(plan)
+            wiring.connect(m, wiring.flipped(self.commands), skips.i)
+            m.d.comb += [
+                skips.answered.eq(self.answered), skips.marked.eq(self.marked), skips.asked.eq(self.asked)
+            ]  # fmt: skip
+            commands = skips.o
         # The first command is no record. Before there are others their queue shows zeros, as it shall have.
         m.d.comb += [
-            bursts.base.eq(self.base), bursts.area.eq(self.area), bursts.i.payload.eq(self.commands.payload),
-            bursts.i.payload.words.eq(self.commands.payload.words | Mux(self.first_valid, self.first, 0)),
-            bursts.i.valid.eq(self.commands.valid | self.first_valid), self.commands.ready.eq(bursts.i.ready),
+            bursts.base.eq(self.base), bursts.area.eq(self.area), bursts.i.payload.eq(commands.payload),
+            bursts.i.payload.words.eq(commands.payload.words | Mux(self.first_valid, self.first, 0)),
+            bursts.i.valid.eq(commands.valid | self.first_valid), commands.ready.eq(bursts.i.ready),
         ]  # fmt: skip
         burst, fresh = bursts.o.payload, Signal()
         room = self._rooms(m, burst.stream, fresh, burst.more)

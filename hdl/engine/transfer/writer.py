@@ -27,6 +27,9 @@ class MemoryWriter(wiring.Component):
     A burst that has been announced has to be sent. Where ``stop`` finds words of it missing, since a broken descriptor
     made fewer than it said, zeros stand in for all that would still come.
 
+    In an engine that skips commands one of stride 0 stands for commands that have been skipped: it waits until all
+    before it have been answered, and they count as answered then.
+
     Members
     -------
     commands : In stream of `records.WRITE`
@@ -55,7 +58,10 @@ class MemoryWriter(wiring.Component):
         plan, fabric = self.plan, FABRICS[self.plan.fabric]
         m.submodules.bursts = bursts = CommandBursts(plan, WRITE)
         m.submodules.ends = ends = Queue(1, depth=plan.outstanding)
-        wiring.connect(m, wiring.flipped(self.commands), bursts.i)
+        if plan.predicates:
+            self._count_skipped(m, bursts, ends)
+        else:
+            wiring.connect(m, wiring.flipped(self.commands), bursts.i)
         burst, fresh = bursts.o.payload, Signal()
         # Words that are there and of no burst that has been announced.
         waiting = Signal(range(plan.result_words + 1))
@@ -83,6 +89,17 @@ class MemoryWriter(wiring.Component):
             with m.If(self.bresp != 0):
                 m.d.sync += self.error.eq(1)
         return m
+
+    def _count_skipped(self, m: Module, bursts: CommandBursts, ends: Queue) -> None:
+        """Commands on their way to become bursts, but for those that stand for others."""
+        command, none, quiet = self.commands.payload, Signal(), Signal()
+        m.d.comb += [
+            none.eq(command.stride == 0), quiet.eq(bursts.i.ready & ~bursts.o.valid & ~self.awvalid & ~ends.o.valid),
+            bursts.i.payload.eq(command), bursts.i.valid.eq(self.commands.valid & ~none),
+            self.commands.ready.eq(Mux(none, quiet, bursts.i.ready)),
+        ]  # fmt: skip
+        with m.If(self.commands.valid & none & quiet):
+            m.d.sync += self.answered.eq(self.answered + command.address[:WAIT_BITS])
 
     def _send(self, m: Module, addressed: Signal) -> None:
         """Words as beats of the bursts whose addresses have been taken; there are no more than wait for answers."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ....common.errors import UserError
+from ...layers.contrast import PatchContrast
 from ...layers.kernels import Kernels
 from ..edsr import centring, upsampling
 from .blocks import Layers, fresh_weights
@@ -110,6 +111,7 @@ class ProcessingBody(nn.Module):
         )  # fmt: skip
         self.decoder = nn.ModuleList(DecoderLayer(layers, f"body.decoder.{k}", width, heads) for k in range(blocks))
         self.mlp = _perceptron(layers, "body.mlp", width)
+        self.contrast = PatchContrast()
 
     def forward(self, x: Tensor, task: int) -> Tensor:
         """The map that the transformer makes for the task of that number."""
@@ -119,7 +121,7 @@ class ProcessingBody(nn.Module):
         decoded = encoded
         for layer in self.decoder:
             decoded = layer(decoded, encoded, self.queries[task])
-        tokens = self.mlp(decoded) + decoded
+        tokens = self.contrast(self.mlp(decoded) + decoded)
         return image_of(tokens.unflatten(2, (self.features, _PATCH, _PATCH)), self.rows)
 
 

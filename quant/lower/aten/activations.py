@@ -15,7 +15,7 @@ from ...fold.slopes import Bend
 from ...formats import unsigned
 from ...program import Threshold
 from ..graph.nodes import Floats, constant, is_call, kind_of, numpy_of, said
-from ..state import Curve, Lowering, Value
+from ..state import Curve, Lowering, MaskedScores, Value
 from .curves import behind
 from .joins import shortcut
 from .table import Call, lowers, refused
@@ -67,25 +67,25 @@ def batch_norm(lowering: Lowering, call: Call) -> Pending:
     )
 
 
-@lowers(aten.relu)
+@lowers(aten.relu, layouts="each")
 def relu(lowering: Lowering, call: Call) -> Value:
     """A ReLU: the requantise behind it gives nothing below zero."""
     return _clamped(lowering, call, 0.0, None)
 
 
-@lowers(aten.relu6)
+@lowers(aten.relu6, layouts="each")
 def relu6(lowering: Lowering, call: Call) -> Value:
     """A ReLU that gives at most 6."""
     return _clamped(lowering, call, 0.0, 6.0)
 
 
-@lowers(aten.hardtanh)
+@lowers(aten.hardtanh, layouts="each")
 def hardtanh(lowering: Lowering, call: Call) -> Value:
     """A clamp; nn.ReLU6 is one."""
     return _clamped(lowering, call, float(call.given["min_val"]), float(call.given["max_val"]))
 
 
-@lowers(aten.clamp, aten.clamp_min, aten.clamp_max, aten.clip)
+@lowers(aten.clamp, aten.clamp_min, aten.clamp_max, aten.clip, layouts="each")
 def clamp(lowering: Lowering, call: Call) -> Value:
     """A clamp between two numbers, or on one side."""
     ends = [call.given.get(name) for name in ("min", "max")]
@@ -106,7 +106,7 @@ def _clamped(lowering: Lowering, call: Call, floor: float | None, ceiling: float
     if not isinstance(value, Pending):
         if isinstance(value, Bits) and only_relu:
             raise UserError(f"ReLU at {call.path!r} must follow a convolution, a batch norm or an addition")
-        if only_relu and not lowering.format(value.op).signed:
+        if only_relu and not isinstance(value, MaskedScores) and not lowering.format(value.op).signed:
             return lowering.same(call.node, call.source)
         value = lowering.pending(call.source)
     if only_relu and not value.clamped and value.bend is None:
@@ -126,7 +126,7 @@ def _within(
     return end if ceiling is None else min(end, ceiling)
 
 
-@lowers(aten.leaky_relu)
+@lowers(aten.leaky_relu, layouts="each")
 def leaky_relu(lowering: Lowering, call: Call) -> Value:
     """A ReLU with a second slope, a number."""
     return _bent(lowering, call, np.array([float(call.given["negative_slope"])]))
@@ -160,7 +160,7 @@ def _joins(lowering: Lowering, node: fx.Node) -> bool:
     )
 
 
-@lowers(Sign)
+@lowers(Sign, layouts="each")
 def sign(lowering: Lowering, call: Call) -> Bits:
     """The sign of each channel, as a threshold of its sums; where others read them, too, of what is stored for those:
     sums have one reader."""

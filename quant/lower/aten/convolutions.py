@@ -1,5 +1,6 @@
 """Lowering of convolutions and dense layers of every kernel: words of weights, and sums that wait to be requantised."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -14,13 +15,15 @@ from ....models.layers.shift import ShiftConv2d, nearest_powers
 from ...fold.assembly import Bits, Pending, Stored
 from ...fold.calibrate import Grid, group_steps, per_channel_symmetric, shared_scale
 from ...formats import Format, signed, unsigned
-from ...program import SHIFT_MAX, Concat, Convolution
+from ...program import SHIFT_MAX, Concat, Convolution, Rearrange, Unfold
 from ..graph.nodes import Floats, numpy_of
 from ..graph.weights import Weighted, weighted
+from ..layout import Axis, Layout
 from ..readers import is_edge, wanted
-from ..state import Lowering, Value
+from ..state import Lowering, MaskedScores, Quotient, Value
 from .geometry import geometry
 from .table import Call, lowers
+from .tokens.places import blocks_of, pixels_moved, tokens_of, windows_of
 from .transposed import as_ordinary
 
 __all__ = ["convolution"]
@@ -31,31 +34,87 @@ Ints = NDArray[np.int64]
 
 @lowers(
     AdderConv2d, BinaryConv2d, ShiftConv2d, nn.Conv2d, nn.Linear, aten.conv2d, aten.linear, aten.conv_transpose2d
-)  # fmt: skip
+, layouts="any")  # fmt: skip
 def convolution(lowering: Lowering, call: Call) -> Pending:
-    """A layer with weights, on pixels, bits or features."""
-    layer, value = weighted(lowering.traced, call.node), lowering.values[call.source]
-    if not layer.transposed:
-        return _lowered(lowering, layer, value)
-    ordinary, factor = as_ordinary(layer, lowering.shape_of(call.source))
-    return replace(_lowered(lowering, ordinary, value), shuffle=factor)
+    """A layer with weights, on pixels, bits or features, of maps, tokens or patches."""
+    layer = weighted(lowering.traced, call.node)
+    if isinstance(lowering.values[call.source], Quotient | MaskedScores):
+        lowering.values[call.source] = lowering.store(call.source)
+    if layer.dense and (call.source in lowering.layouts or lowering.shape_of(call.source)[1:] != (1, 1)):
+        return _on_tokens(lowering, layer)
+    block = blocks_of(lowering.layouts.get(call.source))
+    if block is not None:
+        return _on_patches(lowering, layer, block)
+    with lowering.as_maps([call.source]):
+        value = lowering.values[call.source]
+        if not layer.transposed:
+            return _lowered(lowering, layer, value)
+        ordinary, factor = as_ordinary(layer, lowering.shape_of(call.source))
+        return replace(_lowered(lowering, ordinary, value), shuffle=factor)
 
 
-def _lowered(lowering: Lowering, layer: Weighted, value: Value) -> Pending:
-    kind, path = layer.layer, layer.path
-    ordinary = not isinstance(kind, AdderConv2d | BinaryConv2d | ShiftConv2d) and layer.groups == 1
-    if isinstance(value, Pending) and value.op == "pixels" and value.affine and ordinary:
+def _on_tokens(lowering: Lowering, layer: Weighted) -> Pending:
+    """A dense layer on the last of several dimensions, whose numbers come into the channels."""
+    layout, value = lowering.layout(layer.source), lowering.values[layer.source]
+    place = tokens_of(layout, layout.dims[-1])
+    made = (Axis(len(layer.weight)),) if len(layer.weight) > 1 else ()
+    lowering.lay(layer.node, Layout(dims=(*layout.dims[:-1], made), place=(made, *place[1:])))
+    if isinstance(value, Pending) and value.op == "pixels" and value.affine:
+        value = pixels_moved(lowering, value, layout, place)
+    return _lowered(lowering, layer, value, lambda stored: lowering.arranged(stored, layout, place))
+
+
+def _on_patches(lowering: Lowering, layer: Weighted, block: tuple[int, int]) -> Pending:
+    """A convolution in each of the blocks of a map."""
+    value = lowering.values[layer.source]
+    channels = lowering.shape_of(layer.source)[0]
+    if isinstance(value, Pending) and value.op == "pixels" and value.affine and _is_ordinary(layer):
+        name, flat = windows_of(lowering, layer, value.op, block, _black(value))
+        taps = flat.weight.shape[1] // channels
+        gain, centre, bias = (np.repeat(held, taps) for held in (value.gain, value.centre, value.bias))
+        return _lowered(lowering, flat, replace(value, op=name, gain=gain, centre=centre, bias=bias))
+    stored = _features(lowering, layer)
+    name, flat = windows_of(lowering, layer, stored.op, block, np.zeros(channels))
+    return _lowered(lowering, flat, value, lambda found: replace(found, op=name))
+
+
+def _same(stored: Stored) -> Stored:
+    return stored
+
+
+def _lowered(
+    lowering: Lowering, layer: Weighted, value: Value, moved: Callable[[Stored], Stored] = _same
+) -> Pending:  # fmt: skip
+    """The sums of a layer; ``moved`` brings what it reads to where it is read."""
+    kind = layer.layer
+    if isinstance(value, Pending) and _pixels(lowering, value.op) and value.affine and _is_ordinary(layer):
         return _on_pixels(lowering, layer, value)
     if isinstance(kind, BinaryConv2d) and isinstance(value, Bits) and (kind.border or not any(layer.padding)):
         words, steps = _signs(layer, kind)
         return _sums(lowering, layer, value.op, "xnor", words, unsigned(1), value.step * steps)
-    stored = _features(lowering, layer)
-    if lowering.shape(stored.op)[1:] != (1, 1) and layer.dense:
-        raise UserError(f"dense layer at {path!r} reads a map of {lowering.shape(stored.op)}; flatten it first")
+    found = _features(lowering, layer)
+    stored = moved(found)
     if isinstance(kind, AdderConv2d):
         return _adder(lowering, layer, stored)
-    kernel, words, fmt, steps = _factors(lowering, layer, edge=is_edge(lowering.traced, layer.node, stored.op))
+    kernel, words, fmt, steps = _factors(lowering, layer, edge=is_edge(lowering.traced, layer.node, found.op))
     return _sums(lowering, layer, stored.op, kernel, words, fmt, stored.step * steps, unit=stored.step)
+
+
+def _is_ordinary(layer: Weighted) -> bool:
+    """Whether it multiplies by weights of any value, and has no groups."""
+    return not isinstance(layer.layer, AdderConv2d | BinaryConv2d | ShiftConv2d) and layer.groups == 1
+
+
+def _pixels(lowering: Lowering, op: str) -> bool:
+    """Whether operation ``op`` gives pixels, wherever they stand."""
+    while isinstance(found := lowering.ops[op], Rearrange | Unfold):
+        op = found.source
+    return op == "pixels"
+
+
+def _black(value: Pending) -> Floats:
+    """The pixel of each channel that stands for 0."""
+    return np.rint(value.centre - value.bias / value.gain)
 
 
 def _features(lowering: Lowering, layer: Weighted) -> Stored:
@@ -138,7 +197,7 @@ def _on_pixels(lowering: Lowering, layer: Weighted, value: Pending) -> Pending:
     """
     path = layer.path
     padded = any(layer.padding) or layer.source in lowering.pads
-    pixels = np.rint(value.centre - value.bias / value.gain).astype(np.int64) * padded
+    pixels = _black(value).astype(np.int64) * padded
     if not lowering.format(value.op).allows(pixels):
         raise UserError(f"layer at {path!r} pads with {pixels.tolist()}, which are no pixels")
     scaled = np.asarray(_weights(layer) * value.gain[None, :, None, None], np.float64)
@@ -158,7 +217,7 @@ def _adder(lowering: Lowering, layer: Weighted, stored: Stored) -> Pending:
     trained = layer.grid is not None
     patches = None if trained else lowering.ranges.patches.get(layer.node.name)
     groups = [(len(weight), stored.step)]
-    free = isinstance(lowering.values[source], Pending)
+    free = isinstance(lowering.values[source], Pending) and source not in lowering.layouts
     if free and patches is not None and (scheme.groups > 1 or scheme.ranges == "sums"):
         groups = group_steps(weight, patches, stored.step, fmt, scheme.groups)
     lossless = scheme.sharing == "lossless"

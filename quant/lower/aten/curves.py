@@ -11,7 +11,7 @@ from .table import Call, lowers
 __all__ = ["behind", "curve"]
 
 
-@lowers(*POINTWISE)
+@lowers(*POINTWISE, layouts="each")
 def curve(lowering: Lowering, call: Call) -> Value:
     """The function that torch computes."""
     node, source = call.node, argument(call.node)

@@ -5,34 +5,37 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ....common.errors import UserError
 from ...fold.assembly import Bits, Pending, Stored
 from ..graph.nodes import Floats, constant, numpy_of, said, sizes
-from ..state import Curve, Lowering, Value
+from ..layout import plain_sizes
+from ..state import Curve, Lowering, MaskedScores, Quotient, Value
 from .curves import behind
-from .joins import joined, scaled
+from .joins import Known, fqn_of, joined, joined_constant, scaled
 from .products import product
 from .table import Call, lowers, refused
+from .tokens.attention import hidden, masked
 
 __all__ = ["add", "divide", "multiply", "negate", "subtract"]
 
 aten = torch.ops.aten
 
 
-@lowers(aten.add)
+@lowers(aten.add, layouts="any")
 def add(lowering: Lowering, call: Call) -> Value:
     """The sum of two tensors, or of a tensor and a constant."""
     return _sum(lowering, call, call.given["self"], call.given["other"], float(call.given.get("alpha", 1)))
 
 
-@lowers(aten.sub)
+@lowers(aten.sub, layouts="any")
 def subtract(lowering: Lowering, call: Call) -> Value:
     """The difference of two tensors, or of a tensor and a constant, either way round."""
     return _sum(lowering, call, call.given["self"], call.given["other"], -float(call.given.get("alpha", 1)))
 
 
-@lowers(aten.rsub)
+@lowers(aten.rsub, layouts="any")
 def subtract_from(lowering: Lowering, call: Call) -> Value:
     """A constant less a tensor."""
     term = _per_channel(lowering, call, call.given["other"])
@@ -41,7 +44,7 @@ def subtract_from(lowering: Lowering, call: Call) -> Value:
     return _affine(lowering, call, call.source, -np.ones(1) * float(call.given.get("alpha", 1)), term)
 
 
-@lowers(aten.mul)
+@lowers(aten.mul, layouts="any")
 def multiply(lowering: Lowering, call: Call) -> Value:
     """A tensor times a constant, or times another tensor."""
     values = call.given["self"], call.given["other"]
@@ -52,7 +55,7 @@ def multiply(lowering: Lowering, call: Call) -> Value:
     return product(lowering, call, *values)
 
 
-@lowers(aten.div)
+@lowers(aten.div, layouts="any")
 def divide(lowering: Lowering, call: Call) -> Value:
     """A tensor by a constant."""
     factor = _per_channel(lowering, call, call.given["other"])
@@ -63,7 +66,7 @@ def divide(lowering: Lowering, call: Call) -> Value:
     return _affine(lowering, call, call.source, 1 / factor, np.zeros(1))
 
 
-@lowers(aten.neg)
+@lowers(aten.neg, layouts="each")
 def negate(lowering: Lowering, call: Call) -> Value:
     """A tensor times -1."""
     return _affine(lowering, call, call.source, -np.ones(1), np.zeros(1))
@@ -71,36 +74,64 @@ def negate(lowering: Lowering, call: Call) -> Value:
 
 def _sum(lowering: Lowering, call: Call, left: Any, right: Any, alpha: float) -> Value:
     """``left + alpha * right``."""
-    term = _per_channel(lowering, call, right)
-    if term is not None:
-        return _affine(lowering, call, left, np.ones(1), alpha * term)
-    term = _per_channel(lowering, call, left)
-    if term is not None:
-        return _affine(lowering, call, right, np.full(1, alpha), term)
-    if sizes(left)[1:] != sizes(right)[1:]:
+    for value, term, factor, scale in ((left, right, 1.0, alpha), (right, left, alpha, 1.0)):
+        seen = _seen(lowering, term)
+        if seen is not None:
+            return masked(lowering, call.node, value, seen)
+        found = _constant(lowering, call, term)
+        if found is None:
+            continue
+        if found.ndim == 1:
+            return _affine(lowering, call, value, np.full(1, factor), scale * found)
+        lowering.lay(call.node, lowering.layouts.get(value))
+        return joined_constant(lowering, value, factor, Known(value=scale * found, name=fqn_of(term)))
+    if [str(n) for n in sizes(left)] != [str(n) for n in sizes(right)]:
         raise UserError(f"addition at {said(call.node)} must be of two tensors of one shape")
-    return joined(lowering, left, right, alpha)
+    return joined(lowering, call.node, left, right, alpha)
+
+
+def _seen(lowering: Lowering, term: Any) -> NDArray[np.bool_] | None:
+    """What a mask that is added to scores lets see; None for what is no mask."""
+    found = constant(lowering.traced, term)
+    return None if found is None or found.numel() == 1 else hidden(numpy_of(found))
 
 
 def _per_channel(lowering: Lowering, call: Call, value: Any) -> Floats | None:
     """A constant as one number (1,) or one per channel (C,); None where ``value`` depends on the images."""
+    found = _constant(lowering, call, value)
+    if found is not None and found.ndim > 1:
+        raise _misfit(call, value.meta["val"].shape)
+    return found
+
+
+def _constant(lowering: Lowering, call: Call, value: Any) -> Floats | None:
+    """A constant beside the tensor of ``call``: (1,), (C,), or (C, H, W) where pixels have others; None where ``value``
+    depends on the images."""
     found = constant(lowering.traced, value)
     if found is None:
         return None
-    numbers, shape = numpy_of(found), sizes(call.node)
+    numbers = numpy_of(found)
     if numbers.size == 1:
         return numbers.reshape(1)
-    rows = (1,) * (len(shape) - numbers.ndim) + numbers.shape
-    if len(rows) != len(shape) or rows != (1, shape[1], *(1 for _ in shape[2:])):
-        raise UserError(
-            f"constant of shape {numbers.shape} at {said(call.node)} must be one number, or one for each channel"
-        )
-    return numbers.reshape(-1)
+    (source,) = (node for node in call.node.all_input_nodes if node in lowering.values)
+    if plain_sizes(sizes(source)) != plain_sizes(sizes(call.node)):
+        raise _misfit(call, numbers.shape)
+    whole = lowering.layout(source).arranged(numbers)
+    return np.ascontiguousarray(whole[:, 0, 0]) if (whole == whole[:, :1, :1]).all() else whole
+
+
+def _misfit(call: Call, shape: tuple[int, ...]) -> UserError:
+    return UserError(
+        f"constant of shape {tuple(shape)} at {said(call.node)} must be one number, or one for each channel"
+    )
 
 
 def _affine(lowering: Lowering, call: Call, source: Any, factor: Floats, term: Floats) -> Value:
     """``factor * source + term``, each (1,) or (C,)."""
+    lowering.lay(call.node, lowering.layouts.get(source))
     value = lowering.values[source]
+    if isinstance(value, Quotient | MaskedScores):
+        value = lowering.store(source)
     if isinstance(value, Curve):
         if factor.size == term.size == 1:
             return behind(lowering, source, lambda x: factor * x + term)

@@ -66,12 +66,12 @@ def global_pool(lowering: Lowering, call: Call) -> Pending:
     return _average(lowering, call, window, window)
 
 
-@lowers(aten.mean, aten.sum)
+@lowers(aten.mean, aten.sum, layouts="any")
 def mean(lowering: Lowering, call: Call) -> Pending:
     """The mean, or the sum, of each channel over its pixels, rows or columns, or of each pixel over its channels."""
-    over, stored = _over(call), lowering.store(call.source)
+    over, stored = _over(lowering, call), lowering.store(call.source)
     channels, *size = lowering.shape_of(call.source)
-    if over == [1]:
+    if over == [0]:
         count = channels
         name = lowering.emit(Reduce(name=lowering.unique(call.path), source=stored.op, how="sum"))
     else:
@@ -82,37 +82,45 @@ def mean(lowering: Lowering, call: Call) -> Pending:
     return _divided(lowering, name, stored, count if is_call(call.node, aten.mean) else 1)
 
 
-@lowers(aten.amax)
+@lowers(aten.amax, layouts="any")
 def largest(lowering: Lowering, call: Call) -> Value:
     """The largest, as `mean`, on the grid of what it reads."""
-    over = _over(call)
+    over = _over(lowering, call)
     window = _whole(lowering.shape_of(call.source)[1:], over)
 
     def make(name: str, op: str) -> Op:
-        if over == [1]:
+        if over == [0]:
             return Reduce(name=name, source=op, how="max")
         return MaxPool(name=name, source=op, size=window, stride=window)
 
     return lowering.moved(call.node, call.source, make, call.path)
 
 
-def _over(call: Call) -> list[int]:
-    """The dimensions that ``call`` is over: the map, or one of channels, rows and columns that stays as one."""
-    rank, given = len(sizes(call.source)), call.given
-    over = sorted(dim % rank for dim in given.get("dim") or ())
-    if rank == 4 and (over == [2, 3] or (given["keepdim"] and over in ([1], [2], [3]))):
-        return over
-    what = name_of(call.node).removeprefix("aten.")
-    raise UserError(
-        f"{what} at {said(call.node)} must be over rows and columns, dimensions 2 and 3 of a map, or over one of its "
-        "dimensions 1 to 3 with keepdim=True"
-    )
+def _over(lowering: Lowering, call: Call) -> list[int]:
+    """Which of C, H and W, by number, ``call`` is over: C alone, or H, W or both; says the layout of its result."""
+    rank, given, layout = len(sizes(call.source)), call.given, lowering.layout(call.source)
+    dims = sorted(dim % rank for dim in given.get("dim") or ())
+    gone = [axis for dim in dims for axis in layout.dims[dim]]
+    over = [at for at in range(3) if layout.place[at] and set(layout.place[at]) <= set(gone)]
+    whole = sum(len(layout.place[at]) for at in over) == len(gone)
+    if call.source not in lowering.layouts:
+        over = [dim - 1 for dim in dims]
+        whole = rank == 4 and (dims == [2, 3] or (given["keepdim"] and dims in ([1], [2], [3])))
+    if not whole or over not in ([0], [1], [2], [1, 2]):
+        what = name_of(call.node).removeprefix("aten.")
+        raise UserError(
+            f"{what} at {said(call.node)} must be over rows and columns, dimensions 2 and 3 of a map, over one of its "
+            "dimensions 1 to 3 with keepdim=True, or over the tokens of an image"
+        )
+    if call.source in lowering.layouts:
+        lowering.lay(call.node, layout.without(dims, keep=given["keepdim"]))
+    return over
 
 
 def _whole(size: Sequence[int], over: Sequence[int]) -> tuple[int, int]:
     """A window over all rows, all columns or both of a map of ``size``."""
     height, width = size
-    return height if 2 in over else 1, width if 3 in over else 1
+    return height if 1 in over else 1, width if 2 in over else 1
 
 
 def _check_ceil(lowering: Lowering, call: Call, what: str) -> None:

@@ -8,6 +8,7 @@ from ...fold.assembly import Pending
 from ...program import Product
 from ..graph.nodes import said
 from ..state import Curve, Lowering, Value
+from .joins import as_beside
 from .table import Call
 
 __all__ = ["product"]
@@ -17,6 +18,7 @@ def product(lowering: Lowering, call: Call, left: fx.Node, right: fx.Node) -> Va
     """``left * right``, of one shape, or of a map and one number for each of its channels; of two functions of one
     tensor, the function that they are together."""
     if (found := _function(lowering, left, right)) is not None:
+        lowering.lay(call.node, lowering.layouts.get(left))
         return found
     shapes = [lowering.shape_of(node) for node in (left, right)]
     if shapes[0] != shapes[1] and shapes[0][1:] == (1, 1):
@@ -27,7 +29,8 @@ def product(lowering: Lowering, call: Call, left: fx.Node, right: fx.Node) -> Va
             f"product at {said(call.node)} must be of two tensors of one shape, or of a map and one number for each of "
             f"its channels, not of {one} and {other}"
         )
-    a, b = lowering.store(left), lowering.store(right)
+    a, b = lowering.store(left), as_beside(lowering, lowering.store(right), right, left)
+    lowering.lay(call.node, lowering.layouts.get(left))
     name = lowering.emit(Product(name=lowering.unique(call.path), source=a.op, other=b.op))
     zero = np.zeros(shapes[0][0])
     positive = not lowering.format(name).signed

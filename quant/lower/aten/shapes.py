@@ -1,4 +1,7 @@
-"""Lowering of what changes no value: flatten and other views, slices, identity and dropout."""
+"""Lowering of what changes no value: flatten and other views, slices, identity and dropout.
+
+Views of what is no map move nothing: they say where its dimensions stand, see `layout`.
+"""
 
 import operator
 
@@ -7,24 +10,26 @@ import torch
 from torch import fx, nn
 
 from ....common.errors import UserError
-from ...ops.move import AXES
-from ...program import Flatten, Slice
+from ...program import Flatten
 from ..graph.nodes import given, is_call, name_of, said, sizes
 from ..state import Lowering, Value
 from .table import Call, lowers, refused
+from .tokens.cuts import cut
 
-__all__ = ["cast", "dropout", "flatten", "identity", "one_of", "one_part", "part", "unflatten", "view"]
+__all__ = ["cast", "dropout", "expand", "identity", "one_of", "one_part", "part", "permute", "view"]
 
 aten = torch.ops.aten
 
 
-@lowers(nn.Identity, nn.Dropout, aten.clone, aten.contiguous, aten.detach, aten.alias, aten.lift_fresh_copy)
+@lowers(
+    nn.Identity, nn.Dropout, aten.clone, aten.contiguous, aten.detach, aten.alias, aten.lift_fresh_copy, layouts="any"
+)
 def identity(lowering: Lowering, call: Call) -> Value:
     """What does nothing outside of training."""
     return lowering.same(call.node, call.source)
 
 
-@lowers(aten.to, aten._to_copy)
+@lowers(aten.to, aten._to_copy, layouts="any")
 def cast(lowering: Lowering, call: Call) -> Value:
     """A change between formats of real numbers."""
     if not call.node.meta["val"].is_floating_point():
@@ -32,7 +37,7 @@ def cast(lowering: Lowering, call: Call) -> Value:
     return lowering.same(call.node, call.source)
 
 
-@lowers(aten.dropout, aten.feature_dropout, aten.alpha_dropout, aten.feature_alpha_dropout)
+@lowers(aten.dropout, aten.feature_dropout, aten.alpha_dropout, aten.feature_alpha_dropout, layouts="any")
 def dropout(lowering: Lowering, call: Call) -> Value:
     """Nothing outside of training."""
     if call.given["train"]:
@@ -40,35 +45,49 @@ def dropout(lowering: Lowering, call: Call) -> Value:
     return lowering.same(call.node, call.source)
 
 
-@lowers(aten.flatten)
-def flatten(lowering: Lowering, call: Call) -> Value:
-    """All of an image as channels of one pixel."""
-    found = _viewed(lowering, call)
-    if found is None:
-        raise UserError(f"flatten at {call.path!r} must keep the batch and flatten all the rest")
-    return found
-
-
-@lowers(aten.unflatten)
-def unflatten(lowering: Lowering, call: Call) -> Value:
-    """Channels as channels of one pixel, which they are in a Program."""
-    found = _viewed(lowering, call)
-    if found is None:
-        wanted = tuple(int(n) for n in call.given["sizes"])
-        raise UserError(f"unflatten at {call.path!r} must make one pixel of all channels, not {wanted}")
-    return found
-
-
-@lowers(aten.view, aten.reshape, aten._unsafe_view, aten.squeeze, aten.unsqueeze, aten.expand,
-        aten.view_as, aten.reshape_as, aten.expand_as)  # fmt: skip
+@lowers(
+    aten.flatten, aten.unflatten, aten.view, aten.reshape, aten._unsafe_view, aten.squeeze, aten.unsqueeze,
+    aten.view_as, aten.reshape_as, layouts="any",
+)  # fmt: skip
 def view(lowering: Lowering, call: Call) -> Value:
-    """A view that flattens, or takes away or adds dimensions of one element."""
-    found = _viewed(lowering, call)
-    if found is None and is_call(call.node, aten.expand, aten.expand_as) and _only_multiplied(lowering, call):
+    """Other dimensions of the same numbers in the same order."""
+    if (found := _viewed(lowering, call)) is not None:
+        return found
+    layout = lowering.layout(call.source).viewed(sizes(call.node))
+    if layout is None:
+        raise UserError(
+            f"{name_of(call.node)} at {said(call.node)} cuts across dimensions: it makes {_shown(sizes(call.node))} of "
+            f"{_shown(sizes(call.source))}"
+        )
+    return lowering.same(call.node, call.source, layout)
+
+
+@lowers(aten.expand, aten.expand_as, layouts="any")
+def expand(lowering: Lowering, call: Call) -> Value:
+    """Nothing, or one number for each channel spread over a map, for products alone."""
+    if (found := _viewed(lowering, call)) is not None:
+        return found
+    if [n for n in sizes(call.node) if n != 1] == [n for n in sizes(call.source) if n != 1]:
+        return lowering.same(call.node, call.source, lowering.layout(call.source).viewed(sizes(call.node)))
+    if call.source not in lowering.layouts and _only_multiplied(lowering, call):
         return lowering.same(call.node, call.source)
-    if found is None:
-        raise refused(call.node)
-    return found
+    raise refused(call.node)
+
+
+@lowers(aten.transpose, aten.permute, aten.t, aten.numpy_T, aten.mT, aten.swapaxes, aten.movedim, layouts="any")
+def permute(lowering: Lowering, call: Call) -> Value:
+    """Dimensions in another order."""
+    layout = lowering.layout(call.source).permuted(_order(call))
+    return lowering.same(call.node, call.source, layout.joined())
+
+
+def _order(call: Call) -> list[int]:
+    """Which dimension comes first, second, .. behind ``call``."""
+    rank, given = len(sizes(call.source)), call.given
+    marks = torch.empty(tuple(range(2, rank + 2)), device="meta")
+    assert not isinstance(call.node.target, str)
+    moved = call.node.target(marks, *call.node.args[1:], **call.node.kwargs)
+    return [int(size) - 2 for size in moved.shape] if given else list(range(rank))
 
 
 def _only_multiplied(lowering: Lowering, call: Call) -> bool:
@@ -77,68 +96,62 @@ def _only_multiplied(lowering: Lowering, call: Call) -> bool:
     return gate and all(is_call(user, aten.mul) for user in call.node.users)
 
 
-@lowers(aten.slice)
+@lowers(aten.slice, layouts="any")
 def part(lowering: Lowering, call: Call) -> Value:
-    """Some of the channels, rows or columns."""
-    if (found := _viewed(lowering, call)) is not None:
-        return found
+    """Some of a dimension."""
     dim, size = _axis(call)
-    return _sliced(lowering, call, dim, range(size)[call.given["start"] : call.given["end"] : call.given["step"]])
+    if str(sizes(call.node)) == str(sizes(call.source)):
+        return lowering.same(call.node, call.source)
+    kept = range(size)[call.given["start"] : call.given["end"] : call.given["step"]]
+    return cut(lowering, call, dim, kept, keep=True)
 
 
-@lowers(aten.select)
+@lowers(aten.select, layouts="any")
 def one_of(lowering: Lowering, call: Call) -> Value:
-    """One row or column; one channel would leave none."""
-    if (found := _viewed(lowering, call)) is not None:
-        return found
+    """One of a dimension, which is none any more."""
     dim, size = _axis(call)
-    if dim == 1:
-        raise refused(call.node)
     at = range(size)[call.given["index"]]
-    return _sliced(lowering, call, dim, range(at, at + 1))
+    return cut(lowering, call, dim, range(at, at + 1), keep=False)
 
 
-@lowers(operator.getitem)
+@lowers(operator.getitem, layouts="any")
 def one_part(lowering: Lowering, call: Call) -> Value:
     """One of the parts into which a tensor is split."""
     whole, at = call.node.args
     assert isinstance(whole, fx.Node) and isinstance(at, int)
+    if is_call(whole, aten.unbind):
+        dim = given(whole)["dim"] % len(sizes(call.source))
+        at %= int(sizes(call.source)[dim])
+        return cut(lowering, call, dim, range(at, at + 1), keep=False)
     if not is_call(whole, aten.split, aten.split_with_sizes, aten.chunk, aten.tensor_split):
         raise refused(whole)
     dim = given(whole)["dim"] % len(sizes(call.source))
     parts = [int(part.shape[dim]) for part in whole.meta["val"]]
     begin = sum(parts[: at % len(parts)])
-    return _sliced(lowering, call, dim, range(begin, begin + parts[at]))
+    return cut(lowering, call, dim, range(begin, begin + parts[at]), keep=True)
 
 
 def _axis(call: Call) -> tuple[int, int]:
     """The dimension that ``call`` cuts, and its size."""
     shape = sizes(call.source)
     dim = call.given["dim"] % len(shape)
+    if not isinstance(shape[dim], int):
+        if str(sizes(call.node)) == str(shape):
+            return dim, 0
+        raise UserError(
+            f"{name_of(call.node)} at {said(call.node)} must keep the batch: it makes {_shown(sizes(call.node))} of "
+            f"{_shown(shape)}"
+        )
     return dim, int(shape[dim])
-
-
-def _sliced(lowering: Lowering, call: Call, dim: int, kept: range) -> Value:
-    if not kept:
-        raise UserError(f"slice at {said(call.node)} keeps nothing")
-    if lowering.shape_of(call.source)[dim - 1] != sizes(call.source)[dim]:
-        raise refused(call.node)
-    return lowering.moved(
-        call.node, call.source,
-        lambda name, op: Slice(
-            name=name, source=op, axis=AXES[dim - 1], start=kept.start, stop=kept[-1] + 1, step=kept.step
-        ), call.path,
-    )  # fmt: skip
 
 
 def _viewed(lowering: Lowering, call: Call) -> Value | None:
     """What a view with all the values of what it reads becomes, or None where it is neither that nor flat."""
     before, after = sizes(call.source), sizes(call.node)
-    if str(before[0]) != str(after[0]):
-        raise UserError(
-            f"{name_of(call.node)} at {said(call.node)} must keep the batch: it makes {_shown(after)} of "
-            f"{_shown(before)}"
-        )
+    if str(before) == str(after):
+        return lowering.same(call.node, call.source)
+    if call.source in lowering.layouts or str(before[0]) != str(after[0]):
+        return None
     if _dimensions(before) == _dimensions(after):
         return lowering.same(call.node, call.source)
     if len(after) == 2 and int(np.prod(before[1:])) == after[1]:

@@ -11,7 +11,7 @@ from torch._ops import OpOverload, OpOverloadPacket
 
 from ....common.errors import UserError
 from ..graph.nodes import argument, given, kind_of, name_of, path_of, said
-from ..state import Lowering, Value
+from ..state import Lowering, MaskedScores, Quotient, Value
 
 __all__ = ["Call", "lower_call", "lowers", "refused"]
 
@@ -20,21 +20,20 @@ _SUPPORTED = (
     "AdderConv2d, BinaryConv2d, ShiftConv2d, Sign, Normalise, SpatialShift2d, convolutions, dense layers, batch norm, "
     "ReLU, ReLU6, LeakyReLU, PReLU, clamp, SiLU, GELU, sigmoid, hardswish, hardsigmoid, tanh, max and average pools, "
     "mean, sum and amax over the map or the channels, argmax of channels, where by an argmax, additions, factors, "
-    "products, cat, slices, zero pads, pixel_shuffle, interpolate (nearest), flatten, dropout"
+    "products, cat, slices, zero pads, pixel_shuffle, interpolate (nearest), views, transpose, permute, dropout, "
+    "LayerNorm, matmul, softmax, constant masks, attention"
 )
 _CURVES = "write a function that has a value for every number, as SiLU, GELU and sigmoid do, and train again"
-_PRODUCTS = "only a product of every value with its own or its channel's is supported; leave the attention out"
-_NORMS = "write BatchNorm2d, whose statistics are constants when it runs"
+_PRODUCTS = "products are matmul of two tensors, as of attention, and of every value with its own or its channel's"
+_NORMS = "write LayerNorm, or BatchNorm2d, whose statistics are constants when it runs"
 _SCORES = "only the last operation may be one: it is left out, the order of the scores is the same"
-_ORDER = "keep tensors in the order (batch, channels, rows, columns)"
-_CHOICES = "compare an argmax over channels with a number, for torch.where"
+_CHOICES = "compare an argmax over channels with a number, for torch.where; a mask of attention must be constant"
 _INSTEAD = {
     **dict.fromkeys(("log", "sqrt", "rsqrt", "pow", "reciprocal"), _CURVES),
-    **dict.fromkeys(("div", "matmul", "bmm", "mm", "einsum", "scaled_dot_product_attention"), _PRODUCTS),
-    **dict.fromkeys(("group_norm", "layer_norm", "native_layer_norm", "instance_norm", "rms_norm",
-                     "linalg_vector_norm", "var", "std"), _NORMS),
-    **dict.fromkeys(("softmax", "log_softmax", "_softmax", "_log_softmax"), _SCORES),
-    **dict.fromkeys(("transpose", "permute", "movedim", "t", "numpy_T", "mT", "swapaxes"), _ORDER),
+    **dict.fromkeys(("div", "mm", "baddbmm", "addmm", "einsum"), _PRODUCTS),
+    **dict.fromkeys(("group_norm", "instance_norm", "rms_norm", "linalg_vector_norm", "var", "std"),
+                    _NORMS),
+    **dict.fromkeys(("log_softmax", "_log_softmax"), _SCORES),
     **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge"), _CHOICES),
     "im2col": "write AdderConv2d where it makes an adder layer",
 }  # fmt: skip
@@ -62,14 +61,24 @@ class Call:
 
 CallLowering = Callable[[Lowering, Call], Value]
 _table: dict[Any, CallLowering] = {}
+_layouts: dict[CallLowering, str] = {}
 
 
-def lowers(*kinds: type[nn.Module] | OpOverloadPacket | Callable[..., Any]) -> Callable[[CallLowering], CallLowering]:
+def lowers(
+    *kinds: type[nn.Module] | OpOverloadPacket | Callable[..., Any], layouts: str = "map"
+) -> Callable[[CallLowering], CallLowering]:
     """Register a function that lowers operations of ATen (all their overloads), or layers of a type that stays whole
-    and of its subclasses that have none of their own."""
+    and of its subclasses that have none of their own.
+
+    Parameters
+    ----------
+    layouts : of tensors that the function can read: ``map``, only (batch, C, H, W) and what is not 1 of these;
+        ``each``, any, for every value is taken by itself; ``any``, it asks for `Lowering.layout` and says its result's
+    """
 
     def register(function: CallLowering) -> CallLowering:
         _table.update(dict.fromkeys(kinds, function))
+        _layouts[function] = layouts
         return function
 
     return register
@@ -91,13 +100,21 @@ def lower_call(lowering: Lowering, node: fx.Node) -> Value:
     if source not in lowering.values and not _reads_known(lowering, node):
         raise refused(node)
     module = lowering.traced.get_submodule(str(node.target)) if node.op == "call_module" else None
-    return function(
-        lowering,
-        Call(
-            node=node, path=str(node.target) if node.op == "call_module" else path_of(node), module=module,
-            source=source, given=given(node) if isinstance(node.target, OpOverload) else {},
-        ),
+    call = Call(
+        node=node, path=str(node.target) if node.op == "call_module" else path_of(node), module=module,
+        source=source, given=given(node) if isinstance(node.target, OpOverload) else {},
     )  # fmt: skip
+    if _layouts[function] == "any":
+        return function(lowering, call)
+    read = [value for value in node.all_input_nodes if value in lowering.values]
+    for value in read:
+        if isinstance(lowering.values[value], Quotient | MaskedScores):
+            lowering.values[value] = lowering.store(value)
+    if _layouts[function] == "each":
+        lowering.lay(node, lowering.layouts.get(source))
+        return function(lowering, call)
+    with lowering.as_maps(read):
+        return function(lowering, call)
 
 
 def _reads_known(lowering: Lowering, node: fx.Node) -> bool:

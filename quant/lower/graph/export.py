@@ -15,9 +15,9 @@ from torch import fx, nn
 from torch.export import Dim, ExportedProgram
 
 from ....common.errors import UserError
-from ....models.layers.attention import Attention
 from ...program import Shape
 from .adders import as_adder_layers
+from .attention import as_products
 from .leaves import leaves
 from .order import pools_behind_relus
 from .plain import as_plain_graph
@@ -38,11 +38,10 @@ def trace(module: nn.Module, shape: Shape) -> fx.GraphModule:
     ------
     UserError
         when there is none: the network takes other images, or more than one tensor, or what it computes depends on
-        their values; and for attention, by the path of the layer.
+        their values.
     """
     module.eval()
     _check_inputs(module)
-    _check_layers(module)
     with leaves(module) as paths:
         exported = _exported(module, shape)
     traced = as_plain_graph(exported, [(path, module.get_submodule(path)) for path in paths])
@@ -51,7 +50,7 @@ def trace(module: nn.Module, shape: Shape) -> fx.GraphModule:
         raise UserError(
             f"{type(module).__name__} fixes how many images it takes at once; write -1 or x.shape[0] for the batch"
         )
-    return pools_behind_relus(as_adder_layers(traced))
+    return as_products(pools_behind_relus(as_adder_layers(traced)))
 
 
 def _check_inputs(module: nn.Module) -> None:
@@ -62,12 +61,6 @@ def _check_inputs(module: nn.Module) -> None:
               if entry.kind in kinds and entry.default is entry.empty]  # fmt: skip
     if len(needed) > 1:
         raise UserError(f"the network must take one tensor, the images; it also takes {needed[1]!r}")
-
-
-def _check_layers(module: nn.Module) -> None:
-    for path, layer in module.named_modules():
-        if isinstance(layer, Attention):
-            raise UserError(f"layer {path!r} of {type(module).__name__} is attention, which no Program has yet")
 
 
 def _exported(module: nn.Module, shape: Shape) -> ExportedProgram:

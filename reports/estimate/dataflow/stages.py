@@ -23,6 +23,7 @@ from ....hdl.dataflow.kinds.stage import Stage
 from ....hdl.dataflow.kinds.sums import WindowStage
 from ....hdl.dataflow.layout import factor_values, level_values, second_values, weight_lanes
 from ....hdl.lanes.counts import array_counts
+from ....hdl.maps.direct import DirectShape
 from ....hdl.streams.queue import in_block_ram
 from ....quant.formats import Format
 from ....quant.formats import signed as signed_format
@@ -41,6 +42,7 @@ from ..counting import (
     kept,
 )
 from ..structure import structure
+from .constants import add_constants
 from .windows import add_cut, add_join, add_move, add_window
 
 __all__ = ["count_kind", "stage_structure"]
@@ -100,11 +102,16 @@ def _pool(stage: PoolStage, found: Structure, build: StageBuild) -> None:
 
 @count_kind.register
 def _layer(stage: LayerStage, found: Structure, build: StageBuild) -> None:
+    if build.plan.reach:
+        add_constants(found, stage, build)
+        if isinstance(build.window, DirectShape):
+            return
     w = stage.shape(build.plan)
     rows = stage.pad.reshape(-1, build.x_count)
     add_window(found, w, outside=columns_of((rows, stage.x)) if w.padding and w.chunks > 1 else None)
-    _array(found, stage, build)
-    _activation(found, stage, build)
+    if not build.plan.reach:
+        _array(found, stage, build)
+        _activation(found, stage, build)
 
 
 def _activation(found: Structure, stage: WindowStage, build: StageBuild) -> None:

@@ -8,8 +8,9 @@ from addax.hdl.engine.cycles.model import predicted
 from addax.hdl.engine.records import Stream
 from addax.quant import golden
 from addax.quant.formats import signed, unsigned
-from addax.quant.program import Concat, MaxPool, PixelShuffle, Slice, Upsample
+from addax.quant.program import Concat, MaxPool, PixelShuffle, Product, Slice, Upsample
 from engine_executor import assert_golden, executed
+from engine_gates import joined_gates
 from engine_networks import (
     bottlenecks,
     engine_program,
@@ -76,6 +77,20 @@ def test_products_and_tables_are_those_of_the_golden_model(seed):
     named = (Stream.WEIGHTS, Stream.FEATURES, Stream.RESIDUALS)
     read = sum(command["words"] for command in image.reads if command["stream"] in named)
     assert read == sum(own.features + own.weights + own.residuals for own in traffic_of(image))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_residual_joins_products_that_are_stored(seed):
+    """Of two maps, and of a map and a gate; the products themselves are stored once, whoever reads them."""
+    plan = small_plan(bits=8, pin=8, pout=8, product=True, feature_bytes=4096, factor_bits=24)
+    program = joined_gates(seed)
+    image = compiled(program, plan)
+    (pixels,) = images_of(program, 1, seed)
+
+    assert_golden(image, pixels, executed(image, pixels))
+
+    names = [op.name for op in program.ops if isinstance(op, Product)]
+    assert [layer.name for layer in image.network.layers if layer.product] == names
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -14,7 +14,7 @@ from addax.hdl.engine.plan import EnginePlan
 from addax.hdl.engine.records import READ, WRITE, Stream, constants_record, descriptor_record
 from addax.quant.formats import signed, unsigned
 from addax.quant.ops.ends import PIXEL
-from addax.quant.program import ArgMax, AveragePool, Concat, Reduce, Select, Slice
+from addax.quant.program import AveragePool, Concat, Slice
 from engine_networks import small_plan
 from network_builder import Builder
 from token_networks import on_tokens
@@ -201,24 +201,11 @@ def test_operation_that_the_engine_lacks_is_named():
         compiled(b.raw(), small_plan())
 
 
-@pytest.mark.parametrize(
-    "kind", ["ArgMax", "Select", "Reduce", "MatMul", "Softmax", "Divide", "Norm", "Rearrange", "Unfold"]
-)
-def test_operation_on_channels_or_tokens_is_named(kind):
-    """The engine has none of them so far; an arg-max is left to the host where it is that of class scores."""
+@pytest.mark.parametrize("kind", ["MatMul", "Softmax", "Divide", "Norm", "Rearrange", "Unfold"])
+def test_operation_on_tokens_is_named(kind):
+    """The engine has none of them so far."""
     b = program()
-    made = b.last
-    match kind:
-        case "ArgMax":
-            b.emit(ArgMax(name="here", source=made))
-        case "Select":
-            b.convolution("adder", 1)
-            b.requantise(unsigned(4))
-            b.emit(Select(name="here", source=b.last, branches=(made, made)))
-        case "Reduce":
-            b.emit(Reduce(name="here", source=made, how="sum"))
-        case _:
-            b.emit(on_tokens(kind, "here", made, *b.inferred[made]))
+    b.emit(on_tokens(kind, "here", b.last, *b.inferred[b.last]))
 
     with pytest.raises(UserError, match=f"^the engine has no {kind} so far.* which 'here' is"):
         compiled(b.raw(), small_plan())
@@ -246,9 +233,12 @@ def test_products_and_tables_have_their_limits():
     with pytest.raises(UserError, match="looks up elements of 16 bits; those of 'table3' have int17"):
         compiled(b.raw(), small_plan(tables=8))
     b = program()
+    b.varied = lambda op: op
+    b.rescale(signed(12))
     b.product(b.last)
     b.rescale(signed(8), residual="req2")
-    with pytest.raises(UserError, match="joins no residual behind a product, which 'req4' does"):
+    message = "a residual joins products of at most 16 bits, but those of 'product4', which 'req5' reads, have int24"
+    with pytest.raises(UserError, match=message):
         compiled(b.raw(), small_plan(product=True))
     b = program()
     b.varied = lambda op: op

@@ -9,6 +9,7 @@ from pathlib import Path
 import addax
 import pytest
 from addax.models.data.augment import Crop, Flip, Jitter
+from addax.models.layers.contrast import Contrast
 from addax.models.layers.routing import Routing
 from addax.models.training.distil import Logits, Pkkd
 from addax.models.training.objective import CrossEntropy
@@ -22,6 +23,7 @@ FULL = TrainingRecipe(
     optimiser=AdamW(learning_rate=1e-4), schedule=Cosine(warmup=2, final=0.01, by="step"),
     loss=CrossEntropy(label_smoothing=0.1), augment=(Crop(padding=4), Flip(), Jitter(shift=1)),
     distil=Logits(teacher='a "b"\\\n.safetensors', layers=("bn1", "bn2")), routing=Routing(guide=0.5, budget=0.25),
+    contrast=Contrast(weight=0.2),
     start=Clustered(checkpoint="dense.safetensors"),
 )  # fmt: skip
 

@@ -11,14 +11,15 @@ from addax.reports.page.drawing import begin_drawing, draw
 from addax.reports.page.engine import engine_page
 from addax.reports.page.pages import comparison_page, report_page
 from addax.reports.page.report import make_report
+from addax.reports.page.survey import survey_page
 from browser import Browser, find_browser
-from documents import comparison, deep, engine, placed
+from documents import comparison, deep, engine, placed, survey
 from networks import random_images, random_plan, random_program
 from page_audit import AUDIT, at, shows
 
 WIDE, NARROW, PAPER = 1280, 400, 718
 """px: a desk, a phone, and A4 between its margins."""
-NAMES = ("estimated", "full", "deep", "comparison", "engine")
+NAMES = ("estimated", "full", "deep", "comparison", "engine", "survey")
 
 
 def page_of(compared):
@@ -27,7 +28,7 @@ def page_of(compared):
 
 @pytest.fixture(scope="module")
 def documents(tmp_path_factory):
-    """An estimate, all that a report can hold, the same for 26 stages, a comparison, and an engine."""
+    """An estimate, all that a report can hold, the same for 26 stages, a comparison, an engine, and transformers."""
     program = random_program(300)
     folder = tmp_path_factory.mktemp("pages")
     build = generate(program, random_plan(program, 300), folder / "build", vectors=random_images(program, 1, 300))
@@ -37,6 +38,7 @@ def documents(tmp_path_factory):
     return {
         "estimated": estimated, "full": placed(estimated), "deep": placed(deep(estimated)),
         "comparison": comparison(estimated["provenance"]), "engine": engine(folder),
+        "survey": survey(estimated["provenance"]),
     }  # fmt: skip
 
 
@@ -46,7 +48,9 @@ def pages(documents, tmp_path_factory):
     files = {name: folder / f"{name}.html" for name in NAMES}
     for name, file in files.items():
         own = documents[name]
-        file.write_text({"comparison": page_of, "engine": engine_page}.get(name, report_page)(own))
+        file.write_text(
+            {"comparison": page_of, "engine": engine_page, "survey": survey_page}.get(name, report_page)(own)
+        )
     return files
 
 
@@ -106,6 +110,10 @@ def test_every_number_is_the_one_in_the_file(audit, documents, name):
         for paths, text in seen["ratios"]:
             own, base = (at(document, path) for path in paths.split())
             assert shows(text, own / base - (text[0] in "+\N{MINUS SIGN}")), (paths, text)
+    elif name == "survey":
+        paths = {path for path, _ in seen["values"]}
+        for number, row in enumerate(document["rows"]):
+            assert {f"rows.{number}.{key}" for key in ("cycles", "bytes_read", "energy_uj") if row[key]} <= paths
     else:
         named = {item["name"]: item["value"] for item in document["figures"]}
         shown = dict(seen["figures"])
@@ -178,8 +186,10 @@ def test_names_never_become_markup(documents):
     own["rows"][0]["kernel"] = own["published"][0]["source"] = own["claims"][0]["ours"] = hostile
     full = json.loads(json.dumps(documents["full"]))
     full["program"]["network"] = full["stages"][0]["name"] = full["timeline"]["stages"][0]["name"] = hostile
+    placed_ones = json.loads(json.dumps(documents["survey"]))
+    placed_ones["rows"][0]["name"] = placed_ones["rows"][0]["kernel"] = placed_ones["engine"]["name"] = hostile
 
-    for page in (page_of(own), report_page(full)):
+    for page in (page_of(own), report_page(full), survey_page(placed_ones)):
         assert "<script" not in page and page.count("&lt;script&gt;") >= 3
 
 

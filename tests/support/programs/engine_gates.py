@@ -1,6 +1,7 @@
 """Networks with squeeze-and-excitation and activations of any form, for engines that multiply and look up."""
 
 import numpy as np
+from addax.models.nets.efficientnet import TINYNETS
 from addax.quant.formats import signed, unsigned
 from addax.quant.program import AveragePool, Table
 from network_builder import Builder
@@ -54,10 +55,37 @@ class Gates(Builder):
         return self.last
 
 
-def efficientnet_b0(size=224, stages=STAGES, classes=1000, head=1280):
+def joined_gates(seed):
+    """Products of two maps and of a map and a gate, of 8 bits each, that a residual joins; some are read twice."""
+    b = Gates(seed, (3, 6, 6))
+    first, second = b.layer(16, 3, kernel="mult", function=None), b.layer(16, 3, function=None)
+    b.last = first
+    b.mean()
+    gate = b.layer(16, kernel="mult", function=None)
+    b.last = first
+    b.product(gate if seed % 2 else second)
+    products = b.last
+    b.rescale(signed(8), residual=second)
+    if seed % 3 == 0:
+        b.last = products
+        b.rescale(signed(8), residual=first)
+    return b.raw()
+
+
+def tinynet_e():
+    """TinyNet-E (Han et al. 2020) in the same way: EfficientNet-B0 on 106 x 106, narrower and with fewer blocks."""
+    scaling = TINYNETS["e"]
+    stages = [
+        (expansion, window, scaling.channels(outputs), scaling.blocks(count), stride)
+        for expansion, window, outputs, count, stride in STAGES
+    ]
+    return efficientnet_b0(scaling.pixels, stages)
+
+
+def efficientnet_b0(size=224, stages=STAGES, classes=1000, head=1280, stem=32):
     """EfficientNet-B0 with adder layers and random weights; or one of other stages."""
     b = Gates(0, (3, size, size))
-    b.layer(2 * stages[0][2], 3, 2, kernel="mult")
+    b.layer(stem, 3, 2, kernel="mult")
     for expansion, window, outputs, count, first in stages:
         for stride in (first, *[1] * (count - 1)):
             x, channels = b.last, b.shape()[0]

@@ -49,13 +49,14 @@ CHAIN = {
     "depthwise": (lambda n, x: n.apart(x), {"apart": nn.Conv2d(4, 4, 3, groups=4)}),
     "Hardtanh": (lambda n, x: F.hardtanh(x), {}),
     "F.max_pool2d": (lambda n, x: F.max_pool2d(x, 2), {}),
+    "LayerNorm": (lambda n, x: n.tokens(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), {"tokens": nn.LayerNorm(4)}),
     "print in forward": (_printing, {}),
     "data-dependent if": (lambda n, x: x if x.shape[-1] > 1 else -x, {}),
     "Identity": (lambda n, x: n.nothing(x), {"nothing": nn.Identity()}),
 }  # fmt: skip
 
-NO_STAGE = ("GELU", "hardswish", "SE (x*sigmoid)")
-"""Forms that become tables or products, which the dataflow family does not build."""
+NO_STAGE = ("GELU", "hardswish", "SE (x*sigmoid)", "LayerNorm")
+"""Forms that become tables, products or norms, which the dataflow family does not build."""
 
 # How a map becomes features of the classifier, each of another map: behind which form of the chain.
 ENDS = {

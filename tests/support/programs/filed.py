@@ -6,8 +6,7 @@ __all__ = ["CASES", "REFUSED", "filed_forms"]
 
 CASES = Path(__file__).parents[4] / "shared" / "cases"
 REFUSED = {
-    "GroupNorm": "aten.group_norm", "LayerNorm": "aten.layer_norm",
-    "control flow sum()>0": "depends on values of a tensor",
+    "GroupNorm": "aten.group_norm", "control flow sum()>0": "depends on values of a tensor",
 }  # fmt: skip
 """By form: what its refusal names."""
 

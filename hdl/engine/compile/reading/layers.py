@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from .....quant.formats import Format
 from .....quant.ops.window import Window
 from .....quant.program import Program
-from ...records import Unit
+from ...records import Across, Unit
 
 __all__ = ["BlockRange", "EngineLayer", "EngineNetwork", "SecondSlope"]
 
@@ -60,6 +60,10 @@ class EngineLayer:
         or (O, N), for each channel its own; else None
     product : the sums are products of the source and the residual, which are stored tensors
     hold : the residual has one pixel, which is that of all pixels
+    stacked : of a choice, what it reads: the numbers, and the tensors among which they choose; a band of each stands
+        behind that of the one before it, as rows of one map
+    across : what becomes of the channels of a pixel
+    marks : its results say which commands are skipped, see `compile.skipping`
     shuffle : r of a pixel shuffle through which the result is stored; 1 for none. The output channels are in an order
         in which each block goes to one place of the r x r; channels that its last blocks have too many are zeros.
     groups : parts of the output channels, each of which reads input channels of its own; all of whole blocks
@@ -93,11 +97,21 @@ class EngineLayer:
     table: Ints | None = None
     product: bool = False
     hold: bool = False
+    stacked: tuple[str, ...] = ()
+    across: Across = Across.NOTHING
+    marks: bool = False
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Names of all that it reads."""
+        return (*(self.stacked or (self.source,)), *(() if self.residual is None else (self.residual,)))
 
     @property
     def spare_offset(self) -> int:
         """B of channels that a block has too many, whose results must be 0: where they are looked up, the place of an
-        entry of 0 that all channels share."""
+        entry of 0 that all channels share; where they are compared with others, the lowest one."""
+        if self.across is not Across.NOTHING:
+            return self.low
         return 0 if self.table is None or self.table.ndim == 2 else int(np.abs(self.table).argmin())
 
     def runs(self, blocks: int) -> int:

@@ -21,7 +21,9 @@ from .....quant.program import (
     PixelShuffle,
     Product,
     Program,
+    Reduce,
     Requantise,
+    Select,
     Slice,
     SpatialShift,
     Table,
@@ -30,8 +32,9 @@ from .....quant.program import (
 )  # fmt: skip
 from ...layout import blocks_of
 from ...plan import MOST_SUM_BITS, RESIDUAL_BITS, WIDEST, EnginePlan
-from ...records import Unit
+from ...records import Across, Unit
 from ..advice import built_with
+from .choices import across, added_channels, check_choices, chosen
 from .elements import multiplied, unchanged, with_table
 from .groups import grouped
 from .layers import BlockRange, EngineLayer, EngineNetwork, Ints, SecondSlope
@@ -87,6 +90,7 @@ class _Reading:
             Threshold: self._threshold, PixelShuffle: self._pixel_shuffle, MaxPool: self._max_pool,
             Flatten: self._flatten, Concat: self._concat, Slice: self._slice, SpatialShift: self._moved,
             Upsample: self._moved, ArgMax: self._arg_max, Product: self._products, Table: self._table,
+            Select: self._select, Reduce: self._reduce,
         }  # fmt: skip
         if type(op) not in kinds:
             raise UserError(f"the engine has no {type(op).__name__} so far, which {op.name!r} is")
@@ -98,7 +102,38 @@ class _Reading:
     def _arg_max(self, op: ArgMax) -> None:
         """That of class scores is left to whoever reads them."""
         if op is not self.program.decision:
-            raise UserError(f"the engine has no ArgMax so far but that of class scores, which {op.name!r} is not")
+            self._compared(op)
+
+    def _reduce(self, op: Reduce) -> None:
+        if op.how == "sum":
+            self._sums(op)
+        elif op.parts > 1:
+            raise UserError(f"the engine compares all channels of a pixel; {op.name!r} takes them in {op.parts} parts")
+        else:
+            self._compared(op)
+
+    def _compared(self, op: ArgMax | Reduce) -> None:
+        """Behind the layer that makes what it reads, if nothing else reads that; else a layer of its own."""
+        check_choices(op.name, self.plan)
+        read = self.program.format(op.source)
+        made = next((layer for layer in self.layers if layer.name == op.source), None)
+        if (
+            made is None or made.table is not None or made.levels is not None or made.shuffle > 1
+            or len(self.readers[op.source]) > 1 or made.across is not Across.NOTHING
+        ):  # fmt: skip
+            self._requantise(unchanged(op.name, op.source, read, self.program.shape(op.source)[0]))
+            made = self.layers[-1]
+        self.layers.remove(made)
+        self.layers.append(across(made, op, read, self.plan))
+
+    def _select(self, op: Select) -> None:
+        mask, branches = self._stored(op.source), tuple(self._stored(name) for name in op.branches)
+        formats = [self._check_stored(name) for name in (mask, *branches)]
+        shape = self.program.shape(op.name)
+        for name in (mask, *branches):
+            if self.program.shape(name)[1:] != shape[1:]:
+                raise UserError(f"{op.name!r} chooses among {name!r}, which has another shape as it is stored")
+        self.layers.append(chosen(op, (mask, formats[0]), branches, shape, formats[1], self.plan))
 
     def _sums(self, op: Op) -> None:
         self._check_readers(op)
@@ -230,7 +265,7 @@ class _Reading:
         made = next((layer for layer in self.layers if layer.name == op.source), None)
         if (
             made is None or made.table is not None or made.levels is not None or made.shuffle > 1
-            or len(self.readers[op.source]) > 1
+            or len(self.readers[op.source]) > 1 or made.across is not Across.NOTHING
         ):  # fmt: skip
             self._requantise(unchanged(op.name, op.source, read, self.program.shape(op.source)[0]))
             made = self.layers[-1]
@@ -255,15 +290,19 @@ class _Reading:
 
     def _requantise(self, op: Requantise, levels: Ints | None = None) -> None:
         op = had_by(self.plan, op, self.program.format(op.source))
-        made = self.program.by_name[op.source]
+        made, residual = self.program.by_name[op.source], op.residual
+        if isinstance(made, Reduce) and made.how == "sum":
+            made = added_channels(made, self.program.shape(made.source)[0], self.plan)
         if isinstance(made, Convolution):
             layer = self._convolution(made, op)
         elif isinstance(made, Product):
             layer = self._product(made, op)
+            residual = op.source if op.residual is not None else None
         elif isinstance(made, AveragePool):
             layer = self._stage(made.source, op, Unit.SUM, made.window)
         elif self.program.format(op.source).bits > self.plan.bits:
             layer = self._wide(op)
+            residual = op.source if op.residual is not None else None
         else:
             layer = self._stage(op.source, op, Unit.MAXIMUM, Window(kernel=(1, 1)))
         if self.program.format(op.name).bits > self.plan.result.bits:
@@ -272,7 +311,7 @@ class _Reading:
                 f"{op.name!r} has {self.program.format(op.name)}; the engine's results have at most "
                 f"{self.plan.result.bits} bits; {built_with('sum-bits', bits, MOST_SUM_BITS)}"
             )
-        self.layers.append(replace(self._with_residual(layer, op), even=op.ties == "even", levels=levels))
+        self.layers.append(replace(self._with_residual(layer, op, residual), even=op.ties == "even", levels=levels))
 
     def _stage(self, source: str, op: Requantise, unit: Unit, window: Window) -> EngineLayer:
         stored = self._stored(source)
@@ -294,16 +333,19 @@ class _Reading:
         again and again, counts nothing."""
         source = self._stored(op.source)
         fmt, shape = self.program.format(source), self.program.shape(source)
-        if op.residual is not None or fmt.bits > RESIDUAL_BITS:
+        narrow = op.residual is None or self.program.format(op.residual).bits <= self.plan.bits
+        if not narrow or fmt.bits > RESIDUAL_BITS:
             raise UserError(
-                f"the engine requantises stored tensors of at most {RESIDUAL_BITS} bits, and no residual with those of "
-                f"more than {self.plan.bits}: {op.name!r}"
+                f"the engine requantises stored tensors of at most {RESIDUAL_BITS} bits, and no residual of more than "
+                f"{self.plan.bits} with those of more than {self.plan.bits}: {op.name!r}"
             )
         if op.bends:
             raise UserError(
                 f"second slopes of stored tensors are of at most {self.plan.bits} bits, {source!r} has {fmt}: build it "
                 "with --bits 16"
             )
+        if op.residual is not None:
+            return self._exchanged(op)
         zeros = np.zeros(shape[0], np.int64)
         return EngineLayer(
             name=op.name, source=source, unit=Unit.MAXIMUM,
@@ -312,13 +354,40 @@ class _Reading:
             low=op.lo, high=op.hi, residual=source,
         )  # fmt: skip
 
+    def _exchanged(self, op: Requantise) -> EngineLayer:
+        """A wide tensor and a narrow residual: the residual is what is read, and the other joins it."""
+        assert op.residual is not None
+        source = self._stored(op.residual)
+        fmt = self._check_stored(source)
+        layer = EngineLayer(
+            name=op.name, source=source, unit=Unit.MAXIMUM, window=Window(kernel=(1, 1)),
+            pad=np.zeros(len(op.multiplier), np.int64), multiplier=op.residual_multipliers, offset=op.offset,
+            shift=op.shifts, residual_multiplier=op.multiplier, low=op.lo, high=op.hi,
+        )  # fmt: skip
+        return of_sums(layer, 1, -grid_top(fmt, self.plan))
+
     def _product(self, made: Product, op: Requantise) -> EngineLayer:
-        """The second tensor comes as a residual does, so that none joins behind the product."""
+        """The second tensor comes as a residual does, so what joins behind the product joins it as it is stored."""
         if op.residual is not None:
-            raise UserError(f"the engine joins no residual behind a product, which {op.name!r} does")
+            return self._joined_product(made, op)
         stored = self._stored(made.source), self._stored(made.other)
         layer = multiplied(op, stored, (self.program.shape(stored[0]), self.program.shape(stored[1])))
         return replace(layer, second=second_slope(op))
+
+    def _joined_product(self, made: Product, op: Requantise) -> EngineLayer:
+        """The products are stored as they are, and join the residual."""
+        fmt = self.program.format(made.name)
+        if fmt.bits > RESIDUAL_BITS:
+            raise UserError(
+                f"a residual joins products of at most {RESIDUAL_BITS} bits, but those of {made.name!r}, which "
+                f"{op.name!r} reads, have {fmt}"
+            )
+        if op.bends:
+            raise UserError(f"the engine has no second slope behind a product that a residual joins, as in {op.name!r}")
+        if made.name not in [layer.name for layer in self.layers]:
+            plain = unchanged(made.name, made.name, fmt, self.program.shape(made.name)[0])
+            self.layers.append(self._product(made, plain))
+        return self._exchanged(op)
 
     def _convolution(self, made: Convolution, op: Requantise) -> EngineLayer:
         if made.kernel not in self.plan.kernels:
@@ -346,11 +415,11 @@ class _Reading:
         )  # fmt: skip
         return layer if made.groups == 1 else grouped(layer, made, self.program.shape(layer.source)[2], self.plan)
 
-    def _with_residual(self, layer: EngineLayer, op: Requantise) -> EngineLayer:
-        """``layer`` with what joins in ``op``."""
-        if op.residual is None:
+    def _with_residual(self, layer: EngineLayer, op: Requantise, residual: str | None) -> EngineLayer:
+        """``layer`` with the ``residual`` that joins in ``op``."""
+        if residual is None:
             return layer
-        name = self._stored(op.residual)
+        name = self._stored(residual)
         if self.program.shape(name) != self.program.shape(op.name):
             raise UserError(f"the residual {name!r} of {op.name!r} has another shape as it is stored")
         fmt = self.program.format(name)

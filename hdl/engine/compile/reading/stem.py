@@ -57,7 +57,7 @@ def with_folded_stem(network: EngineNetwork, plan: EnginePlan) -> EngineNetwork:
     columns of its window side by side. A 3 x 3 window over 3 channels is then one of 3 x 1 over 9, in a block of 16
     that would hold 3. Nothing of it is hardware."""
     name = network.program.input.name
-    readers = [layer for layer in network.layers if name in (layer.source, layer.residual)]
+    readers = [layer for layer in network.layers if name in layer.reads]
     if any(part.tensor == name for parts in network.views.values() for part in parts):
         return network
     channels, height, width = network.shapes[name]

@@ -1,0 +1,275 @@
+"""Layers of fixed weights as graphs of sums, from features to results, and the ranks of registers in them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+
+from ...quant.formats import Format
+from ...quant.program import powers_of_two
+from .graph import LOOKED_UP, SUM, SumGraph, Tap
+from .kernels import accumulators
+from .scaling import Line, simplest_line
+
+__all__ = ["ConstantCircuit", "ConstantLayer", "ConstantResult", "Levelled", "Scaled", "circuit_of"]
+
+TABLE_BITS = 7
+"""Bits of an accumulator up to which its result comes from a table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scaled:
+    """A requantise: ``clamp((acc * M + B) >> S, lo, hi)``; a factor, an offset and a shift for every row."""
+
+    multipliers: tuple[int, ...]
+    offsets: tuple[int, ...]
+    shifts: tuple[int, ...]
+    lo: int
+    hi: int
+
+    def result(self, row: int, acc: int) -> int:
+        """y of one row."""
+        y = (acc * self.multipliers[row] + self.offsets[row]) >> self.shifts[row]
+        return min(max(y, self.lo), self.hi)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Levelled:
+    """Thresholds of every row, and whether its result falls where the accumulator rises."""
+
+    thresholds: tuple[tuple[int, ...], ...]
+    falling: tuple[bool, ...]
+
+    def result(self, row: int, acc: int) -> int:
+        """y of one row."""
+        reached = sum(acc >= level for level in self.thresholds[row])
+        return len(self.thresholds[row]) - reached if self.falling[row] else reached
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConstantLayer:
+    """What a circuit computes.
+
+    Attributes
+    ----------
+    kernel : ``adder``, ``mult``, ``xnor`` or ``shift``
+    x, y : formats of features and results
+    weights : (rows, features), what the words of a layer stand for: of the binary kernel 1 and -1
+    activation : what makes results of accumulators
+    """
+
+    kernel: str
+    x: Format
+    y: Format
+    weights: tuple[tuple[int, ...], ...]
+    activation: Scaled | Levelled
+
+    def bounds(self, row: int) -> tuple[int, int]:
+        """Smallest and largest accumulator of one row."""
+        weights = self.weights[row]
+        if self.kernel == "adder":
+            outside = [max(w - self.x.hi, self.x.lo - w, 0) for w in weights]
+            return -sum(max(abs(w - self.x.lo), abs(self.x.hi - w)) for w in weights), -sum(outside)
+        if self.kernel == "xnor":
+            return -len(weights), len(weights)
+        ends = [(w * self.x.lo, w * self.x.hi) for w in weights]
+        return sum(min(pair) for pair in ends), sum(max(pair) for pair in ends)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConstantResult:
+    """``clamp(total >> shift, lo, hi)``.
+
+    Attributes
+    ----------
+    total : a plain tap
+    """
+
+    total: Tap
+    shift: int
+    lo: int
+    hi: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ConstantCircuit:
+    """A graph with its results; see `circuit_of`.
+
+    Attributes
+    ----------
+    features : taps of all features
+    """
+
+    layer: ConstantLayer
+    graph: SumGraph
+    features: tuple[Tap, ...]
+    results: tuple[ConstantResult, ...]
+
+    def clamps(self, result: ConstantResult) -> tuple[bool, bool]:
+        """Whether a total can lie below ``lo``, and above ``hi``."""
+        node = self.graph.nodes[result.total.node]
+        return node.lo >> result.shift < result.lo, node.hi >> result.shift > result.hi
+
+    def end(self, result: ConstantResult) -> int:
+        """The level behind which a result is there: a clamp takes one of its own."""
+        return self.graph.level(result.total) + any(self.clamps(result))
+
+    @property
+    def depth(self) -> int:
+        """Levels between features and results."""
+        return max(self.end(result) for result in self.results)
+
+    def cuts(self, reach: int) -> tuple[int, ...]:
+        """The levels behind which a rank of registers stands: as few as leave at most ``reach`` levels between two
+        ranks, and of those the ones behind which the fewest bits are alive."""
+        depth = self.depth
+        ranks = -(-depth // reach) - 1
+        if ranks < 1:
+            return ()
+        alive = self.alive
+        best: dict[int, tuple[int, tuple[int, ...]]] = {0: (0, ())}
+        for _ in range(ranks):
+            best = {
+                level: min(
+                    (best[before][0] + alive[level], (*best[before][1], level))
+                    for before in range(max(0, level - reach), level) if before in best
+                )
+                for level in range(1, depth) if any(before in best for before in range(max(0, level - reach), level))
+            }  # fmt: skip
+        return min(found for level, found in best.items() if depth - level <= reach)[1]
+
+    @property
+    def alive(self) -> list[int]:
+        """Bits that a rank behind each level, from 0 on, would hold."""
+        return [
+            sum(self.graph.nodes[number].format.bits for number in self.crossing(level))
+            + self.layer.y.bits * sum(self.end(result) <= level for result in self.results)
+            for level in range(self.depth)
+        ]
+
+    def crossing(self, level: int) -> list[int]:
+        """Nodes of up to ``level`` that something behind it reads; not those of finished results."""
+        nodes = self.graph.nodes
+        found = set()
+        for number in self.used:
+            if nodes[number].level > level:
+                found |= {tap.node for tap in nodes[number].taps if nodes[tap.node].level <= level}
+        for result in self.results:
+            if self.end(result) > level >= self.graph.level(result.total):
+                found.add(result.total.node)
+        return sorted(number for number in found if nodes[number].lo < nodes[number].hi)
+
+    @property
+    def used(self) -> list[int]:
+        """Nodes that results depend on."""
+        return self.graph.used(result.total for result in self.results)
+
+    def values(self, features: Sequence[int]) -> list[int]:
+        """All results, in plain integers."""
+        values = self.graph.values(features)
+        return [min(max(values[r.total.node] >> r.shift, r.lo), r.hi) for r in self.results]
+
+    def counts(self, reach: int) -> dict[str, int]:
+        """What it is made of: sums of n bits, ``add/n``; bits of tables of n inputs, ``table/n``, those of a feature's
+        comparison with a constant and of the larger of both among them; and registers, ``ff``."""
+        counts: Counter[str] = Counter()
+        for number in self.used:
+            node = self.graph.nodes[number]
+            if not node.taps or not node.bits:
+                continue
+            if node.kind == LOOKED_UP:
+                counts[f"table/{len(node.table).bit_length() - 1}"] += node.bits
+            elif node.kind == SUM:
+                counts[f"add/{node.bits}"] += 1
+            else:
+                counts["table/2"] += node.bits
+                counts[f"table/{self.layer.x.bits}"] += 1
+        alive = self.alive
+        counts["ff"] = sum(alive[level] for level in self.cuts(reach)) + len(self.cuts(reach))
+        return dict(counts)
+
+
+@cache
+def circuit_of(layer: ConstantLayer, words: int = 2) -> ConstantCircuit:
+    """The circuit of ``layer``, of adders of up to ``words`` words: equal layers give equal circuits."""
+    if words > 2:
+        made = circuit_of(layer)
+        graph, ends = made.graph.fused([*made.features, *(result.total for result in made.results)], words)
+        totals = ends[len(made.features) :]
+        results = [replace(result, total=total) for result, total in zip(made.results, totals, strict=True)]
+        return ConstantCircuit(
+            layer=layer, graph=graph, features=tuple(ends[: len(made.features)]), results=tuple(results)
+        )  # fmt: skip
+    graph = SumGraph()
+    weight = np.array(layer.weights, np.int64).reshape(len(layer.weights), -1)
+    features = tuple(graph.feature(number, layer.x) for number in range(weight.shape[1]))
+    results = []
+    for row, (terms, constant) in enumerate(accumulators(graph, layer.kernel, features, layer.x, weight)):
+        results.append(_result(graph, layer, row, graph.joined(terms), constant))
+    return ConstantCircuit(layer=layer, graph=graph, features=features, results=tuple(results))
+
+
+def _result(graph: SumGraph, layer: ConstantLayer, row: int, acc: Tap, constant: int) -> ConstantResult:
+    """The result of one row, whose accumulator is ``acc + constant``."""
+    node = graph.nodes[acc.node]
+    made = layer.activation
+    if node.lo == node.hi:
+        y = made.result(row, graph.ends(acc)[0] + constant)
+        return ConstantResult(total=graph.constant(y), shift=0, lo=y, hi=y)
+    if node.format.bits <= TABLE_BITS:
+
+        def looked(value: int) -> int:
+            return made.result(row, (acc.sign * value << acc.shift) + constant)
+
+        return _plain(graph, graph.table([Tap(acc.node)], looked))
+    if isinstance(made, Levelled):
+        return _levelled(graph, layer, row, acc, constant)
+    return _scaled(graph, layer, row, acc, constant)
+
+
+def _plain(graph: SumGraph, tap: Tap) -> ConstantResult:
+    node = graph.nodes[tap.node]
+    return ConstantResult(total=tap, shift=0, lo=node.lo, hi=node.hi)
+
+
+def _levelled(graph: SumGraph, layer: ConstantLayer, row: int, acc: Tap, constant: int) -> ConstantResult:
+    """How many thresholds are reached: signs of differences, counted."""
+    made, (lo, hi) = layer.activation, layer.bounds(row)
+    assert isinstance(made, Levelled)
+    signs, always = [], 0
+    for level in made.thresholds[row]:
+        difference = graph.total([acc], constant - level, (lo - level, hi - level))
+        node = graph.nodes[difference.node]
+        if node.lo >= 0 or node.hi < 0:
+            always += node.lo >= 0
+        else:
+            signs.append(graph.reached(difference))
+    most, sign = len(made.thresholds[row]), -1 if made.falling[row] else 1
+    start = most - always if made.falling[row] else always
+    taps = [tap.times(sign) for tap in signs]
+    if len(taps) > 1:
+        taps = [graph.joined(taps)]
+    return _plain(graph, graph.total(taps, start, (0, most)))
+
+
+def _scaled(graph: SumGraph, layer: ConstantLayer, row: int, acc: Tap, constant: int) -> ConstantResult:
+    """The accumulator times a constant, digit by digit, and an offset."""
+    made, (lo, hi) = layer.activation, layer.bounds(row)
+    assert isinstance(made, Scaled)
+    own = Line(multiplier=made.multipliers[row], offset=made.offsets[row], shift=made.shifts[row])
+    clamp = made.lo, made.hi
+    if own.multiplier == 0:
+        y = made.result(row, 0)
+        return ConstantResult(total=graph.constant(y), shift=0, lo=y, hi=y)
+    if own.multiplier < 0:  # a line that rises, of the negative
+        acc, constant, (lo, hi) = acc.times(-1), -constant, (-hi, -lo)
+        own = Line(multiplier=-own.multiplier, offset=own.offset, shift=own.shift)
+    line = simplest_line(own, lo, hi, clamp)
+    digits = [
+        acc.moved(abs(digit).bit_length() - 1).times(1 if digit > 0 else -1) for digit in powers_of_two(line.multiplier)
+    ]
+    ends = tuple(end * line.multiplier + line.offset for end in (lo, hi))
+    total = graph.total([graph.joined(digits)], line.offset + line.multiplier * constant, (ends[0], ends[1]))
+    return ConstantResult(total=total, shift=line.shift, lo=clamp[0], hi=clamp[1])

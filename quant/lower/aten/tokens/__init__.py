@@ -1,0 +1,1 @@
+"""Lowering of what transformers say: parts of tokens, layer norms, attention, patches."""
