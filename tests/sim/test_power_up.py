@@ -30,7 +30,8 @@ def scrambled(text, seed):
     return REGISTER.subn(anything, text)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [pytest.param(1, marks=pytest.mark.guard), 2, 3])
 def test_scores_do_not_depend_on_power_up(tmp_path, monkeypatch, seed):
     """Protects a reset that leaves something out: stalled streams, two sets of values that registers begin with."""
     program = random_built(seed)
