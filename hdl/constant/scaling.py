@@ -66,17 +66,21 @@ def simplest_line(line: Line, lo: int, hi: int, clamp: tuple[int, int]) -> Line:
         floors = np.append(heights, stairs.bottom), np.append(stairs.steps, lo)
     if stairs.top < clamp[1]:
         before = np.append(heights, stairs.top + 1), np.append(stairs.steps - 1, hi)
-    best, digits = line, len(powers_of_two(line.multiplier)) * 64
+    best = line
     for shift in range(min(line.shift, MOST_SHIFT) + 1):
         for multiplier in _factors(line, stairs, shift):
-            cost = len(powers_of_two(multiplier)) * 64 + shift
-            if cost >= digits:
+            if _cost(multiplier, shift) >= _cost(best.multiplier, best.shift):
                 continue
             least = int(((floors[0] << shift) - floors[1] * multiplier).max())
             most = int(((before[0] << shift) - before[1] * multiplier).min()) - 1
             if least <= most:
-                best, digits = Line(multiplier=multiplier, offset=_roundest(least, most), shift=shift), cost
+                best = Line(multiplier=multiplier, offset=_roundest(least, most), shift=shift)
     return best
+
+
+def _cost(multiplier: int, shift: int) -> tuple[int, int]:
+    """Digits, which are adders, then bits that are moved away."""
+    return len(powers_of_two(multiplier)), shift
 
 
 def _factors(line: Line, stairs: LineSteps, shift: int) -> list[int]:

@@ -222,8 +222,8 @@ def test_a_simpler_line_gives_the_same_for_every_sum(multiplier, offset, shift, 
     assert len(powers_of_two(found.multiplier)) <= len(powers_of_two(multiplier))
 
 
-def test_a_power_of_two_needs_no_digit_more_than_one():
-    """24,576 / 2**15 over a short range is 3 / 4: two digits; 16,384 / 2**15 is one."""
+def test_a_power_of_two_is_the_least_one():
+    """16,384 / 2**15 is 1 / 2: of lines with one digit the one that moves the fewest bits away."""
     line = simplest_line(Line(multiplier=16384, offset=1 << 14, shift=15), -100, 100, (0, 15))
 
     assert (line.multiplier, line.shift) == (1, 1)
