@@ -17,7 +17,7 @@ from engine_networks import small_plan
 from prove import reached_violation
 
 PLAN = small_plan(pin=4, pout=4, memory_bits=64, burst=4, outstanding=2, pixels=16)
-ROOMS = dict.fromkeys((stream for stream in Stream if stream is not Stream.WIDE_RESIDUALS), 8)
+ROOMS = dict.fromkeys((stream for stream in Stream if stream <= Stream.WRITES), 8)
 
 
 PLACES, WORDS = 32, 8

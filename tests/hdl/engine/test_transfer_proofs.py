@@ -95,7 +95,7 @@ class ReaderContract(wiring.Component):
 
     def __init__(self, beats=1, *, followed=Stream.FEATURES, dut=MemoryReader, room=ROOM, **changes):
         self.plan, self.followed = plan_of(beats), followed
-        rooms = {stream: ROOM for stream in Stream if stream is not Stream.WIDE_RESIDUALS}
+        rooms = {stream: ROOM for stream in Stream if stream <= Stream.WRITES}
         self.dut = dut(plan_of(beats, **changes), {**rooms, followed: room})
         super().__init__({
             "offered": In(1), "command": In(READ.layout), "arready": In(1), "rvalid": In(1), "stop": In(1),
