@@ -18,7 +18,7 @@ from addax.hdl.dataflow.stages import stages_of
 from addax.hdl.interface import expected_beats
 from addax.quant import golden
 from addax.quant.formats import Format
-from marks import guarded_but
+from marks import slow_but
 from networks import random_chain, random_program, random_residual, random_windows
 from perceptrons import perceptron
 from pipelines import run_pipeline
@@ -74,7 +74,7 @@ def test_a_perceptron_gives_an_image_in_every_clock(kernel, clock_mhz, stall):
     check(program, plan, some_images(program, 9, 0), stall)
 
 
-@pytest.mark.parametrize("bits", guarded_but(range(1, 9), 3))
+@pytest.mark.parametrize("bits", slow_but(range(1, 9), 3))
 @pytest.mark.parametrize("is_signed", [False, True])
 @pytest.mark.parametrize("kernel", ["adder", "mult", "shift"])
 def test_features_of_any_width_and_sign(kernel, bits, is_signed):
@@ -84,7 +84,7 @@ def test_features_of_any_width_and_sign(kernel, bits, is_signed):
 
 
 @pytest.mark.parametrize("make", [random_program, random_chain, random_windows, random_residual])
-@pytest.mark.parametrize("seed", guarded_but(range(24), 0))
+@pytest.mark.parametrize("seed", slow_but(range(24), 0))
 def test_any_network_unrolled_equals_the_golden_model(make, seed):
     """Windows of several pixels with padding and strides in front of circuits of constants, and what cannot be one
     beside them."""
