@@ -48,7 +48,7 @@ def test_what_differs_is_wrong_and_ends_with_its_status(tmp_path):
     """A row of a CSV in which words of the RTL differ is red, and named."""
     good = dict.fromkeys(seeds.STEPS, "fine")
     row = {**dict.fromkeys(seeds.FIELDS, ""), **good, "name": "TNT", "paper": "2103.00112", "commit": seeds.commit()}
-    seeds.append(tmp_path / "seeds.csv", {**row, "rtl": "wrong: 7 words of 2 images differ"})
+    seeds.append(tmp_path / "seeds.csv", seeds.FIELDS, {**row, "rtl": "wrong: 7 words of 2 images differ"})
 
     assert seeds.main(tmp_path / "seeds.csv", ["TNT"]) == 3
     text = io.StringIO()

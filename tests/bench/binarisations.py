@@ -8,7 +8,6 @@ all else but the binarisation are equal, and were fixed before the first run: 8,
 the digits that addax ships where there are none.
 """
 
-import csv
 import sys
 import time
 from datetime import date
@@ -21,6 +20,8 @@ from addax.models import data
 from addax.models.layers.binary import set_progress
 from addax.models.nets import zoo
 from addax.models.training.loop import accuracy, train
+
+from .dated import append, done
 
 MNIST = Path("../shared/data/mnist")
 IMAGES, EPOCHS, SEEDS = 8000, 10, 3
@@ -42,25 +43,6 @@ def once(method, seed, source, images, test):
         "date": date.today().isoformat(), "data": source, "images": len(images), "epochs": EPOCHS, "method": method,
         "seed": seed, "accuracy": round(accuracy(module, test), 5), "seconds": round(time.perf_counter() - begin, 1),
     }  # fmt: skip
-
-
-def done(path):
-    """Runs that stand in ``path``."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def append(path, row):
-    """Add one run to ``path``, behind a head where there is none."""
-    fresh = not path.exists()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        if fresh:
-            writer.writeheader()
-        writer.writerow(row)
 
 
 def table(rows):
@@ -87,7 +69,7 @@ def main(path, methods):
         for method, seed in runs:
             run = {**wanted, "method": method, "seed": str(seed)}
             if not any(run.items() <= row.items() for row in done(path)):
-                append(path, once(method, seed, name, images, test))
+                append(path, FIELDS, once(method, seed, name, images, test))
             advance(1)
     rows = [row for row in done(path) if wanted.items() <= row.items()]
     print("\n".join(table(rows)))

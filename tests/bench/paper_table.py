@@ -6,7 +6,6 @@ products, a window of 3 x 3 in 512 channels. No lane has a multiplier block. Row
 seed where they fit.
 """
 
-import csv
 import sys
 import time
 from datetime import UTC, datetime
@@ -18,6 +17,8 @@ from addax.hdl.engine.plan import EnginePlan
 from addax.hdl.folder.engine import generate_engine
 from addax.reports.devices.devices import device
 from addax.reports.engine.report import make_engine_report
+
+from .dated import append, done
 
 PRODUCTS = 4608
 ROWS = (
@@ -65,8 +66,7 @@ def row(table: Path, name: str, lanes: int, bits: int, kernel: str) -> None:
     """Measure one engine, unless ``table`` has it, and write down what came of it."""
     plan = plan_of(name, lanes, bits, kernel)
     key = {"device": name, "lanes": f"{lanes}x{lanes}", "bits": str(bits), "kernel": kernel}
-    known = csv.DictReader(table.read_text().splitlines()) if table.is_file() else ()
-    if any(all(line[column] == value for column, value in key.items()) for line in known):
+    if any(key.items() <= line.items() for line in done(table)):
         return
     begun, note = time.monotonic(), ""
     try:
@@ -77,12 +77,7 @@ def row(table: Path, name: str, lanes: int, bits: int, kernel: str) -> None:
         **key, **found, "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"), "sum_bits": plan.sum_bits,
         "seconds": round(time.monotonic() - begun), "note": note,
     }  # fmt: skip
-    new = not table.is_file()
-    with table.open("a", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(line)
+    append(table, COLUMNS, line)
     print(line, flush=True)
 
 

@@ -8,7 +8,6 @@ in `out`, unless said) when it is over, with its date, commit and command; a pap
 is not run again. All ten take some minutes, mostly builds of simulators.
 """
 
-import csv
 import shlex
 import sys
 import tempfile
@@ -36,6 +35,7 @@ from rich.table import Table
 from rich.text import Text
 from torchnets import pictures
 
+from .dated import append, done
 from .seed_papers import PAPERS
 
 __all__ = ["main", "run_paper", "seed_table"]
@@ -120,25 +120,6 @@ def run_paper(paper):
     return found
 
 
-def done(path):
-    """Rows that stand in ``path``."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def append(path, row):
-    """Add one row to ``path``, behind a head where there is none."""
-    fresh = not path.exists()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        if fresh:
-            writer.writeheader()
-        writer.writerow(row)
-
-
 def seed_table(rows):
     """The rows for a terminal, red where something is missing or wrong; `refusals` says why."""
     table = Table(title="Ten papers", title_justify="left")
@@ -178,7 +159,7 @@ def main(path, names):
         steps = run_paper(paper)
         seconds = round(time.perf_counter() - begin, 1)
         row = {"date": date.today().isoformat(), "commit": at, "paper": paper.number, "name": paper.name}
-        append(path, {**row, **steps, "seconds": seconds, "command": command})
+        append(path, FIELDS, {**row, **steps, "seconds": seconds, "command": command})
     latest = {row["name"]: row for row in done(path) if row["name"] in names}
     rows = [latest[paper.name] for paper in PAPERS if paper.name in latest]
     console = Console(highlight=False)

@@ -113,18 +113,24 @@ class _Reading:
             self._compared(op)
 
     def _compared(self, op: ArgMax | Reduce) -> None:
-        """Behind the layer that makes what it reads, if nothing else reads that; else a layer of its own."""
         check_choices(op.name, self.plan)
-        read = self.program.format(op.source)
+        made = self._taken_layer(op)
+        self.layers.append(across(made, op, self.program.format(op.source), self.plan))
+
+    def _taken_layer(self, op: ArgMax | Reduce | Table) -> EngineLayer:
+        """The layer that ``op`` becomes a part of, taken out of the list: the one that makes what it reads, if nothing
+        else reads that; else a layer of its own, which hands on what is stored, as behind a shuffle, where the layer
+        has channels that nobody reads."""
         made = next((layer for layer in self.layers if layer.name == op.source), None)
         if (
             made is None or made.table is not None or made.levels is not None or made.shuffle > 1
             or len(self.readers[op.source]) > 1 or made.across is not Across.NOTHING
         ):  # fmt: skip
+            read = self.program.format(op.source)
             self._requantise(unchanged(op.name, op.source, read, self.program.shape(op.source)[0]))
             made = self.layers[-1]
         self.layers.remove(made)
-        self.layers.append(across(made, op, read, self.plan))
+        return made
 
     def _select(self, op: Select) -> None:
         mask, branches = self._stored(op.source), tuple(self._stored(name) for name in op.branches)
@@ -259,18 +265,8 @@ class _Reading:
         self.layers.append(moved(op, source, self.program.shape(source), fmt, self.plan))
 
     def _table(self, op: Table) -> None:
-        """Behind the clamp of the layer that makes what it reads, if nothing else reads that; else a layer of its own,
-        which hands on what is stored, as behind a shuffle, where the layer has channels that nobody reads."""
-        read = self.program.format(op.source)
-        made = next((layer for layer in self.layers if layer.name == op.source), None)
-        if (
-            made is None or made.table is not None or made.levels is not None or made.shuffle > 1
-            or len(self.readers[op.source]) > 1 or made.across is not Across.NOTHING
-        ):  # fmt: skip
-            self._requantise(unchanged(op.name, op.source, read, self.program.shape(op.source)[0]))
-            made = self.layers[-1]
-        self.layers.remove(made)
-        self.layers.append(with_table(made, op, read, self.plan))
+        made = self._taken_layer(op)
+        self.layers.append(with_table(made, op, self.program.format(op.source), self.plan))
 
     def _threshold(self, op: Threshold) -> None:
         """A single level is a requantise: ``acc >= T`` is ``clamp(acc - T + 1, 0, 1)``, falling it is
