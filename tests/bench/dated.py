@@ -18,7 +18,7 @@ def append(path, fields, row):
     fresh = not path.exists()
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, fields)
+        writer = csv.DictWriter(file, fields, lineterminator="\n")
         if fresh:
             writer.writeheader()
         writer.writerow(row)

