@@ -23,7 +23,7 @@ BLOCKS = {"ecp5-45k": ("DP16KD", "MULT18X18D"), "xc7z020": ("RAMB18E1", "DSP48E1
 def run_on_gates(folder, gates, prefix="addax"):
     """The plain test bench of ``folder``, whose design is now ``gates``."""
     shutil.copy(gates, folder / f"{prefix}.v")
-    return icarus(folder, prefix=prefix)
+    return icarus(folder, prefix=prefix, seconds=1800)
 
 
 @pytest.mark.parametrize("name", BLOCKS)
