@@ -6,7 +6,7 @@ PACKAGES := $(foreach part,common models quant hdl sim reports api cli,-p addax.
 export ADDAX_CACHE ?= $(CURDIR)/.cache
 export PYTHONHASHSEED := 0
 
-.PHONY: demo test guard check bench results seeds lint wheel clean
+.PHONY: demo test guard check random bench results seeds lint wheel clean
 
 demo: $(VENV)/ready
 	$(BIN)/addax demo
@@ -20,9 +20,16 @@ guard: $(VENV)/ready
 	$(BIN)/pytest -m guard -n 2 --dist loadfile
 
 # An hour: every fold, bit width and kernel through the RTL, proofs, whole test sets. Two files hold half of the
-# time, so a worker that is done takes tests of the other's file.
+# time, so a worker that is done takes tests of the other's file. Then properties once more with examples of their own, of
+# a seed that the head of that run says (`make check SEED=N` repeats it).
 check: $(VENV)/ready
 	$(BIN)/pytest -n 2 --dist worksteal
+	$(MAKE) --no-print-directory random
+
+# Properties with random examples; what fails prints its seed and the example.
+SEED := $(shell date +%s)
+random: $(VENV)/ready
+	ADDAX_HYPOTHESIS=random $(BIN)/pytest -m "hypothesis and not slow" -n 2 --hypothesis-seed $(SEED)
 
 bench: $(VENV)/ready
 	$(BIN)/python -m tests.bench

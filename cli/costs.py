@@ -1,4 +1,4 @@
-"""Verbs about what a design costs: report, compare, cells."""
+"""Verbs about what a design costs: report, compare, claims, cells."""
 
 import shlex
 import sys
@@ -13,7 +13,7 @@ from ..common.errors import UserError, positive
 from .base import DEFAULT_BITS, PATH, listing, show, verb
 from .engine import report_engine
 
-__all__ = ["cells", "compare", "report"]
+__all__ = ["cells", "claims", "compare", "report"]
 
 
 @verb
@@ -97,6 +97,32 @@ def compare(
         console.print(f"{found.html}", soft_wrap=True)
 
     show(rows, as_json, text)
+
+
+@verb
+@click.option("--paper", metavar="NUMBER", help="Of one paper, by its number in arXiv, for example 2010.14819.")
+@click.option(
+    "--compared", type=PATH, metavar="COMPARE.json", help="Of 'addax compare': answers what is said of kernels."
+)
+@click.option("-o", "--out", type=PATH, help="Folder for a page and its JSON.")
+def claims(paper: str | None, compared: Path | None, out: Path | None, as_json: bool) -> None:
+    """What the papers claim, beside what is counted or measured here."""
+    from ..reports.compare.headlines import headlines_document, write_headlines
+    from ..reports.terminal.verb_tables import claims_table
+    from ..reports.tools.provenance import provenance
+
+    found = headlines_document(paper, compared)
+    files = () if out is None else write_headlines(found, out, provenance(shlex.join(["addax", *sys.argv[1:]])))
+
+    def text(console: Console) -> None:
+        console.print(claims_table(found["rows"]))
+        for command in dict.fromkeys(row["command"] for row in found["rows"] if row["ours"] is row["answer"] is None):
+            if command:
+                console.print(f"not measured yet: {command}, then claims --compared COMPARE.json", soft_wrap=True)
+        for file in files:
+            console.print(str(file), soft_wrap=True)
+
+    show(found["rows"], as_json, text)
 
 
 @verb

@@ -29,7 +29,7 @@ async def images_through_rtl(dut: cocotb.handle.HierarchyObject) -> None:
     expected = np.load("expected.npy")
     received, last = read_beats(Path("results.mem"), job["answer_bits"], job["elements"])
     beats, classifies = expected.shape[1] // job["elements"], job["classifies"]
-    complete = received[: len(received) // beats * beats].reshape(-1, expected.shape[1])
+    complete = received[: min(len(received) // beats, len(expected)) * beats].reshape(-1, expected.shape[1])
     if job["signed"]:
         numbers = complete[:, :-1] if classifies else complete
         sign = 1 << (job["answer_bits"] // job["elements"] - 1)
@@ -47,6 +47,8 @@ async def images_through_rtl(dut: cocotb.handle.HierarchyObject) -> None:
             "class_mismatches": int(wrong[:, -1].sum()) if classifies else 0,
             "first_mismatch": first_wrong[0] if first_wrong else None,
             "packets_ok": packets_ok,
+            "surplus": max(len(received) - len(expected) * beats, 0),
+            "unstable": bool(int(dut.unstable.value)),
             "classes": complete[:, -1].tolist() if classifies else [],
             **{name: int(getattr(dut, name).value) for name in counters},
             "ends": [int(line, 16) for line in _words(Path("ends.mem"))],

@@ -31,6 +31,8 @@ __all__ = ["RUN", "Outcome", "answers", "run_job_in", "simulate", "simulator_nam
 
 _TIMED_IMAGES = 6
 """Images of the run that measures the steady interval when the main run cannot."""
+_STEADY_IMAGES = 8 * _TIMED_IMAGES
+"""Images of the run that measures it again where the shorter one did not come to rest: queues fill first."""
 _PART_CYCLES = 1 << 20
 """Fewest cycles of a part: below, starting a simulator takes longer than running it."""
 _PART_FILLS = 20
@@ -168,19 +170,15 @@ def simulate(
         ]  # fmt: skip
         timing = jobs[0]
         if stall or timing.images < _TIMED_IMAGES:
-            # What repeats images lives in a session of its own.
-            again = np.arange(_TIMED_IMAGES) % len(pixels)
-            side = folder / "timing"
-            side.mkdir()
-            prepare(side, build, program, pixels[again])
-            np.save(side / EXPECTED, np.load(folder / EXPECTED)[again])
-            (side / LEASH).symlink_to(folder / LEASH)
-            timing = _job(side, RUN, build, simulator, 0, _TIMED_IMAGES)
+            timing = _timing_job(folder, build, program, pixels, simulator, _TIMED_IMAGES)
         extra = [] if timing is jobs[0] else [timing]
         results = _run([*jobs, *extra], jobs, executor, progress)
+        timed = _steady(
+            results[-1] if extra else results[0], min(_STEADY_IMAGES, int(build.manifest["capacity"])),
+            lambda images: run_job(_timing_job(folder, build, program, pixels, simulator, images)),
+        )  # fmt: skip
         if waves is not None:
             _keep_waves(jobs[0].folder, waves)
-    timed = results[-1] if extra else results[0]
     return _outcome(build, results, bounds, timed, simulator)
 
 
@@ -227,6 +225,39 @@ def _run(
             if isinstance(error, BrokenExecutor):
                 raise UserError("a process that ran the simulator was killed, perhaps for want of memory") from error
             raise
+
+
+def _timing_job(
+    folder: Path, build: Build, program: Program, pixels: NDArray[np.integer], simulator: Simulator, images: int
+) -> Job:
+    """A run of so many images without stalls; what repeats them lives in a session of its own, in ``folder``."""
+    again = np.arange(images) % len(pixels)
+    side = folder / f"timing{images}"
+    side.mkdir()
+    prepare(side, build, program, pixels[again])
+    np.save(side / EXPECTED, np.load(folder / EXPECTED)[again])
+    (side / LEASH).symlink_to(folder / LEASH)
+    return _job(side, RUN, build, simulator, 0, images)
+
+
+def _steady(timed: dict[str, Any], longest: int, again: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
+    """A run whose last two intervals are as long as each other: ``timed``, or a longer one that ``again`` makes.
+
+    Raises
+    ------
+    UserError
+        where no run is so: then no interval is what images that follow each other take.
+    """
+    intervals = np.diff(timed["ends"])
+    if len(intervals) < 2 or intervals[-1] == intervals[-2]:
+        return timed
+    if len(timed["ends"]) >= longest:
+        raise UserError(
+            f"the RTL has no steady interval: the last of {len(timed['ends'])} images are {intervals[-2]} and "
+            f"{intervals[-1]} cycles apart",
+            exit_code=3,
+        )
+    return _steady(again(longest), longest, again)
 
 
 def _outcome(
@@ -293,6 +324,7 @@ def _session(build: Build, program: Program, pixels: NDArray[np.integer]) -> Ite
 def _job(
     session: Path, name: str, build: Build, simulator: Simulator, begin: int, end: int, *, stall: Stall | None = None,
     seed: int = 1, waves: bool = False, points: tuple[TracePoint, ...] = (), linger: bool = False,
+    reset_after: int = 0,
 ) -> Job:  # fmt: skip
     stall = stall or Stall()
     timing, program = build.schedule, build.program
@@ -302,13 +334,15 @@ def _job(
         x=program.input.format, signed=program.format(program.output).signed, classifies=program.classifies,
         stall=stall, seed=seed, watchdog=min(timing.watchdog(stall.share), (1 << 32) - 1), waves=waves, points=points,
         # Rows that the next stage does not read may leave a stage when the last score has been told.
-        linger=timing.latency + timing.interval if points or linger else 0,
+        # An interval in any case: an answer too many would come within it.
+        linger=timing.interval + (timing.latency if points or linger else 0), reset_after=reset_after,
     )  # fmt: skip
 
 
 def run_job_in(
     folder: Path, build: Build, simulator: Simulator, pixels: NDArray[np.integer], *, program: Program | None = None,
     expected: NDArray[np.int64] | None = None, stall: Stall | None = None, seed: int = 1, linger: bool = False,
+    reset_after: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
     """Run ``pixels`` and return what the bench found; ``folder / RUN`` keeps what the simulator writes.
 
@@ -317,6 +351,7 @@ def run_job_in(
     expected : what `answers` gives; from the golden model when None
     stall : none when None
     linger : go on until what no answer waits for has left the stages, too
+    reset_after : see `Job`
 
     Raises
     ------
@@ -330,7 +365,7 @@ def run_job_in(
     return run_job(
         _job(
             folder, RUN, build, simulator, 0, len(pixels), stall=stall, seed=seed, waves=simulator.trace is not None,
-            linger=linger,
+            linger=linger, reset_after=reset_after,
         )
     )  # fmt: skip
 

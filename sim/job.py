@@ -44,7 +44,8 @@ class Job:
     signed : whether they have a sign; a class has none
     classifies : whether a packet ends in a class
     watchdog : cycles without output after which it has hung
-    linger : cycles to simulate on after the last output
+    linger : cycles to simulate on after the last output, which show whether more comes than was asked for
+    reset_after : beats of the input after which everything is reset and begins again; 0 for never
     waves : record a waveform, or toggles, as the simulator was built for
     points : stages whose outputs are compared; none without a recorder in the simulator
     """
@@ -63,6 +64,7 @@ class Job:
     seed: int
     watchdog: int
     linger: int = 0
+    reset_after: int = 0
     waves: bool = False
     points: tuple[TracePoint, ...] = ()
     x: Format = PIXEL
@@ -84,7 +86,8 @@ def run_job(job: Job) -> dict[str, Any]:
     Raises
     ------
     UserError
-        when the simulation fails, hangs, or ends packets in the wrong place.
+        when the simulation fails, hangs, gives more than was asked for, ends packets in the wrong place, or takes back
+        what it has offered.
     """
     folder = job.folder
     folder.mkdir()
@@ -96,7 +99,7 @@ def run_job(job: Job) -> dict[str, Any]:
     settings = {
         "registers": {
             **job.stall.registers, "images": job.images, "seed": job.seed, "watchdog": job.watchdog,
-            "linger": job.linger,
+            "linger": job.linger, "reset_after": job.reset_after,
         },
         "answer_bits": job.answer_bits,
         "elements": job.elements,
@@ -109,11 +112,15 @@ def run_job(job: Job) -> dict[str, Any]:
     )
     (folder / "stimulus.mem").unlink()
     outcome: dict[str, Any] = json.loads((folder / "outcome.json").read_text())
+    if outcome["surplus"]:
+        raise UserError(f"the RTL gives {outcome['surplus']} beats more than was asked for", exit_code=3)
     if outcome["hung"]:
         done = f"{outcome['images']} of {job.images} images"
         raise UserError(f"the simulation hangs: no output after {done}", exit_code=3)
     if not outcome["packets_ok"]:
         raise UserError("the RTL ends its packets in the wrong place", exit_code=3)
+    if outcome["unstable"]:
+        raise UserError("the RTL changes or takes back a beat that waits for the sink", exit_code=3)
     if job.points:
         found = compare_stages(folder, job.session / PROGRAM, np.asarray(pixels), job.points)
         outcome["stages"] = [asdict(result) for result in found]

@@ -1,10 +1,10 @@
-"""Shared by all tests: hypothesis profiles with printed, fixed seeds; a cache of their own where none is named."""
+"""Shared by all tests: hypothesis profiles, the fixed one and a random one that says how to repeat it."""
 
 import os
 import sys
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
 # Amaranth's simulator writes deep expressions for a wide choice among many, and Python compiles them.
@@ -12,11 +12,23 @@ sys.setrecursionlimit(10_000)
 # Small networks, and tests side by side: more threads only wait. Sums of floats depend on their number, too.
 os.environ["OMP_NUM_THREADS"] = "1"
 settings.register_profile("addax", deadline=None, derandomize=True, print_blob=True, max_examples=40)
-settings.load_profile("addax")
+# Other examples in every run. No database: they hang on the seed alone. How long an example takes says nothing where
+# other processes want the cores.
+settings.register_profile(
+    "random", settings.get_profile("addax"), derandomize=False, database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)  # fmt: skip
+PROFILE = os.environ.get("ADDAX_HYPOTHESIS", "addax")
+settings.load_profile(PROFILE)
 
 
-def pytest_report_header() -> str:
-    return "hypothesis: derandomized; every other random source is seeded in its test"
+def pytest_report_header(config) -> str:
+    rest = "every other random source is seeded in its test"
+    if PROFILE == "addax":
+        return f"hypothesis: derandomized; {rest}"
+    seed = config.getoption("hypothesis_seed")
+    again = "no --hypothesis-seed was given" if seed is None else f"again with --hypothesis-seed {seed}"
+    return f"hypothesis: profile {PROFILE}, {again}; {rest}"
 
 
 @pytest.hookimpl(wrapper=True)

@@ -208,14 +208,15 @@ def _meet(one: Box, other: Box) -> bool:
 
 
 _COEFFICIENTS = {
-    "logic_pf": "nets of logic", "register_pf": "nets of registers", "carry_pf": "carries", "clock_pf_per_ff": "clock",
-    "bram_pj": "block RAM", "dsp_pj": "multiplier blocks", "static_mw": "static",
+    "logic_pf": "nets of logic", "register_pf": "nets of registers", "carry_pf": "carries",
+    "clock_pf_per_ff": "clock pins", "clock_tree_pf": "clock tree", "bram_pj": "block RAM",
+    "dsp_pj": "multiplier blocks", "static_mw": "static", "voltage": "voltage",
 }  # fmt: skip
 """What the coefficients of `coefficients` are called on the chart."""
 
 
 def tornado_chart(power: dict[str, Any]) -> str:
-    """How far total power moves with each coefficient of the model, the widest on top."""
+    """How far total power moves with each coefficient of the model in its own band, the widest on top."""
     from matplotlib.patches import Rectangle
     from matplotlib.ticker import MaxNLocator
 
@@ -225,7 +226,7 @@ def tornado_chart(power: dict[str, Any]) -> str:
     canvas = Canvas(
         "tornado", title="Sensitivity of total power", width=WIDTH, height=_ROW * 1.3 * len(rows) + 60,
         left=_margin(names), right=24, top=22,
-        description="Total power when each coefficient alone is halved, or half as large again; "
+        description="Total power when each coefficient alone is at the low or the high end of its band; "
         + "; ".join(f"{r['coefficient']}: {r['total_low_mw']:.4g} to {r['total_high_mw']:.4g} mW" for _, r in rows),
     )  # fmt: skip
     axes = canvas.axes

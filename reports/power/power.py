@@ -6,6 +6,7 @@ product costs. The result is linear in every coefficient but the voltage, so it 
 of which knows its coefficient: bands and sensitivities are other weights in the same sum.
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +15,9 @@ from ...hdl.blocks import BLOCKS
 from ...sim.activity import Activity, Toggles
 from ..devices.resources import Resources
 from ..synth.synth import INTERCONNECT
-from .model import STATIC, VOLTAGE, PowerModel
+from .model import CLOCK_TREE, ENDS, STATIC, VOLTAGE, PowerModel
 
-__all__ = ["CATEGORIES", "NOTE", "SWING", "Contribution", "Power", "Saving", "estimate_power", "saving"]
+__all__ = ["CATEGORIES", "NOTE", "Contribution", "Power", "Saving", "estimate_power", "saving"]
 
 NOTE = (
     "modelled: cells of each block by synthesis, toggles by simulation without delays, energies per event assumed; "
@@ -24,8 +25,6 @@ NOTE = (
 )
 CLOCK, STATIC_CATEGORY = "registers and clock", "static"
 CATEGORIES = (*BLOCKS, INTERCONNECT, CLOCK, STATIC_CATEGORY)
-SWING = 0.5
-"""The share by which every coefficient is changed to see what depends on it."""
 RANDOM = 0.5
 """Toggles of a random bit in a cycle: what the energy of a multiplier block is given for."""
 CARRIES = {"ecp5": 2, "xc7": 4, "xcup": 8, "ice40": 1}
@@ -103,8 +102,15 @@ class Power:
         return sum(mw for mw, _ in own), sum(mw * span[0] for mw, span in own), sum(mw * span[1] for mw, span in own)
 
     def coefficients(self) -> tuple[str, ...]:
-        """Names of those that something depends on."""
-        return tuple(dict.fromkeys(c.coefficient for c in self.contributions))
+        """Names of those that something depends on; the voltage last, on which all capacitances do."""
+        return (*self.by_coefficient(), VOLTAGE)
+
+    def by_coefficient(self) -> dict[str, float]:
+        """Nominal mW of everything that is proportional to a coefficient, by its name."""
+        found: dict[str, float] = {}
+        for c in self.contributions:
+            found[c.coefficient] = found.get(c.coefficient, 0.0) + c.mw
+        return found
 
     def categories(self) -> tuple[str, ...]:
         """Those that something is in: `BLOCKS`, then what only this design has, then the rest of `CATEGORIES`."""
@@ -113,14 +119,13 @@ class Power:
         return tuple(name for name in (*BLOCKS, *own, *CATEGORIES[len(BLOCKS) :]) if name in found)
 
     def to_json(self) -> dict[str, Any]:
-        """For ``report.json``: totals with bands, by category, by stage, and what ±50 % of each coefficient does."""
+        """For ``report.json``: totals with bands, by category, by stage, and at the ends of each coefficient's band."""
         mw, low, high = self.of(lambda c: True)
         dynamic = self.of(lambda c: c.coefficient != STATIC)
         return {
             "clock_mhz": self.clock_mhz,
             "images": self.images,
             "cycles": self.cycles,
-            "swing": SWING,
             "operations_per_image": self.operations,
             "note": NOTE,
             "total": {"mw": mw, "low_mw": low, "high_mw": high},
@@ -135,7 +140,7 @@ class Power:
             "energy_per_operation_pj": self._band(lambda mw: self._energy(mw) * 1e6 / self.operations)
             if self.operations
             else None,
-            "sensitivity": [self._swing(name) for name in self.coefficients()],
+            "sensitivity": [self._sensitivity(name) for name in self.coefficients()],
             "voltage": self.model.value(VOLTAGE),
         }
 
@@ -152,9 +157,9 @@ class Power:
         }
         return {"name": stage, "mw": sum(c.mw for c in own), "categories": categories}
 
-    def _swing(self, name: str) -> dict[str, Any]:
+    def _sensitivity(self, name: str) -> dict[str, Any]:
         own = self.model.coefficients[name]
-        low, high = (self.total(lambda c, f=f: f if c == name else 1.0) for f in (1 - SWING, 1 + SWING))  # type: ignore[misc]
+        low, high = (self.total(lambda c, ends={name: end}: self.model.factor(c, ends)) for end in ENDS)  # type: ignore[misc]
         return {
             "coefficient": name, "unit": own.unit, "value": own.value, "low": own.low, "high": own.high,
             "source": own.source, "total_low_mw": low, "total_high_mw": high,
@@ -169,7 +174,8 @@ def estimate_power(
 
     A net takes ``C V^2 / 2`` per toggle, a flip-flop's clock pin ``C V^2`` per cycle, a block RAM its energy per access
     in every cycle, for none of ours rests, and a multiplier block its energy per product as far as its operands are as
-    lively as random ones. Toggles are those of an image, whatever pauses the simulation had between images.
+    lively as random ones. The tree of the clock takes its energy in every cycle, whatever hangs on it. Toggles are
+    those of an image, whatever pauses the simulation had between images.
 
     Parameters
     ----------
@@ -187,9 +193,11 @@ def estimate_power(
             for coefficient, mw in _events(cells, rate, model, family, clock_mhz).items():
                 where = CLOCK if coefficient in ("register_pf", "clock_pf_per_ff") else category
                 found.append(Contribution(stage=part, block=block, category=where, coefficient=coefficient, mw=mw))
-    rest = Contribution(stage="", block="", category=STATIC_CATEGORY, coefficient=STATIC, mw=model.value(STATIC))
+    whole = {"stage": "", "block": ""}
+    tree = Contribution(**whole, category=CLOCK, coefficient=CLOCK_TREE, mw=model.clock_tree_pj * clock_mhz / 1000)
+    rest = Contribution(**whole, category=STATIC_CATEGORY, coefficient=STATIC, mw=model.value(STATIC))
     return Power(
-        contributions=(*(c for c in found if c.mw), rest), model=model, clock_mhz=clock_mhz, interval=interval,
+        contributions=(*(c for c in found if c.mw), tree, rest), model=model, clock_mhz=clock_mhz, interval=interval,
         operations=operations, images=activity.images,
         cycles=activity.cycles,
     )  # fmt: skip
@@ -228,10 +236,10 @@ class Saving:
     Attributes
     ----------
     total, dynamic : with every coefficient at its nominal value
-    worst, best : of the dynamic power, with every coefficient at the end that is worst or best for the saving, all by
-        `SWING` at once
+    worst, best : of the dynamic power, with every coefficient at the end of its own band that is worst or best for the
+        saving, all at once
     keeps_sign : whether worst and best are savings both, or losses both
-    flips : coefficients that alone, changed by `SWING`, turn a saving into a loss or the other way round
+    flips : coefficients that alone, somewhere in their band, turn a saving into a loss or the other way round
     """
 
     total: float
@@ -242,28 +250,34 @@ class Saving:
 
     @property
     def keeps_sign(self) -> bool:
-        """Whether no combination of changes turns it round."""
+        """Whether no combination of coefficients in their bands turns it round."""
         return self.worst * self.best > 0
 
 
 def saving(power: Power, against: Power) -> Saving:
     """What ``power`` saves of ``against``. Both change with the same coefficient at the same time: the devices are the
-    same. A ratio of two sums is largest and smallest at ends of the coefficients' ranges, which are few enough to try.
+    same. A ratio of two sums is largest and smallest at ends of the coefficients' bands, which are few enough to try.
+
+    Raises
+    ------
+    ValueError
+        where the two are of different devices.
     """
-    names = [name for name in {**dict.fromkeys(power.coefficients()), **dict.fromkeys(against.coefficients())}]
-    dynamic = [name for name in names if name != STATIC]
+    if power.model != against.model:
+        raise ValueError("savings are those of two designs on one device")
+    model, nothing = power.model, dict[str, str]()
+    one, other = power.by_coefficient(), against.by_coefficient()
+    dynamic = [name for name in {**one, **other} if name != STATIC]
 
-    def share(factors: Mapping[str, float], *, rest: bool) -> float:
-        one, other = (p.total(lambda c: factors.get(c, 1.0 if rest or c != STATIC else 0.0)) for p in (power, against))
-        return 1 - one / other
+    def share(ends: Mapping[str, str], names: Sequence[str]) -> float:
+        mine, theirs = (sum(own.get(name, 0.0) * model.factor(name, ends) for name in names) for own in (one, other))
+        return 1 - mine / theirs
 
-    ends = [
-        share({name: 1 + SWING if bits >> k & 1 else 1 - SWING for k, name in enumerate(dynamic)}, rest=False)
-        for bits in range(1 << len(dynamic))
-    ]
-    nominal = share({}, rest=False)
-    flips = tuple(
-        name for name in dynamic
-        if any(share({name: factor}, rest=False) * nominal < 0 for factor in (1 - SWING, 1 + SWING))
-    )  # fmt: skip
-    return Saving(total=share({}, rest=True), dynamic=nominal, worst=min(ends), best=max(ends), flips=flips)
+    varied = [*dynamic, VOLTAGE]
+    corners = [dict(zip(varied, ends, strict=True)) for ends in itertools.product(ENDS, repeat=len(varied))]
+    shares = [share(ends, dynamic) for ends in corners]
+    nominal = share(nothing, dynamic)
+    flips = tuple(name for name in varied if any(share({name: end}, dynamic) * nominal < 0 for end in ENDS))
+    return Saving(
+        total=share(nothing, [*dynamic, STATIC]), dynamic=nominal, worst=min(shares), best=max(shares), flips=flips
+    )

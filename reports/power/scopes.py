@@ -1,10 +1,11 @@
 """How much of a comparison is lanes: the same designs, counted with less and with more around the lanes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..devices.resources import Resources
+from .model import STATIC
 from .power import Contribution, Power
 
 __all__ = ["SCOPES", "CountedDesign", "Scope", "differing_layers", "scopes"]
@@ -95,6 +96,11 @@ def _measure(design: CountedDesign, scope: Scope, differing: frozenset[str]) -> 
          if scope.holds(stage, block, differing)),
         Resources(),
     )  # fmt: skip
-    inside: Callable[[Contribution], bool] = lambda c: bool(c.stage) and scope.holds(c.stage, c.block, differing)  # noqa: E731
+
+    def inside(contribution: Contribution) -> bool:
+        """All that comes with the clock; its tree is of the whole accelerator and of nothing less."""
+        own = scope.holds(contribution.stage, contribution.block, differing)
+        return contribution.coefficient != STATIC and own
+
     power = design.power.of(inside)[0] if design.power else None
     return {"lut": cells.lut, "ff": cells.ff, "dsp": cells.dsp, "power_mw": power}

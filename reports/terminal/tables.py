@@ -66,7 +66,7 @@ def _scopes(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def _savings(rows: Sequence[dict[str, Any]]) -> Table:
-    title = f"dynamic power saved against {BASELINE}, and with every energy changed by up to half of it"
+    title = f"dynamic power saved against {BASELINE}, and with every energy anywhere in its band"
     left = ("kernel", "turned round by")
     table = _table(title, "kernel", "saved", "at worst", "at best", "of total power", "turned round by", left=left)
     for row in rows:

@@ -10,6 +10,7 @@ __all__ = [
     "against",
     "changed",
     "choices_table",
+    "claims_table",
     "fold_table",
     "kernel_table",
     "sensitivity_table",
@@ -105,6 +106,23 @@ def zoo_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column(head, justify="right" if head in ("parameters", "MACs") else "left", no_wrap=head != "paper")
     for row in rows:
         table.add_row(row["name"], row["kernel"], _cell(row["parameters"]), _cell(row["macs"]), row["paper"])
+    return table
+
+
+def claims_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """What papers claim, what it is here, and how far off: rows of `compare.headlines.headlines_document`."""
+    table = Table(title="Claims of papers", title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
+    for head in ("paper", "claim", "published", "ours", "off"):
+        table.add_column(head, justify="left" if head in ("paper", "claim") else "right", no_wrap=head == "paper")
+    for row in rows:
+        ends = [] if row["low"] is None else dict.fromkeys((row["low"], row["high"]))
+        unit = f" {row['unit']}" if row["unit"] else ""
+        ours = row["answer"] or row["why"] or ("" if row["ours"] is None else f"{row['ours']:,.4g}{unit}")
+        off = "" if row["off"] is None else f"{row['off']:+.1f} {'points' if row['unit'] == '%' else '%'}"
+        if unit == "" and row["ours"] is not None:
+            ours = f"{row['ours']:,.0f}"
+        stated = " to ".join(f"{end:,.0f}" if unit == "" else f"{end:,.4g}" for end in ends)
+        table.add_row(row["paper"], row["claim"], stated + unit, ours.replace("; ", "\n"), off)
     return table
 
 

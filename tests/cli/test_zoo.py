@@ -129,3 +129,16 @@ def test_mistakes_are_one_line(run, arguments, message):
     assert status == 1
     assert errors.startswith(message)
     assert len(errors.splitlines()) == 1
+
+
+def test_claims_say_what_is_published_and_what_is_counted(run, tmp_path):
+    """Of one paper, for scripts and for people; what no comparison has answered names the command that does."""
+    status, out, _ = run("claims", "--paper", "2010.14819", "--json")
+    rows = json.loads(out)
+    assert status == 0 and [row["claim"] for row in rows][-1] == "TinyNet-E, MACs" and len(rows) == 5
+
+    status, out, _ = run("claims", "-o", tmp_path / "claims")
+    assert status == 0 and "24,000,000" in out and "addax compare lenet5" in out
+    assert (tmp_path / "claims" / "claims.html").is_file()
+
+    assert run("claims", "--paper", "1")[0] == 1

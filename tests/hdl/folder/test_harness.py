@@ -23,23 +23,49 @@ endmodule
 """Wires written by hand, with a pin that must be tied to zero and one that is left open."""
 
 
-@needs_icarus
-@pytest.mark.parametrize("spare, says", [("4'd0", "PASS: 5 images, 60 beats"), ("4'd1", "FAIL: 60 wrong beats")])
-def test_a_top_of_anybodys_is_driven_and_checked(tmp_path, spare, says):
+def said_of(folder, top, *arguments, spare="4'd0"):
+    """What the plain test bench says of ``top`` with five images."""
     program, images = identity(), sample_vectors(identity(), 5)
     streams = Interface(program=program, elements=2)
     harness = Harness(interface=streams, prefix="own", capacity=5, tied=[("spare", spare), ("open", "")])
     expected = streams.expected(golden.run(program, images).output)
     for name, text in {
-        "own.v": TOP,
+        "own.v": top,
         "own_harness.v": harness.verilog(),
         "own_testbench.v": harness.bench(images=5, watchdog=100),
         "stimulus.mem": hex_lines(streams.pack(images), streams.data_in),
         "expected.mem": hex_lines(expected, streams.data_out + 1),
     }.items():
-        (tmp_path / name).write_text(text)
+        (folder / name).write_text(text)
+    return icarus(folder, *arguments, prefix="own").text
 
-    assert says in icarus(tmp_path, prefix="own").text
+
+@needs_icarus
+@pytest.mark.parametrize("spare, says", [("4'd0", "PASS: 5 images, 60 beats"), ("4'd1", "FAIL: 60 wrong beats")])
+def test_a_top_of_anybodys_is_driven_and_checked(tmp_path, spare, says):
+    assert says in said_of(tmp_path, TOP, spare=spare)
+
+
+@needs_icarus
+def test_a_beat_that_waits_is_watched(tmp_path):
+    """Data that are right whenever the sink takes them, and others before: no score is wrong, the stream is."""
+    fickle = TOP.replace("s_axis_tdata ^ spare", "s_axis_tdata ^ spare ^ {16{!m_axis_tready}}")
+    assert fickle != TOP
+
+    assert "PASS" in said_of(tmp_path, TOP, "+stall=20000")
+    assert "PASS" in said_of(tmp_path, fickle)  # nobody waits
+    assert "FAIL: a beat that waited was changed or taken back" in said_of(tmp_path, fickle, "+stall=20000")
+
+
+@needs_icarus
+def test_a_reset_in_the_middle_of_an_image_shows_what_it_leaves_out(tmp_path):
+    """The counter of beats keeps its place in the image that was broken off, unless reset begins it anew."""
+    whole = TOP.replace("if (s_axis", "if (!aresetn) beat <= 0; else if (s_axis")
+    assert whole != TOP
+
+    assert "FAIL" in said_of(tmp_path, TOP, "+reset=7")
+    for after in (1, 7, 12, 31, 59):
+        assert "PASS: 5 images, 60 beats" in said_of(tmp_path, whole, f"+reset={after}"), after
 
 
 @pytest.mark.parametrize("wrong", [{"prefix": "wire"}, {"capacity": 0}, {"settle": -1}])

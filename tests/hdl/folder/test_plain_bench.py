@@ -48,6 +48,18 @@ def test_the_test_bench_passes(seed, built, tmp_path):
 
 
 @needs_icarus
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_reset_in_the_middle_of_an_image_leaves_nothing_behind(seed, built, tmp_path):
+    """Reset wherever the first, the second or the last image stands: all images behind it are answered as ever."""
+    folder = shutil.copytree(built(seed).path, tmp_path / "run")
+    beats = built(seed).design.interface.beats
+
+    for after in (1, beats // 2, beats + beats // 3, 3 * beats - 1):
+        status, text = icarus(folder, "+stall=10000", f"+reset={after}")
+        assert status == 0 and text.startswith("PASS: 3 images"), (after, text)
+
+
+@needs_icarus
 def test_the_test_bench_of_another_prefix_and_of_fixed_weights_passes(built, tmp_path):
     folder = shutil.copytree(built(7, "net", True).path, tmp_path / "run")
 

@@ -66,7 +66,7 @@ def test_device_without_place_and_route_is_refused(build, tmp_path):
 
 @pytest.fixture(scope="module")
 def generated(tmp_path_factory):
-    plan = small_plan(feature_bytes=2048, depthwise=3, product=True, tables=8, levels=3)
+    plan = small_plan(feature_bytes=2048, depthwise=3, product=True, tables=8, levels=3, choices=True)
     return generate_engine(plan, tmp_path_factory.mktemp("engine") / "build")
 
 

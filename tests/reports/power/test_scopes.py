@@ -22,9 +22,12 @@ def design(kernel, lanes, scale=1):
         Contribution(stage=stage, block=block, category=block, coefficient="logic_pf", mw=scale * cells.lut / 10)
         for stage, own in blocks.items() for block, cells in own.items()
     )  # fmt: skip
-    rest = Contribution(stage="", block="", category="static", coefficient="static_mw", mw=1000)
+    whole = [
+        Contribution(stage="", block="", category=category, coefficient=name, mw=mw)
+        for category, name, mw in (("static", "static_mw", 1000), ("registers and clock", "clock_tree_pf", 2))
+    ]
     power = Power(
-        contributions=(*contributions, rest), model=power_model(device("ecp5-85k")), clock_mhz=50, interval=9,
+        contributions=(*contributions, *whole), model=power_model(device("ecp5-85k")), clock_mhz=50, interval=9,
         operations=1, images=1, cycles=10,
     )  # fmt: skip
     return CountedDesign(kinds={"conv1": "mult", "conv2": kernel}, blocks=blocks, power=power)
@@ -50,8 +53,11 @@ def test_scopes_hold_what_they_say():
     changes = [row["lut_change"] for row in found.values()]
     assert changes[0] == -0.75 and changes[-1] == 198 / 348 - 1
     assert found["lanes of the layers that differ"]["power_mw"] == 5
-    assert found["whole accelerator, with weights"]["power_mw"] == pytest.approx(19.8)
-    assert found["whole accelerator, with weights"]["power_mw_change"] == pytest.approx(198 / 348 - 1)
+    assert found["and windows, queues, control"]["power_mw"] == pytest.approx(18.9)
+    assert found["whole accelerator, with weights"]["power_mw"] == pytest.approx(
+        19.8 + 2
+    )  # the clock's tree, alike in both
+    assert found["whole accelerator, with weights"]["power_mw_change"] == pytest.approx(218 / 368 - 1)
 
 
 def test_nothing_is_compared_with_nothing():

@@ -23,7 +23,7 @@ def sources(folder, prefix="addax"):
     return [folder / Path(word).name for word in line.split() if word.startswith(("BUILD/", "BENCH/"))]
 
 
-def icarus(folder, *arguments, prefix="addax", standard=2005, where=None):
+def icarus(folder, *arguments, prefix="addax", standard=2005, where=None, seconds=120):
     """What the test bench of ``folder`` says when it is compiled and run in ``where``, by default in that folder.
 
     From another folder, ``folder`` may be a name that only holds there.
@@ -36,5 +36,5 @@ def icarus(folder, *arguments, prefix="addax", standard=2005, where=None):
         cwd=where, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert compiled.returncode == 0, compiled.stderr
-    ran = subprocess.run(["vvp", "-n", "test", *arguments], cwd=where, capture_output=True, text=True, timeout=120)
+    ran = subprocess.run(["vvp", "-n", "test", *arguments], cwd=where, capture_output=True, text=True, timeout=seconds)
     return Said(ran.returncode, ran.stdout + ran.stderr)

@@ -11,7 +11,7 @@ from addax.reports.devices.devices import device
 from addax.reports.engine.report import make_engine_report
 from addax.reports.kernels.published import published
 from addax.reports.page.sections import device_shares
-from addax.reports.power.model import STATIC, power_model
+from addax.reports.power.model import CLOCK_TREE, STATIC, power_model
 from addax.reports.power.power import Contribution, Power
 from addax.reports.power.scopes import SCOPES
 from addax.reports.synth.place import PathStep
@@ -31,7 +31,10 @@ def power(stages):
             ("registers and clock", "register_pf"), ("registers and clock", "clock_pf_per_ff"),
         ])
     ]  # fmt: skip
-    found.append(Contribution(stage="", block="", category="static", coefficient=STATIC, mw=model.value(STATIC)))
+    for category, name, mw in (
+        ("registers and clock", CLOCK_TREE, model.clock_tree_pj * 50.0 / 1000), ("static", STATIC, model.value(STATIC)),
+    ):  # fmt: skip
+        found.append(Contribution(stage="", block="", category=category, coefficient=name, mw=mw))
     made = Power(
         contributions=tuple(found), model=model, clock_mhz=50.0, interval=1280, operations=95400, images=8, cycles=15361
     )  # fmt: skip
