@@ -1,9 +1,9 @@
 """How tensors and weights lie in memory, written once: numpy packs and unpacks what the hardware reads and writes.
 
-A tensor (C, H, W) is cut into blocks of ``pin`` channels. Block after block, row after row, pixel after pixel stands a
-word of the block's channels, the first one lowest; channels that the last block has too many are 0. An element of more
-than ``bits`` bits takes several words, one behind the other, its lowest bits in the first. So the rows of a block are
-one run of words, whichever rows they are.
+A tensor (C, H, W) is cut into blocks of as many channels as a word has. Block after block, row after row, pixel after
+pixel stands a word of the block's channels, the first one lowest; channels that the last block has too many are 0. An
+element of more than ``bits`` bits takes several words, one behind the other, its lowest bits in the first. So the rows
+of a block are one run of words, whichever rows they are.
 """
 
 from dataclasses import dataclass
@@ -26,8 +26,11 @@ def blocks_of(channels: int, lanes: int) -> int:
 
 
 def words_of_elements(elements: NDArray[np.integer], plan: EnginePlan) -> Words:
-    """Elements (words, pin) without sign, of ``plan.bits`` bits, as the bytes of words."""
+    """Elements (words, channels) without sign, of ``plan.bits`` bits, as the bytes of words, whose other channels are
+    0."""
     kind = f"<u{plan.bits // 8}"
+    if elements.shape[1] < plan.channels:
+        elements = np.pad(elements, ((0, 0), (0, plan.channels - elements.shape[1])))
     packed = np.ascontiguousarray(elements, dtype=kind)
     return packed.view(np.uint8).reshape(len(packed), plan.word_bytes)
 
@@ -46,18 +49,18 @@ class TensorLayout:
     ----------
     shape : (C, H, W)
     format : of its elements
-    lanes, bits : of a word of the engine
+    channels, bits : of a word of the engine
     """
 
     shape: tuple[int, int, int]
     format: Format
-    lanes: int
+    channels: int
     bits: int
 
     @property
     def blocks(self) -> int:
         """Blocks of channels."""
-        return blocks_of(self.shape[0], self.lanes)
+        return blocks_of(self.shape[0], self.channels)
 
     @property
     def pixel_words(self) -> int:
@@ -86,9 +89,9 @@ class TensorLayout:
     def pack(self, tensor: NDArray[np.integer]) -> Words:
         """(C, H, W) integers of the format as the bytes of the tensor's words."""
         channels, height, width = self.shape
-        whole = np.zeros((self.blocks * self.lanes, height, width), np.int64)
+        whole = np.zeros((self.blocks * self.channels, height, width), np.int64)
         whole[:channels] = tensor
-        pixels = whole.reshape(self.blocks, self.lanes, height, width).transpose(0, 2, 3, 1)
+        pixels = whole.reshape(self.blocks, self.channels, height, width).transpose(0, 2, 3, 1)
         parts = [pixels >> k * self.bits & ((1 << self.bits) - 1) for k in range(self.pixel_words)]
         elements = np.stack(parts, axis=3).astype(f"<u{self.bits // 8}")
         return np.ascontiguousarray(elements).view(np.uint8).reshape(self.words, -1)
@@ -97,7 +100,7 @@ class TensorLayout:
         """The tensor (C, H, W) of `pack`'s words, whatever stands in the channels that it does not have."""
         channels, height, width = self.shape
         elements = np.ascontiguousarray(words).view(f"<u{self.bits // 8}").astype(np.int64)
-        parts = elements.reshape(self.blocks, height, width, self.pixel_words, self.lanes)
+        parts = elements.reshape(self.blocks, height, width, self.pixel_words, self.channels)
         value = np.zeros(parts[:, :, :, 0].shape, np.int64)
         for k in range(self.pixel_words):
             value |= parts[:, :, :, k] << k * self.bits

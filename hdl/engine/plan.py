@@ -35,13 +35,14 @@ _SUM_BITS = {8: 32, 16: 44}
 class EnginePlan:
     """An engine of ``pin`` x ``pout`` lanes and what stands around it.
 
-    A *word* is what one access moves everywhere in the engine: ``pin`` elements of ``bits`` bits. All buffers, records
-    and transfers are counted in words; memory is addressed in words, too.
+    A *word* is what one access moves everywhere in the engine: ``channels`` elements of ``bits`` bits, as many as the
+    larger of ``pin`` and ``pout``. All buffers, records and transfers are counted in words; memory is addressed in
+    words, too.
 
     Attributes
     ----------
     device, clock_mhz : what it is meant for, and the clock at which rates are quoted
-    pin, pout : lanes of a row, and rows: input and output channels at once; equal so far
+    pin, pout : lanes of a row, and rows: input and output channels at once
     kernels : that its lanes have, see `quant.ops.kernels.KERNELS`
     bits : of a stored element and of a weight, 8 or 16
     memory_bits : of the AXI4 port; a word is a whole number of its beats
@@ -102,7 +103,7 @@ class EnginePlan:
         self._check_numbers()
         if self.memory_bits > self.word_bits or self.word_bits % self.memory_bits:
             raise ValueError(
-                f"a word of {self.pin} x {self.bits} = {self.word_bits} bits must be a whole number of beats, "
+                f"a word of {self.channels} x {self.bits} = {self.word_bits} bits must be a whole number of beats, "
                 f"not of {self.memory_bits} bits"
             )
         for name in ("feature_bytes", "weight_bytes"):
@@ -115,7 +116,7 @@ class EnginePlan:
 
     def _check_choices(self) -> None:
         known = {
-            "family": (ENGINE,), "pin": LANES, "pout": (self.pin,), "bits": tuple(_SUM_BITS), "control": CONTROLS,
+            "family": (ENGINE,), "pin": LANES, "pout": LANES, "bits": tuple(_SUM_BITS), "control": CONTROLS,
             "memory_bits": _MEMORY_BITS, "fixed_weights": (False,), "product": (False, True),
             "choices": (False, True), "slopes": (False, True), "ties_even": (False, True), "levels": LEVELS,
             "factor_bits": FACTOR_BITS, "counters": (False, True),
@@ -169,9 +170,29 @@ class EnginePlan:
         return self.pin * self.pout
 
     @property
+    def channels(self) -> int:
+        """Channels of a word: what is read or what is made at once, whichever is more."""
+        return max(self.pin, self.pout)
+
+    @property
+    def read_parts(self) -> int:
+        """Parts of a word that lanes read one after the other."""
+        return self.channels // self.pin
+
+    @property
+    def made_parts(self) -> int:
+        """Parts of a word that rows make one after the other."""
+        return self.channels // self.pout
+
+    @property
+    def set_words(self) -> int:
+        """Words of a set of weights, one for each lane."""
+        return self.lanes // self.channels
+
+    @property
     def word_bits(self) -> int:
         """Bits of a word."""
-        return self.pin * self.bits
+        return self.channels * self.bits
 
     @property
     def word_bytes(self) -> int:

@@ -79,16 +79,18 @@ def modelled(plan: EnginePlan, works: Sequence[LaneWork], *, vector: int = VECTO
 
 def _layer(plan: EnginePlan, work: LaneWork, vector: int) -> ModelledRun:
     words, taps = _words_and_taps(plan, work)
+    stored = -(-words // plan.read_parts)
     outputs = -(-work.outputs // plan.pout)
     sets = outputs * taps * words
     array = read = bands = 0
-    for pixels, features in _bands(plan, work, words):
-        array += sets * max(pixels, plan.pout + 1)
-        read += features + sets * plan.pout + outputs * _CONSTANTS
+    for pixels, features in _bands(plan, work, stored):
+        array += sets * max(pixels, plan.set_words + 1)
+        read += features + sets * plan.set_words + outputs * _CONSTANTS
         bands += 1
     array, read = work.groups * array, work.groups * read
-    norms = -(-work.functions.get("layernorm", 0) // plan.pin)
-    written = work.groups * work.pixels * outputs + norms  # what is normed stays for the shortcut
+    norms = -(-work.functions.get("layernorm", 0) // plan.channels)
+    made = -(-outputs // plan.made_parts)
+    written = work.groups * work.pixels * made + norms  # what is normed stays for the shortcut
     read += norms
     elements = sum(count * _PASSES[name] for name, count in work.functions.items())
     elements += work.groups * work.pixels * work.outputs * (work.product == OF_CONTEXT)
@@ -102,8 +104,8 @@ def _layer(plan: EnginePlan, work: LaneWork, vector: int) -> ModelledRun:
 
 
 def _words_and_taps(plan: EnginePlan, work: LaneWork) -> tuple[int, int]:
-    """Words of an input pixel, and taps of the window: of few channels all columns of the window stand in them, side by
-    side, see docs/engine.md, Mappings."""
+    """Blocks of channels of an input pixel, and taps of the window: of few channels all columns of the window stand in
+    them, side by side, see docs/engine.md, Mappings."""
     rows, columns = work.window
     plain, folded = -(-work.inputs // plan.pin), -(-work.inputs * columns // plan.pin)
     if work.inputs < plan.pin and folded < plain * columns:

@@ -75,7 +75,7 @@ def bands_of(
         if needed > plan.ring_words:
             continue
         halves = _cut(window, source.shape[1], height, -(-height // (count + 1)))
-        small = halves[-1].rows * columns < EARLY_STEPS * plan.pout
+        small = halves[-1].rows * columns < EARLY_STEPS * plan.set_words
         chosen = found if found[0].taken <= early or halves[0].taken > early or small else halves
         # The window of a descriptor reaches from a row of one tensor to the same row of the next.
         odd = stacked > 1 and chosen[-1].rows != chosen[0].rows

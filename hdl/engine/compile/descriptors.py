@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from ....common.errors import UserError
 from ..layout import TensorLayout
 from ..plan import EnginePlan
-from ..records import ACTIVATIONS, descriptor_record
+from ..records import ACTIVATIONS, Unit, descriptor_record
 from .bands import Band
 from .reading.groups import row_walk
 from .reading.layers import EngineLayer
@@ -31,7 +31,7 @@ def descriptor(
     values: dict[str, int] = {}
     # A part of one band has a first one alone, and one of two no middle one.
     chosen = {"first": part[0], "middle": part[1 if len(part) > 2 else 0], "final": part[-1]}
-    stacked = max(len(layer.stacked), 1)
+    stacked, pool = max(len(layer.stacked), 1), layer.unit is not Unit.ARRAY
     for which, band in chosen.items():
         values |= {
             f"rows_{which}": band.rows, f"taken_{which}": band.taken * stacked,
@@ -59,8 +59,8 @@ def descriptor(
         "signed": source.format.signed, "padded": is_padded(layer), "residual": residual is not None,
         "residual_signed": residual is not None and residual.format.signed,
         "residual_words": residual.pixel_words if residual is not None else 0, "result_words": result.pixel_words,
-        "bands": len(part), "in_blocks": source.blocks // layer.groups,
-        "out_blocks": result.blocks // layer.runs(result.blocks), "columns": columns, "width": width,
+        "bands": len(part), "in_blocks": layer.blocks(plan) if pool else layer.inputs(plan),
+        "out_blocks": 1 if pool else layer.blocks(plan) // layer.groups, "columns": columns, "width": width,
         "kernel_rows": taps, "kernel_columns": walk.parts, "top": part[0].top, "left": walk.left,
         "stride_rows": stride_rows, "stride_columns": walk.stride, "dilation_rows": down,
         "dilation_columns": walk.apart, "origin": (-part[0].top * width - walk.left) % ring,

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....quant.program import Program
-from ..layout import TensorLayout, Words, blocks_of
+from ..layout import TensorLayout, Words
 from ..plan import EnginePlan
 from ..records import MOST_APART, READ, WRITE, descriptor_record
 from .bands import Band, bands_of, parts_of
@@ -125,16 +125,15 @@ def compiled(program: Program, plan: EnginePlan, *, reuse: bool = False) -> Comp
     conditions = conditions_of(network) if plan.predicates else {}
     network = in_order_of_need(network, conditions)
     layouts = {
-        name: TensorLayout(shape=network.shapes[name], format=network.format(name), lanes=plan.pin, bits=plan.bits)
+        name: TensorLayout(
+            shape=network.shapes[name], format=network.format(name), channels=plan.channels, bits=plan.bits
+        )
         for name in (*network.tensors, *network.views)
     }
     made = {layer.name: _made(layer, layouts[layer.name]) for layer in network.layers}
     bands = _bands(network, layouts, made, conditions, plan)
     skips = skips_of(network, conditions, bands, plan)
-    weights = [
-        [block_weights(layer, block, plan) for block in range(blocks_of(len(layer.multiplier), plan.pout))]
-        for layer in network.layers
-    ]
+    weights = [[block_weights(layer, block, plan) for block in range(layer.blocks(plan))] for layer in network.layers]
     descriptors = [
         descriptor(layer, part, layouts, made[layer.name], plan, last=layer is network.layers[-1] and part is parts[-1])
         for layer in network.layers
@@ -180,7 +179,7 @@ def _bands(
     for layer in network.layers:
         source, result = found.get(layer.source), made[layer.name]
         bands = bands_of(
-            layer.name, layer.window, layouts[layer.source], result, plan, runs=layer.runs(result.blocks),
+            layer.name, layer.window, layouts[layer.source], result, plan, runs=layer.runs(plan),
             most_rows=_most_rows(layer, result.shape[1]), stacked=max(len(layer.stacked), 1),
             early=layouts[layer.source].shape[1] if source is None else source[-1].row * factors[layer.source],
         )  # fmt: skip
@@ -213,7 +212,7 @@ def _made(layer: EngineLayer, stored: TensorLayout) -> TensorLayout:
         return stored
     _, height, width = stored.shape
     shape = (len(layer.multiplier), height // layer.shuffle, width // layer.shuffle)
-    return TensorLayout(shape=shape, format=stored.format, lanes=stored.lanes, bits=stored.bits)
+    return TensorLayout(shape=shape, format=stored.format, channels=stored.channels, bits=stored.bits)
 
 
 def _memory(

@@ -72,7 +72,7 @@ def _led(items: Sequence[Item], plan: EnginePlan, given: int = 0) -> list[Item]:
     for item in items:
         if item.stream is Stream.WEIGHTS:
             continue
-        early = max(item.ready + 2 * plan.pout, item.needed - item.ready)
+        early = max(item.ready + 2 * plan.set_words, item.needed - item.ready)
         upto = item.ready + min(plan.weight_words, early)
         while next_one < len(weights) and given < upto:
             run = weights[next_one].run

@@ -46,17 +46,18 @@ def _layer(image: Compiled, layer: EngineLayer) -> LayerTraffic:
     plan, bands, bits = image.plan, image.bands[layer.name], image.plan.word_bits
     source, result = image.layouts[layer.source], image.layouts[layer.name]
     pool, walk = layer.unit is not Unit.ARRAY, row_walk(layer.window, layer.together, source.row_words)
-    blocks = -(-len(layer.multiplier) // plan.pout)
+    blocks = layer.blocks(plan)
     constants = constants_record(plan).words(plan.bits)
-    inner, steps = (1, 0) if pool else (source.blocks // layer.groups, layer.window.kernel[0] * walk.parts)
-    weights = len(bands) * blocks * (inner * (is_padded(layer) + steps * plan.pout) + constants)
+    steps = 0 if pool else layer.window.kernel[0] * walk.parts
+    weights = len(bands) * blocks * (layer.inputs(plan) * (is_padded(layer) + steps * plan.set_words) + constants)
     weights += table_entries(layer) * (len(bands) * blocks if has_own_tables(layer) else len(parts_of(bands)))
+    made = -(-blocks // plan.made_parts)
     descriptors = len(parts_of(bands)) * descriptor_record(plan).words(bits)
     return LayerTraffic(
         features=source.blocks * source.row_words * sum(band.taken for band in bands) * max(len(layer.stacked), 1),
         weights=weights,
-        residuals=_residuals(image, layer, blocks), records=descriptors + _write_words(layer, image, blocks),
-        results=_stored(layer, result, blocks),
+        residuals=_residuals(image, layer, blocks), records=descriptors + _write_words(layer, image, made),
+        results=_stored(layer, result, made),
     )  # fmt: skip
 
 

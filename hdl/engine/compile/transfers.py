@@ -166,18 +166,19 @@ class Transfers:
         skips : of a layer under a condition, what each band needs
         """
         ends: list[int] = []
+        words = -(-len(sizes) // self.plan.made_parts)
         self._jobs[layer.name] = _Jobs(bands=bands, ends=ends, factor=layer.shuffle)
         begins = {part[0].row for part in parts_of(bands)}
         for band in bands:
-            for block in range(len(sizes)):
+            for block in range(words):
                 self.writes += self._stores(layer, band, block)
                 ends.append(len(self.writes))
         for number, band in enumerate(bands):
             if skips:
-                self._begin_segment(skips[number], ends, number * len(sizes), len(sizes))
+                self._begin_segment(skips[number], ends, number * words, words)
             if band.row in begins:
                 self._descriptor()
-            self._band(layer, band, sizes, weights, ends[number * len(sizes) :], again=band.row not in begins)
+            self._band(layer, band, sizes, weights, ends[number * words :][:words], again=band.row not in begins)
             self._segment = None
 
     def _begin_segment(self, skip: Skip, ends: Sequence[int], first: int, blocks: int) -> None:
@@ -191,7 +192,7 @@ class Transfers:
         ))  # fmt: skip
 
     def _stores(self, layer: EngineLayer, band: Band, block: int) -> list[dict[str, int]]:
-        """Write commands of a block of a band: one for all its rows, or one for each where pixels are shuffled."""
+        """Write commands of a block of words of a band: one for all its rows, or for each where pixels are shuffled."""
         layout, area, r = self.layouts[layer.name], self.places.areas[layer.name], layer.shuffle
         if r == 1:
             place, words = layout.run(block, band.row, band.rows)
@@ -206,15 +207,16 @@ class Transfers:
         self, layer: EngineLayer, band: Band, sizes: Sequence[Sequence[int]], weights: int, ends: Sequence[int], *,
         again: bool,
     ) -> None:  # fmt: skip
-        """What one band reads; ``ends`` has the number of write commands at the end of each of its blocks; ``again``:
-        another band of its descriptor went before."""
-        run, at = len(sizes) // layer.runs(len(sizes)), weights
+        """What one band reads; ``ends`` has the number of write commands at the end of each of its blocks of words;
+        ``again``: another band of its descriptor went before."""
+        plan, run, at = self.plan, layer.sharing(self.plan), weights
         taken = band.taken * self.layouts[layer.source].row_words * max(len(layer.stacked), 1)
         for block, own in enumerate(sizes):
-            self._write_commands(ends[block], ends[len(sizes) - 1])
+            made = block // plan.made_parts
+            self._write_commands(ends[made], ends[-1])
             for inner, words in enumerate(own):
-                if block % run == 0:
-                    source = block // run * len(own) + inner
+                if block % run == 0 and inner % plan.read_parts == 0:
+                    source = layer.read_block(block, inner, plan)
                     for name in layer.stacked or (layer.source,):
                         # The numbers of a choice have one block, which every block of results reads.
                         place = 0 if layer.stacked and name == layer.stacked[0] else source
@@ -222,19 +224,21 @@ class Transfers:
                 if inner == len(own) - 1 and layer.residual is not None:
                     wide = self.layouts[layer.residual].pixel_words > 1
                     stream = Stream.WIDE_RESIDUALS if wide else Stream.RESIDUALS
-                    self._rows(stream, layer.residual, block, *_joined(layer, band))
+                    self._rows(stream, layer.residual, made, *_joined(layer, band))
                 shortened = again and block == 0 and inner == len(own) - 1
-                for first, count in runs_again(layer, words, self.plan) if shortened else [(0, words)]:
+                for first, count in runs_again(layer, words, plan) if shortened else [(0, words)]:
                     run_of = Run(address=at + first, words=count)
                     self.items.append(Item(stream=Stream.WEIGHTS, run=run_of, segment=self._segment))
                     self._position += count
                 at += words
-                if block % run == run - 1:
+                whole = (inner + 1) % plan.read_parts == 0 or inner == len(own) - 1
+                if whole and ((block + 1) % run == 0 or block == len(sizes) - 1):
                     self._free(Stream.FEATURES, taken)
             if layer.residual is not None:
-                self._free(Stream.RESIDUALS, self.layouts[layer.residual].run(block, *_joined(layer, band))[1])
+                self._free(Stream.RESIDUALS, self.layouts[layer.residual].run(made, *_joined(layer, band))[1])
             # The writer takes a command when what is written by the one before it is there.
-            while len(self._written) < ends[block]:
+            filled = (block + 1) % plan.made_parts == 0 or block == len(sizes) - 1
+            while filled and len(self._written) < ends[made]:
                 self._written.append(self._position)
                 self._free(Stream.WRITES, WRITE.words(self.plan.word_bits))
 

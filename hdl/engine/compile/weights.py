@@ -1,10 +1,10 @@
 """The stream of weights: pads, sets of weights and constants in the order in which an engine takes them.
 
 For every band and every block of outputs, per block of inputs: a word of pad where the layer is padded; then for every
-tap of the window ``pout`` words, one of ``pin`` weights for each output channel. In front of the last set of a block of
-outputs stand the constants of its channels. A pool has no sets, and each of its blocks has its constants. In a set of
-a depthwise layer the first weights of each output channel are those of the window columns that it takes together, the
-last column first.
+tap of the window a set, one weight for each lane, row after row, as many rows in a word as it has room for. In front of
+the last set of a block of outputs stand the constants of its channels. A pool has no sets, and each of its blocks has
+its constants. In a set of a depthwise layer the first weights of each output channel are those of the window columns
+that it takes together, the last column first.
 
 The table of a layer whose results are looked up stands in front of the constants of its first block, and comes once for
 a descriptor; where each channel has its own, in front of those of every block, and comes with them.
@@ -32,16 +32,14 @@ def block_weights(layer: EngineLayer, block: int, plan: EnginePlan) -> list[Word
     pads = _pads(layer, plan)
     constants = np.concatenate([_table(layer, block, plan), _constants(layer, block, plan)])
     if layer.unit is not Unit.ARRAY:
-        return [np.concatenate([*pads[block : block + 1], constants])]
+        return [np.concatenate([*pads[layer.read_block(block, 0, plan) :][:1], constants])]
     sets = _depthwise_sets(layer, block, plan) if layer.together else _sets(layer, block, plan)
-    group = block // (blocks_of(len(layer.multiplier), plan.pout) // layer.groups)
-    pads = pads[group * len(sets) :]
     parts = []
     for k, own in enumerate(sets):
-        whole = words_of_elements(own.reshape(-1, plan.pin), plan)
-        cut = len(whole) - plan.pout
+        whole = words_of_elements(own.reshape(-1, plan.channels), plan)
+        cut = len(whole) - plan.set_words
         pieces = [whole[:cut], constants, whole[cut:]] if k == len(sets) - 1 else [whole]
-        parts.append(np.concatenate([*pads[k : k + 1], *pieces]))
+        parts.append(np.concatenate([*pads[layer.read_block(block, k, plan) :][:1], *pieces]))
     return parts
 
 
@@ -61,7 +59,7 @@ def runs_again(layer: EngineLayer, words: int, plan: EnginePlan) -> list[tuple[i
     table = 0 if has_own_tables(layer) else table_entries(layer)
     if not table:
         return [(0, words)]
-    behind = len(_constants(layer, 0, plan)) + plan.pout * (layer.unit is Unit.ARRAY)
+    behind = len(_constants(layer, 0, plan)) + plan.set_words * (layer.unit is Unit.ARRAY)
     before = words - behind - table
     return [(0, before), (before + table, behind)] if before else [(table, behind)]
 
@@ -78,12 +76,12 @@ def _table(layer: EngineLayer, block: int, plan: EnginePlan) -> Words:
 
 
 def _pads(layer: EngineLayer, plan: EnginePlan) -> list[Words]:
-    """A word for each block of inputs; none where the layer is not padded."""
+    """A word for each block of words of the source; none where the layer is not padded."""
     if not is_padded(layer):
         return []
-    whole = np.zeros(blocks_of(len(layer.pad), plan.pin) * plan.pin, np.int64)
+    whole = np.zeros(blocks_of(len(layer.pad), plan.channels) * plan.channels, np.int64)
     whole[: len(layer.pad)] = layer.pad & ((1 << plan.bits) - 1)
-    return [words_of_elements(part[None], plan) for part in whole.reshape(-1, plan.pin)]
+    return [words_of_elements(part[None], plan) for part in whole.reshape(-1, plan.channels)]
 
 
 def _sets(layer: EngineLayer, block: int, plan: EnginePlan) -> NDArray[np.int64]:

@@ -16,14 +16,14 @@ class WindowColumns(wiring.Component):
 
     Members
     -------
-    x : In, a word of features
+    x : In, a word of features, or the part of it that the rows read
     valid : In, it is one that was asked for
     together : In, words that are wanted; a cycle before that of ``x``
     columns : Out, word k is the one that came k words before ``x``
     """
 
     def __init__(self, plan: EnginePlan):
-        self.count, self.width = plan.depthwise, plan.word_bits
+        self.count, self.width = plan.depthwise, plan.pout * plan.bits
         super().__init__({
             "x": In(self.width), "valid": In(1), "together": In(range(self.count + 1)),
             "columns": Out(self.count * self.width),

@@ -25,7 +25,7 @@ from .levels import LevelCounts, levels_latency
 from .loader import StepLoader
 from .products import Products
 from .requantisers import Requantisers, requantise_latency
-from .results import Residuals, ResultWords
+from .results import PartedResults, Residuals, ResultWords
 from .steps import Planner
 from .sums import PixelSums
 from .tables import RowTables
@@ -147,6 +147,7 @@ class Core(wiring.Component):
         m.submodules.lanes = lanes = Lanes(self.plan)
         m.submodules.sums = sums = PixelSums(self.plan, lanes.step)
         array = step.unit == Unit.ARRAY
+        read, passing = self._parts_read(m, x)
         feature_signed = later(m, step.signed, AT_LANES, name="signed")
         # From a tap to the cycle before that of what it adds.
         ranks = AT_LANES - 1 + lanes.latency
@@ -155,11 +156,13 @@ class Core(wiring.Component):
             weights.word.eq(later(m, self.weights.payload, AT_LANES - 1, name="weight_word")),
             weights.shift.eq(later(m, loader.weight, AT_LANES - 1, name="weight_shift")),
             weights.swap.eq(later(m, issuer.begin, AT_LANES, name="swap")),
-            lanes.x.eq(x), lanes.signed.eq(feature_signed), lanes.weights.eq(weights.weights),
+            lanes.x.eq(read), lanes.signed.eq(feature_signed), lanes.weights.eq(weights.weights),
             lanes.kernel.eq(later(m, step.kernel, ranks, name="kernel")),
             sums.fetch.eq(later(m, issuer.pixel, ranks - 1, name="pixel")), sums.words.eq(lanes.words),
             sums.carries.eq(lanes.carries), sums.largest.eq(layer.unit == Unit.MAXIMUM),
         ]  # fmt: skip
+        if self.plan.pin != self.plan.pout:
+            m.d.comb += lanes.passing.eq(passing)
         if self.plan.choices:
             m.d.comb += sums.choosing.eq(layer.unit == Unit.CHOICE)
         meant = issuer.issued & issuer.meant
@@ -178,12 +181,26 @@ class Core(wiring.Component):
         if self.plan.depthwise:
             m.submodules.columns = columns = WindowColumns(self.plan)
             m.d.comb += [
-                columns.x.eq(x), columns.valid.eq(later(m, issuer.issued, AT_LANES, name="issued")),
+                columns.x.eq(passing), columns.valid.eq(later(m, issuer.issued, AT_LANES, name="issued")),
                 columns.together.eq(later(m, step.together, AT_LANES - 1, name="together")),
                 lanes.columns.eq(columns.columns),
                 lanes.depthwise.eq(later(m, step.depthwise, AT_LANES, name="depthwise")),
             ]  # fmt: skip
         return sums.sums, sums.done
+
+    def _parts_read(self, m: Module, x: Any) -> tuple[Any, Any]:
+        """What the lanes read of words ``x`` of features, and what passes by them: a part, where one has more."""
+        plan, issuer = self.plan, self.issuer
+        if plan.pin == plan.pout:
+            return x, x
+        part = issuer.step.part
+        if plan.choices and plan.made_parts > 1:
+            # The number of a choice stands in the first channel, whichever are chosen.
+            part = Mux((issuer.step.unit == Unit.CHOICE) & issuer.first, 0, part)
+        part = later(m, part, AT_LANES, name="part")
+        if plan.made_parts > 1:
+            return x, x.word_select(part, plan.pout * plan.bits)
+        return x.word_select(part, plan.pin * plan.bits), x
 
     def _requantised(self, m: Module, loader: StepLoader, layer: Any, sums: Any, complete: Any) -> tuple[Any, Any]:
         """Results of pixels, and whether there is one."""
@@ -203,10 +220,12 @@ class Core(wiring.Component):
             residuals.valid.eq(self.residual_valid), residuals.wide.eq(self.residual_wide), residuals.take.eq(taken),
             residuals.signed.eq(layer.residual_signed), residuals.double.eq(layer.residual_words == 2),
             self.unjoined.eq(Mux(taken, layer.residual_words, 0)),
-            requantisers.word.eq(self.weights.payload), requantisers.shift.eq(loader.constant),
+            requantisers.word.eq(self._row_elements()), requantisers.shift.eq(loader.constant),
             requantisers.sums.eq(sums), requantisers.valid.eq(ready), requantisers.residuals.eq(joins),
             requantisers.low.eq(layer.low), requantisers.high.eq(layer.high),
         ]  # fmt: skip
+        if self.plan.made_parts > 1:
+            m.d.comb += residuals.part.eq(layer.part)
         if self.plan.slopes:
             m.d.comb += [requantisers.further.eq(loader.further), requantisers.bends.eq(layer.slopes)]
         if self.plan.ties_even:
@@ -214,6 +233,10 @@ class Core(wiring.Component):
         m.d.sync += issuer.residuals.eq(issuer.residuals + residuals.arrived - issuer.joined)
         counted = self._counted(m, loader, layer, requantisers.results, requantisers.done)
         return self._across(m, layer, *self._looked_up(m, loader, layer, *counted))
+
+    def _row_elements(self) -> Any:
+        """Of a word of constants an element for each row."""
+        return self.weights.payload[: self.plan.pout * self.plan.bits]
 
     def _multiplied(self, m: Module, layer: Any, residuals: Any, sums: Any, complete: Any) -> tuple[Any, Any, Any]:
         """Residuals, sums and whether there are some, as the requantisers take them."""
@@ -233,7 +256,7 @@ class Core(wiring.Component):
             return results, done
         m.submodules.levels = levels = LevelCounts(self.plan)
         m.d.comb += [
-            levels.word.eq(self.weights.payload), levels.shift.eq(loader.further), levels.counting.eq(layer.levels),
+            levels.word.eq(self._row_elements()), levels.shift.eq(loader.further), levels.counting.eq(layer.levels),
             levels.values.eq(results), levels.valid.eq(done),
         ]  # fmt: skip
         return levels.results, levels.done
@@ -244,7 +267,7 @@ class Core(wiring.Component):
             return results, done
         m.submodules.tables = tables = RowTables(self.plan)
         m.d.comb += [
-            tables.word.eq(self.weights.payload), tables.load.eq(loader.table), tables.begin.eq(loader.constant),
+            tables.word.eq(self._row_elements()), tables.load.eq(loader.table), tables.begin.eq(loader.constant),
             tables.results.eq(results), tables.valid.eq(done), tables.look.eq(layer.table != 0),
         ]  # fmt: skip
         return tables.values, tables.done
@@ -261,7 +284,7 @@ class Core(wiring.Component):
         """Results as words in their queue; the account of its room and of results on their way."""
         plan, issuer = self.plan, self.issuer
         m.submodules.words = words = ResultWords(plan)
-        m.submodules.queue = queue = Queue(plan.word_bits, depth=plan.result_words, block=True)
+        m.submodules.queue = queue = self._queue(m, layer)
         wiring.connect(m, queue.o, wiring.flipped(self.results))
         awaited, room, final = Signal(range(2 * plan.pixels)), Signal(range(plan.result_words + 1)), Signal()
         # Whether none is awaited, without a comparison in front of the loader.
@@ -275,7 +298,8 @@ class Core(wiring.Component):
         ]  # fmt: skip
         m.d.comb += [
             words.results.eq(results), words.valid.eq(done), words.count.eq(layer.result_words),
-            queue.i.payload.eq(words.word), queue.i.valid.eq(words.done), self.came.eq(words.done),
+            queue.i.payload.eq(words.word), queue.i.valid.eq(words.done),
+            self.came.eq(words.done & layer.fills if plan.made_parts > 1 else words.done),
             room.eq(plan.result_words - used), issuer.room.eq(room),
             loader.quiet.eq(quiet), self.finished.eq(final & (used == 0)),
         ]  # fmt: skip
@@ -286,3 +310,11 @@ class Core(wiring.Component):
                 self.marked.eq(done & layer.marks & (awaited == 1)),
                 self.asked.eq(Mux(self.marked, 0, self.asked) | here),
             ]  # fmt: skip
+
+    def _queue(self, m: Module, layer: Any) -> Any:
+        """The queue of words of results."""
+        if self.plan.made_parts == 1:
+            return Queue(self.plan.word_bits, depth=self.plan.result_words, block=True)
+        queue = PartedResults(self.plan)
+        m.d.comb += [queue.part.eq(layer.part), queue.fills.eq(layer.fills)]
+        return queue

@@ -96,7 +96,7 @@ class Issuer(wiring.Component):
         m.d.sync += claims.eq(taken & self.i.payload.last)
         with m.If(claims):
             m.d.comb += [
-                self.claimed.eq(words), self.awaited.eq(step.pixels),
+                self.claimed.eq(self._claims(step, words)), self.awaited.eq(step.pixels),
                 self.joined.eq(Mux(step.residual, self._joins(step), 0)),
             ]  # fmt: skip
         return m
@@ -133,10 +133,15 @@ class Issuer(wiring.Component):
                     moved = [step.pixels << k for k in range(count.bit_length()) if count >> k & 1]
                     m.d.sync += words.eq(sum(moved[1:], moved[0]))
         m.d.sync += [
-            lacks[CycleUse.FEATURES].eq(ahead[-1]), lacks[CycleUse.RESULTS].eq(step.last & (self.room < words)),
+            lacks[CycleUse.FEATURES].eq(ahead[-1]),
+            lacks[CycleUse.RESULTS].eq(self._claims(step, step.last) & (self.room < words)),
             lacks[CycleUse.RESIDUALS].eq(step.last & step.residual & (self.residuals < self._joins(step))),
         ]  # fmt: skip
         return words, lacks
+
+    def _claims(self, step: Any, value: Value) -> Value:
+        """``value`` of a step whose results are the first parts of their words, for those take room for all; else 0."""
+        return Mux(step.part == 0, value, 0) if self.plan.made_parts > 1 else value
 
     def _joins(self, step: Any) -> Value:
         """Residuals of a step that has some."""

@@ -49,14 +49,14 @@ class HeldWeights(wiring.Component):
 
     Members
     -------
-    word : In, ``pin`` weights of one output channel
-    shift : In; ``word`` is taken. Of ``pout`` words the first is that of output channel 0
+    word : In, ``pin`` weights of one output channel, or of several
+    shift : In; ``word`` is taken. Of ``plan.set_words`` words the first is that of output channel 0
     swap : In; the next set is used from the next cycle on. A word may come in the same cycle, it is of the set after.
     weights : Out, the set in use, row after row
     """
 
     def __init__(self, plan: EnginePlan):
-        self.rows = plan.pout
+        self.rows = plan.set_words
         self.width = plan.word_bits
         super().__init__({
             "word": In(self.width), "shift": In(1), "swap": In(1), "weights": Out(self.rows * self.width),
@@ -85,6 +85,8 @@ class Lanes(wiring.Component):
     Members
     -------
     x : In, ``pin`` elements
+    passing : In, ``pout`` elements, which pass by the lanes; where ``pin`` is another number, else they are those of
+        ``x``
     signed : In, whether they have a sign; in the cycle of ``x``
     kernel : In, place of the kernel among those of the Plan; ``latency - 1`` cycles behind ``x``
     weights : In, see `HeldWeights`; one cycle behind ``x``
@@ -110,12 +112,12 @@ class Lanes(wiring.Component):
         self.latency = lanes_latency(plan)
         self._ranks = self.latency - _ENDS
         super().__init__({
-            "x": In(plan.word_bits),
+            "x": In(plan.pin * plan.bits), **({"passing": In(plan.pout * plan.bits)} if plan.pin != plan.pout else {}),
             "signed": In(1),
             "kernel": In(range(max(2, len(plan.kernels)))),
             "pool": In(1),
-            "weights": In(plan.pout * plan.word_bits),
-            **({"depthwise": In(1), "columns": In(plan.depthwise * plan.word_bits)} if plan.depthwise else {}),
+            "weights": In(plan.lanes * plan.bits),
+            **({"depthwise": In(1), "columns": In(plan.depthwise * plan.pout * plan.bits)} if plan.depthwise else {}),
             "words": Out(plan.pout * self.step.bits),
             "carries": Out(plan.pout),
         })  # fmt: skip
@@ -123,9 +125,10 @@ class Lanes(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         found = [self._terms(m, kernel) for kernel in self.plan.kernels]
+        passing = self.x if self.plan.pin == self.plan.pout else self.passing
         for row in range(self.plan.pout):
             word, carry = Signal(self.step.bits, name=f"word{row}"), Signal(name=f"carry{row}")
-            raw = self.x.word_select(row, self.plan.bits)
+            raw = passing.word_select(row, self.plan.bits)
             with m.If(self.pool):
                 m.d.sync += [word.eq(_from_lowest(raw, self.signed)), carry.eq(0)]
             with m.Else():
@@ -181,7 +184,7 @@ class Lanes(wiring.Component):
             m.submodules[f"row{row}"] = inner = Module()
             first = []
             for k in range(own):
-                column = self.columns.word_select(k * plan.pin + row, bits)
+                column = self.columns.word_select(k * plan.pout + row, bits)
                 raw = Mux(self.depthwise, column, self.x.word_select(k, bits))
                 first.append(self._operand(inner, kernel, raw, f"x{k}"))
             rows += self._circuit(inner, replace(shape, pout=1), [*first, *common], [weights]).rows

@@ -17,7 +17,8 @@ class StepLoader(wiring.Component):
     """Hands a step on when all that comes with it is there; the one before has begun then.
 
     Constants wait until no result is on its way (``quiet``), for those that are used stand in the same place. Weights
-    of a step can be handed on ``pout + 1`` cycles after the step before it, at the earliest; with pad one more.
+    of a step can be handed on ``plan.set_words + 1`` cycles after the step before it, at the earliest; with pad one
+    more.
 
     Members
     -------
@@ -48,7 +49,7 @@ class StepLoader(wiring.Component):
         m = Module()
         step = Signal(self.i.payload.shape())
         constants = constants_record(self.plan).words(self.plan.bits)
-        left = Signal(range(max(constants, self.plan.pout, *self._further.values(), self._most_entries) + 1))
+        left = Signal(range(max(constants, self.plan.set_words, *self._further.values(), self._most_entries) + 1))
         m.d.comb += self.o.payload.eq(step)
 
         with m.FSM():
@@ -102,7 +103,7 @@ class StepLoader(wiring.Component):
             self._to_weights(m, left)
 
     def _to_weights(self, m: Module, left: Signal) -> None:
-        m.d.sync += left.eq(self.plan.pout - 1)
+        m.d.sync += left.eq(self.plan.set_words - 1)
         m.next = "weights"
 
     def _to_constants(self, m: Module, left: Signal, step: Any = None, *, table: bool = False) -> None:

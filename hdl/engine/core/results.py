@@ -3,13 +3,13 @@
 from typing import Any
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
-from amaranth.lib import wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...streams.queue import Queue
 from ..plan import EnginePlan
 
-__all__ = ["Residuals", "ResultWords"]
+__all__ = ["PartedResults", "Residuals", "ResultWords"]
 
 
 class ResultWords(wiring.Component):
@@ -29,8 +29,8 @@ class ResultWords(wiring.Component):
     def __init__(self, plan: EnginePlan):
         self.plan = plan
         super().__init__({
-            "results": In(plan.pout * plan.result.bits), "count": In(3), "valid": In(1), "word": Out(plan.word_bits),
-            "done": Out(1),
+            "results": In(plan.pout * plan.result.bits), "count": In(3), "valid": In(1),
+            "word": Out(plan.pout * plan.bits), "done": Out(1),
         })  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:
@@ -48,6 +48,43 @@ class ResultWords(wiring.Component):
         return m
 
 
+class PartedResults(wiring.Component):
+    """Words of results of which rows make one part after the other, each for all pixels of a band.
+
+    The parts stand in queues of their own, so that a word can leave when its last one is there.
+
+    Members
+    -------
+    i : In stream of parts of words, for which there must be room
+    part, fills : In, which one it is, and that none comes behind it; those that are missing then are 0
+    o : Out stream of words
+    """
+
+    def __init__(self, plan: EnginePlan):
+        self.plan = plan
+        super().__init__({
+            "i": In(stream.Signature(plan.pout * plan.bits)), "part": In(range(plan.made_parts)), "fills": In(1),
+            "o": Out(stream.Signature(plan.word_bits)),
+        })  # fmt: skip
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        plan = self.plan
+        queues = [Queue(plan.pout * plan.bits, depth=plan.result_words, block=True) for _ in range(plan.made_parts)]
+        for k, queue in enumerate(queues):
+            m.submodules[f"part{k}"] = queue
+            own, missing = self.part == k, self.fills & (self.part < k)
+            m.d.comb += [
+                queue.i.payload.eq(Mux(own, self.i.payload, 0)), queue.i.valid.eq(self.i.valid & (own | missing)),
+                queue.o.ready.eq(self.o.ready & self.o.valid),
+            ]  # fmt: skip
+        m.d.comb += [
+            self.o.payload.eq(Cat(queue.o.payload for queue in queues)),
+            self.o.valid.eq(Cat(queue.o.valid for queue in queues).all()), self.i.ready.eq(1),
+        ]  # fmt: skip
+        return m
+
+
 class Residuals(wiring.Component):
     """A queue of pixels of residuals, of one word each or of two, the lower one first.
 
@@ -60,6 +97,7 @@ class Residuals(wiring.Component):
     valid, wide : In, there is a word; it is one of a pixel of two words
     take : In, a pixel is used in this cycle
     signed, double : In, what the pixel that is used is: with a sign, of two words
+    part : In, of an engine whose rows make parts of words, which part joins
     residuals : Out, ``pout`` of ``plan.residual``: the first pixel of the queue
     arrived : Out, a pixel has come
     """
@@ -68,7 +106,8 @@ class Residuals(wiring.Component):
         self.plan = plan
         super().__init__({
             "word": In(plan.word_bits), "valid": In(1), "wide": In(1), "take": In(1), "signed": In(1),
-            "double": In(1), "residuals": Out(plan.pout * plan.residual.bits), "arrived": Out(1),
+            "double": In(1), **({"part": In(range(plan.made_parts))} if plan.made_parts > 1 else {}),
+            "residuals": Out(plan.pout * plan.residual.bits), "arrived": Out(1),
         })  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:
@@ -86,7 +125,8 @@ class Residuals(wiring.Component):
         for name, comes in parts.items():
             m.submodules[name] = queue = Queue(plan.word_bits, depth=plan.residual_pixels, block=True)
             m.d.comb += [queue.i.payload.eq(self.word), queue.i.valid.eq(comes), queue.o.ready.eq(self.take)]
-            queues.append(queue.o.payload)
+            whole_word = queue.o.payload
+            queues.append(whole_word if plan.made_parts == 1 else whole_word.word_select(self.part, plan.pout * bits))
         for k in range(plan.pout):
             low, *high = (payload.word_select(k, bits) for payload in queues)
             value = _flipped(low, self.signed & ~self.double if high else self.signed)

@@ -45,7 +45,8 @@ def step_layout(plan: EnginePlan) -> data.StructLayout:
     ``chunk``, words that are freed behind it if ``frees``; ``rows``, ``taken``, ``pixels`` of the band; ``first`` and
     ``last``, whether it begins and ends sums; ``pads``, whether a word of pad comes with its weights; ``closes`` and
     ``final``, whether it is the last one of its descriptor, and of all; ``together``, columns of the window that a
-    depthwise layer takes at once; ``loads``, whether a table comes with its constants.
+    depthwise layer takes at once; ``loads``, whether a table comes with its constants; where words have parts,
+    ``part``, the one that it reads or makes, and ``fills``, whether its results are the last part of their words.
     """
     layer = descriptor_record(plan).layout
     ring = plan.ring_words.bit_length() - 1
@@ -54,6 +55,10 @@ def step_layout(plan: EnginePlan) -> data.StructLayout:
         members["together"] = layer["kept"].shape
     if plan.tables:
         members["loads"] = 1
+    if plan.pin != plan.pout:
+        members["part"] = range(plan.read_parts * plan.made_parts)
+    if plan.made_parts > 1:
+        members["fills"] = 1
     return data.StructLayout({
         **members, "base": ring, "row": signed_shape(PLACE_BITS), "column": signed_shape(PLACE_BITS),
         "until": ring + 2, "chunk": layer["chunk_first"].shape, "frees": 1, "rows": layer["rows_first"].shape,
@@ -114,16 +119,17 @@ class Planner(wiring.Component):
             name: self._of_band(layer, name, begins, ends["band"]) for name in ("rows", "taken", "pixels", "chunk")
         }
         m.d.comb += [step[name].eq(value) for name, value in sized.items()]
+        whole = self._parts(m, moving, ends, pool)
         m.d.comb += [
             step.first.eq(pool | ((inner == 0) & (ky == 0) & (kx == 0))),
             step.last.eq(pool | (ends["inner"] & ends["rows"] & ends["columns"])),
             step.pads.eq(layer.padded & (ky == 0) & (kx == 0)),
-            step.frees.eq(ends["block"] & ends["rows"] & ends["columns"]),
+            step.frees.eq(_where(ends["block"] & ends["rows"] & ends["columns"], whole)),
             step.closes.eq(Cat(ends.values()).all()),
             step.final.eq(layer.last & step.closes),
         ]
         place = origin + self._taps(m, moving, ends, begins)
-        self._chunks(m, moving, ends, sized["chunk"], place)
+        self._chunks(m, moving, ends, whole, sized["chunk"], place)
 
         at_end = moving
         for counter, end in loops:
@@ -155,16 +161,44 @@ class Planner(wiring.Component):
         m.d.comb += [step.row.eq(row - top), step.column.eq(column - layer.left)]
         return offset
 
-    def _chunks(self, m: Module, moving: Value, ends: dict[str, Value], chunk: Value, place: Value) -> None:
+    def _parts(self, m: Module, moving: Value, ends: dict[str, Value], pool: Value) -> Value | None:
+        """The part of a word that lanes read, of blocks of inputs one behind the other, or that rows make, of blocks of
+        outputs; returns whether a chunk has no further part behind the taps of this block, None where it never has."""
+        plan, step = self.plan, self.o.payload
+        if plan.pin == plan.pout:
+            return None
+        part, at_taps = Signal.like(step.part, name="part"), ends["rows"] & ends["columns"]
+        last = later(m, part == plan.read_parts * plan.made_parts - 1, name="at_part")
+        apart = pool | step.depthwise if plan.depthwise else pool
+        if plan.made_parts > 1:
+            fills = last | (ends["inner"] & ends["block"] & (ends["group"] if plan.depthwise else 1))
+            whole, onward, again = ~apart | fills, moving & step.last, fills
+            m.d.comb += step.fills.eq(fills)
+        else:
+            whole = apart | last | ends["inner"]
+            onward, again = moving & at_taps, whole
+        with m.If(onward):
+            m.d.sync += part.eq(Mux(again, 0, part + 1))
+        m.d.comb += step.part.eq(part)
+        return whole
+
+    def _chunks(
+        self, m: Module, moving: Value, ends: dict[str, Value], whole: Value | None, chunk: Value, place: Value
+    ) -> None:  # fmt: skip
         """Where the chunks of the band stand, counted as words ever loaded."""
         step = self.o.payload
         tile, base = Signal(len(step.until), name="tile"), Signal(len(step.until), name="chunk_base")
         following = Signal(len(step.until), name="following")
         m.d.comb += [following.eq(base + chunk), step.base.eq(base + place), step.until.eq(following)]
         with m.If(moving & ends["rows"] & ends["columns"]):
-            m.d.sync += base.eq(following)
+            m.d.sync += base.eq(following if whole is None else Mux(whole, following, base))
             with m.If(ends["inner"]):
-                with m.If(ends["block"]):
+                with m.If(_where(ends["block"], whole)):
                     m.d.sync += tile.eq(following)
                 with m.Else():
                     m.d.sync += base.eq(tile)
+
+
+def _where(value: Value, condition: Value | None) -> Value:
+    """``value``, and 0 where there is a ``condition`` that does not hold."""
+    return value if condition is None else value & condition

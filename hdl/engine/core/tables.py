@@ -41,7 +41,7 @@ class RowTables(wiring.Component):
         self.plan = plan
         results = plan.pout * plan.result.bits
         super().__init__({
-            "word": In(plan.word_bits), "load": In(1), "begin": In(1), "results": In(results), "valid": In(1),
+            "word": In(plan.pout * plan.bits), "load": In(1), "begin": In(1), "results": In(results), "valid": In(1),
             "look": In(1), "values": Out(results), "done": Out(1),
         })  # fmt: skip
 

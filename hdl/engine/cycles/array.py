@@ -46,6 +46,7 @@ class TimedStep:
     until : words of features that must have come, from the begin of the tile
     ends : words that are issued before the one with which each pixel is whole
     table : words of a table that come in front of its constants
+    begins, fills : its results are the first, and the last parts of their words
     """
 
     pads: bool
@@ -57,9 +58,51 @@ class TimedStep:
     pixels: int
     ends: Sequence[int]
     table: int = 0
+    begins: bool = True
+    fills: bool = True
 
 
-def steps_of(layer: dict[str, int]) -> Iterator[tuple[int, list[TimedStep]]]:
+@dataclass(frozen=True, kw_only=True)
+class _Turn:
+    """What a step does of a band, but for its tap: number of the chunk that it reads; whether that is freed behind it,
+    and sums begin and end with it; which part of a word its results are, and whether the last one; whether it is of the
+    first block of outputs."""
+
+    chunk: int
+    frees: bool
+    first: bool
+    last: bool
+    part: int
+    fills: bool
+    begins: bool
+
+
+def _turns(layer: dict[str, int], plan: EnginePlan) -> list[_Turn]:
+    """The turns of a band, each of which has all taps of a window."""
+    apart, groups = layer["unit"] != Unit.ARRAY or layer.get("depthwise", 0), layer.get("groups", 1)
+    blocks, inputs, read, made = layer["out_blocks"], layer["in_blocks"], plan.read_parts, plan.made_parts
+    if apart:
+        count = groups * inputs
+        found = []
+        for row in range(count):
+            fills = row % made == made - 1 or row == count - 1
+            found.append(_Turn(
+                chunk=row // made, frees=fills, first=True, last=True, part=row % made, fills=fills, begins=row == 0
+            ))  # fmt: skip
+        return found
+    chunks = -(-inputs // read)
+    return [
+        _Turn(
+            chunk=group * chunks + inner // read,
+            frees=block == blocks - 1 and (inner % read == read - 1 or inner == inputs - 1),
+            first=inner == 0, last=inner == inputs - 1, part=block % made,
+            fills=block % made == made - 1 or block == blocks - 1, begins=group == block == 0,
+        )
+        for group in range(groups) for block in range(blocks) for inner in range(inputs)
+    ]  # fmt: skip
+
+
+def steps_of(layer: dict[str, int], plan: EnginePlan) -> Iterator[tuple[int, list[TimedStep]]]:
     """For each band of a descriptor the words of its tile and its steps."""
     pool = layer["unit"] != Unit.ARRAY
     taps = layer["kernel_rows"] * layer["kernel_columns"]
@@ -68,18 +111,18 @@ def steps_of(layer: dict[str, int]) -> Iterator[tuple[int, list[TimedStep]]]:
         which = "first" if band == 0 else "final" if band == layer["bands"] - 1 else "middle"
         chunk, pixels = layer[f"chunk_{which}"], layer[f"pixels_{which}"]
         ends = range(taps - 1, taps * pixels, taps) if pool else _ends(layer, layer[f"rows_{which}"])
-        blocks, inputs, groups = layer["out_blocks"], layer["in_blocks"], layer.get("groups", 1)
+        turns = _turns(layer, plan)
         steps = [
             TimedStep(
-                pads=bool(layer["padded"] and tap == 0), first=pool or (inner == 0 and tap == 0),
-                last=pool or (inner == inputs - 1 and tap == outer - 1), frees=block == blocks - 1 and tap == outer - 1,
-                until=(group * inputs + inner + 1) * chunk, chunk=chunk, pixels=pixels, ends=ends,
-                table=_table(layer, begins=band == group == block == 0 and (inner == 0 or not pool))
-                if pool or (inner == inputs - 1 and tap == outer - 1) else 0,
+                pads=bool(layer["padded"] and tap == 0), first=turn.first and tap == 0,
+                last=turn.last and tap == outer - 1, frees=turn.frees and tap == outer - 1,
+                until=(turn.chunk + 1) * chunk, chunk=chunk, pixels=pixels, ends=ends,
+                table=_table(layer, begins=band == 0 and turn.begins) if turn.last and tap == outer - 1 else 0,
+                begins=turn.part == 0, fills=turn.fills,
             )
-            for group in range(groups) for block in range(blocks) for inner in range(inputs) for tap in range(outer)
+            for turn in turns for tap in range(outer)
         ]  # fmt: skip
-        yield chunk * inputs * groups, steps
+        yield chunk * (turns[-1].chunk + 1), steps
 
 
 def _table(layer: dict[str, int], *, begins: bool) -> int:
@@ -124,7 +167,7 @@ class _Array:
         weights = self.queues[Stream.WEIGHTS]
         if not self.parts:
             constants = self.constants + sum(words for name, words in self.further.items() if layer[name])
-            self.parts = [step.pads * 1, step.last * (step.table + constants), 0 if pool else self.plan.pout]
+            self.parts = [step.pads * 1, step.last * (step.table + constants), 0 if pool else self.plan.set_words]
             self.at = begin + 1
         for number in range(len(self.parts)):
             if words := min(self.parts[number], len(weights.came) - len(weights.left)):
@@ -143,7 +186,7 @@ class _Array:
         came = self.queues[Stream.FEATURES].arrived(self.tile + step.until)
         needs: dict[CycleUse, int | None] = {CycleUse.FEATURES: came}
         if step.last:
-            needs[CycleUse.RESULTS] = self.results.room_for(step.pixels * layer["result_words"])
+            needs[CycleUse.RESULTS] = self.results.room_for(step.pixels * layer["result_words"] * step.begins)
             if layer["residual"]:
                 words = self.joined + _residuals(layer, step)
                 needs[CycleUse.RESIDUALS] = self.queues[Stream.RESIDUALS].arrived(words)
@@ -165,10 +208,11 @@ class _Array:
                 self.joined += _residuals(layer, step)
                 leaves = complete[-1:] if layer.get("hold") else complete
                 self.queues[Stream.RESIDUALS].left += [at for at in leaves for _ in range(layer["residual_words"])]
-            self.results.claimed += step.pixels * words
+            self.results.claimed += step.pixels * words * step.begins
             delay = self.delays.results + (self.delays.counts if layer.get("levels") else 0)
             delay += self.delays.across if layer.get("across") else 0
-            self.results.came += [at + delay + k for at in complete for k in range(words)]
+            if step.fills:
+                self.results.came += [at + delay + k for at in complete for k in range(words)]
             self.quiet = complete[-1] + delay + 1
         return cycles
 
@@ -185,7 +229,7 @@ def computing(
         pool, waits = layer["unit"] != Unit.ARRAY, dict.fromkeys(CAUSES, 0)
         works: list[tuple[int, int]] = []
         planned = valid + 1
-        bands = list(steps_of(layer))
+        bands = list(steps_of(layer, plan))
         for number, (tile, steps) in enumerate(bands):
             for step in steps:
                 at = max(array.loader, planned)

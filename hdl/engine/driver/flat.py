@@ -64,7 +64,7 @@ def flat_image(image: Compiled) -> bytes:
     begin = _whole(IMAGE_HEADER.bits // 8 + len(pads), plan.word_bytes)
     channels, height, width = network.program.input.shape
     source = TensorLayout(
-        shape=(channels, height, width), format=network.format(name), lanes=plan.pin, bits=plan.bits
+        shape=(channels, height, width), format=network.format(name), channels=plan.channels, bits=plan.bits
     )  # fmt: skip
     values = {
         "magic": IMAGE_MAGIC, "checksum": 0, "version": VERSION, "build_low": build & 0xFFFFFFFF,

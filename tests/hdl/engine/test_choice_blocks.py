@@ -138,7 +138,7 @@ def reduced(**how):
         (lambda: reduced(how="max"), {"choices": False},
          "the engine has no choices, which 'reduced' makes: build it with --choices"),
         (lambda: numbers(scores(5)), {},
-         "'number' compares 5 channels; the engine has 4 rows; build it with --pin 8 --pout 8"),
+         "'number' compares 5 channels; the engine has 4 rows; build it with --pout 8"),
         (lambda: numbers(scores(65)), {"feature_bytes": 1 << 14},
          "'number' compares 65 channels; the engine has 4 rows; no engine has more than 64"),
         (lambda: numbers(scores(4, signed(17))), {}, "compares channels of int17; the engine compares at most 16 bits"),

@@ -24,7 +24,7 @@ from token_networks import on_tokens
     "changes, message",
     [
         ({"pin": 12}, "pin of an engine must be 4 or 8"),
-        ({"pout": 8}, "pout of an engine must be 4, not 8"),
+        ({"pout": 12}, "pout of an engine must be 4 or 8 or 16 or 32 or 64, not 12"),
         ({"bits": 12}, "bits of an engine must be 8 or 16"),
         ({"kernels": ()}, "kernels must be a list of different names"),
         ({"kernels": ("adder", "cosine")}, "kernels must be some of adder, mult, xnor, shift, not 'cosine'"),
@@ -87,7 +87,7 @@ def test_field_that_does_not_hold_a_value_is_named():
 def test_tensors_are_packed_and_unpacked(fmt, shape, bits):
     """Blocks of channels, rows, pixels, words of a pixel; a run is some rows of a block."""
     rng = np.random.default_rng(fmt.bits)
-    layout = TensorLayout(shape=shape, format=fmt, lanes=4, bits=bits)
+    layout = TensorLayout(shape=shape, format=fmt, channels=4, bits=bits)
     tensor = rng.integers(fmt.lo, fmt.hi, shape, endpoint=True)
     words = layout.pack(tensor)
     assert words.shape == (layout.words, 4 * bits // 8)

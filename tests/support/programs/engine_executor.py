@@ -84,7 +84,7 @@ class Executor:
             self.skipped = command["words"]
 
     def elements(self, words):
-        """(words, pin) without sign."""
+        """(words, channels of a word) without sign."""
         return np.ascontiguousarray(words).view(f"<u{self.plan.bits // 8}").astype(np.int64)
 
     def run(self):
@@ -131,37 +131,58 @@ class Layer:
         rows, taken = v[f"rows_{which}"], v[f"taken_{which}"]
         assert v[f"pixels_{which}"] == rows * v["columns"] <= self.plan.pixels
         assert v[f"chunk_{which}"] == taken * v["width"]
-        self.begins = which == "first"
-        array = v["unit"] == Unit.ARRAY
-        for _ in range(v.get("groups", 1) if array else v["in_blocks"]):
-            self.group(rows, taken, top, v["out_blocks"] if array else 1, v["in_blocks"] if array else 1)
+        self.begins, self.made = which == "first", []
+        if v["unit"] == Unit.ARRAY and not v.get("depthwise"):
+            for _ in range(v.get("groups", 1)):
+                self.group(rows, taken, top)
+        else:
+            self.apart(rows, taken, top, v["groups"] if v["unit"] == Unit.ARRAY else v["in_blocks"])
 
-    def group(self, rows, taken, top, blocks, inputs):
-        """Blocks of outputs that read the same blocks of inputs."""
-        v, chunks = self.values, []
-        for block in range(blocks):
-            total = None
-            for k in range(inputs):
-                if block == 0:
-                    chunks.append(self.values_of(self.executor.take(Stream.FEATURES, taken * v["width"])))
-                chunk = chunks[k].reshape(taken, v["width"], -1)
+    def chunk(self, taken):
+        """(rows, columns, channels of a word)."""
+        words = self.executor.take(Stream.FEATURES, taken * self.values["width"])
+        return self.values_of(words).reshape(taken, self.values["width"], -1)
+
+    def group(self, rows, taken, top):
+        """Blocks of outputs that read the same blocks of inputs, each of which is a part of a word."""
+        v, pin, chunks = self.values, self.plan.pin, []
+        parts = self.plan.channels // pin
+        for block in range(v["out_blocks"]):
+            total = 0
+            for k in range(v["in_blocks"]):
+                if block == 0 and k % parts == 0:
+                    chunks.append(self.chunk(taken))
                 pad = self.values_of(self.executor.take(Stream.WEIGHTS, v["padded"]))
-                windows = (self.rows if v.get("depthwise") else self.windows)(chunk, pad, rows, top)
-                if v["unit"] == Unit.ARRAY:
-                    part, constants = self.sums(windows, last=k == v["in_blocks"] - 1)
-                else:
-                    constants = self.constants()
-                    windows = windows + (v["signed"] << self.plan.bits - 1)
-                    part = self.pooled(windows)
-                total = part if total is None else total + part
-            self.store(total, constants)
+                windows = self.windows(chunks[k // parts], pad, rows, top)
+                mine = windows[..., k % parts * pin :][..., :pin]
+                part, constants = self.sums(mine, last=k == v["in_blocks"] - 1)
+                total = total + part
+            self.store(total, constants, last=block == v["out_blocks"] - 1)
 
-    def pooled(self, taps):
-        """(pixels, pin) of taps that count from the lowest value."""
+    def apart(self, rows, taken, top, blocks):
+        """Blocks of rows each of which reads a channel of its own."""
+        v, pout = self.values, self.plan.pout
+        parts = self.plan.channels // pout
+        for block in range(blocks):
+            if block % parts == 0:
+                chunk = self.chunk(taken)
+            pad = self.values_of(self.executor.take(Stream.WEIGHTS, v["padded"]))
+            first = block % parts * pout
+            if v["unit"] == Unit.ARRAY:
+                windows = self.rows(chunk[..., first:][..., :pout], pad[..., first:][..., :pout], rows, top)
+                total, constants = self.sums(windows, last=True)
+            else:
+                constants = self.constants()
+                total = self.pooled(self.windows(chunk, pad, rows, top) + (v["signed"] << self.plan.bits - 1), first)
+            self.store(total, constants, last=block == blocks - 1)
+
+    def pooled(self, taps, first):
+        """(pixels, pout) from channel ``first`` on of taps that count from the lowest value."""
+        own = taps[..., first:][..., : self.plan.pout]
         if self.values["unit"] != Unit.CHOICE:
-            return taps.max(0) if self.values["unit"] == Unit.MAXIMUM else taps.sum(0)
+            return own.max(0) if self.values["unit"] == Unit.MAXIMUM else own.sum(0)
         number = (taps[0, :, 0] & (1 << self.plan.bits - 1) - 1).clip(0, len(taps) - 2)
-        return taps[1 + number, np.arange(len(number))]
+        return own[1 + number, np.arange(len(number))]
 
     def values_of(self, words):
         values = self.executor.elements(words)
@@ -169,7 +190,7 @@ class Layer:
         return (values ^ sign) - sign
 
     def windows(self, chunk, pad, rows, top):
-        """(taps, pixels, pin)."""
+        """(taps, pixels, channels of a word)."""
         v = self.values
         result = []
         for ky in range(v["kernel_rows"]):
@@ -218,7 +239,8 @@ class Layer:
         for k, pixels in enumerate(windows):
             if last and k == len(windows) - 1:
                 constants = self.constants()
-            total = total + self.terms(pixels, self.executor.elements(self.executor.take(Stream.WEIGHTS, plan.pout)))
+            words = self.executor.take(Stream.WEIGHTS, plan.pin * plan.pout // plan.channels)
+            total = total + self.terms(pixels, self.executor.elements(words).reshape(plan.pout, plan.pin))
         return total, constants
 
     def terms(self, x, w):
@@ -241,13 +263,13 @@ class Layer:
         levels are a list."""
         v = self.values
         if v.get("table") and (self.begins or v["own_tables"]):
-            self.table = self.executor.elements(self.executor.take(Stream.WEIGHTS, v["table"])).T
+            self.table = self.executor.elements(self.executor.take(Stream.WEIGHTS, v["table"]))[:, : self.plan.pout].T
         self.begins = False
         further = [(name, record) for name, record in further_records(self.plan).items() if v[name]]
         channels = [{} for _ in range(self.plan.pout)]
         for name, record in (*further, (None, constants_record(self.plan))):
             elements = self.executor.elements(self.executor.take(Stream.WEIGHTS, record.words(self.plan.bits)))
-            for channel, own in zip(channels, elements.T, strict=True):
+            for channel, own in zip(channels, elements.T[: self.plan.pout], strict=True):
                 fields = record.joined([int(e) for e in own], self.plan.bits)
                 if name == "levels":
                     channel["levels"] = list(fields.values())
@@ -255,7 +277,8 @@ class Layer:
                     channel.update({(f"second_{key}" if name else key): value for key, value in fields.items()})
         return channels
 
-    def store(self, total, constants):
+    def store(self, total, constants, last):
+        """Results of a block of rows; they are written when their words are whole, or there is no other block."""
         v, plan = self.values, self.plan
 
         def of(name):
@@ -288,13 +311,19 @@ class Layer:
                 self.executor.marks.append(set(found.tolist()))
         parts = [y >> k * plan.bits & ((1 << plan.bits) - 1) for k in range(v["result_words"])]
         elements = np.stack(parts, axis=1).astype(f"<u{plan.bits // 8}")
-        self.executor.write(elements.reshape(-1, plan.pout).view("u1"))
+        self.made.append(elements)
+        if last or len(self.made) == plan.channels // plan.pout:
+            whole = np.zeros((*elements.shape[:2], plan.channels), elements.dtype)
+            whole[..., : len(self.made) * plan.pout] = np.concatenate(self.made, axis=2)
+            self.executor.write(whole.reshape(-1, plan.channels).view("u1"))
+            self.made = []
 
     def residuals(self, pixels):
         """(pixels, pout), counted from the lowest value."""
         v, bits = self.values, self.plan.bits
         words = self.executor.elements(self.executor.take(Stream.RESIDUALS, pixels * v["residual_words"]))
         parts = words.reshape(pixels, v["residual_words"], -1)
+        parts = parts[..., len(self.made) * self.plan.pout :][..., : self.plan.pout]
         value = sum(parts[:, k] << k * bits for k in range(v["residual_words"]))
         return value ^ v["residual_signed"] << v["residual_words"] * bits - 1
 

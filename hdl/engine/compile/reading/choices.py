@@ -36,7 +36,7 @@ def across(layer: EngineLayer, op: ArgMax | Reduce, read: Format, plan: EnginePl
     channels = len(layer.multiplier)
     if channels > plan.pout:
         fits = [lanes for lanes in LANES if lanes >= channels]
-        advice = f"build it with --pin {fits[0]} --pout {fits[0]}" if fits else f"no engine has more than {LANES[-1]}"
+        advice = f"build it with --pout {fits[0]}" if fits else f"no engine has more than {LANES[-1]}"
         raise UserError(f"{op.name!r} compares {channels} channels; the engine has {plan.pout} rows; {advice}")
     if read.bits > RESIDUAL_BITS:
         raise UserError(f"{op.name!r} compares channels of {read}; the engine compares at most {RESIDUAL_BITS} bits")

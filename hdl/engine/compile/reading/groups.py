@@ -83,12 +83,13 @@ def grouped(layer: EngineLayer, op: Convolution, width: int, plan: EnginePlan) -
     outputs, inputs, rows, columns = layer.weight.shape
     channels, filters = inputs * op.groups, outputs // op.groups
     if inputs == filters == 1:
-        return replace(layer, groups=blocks_of(channels, plan.pin), together=columns_at_once(op.window, width, plan))
-    joined = lcm(plan.pin // gcd(plan.pin, inputs), plan.pout // gcd(plan.pout, filters))
+        return replace(layer, groups=blocks_of(channels, plan.pout), together=columns_at_once(op.window, width, plan))
+    word = plan.channels
+    joined = lcm(word // gcd(word, inputs), word // gcd(word, filters))
     joined = joined if op.groups % joined == 0 else op.groups
     if joined > 1 and op.kernel in ("adder", "xnor"):
         raise UserError(
-            f"groups of {op.kernel} lanes take whole blocks of {plan.pin} channels, or one channel each; those of "
+            f"groups of {op.kernel} lanes take whole blocks of {word} channels, or one channel each; those of "
             f"{op.name!r} take {inputs} and make {filters}"
         )
     weight = np.zeros((outputs, joined, inputs, rows, columns), np.int64)

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from .....quant.formats import Format
 from .....quant.ops.window import Window
 from .....quant.program import Program
+from ...layout import blocks_of
+from ...plan import EnginePlan
 from ...records import Across, Unit
 
 __all__ = ["BlockRange", "EngineLayer", "EngineNetwork", "SecondSlope"]
@@ -66,7 +68,8 @@ class EngineLayer:
     marks : its results say which commands are skipped, see `compile.skipping`
     shuffle : r of a pixel shuffle through which the result is stored; 1 for none. The output channels are in an order
         in which each block goes to one place of the r x r; channels that its last blocks have too many are zeros.
-    groups : parts of the output channels, each of which reads input channels of its own; all of whole blocks
+    groups : parts of the output channels, each of which reads input channels of its own; all of whole words, but of a
+        depthwise layer each block of rows is one
     together : of a depthwise layer, whose channels read one channel each, the window columns that are taken at a time;
         else 0
     macs : terms per image, as they are counted
@@ -114,9 +117,31 @@ class EngineLayer:
             return self.low
         return 0 if self.table is None or self.table.ndim == 2 else int(np.abs(self.table).argmin())
 
-    def runs(self, blocks: int) -> int:
-        """Times that its ``blocks`` of outputs begin anew with inputs that no earlier one has read."""
-        return self.groups if self.unit is Unit.ARRAY else blocks
+    @property
+    def apart(self) -> bool:
+        """Whether each row reads a channel of its own, as in pools and depthwise layers."""
+        return self.unit is not Unit.ARRAY or self.together > 0
+
+    def blocks(self, plan: EnginePlan) -> int:
+        """Blocks of ``plan.pout`` output channels."""
+        return blocks_of(len(self.multiplier), plan.pout)
+
+    def inputs(self, plan: EnginePlan) -> int:
+        """Blocks of ``plan.pin`` input channels that a block of outputs reads; where rows are `apart`, one word."""
+        return 1 if self.apart or self.weight is None else blocks_of(self.weight.shape[1], plan.pin)
+
+    def sharing(self, plan: EnginePlan) -> int:
+        """Blocks of outputs, one behind the other, that read the same words."""
+        return plan.made_parts if self.apart else self.blocks(plan) // self.groups
+
+    def runs(self, plan: EnginePlan) -> int:
+        """Times that its blocks of outputs begin anew with inputs that no earlier one has read."""
+        return -(-self.blocks(plan) // self.sharing(plan))
+
+    def read_block(self, block: int, inner: int, plan: EnginePlan) -> int:
+        """The block of words of the source that a block of outputs reads as its block ``inner`` of inputs."""
+        words = -(-self.inputs(plan) // plan.read_parts)
+        return block // self.sharing(plan) * words + inner // plan.read_parts
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

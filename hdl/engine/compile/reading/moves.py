@@ -34,19 +34,21 @@ def moved(op: SpatialShift | Upsample, source: str, shape: Shape, fmt: Format, p
         raise UserError(
             f"the engine moves no pixels, as {op.name!r} does: build it with --depthwise 3 and lanes of mult or shift"
         )
-    blocks = blocks_of(shape[0], plan.pin)
+    word = plan.channels
     if isinstance(op, SpatialShift):
         window, weight = _shift(op)
         outputs, pad, factor, together = shape[0], op.pad, 1, columns_at_once(window, shape[2], plan)
+        groups = blocks_of(outputs, plan.pout)
     else:
         window, factor, together = Window(kernel=(1, 1)), op.factor, 0
-        outputs, pad = blocks * factor**2 * plan.pout, np.zeros(shape[0], np.int64)
-        weight = np.tile(np.eye(plan.pin, dtype=np.int64), (blocks * factor**2, 1))[:, :, None, None]
+        groups = blocks_of(shape[0], word)
+        outputs, pad = groups * factor**2 * word, np.zeros(shape[0], np.int64)
+        weight = np.tile(np.eye(word, dtype=np.int64), (groups * factor**2, 1))[:, :, None, None]
     zeros = np.zeros(outputs, np.int64)
     return EngineLayer(
         name=op.name, source=source, unit=Unit.ARRAY, kernel=kernel, window=window, weight=weight, pad=pad,
         multiplier=zeros + 1, offset=zeros, shift=zeros, residual_multiplier=zeros, low=fmt.lo, high=fmt.hi,
-        shuffle=factor, groups=blocks, together=together,
+        shuffle=factor, groups=groups, together=together,
     )  # fmt: skip
 
 

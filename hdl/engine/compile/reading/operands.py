@@ -32,11 +32,11 @@ def grid_top(x: Format, plan: EnginePlan) -> int:
     return 1 << plan.bits - 1 if x.signed else 0
 
 
-def shuffled_channels(channels: int, factor: int, lanes: int) -> Ints:
-    """The output channels of a convolution behind which pixels are shuffled, block by block: of each block of shuffled
-    channels first those of row 0 and column 0 of a pixel, then of column 1, ..; -1 where a block has none."""
+def shuffled_channels(channels: int, factor: int, word: int) -> Ints:
+    """The output channels of a convolution behind which pixels are shuffled, block by block: of each ``word`` of
+    shuffled channels first those of row 0 and column 0 of a pixel, then of column 1, ..; -1 where a block has none."""
     parts = factor * factor
-    shuffled = -(-channels // parts // lanes) * lanes
-    c = np.arange(shuffled).reshape(-1, 1, lanes)
+    shuffled = -(-channels // parts // word) * word
+    c = np.arange(shuffled).reshape(-1, 1, word)
     order = c * parts + np.arange(parts)[:, None]
     return np.where(c < channels // parts, order, -1).reshape(-1)

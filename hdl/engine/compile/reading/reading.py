@@ -194,7 +194,8 @@ class _Reading:
         stored = self._stored(name)
         if stored in self.joined:
             return self.joined[stored]
-        return (BlockRange(tensor=stored, first=0, blocks=blocks_of(self.program.shape(stored)[0], self.plan.pin)),)
+        blocks = blocks_of(self.program.shape(stored)[0], self.plan.channels)
+        return (BlockRange(tensor=stored, first=0, blocks=blocks),)
 
     def _concat(self, op: Concat) -> None:
         """Blocks of several tensors, which are read one behind the other and are not stored again."""
@@ -202,10 +203,10 @@ class _Reading:
             raise UserError(f"the engine joins channels, not along {op.axis}, as {op.name!r} does")
         parts: list[BlockRange] = []
         for source in op.sources:
-            if sum(part.blocks for part in parts) * self.plan.pin != self._begins(op, source):
+            if sum(part.blocks for part in parts) * self.plan.channels != self._begins(op, source):
                 raise UserError(
-                    f"the engine joins whole blocks of {self.plan.pin} channels: in {op.name!r} {source!r} does not "
-                    "begin with one"
+                    f"the engine joins whole blocks of {self.plan.channels} channels: in {op.name!r} {source!r} does "
+                    "not begin with one"
                 )
             parts += self._parts(source)
         self.joined[op.name] = tuple(parts)
@@ -217,10 +218,10 @@ class _Reading:
 
     def _slice(self, op: Slice) -> None:
         """Whole blocks of channels of a tensor."""
-        pin, channels = self.plan.pin, self.program.shape(op.source)[0]
-        if op.axis != "C" or op.step != 1 or op.start % pin or (op.stop % pin and op.stop != channels):
-            raise UserError(f"the engine cuts whole blocks of {pin} channels only, which {op.name!r} does not")
-        first, left, parts = op.start // pin, blocks_of(op.stop - op.start, pin), []
+        word, channels = self.plan.channels, self.program.shape(op.source)[0]
+        if op.axis != "C" or op.step != 1 or op.start % word or (op.stop % word and op.stop != channels):
+            raise UserError(f"the engine cuts whole blocks of {word} channels only, which {op.name!r} does not")
+        first, left, parts = op.start // word, blocks_of(op.stop - op.start, word), []
         for part in self._parts(op.source):
             skipped = min(first, part.blocks)
             taken = min(part.blocks - skipped, left)
@@ -239,7 +240,7 @@ class _Reading:
             raise UserError(
                 f"the engine shuffles pixels only behind a convolution that nothing else reads: {op.name!r}"
             )
-        order = shuffled_channels(len(layer.multiplier), op.factor, self.plan.pout)
+        order = shuffled_channels(len(layer.multiplier), op.factor, self.plan.channels)
         held = order >= 0
 
         def chosen(values: Ints, other: int = 0) -> Ints:
