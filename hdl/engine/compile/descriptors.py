@@ -1,14 +1,15 @@
 """Descriptors of layers, as numbers for the fields of `records.descriptor_record`."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from ....common.errors import UserError
 from ..layout import TensorLayout
 from ..plan import EnginePlan
-from ..records import ACTIVATIONS, descriptor_record
+from ..records import ACTIVATIONS, NORM_PASSES, descriptor_record
 from .bands import Band
 from .reading.groups import row_walk
-from .reading.layers import EngineLayer
+from .reading.layers import EngineLayer, TokenNorm
 from .weights import has_own_tables, is_padded, table_entries
 
 __all__ = ["descriptor"]
@@ -52,6 +53,9 @@ def descriptor(
         values["across"] = layer.across
     if plan.predicates:
         values["marks"] = layer.marks
+    if plan.norms:
+        none = TokenNorm(channels=0, fraction=0, eps=0, digits=0, places=0, longest=0)
+        values |= {"norm": layer.norm is not None, **asdict(layer.norm or none)}
     used = {"slopes": layer.second is not None, "ties_even": layer.even, "levels": layer.levels is not None}
     values |= {name: used[name] for name in ACTIVATIONS if getattr(plan, name)}
     values |= {
@@ -60,7 +64,8 @@ def descriptor(
         "residual_signed": residual is not None and residual.format.signed,
         "residual_words": residual.pixel_words if residual is not None else 0, "result_words": result.pixel_words,
         "bands": len(part), "in_blocks": source.blocks // layer.groups,
-        "out_blocks": result.blocks // layer.runs(result.blocks), "columns": columns, "width": width,
+        "out_blocks": result.blocks // layer.runs(result.blocks) if layer.norm is None else NORM_PASSES,
+        "columns": columns, "width": width,
         "kernel_rows": taps, "kernel_columns": walk.parts, "top": part[0].top, "left": walk.left,
         "stride_rows": stride_rows, "stride_columns": walk.stride, "dilation_rows": down,
         "dilation_columns": walk.apart, "origin": (-part[0].top * width - walk.left) % ring,

@@ -120,6 +120,11 @@ def writes_of(layer: EngineLayer, bands: Sequence[Band], blocks: int) -> int:
     return blocks * (len(bands) if layer.shuffle == 1 else sum(band.rows for band in bands))
 
 
+def _inputs(layer: EngineLayer, sizes: Sequence[int]) -> int:
+    """Blocks of inputs that come with the weights of a block of outputs; those of a layer norm come once, in front."""
+    return len(sizes) if layer.norm is None else len(sizes) - 1
+
+
 def _joined(layer: EngineLayer, band: Band) -> tuple[int, int]:
     """First row and number of rows of the residual of a band."""
     return (0, 1) if layer.hold else (band.row, band.rows)
@@ -213,7 +218,7 @@ class Transfers:
         for block, own in enumerate(sizes):
             self._write_commands(ends[block], ends[len(sizes) - 1])
             for inner, words in enumerate(own):
-                if block % run == 0:
+                if block % run == 0 and inner < _inputs(layer, own):
                     source = block // run * len(own) + inner
                     for name in layer.stacked or (layer.source,):
                         # The numbers of a choice have one block, which every block of results reads.
@@ -229,7 +234,8 @@ class Transfers:
                     self.items.append(Item(stream=Stream.WEIGHTS, run=run_of, segment=self._segment))
                     self._position += count
                 at += words
-                if block % run == run - 1:
+                # A layer norm is done with a block of inputs when its results have been made.
+                if block % run == run - 1 if layer.norm is None else inner == len(own) - 1:
                     self._free(Stream.FEATURES, taken)
             if layer.residual is not None:
                 self._free(Stream.RESIDUALS, self.layouts[layer.residual].run(block, *_joined(layer, band))[1])

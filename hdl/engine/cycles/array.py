@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..activity import CycleUse
-from ..core.core import CoreDelays
+from ..core.core import AT_LANES, CoreDelays
 from ..plan import EnginePlan
 from ..records import Stream, Unit, constants_record, further_records
+from ..vector.widths import NormTiming
 from .queues import TimedQueue, TimedRecords
 
 __all__ = ["LayerCycles", "TimedStep", "computing", "steps_of"]
@@ -46,6 +47,8 @@ class TimedStep:
     until : words of features that must have come, from the begin of the tile
     ends : words that are issued before the one with which each pixel is whole
     table : words of a table that come in front of its constants
+    rooted, scaling : of a layer norm, whether the sums of its tokens are whole behind it, and whether it needs what is
+        made of them
     """
 
     pads: bool
@@ -57,13 +60,15 @@ class TimedStep:
     pixels: int
     ends: Sequence[int]
     table: int = 0
+    rooted: bool = False
+    scaling: bool = False
 
 
 def steps_of(layer: dict[str, int]) -> Iterator[tuple[int, list[TimedStep]]]:
     """For each band of a descriptor the words of its tile and its steps."""
     pool = layer["unit"] != Unit.ARRAY
     taps = layer["kernel_rows"] * layer["kernel_columns"]
-    outer = 1 if pool else taps
+    outer, norm = 1 if pool else taps, bool(layer.get("norm"))
     for band in range(layer["bands"]):
         which = "first" if band == 0 else "final" if band == layer["bands"] - 1 else "middle"
         chunk, pixels = layer[f"chunk_{which}"], layer[f"pixels_{which}"]
@@ -72,8 +77,10 @@ def steps_of(layer: dict[str, int]) -> Iterator[tuple[int, list[TimedStep]]]:
         steps = [
             TimedStep(
                 pads=bool(layer["padded"] and tap == 0), first=pool or (inner == 0 and tap == 0),
-                last=pool or (inner == inputs - 1 and tap == outer - 1), frees=block == blocks - 1 and tap == outer - 1,
+                last=block == blocks - 1 if norm else pool or (inner == inputs - 1 and tap == outer - 1),
+                frees=block == blocks - 1 and tap == outer - 1,
                 until=(group * inputs + inner + 1) * chunk, chunk=chunk, pixels=pixels, ends=ends,
+                rooted=norm and block < blocks - 1 and inner == inputs - 1, scaling=norm and block == blocks - 1,
                 table=_table(layer, begins=band == group == block == 0 and (inner == 0 or not pool))
                 if pool or (inner == inputs - 1 and tap == outer - 1) else 0,
             )
@@ -117,6 +124,7 @@ class _Array:
         self.quiet = 0
         self.tile = 0
         self.joined = 0
+        self.norms, self.there = NormTiming.of(plan, AT_LANES), 0
 
     def loaded(self, layer: dict[str, int], step: TimedStep, begin: int, pool: bool) -> int | None:
         """The cycle in which all that comes with the weights is there; None while some of it has not come. What has
@@ -147,6 +155,8 @@ class _Array:
             if layer["residual"]:
                 words = self.joined + _residuals(layer, step)
                 needs[CycleUse.RESIDUALS] = self.queues[Stream.RESIDUALS].arrived(words)
+            if step.scaling:
+                needs[CycleUse.RESIDUALS] = self.there
         # The issuer compares a cycle before it looks.
         known = {cause: cycle + 1 for cause, cycle in needs.items() if cycle is not None}
         return known if len(known) == len(needs) else None
@@ -158,8 +168,10 @@ class _Array:
         self.ending = taken + cycles
         if step.frees:
             self.queues[Stream.FEATURES].left += [self.ending] * step.chunk
+        if step.rooted:
+            self.there = self.ending + self.norms.rooted(self.plan, step.pixels, layer["longest"])
         if step.last:
-            delay = self.delays.pools if pool else self.delays.sums
+            delay = self.delays.norms if step.scaling else self.delays.pools if pool else self.delays.sums
             complete = [taken + 1 + end + delay + k * (words - 1) for k, end in enumerate(step.ends)]
             if layer["residual"]:
                 self.joined += _residuals(layer, step)
