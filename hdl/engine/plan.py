@@ -24,7 +24,7 @@ LANES = (4, 8, 16, 32, 64)
 _MEMORY_BITS = (64, 128, 256, 512)
 LEVELS = (0, 3, 7, 15)
 """What levels of a threshold may be: they are found by halving."""
-NORMS = (0, 1, 2, 4, 8, 16)
+NORMS = (0, 2, 4, 8, 16)
 """What tokens whose roots are made side by side may be: rounds are then counted by bits."""
 FACTOR_BITS = tuple(range(MULTIPLIER_BITS, MOST_MULTIPLIER_BITS + 1, 2))
 _LATER = {"later": True}

@@ -15,7 +15,7 @@ from engine_tokens import normed_tokens
 
 pytestmark = pytest.mark.slow
 PLANS = {
-    "4x4, 16 bit, one root": small_plan(norms=1, feature_bytes=4096),
+    "4x4, 16 bit, two roots": small_plan(norms=2, feature_bytes=4096),
     "8x8, 8 bit, four roots": small_plan(
         bits=8, pin=8, pout=8, norms=4, feature_bytes=4096, product=True, tables=4, depthwise=2, control="wishbone",
         counters=True,

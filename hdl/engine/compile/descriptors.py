@@ -15,6 +15,9 @@ from .weights import has_own_tables, is_padded, table_entries
 __all__ = ["descriptor"]
 
 
+_NO_NORM = TokenNorm(channels=0, fraction=0, eps=0, digits=0, places=0, longest=0)
+
+
 def descriptor(
     layer: EngineLayer, part: tuple[Band, ...], layouts: Mapping[str, TensorLayout], result: TensorLayout,
     plan: EnginePlan, *, last: bool,
@@ -54,8 +57,7 @@ def descriptor(
     if plan.predicates:
         values["marks"] = layer.marks
     if plan.norms:
-        none = TokenNorm(channels=0, fraction=0, eps=0, digits=0, places=0, longest=0)
-        values |= {"norm": layer.norm is not None, **asdict(layer.norm or none)}
+        values |= {"norm": layer.norm is not None, **asdict(layer.norm or _NO_NORM)}
     used = {"slopes": layer.second is not None, "ties_even": layer.even, "levels": layer.levels is not None}
     values |= {name: used[name] for name in ACTIVATIONS if getattr(plan, name)}
     values |= {
@@ -63,9 +65,8 @@ def descriptor(
         "signed": source.format.signed, "padded": is_padded(layer), "residual": residual is not None,
         "residual_signed": residual is not None and residual.format.signed,
         "residual_words": residual.pixel_words if residual is not None else 0, "result_words": result.pixel_words,
-        "bands": len(part), "in_blocks": source.blocks // layer.groups,
+        "bands": len(part), "in_blocks": source.blocks // layer.groups, "columns": columns, "width": width,
         "out_blocks": result.blocks // layer.runs(result.blocks) if layer.norm is None else NORM_PASSES,
-        "columns": columns, "width": width,
         "kernel_rows": taps, "kernel_columns": walk.parts, "top": part[0].top, "left": walk.left,
         "stride_rows": stride_rows, "stride_columns": walk.stride, "dilation_rows": down,
         "dilation_columns": walk.apart, "origin": (-part[0].top * width - walk.left) % ring,

@@ -99,6 +99,5 @@ class NormTiming:
 def variance_ranks(widths: NormWidths) -> tuple[int, int]:
     """Ranks of the products C * s2 and s1 * s1."""
     bits = widths.wide.bits
-    return (
-        product_ranks(CHANNEL_BITS, widths.squares.bits, bits), product_ranks(*[widths.total.bits] * 2, bits)
-    )  # fmt: skip
+    total = widths.total.bits
+    return product_ranks(CHANNEL_BITS, widths.squares.bits, bits), product_ranks(total, total, bits)

@@ -17,9 +17,9 @@ from engine_networks import small_plan
 
 ARRIVAL = 2
 PLANS = {
-    "4 lanes of 16 bits, one root": small_plan(norms=1),
-    "4 lanes of 16 bits, four roots": small_plan(norms=4),
-    "8 lanes of 8 bits, two roots": small_plan(pin=8, pout=8, bits=8, norms=2),
+    "4 lanes of 16 bits, two roots": small_plan(norms=2),
+    "4 lanes of 16 bits, eight roots": small_plan(norms=8),
+    "8 lanes of 8 bits, four roots": small_plan(pin=8, pout=8, bits=8, norms=4),
 }
 
 
