@@ -29,13 +29,14 @@ def normed(op: Norm, source: str, channels: int, plan: EnginePlan) -> EngineLaye
     widths, up = NormWidths.of(plan), NormWidths.of(plan).point - op.cut
     values = (op.normalised(channels) << max(up, 0)).bit_length() + 1
     limits = {
-        "channels": (channels, (1 << CHANNEL_BITS) - 1), "fraction": (op.fraction, (1 << FRACTION_BITS) - 1),
-        "cut": (op.cut, widths.point),
+        "channels": (channels, (1 << CHANNEL_BITS) - 1),
+        "bits of a root behind the point": (op.fraction, (1 << FRACTION_BITS) - 1),
+        "bits that a product with a reciprocal loses": (op.cut, widths.point),
         "bits of a normalised value": (values - widths.point, widths.product - widths.point),
     }  # fmt: skip
     for what, (value, most) in limits.items():
         if value > most:
-            raise UserError(f"the layer norm {op.name!r} has {what} {value}; the engine has at most {most}")
+            raise UserError(f"the layer norm {op.name!r} needs {value} {what}; the engine has {most}")
     places = op.reciprocal + 1 + up
     return EngineLayer(
         name=op.name, source=source, unit=Unit.SUM, window=Window(kernel=(1, 1)), pad=op.exponents(channels),
