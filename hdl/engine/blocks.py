@@ -14,7 +14,7 @@ BLOCK_OF_INSTANCE = {
     ("core", "lanes"): "lanes", ("core", "weights"): "weights in use", ("core", "sums"): "accumulators",
     ("core", "requantisers"): "requantise", ("core", "levels"): "requantise", ("core", "residuals"): "residuals",
     ("core", "columns"): "lanes", ("core", "products"): "vector unit", ("core", "tables"): "vector unit",
-    ("core", "largest"): "vector unit",
+    ("core", "largest"): "vector unit", ("core", "norms"): "vector unit",
     ("core", "words"): "results", ("core", "queue"): "results",
     ("core", "planner"): "sequencer", ("core", "loader"): "sequencer", ("core", "issuer"): "sequencer",
     ("machine", "descriptors"): "sequencer", ("machine", "weights"): "queue of weights",

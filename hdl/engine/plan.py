@@ -24,6 +24,8 @@ LANES = (4, 8, 16, 32, 64)
 _MEMORY_BITS = (64, 128, 256, 512)
 LEVELS = (0, 3, 7, 15)
 """What levels of a threshold may be: they are found by halving."""
+NORMS = (0, 2, 4, 8, 16)
+"""What tokens whose roots are made side by side may be: rounds are then counted by bits."""
 FACTOR_BITS = tuple(range(MULTIPLIER_BITS, MOST_MULTIPLIER_BITS + 1, 2))
 _LATER = {"later": True}
 """Of a field that came later: Plans that do not use it are written without it, as they were before."""
@@ -54,6 +56,7 @@ class EnginePlan:
     tables : bits of what a table of any function reads at most; 0: the engine has none
     choices : pixels choose: the number of the largest channel, and one of several tensors by such a number
     predicates : bands of arg-maxes by whose numbers commands may be skipped, in a run; 0: the engine skips none
+    norms : tokens whose deviations are made side by side, one of `NORMS`; 0: the engine has no layer norm
     burst : words of the longest AXI4 burst
     outstanding : read bursts on the way at most
     slopes : requantisers have a second slope, see `quant.ops.requantise`
@@ -81,6 +84,7 @@ class EnginePlan:
     tables: int = field(default=0, metadata=_LATER)
     choices: bool = field(default=False, metadata=_LATER)
     predicates: int = field(default=0, metadata=_LATER)
+    norms: int = field(default=0, metadata=_LATER)
     burst: int = 16
     outstanding: int = 8
     fabric: str = "generic"
@@ -119,7 +123,7 @@ class EnginePlan:
             "family": (ENGINE,), "pin": LANES, "pout": LANES, "bits": tuple(_SUM_BITS), "control": CONTROLS,
             "memory_bits": _MEMORY_BITS, "fixed_weights": (False,), "product": (False, True),
             "choices": (False, True), "slopes": (False, True), "ties_even": (False, True), "levels": LEVELS,
-            "factor_bits": FACTOR_BITS, "counters": (False, True),
+            "factor_bits": FACTOR_BITS, "counters": (False, True), "norms": NORMS,
         }  # fmt: skip
         for name, values in known.items():
             value = getattr(self, name)
@@ -129,9 +133,10 @@ class EnginePlan:
             raise ValueError(f"kernels must be a list of different names, not {self.kernels!r}")
         if unknown := [kernel for kernel in self.kernels if kernel not in KERNELS]:
             raise ValueError(f"kernels must be some of {', '.join(KERNELS)}, not {unknown[0]!r}")
-
         if self.counters and self.control == "none":
             raise ValueError("counters are read through control registers, which an engine with control none has not")
+        if self.norms and self.pin != self.pout:
+            raise ValueError(f"an engine with norms must have pin and pout alike, not {self.pin} and {self.pout}")
 
     def _check_numbers(self) -> None:
         if not isinstance(self.device, str):
@@ -324,6 +329,12 @@ MOST_PREDICATES = 4096
 RESIDUAL_BITS = 16
 """Residuals of up to so many bits join in a requantise."""
 RESIDUAL_FACTOR_BITS = 27
+CHANNEL_BITS = 12
+"""Of a number of channels of a layer norm."""
+FRACTION_BITS = 5
+"""Of a number of bits of a root behind the point."""
+STEP_BITS = 7
+"""Of a number of steps of a reciprocal."""
 SHIFT_STEP = 3
 """Requantisers shift by multiples of this: M, R and B are multiplied by 1, 2 or 4, which M has room for in the 18 bits
 of a multiplier's operand, and a shifter of a third of the places does."""

@@ -7,12 +7,13 @@ words from its queues. So all that is irregular about memory is a list that the 
 
 from enum import IntEnum
 
-from .plan import EnginePlan
+from ...quant.ops.tokens.width import MOST_WIDE_BITS
+from .plan import CHANNEL_BITS, FRACTION_BITS, STEP_BITS, EnginePlan
 from .record import Record
 from .record import RecordField as Field
 
 __all__ = [
-    "ACTIVATIONS", "MOST_APART", "READ", "SKIP", "WRITE", "Across", "Stream", "Unit", "constants_record",
+    "ACTIVATIONS", "MOST_APART", "NORM_PASSES", "READ", "SKIP", "WRITE", "Across", "Stream", "Unit", "constants_record",
     "descriptor_record", "further_records", "levels_record", "slopes_record",
 ]  # fmt: skip
 
@@ -137,6 +138,7 @@ def descriptor_record(plan: EnginePlan) -> Record:
         *(_table_fields(plan) if plan.tables else ()),
         *(_CHOICE_FIELDS if plan.choices else ()),
         *(_PREDICATE_FIELDS if plan.predicates else ()),
+        *(_NORM_FIELDS if plan.norms else ()),
         *_activation_fields(plan),
         Field(name="columns", bits=_SIZE, meaning="output columns"),
         Field(name="width", bits=_SIZE, meaning="input columns"),
@@ -183,6 +185,21 @@ _PREDICATE_FIELDS = (
     Field(name="marks", bits=1, meaning="the numbers of its bands are kept for commands that may be skipped"),
 )
 """Of an engine that skips commands."""
+
+
+NORM_PASSES = 2
+"""Times that a band of a layer norm goes by: for the sums of its tokens, and for its results."""
+_NORM_FIELDS = (
+    Field(name="norm", bits=1, meaning="channels less their mean, over their deviation, in the place of sums"),
+    Field(name="channels", bits=CHANNEL_BITS, meaning="channels of a token"),
+    Field(name="fraction", bits=FRACTION_BITS, meaning="bits of a root behind the point"),
+    Field(name="eps", bits=MOST_WIDE_BITS, meaning="what is added under the root"),
+    Field(name="digits", bits=STEP_BITS, meaning="digits of a reciprocal"),
+    Field(name="places", bits=STEP_BITS, meaning="steps of a reciprocal, which is moved up in those behind its digits"),
+    Field(name="longest", bits=STEP_BITS, meaning="steps of a root or a reciprocal, whichever has more"),
+)
+"""Of a descriptor of an engine with layer norms. All blocks of inputs of a band go by twice then; the loops have these
+times as blocks of outputs."""
 
 
 def _table_fields(plan: EnginePlan) -> tuple[Field, ...]:

@@ -1,17 +1,21 @@
 """Descriptors of layers, as numbers for the fields of `records.descriptor_record`."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from ....common.errors import UserError
 from ..layout import TensorLayout
 from ..plan import EnginePlan
-from ..records import ACTIVATIONS, Unit, descriptor_record
+from ..records import ACTIVATIONS, NORM_PASSES, Unit, descriptor_record
 from .bands import Band
 from .reading.groups import row_walk
-from .reading.layers import EngineLayer
+from .reading.layers import EngineLayer, TokenNorm
 from .weights import has_own_tables, is_padded, table_entries
 
 __all__ = ["descriptor"]
+
+
+_NO_NORM = TokenNorm(channels=0, fraction=0, eps=0, digits=0, places=0, longest=0)
 
 
 def descriptor(
@@ -52,6 +56,8 @@ def descriptor(
         values["across"] = layer.across
     if plan.predicates:
         values["marks"] = layer.marks
+    if plan.norms:
+        values |= {"norm": layer.norm is not None, **asdict(layer.norm or _NO_NORM)}
     used = {"slopes": layer.second is not None, "ties_even": layer.even, "levels": layer.levels is not None}
     values |= {name: used[name] for name in ACTIVATIONS if getattr(plan, name)}
     values |= {
@@ -60,7 +66,7 @@ def descriptor(
         "residual_signed": residual is not None and residual.format.signed,
         "residual_words": residual.pixel_words if residual is not None else 0, "result_words": result.pixel_words,
         "bands": len(part), "in_blocks": layer.blocks(plan) if pool else layer.inputs(plan),
-        "out_blocks": 1 if pool else layer.blocks(plan) // layer.groups, "columns": columns, "width": width,
+        "out_blocks": _passes(layer, plan), "columns": columns, "width": width,
         "kernel_rows": taps, "kernel_columns": walk.parts, "top": part[0].top, "left": walk.left,
         "stride_rows": stride_rows, "stride_columns": walk.stride, "dilation_rows": down,
         "dilation_columns": walk.apart, "origin": (-part[0].top * width - walk.left) % ring,
@@ -74,3 +80,10 @@ def descriptor(
                 f"{field.format.lo} to {field.format.hi:,}"
             )
     return values
+
+
+def _passes(layer: EngineLayer, plan: EnginePlan) -> int:
+    """Times that a band's words go by."""
+    if layer.norm is not None:
+        return NORM_PASSES
+    return layer.blocks(plan) // layer.groups if layer.unit is Unit.ARRAY else 1

@@ -120,6 +120,11 @@ def writes_of(layer: EngineLayer, bands: Sequence[Band], blocks: int) -> int:
     return blocks * (len(bands) if layer.shuffle == 1 else sum(band.rows for band in bands))
 
 
+def _inputs(layer: EngineLayer, sizes: Sequence[int]) -> int:
+    """Blocks of inputs that come with the weights of a block of outputs; those of a layer norm come once, in front."""
+    return len(sizes) if layer.norm is None else len(sizes) - 1
+
+
 def _joined(layer: EngineLayer, band: Band) -> tuple[int, int]:
     """First row and number of rows of the residual of a band."""
     return (0, 1) if layer.hold else (band.row, band.rows)
@@ -215,7 +220,7 @@ class Transfers:
             made = block // plan.made_parts
             self._write_commands(ends[made], ends[-1])
             for inner, words in enumerate(own):
-                if block % run == 0 and inner % plan.read_parts == 0:
+                if block % run == 0 and inner % plan.read_parts == 0 and inner < _inputs(layer, own):
                     source = layer.read_block(block, inner, plan)
                     for name in layer.stacked or (layer.source,):
                         # The numbers of a choice have one block, which every block of results reads.
@@ -232,7 +237,9 @@ class Transfers:
                     self._position += count
                 at += words
                 whole = (inner + 1) % plan.read_parts == 0 or inner == len(own) - 1
-                if whole and ((block + 1) % run == 0 or block == len(sizes) - 1):
+                ends_run = (block + 1) % run == 0 or block == len(sizes) - 1
+                # A layer norm is done with a block of inputs when its results have been made.
+                if inner == len(own) - 1 if layer.norm is not None else whole and ends_run:
                     self._free(Stream.FEATURES, taken)
             if layer.residual is not None:
                 self._free(Stream.RESIDUALS, self.layouts[layer.residual].run(made, *_joined(layer, band))[1])

@@ -17,6 +17,8 @@ from ...streams.queue import Queue
 from ..activity import ACTIVITY_BITS
 from ..plan import EnginePlan
 from ..records import Unit, descriptor_record
+from ..vector.norms import Norms
+from ..vector.widths import NormTiming
 from .columns import WindowColumns
 from .issuer import Issuer
 from .lanes import HeldWeights, Lanes, lanes_latency
@@ -48,6 +50,7 @@ class CoreDelays:
     results : from a sum at the requantisers, or the products in front of them, to its result, tables included
     counts : from a result that is compared with levels to its count
     across : from results that are compared with one another to what becomes of them
+    norms : from the tap of a layer norm to its normalised values at the requantisers
     """
 
     sums: int
@@ -55,6 +58,7 @@ class CoreDelays:
     results: int
     counts: int
     across: int
+    norms: int
 
     @classmethod
     def of(cls, plan: EnginePlan) -> "CoreDelays":
@@ -63,6 +67,7 @@ class CoreDelays:
             sums=AT_LANES + lanes_latency(plan) + PixelSums.latency, pools=AT_LANES + 1 + PixelSums.latency,
             results=requantise_latency(plan) + Products.latency * plan.product + RowTables.latency * (plan.tables > 0),
             counts=levels_latency(plan), across=largest_latency(plan),
+            norms=NormTiming.of(plan, AT_LANES).latency,
         )  # fmt: skip
 
 
@@ -112,18 +117,20 @@ class Core(wiring.Component):
             issuer.planned.eq(planner.o.valid | ~loader.i.ready), self.freed.eq(issuer.freed),
             self.activity.eq(issuer.activity), self.closed.eq(issuer.closed),
         ]  # fmt: skip
-        x = self._features(m, loader)
+        x, pad = self._features(m, loader)
         # What results belong to. The next step that ends sums waits for its constants until all results have come.
         layer = Signal(issuer.step.shape(), name="layer")
         with m.If(issuer.begin & issuer.step.last):
             m.d.sync += layer.eq(issuer.step)
         sums, complete = self._sums(m, x, loader, layer)
+        if plan.norms:
+            sums, complete = self._normalised(m, x, pad, layer, sums, complete)
         results, done = self._requantised(m, loader, layer, sums, complete)
         self._stored(m, loader, layer, results, done)
         return m
 
-    def _features(self, m: Module, loader: StepLoader) -> Any:
-        """The words of the taps, `AT_LANES` cycles after they were issued."""
+    def _features(self, m: Module, loader: StepLoader) -> tuple[Any, Any]:
+        """The words of the taps, `AT_LANES` cycles after they were issued, and the word of pad a cycle earlier."""
         plan, issuer = self.plan, self.issuer
         m.submodules.ring = ring = memory.Memory(shape=plan.word_bits, depth=plan.ring_words, init=[])
         read, write = ring.read_port(), ring.write_port()
@@ -138,7 +145,8 @@ class Core(wiring.Component):
             write.addr.eq(issuer.loaded), write.data.eq(self.feature), write.en.eq(self.feature_valid),
             read.addr.eq(issuer.place),
         ]  # fmt: skip
-        return later(m, Mux(later(m, issuer.inside, name="inside"), read.data, pad), AT_LANES - 1, name="features")
+        x = Mux(later(m, issuer.inside, name="inside"), read.data, pad)
+        return later(m, x, AT_LANES - 1, name="features"), pad
 
     def _sums(self, m: Module, x: Any, loader: StepLoader, layer: Any) -> tuple[Any, Any]:
         """Sums of the array or of a pool, and whether they are complete."""
@@ -165,13 +173,13 @@ class Core(wiring.Component):
             m.d.comb += lanes.passing.eq(passing)
         if self.plan.choices:
             m.d.comb += sums.choosing.eq(layer.unit == Unit.CHOICE)
-        meant = issuer.issued & issuer.meant
+        meant, pool = issuer.issued & issuer.meant, ~array & ~step.norm if self.plan.norms else ~array
         first, last, issued = (
             later(m, flag & array, ranks, name=f"array_{name}")
             for name, flag in (("first", issuer.first), ("last", issuer.last), ("issued", meant))
         )
         tap, begins, ends = (
-            later(m, flag & ~array, AT_LANES, name=f"pool_{name}")
+            later(m, flag & pool, AT_LANES, name=f"pool_{name}")
             for name, flag in (("tap", issuer.issued), ("first", issuer.first), ("last", issuer.last))
         )
         m.d.comb += [lanes.pool.eq(tap), sums.fresh.eq(first | tap)]
@@ -201,6 +209,22 @@ class Core(wiring.Component):
         if plan.made_parts > 1:
             return x, x.word_select(part, plan.pout * plan.bits)
         return x.word_select(part, plan.pin * plan.bits), x
+
+    def _normalised(
+        self, m: Module, x: Any, pad: Any, layer: Any, sums: Any, complete: Any
+    ) -> tuple[Any, Any]:  # fmt: skip
+        """Sums, or in their place the normalised values of a layer norm, and whether they are complete."""
+        issuer, step = self.issuer, self.issuer.step
+        m.submodules.norms = norms = Norms(self.plan, AT_LANES)
+        fields = ("pixels", "channels", "fraction", "eps", "digits", "places", "longest", "scaling", "opens")
+        m.d.comb += [getattr(norms, name).eq(step[name]) for name in fields]
+        m.d.comb += [
+            norms.word.eq(x), norms.powers.eq(later(m, pad, AT_LANES - 1, name="powers")),
+            norms.signed.eq(later(m, step.signed, AT_LANES, name="norm_signed")), norms.pixel.eq(issuer.pixel),
+            norms.issued.eq(issuer.issued & step.norm), norms.closes.eq(issuer.final & step.closes_sums),
+            issuer.there.eq(norms.there),
+        ]  # fmt: skip
+        return Mux(layer.norm, norms.sums, sums), complete | norms.done
 
     def _requantised(self, m: Module, loader: StepLoader, layer: Any, sums: Any, complete: Any) -> tuple[Any, Any]:
         """Results of pixels, and whether there is one."""

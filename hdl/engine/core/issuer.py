@@ -40,7 +40,8 @@ class Issuer(wiring.Component):
     pixel : Out, its number in the round
     first, last : Out, whether it begins and ends the sum of its pixel
     freed : Out, words of the ring that are no longer needed behind this cycle
-    final : Out, it is the last tap of its step; only where ``plan.product``
+    final : Out, it is the last tap of its step; only where ``plan.product`` or ``plan.norms``
+    there : In, of an engine with layer norms: what a band needs to go by the second time
     activity : Out, of `CycleUse`
     closed : Out, the last tap of a descriptor is issued
     claimed, awaited, joined : Out, words of the queue of results, pixels of results and residuals that the step which
@@ -60,7 +61,7 @@ class Issuer(wiring.Component):
             "activity": Out(ACTIVITY_BITS, init=CycleUse.DESCRIPTORS), "closed": Out(1),
             "freed": Out(step["chunk"].shape), "claimed": Out(range(MOST_WORDS * plan.pixels + 1)),
             "awaited": Out(step["pixels"].shape), "joined": Out(step["pixels"].shape),
-            **({"final": Out(1)} if plan.product else {}),
+            **({"final": Out(1)} if plan.product or plan.norms else {}), **({"there": In(1)} if plan.norms else {}),
         })  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:
@@ -74,7 +75,7 @@ class Issuer(wiring.Component):
             self.i.ready.eq(~Cat(missing.values()).any() & (~busy | ending)),
             self.first.eq(step.first), self.last.eq(step.last),
         ]  # fmt: skip
-        if self.plan.product:
+        if self.plan.product or self.plan.norms:
             m.d.comb += self.final.eq(ending)
         taken = self.i.valid & self.i.ready
         self._tell(m, taken | (busy & ~ending), missing)
@@ -135,13 +136,18 @@ class Issuer(wiring.Component):
         m.d.sync += [
             lacks[CycleUse.FEATURES].eq(ahead[-1]),
             lacks[CycleUse.RESULTS].eq(self._claims(step, step.last) & (self.room < words)),
-            lacks[CycleUse.RESIDUALS].eq(step.last & step.residual & (self.residuals < self._joins(step))),
+            lacks[CycleUse.RESIDUALS].eq(self._lacks_residuals(step)),
         ]  # fmt: skip
         return words, lacks
 
     def _claims(self, step: Any, value: Value) -> Value:
         """``value`` of a step whose results are the first parts of their words, for those take room for all; else 0."""
         return Mux(step.part == 0, value, 0) if self.plan.made_parts > 1 else value
+
+    def _lacks_residuals(self, step: Any) -> Value:
+        """Whether some of what stands beside the pixels of a step is missing."""
+        lacks = step.last & step.residual & (self.residuals < self._joins(step))
+        return lacks | (step.scaling & ~self.there) if self.plan.norms else lacks
 
     def _joins(self, step: Any) -> Value:
         """Residuals of a step that has some."""
@@ -178,7 +184,8 @@ class Issuer(wiring.Component):
         at_row = at_pixel & left["columns"][-1]
         m.d.comb += ending.eq(moving & at_row & left["rows"][-1])
         with m.If(pool):
-            m.d.comb += [self.first.eq(opening), self.last.eq(at_tap)]
+            ends = at_tap & (step.last | ~step.norm) if self.plan.norms else at_tap
+            m.d.comb += [self.first.eq(opening), self.last.eq(ends)]
 
         def count(name: str, begin: Value) -> Any:
             """One fewer, or from the beginning."""

@@ -99,6 +99,9 @@ class StepLoader(wiring.Component):
         """On to what ``step`` has behind a word of pad."""
         with m.If(step.last):
             self._to_constants(m, left, step, table=True)
+        if self.plan.norms:
+            with m.Elif(step.norm):
+                m.next = "ready"
         with m.Else():
             self._to_weights(m, left)
 

@@ -27,13 +27,15 @@ _PASSED_PRODUCT = ("product", "hold")
 _PASSED_TABLES = ("table",)
 _PASSED_CHOICES = ("across",)
 _PASSED_PREDICATES = ("marks",)
+_PASSED_NORMS = ("norm", "channels", "fraction", "eps", "digits", "places", "longest")
 
 
 def _passed(plan: EnginePlan) -> tuple[str, ...]:
     return (
         *_PASSED, *(_PASSED_DEPTHWISE if plan.depthwise else ()), *(_PASSED_PRODUCT if plan.product else ()),
         *(_PASSED_TABLES if plan.tables else ()), *(_PASSED_CHOICES if plan.choices else ()),
-        *(_PASSED_PREDICATES if plan.predicates else ()), *(name for name in ACTIVATIONS if getattr(plan, name)),
+        *(_PASSED_PREDICATES if plan.predicates else ()), *(_PASSED_NORMS if plan.norms else ()),
+        *(name for name in ACTIVATIONS if getattr(plan, name)),
     )  # fmt: skip
 
 
@@ -45,8 +47,10 @@ def step_layout(plan: EnginePlan) -> data.StructLayout:
     ``chunk``, words that are freed behind it if ``frees``; ``rows``, ``taken``, ``pixels`` of the band; ``first`` and
     ``last``, whether it begins and ends sums; ``pads``, whether a word of pad comes with its weights; ``closes`` and
     ``final``, whether it is the last one of its descriptor, and of all; ``together``, columns of the window that a
-    depthwise layer takes at once; ``loads``, whether a table comes with its constants; where words have parts,
-    ``part``, the one that it reads or makes, and ``fills``, whether its results are the last part of their words.
+    depthwise layer takes at once; ``loads``, whether a table comes with its constants; of a layer norm ``scaling``,
+    whether its band goes by the second time, and ``opens`` and ``closes_sums``, whether it is the first and the last
+    one of the first time; where words have parts, ``part``, the one that it reads or makes, and ``fills``, whether its
+    results are the last part of their words.
     """
     layer = descriptor_record(plan).layout
     ring = plan.ring_words.bit_length() - 1
@@ -59,6 +63,8 @@ def step_layout(plan: EnginePlan) -> data.StructLayout:
         members["part"] = range(plan.read_parts * plan.made_parts)
     if plan.made_parts > 1:
         members["fills"] = 1
+    if plan.norms:
+        members |= dict.fromkeys(("scaling", "opens", "closes_sums"), 1)
     return data.StructLayout({
         **members, "base": ring, "row": signed_shape(PLACE_BITS), "column": signed_shape(PLACE_BITS),
         "until": ring + 2, "chunk": layer["chunk_first"].shape, "frees": 1, "rows": layer["rows_first"].shape,
@@ -122,7 +128,7 @@ class Planner(wiring.Component):
         whole = self._parts(m, moving, ends, pool)
         m.d.comb += [
             step.first.eq(pool | ((inner == 0) & (ky == 0) & (kx == 0))),
-            step.last.eq(pool | (ends["inner"] & ends["rows"] & ends["columns"])),
+            step.last.eq(self._twice(m, ends, inner, pool | (ends["inner"] & ends["rows"] & ends["columns"]))),
             step.pads.eq(layer.padded & (ky == 0) & (kx == 0)),
             step.frees.eq(_where(ends["block"] & ends["rows"] & ends["columns"], whole)),
             step.closes.eq(Cat(ends.values()).all()),
@@ -138,6 +144,19 @@ class Planner(wiring.Component):
             at_end = at_end & ends[end]
         m.d.comb += self.i.ready.eq(at_end)
         return m
+
+    def _twice(self, m: Module, ends: dict[str, Value], inner: Value, last: Value) -> Value:
+        """Whether a step ends sums, of which ``last`` says so; a band of a layer norm, which goes by twice, does it in
+        the steps of the second time."""
+        if not self.plan.norms:
+            return last
+        layer, step = self.i.payload, self.o.payload
+        m.d.comb += [
+            step.scaling.eq(layer.norm & ends["block"]),
+            step.opens.eq(~ends["block"] & later(m, inner == 0, name="at_opening")),
+            step.closes_sums.eq(layer.norm & ~ends["block"] & ends["inner"]),
+        ]  # fmt: skip
+        return Mux(layer.norm, ends["block"], last)
 
     @staticmethod
     def _of_band(layer: Any, name: str, first: Value, final: Value) -> Value:

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..activity import CycleUse
-from ..core.core import CoreDelays
+from ..core.core import AT_LANES, CoreDelays
 from ..plan import EnginePlan
 from ..records import Stream, Unit, constants_record, further_records
+from ..vector.widths import NormTiming
 from .queues import TimedQueue, TimedRecords
 
 __all__ = ["LayerCycles", "TimedStep", "computing", "steps_of"]
@@ -47,6 +48,8 @@ class TimedStep:
     ends : words that are issued before the one with which each pixel is whole
     table : words of a table that come in front of its constants
     begins, fills : its results are the first, and the last parts of their words
+    rooted, scaling : of a layer norm, whether the sums of its tokens are whole behind it, and whether it needs what is
+        made of them
     """
 
     pads: bool
@@ -60,13 +63,15 @@ class TimedStep:
     table: int = 0
     begins: bool = True
     fills: bool = True
+    rooted: bool = False
+    scaling: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Turn:
     """What a step does of a band, but for its tap: number of the chunk that it reads; whether that is freed behind it,
     and sums begin and end with it; which part of a word its results are, and whether the last one; whether it is of the
-    first block of outputs."""
+    first block of outputs; of a layer norm what a `TimedStep` has."""
 
     chunk: int
     frees: bool
@@ -75,12 +80,22 @@ class _Turn:
     part: int
     fills: bool
     begins: bool
+    rooted: bool = False
+    scaling: bool = False
 
 
 def _turns(layer: dict[str, int], plan: EnginePlan) -> list[_Turn]:
     """The turns of a band, each of which has all taps of a window."""
     apart, groups = layer["unit"] != Unit.ARRAY or layer.get("depthwise", 0), layer.get("groups", 1)
     blocks, inputs, read, made = layer["out_blocks"], layer["in_blocks"], plan.read_parts, plan.made_parts
+    if layer.get("norm"):
+        return [
+            _Turn(
+                chunk=inner, frees=scaling, first=True, last=scaling, part=0, fills=True, begins=False,
+                rooted=not scaling and inner == inputs - 1, scaling=scaling,
+            )
+            for scaling in (False, True) for inner in range(inputs)
+        ]  # fmt: skip
     if apart:
         count = groups * inputs
         found = []
@@ -118,7 +133,7 @@ def steps_of(layer: dict[str, int], plan: EnginePlan) -> Iterator[tuple[int, lis
                 last=turn.last and tap == outer - 1, frees=turn.frees and tap == outer - 1,
                 until=(turn.chunk + 1) * chunk, chunk=chunk, pixels=pixels, ends=ends,
                 table=_table(layer, begins=band == 0 and turn.begins) if turn.last and tap == outer - 1 else 0,
-                begins=turn.part == 0, fills=turn.fills,
+                begins=turn.part == 0, fills=turn.fills, rooted=turn.rooted, scaling=turn.scaling,
             )
             for turn in turns for tap in range(outer)
         ]  # fmt: skip
@@ -160,6 +175,7 @@ class _Array:
         self.quiet = 0
         self.tile = 0
         self.joined = 0
+        self.norms, self.there = NormTiming.of(plan, AT_LANES), 0
 
     def loaded(self, layer: dict[str, int], step: TimedStep, begin: int, pool: bool) -> int | None:
         """The cycle in which all that comes with the weights is there; None while some of it has not come. What has
@@ -190,6 +206,8 @@ class _Array:
             if layer["residual"]:
                 words = self.joined + _residuals(layer, step)
                 needs[CycleUse.RESIDUALS] = self.queues[Stream.RESIDUALS].arrived(words)
+            if step.scaling:
+                needs[CycleUse.RESIDUALS] = self.there
         # The issuer compares a cycle before it looks.
         known = {cause: cycle + 1 for cause, cycle in needs.items() if cycle is not None}
         return known if len(known) == len(needs) else None
@@ -201,8 +219,10 @@ class _Array:
         self.ending = taken + cycles
         if step.frees:
             self.queues[Stream.FEATURES].left += [self.ending] * step.chunk
+        if step.rooted:
+            self.there = self.ending + self.norms.rooted(self.plan, step.pixels, layer["longest"])
         if step.last:
-            delay = self.delays.pools if pool else self.delays.sums
+            delay = self.delays.norms if step.scaling else self.delays.pools if pool else self.delays.sums
             complete = [taken + 1 + end + delay + k * (words - 1) for k, end in enumerate(step.ends)]
             if layer["residual"]:
                 self.joined += _residuals(layer, step)

@@ -26,7 +26,8 @@ from prove import reached_violation
 LATE = 4
 PLAN = small_plan(pixels=16)
 RICH = small_plan(pixels=16, bits=8, pin=8, pout=8, depthwise=2, tables=2, slopes=True, levels=3, product=True)
-PLANS = pytest.mark.parametrize("plan", [PLAN, RICH], ids=["plain", "with options"])
+NORMED = small_plan(pixels=16, norms=2)
+PLANS = pytest.mark.parametrize("plan", [PLAN, RICH, NORMED], ids=["plain", "with options", "with norms"])
 
 
 def before(m, value):
@@ -144,9 +145,10 @@ class PlannerContract(wiring.Component):
         bands, inner, *groups, outputs, rows, columns = one_or_two(
             m, layer, *outer, "out_blocks", "kernel_rows", "kernel_columns"
         )
-        m.d.comb += Assume(~pool | ~outputs)
+        twice = layer.norm if self.plan.norms else Const(0)
+        m.d.comb += [Assume(~pool | ~outputs | twice), Assume(pool | ~twice)]
         chunks = 1 << (bands + inner + sum(groups))
-        steps = Mux(pool, chunks, chunks << (outputs + rows + columns))
+        steps = Mux(pool, chunks << (outputs & twice), chunks << (outputs + rows + columns))
         number, freed, waits = Signal(7), Signal(4), Signal(2)
         moving = dut.o.valid & self.ready
         closes = number == steps - 1
@@ -213,8 +215,11 @@ class LoaderContract(wiring.Component):
         plan, step = self.plan, self.step
         m.d.comb += [
             Assume(~ResetSignal()), dut.i.valid.eq(self.valid), dut.i.payload.eq(step), dut.o.ready.eq(self.ready),
-            dut.words.valid.eq(self.words), dut.quiet.eq(self.quiet), Assume(step.last | (step.unit == Unit.ARRAY)),
+            dut.words.valid.eq(self.words), dut.quiet.eq(self.quiet),
         ]  # fmt: skip
+        twice = step.norm if plan.norms else Const(0)
+        array = step.unit == Unit.ARRAY
+        m.d.comb += [Assume(step.last | array | twice), Assume(~(array & twice))]
         wanted = {"pad": step.pads, "constant": step.last * constants_record(plan).words(plan.bits)}
         further = further_records(plan)
         if further:
@@ -288,7 +293,7 @@ class IssuerContract(wiring.Component):
         self.plan, self.dut = plan, dut(plan)
         super().__init__({
             "step": In(self.dut.i.payload.shape()), "valid": In(1), "loaded": In(self.dut.loaded.shape()),
-            "room": In(self.dut.room.shape()), "residuals": In(self.dut.residuals.shape()),
+            "room": In(self.dut.room.shape()), "residuals": In(self.dut.residuals.shape()), "rooted": In(1),
         })  # fmt: skip
 
     def elaborate(self, platform):
@@ -305,8 +310,11 @@ class IssuerContract(wiring.Component):
         pixels = 1 << (rows + columns)
         m.d.comb += [
             Assume(step.pixels == pixels), Assume((step.result_words > 0) & (step.result_words <= 4)),
-            Assume(~pool | step.last),
         ]  # fmt: skip
+        twice = step.norm if self.plan.norms else Const(0)
+        m.d.comb += Assume(~pool | step.last | twice)
+        if self.plan.norms:
+            m.d.comb += dut.there.eq(self.rooted)
         left, chunk, words, waits = Signal(5), Signal.like(step.chunk), Signal(3), Signal(3)
         ends = left == dut.issued
         m.d.sync += left.eq(left - dut.issued)
@@ -329,12 +337,16 @@ class IssuerContract(wiring.Component):
             & ~ahead[-1]
             & (~step.last | ((self.room >= pixels * step.result_words) & (~step.residual | (self.residuals >= pixels))))
         )
+        if self.plan.norms:
+            enough = enough & (~step.scaling | self.rooted)
         m.d.sync += there.eq(Mux(enough & ~dut.i.ready, Mux(there == 3, 3, there + 1), 0))
         m.d.comb += Assert(~(self.valid & (left == 0) & (there == 3)))
         return m
 
 
-@pytest.mark.parametrize("plan", [PLAN, small_plan(pixels=16, product=True)], ids=["plain", "products"])
+@pytest.mark.parametrize(
+    "plan", [PLAN, small_plan(pixels=16, product=True), NORMED], ids=["plain", "products", "norms"]
+)
 def test_a_step_issues_its_taps(tmp_path, plan):
     """Protects the end of a step, whatever its shape, and that none waits for what has come."""
     found = reached_violation(IssuerContract(plan), tmp_path)

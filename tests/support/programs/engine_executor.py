@@ -5,6 +5,7 @@ queue is filled when somebody takes from it. It shares record and constants tabl
 """
 
 from collections import deque
+from math import isqrt
 
 import numpy as np
 from addax.hdl.engine.compile.asked import asked_by
@@ -21,6 +22,7 @@ from addax.hdl.engine.records import (
     descriptor_record,
     further_records,
 )
+from addax.hdl.engine.vector.widths import NormWidths
 from addax.quant import golden
 
 
@@ -132,7 +134,9 @@ class Layer:
         assert v[f"pixels_{which}"] == rows * v["columns"] <= self.plan.pixels
         assert v[f"chunk_{which}"] == taken * v["width"]
         self.begins, self.made = which == "first", []
-        if v["unit"] == Unit.ARRAY and not v.get("depthwise"):
+        if v.get("norm"):
+            self.norm(rows * v["columns"])
+        elif v["unit"] == Unit.ARRAY and not v.get("depthwise"):
             for _ in range(v.get("groups", 1)):
                 self.group(rows, taken, top)
         else:
@@ -175,6 +179,24 @@ class Layer:
                 constants = self.constants()
                 total = self.pooled(self.windows(chunk, pad, rows, top) + (v["signed"] << self.plan.bits - 1), first)
             self.store(total, constants, last=block == blocks - 1)
+
+    def norm(self, pixels):
+        """All blocks of tokens, the first time for their sums, the second time block by block for results."""
+        v, chunks = self.values, []
+        for _ in range(v["in_blocks"]):
+            chunk = self.values_of(self.executor.take(Stream.FEATURES, pixels))
+            (powers,) = self.executor.elements(self.executor.take(Stream.WEIGHTS, 1))
+            chunks.append(chunk << powers)
+        x = np.concatenate(chunks, axis=1).astype(object)
+        total, count = x.sum(1, keepdims=True), v["channels"]
+        variance = count * (x * x).sum(1, keepdims=True) - total**2
+        under = [(value << 2 * v["fraction"]) + v["eps"] for value in variance[:, 0].tolist()]
+        inverse = np.array([(1 << v["digits"] - 1) // max(isqrt(value), 1) for value in under], object)[:, None]
+        point = NormWidths.of(self.plan).point
+        whole = (count * x - total) * inverse << v["places"] - v["digits"] >> point
+        for chunk in np.split(whole.astype(np.int64), v["in_blocks"], axis=1):
+            self.executor.take(Stream.WEIGHTS, 1)
+            self.store(chunk, self.constants(), last=True)
 
     def pooled(self, taps, first):
         """(pixels, pout) from channel ``first`` on of taps that count from the lowest value."""

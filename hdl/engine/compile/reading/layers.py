@@ -14,7 +14,7 @@ from ...layout import blocks_of
 from ...plan import EnginePlan
 from ...records import Across, Unit
 
-__all__ = ["BlockRange", "EngineLayer", "EngineNetwork", "SecondSlope"]
+__all__ = ["BlockRange", "EngineLayer", "EngineNetwork", "SecondSlope", "TokenNorm"]
 
 Ints = NDArray[np.int64]
 Shape = tuple[int, int, int]
@@ -38,6 +38,18 @@ class SecondSlope:
     knee: Ints
 
 
+@dataclass(frozen=True, kw_only=True)
+class TokenNorm:
+    """What a layer norm has beside a requantise, by the names of its descriptor's fields."""
+
+    channels: int
+    fraction: int
+    eps: int
+    digits: int
+    places: int
+    longest: int
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EngineLayer:
     """One pass over a stored tensor that makes another one.
@@ -50,7 +62,7 @@ class EngineLayer:
     weight : (O, I, rows, columns) of words as the lanes take them; None for pools
     neutral : the word that stands for a weight of 0, where a block has more lanes than channels
     window : of what slides over the map
-    pad : (I,) what a tap outside the map reads
+    pad : (I,) what a tap outside the map reads; of a layer norm the places by which channels are moved up
     multiplier, offset, shift, residual_multiplier : M, B, S and R of every channel, (O,), for sums as the array has
         them
     second : of a requantise with a second slope, for sums as the array has them
@@ -65,6 +77,7 @@ class EngineLayer:
     stacked : of a choice, what it reads: the numbers, and the tensors among which they choose; a band of each stands
         behind that of the one before it, as rows of one map
     across : what becomes of the channels of a pixel
+    norm : of a layer norm, whose blocks go by twice; its sums are the normalised values
     marks : its results say which commands are skipped, see `compile.skipping`
     shuffle : r of a pixel shuffle through which the result is stored; 1 for none. The output channels are in an order
         in which each block goes to one place of the r x r; channels that its last blocks have too many are zeros.
@@ -103,6 +116,7 @@ class EngineLayer:
     stacked: tuple[str, ...] = ()
     across: Across = Across.NOTHING
     marks: bool = False
+    norm: TokenNorm | None = None
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -128,10 +142,14 @@ class EngineLayer:
 
     def inputs(self, plan: EnginePlan) -> int:
         """Blocks of ``plan.pin`` input channels that a block of outputs reads; where rows are `apart`, one word."""
+        if self.norm is not None:
+            return blocks_of(len(self.multiplier), plan.pin)
         return 1 if self.apart or self.weight is None else blocks_of(self.weight.shape[1], plan.pin)
 
     def sharing(self, plan: EnginePlan) -> int:
         """Blocks of outputs, one behind the other, that read the same words."""
+        if self.norm is not None:
+            return self.blocks(plan)
         return plan.made_parts if self.apart else self.blocks(plan) // self.groups
 
     def runs(self, plan: EnginePlan) -> int:

@@ -17,6 +17,7 @@ from .....quant.program import (
     Flatten,
     Input,
     MaxPool,
+    Norm,
     Op,
     PixelShuffle,
     Product,
@@ -41,6 +42,7 @@ from .layers import BlockRange, EngineLayer, EngineNetwork, Ints, SecondSlope
 from .levels import as_requantise, held_levels
 from .moves import moved
 from .narrow import had_by
+from .norms import normed
 from .operands import grid_top, lane_words, shuffled_channels
 from .slopes import of_sums, second_slope
 from .stem import with_folded_stem
@@ -90,7 +92,7 @@ class _Reading:
             Threshold: self._threshold, PixelShuffle: self._pixel_shuffle, MaxPool: self._max_pool,
             Flatten: self._flatten, Concat: self._concat, Slice: self._slice, SpatialShift: self._moved,
             Upsample: self._moved, ArgMax: self._arg_max, Product: self._products, Table: self._table,
-            Select: self._select, Reduce: self._reduce,
+            Select: self._select, Reduce: self._reduce, Norm: self._norm,
         }  # fmt: skip
         if type(op) not in kinds:
             raise UserError(f"the engine has no {type(op).__name__} so far, which {op.name!r} is")
@@ -124,7 +126,7 @@ class _Reading:
         made = next((layer for layer in self.layers if layer.name == op.source), None)
         if (
             made is None or made.table is not None or made.levels is not None or made.shuffle > 1
-            or len(self.readers[op.source]) > 1 or made.across is not Across.NOTHING
+            or len(self.readers[op.source]) > 1 or made.across is not Across.NOTHING or made.norm is not None
         ):  # fmt: skip
             read = self.program.format(op.source)
             self._requantise(unchanged(op.name, op.source, read, self.program.shape(op.source)[0]))
@@ -269,6 +271,14 @@ class _Reading:
         made = self._taken_layer(op)
         self.layers.append(with_table(made, op, self.program.format(op.source), self.plan))
 
+    def _norm(self, op: Norm) -> None:
+        source = self._stored(op.source)
+        self._check_stored(source)
+        if self.program.shape(source) != self.program.shape(op.source):
+            raise UserError(f"the layer norm {op.name!r} reads {op.source!r}, which has another shape as it is stored")
+        self._check_result(op)
+        self.layers.append(normed(op, source, self.program.shape(source)[0], self.plan))
+
     def _threshold(self, op: Threshold) -> None:
         """A single level is a requantise: ``acc >= T`` is ``clamp(acc - T + 1, 0, 1)``, falling it is
         ``clamp(T - acc, 0, 1)``. So are several that are evenly spaced."""
@@ -302,13 +312,16 @@ class _Reading:
             residual = op.source if op.residual is not None else None
         else:
             layer = self._stage(op.source, op, Unit.MAXIMUM, Window(kernel=(1, 1)))
+        self._check_result(op)
+        self.layers.append(replace(self._with_residual(layer, op, residual), even=op.ties == "even", levels=levels))
+
+    def _check_result(self, op: Op) -> None:
         if self.program.format(op.name).bits > self.plan.result.bits:
             bits = self.program.format(op.name).bits
             raise UserError(
                 f"{op.name!r} has {self.program.format(op.name)}; the engine's results have at most "
                 f"{self.plan.result.bits} bits; {built_with('sum-bits', bits, MOST_SUM_BITS)}"
             )
-        self.layers.append(replace(self._with_residual(layer, op, residual), even=op.ties == "even", levels=levels))
 
     def _stage(self, source: str, op: Requantise, unit: Unit, window: Window) -> EngineLayer:
         stored = self._stored(source)
