@@ -52,6 +52,7 @@ class EnginePlan:
     product : two tensors may be multiplied, element by element
     tables : bits of what a table of any function reads at most; 0: the engine has none
     choices : pixels choose: the number of the largest channel, and one of several tensors by such a number
+    matmul : weights may be tokens of a stored tensor: both operands of a product come from memory, head by head
     predicates : bands of arg-maxes by whose numbers commands may be skipped, in a run; 0: the engine skips none
     burst : words of the longest AXI4 burst
     outstanding : read bursts on the way at most
@@ -80,6 +81,7 @@ class EnginePlan:
     tables: int = field(default=0, metadata=_LATER)
     choices: bool = field(default=False, metadata=_LATER)
     predicates: int = field(default=0, metadata=_LATER)
+    matmul: bool = field(default=False, metadata=_LATER)
     burst: int = 16
     outstanding: int = 8
     fabric: str = "generic"
@@ -117,8 +119,8 @@ class EnginePlan:
         known = {
             "family": (ENGINE,), "pin": LANES, "pout": (self.pin,), "bits": tuple(_SUM_BITS), "control": CONTROLS,
             "memory_bits": _MEMORY_BITS, "fixed_weights": (False,), "product": (False, True),
-            "choices": (False, True), "slopes": (False, True), "ties_even": (False, True), "levels": LEVELS,
-            "factor_bits": FACTOR_BITS, "counters": (False, True),
+            "choices": (False, True), "matmul": (False, True), "slopes": (False, True), "ties_even": (False, True),
+            "levels": LEVELS, "factor_bits": FACTOR_BITS, "counters": (False, True),
         }  # fmt: skip
         for name, values in known.items():
             value = getattr(self, name)
@@ -167,6 +169,11 @@ class EnginePlan:
     def lanes(self) -> int:
         """Lanes of the array."""
         return self.pin * self.pout
+
+    @property
+    def grouped(self) -> bool:
+        """Whether its descriptors have a loop over groups, which heads of tokens are, too."""
+        return self.depthwise > 0 or self.matmul
 
     @property
     def word_bits(self) -> int:

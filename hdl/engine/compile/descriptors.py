@@ -7,7 +7,7 @@ from ..layout import TensorLayout
 from ..plan import EnginePlan
 from ..records import ACTIVATIONS, descriptor_record
 from .bands import Band
-from .reading.groups import row_walk
+from .reading.groups import RowWalk, row_walk
 from .reading.layers import EngineLayer
 from .weights import has_own_tables, is_padded, table_entries
 
@@ -39,21 +39,7 @@ def descriptor(
         }  # fmt: skip
     stride_rows, walk = window.strides[0], row_walk(window, layer.together, width)
     down, taps = (part[0].rows, stacked) if layer.stacked else (window.dilations[0], window.kernel[0])
-    if plan.depthwise:
-        values |= {
-            "groups": layer.groups, "depthwise": layer.together > 0, "lead": walk.lead, "shared": walk.shared,
-            "between": walk.between, "kept": walk.kept,
-        }  # fmt: skip
-    if plan.product:
-        values |= {"product": layer.product, "hold": layer.hold}
-    if plan.tables:
-        values |= {"table": table_entries(layer), "own_tables": has_own_tables(layer)}
-    if plan.choices:
-        values["across"] = layer.across
-    if plan.predicates:
-        values["marks"] = layer.marks
-    used = {"slopes": layer.second is not None, "ties_even": layer.even, "levels": layer.levels is not None}
-    values |= {name: used[name] for name in ACTIVATIONS if getattr(plan, name)}
+    values |= _options(layer, walk, source, plan)
     values |= {
         "unit": layer.unit, "kernel": plan.kernels.index(layer.kernel) if layer.kernel else 0, "last": last,
         "signed": source.format.signed, "padded": is_padded(layer), "residual": residual is not None,
@@ -74,3 +60,28 @@ def descriptor(
                 f"{field.format.lo} to {field.format.hi:,}"
             )
     return values
+
+
+def _options(layer: EngineLayer, walk: RowWalk, source: TensorLayout, plan: EnginePlan) -> dict[str, int]:
+    """What only an engine with some option has."""
+    values: dict[str, int] = {}
+    if plan.grouped:
+        values["groups"] = layer.groups
+    if plan.matmul:
+        signs = layer.kernel == "adder" and source.format.signed
+        values |= {"turned": layer.turned, "inverted": layer.other is not None and signs}
+    if plan.depthwise:
+        values |= {
+            "depthwise": layer.together > 0, "lead": walk.lead, "shared": walk.shared, "between": walk.between,
+            "kept": walk.kept,
+        }  # fmt: skip
+    if plan.product:
+        values |= {"product": layer.product, "hold": layer.hold}
+    if plan.tables:
+        values |= {"table": table_entries(layer), "own_tables": has_own_tables(layer)}
+    if plan.choices:
+        values["across"] = layer.across
+    if plan.predicates:
+        values["marks"] = layer.marks
+    used = {"slopes": layer.second is not None, "ties_even": layer.even, "levels": layer.levels is not None}
+    return values | {name: used[name] for name in ACTIVATIONS if getattr(plan, name)}

@@ -6,6 +6,8 @@ outputs stand the constants of its channels. A pool has no sets, and each of its
 a depthwise layer the first weights of each output channel are those of the window columns that it takes together, the
 last column first.
 
+The sets of a product of tokens are words of a stored tensor, which are read where they stand: here are its constants.
+
 The table of a layer whose results are looked up stands in front of the constants of its first block, and comes once for
 a descriptor; where each channel has its own, in front of those of every block, and comes with them.
 """
@@ -33,6 +35,9 @@ def block_weights(layer: EngineLayer, block: int, plan: EnginePlan) -> list[Word
     constants = np.concatenate([_table(layer, block, plan), _constants(layer, block, plan)])
     if layer.unit is not Unit.ARRAY:
         return [np.concatenate([*pads[block : block + 1], constants])]
+    if layer.other is not None:
+        inner = blocks_of(len(layer.pad), plan.pin) // layer.groups
+        return [*[constants[:0]] * (inner - 1), constants]
     sets = _depthwise_sets(layer, block, plan) if layer.together else _sets(layer, block, plan)
     group = block // (blocks_of(len(layer.multiplier), plan.pout) // layer.groups)
     pads = pads[group * len(sets) :]
@@ -61,7 +66,7 @@ def runs_again(layer: EngineLayer, words: int, plan: EnginePlan) -> list[tuple[i
     table = 0 if has_own_tables(layer) else table_entries(layer)
     if not table:
         return [(0, words)]
-    behind = len(_constants(layer, 0, plan)) + plan.pout * (layer.unit is Unit.ARRAY)
+    behind = len(_constants(layer, 0, plan)) + plan.pout * (layer.weight is not None)
     before = words - behind - table
     return [(0, before), (before + table, behind)] if before else [(table, behind)]
 

@@ -160,6 +160,12 @@ class Core(wiring.Component):
             sums.fetch.eq(later(m, issuer.pixel, ranks - 1, name="pixel")), sums.words.eq(lanes.words),
             sums.carries.eq(lanes.carries), sums.largest.eq(layer.unit == Unit.MAXIMUM),
         ]  # fmt: skip
+        if self.plan.matmul:
+            coming = loader.o.payload
+            m.d.comb += [
+                weights.turned.eq(later(m, coming.turned, AT_LANES - 1, name="turned")),
+                weights.inverted.eq(later(m, coming.inverted, AT_LANES - 1, name="inverted")),
+            ]  # fmt: skip
         if self.plan.choices:
             m.d.comb += sums.choosing.eq(layer.unit == Unit.CHOICE)
         meant = issuer.issued & issuer.meant

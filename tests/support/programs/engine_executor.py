@@ -42,6 +42,7 @@ class Executor:
 
     def read(self, command):
         self.check(command)
+        assert command["words"], "a command of no words ends a run"
         at, stream = command["address"], Stream(command["stream"])
         stream = Stream.RESIDUALS if stream is Stream.WIDE_RESIDUALS else stream
         self.queues[stream].extend(self.words[at : at + command["words"]].copy())
@@ -218,7 +219,9 @@ class Layer:
         for k, pixels in enumerate(windows):
             if last and k == len(windows) - 1:
                 constants = self.constants()
-            total = total + self.terms(pixels, self.executor.elements(self.executor.take(Stream.WEIGHTS, plan.pout)))
+            words = self.executor.elements(self.executor.take(Stream.WEIGHTS, plan.pout))
+            words = words.T if self.values.get("turned") else words
+            total = total + self.terms(pixels, words ^ self.values.get("inverted", 0) << plan.bits - 1)
         return total, constants
 
     def terms(self, x, w):

@@ -58,6 +58,8 @@ class EngineLayer:
         is how many it reaches
     table : of results that are looked up, the entries: (N,), one of which is 0 where a block has channels too many,
         or (O, N), for each channel its own; else None
+    other : of a product of tokens, the tensor whose tokens are the weights; ``weight`` is None
+    turned : its words hold the channels of a token where the lanes of a row need tokens
     product : the sums are products of the source and the residual, which are stored tensors
     hold : the residual has one pixel, which is that of all pixels
     stacked : of a choice, what it reads: the numbers, and the tensors among which they choose; a band of each stands
@@ -95,6 +97,8 @@ class EngineLayer:
     even: bool = False
     levels: Ints | None = None
     table: Ints | None = None
+    other: str | None = None
+    turned: bool = False
     product: bool = False
     hold: bool = False
     stacked: tuple[str, ...] = ()
@@ -104,7 +108,8 @@ class EngineLayer:
     @property
     def reads(self) -> tuple[str, ...]:
         """Names of all that it reads."""
-        return (*(self.stacked or (self.source,)), *(() if self.residual is None else (self.residual,)))
+        others = (name for name in (self.other, self.residual) if name is not None)
+        return (*(self.stacked or (self.source,)), *others)
 
     @property
     def spare_offset(self) -> int:
@@ -127,6 +132,7 @@ class EngineNetwork:
     ----------
     columns : of a stem whose window columns are folded into channels: how many; 1 where the input is stored as it is
     views : what layers read beside stored tensors: blocks of several, one behind the other
+    parts : channels of a part of tensors and views that are cut in parts, see `layout`
     """
 
     program: Program
@@ -134,6 +140,7 @@ class EngineNetwork:
     shapes: dict[str, Shape]
     columns: int = 1
     views: Mapping[str, tuple[BlockRange, ...]] = field(default_factory=dict)
+    parts: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
     def tensors(self) -> tuple[str, ...]:
