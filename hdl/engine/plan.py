@@ -55,6 +55,7 @@ class EnginePlan:
     product : two tensors may be multiplied, element by element
     tables : bits of what a table of any function reads at most; 0: the engine has none
     choices : pixels choose: the number of the largest channel, and one of several tensors by such a number
+    matmul : weights may be tokens of a stored tensor: both operands of a product come from memory, head by head
     predicates : bands of arg-maxes by whose numbers commands may be skipped, in a run; 0: the engine skips none
     norms : tokens whose deviations are made side by side, one of `NORMS`; 0: the engine has no layer norm
     burst : words of the longest AXI4 burst
@@ -85,6 +86,7 @@ class EnginePlan:
     choices: bool = field(default=False, metadata=_LATER)
     predicates: int = field(default=0, metadata=_LATER)
     norms: int = field(default=0, metadata=_LATER)
+    matmul: bool = field(default=False, metadata=_LATER)
     burst: int = 16
     outstanding: int = 8
     fabric: str = "generic"
@@ -122,8 +124,8 @@ class EnginePlan:
         known = {
             "family": (ENGINE,), "pin": LANES, "pout": LANES, "bits": tuple(_SUM_BITS), "control": CONTROLS,
             "memory_bits": _MEMORY_BITS, "fixed_weights": (False,), "product": (False, True),
-            "choices": (False, True), "slopes": (False, True), "ties_even": (False, True), "levels": LEVELS,
-            "factor_bits": FACTOR_BITS, "counters": (False, True), "norms": NORMS,
+            "choices": (False, True), "matmul": (False, True), "slopes": (False, True), "ties_even": (False, True),
+            "levels": LEVELS, "factor_bits": FACTOR_BITS, "counters": (False, True), "norms": NORMS,
         }  # fmt: skip
         for name, values in known.items():
             value = getattr(self, name)
@@ -135,8 +137,9 @@ class EnginePlan:
             raise ValueError(f"kernels must be some of {', '.join(KERNELS)}, not {unknown[0]!r}")
         if self.counters and self.control == "none":
             raise ValueError("counters are read through control registers, which an engine with control none has not")
-        if self.norms and self.pin != self.pout:
-            raise ValueError(f"an engine with norms must have pin and pout alike, not {self.pin} and {self.pout}")
+        tokens = [name for name in ("norms", "matmul") if getattr(self, name)]
+        if tokens and self.pin != self.pout:
+            raise ValueError(f"an engine with {tokens[0]} must have pin and pout alike, not {self.pin} and {self.pout}")
 
     def _check_numbers(self) -> None:
         if not isinstance(self.device, str):
@@ -193,6 +196,11 @@ class EnginePlan:
     def set_words(self) -> int:
         """Words of a set of weights, one for each lane."""
         return self.lanes // self.channels
+
+    @property
+    def grouped(self) -> bool:
+        """Whether its descriptors have a loop over groups, which heads of tokens are, too."""
+        return self.depthwise > 0 or self.matmul
 
     @property
     def word_bits(self) -> int:

@@ -103,7 +103,7 @@ def descriptor_record(plan: EnginePlan) -> Record:
     columns of the window, pixels of the band. In each of them but the last the array uses one set of weights. Pools
     have the window innermost and one block of outputs for each of inputs.
 
-    An engine of ``plan.depthwise`` has a loop more, over groups, between bands and blocks of outputs: each group has
+    An engine that is ``plan.grouped`` has a loop more, over groups, between bands and blocks of outputs: each group has
     blocks of outputs and of inputs of its own. In a depthwise layer the window's columns are taken some at a time: what
     is issued are neighbouring words of a row, and the last ones meet in the lanes.
     """
@@ -133,13 +133,7 @@ def descriptor_record(plan: EnginePlan) -> Record:
                 ("pixels", plan.pixels.bit_length(), "output pixels"), ("chunk", steps, "words of an input block"),
             )
         ),
-        *(_depthwise_fields(plan) if plan.depthwise else ()),
-        *(_PRODUCT_FIELDS if plan.product else ()),
-        *(_table_fields(plan) if plan.tables else ()),
-        *(_CHOICE_FIELDS if plan.choices else ()),
-        *(_PREDICATE_FIELDS if plan.predicates else ()),
-        *(_NORM_FIELDS if plan.norms else ()),
-        *_activation_fields(plan),
+        *_option_fields(plan),
         Field(name="columns", bits=_SIZE, meaning="output columns"),
         Field(name="width", bits=_SIZE, meaning="input columns"),
         Field(name="kernel_rows", bits=_SMALL, meaning="rows of the window"),
@@ -158,10 +152,24 @@ def descriptor_record(plan: EnginePlan) -> Record:
     ))  # fmt: skip
 
 
+def _option_fields(plan: EnginePlan) -> tuple[Field, ...]:
+    """What an engine has beside plain layers."""
+    return (
+        *(_GROUP_FIELDS if plan.grouped else ()),
+        *(_depthwise_fields(plan) if plan.depthwise else ()),
+        *(_MATMUL_FIELDS if plan.matmul else ()),
+        *(_PRODUCT_FIELDS if plan.product else ()),
+        *(_table_fields(plan) if plan.tables else ()),
+        *(_CHOICE_FIELDS if plan.choices else ()),
+        *(_PREDICATE_FIELDS if plan.predicates else ()),
+        *(_NORM_FIELDS if plan.norms else ()),
+        *_activation_fields(plan),
+    )
+
+
 def _depthwise_fields(plan: EnginePlan) -> tuple[Field, ...]:
     count = plan.depthwise.bit_length()
     return (
-        Field(name="groups", bits=_SIZE, meaning="groups; blocks of outputs and inputs are those of one"),
         Field(name="depthwise", bits=1, meaning="an output channel reads the input channel of its own number alone"),
         Field(name="lead", bits=count, meaning="words of a row in front of the last one of its first pixel"),
         Field(name="shared", bits=count, meaning="those of them that are the pad at the end of the row before"),
@@ -170,6 +178,13 @@ def _depthwise_fields(plan: EnginePlan) -> tuple[Field, ...]:
     )  # fmt: skip
 
 
+_GROUP_FIELDS = (Field(name="groups", bits=_SIZE, meaning="groups; blocks of outputs and inputs are those of one"),)
+"""Of a descriptor of an engine that has groups, or heads."""
+_MATMUL_FIELDS = (
+    Field(name="turned", bits=1, meaning="word k of a set has the weights of lane k of all rows, else all of row k"),
+    Field(name="inverted", bits=1, meaning="the highest bit of every weight is inverted: it has a sign in memory"),
+)
+"""Of a descriptor of an engine whose weights may be stored tensors."""
 _PRODUCT_FIELDS = (
     Field(name="product", bits=1, meaning="what is read is multiplied by the residual, which joins nothing then"),
     Field(name="hold", bits=1, meaning="a block has one residual for all pixels of a band"),

@@ -21,7 +21,7 @@ class LayerRun:
 
     Attributes
     ----------
-    mapping : how it lies on the lanes: ``plain``, ``folded stem``, ``depthwise``, ``groups``, ``pool``,
+    mapping : how it lies on the lanes: ``plain``, ``folded stem``, ``depthwise``, ``groups``, ``tokens``, ``pool``,
         ``product``, ``choice``; behind it ``table`` where results are looked up, ``number`` and ``largest`` where they
         are compared
     bands : rows that are computed together, how many times
@@ -112,6 +112,8 @@ def _run(image: Compiled, layer: EngineLayer, own: Sequence[LayerCycles], moved:
 def _mapping(layer: EngineLayer, *, folded: bool) -> str:
     if layer.unit is not Unit.ARRAY:
         found = "product" if layer.product else "choice" if layer.unit is Unit.CHOICE else "pool"
+    elif layer.other is not None:
+        found = "tokens"
     elif layer.together:
         found = "depthwise"
     else:

@@ -8,6 +8,7 @@ from addax.cli import main
 from addax.quant.files.archive import load_program, save_program
 from engine_choices import routed
 from engine_networks import engine_program, gated
+from engine_tokens import attentive
 
 pytestmark = [pytest.mark.slow, pytest.mark.guard]
 SMALL = ("--arch", "engine", "--pin", "4", "--pout", "4", "--bits", "16", "--memory-bits", "64")
@@ -135,3 +136,18 @@ def test_report_of_an_engine_tells_its_layers(run, engine, program, tmp_path):
     ):
         status, out, err = run(*arguments)
         assert status == 1 and message in err and not out and len(err.strip().splitlines()) == 1, err
+
+
+def test_products_of_tokens_are_an_option_of_an_engine(run, engine, tmp_path):
+    """With it attention is compiled; without, the refusal names the option that was missing."""
+    save_program(tmp_path / "tokens.addax", attentive(1, bits=16, kernels=("mult",)))
+    status, out, _ = run("generate", *SMALL, "--matmul", "-o", tmp_path / "E", "--json")
+    assert status == 0 and json.loads(out)["plan"]["matmul"] is True
+
+    status, out, _ = run(
+        "compile", tmp_path / "tokens.addax", "--engine", tmp_path / "E", "-o", tmp_path / "tokens.image", "--json"
+    )  # fmt: skip
+    assert status == 0 and "tokens" in {layer["mapping"] for layer in json.loads(out)["layers"]}
+
+    status, _, err = run("compile", tmp_path / "tokens.addax", "--engine", engine, "-o", tmp_path / "other.image")
+    assert status == 1 and err.count("\n") == 1 and "build it with --matmul" in err

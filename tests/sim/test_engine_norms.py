@@ -9,9 +9,9 @@ from addax.hdl.engine.compile.image import compiled
 from addax.hdl.engine.cycles.transfers import Memory
 from engine_executor import executed
 from engine_networks import small_plan
+from engine_norms import normed_tokens
 from engine_plans import random_engine
 from engine_runs import checked_run
-from engine_tokens import normed_tokens
 
 pytestmark = pytest.mark.slow
 PLANS = {

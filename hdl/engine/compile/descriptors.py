@@ -8,7 +8,7 @@ from ..layout import TensorLayout
 from ..plan import EnginePlan
 from ..records import ACTIVATIONS, NORM_PASSES, Unit, descriptor_record
 from .bands import Band
-from .reading.groups import row_walk
+from .reading.groups import RowWalk, row_walk
 from .reading.layers import EngineLayer, TokenNorm
 from .weights import has_own_tables, is_padded, table_entries
 
@@ -43,23 +43,7 @@ def descriptor(
         }  # fmt: skip
     stride_rows, walk = window.strides[0], row_walk(window, layer.together, width)
     down, taps = (part[0].rows, stacked) if layer.stacked else (window.dilations[0], window.kernel[0])
-    if plan.depthwise:
-        values |= {
-            "groups": layer.groups, "depthwise": layer.together > 0, "lead": walk.lead, "shared": walk.shared,
-            "between": walk.between, "kept": walk.kept,
-        }  # fmt: skip
-    if plan.product:
-        values |= {"product": layer.product, "hold": layer.hold}
-    if plan.tables:
-        values |= {"table": table_entries(layer), "own_tables": has_own_tables(layer)}
-    if plan.choices:
-        values["across"] = layer.across
-    if plan.predicates:
-        values["marks"] = layer.marks
-    if plan.norms:
-        values |= {"norm": layer.norm is not None, **asdict(layer.norm or _NO_NORM)}
-    used = {"slopes": layer.second is not None, "ties_even": layer.even, "levels": layer.levels is not None}
-    values |= {name: used[name] for name in ACTIVATIONS if getattr(plan, name)}
+    values |= _options(layer, walk, source, plan)
     values |= {
         "unit": layer.unit, "kernel": plan.kernels.index(layer.kernel) if layer.kernel else 0, "last": last,
         "signed": source.format.signed, "padded": is_padded(layer), "residual": residual is not None,
@@ -87,3 +71,30 @@ def _passes(layer: EngineLayer, plan: EnginePlan) -> int:
     if layer.norm is not None:
         return NORM_PASSES
     return layer.blocks(plan) // layer.groups if layer.unit is Unit.ARRAY else 1
+
+
+def _options(layer: EngineLayer, walk: RowWalk, source: TensorLayout, plan: EnginePlan) -> dict[str, int]:
+    """What only an engine with some option has."""
+    values: dict[str, int] = {}
+    if plan.grouped:
+        values["groups"] = layer.groups
+    if plan.matmul:
+        signs = layer.kernel == "adder" and source.format.signed
+        values |= {"turned": layer.turned, "inverted": layer.other is not None and signs}
+    if plan.depthwise:
+        values |= {
+            "depthwise": layer.together > 0, "lead": walk.lead, "shared": walk.shared, "between": walk.between,
+            "kept": walk.kept,
+        }  # fmt: skip
+    if plan.product:
+        values |= {"product": layer.product, "hold": layer.hold}
+    if plan.tables:
+        values |= {"table": table_entries(layer), "own_tables": has_own_tables(layer)}
+    if plan.choices:
+        values["across"] = layer.across
+    if plan.predicates:
+        values["marks"] = layer.marks
+    if plan.norms:
+        values |= {"norm": layer.norm is not None, **asdict(layer.norm or _NO_NORM)}
+    used = {"slopes": layer.second is not None, "ties_even": layer.even, "levels": layer.levels is not None}
+    return values | {name: used[name] for name in ACTIVATIONS if getattr(plan, name)}

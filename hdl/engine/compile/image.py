@@ -18,6 +18,7 @@ from .reading.layers import EngineLayer, EngineNetwork
 from .reading.reading import network_of
 from .reading.stem import stored_input
 from .skipping import Condition, Skip, conditions_of, in_order_of_need, skips_of
+from .tokens import zeros_of
 from .transfers import WRITES_AT_ONCE, Segment, Transfers, writes_of
 from .weights import block_weights
 
@@ -124,12 +125,7 @@ def compiled(program: Program, plan: EnginePlan, *, reuse: bool = False) -> Comp
     network = network_of(program, plan)
     conditions = conditions_of(network) if plan.predicates else {}
     network = in_order_of_need(network, conditions)
-    layouts = {
-        name: TensorLayout(
-            shape=network.shapes[name], format=network.format(name), channels=plan.channels, bits=plan.bits
-        )
-        for name in (*network.tensors, *network.views)
-    }
+    layouts = _layouts(network, plan)
     made = {layer.name: _made(layer, layouts[layer.name]) for layer in network.layers}
     bands = _bands(network, layouts, made, conditions, plan)
     skips = skips_of(network, conditions, bands, plan)
@@ -149,6 +145,7 @@ def compiled(program: Program, plan: EnginePlan, *, reuse: bool = False) -> Comp
             writes=count + sum(len(own) for own in skips.values()),
             weights=[sum(len(part) for block in own for part in block) for own in weights],
             layouts={name: layouts[name] for name in network.tensors}, readers=_readers(network) if reuse else {},
+            zeros=max((zeros_of(layer, layouts, plan) for layer in network.layers), default=0),
         )  # fmt: skip
         transfers = Transfers(plan, layouts, where, network.views)
         for layer, own, start in zip(network.layers, weights, where.weights, strict=True):
@@ -169,6 +166,17 @@ def compiled(program: Program, plan: EnginePlan, *, reuse: bool = False) -> Comp
     )  # fmt: skip
 
 
+def _layouts(network: EngineNetwork, plan: EnginePlan) -> dict[str, TensorLayout]:
+    """Those of all stored tensors and views."""
+    return {
+        name: TensorLayout(
+            shape=network.shapes[name], format=network.format(name), channels=plan.channels, bits=plan.bits,
+            part=network.parts.get(name, 0),
+        )
+        for name in (*network.tensors, *network.views)
+    }  # fmt: skip
+
+
 def _bands(
     network: EngineNetwork, layouts: Mapping[str, TensorLayout], made: Mapping[str, TensorLayout],
     conditions: Mapping[str, Condition], plan: EnginePlan,
@@ -180,7 +188,9 @@ def _bands(
         source, result = found.get(layer.source), made[layer.name]
         bands = bands_of(
             layer.name, layer.window, layouts[layer.source], result, plan, runs=layer.runs(plan),
-            most_rows=_most_rows(layer, result.shape[1]), stacked=max(len(layer.stacked), 1),
+            most_rows=_most_rows(
+                layer, result.shape[1], each=layer.other is not None and layouts[layer.other].shape[1] > 1
+            ), stacked=max(len(layer.stacked), 1),
             early=layouts[layer.source].shape[1] if source is None else source[-1].row * factors[layer.source],
         )  # fmt: skip
         alone = layer.name in conditions
@@ -198,9 +208,11 @@ def _readers(network: EngineNetwork) -> dict[str, int]:
     return {name: number for name, number in last.items() if name not in (network.tensors[0], network.output)}
 
 
-def _most_rows(layer: EngineLayer, rows: int) -> int:
+def _most_rows(layer: EngineLayer, rows: int, *, each: bool) -> int:
     """Of a band, whose rows are a command each where pixels are shuffled, and apart from one tensor to the next where
-    they are chosen."""
+    they are chosen; ``each``: a row of the other tokens is for one row alone."""
+    if layer.other is not None and each:  # a row has weights of its own
+        return 1
     if layer.stacked:
         return min(rows, MOST_APART)
     return WRITES_AT_ONCE if layer.shuffle > 1 else rows

@@ -65,6 +65,7 @@ def _led(items: Sequence[Item], plan: EnginePlan, given: int = 0) -> list[Item]:
     In front of an item that is ready when ``q`` words of weights have been taken stand those ``q`` words, without
     which that never comes, and what more their queue holds then. Of those, what is needed before the item always goes
     first; what is needed later is little at the beginning, so that the first features do not wait for it.
+    Weights that the array makes itself go in front of nothing that it needs until they are written.
     """
     weights = [item for item in items if item.stream is Stream.WEIGHTS]
     result: list[Item] = []
@@ -74,7 +75,7 @@ def _led(items: Sequence[Item], plan: EnginePlan, given: int = 0) -> list[Item]:
             continue
         early = max(item.ready + 2 * plan.set_words, item.needed - item.ready)
         upto = item.ready + min(plan.weight_words, early)
-        while next_one < len(weights) and given < upto:
+        while next_one < len(weights) and given < upto and weights[next_one].ready <= item.needed:
             run = weights[next_one].run
             words = min(run.words, upto - given)
             result.append(replace(weights[next_one], run=replace(run, words=words)))

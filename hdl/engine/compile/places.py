@@ -20,6 +20,7 @@ class Places:
     Attributes
     ----------
     weights : of each layer
+    zeros : words of 0
     areas : of each stored tensor
     words : of the whole memory
     """
@@ -27,13 +28,14 @@ class Places:
     descriptors: int
     writes: int
     weights: tuple[int, ...]
+    zeros: int
     areas: Mapping[str, int]
     words: int
 
 
 def places(
     plan: EnginePlan, *, reads: int, descriptors: int, writes: int, weights: Sequence[int],
-    layouts: Mapping[str, TensorLayout], readers: Mapping[str, int],
+    layouts: Mapping[str, TensorLayout], readers: Mapping[str, int], zeros: int = 0,
 ) -> Places:  # fmt: skip
     """Places for so many read commands, descriptors, write commands and words of weights of each layer.
 
@@ -41,6 +43,7 @@ def places(
     ----------
     layouts : of the stored tensors: the input, then the result of every layer in order
     readers : the layer, by its number, behind which a tensor may be overwritten; none for those that stay
+    zeros : how many words of 0
     """
     bits = plan.word_bits
     first_descriptor = reads * READ.words(bits)
@@ -50,9 +53,11 @@ def places(
     for words in weights:
         starts.append(at)
         at += words
-    areas = _areas(at, layouts, readers)
+    areas = _areas(at + zeros, layouts, readers)
     end = max(first + layouts[name].words for name, first in areas.items())
-    return Places(descriptors=first_descriptor, writes=first_write, weights=tuple(starts), areas=areas, words=end)
+    return Places(
+        descriptors=first_descriptor, writes=first_write, weights=tuple(starts), zeros=at, areas=areas, words=end
+    )
 
 
 def _areas(begin: int, layouts: Mapping[str, TensorLayout], readers: Mapping[str, int]) -> dict[str, int]:

@@ -61,8 +61,9 @@ def _needed(
 ) -> Condition | None:  # fmt: skip
     """Where ``reader`` needs the tensor ``name``; None where it always does."""
     if reader.unit is not Unit.CHOICE:
-        # What joins as one pixel is needed for all bands.
-        return None if reader.hold and reader.residual == name else found.get(reader.name)
+        # What joins as one pixel is needed for all bands, and so are tokens that are weights.
+        whole = reader.hold and reader.residual == name
+        return None if whole or reader.other == name else found.get(reader.name)
     mask, *branches = reader.stacked
     maker, places = made.get(mask), [place for place, branch in enumerate(branches) if branch == name]
     if maker is None or maker.across is not Across.NUMBER or len(places) != 1:

@@ -5,8 +5,8 @@ compiler: it says what has happened before what, whatever the memory's latency.
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ..layout import TensorLayout
 from ..plan import EnginePlan
@@ -16,6 +16,7 @@ from .bands import Band, parts_of
 from .places import BLOCK_COMMANDS, Places
 from .reading.layers import BlockRange, EngineLayer
 from .skipping import Skip
+from .tokens import token_set
 from .weights import runs_again
 
 __all__ = ["WRITES_AT_ONCE", "Item", "Run", "Segment", "Transfers", "queue_rooms", "writes_of"]
@@ -61,7 +62,7 @@ class Item:
 
     Attributes
     ----------
-    ready : position at which it has been written, and its queue has room for it
+    ready : position at which it has been written, and its queue has room for it, of which weights need not speak
     needed : position at which it is used
     """
 
@@ -233,8 +234,10 @@ class Transfers:
                 shortened = again and block == 0 and inner == len(own) - 1
                 for first, count in runs_again(layer, words, plan) if shortened else [(0, words)]:
                     run_of = Run(address=at + first, words=count)
-                    self.items.append(Item(stream=Stream.WEIGHTS, run=run_of, segment=self._segment))
-                    self._position += count
+                    if count:  # of a product of tokens only the last block of inputs has constants
+                        self._weights(run_of)
+                if layer.other is not None:
+                    self._tokens(layer, band, block, inner)
                 at += words
                 whole = (inner + 1) % plan.read_parts == 0 or inner == len(own) - 1
                 ends_run = (block + 1) % run == 0 or block == len(sizes) - 1
@@ -249,11 +252,31 @@ class Transfers:
                 self._written.append(self._position)
                 self._free(Stream.WRITES, WRITE.words(self.plan.word_bits))
 
+    def _weights(self, run: Run) -> None:
+        written = self._written[run.wait - 1] if run.wait else 0
+        self.items.append(Item(stream=Stream.WEIGHTS, run=run, ready=written, segment=self._segment))
+        self._position += run.words
+
+    def _tokens(self, layer: EngineLayer, band: Band, block: int, inner: int) -> None:
+        """The set of a block of outputs and a block of inputs, tokens of a stored tensor; words of 0 fill it up."""
+        own = token_set(layer, block, inner, self.layouts)
+        assert layer.other is not None
+        row = band.row if self.layouts[layer.other].shape[1] > 1 else 0
+        for run in self._runs(layer.other, own.block, row, 1):
+            self._weights(replace(run, address=run.address + own.tokens.start, words=len(own.tokens)))
+        if missing := self.plan.pout - len(own.tokens):
+            self._weights(Run(address=self.places.zeros, words=missing))
+
     def _rows(self, stream: Stream, name: str, block: int, row: int, rows: int) -> None:
-        """Some rows of a block of a tensor, in as many runs as bands of its layer wrote them."""
+        """Some rows of a block of a tensor."""
+        for run in self._runs(name, block, row, rows):
+            self._read(stream, run)
+
+    def _runs(self, name: str, block: int, row: int, rows: int) -> Iterator[Run]:
+        """Some rows of a block of a tensor or a view, in as many runs as bands of its layer wrote them."""
         for part in self.views.get(name, ()):
             if block < part.blocks:
-                self._rows(stream, part.tensor, part.first + block, row, rows)
+                yield from self._runs(part.tensor, part.first + block, row, rows)
                 return
             block -= part.blocks
         layout, end = self.layouts[name], row + rows
@@ -261,7 +284,7 @@ class Transfers:
         while row < end:
             upto, wait = (end, 0) if jobs is None else jobs.written(row, end, block, layout.blocks)
             place, words = layout.run(block, row, upto - row)
-            self._read(stream, Run(address=self.places.areas[name] + place, words=words, wait=wait))
+            yield Run(address=self.places.areas[name] + place, words=words, wait=wait)
             row = upto
 
     def _descriptor(self) -> None:

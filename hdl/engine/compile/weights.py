@@ -8,6 +8,8 @@ that it takes together, the last column first.
 
 Of a layer norm all words of pad, one for each block, stand in front of the first block once more.
 
+The sets of a product of tokens are words of a stored tensor, which are read where they stand: here are its constants.
+
 The table of a layer whose results are looked up stands in front of the constants of its first block, and comes once for
 a descriptor; where each channel has its own, in front of those of every block, and comes with them.
 """
@@ -39,6 +41,8 @@ def block_weights(layer: EngineLayer, block: int, plan: EnginePlan) -> list[Word
         return [*again, np.concatenate([pads[block], constants])]
     if layer.unit is not Unit.ARRAY:
         return [np.concatenate([*pads[layer.read_block(block, 0, plan) :][:1], constants])]
+    if layer.other is not None:
+        return [*[constants[:0]] * (layer.inputs(plan) - 1), constants]
     sets = _depthwise_sets(layer, block, plan) if layer.together else _sets(layer, block, plan)
     parts = []
     for k, own in enumerate(sets):
@@ -65,7 +69,7 @@ def runs_again(layer: EngineLayer, words: int, plan: EnginePlan) -> list[tuple[i
     table = 0 if has_own_tables(layer) else table_entries(layer)
     if not table:
         return [(0, words)]
-    behind = len(_constants(layer, 0, plan)) + plan.set_words * (layer.unit is Unit.ARRAY)
+    behind = len(_constants(layer, 0, plan)) + plan.set_words * (layer.weight is not None)
     before = words - behind - table
     return [(0, before), (before + table, behind)] if before else [(table, behind)]
 

@@ -171,6 +171,12 @@ class Core(wiring.Component):
         ]  # fmt: skip
         if self.plan.pin != self.plan.pout:
             m.d.comb += lanes.passing.eq(passing)
+        if self.plan.matmul:
+            coming = loader.o.payload
+            m.d.comb += [
+                weights.turned.eq(later(m, coming.turned, AT_LANES - 1, name="turned")),
+                weights.inverted.eq(later(m, coming.inverted, AT_LANES - 1, name="inverted")),
+            ]  # fmt: skip
         if self.plan.choices:
             m.d.comb += sums.choosing.eq(layer.unit == Unit.CHOICE)
         meant, pool = issuer.issued & issuer.meant, ~array & ~step.norm if self.plan.norms else ~array

@@ -47,27 +47,42 @@ def lanes_latency(plan: EnginePlan) -> int:
 class HeldWeights(wiring.Component):
     """Two sets of weights: one that the lanes use, and the next one, which comes in word by word.
 
+    A word has the weights of a row. Of an engine of ``plan.matmul`` it may have those of a column instead: a stored
+    tensor is turned on its way, as its words hold channels where the lanes of a row need tokens.
+
     Members
     -------
     word : In, ``pin`` weights of one output channel, or of several
     shift : In; ``word`` is taken. Of ``plan.set_words`` words the first is that of output channel 0
     swap : In; the next set is used from the next cycle on. A word may come in the same cycle, it is of the set after.
     weights : Out, the set in use, row after row
+    turned : In; of ``pin`` words the first has the weights of lane 0 of all rows. This and ``inverted`` only where
+        ``plan.matmul``, in the cycle of ``word``
+    inverted : In; the highest bit of every weight is inverted
     """
 
     def __init__(self, plan: EnginePlan):
+        self.plan = plan
         self.rows = plan.set_words
         self.width = plan.word_bits
         super().__init__({
             "word": In(self.width), "shift": In(1), "swap": In(1), "weights": Out(self.rows * self.width),
+            **({"turned": In(1), "inverted": In(1)} if plan.matmul else {}),
         })  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         coming = [Signal(self.width, name=f"coming{row}", reset_less=True) for row in range(self.rows)]
         held = [Signal(self.width, name=f"held{row}", reset_less=True) for row in range(self.rows)]
+        word: Value = self.word
+        if self.plan.matmul:
+            signs = sum(1 << (lane + 1) * self.plan.bits - 1 for lane in range(self.plan.pin))
+            word = self.word ^ Mux(self.inverted, Const(signs, self.width), 0)
         for row in range(self.rows):
-            following = self.word if row + 1 == self.rows else coming[row + 1]
+            following = word if row + 1 == self.rows else coming[row + 1]
+            if self.plan.matmul:
+                turned = Cat(coming[row][self.plan.bits :], word.word_select(row, self.plan.bits))
+                following = Mux(self.turned, turned, following)
             with m.If(self.shift):
                 m.d.sync += coming[row].eq(following)
             with m.If(self.swap):

@@ -24,6 +24,7 @@ _PASSED = (
 _PASSED_DEPTHWISE = ("depthwise", "lead", "shared", "between")
 """And of an engine that has groups."""
 _PASSED_PRODUCT = ("product", "hold")
+_PASSED_MATMUL = ("turned", "inverted")
 _PASSED_TABLES = ("table",)
 _PASSED_CHOICES = ("across",)
 _PASSED_PREDICATES = ("marks",)
@@ -33,9 +34,9 @@ _PASSED_NORMS = ("norm", "channels", "fraction", "eps", "digits", "places", "lon
 def _passed(plan: EnginePlan) -> tuple[str, ...]:
     return (
         *_PASSED, *(_PASSED_DEPTHWISE if plan.depthwise else ()), *(_PASSED_PRODUCT if plan.product else ()),
-        *(_PASSED_TABLES if plan.tables else ()), *(_PASSED_CHOICES if plan.choices else ()),
-        *(_PASSED_PREDICATES if plan.predicates else ()), *(_PASSED_NORMS if plan.norms else ()),
-        *(name for name in ACTIVATIONS if getattr(plan, name)),
+        *(_PASSED_MATMUL if plan.matmul else ()), *(_PASSED_TABLES if plan.tables else ()),
+        *(_PASSED_CHOICES if plan.choices else ()), *(_PASSED_PREDICATES if plan.predicates else ()),
+        *(_PASSED_NORMS if plan.norms else ()), *(name for name in ACTIVATIONS if getattr(plan, name)),
     )  # fmt: skip
 
 
@@ -104,14 +105,15 @@ class Planner(wiring.Component):
             "band": band == layer.bands - 1,
         }  # fmt: skip
         loops = [(kx, "columns"), (ky, "rows"), (inner, "inner"), (block, "block"), (band, "band")]
-        if self.plan.depthwise:
+        if self.plan.grouped:
             group = Signal(12, name="group")
             compared["group"] = group == layer.groups - 1
             loops.insert(-1, (group, "group"))
+        if self.plan.depthwise:
             m.d.comb += step.together.eq(Mux(kx == 0, layer.kept, layer.lead + 1))
         if self.plan.tables:
             first = (band == 0) & (block == 0) & (~pool | (inner == 0))
-            if self.plan.depthwise:
+            if self.plan.grouped:
                 first = first & (group == 0)
             m.d.comb += step.loads.eq(step.last & (layer.table != 0) & (layer.own_tables | first))
         ends = {name: later(m, value, name=f"at_{name}") for name, value in compared.items()}

@@ -4,6 +4,7 @@ import zlib
 
 import numpy as np
 
+from ....common.errors import UserError
 from ..compile.image import Compiled
 from ..compile.reading.stem import stem_fold
 from ..control import VERSION, engine_identity
@@ -56,12 +57,21 @@ IMAGE_HEADER = Record("image", (
 
 
 def flat_image(image: Compiled) -> bytes:
-    """``image`` as a driver in C loads it: what `IMAGE_HEADER` says, pads, and the words before those of tensors."""
+    """``image`` as a driver in C loads it: what `IMAGE_HEADER` says, pads, and the words before those of tensors.
+
+    Raises
+    ------
+    UserError
+        where the input or the result is stored head by head.
+    """
     network, plan = image.network, image.plan
     name, fold = network.program.input.name, stem_fold(network)
     memory, build = image.constants.tobytes(), engine_identity(plan)
     pads = np.asarray(fold.pad, "<i4").tobytes()
     begin = _whole(IMAGE_HEADER.bits // 8 + len(pads), plan.word_bytes)
+    for told in (name, network.output):
+        if size := network.parts.get(told):
+            raise UserError(f"a driver in C knows no heads, and {told!r} is stored as heads of {size} channels")
     channels, height, width = network.program.input.shape
     source = TensorLayout(
         shape=(channels, height, width), format=network.format(name), channels=plan.channels, bits=plan.bits

@@ -13,7 +13,7 @@ from addax.quant.formats import signed, unsigned
 from addax.quant.program import Divide, Input, Norm, Program, Reduce, Softmax
 from engine_executor import assert_golden, executed
 from engine_networks import small_plan
-from engine_tokens import normed_tokens
+from engine_norms import normed_tokens
 
 PLAN = small_plan(bits=8, pin=8, pout=8, norms=4, feature_bytes=4096)
 

@@ -44,6 +44,7 @@ class Executor:
 
     def read(self, command):
         self.check(command)
+        assert command["words"], "a command of no words ends a run"
         at, stream = command["address"], Stream(command["stream"])
         stream = Stream.RESIDUALS if stream is Stream.WIDE_RESIDUALS else stream
         self.queues[stream].extend(self.words[at : at + command["words"]].copy())
@@ -262,7 +263,9 @@ class Layer:
             if last and k == len(windows) - 1:
                 constants = self.constants()
             words = self.executor.take(Stream.WEIGHTS, plan.pin * plan.pout // plan.channels)
-            total = total + self.terms(pixels, self.executor.elements(words).reshape(plan.pout, plan.pin))
+            own = self.executor.elements(words).reshape(plan.pout, plan.pin)
+            own = own.T if self.values.get("turned") else own
+            total = total + self.terms(pixels, own ^ self.values.get("inverted", 0) << plan.bits - 1)
         return total, constants
 
     def terms(self, x, w):

@@ -1,43 +1,64 @@
-"""Random Programs of tokens, of what an engine with layer norms has."""
+"""Random Programs whose tokens are multiplied with each other, of what an engine with products of tokens has."""
 
 import numpy as np
-from addax.quant.fold.grid import Grid
-from addax.quant.fold.tokens import norm_of
 from addax.quant.formats import signed, unsigned
-from network_builder import Builder
+from addax.quant.program import MatMul, MaxPool, Slice
+from token_networks import TokenBuilder
+
+__all__ = ["attentive", "one_product"]
 
 
-def normed_tokens(seed, *, bits=8, kernels=("adder", "mult", "shift"), lanes=4, powers=True):
-    """Dense layers of tokens with layer norms between, one of them of what another layer reads too and joins later, as
-    the first half of a transformer's block has; rows of tokens beside one another, channels that fill no block, powers
-    of two of channels, small spreads, which have roots of few digits, and results of more bits than an element."""
-    rng = np.random.default_rng(seed)
-    b = Builder(rng, (int(rng.integers(2, 3 * lanes)), int(rng.integers(1, 5)), int(rng.integers(2, 12))))
+def attentive(seed, *, bits=8, kernels=("mult", "adder"), lanes=4, heads=None):
+    """Attention without a softmax: queries, keys and values of layers of their own or of one that is cut, heads of any
+    number of channels and tokens, to the tokens of each row, of fewer ones, or of one row for all; what comes of it is
+    projected and joins what went in."""
+    rng = np.random.default_rng([seed, 11])
+    heads, each = heads or int(rng.integers(1, 4)), int(rng.choice([1, 3, lanes, lanes + 2, 2 * lanes]))
+    b = TokenBuilder(rng, (3, int(rng.integers(1, 4)), int(rng.choice([2, lanes - 1, lanes, lanes + 3, 2 * lanes]))))
+    choose, channels = b.choose, heads * each
+    grid = choose(signed(bits), signed(bits - 2), unsigned(bits - 1))
+    x = projected(b, b.last, grid, channels, kernels)
+    seen = x
+    if choose(True, False):
+        _, height, width = b.shape()
+        fewer = 2 if width > 2 else 1
+        seen = b.emit(MaxPool(name=b.name("seen"), source=x, size=(choose(1, height), fewer), stride=(1, fewer)))
+    if seen == x and choose(True, False):
+        wide = projected(b, x, grid, 3 * channels, kernels)
+        query, key, value = (
+            b.emit(Slice(name=b.name("part"), source=wide, axis="C", start=k * channels, stop=(k + 1) * channels))
+            for k in range(3)
+        )
+    else:
+        query, key, value = (projected(b, source, grid, channels, kernels) for source in (x, seen, seen))
+    b.emit(MatMul(name=b.name("scores"), source=query, other=key, form="scores", heads=heads, kernel=choose(*kernels)))
+    kernel = choose(*kernels)
+    weights = b.measured(grid if kernel == "adder" else choose(grid, unsigned(bits)))
+    b.emit(MatMul(name=b.name("context"), source=weights, other=value, form="context", heads=heads, kernel=kernel))
+    b.measured(signed(bits))
+    b.convolution(choose(*kernels), channels, weight_bits=5)
     b.varied = lambda op: op
-    fmt = unsigned(bits) if rng.random() < 0.4 else signed(bits)
+    b.rescale(grid, residual=x)
+    return b.raw()
 
-    def dense(outputs, result, join=None):
-        b.convolution(str(rng.choice(kernels)), outputs, 1, weight_bits=min(bits, 8))
-        b.rescale(result, residual=join)
-        return b.last
 
-    def norm(result, step=0.05):
-        channels, read = b.shape()[0], b.format()
-        most = 3 if powers and bits == 8 else 1
-        places = rng.integers(0, most, channels) if powers and rng.random() < 0.5 else int(rng.integers(0, most))
-        op = norm_of(
-            f"norm{len(b.ops)}", b.last, Grid(format=read, step=step),
-            Grid(format=result, step=2.0 ** (3 - min(result.bits, 10))), rng.normal(0, 1, channels),
-            rng.normal(0, 1, channels), float(rng.choice([1e-5, 1e-2])), places,
-        )  # fmt: skip
-        return b.emit(op)
+def projected(b, source, result, channels, kernels):
+    """A dense layer of every token."""
+    b.last = source
+    b.convolution(b.choose(*kernels), channels, weight_bits=5)
+    return b.measured(result)
 
-    if rng.random() < 0.4:
-        norm(signed(bits))
-    x = dense(int(rng.integers(lanes, 4 * lanes)), fmt)
-    norm(signed(min(bits, 8)) if rng.random() < 0.7 else signed(bits))
-    dense(b.shape()[0], fmt, join=x)
-    norm(signed(12) if rng.random() < 0.5 and bits == 8 else signed(bits))
-    if b.format().bits <= bits:
-        dense(int(rng.integers(2, 2 * lanes)), signed(bits))
+
+def one_product(form, kernel="mult", *, shape=(4, 1, 4), others=4, heads=1, bits=8, grid=None):
+    """One `MatMul` of ``heads`` of ``shape``, (channels, rows, tokens) of what passes by, and the requantise behind."""
+    b = TokenBuilder(np.random.default_rng(1), (2, *shape[1:]))
+    grid, (channels, _, width) = grid or signed(bits), shape
+    x = b.last
+    passed = projected(b, x, grid, channels if form == "scores" else heads * others, ("mult",))
+    b.last = x
+    if others != width:
+        b.emit(MaxPool(name="fewer", source=x, size=(1, width - others + 1), stride=1))
+    other = projected(b, b.last, grid, channels, ("mult",))
+    b.emit(MatMul(name="product", source=passed, other=other, form=form, heads=heads, kernel=kernel))
+    b.measured(signed(bits))
     return b.raw()

@@ -72,6 +72,8 @@ class EngineLayer:
         is how many it reaches
     table : of results that are looked up, the entries: (N,), one of which is 0 where a block has channels too many,
         or (O, N), for each channel its own; else None
+    other : of a product of tokens, the tensor whose tokens are the weights; ``weight`` is None
+    turned : its words hold the channels of a token where the lanes of a row need tokens
     product : the sums are products of the source and the residual, which are stored tensors
     hold : the residual has one pixel, which is that of all pixels
     stacked : of a choice, what it reads: the numbers, and the tensors among which they choose; a band of each stands
@@ -111,6 +113,8 @@ class EngineLayer:
     even: bool = False
     levels: Ints | None = None
     table: Ints | None = None
+    other: str | None = None
+    turned: bool = False
     product: bool = False
     hold: bool = False
     stacked: tuple[str, ...] = ()
@@ -121,7 +125,8 @@ class EngineLayer:
     @property
     def reads(self) -> tuple[str, ...]:
         """Names of all that it reads."""
-        return (*(self.stacked or (self.source,)), *(() if self.residual is None else (self.residual,)))
+        others = (name for name in (self.other, self.residual) if name is not None)
+        return (*(self.stacked or (self.source,)), *others)
 
     @property
     def spare_offset(self) -> int:
@@ -142,8 +147,8 @@ class EngineLayer:
 
     def inputs(self, plan: EnginePlan) -> int:
         """Blocks of ``plan.pin`` input channels that a block of outputs reads; where rows are `apart`, one word."""
-        if self.norm is not None:
-            return blocks_of(len(self.multiplier), plan.pin)
+        if self.norm is not None or self.other is not None:
+            return blocks_of(len(self.pad), plan.pin) // self.groups
         return 1 if self.apart or self.weight is None else blocks_of(self.weight.shape[1], plan.pin)
 
     def sharing(self, plan: EnginePlan) -> int:
@@ -170,6 +175,7 @@ class EngineNetwork:
     ----------
     columns : of a stem whose window columns are folded into channels: how many; 1 where the input is stored as it is
     views : what layers read beside stored tensors: blocks of several, one behind the other
+    parts : channels of a part of tensors and views that are cut in parts, see `layout`
     """
 
     program: Program
@@ -177,6 +183,7 @@ class EngineNetwork:
     shapes: dict[str, Shape]
     columns: int = 1
     views: Mapping[str, tuple[BlockRange, ...]] = field(default_factory=dict)
+    parts: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
     def tensors(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from .....quant.program import (
     Convolution,
     Flatten,
     Input,
+    MatMul,
     MaxPool,
     Norm,
     Op,
@@ -44,8 +45,10 @@ from .moves import moved
 from .narrow import had_by
 from .norms import normed
 from .operands import grid_top, lane_words, shuffled_channels
+from .parts import blocks_up_to, part_sizes, with_parts
 from .slopes import of_sums, second_slope
 from .stem import with_folded_stem
+from .tokens import check_fillers, check_tokens, tokens_layer
 
 __all__ = ["network_of"]
 
@@ -66,8 +69,10 @@ def network_of(program: Program, plan: EnginePlan) -> EngineNetwork:
         raise UserError(f"the engine stores no tensor {program.output!r}: what it joins or cuts is stored in parts")
     network = EngineNetwork(
         program=program, layers=tuple(reading.layers), shapes={name: program.shape(name) for name in names},
-        views=reading.joined,
+        views=reading.joined, parts={name: size for name, size in reading.sizes.items() if name in names},
     )  # fmt: skip
+    network = with_parts(network, plan)
+    check_fillers(network, plan)
     return with_folded_stem(network, plan)
 
 
@@ -80,6 +85,7 @@ class _Reading:
         self.layers: list[EngineLayer] = []
         self.views: dict[str, str] = {}
         self.joined: dict[str, tuple[BlockRange, ...]] = {}
+        self.sizes = part_sizes(program, plan)
         readers: dict[str, list[Op]] = {}
         for op in program.ops:
             for source in op.sources:
@@ -92,7 +98,7 @@ class _Reading:
             Threshold: self._threshold, PixelShuffle: self._pixel_shuffle, MaxPool: self._max_pool,
             Flatten: self._flatten, Concat: self._concat, Slice: self._slice, SpatialShift: self._moved,
             Upsample: self._moved, ArgMax: self._arg_max, Product: self._products, Table: self._table,
-            Select: self._select, Reduce: self._reduce, Norm: self._norm,
+            Select: self._select, Reduce: self._reduce, Norm: self._norm, MatMul: self._tokens,
         }  # fmt: skip
         if type(op) not in kinds:
             raise UserError(f"the engine has no {type(op).__name__} so far, which {op.name!r} is")
@@ -157,6 +163,11 @@ class _Reading:
             self._check_stored(self._stored(source))
         self._check_bits(op, self.program.format(op.name).bits)
 
+    def _tokens(self, op: MatMul) -> None:
+        check_tokens(op, self.program.format(op.other), self.plan)
+        self._check_stored(self._stored(op.other))
+        self._sums(op)
+
     def _check_readers(self, op: Op) -> None:
         after = self.readers.get(op.name, [])
         if not after or not all(
@@ -196,7 +207,9 @@ class _Reading:
         stored = self._stored(name)
         if stored in self.joined:
             return self.joined[stored]
-        blocks = blocks_of(self.program.shape(stored)[0], self.plan.channels)
+        channels, part = self.program.shape(stored)[0], self.sizes.get(stored, 0)
+        blocks = blocks_of(channels, self.plan.channels) if not part else blocks_up_to(channels, part, self.plan)
+        assert blocks is not None
         return (BlockRange(tensor=stored, first=0, blocks=blocks),)
 
     def _concat(self, op: Concat) -> None:
@@ -205,7 +218,8 @@ class _Reading:
             raise UserError(f"the engine joins channels, not along {op.axis}, as {op.name!r} does")
         parts: list[BlockRange] = []
         for source in op.sources:
-            if sum(part.blocks for part in parts) * self.plan.channels != self._begins(op, source):
+            begins = blocks_up_to(self._begins(op, source), self.sizes.get(op.name, 0), self.plan)
+            if sum(part.blocks for part in parts) != begins:
                 raise UserError(
                     f"the engine joins whole blocks of {self.plan.channels} channels: in {op.name!r} {source!r} does "
                     "not begin with one"
@@ -220,10 +234,14 @@ class _Reading:
 
     def _slice(self, op: Slice) -> None:
         """Whole blocks of channels of a tensor."""
-        word, channels = self.plan.channels, self.program.shape(op.source)[0]
-        if op.axis != "C" or op.step != 1 or op.start % word or (op.stop % word and op.stop != channels):
-            raise UserError(f"the engine cuts whole blocks of {word} channels only, which {op.name!r} does not")
-        first, left, parts = op.start // word, blocks_of(op.stop - op.start, word), []
+        word, channels, size = self.plan.channels, self.program.shape(op.source)[0], self.sizes.get(op.source, 0)
+        begin, end = (blocks_up_to(at, size, self.plan) for at in (op.start, op.stop))
+        if end is None and op.stop == channels:
+            end = blocks_of(channels, word)
+        if op.axis != "C" or op.step != 1 or begin is None or end is None:
+            whole = f"heads of {size}" if size else f"blocks of {word}"
+            raise UserError(f"the engine cuts whole {whole} channels only, which {op.name!r} does not")
+        first, left, parts = begin, end - begin, []
         for part in self._parts(op.source):
             skipped = min(first, part.blocks)
             taken = min(part.blocks - skipped, left)
@@ -305,6 +323,8 @@ class _Reading:
         elif isinstance(made, Product):
             layer = self._product(made, op)
             residual = op.source if op.residual is not None else None
+        elif isinstance(made, MatMul):
+            layer = self._multiplied_tokens(made, op)
         elif isinstance(made, AveragePool):
             layer = self._stage(made.source, op, Unit.SUM, made.window)
         elif self.program.format(op.source).bits > self.plan.bits:
@@ -424,6 +444,13 @@ class _Reading:
             macs=self.program.macs_of(made.name) if first else 0,
         )  # fmt: skip
         return layer if made.groups == 1 else grouped(layer, made, self.program.shape(layer.source)[2], self.plan)
+
+    def _multiplied_tokens(self, made: MatMul, op: Requantise) -> EngineLayer:
+        stored = self._stored(made.source), self._stored(made.other)
+        # What several requantises read is computed for each of them, and counts once.
+        first = self.readers[made.name][0] is self.program.by_name[op.name]
+        macs = self.program.macs_of(made.name) if first else 0
+        return tokens_layer(made, op, stored, self.program.shape(stored[0])[0], macs)
 
     def _with_residual(self, layer: EngineLayer, op: Requantise, residual: str | None) -> EngineLayer:
         """``layer`` with the ``residual`` that joins in ``op``."""

@@ -1,0 +1,43 @@
+"""Random Programs of tokens, of what an engine with layer norms has."""
+
+import numpy as np
+from addax.quant.fold.grid import Grid
+from addax.quant.fold.tokens import norm_of
+from addax.quant.formats import signed, unsigned
+from network_builder import Builder
+
+
+def normed_tokens(seed, *, bits=8, kernels=("adder", "mult", "shift"), lanes=4, powers=True):
+    """Dense layers of tokens with layer norms between, one of them of what another layer reads too and joins later, as
+    the first half of a transformer's block has; rows of tokens beside one another, channels that fill no block, powers
+    of two of channels, small spreads, which have roots of few digits, and results of more bits than an element."""
+    rng = np.random.default_rng(seed)
+    b = Builder(rng, (int(rng.integers(2, 3 * lanes)), int(rng.integers(1, 5)), int(rng.integers(2, 12))))
+    b.varied = lambda op: op
+    fmt = unsigned(bits) if rng.random() < 0.4 else signed(bits)
+
+    def dense(outputs, result, join=None):
+        b.convolution(str(rng.choice(kernels)), outputs, 1, weight_bits=min(bits, 8))
+        b.rescale(result, residual=join)
+        return b.last
+
+    def norm(result, step=0.05):
+        channels, read = b.shape()[0], b.format()
+        most = 3 if powers and bits == 8 else 1
+        places = rng.integers(0, most, channels) if powers and rng.random() < 0.5 else int(rng.integers(0, most))
+        op = norm_of(
+            f"norm{len(b.ops)}", b.last, Grid(format=read, step=step),
+            Grid(format=result, step=2.0 ** (3 - min(result.bits, 10))), rng.normal(0, 1, channels),
+            rng.normal(0, 1, channels), float(rng.choice([1e-5, 1e-2])), places,
+        )  # fmt: skip
+        return b.emit(op)
+
+    if rng.random() < 0.4:
+        norm(signed(bits))
+    x = dense(int(rng.integers(lanes, 4 * lanes)), fmt)
+    norm(signed(min(bits, 8)) if rng.random() < 0.7 else signed(bits))
+    dense(b.shape()[0], fmt, join=x)
+    norm(signed(12) if rng.random() < 0.5 and bits == 8 else signed(bits))
+    if b.format().bits <= bits:
+        dense(int(rng.integers(2, 2 * lanes)), signed(bits))
+    return b.raw()
