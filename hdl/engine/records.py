@@ -101,7 +101,7 @@ def descriptor_record(plan: EnginePlan) -> Record:
 
     The loops, from the outermost: bands, blocks of ``pout`` output channels, blocks of ``pin`` input channels, rows and
     columns of the window, pixels of the band. In each of them but the last the array uses one set of weights. Pools
-    have the window innermost and one block of outputs for each of inputs.
+    have the window innermost and one block of outputs for each of inputs, which are blocks of ``pout`` then.
 
     An engine that is ``plan.grouped`` has a loop more, over groups, between bands and blocks of outputs: each group has
     blocks of outputs and of inputs of its own. In a depthwise layer the window's columns are taken some at a time: what

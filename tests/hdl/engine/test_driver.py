@@ -86,6 +86,18 @@ def test_a_network_is_loaded_run_and_read(make):
     assert np.array_equal(driver.run(PIXELS), expected(second, PIXELS))
 
 
+@DRIVERS
+@pytest.mark.parametrize("pin, pout", [(4, 8), (16, 4)])
+def test_pixels_of_engines_with_unlike_sides_lie_in_words_of_the_larger(make, pin, pout):
+    """What goes in and comes out is what the golden model has, also where lanes or rows take parts of words."""
+    plan = small_plan(bits=8, pin=pin, pout=pout, burst=8)
+    image = compiled(network(), plan)
+    driver, _ = driven(make, plan=plan)
+    driver.load(image)
+
+    assert np.array_equal(driver.run(PIXELS), expected(image, PIXELS))
+
+
 def at_the_end_of(make, error=0, **changes):
     driver, port = ready(make, error=error, **changes)
     driver.start()
