@@ -163,7 +163,8 @@ def compiled(program: Program, plan: EnginePlan, *, reuse: bool = False) -> Comp
     return Compiled(
         network=network, plan=plan, words=_memory(plan, where, reads, descriptors, writes, texts),
         first=min(len(reads), BLOCK_COMMANDS) * READ.words(plan.word_bits), layouts=layouts,
-        areas={name: where.areas[name] for name in network.tensors}, bands=bands, reuse=reuse, reads=tuple(reads), writes=tuple(transfers.writes), descriptors=tuple(descriptors),
+        areas={name: where.areas[name] for name in network.tensors}, bands=bands, reuse=reuse,
+        reads=tuple(reads), writes=tuple(transfers.writes), descriptors=tuple(descriptors),
         segments=tuple(transfers.segments), skips=skips,
     )  # fmt: skip
 

@@ -211,9 +211,7 @@ def test_what_is_moved_and_not_stored_is_no_result():
     b = program()
     b.emit(Concat(name="both", source=b.last, others=(b.last,), axis="W"))
 
-    with pytest.raises(
-        UserError, match=r"^the engine stores no tensor 'both': what it joins or cuts is stored in parts"
-    ):
+    with pytest.raises(UserError, match=r"^the engine stores no tensor 'both': what it joins or cuts is stored in "):
         compiled(b.raw(), small_plan())
 
 
