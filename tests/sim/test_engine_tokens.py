@@ -11,7 +11,7 @@ from engine_executor import executed
 from engine_networks import small_plan
 from engine_plans import random_engine
 from engine_runs import checked_run
-from engine_tokens import attentive
+from engine_tokens import attentive, vision
 
 pytestmark = pytest.mark.slow
 PLANS = {
@@ -28,14 +28,15 @@ GUARDS = ("4x4, 16 bit",)
     [pytest.param(plan, id=name, marks=pytest.mark.guard if name in GUARDS else ()) for name, plan in PLANS.items()],
 )
 def test_random_attention_is_exact_to_the_word_and_to_the_cycle(plan):
-    """Heads and tokens that fill no blocks, both kernels, keys of one row for all, any latency, number of bursts and
-    width of memory."""
-    found, seed, kinds = 0, 0, set()
+    """Heads and tokens that fill no blocks, both kernels, keys of one row for all, maps that become tokens behind a
+    class token, words that become channels; any latency, number of bursts and width of memory."""
+    found, seed, kinds, moves = 0, 0, set(), 0
     while found < 10:
         seed += 1
         assert seed < 60, "too few networks fit"
         rng = np.random.default_rng(seed)
-        program = attentive(seed, bits=plan.bits, lanes=plan.pin)
+        make = vision if seed % 2 else attentive
+        program = make(seed, bits=plan.bits, lanes=plan.pin)
         try:
             image = compiled(program, plan, reuse=seed % 3 == 0)
         except UserError as error:
@@ -43,6 +44,7 @@ def test_random_attention_is_exact_to_the_word_and_to_the_cycle(plan):
             continue
         found += 1
         kinds |= {(layer.kernel, layer.turned, layer.groups > 1) for layer in image.network.layers if layer.other}
+        moves += len(image.network.moves)
         fmt = program.input.format
         pixels = rng.integers(fmt.lo, fmt.hi, program.input.shape, endpoint=True)
         memory = Memory(latency=int(rng.integers(1, 200)), slots=int(rng.integers(1, 33)))
@@ -50,4 +52,5 @@ def test_random_attention_is_exact_to_the_word_and_to_the_cycle(plan):
         run = checked_run(image, pixels, memory)
 
         assert (run.words == executed(image, pixels)).all(), seed
-    assert {kernel for kernel, _, _ in kinds} == {"mult", "adder"} and {turned for _, turned, _ in kinds} == {0, 1}
+    assert {kernel for kernel, _, _ in kinds} == {"mult", "adder"}
+    assert moves and {turned for _, turned, _ in kinds} == {0, 1}

@@ -146,22 +146,22 @@ def compiled(program: Program, plan: EnginePlan, *, reuse: bool = False) -> Comp
             weights=[sum(len(part) for block in own for part in block) for own in weights],
             layouts={name: layouts[name] for name in network.tensors}, readers=_readers(network) if reuse else {},
             zeros=max((zeros_of(layer, layouts, plan) for layer in network.layers), default=0),
+            constants={name: layouts[name] for name in network.constants},
         )  # fmt: skip
-        transfers = Transfers(plan, layouts, where, network.views)
+        transfers = Transfers(plan, layouts, where, network)
         for layer, own, start in zip(network.layers, weights, where.weights, strict=True):
             sizes = [[len(part) for part in block] for block in own]
             transfers.layer(layer, bands[layer.name], sizes, start, skips.get(layer.name, ()))
         skipped = where.writes + count * WRITE.words(plan.word_bits)
         reads = in_order(transfers.items, plan, transfers.segments, skipped)
-    texts = {
-        start: [part for block in own for part in block] for own, start in zip(weights, where.weights, strict=True)
-    }
+    texts = _texts(network, layouts, where, weights)
     stand_ins = [{"words": 0, "address": own.end - own.begin, "stride": 0} for own in transfers.segments]
     writes = [*transfers.writes, *stand_ins]
     return Compiled(
         network=network, plan=plan, words=_memory(plan, where, reads, descriptors, writes, texts),
-        first=min(len(reads), BLOCK_COMMANDS) * READ.words(plan.word_bits), areas=dict(where.areas), layouts=layouts,
-        bands=bands, reuse=reuse, reads=tuple(reads), writes=tuple(transfers.writes), descriptors=tuple(descriptors),
+        first=min(len(reads), BLOCK_COMMANDS) * READ.words(plan.word_bits), layouts=layouts,
+        areas={name: where.areas[name] for name in network.tensors}, bands=bands, reuse=reuse,
+        reads=tuple(reads), writes=tuple(transfers.writes), descriptors=tuple(descriptors),
         segments=tuple(transfers.segments), skips=skips,
     )  # fmt: skip
 
@@ -173,8 +173,18 @@ def _layouts(network: EngineNetwork, plan: EnginePlan) -> dict[str, TensorLayout
             shape=network.shapes[name], format=network.format(name), channels=plan.channels, bits=plan.bits,
             part=network.parts.get(name, 0),
         )
-        for name in (*network.tensors, *network.views)
+        for name in (*network.tensors, *network.views, *network.moves, *network.constants)
     }  # fmt: skip
+
+
+def _texts(
+    network: EngineNetwork, layouts: Mapping[str, TensorLayout], where: Places, weights: Sequence[list[list[Words]]]
+) -> dict[int, list[Words]]:  # fmt: skip
+    """The words of weights and constants, by where they stand."""
+    texts = {
+        start: [part for block in own for part in block] for own, start in zip(weights, where.weights, strict=True)
+    }
+    return texts | {where.areas[name]: [layouts[name].pack(value)] for name, value in network.constants.items()}
 
 
 def _bands(
@@ -203,8 +213,7 @@ def _readers(network: EngineNetwork) -> dict[str, int]:
     last: dict[str, int] = {}
     for number, layer in enumerate(network.layers):
         for name in layer.reads:
-            parts = network.views.get(name)
-            last |= dict.fromkeys([name] if parts is None else [part.tensor for part in parts], number)
+            last |= dict.fromkeys(network.stored(name), number)
     return {name: number for name, number in last.items() if name not in (network.tensors[0], network.output)}
 
 

@@ -21,7 +21,7 @@ class Places:
     ----------
     weights : of each layer
     zeros : words of 0
-    areas : of each stored tensor
+    areas : of each stored tensor, constants included
     words : of the whole memory
     """
 
@@ -36,6 +36,7 @@ class Places:
 def places(
     plan: EnginePlan, *, reads: int, descriptors: int, writes: int, weights: Sequence[int],
     layouts: Mapping[str, TensorLayout], readers: Mapping[str, int], zeros: int = 0,
+    constants: Mapping[str, TensorLayout] | None = None,
 ) -> Places:  # fmt: skip
     """Places for so many read commands, descriptors, write commands and words of weights of each layer.
 
@@ -44,6 +45,7 @@ def places(
     layouts : of the stored tensors: the input, then the result of every layer in order
     readers : the layer, by its number, behind which a tensor may be overwritten; none for those that stay
     zeros : how many words of 0
+    constants : layouts of tensors that are there before a run
     """
     bits = plan.word_bits
     first_descriptor = reads * READ.words(bits)
@@ -53,10 +55,14 @@ def places(
     for words in weights:
         starts.append(at)
         at += words
-    areas = _areas(at + zeros, layouts, readers)
+    begin, held = at + zeros, {}
+    for name, layout in (constants or {}).items():
+        held[name] = begin
+        begin += layout.words
+    areas = _areas(begin, layouts, readers)
     end = max(first + layouts[name].words for name, first in areas.items())
     return Places(
-        descriptors=first_descriptor, writes=first_write, weights=tuple(starts), zeros=at, areas=areas, words=end
+        descriptors=first_descriptor, writes=first_write, weights=tuple(starts), zeros=at, areas=areas | held, words=end
     )
 
 

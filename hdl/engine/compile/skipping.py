@@ -43,12 +43,16 @@ def conditions_of(network: EngineNetwork) -> dict[str, Condition]:
     readers: dict[str, list[EngineLayer]] = {}
     for layer in network.layers:
         for name in layer.reads:
-            for part in dict.fromkeys(part.tensor for part in network.views.get(name, ())) or [name]:
+            for part in network.stored(name):
                 readers.setdefault(part, []).append(layer)
+    # Rows of what is read word by word are no rows of what it is read from.
+    moved = {name for move in network.moves.values() for name in move.tensors}
     found: dict[str, Condition] = {}
     for layer in reversed(network.layers):
         after = readers.get(layer.name, [])
         if layer.shuffle > 1 or layer.across is not Across.NOTHING or layer.name == network.output or not after:
+            continue
+        if layer.name in moved:
             continue
         needs = {_needed(layer.name, reader, made, found) for reader in after}
         if len(needs) == 1 and (need := needs.pop()) is not None:

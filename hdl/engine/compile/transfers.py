@@ -7,6 +7,9 @@ compiler: it says what has happened before what, whatever the memory's latency.
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
 
 from ..layout import TensorLayout
 from ..plan import EnginePlan
@@ -14,7 +17,7 @@ from ..record import Record
 from ..records import READ, WRITE, Stream, descriptor_record
 from .bands import Band, parts_of
 from .places import BLOCK_COMMANDS, Places
-from .reading.layers import BlockRange, EngineLayer
+from .reading.layers import EngineLayer, EngineNetwork
 from .skipping import Skip
 from .tokens import token_set
 from .weights import runs_again
@@ -142,10 +145,9 @@ class Transfers:
     """
 
     def __init__(
-        self, plan: EnginePlan, layouts: Mapping[str, TensorLayout], places: Places,
-        views: Mapping[str, tuple[BlockRange, ...]],
+        self, plan: EnginePlan, layouts: Mapping[str, TensorLayout], places: Places, network: EngineNetwork
     ):  # fmt: skip
-        self.plan, self.layouts, self.places, self.views = plan, layouts, places, views
+        self.plan, self.layouts, self.places, self.network = plan, layouts, places, network
         self.items: list[Item] = []
         self.writes: list[dict[str, int]] = []
         self.segments: list[Segment] = []
@@ -262,8 +264,12 @@ class Transfers:
         own = token_set(layer, block, inner, self.layouts)
         assert layer.other is not None
         row = band.row if self.layouts[layer.other].shape[1] > 1 else 0
+        first = own.tokens.start
         for run in self._runs(layer.other, own.block, row, 1):
-            self._weights(replace(run, address=run.address + own.tokens.start, words=len(own.tokens)))
+            begin, end = (min(max(at, 0), run.words) for at in (first, first + len(own.tokens)))
+            first -= run.words
+            if begin < end:
+                self._weights(replace(run, address=run.address + begin, words=end - begin))
         if missing := self.plan.pout - len(own.tokens):
             self._weights(Run(address=self.places.zeros, words=missing))
 
@@ -274,18 +280,33 @@ class Transfers:
 
     def _runs(self, name: str, block: int, row: int, rows: int) -> Iterator[Run]:
         """Some rows of a block of a tensor or a view, in as many runs as bands of its layer wrote them."""
-        for part in self.views.get(name, ()):
+        for part in self.network.views.get(name, ()):
             if block < part.blocks:
                 yield from self._runs(part.tensor, part.first + block, row, rows)
                 return
             block -= part.blocks
-        layout, end = self.layouts[name], row + rows
-        jobs = self._jobs.get(name)
-        while row < end:
-            upto, wait = (end, 0) if jobs is None else jobs.written(row, end, block, layout.blocks)
-            place, words = layout.run(block, row, upto - row)
-            yield Run(address=self.places.areas[name] + place, words=words, wait=wait)
-            row = upto
+        if (move := self.network.moves.get(name)) is not None:
+            tensors, pixels = (of[block, row : row + rows].reshape(-1) for of in (move.tensor, move.pixel))
+            cuts = np.flatnonzero((np.diff(tensors) != 0) | (np.diff(pixels) != 1)) + 1
+            for begin, end in pairwise([0, *cuts.tolist(), len(pixels)]):
+                yield from self._pixels(move.tensors[tensors[begin]], int(pixels[begin]), end - begin)
+            return
+        _, height, width = self.layouts[name].shape
+        yield from self._pixels(name, (block * height + row) * width, rows * width)
+
+    def _pixels(self, name: str, first: int, count: int) -> Iterator[Run]:
+        """Pixels of a stored tensor one behind the other, counted block after block."""
+        layout, jobs = self.layouts[name], self._jobs.get(name)
+        (_, height, width), size = layout.shape, layout.pixel_words
+        end = first + count
+        while first < end:
+            upto, wait = end, 0
+            if jobs is not None:
+                block, row = divmod(first // width, height)
+                last, wait = jobs.written(row, height, block, layout.blocks)
+                upto = min(end, (block * height + last) * width)
+            yield Run(address=self.places.areas[name] + first * size, words=(upto - first) * size, wait=wait)
+            first = upto
 
     def _descriptor(self) -> None:
         words = descriptor_record(self.plan).words(self.plan.word_bits)

@@ -2,10 +2,10 @@
 
 import numpy as np
 from addax.quant.formats import signed, unsigned
-from addax.quant.program import MatMul, MaxPool, Slice
+from addax.quant.program import Concat, Constant, MatMul, MaxPool, Rearrange, Slice
 from token_networks import TokenBuilder
 
-__all__ = ["attentive", "one_product"]
+__all__ = ["attentive", "one_product", "vision"]
 
 
 def attentive(seed, *, bits=8, kernels=("mult", "adder"), lanes=4, heads=None):
@@ -17,10 +17,51 @@ def attentive(seed, *, bits=8, kernels=("mult", "adder"), lanes=4, heads=None):
     b = TokenBuilder(rng, (3, int(rng.integers(1, 4)), int(rng.choice([2, lanes - 1, lanes, lanes + 3, 2 * lanes]))))
     choose, channels = b.choose, heads * each
     grid = choose(signed(bits), signed(bits - 2), unsigned(bits - 1))
-    x = projected(b, b.last, grid, channels, kernels)
+    attended(b, projected(b, b.last, grid, channels, kernels), heads, kernels, bits)
+    return b.raw()
+
+
+def vision(seed, *, bits=8, kernels=("mult", "adder"), lanes=4):
+    """A vision transformer without softmax and norms: patches become tokens behind a class token, and meet constants of
+    their places; attention; rows of pixels whose words become channels, as those of TNT; the class token at the end."""
+    rng = np.random.default_rng([seed, 12])
+    heads, each = int(rng.integers(1, 3)), int(rng.choice([3, lanes, lanes + 1]))
+    b = TokenBuilder(rng, (3, 2 * int(rng.integers(1, 4)), 2 * int(rng.integers(1, 4))))
+    channels, grid = heads * each, b.choose(signed(bits), unsigned(bits - 1))
+    b.varied = lambda op: op
+    b.convolution(b.choose(*kernels), channels, 2, 2, weight_bits=5)
+    patches = b.measured(grid)
+    _, height, width = b.shape()
+    split = (channels, height, width)
+    tokens = b.emit(Rearrange(name="tokens", source=patches, split=split, order=(0, 1, 2),
+                              shape=(channels, 1, height * width)))  # fmt: skip
+    first = b.emit(Constant(name="class", value=b.integers(grid, (channels, 1, 1)), format=grid))
+    joined = b.emit(Concat(name="joined", source=first, others=(tokens,), axis="W"))
+    places = b.emit(Constant(name="places", value=b.integers(signed(bits), b.inferred[joined].shape),
+                             format=signed(bits)))  # fmt: skip
+    b.last = joined
+    b.rescale(grid, residual=places)
+    attended(b, b.last, heads, kernels, bits)
+    made = b.last
+    b.last = patches
+    words = b.emit(Rearrange(name="words", source=patches, split=split, order=(2, 0, 1),
+                             shape=(width * channels, 1, height)))  # fmt: skip
+    projected(b, words, grid, channels, kernels)
+    rows = b.last
+    b.emit(Slice(name="last", source=rows, axis="W", start=height - 1, stop=height))
+    row = b.last
+    b.emit(Slice(name="token", source=made, axis="W", start=0, stop=1))
+    b.rescale(grid, residual=row)
+    b.convolution(b.choose(*kernels), 5, weight_bits=5)
+    b.measured(signed(bits))
+    return b.raw()
+
+
+def attended(b, x, heads, kernels, bits):
+    """``x`` with what its tokens get of each other, or of fewer tokens that are made of it."""
+    choose, (channels, height, width), grid = b.choose, *b.inferred[x]
     seen = x
     if choose(True, False):
-        _, height, width = b.shape()
         fewer = 2 if width > 2 else 1
         seen = b.emit(MaxPool(name=b.name("seen"), source=x, size=(choose(1, height), fewer), stride=(1, fewer)))
     if seen == x and choose(True, False):
@@ -39,7 +80,6 @@ def attentive(seed, *, bits=8, kernels=("mult", "adder"), lanes=4, heads=None):
     b.convolution(choose(*kernels), channels, weight_bits=5)
     b.varied = lambda op: op
     b.rescale(grid, residual=x)
-    return b.raw()
 
 
 def projected(b, source, result, channels, kernels):

@@ -14,7 +14,7 @@ from ...layout import blocks_of
 from ...plan import EnginePlan
 from ...records import Across, Unit
 
-__all__ = ["BlockRange", "EngineLayer", "EngineNetwork", "SecondSlope", "TokenNorm"]
+__all__ = ["BlockRange", "EngineLayer", "EngineNetwork", "SecondSlope", "TokenNorm", "WordMove"]
 
 Ints = NDArray[np.int64]
 Shape = tuple[int, int, int]
@@ -27,6 +27,21 @@ class BlockRange:
     tensor: str
     first: int
     blocks: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WordMove:
+    """A tensor whose words are those of stored tensors, in another order.
+
+    Attributes
+    ----------
+    tensors : their names
+    tensor, pixel : (blocks, H, W), of each word the number of its tensor, and of its pixel there, block after block
+    """
+
+    tensors: tuple[str, ...]
+    tensor: Ints
+    pixel: Ints
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -176,6 +191,8 @@ class EngineNetwork:
     columns : of a stem whose window columns are folded into channels: how many; 1 where the input is stored as it is
     views : what layers read beside stored tensors: blocks of several, one behind the other
     parts : channels of a part of tensors and views that are cut in parts, see `layout`
+    moves : what layers read beside those, word by word
+    constants : values of stored tensors that no layer makes, (C, H, W)
     """
 
     program: Program
@@ -184,11 +201,22 @@ class EngineNetwork:
     columns: int = 1
     views: Mapping[str, tuple[BlockRange, ...]] = field(default_factory=dict)
     parts: Mapping[str, int] = field(default_factory=dict)
+    moves: Mapping[str, WordMove] = field(default_factory=dict)
+    constants: Mapping[str, Ints] = field(default_factory=dict)
 
     @cached_property
     def tensors(self) -> tuple[str, ...]:
         """Names of the stored tensors, the input first."""
         return (self.program.input.name, *(layer.name for layer in self.layers))
+
+    def stored(self, name: str) -> tuple[str, ...]:
+        """The stored tensors whose words a layer reads as ``name``."""
+        if name in self.moves:
+            return self.moves[name].tensors
+        parts = self.views.get(name)
+        if parts is None:
+            return (name,)
+        return tuple(dict.fromkeys(tensor for part in parts for tensor in self.stored(part.tensor)))
 
     def format(self, name: str) -> Format:
         """Format of a stored tensor."""

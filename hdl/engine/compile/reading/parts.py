@@ -4,7 +4,7 @@ Which tensors those are is known before layers are: a product of tokens asks for
 by channel has the parts of what it reads. Layers then get channels that count nothing where a part ends.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import gcd
 
@@ -22,6 +22,7 @@ from .....quant.program import (
     Program,
     Rearrange,
     Reduce,
+    Slice,
     Unfold,
 )
 from ...layout import blocks_of
@@ -29,8 +30,9 @@ from ...plan import EnginePlan
 from ...records import Across, Unit
 from .layers import EngineLayer, EngineNetwork, Ints, SecondSlope
 
-__all__ = ["blocks_up_to", "part_sizes", "with_parts"]
+__all__ = ["blocks_up_to", "moved_values", "part_sizes", "with_parts"]
 
+_AXES = "CHW"
 _FREE = (ArgMax, Constant, Convolution, Flatten, Input, MatMul, Rearrange, Reduce, Unfold)
 """Operations whose result may be cut into other parts than what they read."""
 
@@ -69,6 +71,9 @@ def part_sizes(program: Program, plan: EnginePlan) -> dict[str, int]:
     for op in program.ops:
         if isinstance(op, MatMul):
             _ask(op, program, tied)
+        elif isinstance(op, Rearrange) and (kept := _kept_channels(op, program.shape(op.source))) > 1:
+            tied.tie(op.name, op.source)
+            tied.ask(op.name, kept)
         elif not isinstance(op, _FREE):
             tied.tie(op.name, op.source)
             for source in op.sources[1:]:
@@ -97,6 +102,25 @@ def _ask(op: MatMul, program: Program, tied: _Tied) -> None:
     tied.tie(op.other, op.source if scores else op.name)
     tied.ask(op.other, channels // op.heads)
     tied.ask(op.name if scores else op.source, tokens)
+
+
+def _kept_channels(op: Rearrange, shape: tuple[int, int, int]) -> int:
+    """How many channels of a pixel of ``shape`` stay beside each other, in order, and begin with a multiple of that."""
+    apart = shape[1] * shape[2]
+    numbers = moved_values(op, [np.arange(shape[0] * apart).reshape(shape)])
+    cuts = 1 + np.flatnonzero((np.diff(numbers, axis=0) != apart).any((1, 2)))
+    begins = numbers[[0, *cuts]] // apart
+    return gcd(shape[0], len(numbers), *cuts.tolist(), *np.unique(begins).tolist())
+
+
+def moved_values(op: Concat | Rearrange | Slice, values: Sequence[Ints]) -> Ints:
+    """``values`` as ``op`` moves them."""
+    if isinstance(op, Rearrange):
+        return values[0].reshape(op.split).transpose(op.order).reshape(op.shape)
+    axis = _AXES.index(op.axis)
+    if isinstance(op, Concat):
+        return np.concatenate(values, axis)
+    return values[0][(slice(None),) * axis + (op.kept,)]
 
 
 def blocks_up_to(channels: int, part: int, plan: EnginePlan) -> int | None:

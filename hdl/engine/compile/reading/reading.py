@@ -13,6 +13,7 @@ from .....quant.program import (
     ArgMax,
     AveragePool,
     Concat,
+    Constant,
     Convolution,
     Flatten,
     Input,
@@ -23,6 +24,7 @@ from .....quant.program import (
     PixelShuffle,
     Product,
     Program,
+    Rearrange,
     Reduce,
     Requantise,
     Select,
@@ -32,23 +34,23 @@ from .....quant.program import (
     Threshold,
     Upsample,
 )  # fmt: skip
-from ...layout import blocks_of
 from ...plan import MOST_SUM_BITS, RESIDUAL_BITS, WIDEST, EnginePlan
 from ...records import Across, Unit
 from ..advice import built_with
 from .choices import across, added_channels, check_choices, chosen
 from .elements import multiplied, unchanged, with_table
 from .groups import grouped
-from .layers import BlockRange, EngineLayer, EngineNetwork, Ints, SecondSlope
+from .layers import EngineLayer, EngineNetwork, Ints, SecondSlope
 from .levels import as_requantise, held_levels
 from .moves import moved
 from .narrow import had_by
 from .norms import normed
 from .operands import grid_top, lane_words, shuffled_channels
-from .parts import blocks_up_to, part_sizes, with_parts
+from .parts import with_parts
 from .slopes import of_sums, second_slope
 from .stem import with_folded_stem
 from .tokens import check_fillers, check_tokens, tokens_layer
+from .words import TensorViews
 
 __all__ = ["network_of"]
 
@@ -64,12 +66,15 @@ def network_of(program: Program, plan: EnginePlan) -> EngineNetwork:
     reading = _Reading(program, plan)
     for op in program.ops:
         reading.read(op)
-    names = [program.input.name, *(layer.name for layer in reading.layers), *reading.joined]
-    if program.output in reading.joined:
+    made = [layer.name for layer in reading.layers]
+    seen = reading.seen
+    names = [program.input.name, *made, *seen.names]
+    if program.output in seen.names:
         raise UserError(f"the engine stores no tensor {program.output!r}: what it joins or cuts is stored in parts")
     network = EngineNetwork(
         program=program, layers=tuple(reading.layers), shapes={name: program.shape(name) for name in names},
-        views=reading.joined, parts={name: size for name, size in reading.sizes.items() if name in names},
+        views=seen.joined, moves=seen.moves, constants=seen.constants,
+        parts={name: size for name, size in seen.sizes.items() if name in names},
     )  # fmt: skip
     network = with_parts(network, plan)
     check_fillers(network, plan)
@@ -84,8 +89,7 @@ class _Reading:
         self.plan = plan
         self.layers: list[EngineLayer] = []
         self.views: dict[str, str] = {}
-        self.joined: dict[str, tuple[BlockRange, ...]] = {}
-        self.sizes = part_sizes(program, plan)
+        self.seen = TensorViews(program, plan, self._stored)
         readers: dict[str, list[Op]] = {}
         for op in program.ops:
             for source in op.sources:
@@ -96,9 +100,10 @@ class _Reading:
         kinds: dict[type, Callable[..., None]] = {
             Input: self._input, Convolution: self._sums, AveragePool: self._sums, Requantise: self._requantise,
             Threshold: self._threshold, PixelShuffle: self._pixel_shuffle, MaxPool: self._max_pool,
-            Flatten: self._flatten, Concat: self._concat, Slice: self._slice, SpatialShift: self._moved,
+            Flatten: self._flatten, Concat: self.seen.join, Slice: self.seen.cut, SpatialShift: self._moved,
             Upsample: self._moved, ArgMax: self._arg_max, Product: self._products, Table: self._table,
             Select: self._select, Reduce: self._reduce, Norm: self._norm, MatMul: self._tokens,
+            Rearrange: self.seen.move, Constant: self.seen.keep,
         }  # fmt: skip
         if type(op) not in kinds:
             raise UserError(f"the engine has no {type(op).__name__} so far, which {op.name!r} is")
@@ -201,54 +206,6 @@ class _Reading:
             multiplier=np.ones(channels, np.int64), offset=zeros - grid_top(fmt, self.plan), shift=zeros,
             residual_multiplier=zeros, low=fmt.lo, high=fmt.hi,
         ))  # fmt: skip
-
-    def _parts(self, name: str) -> tuple[BlockRange, ...]:
-        """The blocks of a stored tensor or of a view."""
-        stored = self._stored(name)
-        if stored in self.joined:
-            return self.joined[stored]
-        channels, part = self.program.shape(stored)[0], self.sizes.get(stored, 0)
-        blocks = blocks_of(channels, self.plan.channels) if not part else blocks_up_to(channels, part, self.plan)
-        assert blocks is not None
-        return (BlockRange(tensor=stored, first=0, blocks=blocks),)
-
-    def _concat(self, op: Concat) -> None:
-        """Blocks of several tensors, which are read one behind the other and are not stored again."""
-        if op.axis != "C":
-            raise UserError(f"the engine joins channels, not along {op.axis}, as {op.name!r} does")
-        parts: list[BlockRange] = []
-        for source in op.sources:
-            begins = blocks_up_to(self._begins(op, source), self.sizes.get(op.name, 0), self.plan)
-            if sum(part.blocks for part in parts) != begins:
-                raise UserError(
-                    f"the engine joins whole blocks of {self.plan.channels} channels: in {op.name!r} {source!r} does "
-                    "not begin with one"
-                )
-            parts += self._parts(source)
-        self.joined[op.name] = tuple(parts)
-
-    def _begins(self, op: Concat, source: str) -> int:
-        """Channels that stand in front of ``source``."""
-        before = op.sources[: op.sources.index(source)]
-        return sum(self.program.shape(name)[0] for name in before)
-
-    def _slice(self, op: Slice) -> None:
-        """Whole blocks of channels of a tensor."""
-        word, channels, size = self.plan.channels, self.program.shape(op.source)[0], self.sizes.get(op.source, 0)
-        begin, end = (blocks_up_to(at, size, self.plan) for at in (op.start, op.stop))
-        if end is None and op.stop == channels:
-            end = blocks_of(channels, word)
-        if op.axis != "C" or op.step != 1 or begin is None or end is None:
-            whole = f"heads of {size}" if size else f"blocks of {word}"
-            raise UserError(f"the engine cuts whole {whole} channels only, which {op.name!r} does not")
-        first, left, parts = begin, end - begin, []
-        for part in self._parts(op.source):
-            skipped = min(first, part.blocks)
-            taken = min(part.blocks - skipped, left)
-            if taken:
-                parts.append(replace(part, first=part.first + skipped, blocks=taken))
-            first, left = first - skipped, left - taken
-        self.joined[op.name] = tuple(parts)
 
     def _pixel_shuffle(self, op: PixelShuffle) -> None:
         """Stored by the layer whose result it moves, which is not stored itself."""
@@ -475,7 +432,8 @@ class _Reading:
     def _stored(self, name: str) -> str:
         """The stored tensor behind views."""
         name = self.views.get(name, name)
-        stored = {self.program.input.name, *self.joined, *(layer.name for layer in self.layers)}
+        made = {layer.name for layer in self.layers}
+        stored = {self.program.input.name, *self.seen.names, *made}
         if name not in stored:
             raise UserError(f"the engine stores no sums, which {name!r} holds")
         return name

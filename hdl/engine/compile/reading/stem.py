@@ -58,7 +58,7 @@ def with_folded_stem(network: EngineNetwork, plan: EnginePlan) -> EngineNetwork:
     that would hold 3. Nothing of it is hardware."""
     name = network.program.input.name
     readers = [layer for layer in network.layers if name in layer.reads]
-    if any(part.tensor == name for parts in network.views.values() for part in parts):
+    if any(name in network.stored(view) for view in (*network.views, *network.moves)):
         return network
     channels, height, width = network.shapes[name]
     stem = readers[0] if readers else None

@@ -39,7 +39,7 @@ def check_fillers(network: EngineNetwork, plan: EnginePlan) -> None:
     for layer in network.layers:
         for name in (layer.source, layer.other) if layer.other is not None else ():
             size = network.parts.get(name, 0) or network.program.shape(name)[0]
-            for part in [part.tensor for part in network.views.get(name, ())] or [name]:
+            for part in network.stored(name):
                 made = makers.get(part)
                 if size % plan.pin and made is not None and made.table is None and not made.low <= 0 <= made.high:
                     raise UserError(
