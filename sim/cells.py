@@ -1,4 +1,4 @@
-"""Models of the cells that lanes in device form instantiate: those of the installed yosys."""
+"""Models of the cells that device forms instantiate: those of the installed yosys, and ours where it has none."""
 
 import re
 from importlib.util import find_spec
@@ -6,6 +6,8 @@ from pathlib import Path
 
 from ..common.cache import cached, digest
 from ..common.errors import UserError
+from ..hdl.folder.verilog import rendered
+from ..hdl.verilog.emit import without_lint
 
 __all__ = ["cell_models"]
 
@@ -15,6 +17,8 @@ _FILES = {
     "xcup": ("xilinx/cells_sim.v",),
 }
 _CELLS = ("LUT1", "LUT2", "LUT3", "LUT4", "LUT5", "LUT6", "LUT6_2", "CARRY4", "CARRY8", "CCU2C")
+_OURS = {"ecp5": ("DP16KD",)}
+"""Cells that yosys knows the pins of, but has no model of."""
 
 
 def cell_models(fabric: str) -> tuple[Path, ...]:
@@ -37,6 +41,8 @@ def cell_models(fabric: str) -> tuple[Path, ...]:
     found = re.findall(r"^module (\w+)\s*\(.*?^endmodule", text, flags=re.DOTALL | re.MULTILINE)
     wanted = [name for name in _CELLS if name in found]
     bodies = [_module(text, name) for name in wanted]
+    if ours := _OURS.get(fabric):
+        bodies.append(without_lint(rendered("cells.v.j2", family=fabric, cells=ours)))
 
     def make(folder: Path) -> None:
         (folder / "cells.v").write_text("\n".join(bodies))

@@ -11,7 +11,7 @@ from ..verilog.emit import to_verilog, without_lint
 
 __all__ = ["cells_in", "path_macro", "rendered", "verilog_of"]
 
-_CELL = re.compile(r"^  (LUT\d(?:_2)?|CARRY[48]|CCU2C) ", re.MULTILINE)
+_CELL = re.compile(r"^  (LUT\d(?:_2)?|CARRY[48]|CCU2C|DP16KD) ", re.MULTILINE)
 
 
 def verilog_of(component: Any, prefix: str, rom_kinds: Container[str], *, writable: bool = False) -> str:

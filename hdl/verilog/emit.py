@@ -30,6 +30,8 @@ LINT = {
     "INITIALDLY": "_fire, which makes every always @* block run at time 0, in SystemVerilog too",
 }
 """What Verilator warns of in text that yosys wrote, though Verilog defines it, each with why it is there."""
+_CELL_LINT = {"DP16KD": ("PINMISSING", "pins that the shape of a block RAM leaves free")}
+"""The same of text that instantiates a cell of a device."""
 
 
 def to_verilog(component: Any, name: str) -> str:
@@ -66,8 +68,11 @@ def _written(module: VerilogModule, renamed: Renamed, comment: str, order: list[
 
 def without_lint(text: str) -> str:
     """``text`` with marks that keep Verilator from warning of `LINT` in it, and only in it."""
-    wide = max(map(len, LINT))
-    marks = [f"/* verilator lint_off {rule} */{' ' * (wide - len(rule))} // {why}\n" for rule, why in LINT.items()]
+    rules = LINT | {
+        rule: why for cell, (rule, why) in _CELL_LINT.items() if re.search(rf"^  {cell} ", text, re.MULTILINE)
+    }
+    wide = max(map(len, rules))
+    marks = [f"/* verilator lint_off {rule} */{' ' * (wide - len(rule))} // {why}\n" for rule, why in rules.items()]
     return f"/* verilator lint_save */\n{''.join(marks)}{text}/* verilator lint_restore */\n"
 
 

@@ -70,7 +70,7 @@ class EngineModel(Model):
         bram = int(counts.bram) if counts.bram == int(counts.bram) else counts.bram
         return Resources(
             lut=lut + counts.ram_luts, ff=ff, bram=bram, dsp=counts.dsp, carry=carry, lutram=counts.lutram
-        )  # fmt: skip
+        ) + counts.instances  # fmt: skip
 
     def _sum(self, counts: RtlCounts, key: str) -> int:
         return round(max(0.0, sum(each * counts.bits.get(kind, 0) for kind, each in self.coefficients[key].items())))

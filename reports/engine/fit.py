@@ -115,9 +115,10 @@ def _solved(engines: Sequence[FittedEngine], group: str, target: str) -> dict[st
         for engine in engines for block, cells in engine.cells.items() if (block == OF_LANES) == (group == OF_LANES)
     ]  # fmt: skip
     counts = np.array([[own.bits.get(kind, 0) for kind in kinds] for own, _ in pairs])
-    wanted = np.array(
-        [getattr(cells, target) - (own.ram_luts if target == "lut" else 0) for own, cells in pairs], float
-    )
+    wanted = np.array([
+        getattr(cells, target) - getattr(own.instances, target) - (own.ram_luts if target == "lut" else 0)
+        for own, cells in pairs
+    ], float)  # fmt: skip
     weight = 1 / np.sqrt(np.maximum(wanted, _LEAST))
     found, _ = nnls(counts * weight[:, None], wanted * weight)
     return {kind: round(float(value), 4) for kind, value in zip(kinds, found, strict=True) if value > 1e-4}

@@ -11,10 +11,10 @@ from ..devices.parts import VerilogPart, cut, instances_below
 from ..devices.resources import Resources
 from ..synth.synth import Synthesis
 
-__all__ = ["EngineOwners", "blocks_by_part", "blocks_of", "engine_parts", "without_contents"]
+__all__ = ["LARGE_MEMORY", "EngineOwners", "blocks_by_part", "blocks_of", "engine_parts", "without_contents"]
 
 _CONTENTS = re.compile(r"^  initial begin\n(?:    \S+\[\d+\] = \d+'h0+;\n)+  end\n", re.MULTILINE)
-_LARGE = 1024
+LARGE_MEMORY = 1024
 """Words of a memory whose contents take synthesis longer than all else."""
 
 
@@ -37,7 +37,7 @@ def _instances(build: EngineBuild) -> dict[str, tuple[str, tuple[str, ...]]]:
 def engine_parts(build: EngineBuild) -> list[VerilogPart]:
     """The Verilog of ``build`` in parts for `synth.map_parts`: an instance each, then what joins them."""
     instances = _instances(build)
-    text = without_contents(build.sources[0].read_text(), above=_LARGE)
+    text = without_contents(build.sources[0].read_text(), above=LARGE_MEMORY)
     inner = [(name, way) for name, (_, way) in instances.items()]
     parts = cut(text, top=build.prefix, inner=inner, rest=JOINS)
     return [replace(part, block_of=RULES.get(instances.get(part.name, (JOINS,))[0])) for part in parts]

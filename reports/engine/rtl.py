@@ -7,7 +7,7 @@ takes minutes. So counts follow the RTL, whatever is changed there.
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import log2
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from ...common.cache import cached, digest, reading
 from ...hdl.folder.engine import EngineBuild
 from ..devices.memories import MemoryShape, mapped
 from ..devices.multipliers import blocks
+from ..devices.resources import Resources
 from ..tools.run import run_tool, yosys_command, yosys_version
 from .parts import EngineOwners, without_contents
 
@@ -61,6 +62,7 @@ class RtlCounts:
     bits : of each of `RTL_KINDS`
     bram, dsp : blocks, as synthesis maps memories and multiplications
     lutram, ram_luts : distributed memories, and lookup tables that they take
+    instances : cells of the device that stand in the RTL, as they do in device form
     """
 
     bits: Mapping[str, float]
@@ -68,6 +70,7 @@ class RtlCounts:
     dsp: int = 0
     lutram: int = 0
     ram_luts: int = 0
+    instances: Resources = field(default_factory=Resources)
 
 
 def rtl_counts(build: EngineBuild, family: str) -> dict[str, RtlCounts]:
@@ -134,7 +137,10 @@ def counts_of_cells(cells: list[Mapping[str, Any]], family: str) -> RtlCounts:
                 bits["register"] += shape.width
         else:
             bits.update(dict(_counted(cell)))
-    return RtlCounts(bits=dict(bits), bram=bram, dsp=dsp, lutram=lutram, ram_luts=ram_luts)
+    instances = Resources.of_cells(Counter(cell["type"] for cell in cells), family)
+    return RtlCounts(
+        bits=dict(bits), bram=bram, dsp=dsp, lutram=lutram, ram_luts=ram_luts, instances=instances
+    )  # fmt: skip
 
 
 def _counted(cell: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

@@ -26,6 +26,7 @@ from addax.hdl.engine.transfer.writer import MemoryWriter
 from addax.hdl.verilog.emit import to_verilog
 from addax.reports.devices.devices import device
 from addax.reports.devices.resources import Resources
+from addax.reports.engine.parts import LARGE_MEMORY, without_contents
 from addax.reports.synth.place import place_netlist
 from addax.reports.tools.run import run_tool, yosys_command
 from amaranth.hdl import Module
@@ -109,7 +110,7 @@ def _plan(name, lanes):
 
 def _synthesised(component, target, folder):
     """Resources of ``component``; its netlist is left in ``folder``."""
-    (folder / "block.v").write_text(to_verilog(component, "block"))
+    (folder / "block.v").write_text(without_contents(to_verilog(component, "block"), above=LARGE_MEMORY))
     synth = f"{target.synth} -flatten" if target.family != "ecp5" else f"{target.synth} -abc9"
     script = f"read_verilog -defer block.v; {synth} -top block; write_json block.json; tee -o cells.json stat -json"
     run_tool([*yosys_command(), "-q", "-p", script], folder, "yosys")

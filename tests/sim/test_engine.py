@@ -33,6 +33,7 @@ PLANS = {
     "4x4, two beats": small_plan(
         pin=8, pout=8, memory_bits=64, pixels=64, sum_bits=40, weight_bytes=2048, feature_bytes=8192
     ),
+    "4x4, cells of ECP5": small_plan(fabric="ecp5"),
     "4x4, depthwise": small_plan(depthwise=3, pixels=64, feature_bytes=4096),
     "8x8, depthwise": small_plan(bits=8, pin=8, pout=8, depthwise=2, pixels=64, feature_bytes=4096),
 }

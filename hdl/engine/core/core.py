@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import memory, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ...memory.block import BlockMemory
 from ...streams.delay import later
 from ...streams.queue import Queue
 from ..activity import ACTIVITY_BITS
@@ -34,9 +35,9 @@ from .tables import RowTables
 
 __all__ = ["Core", "CoreDelays"]
 
-AT_LANES = 2
-"""Cycles from a tap to its features: the ring, and a register near it, for the way from block RAM all over a device to
-the lanes takes a cycle by itself."""
+AT_LANES = BlockMemory.latency
+"""Cycles from a tap to its features: those of the ring, whose second register stands before the choice of its word or
+the pad, for the way from block RAM all over a device to the lanes takes a cycle by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,39 +118,44 @@ class Core(wiring.Component):
             issuer.planned.eq(planner.o.valid | ~loader.i.ready), self.freed.eq(issuer.freed),
             self.activity.eq(issuer.activity), self.closed.eq(issuer.closed),
         ]  # fmt: skip
-        x, pad = self._features(m, loader)
+        # Words of weights and pads meet the features of their step.
+        weight = later(m, self.weights.payload, AT_LANES - 1, name="weight_word")
+        x, pad = self._features(m, loader, weight)
         # What results belong to. The next step that ends sums waits for its constants until all results have come.
         layer = Signal(issuer.step.shape(), name="layer")
         with m.If(issuer.begin & issuer.step.last):
             m.d.sync += layer.eq(issuer.step)
-        sums, complete = self._sums(m, x, loader, layer)
+        sums, complete = self._sums(m, x, weight, loader, layer)
         if plan.norms:
             sums, complete = self._normalised(m, x, pad, layer, sums, complete)
         results, done = self._requantised(m, loader, layer, sums, complete)
         self._stored(m, loader, layer, results, done)
         return m
 
-    def _features(self, m: Module, loader: StepLoader) -> tuple[Any, Any]:
-        """The words of the taps, `AT_LANES` cycles after they were issued, and the word of pad a cycle earlier."""
+    def _features(self, m: Module, loader: StepLoader, word: Any) -> tuple[Any, Any]:
+        """The words of the taps, `AT_LANES` cycles after they were issued, and the pad of their step, which is one of
+        the words ``word``."""
         plan, issuer = self.plan, self.issuer
-        m.submodules.ring = ring = memory.Memory(shape=plan.word_bits, depth=plan.ring_words, init=[])
-        read, write = ring.read_port(), ring.write_port()
+        m.submodules.ring = ring = BlockMemory(width=plan.word_bits, depth=plan.ring_words, fabric=plan.fabric)
         coming, pad = Signal(plan.word_bits), Signal(plan.word_bits)
         with m.If(self.feature_valid):
             m.d.sync += issuer.loaded.eq(issuer.loaded + 1)
-        with m.If(loader.pad):
-            m.d.sync += coming.eq(self.weights.payload)
-        with m.If(issuer.begin):
+        comes, begins = (
+            later(m, flag, AT_LANES - 1, name=f"pad_{name}")
+            for name, flag in (("comes", loader.pad), ("begins", issuer.begin))
+        )
+        with m.If(comes):
+            m.d.sync += coming.eq(word)
+        with m.If(begins):
             m.d.sync += pad.eq(coming)
         m.d.comb += [
-            write.addr.eq(issuer.loaded), write.data.eq(self.feature), write.en.eq(self.feature_valid),
-            read.addr.eq(issuer.place),
+            ring.write_at.eq(issuer.loaded), ring.write_word.eq(self.feature), ring.write.eq(self.feature_valid),
+            ring.read_at.eq(issuer.place),
         ]  # fmt: skip
-        x = Mux(later(m, issuer.inside, name="inside"), read.data, pad)
-        return later(m, x, AT_LANES - 1, name="features"), pad
+        return Mux(later(m, issuer.inside, AT_LANES, name="inside"), ring.read_word, pad), pad
 
-    def _sums(self, m: Module, x: Any, loader: StepLoader, layer: Any) -> tuple[Any, Any]:
-        """Sums of the array or of a pool, and whether they are complete."""
+    def _sums(self, m: Module, x: Any, weight: Any, loader: StepLoader, layer: Any) -> tuple[Any, Any]:
+        """Sums of the array or of a pool, of features ``x`` and words ``weight``, and whether they are complete."""
         issuer, step = self.issuer, self.issuer.step
         m.submodules.weights = weights = HeldWeights(self.plan)
         m.submodules.lanes = lanes = Lanes(self.plan)
@@ -161,7 +167,7 @@ class Core(wiring.Component):
         ranks = AT_LANES - 1 + lanes.latency
         m.d.comb += [
             # The next set may come in from the cycle on in which the lanes take this one.
-            weights.word.eq(later(m, self.weights.payload, AT_LANES - 1, name="weight_word")),
+            weights.word.eq(weight),
             weights.shift.eq(later(m, loader.weight, AT_LANES - 1, name="weight_shift")),
             weights.swap.eq(later(m, issuer.begin, AT_LANES, name="swap")),
             lanes.x.eq(read), lanes.signed.eq(feature_signed), lanes.weights.eq(weights.weights),
@@ -225,7 +231,7 @@ class Core(wiring.Component):
         fields = ("pixels", "channels", "fraction", "eps", "digits", "places", "longest", "scaling", "opens")
         m.d.comb += [getattr(norms, name).eq(step[name]) for name in fields]
         m.d.comb += [
-            norms.word.eq(x), norms.powers.eq(later(m, pad, AT_LANES - 1, name="powers")),
+            norms.word.eq(x), norms.powers.eq(pad),
             norms.signed.eq(later(m, step.signed, AT_LANES, name="norm_signed")), norms.pixel.eq(issuer.pixel),
             norms.issued.eq(issuer.issued & step.norm), norms.closes.eq(issuer.final & step.closes_sums),
             issuer.there.eq(norms.there),

@@ -42,6 +42,32 @@ def test_cells_are_counted_in_bits():
         "add": 9, "less": 6, "select": 2, "gate": 0, "register": 11, "choose": 12, "all": 3, "product": 17
     }  # fmt: skip
     assert (found.bram, found.dsp, found.lutram, found.ram_luts) == (2, 1, 2, 12)
+    assert found.instances == Resources()
+
+
+def test_cells_that_stand_in_the_rtl_are_what_they_are():
+    """Of an engine in device form: no coefficient is asked what a carry cell, a table or a block RAM costs."""
+    found = counts_of_cells([*[cell("LUT4")] * 3, *[cell("CCU2C")] * 2, cell("DP16KD"), cell("$dff", WIDTH=5)], "ecp5")
+
+    assert found.instances == Resources(lut=7, carry=2, bram=1) and found.bits == {"register": 5}
+    model = replace(engine_model("ecp5"), coefficients={
+        f"{group} {target}": {} for group in ("lanes", "rest") for target in ("lut", "ff", "carry")
+    })  # fmt: skip
+    assert model.cells(found, "rest") == Resources(lut=7, carry=2, bram=1)
+
+
+def test_coefficients_explain_what_does_not_stand_in_the_rtl():
+    """The same engines with cells of their own beside: the coefficients stay as they were."""
+    own = Resources(lut=90, carry=30, bram=4)
+    more = [
+        replace(
+            engine, counts={name: replace(found, instances=own) for name, found in engine.counts.items()},
+            cells={name: found + own for name, found in engine.cells.items()},
+        )
+        for engine in engines()
+    ]  # fmt: skip
+
+    assert fitted("ecp5", more).coefficients == fitted("ecp5", engines()).coefficients
 
 
 def engines(count=4):

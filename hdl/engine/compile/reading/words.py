@@ -42,16 +42,16 @@ def word_move(
     UserError
         where a word of the result is no word that there is.
     """
-    lanes, whole = result.lanes, _joined_blocks([_in_line(source) for source in sources])
+    lanes, whole = result.channels, _joined_blocks([_in_line(source) for source in sources])
     begins = np.cumsum([0, *(source.pixel.size for source in sources)])
     numbers = [_numbers(layout) + begin * lanes for layout, begin in zip(layouts, begins, strict=False)]
     held = np.concatenate([
-        np.repeat([len(layout.channels(block)) for block in range(layout.blocks)], layout.shape[1] * layout.shape[2])
+        np.repeat([len(layout.channels_of(block)) for block in range(layout.blocks)], layout.shape[1] * layout.shape[2])
         for layout in layouts
     ])  # fmt: skip
     moved, found = moved_values(op, numbers), []
     for block in range(result.blocks):
-        channels = result.channels(block)
+        channels = result.channels_of(block)
         own = moved[channels.start : channels.stop]
         word = own[0] // lanes
         if (own != word * lanes + np.arange(len(own))[:, None, None]).any() or (held[word] != len(own)).any():
@@ -70,9 +70,9 @@ def _in_line(move: WordMove) -> WordMove:
 def _numbers(layout: TensorLayout) -> Ints:
     """(C, H, W): of each element the number of its word times the lanes, and its lane."""
     _, height, width = layout.shape
-    places = [block * height * width * layout.lanes + lane for block in range(layout.blocks)
-              for lane in range(len(layout.channels(block)))]  # fmt: skip
-    return np.array(places)[:, None, None] + np.arange(height * width).reshape(height, width) * layout.lanes
+    places = [block * height * width * layout.channels + lane for block in range(layout.blocks)
+              for lane in range(len(layout.channels_of(block)))]  # fmt: skip
+    return np.array(places)[:, None, None] + np.arange(height * width).reshape(height, width) * layout.channels
 
 
 class TensorViews:
