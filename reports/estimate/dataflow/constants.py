@@ -16,7 +16,7 @@ def add_constants(found: Structure, stage: LayerStage, build: StageBuild) -> Non
     Left to synthesis, a sum is a carry chain with a table for each bit, as the subtraction in a lane is, whose
     coefficients therefore hold for it; in the cells of a fabric their number is known.
     """
-    lanes, circuit = found.of("lanes"), stage.circuit(build.fabric)
+    lanes, circuit = found.of("lanes"), stage.circuit(build.plan, build.fabric)
     for name, count in circuit.counts(build.plan.reach).items():
         kind, _, bits = name.partition("/")
         if kind == "ff":
