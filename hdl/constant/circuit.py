@@ -10,7 +10,7 @@ import numpy as np
 from ...quant.formats import Format
 from ...quant.program import powers_of_two
 from .graph import COUNTED, LARGER, LOOKED_UP, SUM, SumGraph, Tap
-from .kernels import accumulators
+from .kernels import TABLE_INPUTS, accumulators
 from .scaling import Line, simplest_line
 
 __all__ = ["ConstantCircuit", "ConstantLayer", "ConstantResult", "Levelled", "Scaled", "circuit_of"]
@@ -191,9 +191,11 @@ class ConstantCircuit:
         return [min(max(values[r.total.node] >> r.shift, r.lo), r.hi) for r in self.results]
 
     def counts(self, reach: int) -> dict[str, int]:
-        """What it is made of: sums of n bits, ``add/n``; bits of tables of n inputs, ``table/n``, those of a feature's
-        comparison with a constant and of the larger of both among them; and registers, ``ff``."""
+        """What it is made of: sums of n bits, ``add/n``; bits of tables of n inputs, ``table/n``, of the larger of two
+        those that no register chooses; comparisons of n bits of a feature with a constant, ``less/n``, in tables of up
+        to six inputs, whose lowest bits those with the same constant share; and registers, ``ff``."""
         counts: Counter[str] = Counter()
+        cuts, lows = self.cuts(reach), set()
         for number in self.used:
             node = self.graph.nodes[number]
             if not node.taps or not node.bits:
@@ -203,11 +205,14 @@ class ConstantCircuit:
             elif node.kind == SUM:
                 counts[f"add/{node.bits}"] += 1
             else:
-                counts["table/2"] += node.bits
-                counts[f"table/{self.layer.x.bits}"] += 1
-        alive = self.alive
-        counts["ff"] = sum(alive[level] for level in self.cuts(reach)) + len(self.cuts(reach))
-        return dict(counts)
+                counts["table/2"] += node.bits * (node.level not in cuts)
+                counts[f"less/{min(self.layer.x.bits, TABLE_INPUTS)}"] += 1
+                if low := self.layer.x.bits - TABLE_INPUTS + 1 if self.layer.x.bits > TABLE_INPUTS else 0:
+                    lows.add((node.taps, low, node.constant & ((1 << low) - 1)))
+        for _, low, constant in lows:
+            counts[f"less/{low}"] += constant > 0
+        counts["ff"] = sum(self.alive[level] for level in cuts) + len(cuts)
+        return {name: count for name, count in counts.items() if count}
 
 
 @cache
