@@ -82,6 +82,8 @@ class PlanRequest:
     capacity : of the device, which the design has to fit; None for no limit
     level_ns : what an addition and the way to the next take on the device, for where registers stand in circuits of
         constants; None where it is not known
+    compress : whether tables in front of the device's carry chains have inputs left, in which circuits of constants
+        count words
     """
 
     device: str
@@ -99,6 +101,7 @@ class PlanRequest:
     cost: Callable[[Any], float] | None = None
     capacity: Capacity | None = None
     level_ns: float | None = None
+    compress: bool = False
 
 
 class Variant(Protocol):

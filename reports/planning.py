@@ -25,6 +25,9 @@ _FASTER = 10
 LEVEL_NS = {"xc7": 1.5, "xcup": 1.0, "ecp5": 2.2, "gowin": 2.5, "ice40": 3.5}
 """Nanoseconds of a level of sums of a dozen bits, with the way to the next, on each family of devices, roughly."""
 
+COMPRESSING = ("xc7", "xcup")
+"""Families whose tables have six inputs, of which synthesis leaves those in front of a carry chain four to fill."""
+
 LANE_FORMS = ("generic", "device")
 """Forms of lanes: behavioural, or with the device's carry cells."""
 
@@ -121,6 +124,7 @@ def _chosen(program: Program, choices: PlanChoices) -> Envelope:
         memory=choices.memory, scale=choices.scale, control=choices.control, counters=choices.counters, cost=cost,
         capacity=capacity, halves_above=halves_above(target.family),
         structures=structures_of(choices.multipliers, target), level_ns=LEVEL_NS.get(target.family),
+        compress=target.family in COMPRESSING,
     )  # fmt: skip
     return family_of(choices.arch).plan(program, request)
 

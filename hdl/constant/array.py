@@ -13,7 +13,7 @@ from ..cells.known import FABRICS
 from ..cells.words import Word, plain
 from ..streams.delay import later
 from .circuit import ConstantCircuit, ConstantResult
-from .graph import LARGER, LOOKED_UP, REACHED, Node, Tap
+from .graph import COUNTED, LARGER, LOOKED_UP, REACHED, SUM, Node, Tap, counted_planes
 
 __all__ = ["ConstantArray"]
 
@@ -59,17 +59,23 @@ class ConstantArray(wiring.Component):
         }
         done: dict[int, Value] = {}
         chosen: dict[int, Word] = {}
+        counts = [number for number in used if graph.nodes[number].kind == COUNTED]
         for level in range(circuit.depth + 1):
             for number in used:
-                if graph.nodes[number].level == level and number not in values:
+                if graph.nodes[number].level == level and number not in values and number not in counts:
                     values[number] = self._described(m, fabric, number, values, chosen)
             for row, result in enumerate(circuit.results):
                 if circuit.end(result) == level:
                     done[row] = self._ended(result, values[result.total.node], y)
             if level in self.cuts:
                 chosen = {}
-                values = {n: later(m, values[n], name=f"rank{level}_{n}") for n in circuit.crossing(level)}
-                done = {row: later(m, value, name=f"rank{level}_y{row}") for row, value in done.items()}
+                values = {
+                    n: later(m, values[n], name=f"rank{level}_{n}", resets=False) for n in circuit.crossing(level)
+                }
+                done = {row: later(m, value, name=f"rank{level}_y{row}", resets=False) for row, value in done.items()}
+            for number in counts:
+                if graph.nodes[number].level == level:
+                    values[number] = self._described(m, fabric, number, values, chosen)
         m.d.comb += [
             self.y.eq(Cat(done[row] for row in range(len(circuit.results)))),
             self.done.eq(later(m, self.valid, self.latency, name="valid")),
@@ -87,9 +93,11 @@ class ConstantArray(wiring.Component):
         reads = [values[tap.node] for tap in node.taps]
         if node.kind == REACHED:
             return ~reads[0][-1]
-        result = Signal(_shape(node.format), name=f"{node.kind}{number}")
+        result = Signal(_shape(node.format), name=f"{node.kind}{number}", attrs={"keep": 1} if node.kind == SUM else {})
         if node.kind == LOOKED_UP:
             m.d.comb += result.eq(_looked(node, Cat(reads)))
+        elif node.kind == COUNTED:
+            m.d.comb += result.eq(_counted(node, reads))
         elif node.kind == LARGER:
             x, bits, least = self.circuit.layer.x, node.format.bits, node.format.encode(node.lo)
             # Signed numbers that count from the lowest have another top bit.
@@ -102,8 +110,7 @@ class ConstantArray(wiring.Component):
             operands = less, low, Const(least ^ flip, bits)
             chosen[number] = Word(inputs=operands, function=either, bits=bits, flip=bool(flip))
         elif fabric.name == "generic":
-            m.d.comb += result.eq(sum((_moved(value, tap) for value, tap in zip(reads, node.taps, strict=True)),
-                                      Const(node.constant)))  # fmt: skip
+            m.d.comb += result.eq(_climbed(node, reads) if node.wraps else _summed(node, reads))
         else:
             own = [chosen.get(tap.node) for tap in node.taps]
             m.d.comb += result.eq(_chained(m, fabric, node, reads, own, f"sum{number}"))
@@ -134,6 +141,26 @@ def _moved(value: Value, tap: Tap) -> Value:
     return whole if tap.sign > 0 else -whole
 
 
+def _summed(node: Node, reads: list[Value]) -> Value:
+    terms = [_moved(value, tap) for value, tap in zip(reads, node.taps, strict=True)]
+    return sum(terms[1:], terms[0]) + node.constant
+
+
+def _climbed(node: Node, reads: list[Value]) -> Value:
+    """A word and a plane of a count, from the lowest bit on that both have: synthesis then takes the word for the
+    operand that enters the carry itself, and puts the count into the tables of the chain."""
+    words = [Cat(Const(0, tap.shift), value) for value, tap in zip(reads, node.taps, strict=True)]
+    low = max(node.taps[0].shift, node.taps[1].shift + node.zeros)
+    parts = [
+        word[low:].as_signed() if value.shape().signed else word[low:] for word, value in zip(words, reads, strict=True)
+    ]  # fmt: skip
+    below = [
+        _extended(word.as_signed() if value.shape().signed else word, low)
+        for word, value in zip(words, reads, strict=True)
+    ]
+    return Cat((below[0] | below[1]), (parts[0] + parts[1])[: node.format.bits - low])
+
+
 def _extended(value: Value, bits: int) -> Value:
     """``value`` in ``bits`` bits, by its sign if it has one."""
     top = value[-1] if value.shape().signed else Const(0, 1)
@@ -146,6 +173,18 @@ def _looked(node: Node, address: Value) -> Value:
     words = [fmt.encode(value) if fmt.lo <= value <= fmt.hi else 0 for value in node.table]
     columns = [sum((word >> bit & 1) << place for place, word in enumerate(words)) for bit in range(fmt.bits)]
     return Cat(Const(column, len(words)).bit_select(address, 1) for column in columns)
+
+
+def _counted(node: Node, reads: list[Value]) -> Value:
+    """A plane of the count of all words, complemented where they are negative, and of a constant one."""
+    bits = node.format.bits
+    words: list[Value] = [Const(node.constant & ((1 << bits) - 1), bits)] if node.constant else []
+    for value, tap in zip(reads, node.taps, strict=True):
+        if tap.sign < 0:
+            value = ~(value if value.shape().signed else Cat(value, Const(0, 1)))
+        moved = Cat(Const(0, tap.shift), value)
+        words.append(_extended(moved.as_signed() if tap.sign < 0 or value.shape().signed else moved, bits))
+    return counted_planes(words)[node.plane]
 
 
 def _less(value: Value, fmt: Format, constant: int) -> Value:

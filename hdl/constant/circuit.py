@@ -3,20 +3,22 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 
 from ...quant.formats import Format
 from ...quant.program import powers_of_two
-from .graph import LOOKED_UP, SUM, SumGraph, Tap
-from .kernels import accumulators
+from .graph import COUNTED, LARGER, LOOKED_UP, SUM, SumGraph, Tap
+from .kernels import TABLE_INPUTS, accumulators
 from .scaling import Line, simplest_line
 
 __all__ = ["ConstantCircuit", "ConstantLayer", "ConstantResult", "Levelled", "Scaled", "circuit_of"]
 
 TABLE_BITS = 7
 """Bits of an accumulator up to which its result comes from a table."""
+REGISTERS = 4
+"""Registers that are worth a lookup table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,24 +125,40 @@ class ConstantCircuit:
 
     def cuts(self, reach: int) -> tuple[int, ...]:
         """The levels behind which a rank of registers stands: as few as leave at most ``reach`` levels between two
-        ranks, and of those the ones behind which the fewest bits are alive."""
+        ranks, and of those the cheapest, see `_rank_price`; one more where that is cheaper."""
         depth = self.depth
         ranks = -(-depth // reach) - 1
         if ranks < 1:
             return ()
-        alive = self.alive
+        price = [self._rank_price(level) for level in range(depth)]
         best: dict[int, tuple[int, tuple[int, ...]]] = {0: (0, ())}
-        for _ in range(ranks):
+        found = []
+        for count in range(1, ranks + 2):
             best = {
                 level: min(
-                    (best[before][0] + alive[level], (*best[before][1], level))
+                    (best[before][0] + price[level], (*best[before][1], level))
                     for before in range(max(0, level - reach), level) if before in best
                 )
                 for level in range(1, depth) if any(before in best for before in range(max(0, level - reach), level))
             }  # fmt: skip
-        return min(found for level, found in best.items() if depth - level <= reach)[1]
+            if count >= ranks:
+                found += [way for level, way in best.items() if depth - level <= reach]
+        return min(found, key=lambda way: (way[0], len(way[1])))[1]
 
-    @property
+    def _rank_price(self, level: int) -> int:
+        """What a rank behind ``level`` costs, in registers, of which `REGISTERS` are worth a lookup table: bits that it
+        holds; tables of counts that are not made in front of their sum; less those of the larger of two, which a
+        register chooses by its reset."""
+        nodes = self.graph.nodes
+        price = self.alive[level]
+        for number in self.crossing(level):
+            node = nodes[number]
+            price += (
+                REGISTERS * node.format.bits * ((node.kind == COUNTED) - (node.kind == LARGER and node.level == level))
+            )
+        return price
+
+    @cached_property
     def alive(self) -> list[int]:
         """Bits that a rank behind each level, from 0 on, would hold."""
         return [
@@ -150,18 +168,19 @@ class ConstantCircuit:
         ]
 
     def crossing(self, level: int) -> list[int]:
-        """Nodes of up to ``level`` that something behind it reads; not those of finished results."""
+        """Nodes of up to ``level`` that something behind it reads; not those of finished results. Counts of its own
+        level are made behind it, in front of the sums that take them."""
         nodes = self.graph.nodes
-        found = set()
-        for number in self.used:
-            if nodes[number].level > level:
-                found |= {tap.node for tap in nodes[number].taps if nodes[tap.node].level <= level}
+        behind = {
+            n for n in self.used if nodes[n].level > level or (nodes[n].kind == COUNTED and nodes[n].level == level)
+        }
+        found = {tap.node for number in behind for tap in nodes[number].taps} - behind
         for result in self.results:
             if self.end(result) > level >= self.graph.level(result.total):
                 found.add(result.total.node)
         return sorted(number for number in found if nodes[number].lo < nodes[number].hi)
 
-    @property
+    @cached_property
     def used(self) -> list[int]:
         """Nodes that results depend on."""
         return self.graph.used(result.total for result in self.results)
@@ -172,9 +191,11 @@ class ConstantCircuit:
         return [min(max(values[r.total.node] >> r.shift, r.lo), r.hi) for r in self.results]
 
     def counts(self, reach: int) -> dict[str, int]:
-        """What it is made of: sums of n bits, ``add/n``; bits of tables of n inputs, ``table/n``, those of a feature's
-        comparison with a constant and of the larger of both among them; and registers, ``ff``."""
+        """What it is made of: sums of n bits, ``add/n``; bits of tables of n inputs, ``table/n``, of the larger of two
+        those that no register chooses; comparisons of n bits of a feature with a constant, ``less/n``, in tables of up
+        to six inputs, whose lowest bits those with the same constant share; and registers, ``ff``."""
         counts: Counter[str] = Counter()
+        cuts, lows = self.cuts(reach), set()
         for number in self.used:
             node = self.graph.nodes[number]
             if not node.taps or not node.bits:
@@ -184,16 +205,25 @@ class ConstantCircuit:
             elif node.kind == SUM:
                 counts[f"add/{node.bits}"] += 1
             else:
-                counts["table/2"] += node.bits
-                counts[f"table/{self.layer.x.bits}"] += 1
-        alive = self.alive
-        counts["ff"] = sum(alive[level] for level in self.cuts(reach)) + len(self.cuts(reach))
-        return dict(counts)
+                counts["table/2"] += node.bits * (node.level not in cuts)
+                counts[f"less/{min(self.layer.x.bits, TABLE_INPUTS)}"] += 1
+                if low := self.layer.x.bits - TABLE_INPUTS + 1 if self.layer.x.bits > TABLE_INPUTS else 0:
+                    lows.add((node.taps, low, node.constant & ((1 << low) - 1)))
+        for _, low, constant in lows:
+            counts[f"less/{low}"] += constant > 0
+        counts["ff"] = sum(self.alive[level] for level in cuts) + len(cuts)
+        return {name: count for name, count in counts.items() if count}
 
 
 @cache
-def circuit_of(layer: ConstantLayer, words: int = 2) -> ConstantCircuit:
-    """The circuit of ``layer``, of adders of up to ``words`` words: equal layers give equal circuits."""
+def circuit_of(layer: ConstantLayer, words: int = 2, *, compress: bool = False) -> ConstantCircuit:
+    """The circuit of ``layer``: equal layers give equal circuits.
+
+    Parameters
+    ----------
+    words : that an adder takes
+    compress : words are counted in front of adders of two, see `SumGraph`
+    """
     if words > 2:
         made = circuit_of(layer)
         graph, ends = made.graph.fused([*made.features, *(result.total for result in made.results)], words)
@@ -202,17 +232,20 @@ def circuit_of(layer: ConstantLayer, words: int = 2) -> ConstantCircuit:
         return ConstantCircuit(
             layer=layer, graph=graph, features=tuple(ends[: len(made.features)]), results=tuple(results)
         )  # fmt: skip
-    graph = SumGraph()
+    graph = SumGraph(compress=compress)
     weight = np.array(layer.weights, np.int64).reshape(len(layer.weights), -1)
     features = tuple(graph.feature(number, layer.x) for number in range(weight.shape[1]))
     results = []
     for row, (terms, constant) in enumerate(accumulators(graph, layer.kernel, features, layer.x, weight)):
-        results.append(_result(graph, layer, row, graph.joined(terms), constant))
+        results.append(_result(graph, layer, row, terms, constant))
     return ConstantCircuit(layer=layer, graph=graph, features=features, results=tuple(results))
 
 
-def _result(graph: SumGraph, layer: ConstantLayer, row: int, acc: Tap, constant: int) -> ConstantResult:
-    """The result of one row, whose accumulator is ``acc + constant``."""
+def _result(
+    graph: SumGraph, layer: ConstantLayer, row: int, terms: Sequence[Tap], constant: int
+) -> ConstantResult:  # fmt: skip
+    """The result of one row, whose accumulator is the sum of ``terms`` and ``constant``."""
+    acc = graph.joined(terms)
     node = graph.nodes[acc.node]
     made = layer.activation
     if node.lo == node.hi:
@@ -225,8 +258,9 @@ def _result(graph: SumGraph, layer: ConstantLayer, row: int, acc: Tap, constant:
 
         return _plain(graph, graph.table([Tap(acc.node)], looked))
     if isinstance(made, Levelled):
-        return _levelled(graph, layer, row, acc, constant)
-    return _scaled(graph, layer, row, acc, constant)
+        once = graph.compress and len(made.thresholds[row]) == 1
+        return _levelled(graph, layer, row, terms if once else [acc], constant)
+    return _scaled(graph, layer, row, terms if graph.compress else [acc], constant)
 
 
 def _plain(graph: SumGraph, tap: Tap) -> ConstantResult:
@@ -234,13 +268,15 @@ def _plain(graph: SumGraph, tap: Tap) -> ConstantResult:
     return ConstantResult(total=tap, shift=0, lo=node.lo, hi=node.hi)
 
 
-def _levelled(graph: SumGraph, layer: ConstantLayer, row: int, acc: Tap, constant: int) -> ConstantResult:
+def _levelled(
+    graph: SumGraph, layer: ConstantLayer, row: int, terms: Sequence[Tap], constant: int
+) -> ConstantResult:  # fmt: skip
     """How many thresholds are reached: signs of differences, counted."""
     made, (lo, hi) = layer.activation, layer.bounds(row)
     assert isinstance(made, Levelled)
     signs, always = [], 0
     for level in made.thresholds[row]:
-        difference = graph.total([acc], constant - level, (lo - level, hi - level))
+        difference = graph.total(terms, constant - level, (lo - level, hi - level))
         node = graph.nodes[difference.node]
         if node.lo >= 0 or node.hi < 0:
             always += node.lo >= 0
@@ -254,8 +290,10 @@ def _levelled(graph: SumGraph, layer: ConstantLayer, row: int, acc: Tap, constan
     return _plain(graph, graph.total(taps, start, (0, most)))
 
 
-def _scaled(graph: SumGraph, layer: ConstantLayer, row: int, acc: Tap, constant: int) -> ConstantResult:
-    """The accumulator times a constant, digit by digit, and an offset."""
+def _scaled(
+    graph: SumGraph, layer: ConstantLayer, row: int, terms: Sequence[Tap], constant: int
+) -> ConstantResult:  # fmt: skip
+    """The accumulator times a constant, digit by digit, and an offset: of one digit all in one sum."""
     made, (lo, hi) = layer.activation, layer.bounds(row)
     assert isinstance(made, Scaled)
     own = Line(multiplier=made.multipliers[row], offset=made.offsets[row], shift=made.shifts[row])
@@ -264,12 +302,17 @@ def _scaled(graph: SumGraph, layer: ConstantLayer, row: int, acc: Tap, constant:
         y = made.result(row, 0)
         return ConstantResult(total=graph.constant(y), shift=0, lo=y, hi=y)
     if own.multiplier < 0:  # a line that rises, of the negative
-        acc, constant, (lo, hi) = acc.times(-1), -constant, (-hi, -lo)
+        terms, constant, (lo, hi) = [term.times(-1) for term in terms], -constant, (-hi, -lo)
         own = Line(multiplier=-own.multiplier, offset=own.offset, shift=own.shift)
     line = simplest_line(own, lo, hi, clamp)
-    digits = [
-        acc.moved(abs(digit).bit_length() - 1).times(1 if digit > 0 else -1) for digit in powers_of_two(line.multiplier)
+    digits = powers_of_two(line.multiplier)
+    if len(digits) > 1:
+        terms = [graph.joined(terms)]
+    moved = [
+        term.moved(abs(digit).bit_length() - 1).times(1 if digit > 0 else -1) for digit in digits for term in terms
     ]
     ends = tuple(end * line.multiplier + line.offset for end in (lo, hi))
-    total = graph.total([graph.joined(digits)], line.offset + line.multiplier * constant, (ends[0], ends[1]))
+    if not graph.compress:
+        moved = [graph.joined(moved)]
+    total = graph.total(moved, line.offset + line.multiplier * constant, (ends[0], ends[1]))
     return ConstantResult(total=total, shift=line.shift, lo=clamp[0], hi=clamp[1])

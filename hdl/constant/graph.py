@@ -1,21 +1,28 @@
 """Graphs of sums: what a circuit of constants computes, number by number, with the range and the level of each.
 
 A node is a feature, a sum of few nodes, each moved some places to the left and added or subtracted, and of a constant,
-the larger of a feature and a constant, whether a node is 0 or more, or a table of a few bits. Equal nodes are one node,
-so whatever two results share is built once.
+the larger of a feature and a constant, whether a node is 0 or more, a table of a few bits, or a plane of a bitwise
+count of words. Equal nodes are one node, so whatever two results share is built once.
+
+Planes of counts are how one carry chain adds more than two words: with the words ``p``, ``q`` and ``r`` counted bit by
+bit, ``a + p + q + r`` is ``(a + ones) + 2 twos``. Where the table in front of a carry cell has inputs left, as those of
+six inputs have, both planes are computed in it, and two chains do what three would.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
+from typing import Any
 
 from ...quant.formats import Format, format_for
 
-__all__ = ["FEATURE", "LARGER", "LOOKED_UP", "REACHED", "SUM", "Node", "SumGraph", "Tap"]
+__all__ = ["COUNTED", "FEATURE", "LARGER", "LOOKED_UP", "REACHED", "SUM", "Node", "SumGraph", "Tap", "counted_planes"]
 
-FEATURE, SUM, LARGER, REACHED, LOOKED_UP = "feature", "sum", "larger", "reached", "table"
+FEATURE, SUM, LARGER, REACHED, LOOKED_UP, COUNTED = "feature", "sum", "larger", "reached", "table", "counted"
 """Kinds of nodes."""
+TOGETHER = 4
+"""Words that are added at once while there are many: two chains for three words fewer, as few levels as in pairs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +54,14 @@ class Node:
 
     Attributes
     ----------
-    kind : `FEATURE`, `SUM`, `LARGER`, `REACHED` or `LOOKED_UP`
+    kind : `FEATURE`, `SUM`, `LARGER`, `REACHED`, `LOOKED_UP` or `COUNTED`
     taps : what it reads; nothing, of a feature and of a number that never changes, which is a sum of nothing
     constant : what a sum adds besides, or what another is compared with; of a feature its number
     table : values for the bits of all that it reads, the first lowest
+    plane : of a count its bit: 0 the ones, 1 the twos, 2 the fours. Its words are what it reads, those that are
+        negative complemented, and ``constant``
+    wraps : bits of a sum of which only so many are wanted; 0 for all
+    zeros : lowest bits that are never set, of a count; of a sum those of its last word
     lo, hi : its range
     level : nodes on the longest way from a feature
     """
@@ -59,6 +70,9 @@ class Node:
     taps: tuple[Tap, ...] = ()
     constant: int = 0
     table: tuple[int, ...] = ()
+    plane: int = 0
+    wraps: int = 0
+    zeros: int = field(default=0, compare=False)
     lo: int = field(default=0, compare=False)
     hi: int = field(default=0, compare=False)
     level: int = field(default=0, compare=False)
@@ -74,6 +88,8 @@ class Node:
         if self.kind != SUM:
             return 0
         low = [(tap.shift, tap.sign) for tap in self.taps]
+        if self.zeros:
+            low[-1] = (low[-1][0] + self.zeros, low[-1][1])
         if self.constant:
             low.append(((self.constant & -self.constant).bit_length() - 1, 1))
         low.sort(key=lambda word: (word[0], -word[1]))
@@ -82,7 +98,7 @@ class Node:
     @property
     def bits(self) -> int:
         """Cells that it takes, roughly: bits of a sum where anything is added, or of the result of something else."""
-        return self.format.bits - self.passed if self.taps and self.kind != REACHED else 0
+        return self.format.bits - self.passed if self.taps and self.kind not in (REACHED, COUNTED) else 0
 
 
 class SumGraph:
@@ -91,9 +107,14 @@ class SumGraph:
     Attributes
     ----------
     nodes : all of them
+
+    Parameters
+    ----------
+    compress : whether sums of several words are made with counts
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, compress: bool = False) -> None:
+        self.compress = compress
         self.nodes: list[Node] = []
         self._known: dict[Node, int] = {}
 
@@ -155,11 +176,12 @@ class SumGraph:
         if constant:
             places = min(places, (constant & -constant).bit_length() - 1)
         own = tuple(tap.moved(-places).times(sign) for tap in words)
-        made = self._sum(own, sign * (constant >> places))
+        build = self._compressed if self.compress and len(own) > 2 else self._sum
+        made = build(own, sign * (constant >> places))
         return Tap(made.node, places, sign)
 
     def total(self, taps: Iterable[Tap], constant: int, within: tuple[int, int] | None = None) -> Tap:
-        """The sum of one or two ``taps`` and ``constant`` as a node as it is, neither moved nor negative.
+        """The sum of ``taps`` and ``constant`` as a node as it is, neither moved nor negative.
 
         Parameters
         ----------
@@ -170,6 +192,10 @@ class SumGraph:
             return self.constant(constant)
         if len(words) == 1 and not constant and words[0] == Tap(words[0].node):
             return words[0]
+        if self.compress and len(words) + bool(constant) > 2 and any(tap.sign > 0 for tap in words):
+            return self._compressed(words, constant, within)
+        if len(words) > 2:
+            return self.total([self.joined(words)], constant, within)
         return self._sum(tuple(words), constant, within)
 
     def _varying(self, taps: Iterable[Tap], constant: int) -> tuple[list[Tap], int]:
@@ -204,15 +230,78 @@ class SumGraph:
     def joined(self, taps: Iterable[Tap]) -> Tap:
         """The sum of any number of ``taps`` in as few levels as can be: those of the lowest levels, and of these the
         narrowest, are added first."""
-
-        def rank(tap: Tap) -> tuple[int, int, int, int]:
-            node = self.nodes[tap.node]
-            return node.level, node.format.bits + tap.shift, tap.shift, tap.node
-
-        left = sorted(taps, key=rank)
+        if self.compress:
+            return self.sum(taps)
+        left = sorted(taps, key=self._rank)
         while len(left) > 1:
-            left = sorted([self.sum(left[:2]), *left[2:]], key=rank)
+            left = sorted([self.sum(left[:2]), *left[2:]], key=self._rank)
         return self.sum(left)
+
+    def _rank(self, tap: Tap) -> tuple[int, int, int, int]:
+        node = self.nodes[tap.node]
+        return node.level, node.format.bits + tap.shift, tap.shift, tap.node
+
+    def _compressed(self, taps: Sequence[Tap], constant: int, within: tuple[int, int] | None = None) -> Tap:
+        """The sum of several ``taps``, one of which is positive, and ``constant``: what is counted of all words but one
+        is added to that one, plane by plane."""
+        words = sorted(taps, key=self._rank)
+        ends = [self.ends(tap) for tap in words]
+        lo, hi = sum(lo for lo, _ in ends) + constant, sum(hi for _, hi in ends) + constant
+        if within is not None:
+            lo, hi = max(lo, within[0]), min(hi, within[1])
+        while len(words) > TOGETHER:
+            words = sorted([self.sum(words[:TOGETHER]), *words[TOGETHER:]], key=self._rank)
+        rising = [tap for tap in words if tap.sign > 0]
+        if not rising:
+            return self.total([self.sum(words)], constant, (lo, hi))
+        if constant and len(words) in (2, TOGETHER):  # it would take a plane of its own
+            words, constant = [*words[1:], self._sum((words[0],), constant)], 0
+            rising = [tap for tap in words if tap.sign > 0]
+        if len(words) == 2:
+            return self._sum(tuple(words), 0, (lo, hi))
+        base = min(rising, key=lambda tap: (tap.shift, *self._rank(tap)))
+        words.remove(base)
+        constant += sum(1 << tap.shift for tap in words if tap.sign < 0)  # what complements lack
+        planes = [self._counted(words, constant, k).moved(k) for k in range((len(words) + bool(constant)).bit_length())]
+        return self._climbed(base, [tap for tap in planes if self.ends(tap) != (0, 0)], (lo, hi))
+
+    def _climbed(self, base: Tap, planes: Sequence[Tap], within: tuple[int, int]) -> Tap:
+        """``base`` and ``planes``, added one after the other to what lies ``within``. Sums on the way are no wider than
+        the last: what they lose at the top it does not have."""
+        last, total = format_for(*within), base
+        for plane in planes:
+            lo, hi = (sum(ends) for ends in zip(self.ends(total), self.ends(plane), strict=True))
+            if plane is planes[-1]:
+                lo, hi = within
+            elif format_for(lo, hi).bits > last.bits:
+                lo, hi = last.lo, last.hi
+            zeros, level = self.nodes[plane.node].zeros, 1 + max(self.level(total), self.level(plane))
+            total = self._made(
+                Node(kind=SUM, taps=(total, plane), wraps=last.bits, zeros=zeros, lo=lo, hi=hi, level=level)
+            )  # fmt: skip
+        return total
+
+    def _counted(self, words: Sequence[Tap], constant: int, plane: int) -> Tap:
+        """Bit ``plane`` of how many of ``words``, those that are negative complemented, and of a constant word have a
+        1, at every place."""
+        spans = [(tap.shift, self.nodes[tap.node].format, tap.sign < 0) for tap in words]
+        top = max(constant.bit_length(), *(shift + fmt.bits for shift, fmt, _ in spans))
+        endless = sum(fmt.signed or down for _, fmt, down in spans) + (constant < 0) >= 1 << plane
+        counts = [
+            sum(shift <= place and (place < shift + fmt.bits or fmt.signed or down) for shift, fmt, down in spans)
+            + (constant >> place & 1) for place in range(top)
+        ]  # fmt: skip
+        possible = [place for place in range(top) if counts[place] >= 1 << plane]
+        if not endless and not possible:
+            return self.constant(0)
+        bits = top if endless else possible[-1] + 1
+        return self._made(
+            Node(
+                kind=COUNTED, taps=tuple(sorted(words, key=lambda tap: (tap.shift, -tap.sign, tap.node))),
+                constant=constant, plane=plane, zeros=possible[0] if possible else top,
+                lo=-(1 << bits) if endless else 0, hi=(1 << bits) - 1, level=max(self.level(tap) for tap in words),
+            )
+        )  # fmt: skip
 
     def values(self, features: Sequence[int]) -> list[int]:
         """The values of all nodes for ``features``, in plain integers."""
@@ -232,9 +321,15 @@ class SumGraph:
                     word |= fmt.encode(value) << place
                     place += fmt.bits
                 found.append(node.table[word])
+            elif node.kind == COUNTED:
+                words = (
+                    (value if tap.sign > 0 else ~value) << tap.shift
+                    for value, tap in zip(reads, node.taps, strict=True)
+                )
+                found.append(counted_planes([*words, node.constant])[node.plane])
             else:
                 parts = (tap.sign * (value << tap.shift) for value, tap in zip(reads, node.taps, strict=True))
-                found.append(node.constant + sum(parts))
+                found.append(_wrapped(node.constant + sum(parts), node.format))
         return found
 
     def fused(self, ends: Sequence[Tap], words: int) -> tuple["SumGraph", list[Tap]]:
@@ -282,3 +377,20 @@ class SumGraph:
         if number == len(self.nodes):
             self.nodes.append(node)
         return Tap(number)
+
+
+def counted_planes(words: Sequence[Any]) -> list[Any]:
+    """How many of up to seven words have a 1 at each place: the ones, twos and fours of that. Of integers or of
+    anything else that has ``^`` and ``&``."""
+    planes: list[Any] = [words[0]]
+    for word in words[1:]:
+        for k, plane in enumerate(planes):
+            planes[k], word = plane ^ word, plane & word
+        if len(planes) < 3:
+            planes.append(word)
+    return planes
+
+
+def _wrapped(value: int, fmt: Format) -> int:
+    """The number of ``fmt`` with the lowest bits of ``value``."""
+    return fmt.decode(value & ((1 << fmt.bits) - 1))

@@ -20,7 +20,7 @@ from ...quant.formats import Format
 from .graph import SumGraph, Tap
 from .sharing import shared_sums
 
-__all__ = ["accumulators"]
+__all__ = ["TABLE_INPUTS", "accumulators"]
 
 TABLE_INPUTS = 6
 """Bits that a lookup table takes."""

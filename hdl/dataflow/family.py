@@ -31,7 +31,7 @@ class Dataflow:
             fixed_weights=request.fixed_weights, fabric=request.fabric, memory=request.memory, scale=request.scale,
             structures=request.structures, cost=structural_cost if request.cost is None else request.cost,
             capacity=request.capacity, halves_above=request.halves_above,
-            level_ns=request.level_ns,
+            level_ns=request.level_ns, compress=request.compress,
         )  # fmt: skip
         return narrowed(program, replace(plan, control=request.control, counters=request.counters))
 

@@ -46,6 +46,8 @@ class StagePlan:
     clamps : the ends of the clamp of its requantise are data; else they are those of the format, for other weights too
     reach : of a layer whose fixed weights are part of the circuit, the levels of sums between two ranks of registers;
         0 where memories hold its weights
+    compress : of such a layer, words are counted in the tables in front of carry chains, see `constant.graph`;
+        a device's own cells add three words without that
     """
 
     name: str
@@ -66,14 +68,16 @@ class StagePlan:
     shifts: tuple[int, ...] = ()
     clamps: bool = True
     reach: int = 0
+    compress: bool = False
 
     def __post_init__(self) -> None:
         for key in ("joins", "shifts"):
             if isinstance(value := getattr(self, key), list):
                 object.__setattr__(self, key, tuple(value))
         self._check_shifts()
-        if not isinstance(self.clamps, bool):
-            raise ValueError(f"clamps of stage {self.name!r} must be true or false, not {self.clamps!r}")
+        for key in ("clamps", "compress"):
+            if not isinstance(value := getattr(self, key), bool):
+                raise ValueError(f"{key} of stage {self.name!r} must be true or false, not {value!r}")
         if not isinstance(self.joins, tuple) or not all(type(n) is int and n > 0 for n in self.joins):
             raise ValueError(f"joins of stage {self.name!r} must be positive integers, not {self.joins!r}")
         if not isinstance(self.name, str):
@@ -86,7 +90,7 @@ class StagePlan:
         if self.scale not in SCALES:
             raise ValueError(f"scale of stage {self.name!r} must be one of {', '.join(SCALES)}, not {self.scale!r}")
         for key, value in vars(self).items():
-            if key in ("name", "structure", "memory", "factors", "scale", "joins", "shifts", "clamps"):
+            if key in ("name", "structure", "memory", "factors", "scale", "joins", "shifts", "clamps", "compress"):
                 continue
             least = 0 if key in ("residual", "reach") else 1
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
@@ -157,9 +161,11 @@ class Plan:
         return self.control != "none" and not self.fixed_weights
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; ``counters`` only where there are none, and ``reach`` of a stage only where it has one."""
+        """Plain values; ``counters`` only where there are none, ``reach`` and ``compress`` of a stage only where it has
+        them."""
         value = asdict(self)
-        value["stages"] = tuple({k: v for k, v in own.items() if k != "reach" or v} for own in value["stages"])
+        rare = "reach", "compress"
+        value["stages"] = tuple({k: v for k, v in own.items() if k not in rare or v} for own in value["stages"])
         return value if not self.counters else {key: one for key, one in value.items() if key != "counters"}
 
     @classmethod

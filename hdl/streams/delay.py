@@ -5,10 +5,18 @@ from amaranth.hdl import Module, Signal, Value
 __all__ = ["later", "trail"]
 
 
-def later(m: Module, value: Value, ranks: int = 1, *, name: str = "later", enable: Value | None = None) -> Value:
-    """``value`` so many cycles later; of those in which ``enable`` is up, where it is given."""
+def later(
+    m: Module, value: Value, ranks: int = 1, *, name: str = "later", enable: Value | None = None,
+    resets: bool = True,
+) -> Value:  # fmt: skip
+    """``value`` so many cycles later; of those in which ``enable`` is up, where it is given.
+
+    Parameters
+    ----------
+    resets : whether the registers have a reset; of those that have none synthesis may use it for a choice in front
+    """
     for rank in range(ranks):
-        kept = Signal(value.shape(), name=f"{name}_{rank}" if ranks > 1 else name)
+        kept = Signal(value.shape(), name=f"{name}_{rank}" if ranks > 1 else name, reset_less=not resets)
         if enable is None:
             m.d.sync += kept.eq(value)
         else:

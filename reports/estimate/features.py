@@ -25,8 +25,11 @@ _TABLE, _FEW = 4, 5
 """Inputs of a table; up to so many, what depends on them is put into tables, and not added up."""
 _INPUTS = {"xc7": 6, "xcup": 6}
 """Inputs of a table of families where they are not `_TABLE`."""
-_CONSTANTS = "lanes table of "
-"""What the counts of tables of constants are called, without their inputs."""
+_CONSTANTS, _LESS, _CHAINED = "lanes table of ", "lanes less of ", "lanes chain of "
+"""What counts of circuits of constants are called, without their bits: tables, comparisons with a constant, sums whose
+words are counted in front of them."""
+_CARRY_BITS = {"xc7": 4, "xcup": 8}
+"""Bits of a carry cell of families in which words are counted."""
 _PLACED = tuple(f"lanes LUT{inputs}" for inputs in (1, 2, 3, 4, 5, 6, "6_2"))
 """Lookup tables that lanes instantiate."""
 _DEEP_ROM: dict[str, tuple[tuple[int, float], ...]] = {
@@ -90,8 +93,9 @@ def features(found: Structure, family: str, *, declared: bool = True) -> Feature
         cells does not know
     """
     counts = _chains(found.counts, family)
-    luts = int(sum(counts.pop(cell, 0) for cell in _PLACED)) + _tables_of_constants(counts, family)
-    carries = int(counts.pop(f"lanes {_CARRY[family]}", 0))
+    luts, carries = _of_constants(counts, family)
+    luts += int(sum(counts.pop(cell, 0) for cell in _PLACED))
+    carries += int(counts.pop(f"lanes {_CARRY[family]}", 0))
     bram = 0.0
     dsp = lutram = ram_luts = 0
     taken = _products(found, family, counts)
@@ -138,13 +142,20 @@ def features(found: Structure, family: str, *, declared: bool = True) -> Feature
     )  # fmt: skip
 
 
-def _tables_of_constants(counts: Counter[str], family: str) -> int:
-    """Lookup tables of circuits of constants, which are taken out of ``counts``: a table of more inputs than the
-    device's has is several."""
-    inputs, found = _INPUTS.get(family, _TABLE), 0
-    for name in [name for name in counts if name.startswith(_CONSTANTS)]:
-        found += int(counts.pop(name)) << max(0, int(name.removeprefix(_CONSTANTS)) - inputs)
-    return found
+def _of_constants(counts: Counter[str], family: str) -> tuple[int, int]:
+    """Lookup tables and carry cells of circuits of constants, which are taken out of ``counts``: a table of more inputs
+    than the device's has is several, a comparison a row of tables, and the top of a chain needs none."""
+    inputs, tables, carries = _INPUTS.get(family, _TABLE), 0, 0
+    for name in [name for name in counts if name.startswith((_CONSTANTS, _LESS, _CHAINED))]:
+        count, bits = int(counts.pop(name)), int(name.rpartition(" ")[2])
+        if name.startswith(_CONSTANTS):
+            tables += count << max(0, bits - inputs)
+        elif name.startswith(_LESS):
+            tables += count * max(1, -(-(bits - 1) // (inputs - 1)))
+        else:
+            tables += count * (bits - 1)
+            carries += count * -(-bits // _CARRY_BITS.get(family, 4))
+    return tables, carries
 
 
 def _chains(raw: Mapping[str, int], family: str) -> Counter[str]:

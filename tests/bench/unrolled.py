@@ -22,7 +22,7 @@ from addax.hdl.lanes.structures import default_structure
 from addax.quant.formats import unsigned
 from addax.reports.devices.devices import device
 from addax.reports.estimate.estimate import design as estimated
-from addax.reports.planning import LEVEL_NS
+from addax.reports.planning import COMPRESSING, LEVEL_NS
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support" / "programs"))
 
@@ -42,6 +42,7 @@ def measured(name, program, target, clock, form, multipliers, *, synth=True):
     plan = fold(
         program, device=target.name, clock_mhz=clock, fps=clock * 1e6, fixed_weights=True, fabric=fabric,
         structures=structures, scale="auto" if multipliers == "dsp" else "lut", level_ns=LEVEL_NS.get(target.family),
+        compress=target.family in COMPRESSING,
     )  # fmt: skip
     weights = sum(op.weight.size for op in program.ops if hasattr(op, "weight"))
     with scratch_folder("unrolled") as folder:

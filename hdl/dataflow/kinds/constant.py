@@ -109,7 +109,7 @@ class ConstantComponent(WindowComponent["LayerStage"]):
         """The results themselves."""
         build = self.build
         m.submodules.array = array = ConstantArray(
-            self.stage.circuit(build.fabric), reach=build.plan.reach, fabric=build.fabric
+            self.stage.circuit(build.plan, build.fabric), reach=build.plan.reach, fabric=build.fabric
         )  # fmt: skip
         m.d.comb += [array.x.eq(window.x), array.valid.eq(window.valid)]
         return array.y, array.done

@@ -128,9 +128,9 @@ class LayerStage(WindowStage):
         """What a circuit of its weights computes."""
         return constant_layer(self)
 
-    def circuit(self, fabric: str) -> ConstantCircuit:
+    def circuit(self, plan: StagePlan, fabric: str) -> ConstantCircuit:
         """The circuit of its weights, where they are constants."""
-        return circuit_of(self.constants, FABRICS[fabric].arity)
+        return circuit_of(self.constants, FABRICS[fabric].arity, compress=plan.compress and fabric == "generic")
 
     def direct_shape(self) -> DirectShape | None:
         """What takes beats in where a circuit of constants looks at one pixel only; None where it looks at more."""
@@ -156,7 +156,7 @@ class LayerStage(WindowStage):
 
     def array_latency(self, plan: StagePlan, fabric: str) -> int:
         """Cycles from operands to sums in the array; of a circuit of constants to features."""
-        return len(self.circuit(fabric).cuts(plan.reach)) if plan.reach else self.array(plan, fabric).latency
+        return len(self.circuit(plan, fabric).cuts(plan.reach)) if plan.reach else self.array(plan, fabric).latency
 
     def unit_latency(self, plan: StagePlan) -> int:
         """Cycles from sums to features, which a circuit of constants has in its array."""
@@ -178,6 +178,8 @@ class LayerStage(WindowStage):
             raise ValueError(f"structure of {name!r} must be one of {', '.join(known)}, not {plan.structure!r}")
         if plan.reach and (why := no_constants(self, plan)):
             raise ValueError(f"reach of {name!r} must be 0, not {plan.reach}: {why}")
+        if plan.compress and not plan.reach:
+            raise ValueError(f"compress of {name!r} must be false where memories hold its weights")
 
     def filters(self, weight: NDArray[np.int64]) -> NDArray[np.int64]:
         """The weights of this stage, in its order, as those of the operation: the inverse of what `stages_of` did."""

@@ -246,6 +246,8 @@ class Stage(ABC):
             raise ValueError(f"{what} {self.name!r} has no lanes, so no structure {plan.structure!r}")
         if plan.reach:
             raise ValueError(f"{what} {self.name!r} has no weights, so reach must be 0, not {plan.reach}")
+        if plan.compress:
+            raise ValueError(f"{what} {self.name!r} has no weights, so compress must be false")
 
     def check_scale(self, how: str) -> None:
         """Raise ``ValueError`` when it cannot multiply in this way."""

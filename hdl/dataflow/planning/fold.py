@@ -47,6 +47,7 @@ def fold(
     cost: Cost = structural_cost,
     capacity: Capacity | None = None,
     level_ns: float | None = None,
+    compress: bool = False,
 ) -> Plan:
     """Choose the fold of every stage, and the pixels per beat of the input.
 
@@ -55,17 +56,17 @@ def fold(
     lanes : the fastest design with at most so many lanes; of those the cheapest where its lanes do, too, else that with
         the fewest
     fps : the cheapest design that reaches so many images per second at ``clock_mhz``; with neither, the fastest that
-        fills the device, or 80 lanes where its capacity is not given
+        fills the device, or 80 lanes without one
     fabric : whose carry cells the lanes instantiate
-    memory : of the weights, see `StagePlan`; ``auto`` takes what costs less; one of a few words is left to synthesis,
-        and all factors where the design does not fit otherwise
+    memory : of the weights, see `StagePlan`; ``auto`` takes what costs less; few words are left to synthesis, and all
+        factors where the design does not fit otherwise
     scale : how requantisers multiply, see `scale.SCALES`; ``auto`` shifts where factors are few powers of two, and
-        takes ``halves`` for signed sums of more than ``halves_above`` bits, unless that is None
+        takes ``halves`` for signed sums of more than ``halves_above`` bits
     structures : of the lanes of a kernel, see `structures.STRUCTURES`; where none is given multiplications are left to
         synthesis, which has DSP blocks for them
     cost : what a fold of a stage costs, to choose among those that are fast enough
     capacity : of the device, which the design has to fit
-    level_ns : what a level of sums takes on the device, for ranks of registers in circuits of constants
+    level_ns, compress : of circuits of constants, see `family.PlanRequest`
 
     Raises
     ------
@@ -78,7 +79,7 @@ def fold(
         program=program, cost=cost, halves_above=halves_above,
         options=[options_of(stage, cost, structures) for stage in stages_of(program, fixed_weights=fixed_weights)],
         device=device, clock_mhz=clock_mhz, fixed_weights=fixed_weights, fabric=fabric, memory=memory, scale=scale,
-        level_ns=level_ns,
+        level_ns=level_ns, compress=compress,
     )  # fmt: skip
     if fps is not None:
         plan = space.for_rate(fps)
@@ -86,10 +87,15 @@ def fold(
         plan = space.filling(capacity)
     else:
         plan = space.for_lanes(DEFAULT_LANES if lanes is None else lanes)
-    if capacity is not None:
-        if memory == "auto" and not capacity.holds(bind(program, plan)):
-            plan = _without_blocks_of_factors(plan)
-        capacity.check(bind(program, plan))
+    return plan if capacity is None else _fitted(plan, program, capacity, spare=memory == "auto")
+
+
+def _fitted(plan: Plan, program: Program, capacity: Capacity, *, spare: bool) -> Plan:
+    """``plan``, without blocks of factors where it may ``spare`` them and does not fit otherwise; raises `UserError`
+    where it does not fit at all."""
+    if spare and not capacity.holds(bind(program, plan)):
+        plan = _without_blocks_of_factors(plan)
+    capacity.check(bind(program, plan))
     return plan
 
 
@@ -132,6 +138,7 @@ class _Space:
     scale: str
     halves_above: int | None
     level_ns: float | None
+    compress: bool
 
     @cached_property
     def floors(self) -> dict[str, int]:
@@ -209,7 +216,8 @@ class _Space:
     def _stage_plan(self, build: StageBuild) -> StagePlan:
         plan = build.plan
         if plan.reach:
-            return replace(plan, reach=reach_at(self.clock_mhz, self.level_ns))
+            reach = reach_at(self.clock_mhz, self.level_ns)
+            return replace(plan, reach=reach, compress=self.compress and self.fabric == "generic")
         kinds = ROMS if self.memory == "auto" else (self.memory,)
         for key, words in build.stage.rom_words(plan).items():
             if words >= LEAST_BLOCK_WORDS:

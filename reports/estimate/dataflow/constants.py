@@ -14,15 +14,20 @@ def add_constants(found: Structure, stage: LayerStage, build: StageBuild) -> Non
     """Add what stands for weights, sums and activation of ``stage`` under ``build``.
 
     Left to synthesis, a sum is a carry chain with a table for each bit, as the subtraction in a lane is, whose
-    coefficients therefore hold for it; in the cells of a fabric their number is known.
+    coefficients therefore hold for it; in the cells of a fabric their number is known, and where words are counted in
+    front of chains, which synthesis then leaves as they are.
     """
-    lanes, circuit = found.of("lanes"), stage.circuit(build.fabric)
+    lanes, circuit = found.of("lanes"), stage.circuit(build.plan, build.fabric)
     for name, count in circuit.counts(build.plan.reach).items():
         kind, _, bits = name.partition("/")
         if kind == "ff":
             lanes["tree.ff"] += count
         elif kind == "table":
             lanes[f"table of {bits}"] += count
+        elif kind == "less":
+            lanes[f"less of {bits}"] += count
+        elif build.plan.compress and build.fabric not in _CELLS:
+            lanes[f"chain of {bits}"] += count
         elif build.fabric not in _CELLS:
             lanes[f"subtract/{bits}"] += count
         else:

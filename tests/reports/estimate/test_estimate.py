@@ -14,6 +14,7 @@ from addax.common.errors import UserError
 from addax.hdl.dataflow.build import bind
 from addax.hdl.dataflow.joints import Entrance
 from addax.hdl.dataflow.planning.choices import options_of
+from addax.hdl.dataflow.planning.fold import fold
 from addax.hdl.dataflow.stages import stages_of
 from addax.hdl.folder.generate import generate
 from addax.hdl.lanes.counts import array_counts
@@ -39,7 +40,9 @@ from addax.reports.estimate.structure import structure
 from addax.reports.fit.fit import DEVICES, known
 from addax.reports.fit.samples import cells_of, sample
 from addax.reports.page.report import make_report
+from addax.reports.planning import LEVEL_NS
 from networks import random_built, random_images, random_moving, random_plan, random_program
+from perceptrons import perceptron
 
 STORED = json.loads(Path(__file__).with_name("stages.json").read_text())
 ALL = sorted(DEVICES)
@@ -237,3 +240,19 @@ def test_the_input_operation_has_a_price():
 
     assert (dear.dsp, cheap.dsp) == (channels, 0)
     assert dear.ff > channels * 8 and dear.lut > cheap.lut > 0
+
+
+@pytest.mark.parametrize("bits, lut, ff", [(8, 2846, 3753), (4, 2249, 2163)])
+def test_estimates_of_circuits_of_constants_are_near(bits, lut, ff):
+    """Perceptrons of 16-16-5 with adder kernels, an image per clock on xc7z020 at 200 MHz, as the pinned yosys once
+    counted them (`python -m tests.bench.unrolled adder`): no coefficient of theirs was fitted."""
+    program, target = perceptron("adder", (16, 16, 5), pixel=unsigned(bits)), device("xc7z020")
+    plan = fold(
+        program, device=target.name, clock_mhz=200.0, fps=200e6, fixed_weights=True, scale="lut",
+        level_ns=LEVEL_NS[target.family], compress=True,
+    )  # fmt: skip
+
+    found = design(program, plan, target).total
+
+    assert abs(found.lut / lut - 1) < 0.08
+    assert abs(found.ff / ff - 1) < 0.1
