@@ -27,7 +27,7 @@ _ADDER = ("2101.10015", "AdderNet hardware")
 
 @cache
 def _headlines() -> list[dict[str, Any]]:
-    return tomllib.loads(Path(__file__).with_name("headlines.toml").read_text())["headline"]  # type: ignore[no-any-return]
+    return tomllib.loads(Path(__file__).with_name("headlines.toml").read_text())["headline"]
 
 
 def published_papers() -> tuple[str, ...]:
@@ -79,7 +79,7 @@ def write_headlines(document: Mapping[str, Any], out: Path, provenance: Mapping[
 def _row(paper: str, name: str, claim: Mapping[str, Any], **found: Any) -> dict[str, Any]:
     """A row of the document; what is not ``found`` is None."""
     low, high, ours = claim.get("low"), claim.get("high"), found.get("ours")
-    off = None if ours is None else _off(ours, low, high, claim["unit"])
+    off = None if low is None or high is None or ours is None else _off(ours, low, high, claim["unit"])
     return {
         "paper": paper, "name": name, "claim": claim["claim"], "unit": claim["unit"], "low": low, "high": high,
         "ours": ours, "answer": found.get("answer"), "off": off, "command": found.get("command"),
