@@ -6,7 +6,7 @@ PACKAGES := $(foreach part,common models quant hdl sim reports api cli,-p addax.
 export ADDAX_CACHE ?= $(CURDIR)/.cache
 export PYTHONHASHSEED := 0
 
-.PHONY: demo test guard check random bench results seeds lint wheel clean
+.PHONY: demo test guard check random fuzz bench results seeds lint wheel clean
 
 demo: $(VENV)/ready
 	$(BIN)/addax demo
@@ -30,6 +30,11 @@ check: $(VENV)/ready
 SEED := $(shell date +%s)
 random: $(VENV)/ready
 	ADDAX_HYPOTHESIS=random $(BIN)/pytest -m "hypothesis and not slow" -n 2 --hypothesis-seed $(SEED)
+
+# Damaged files of every format, 20 minutes in all (`make fuzz MINUTES=1`); a failure names its seed.
+MINUTES := 20
+fuzz: $(VENV)/ready
+	ADDAX_FUZZ_MINUTES=$(MINUTES) ADDAX_FUZZ_SEED=$(SEED) $(BIN)/pytest tests/test_fuzz.py -m slow -s
 
 bench: $(VENV)/ready
 	$(BIN)/python -m tests.bench

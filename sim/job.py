@@ -99,7 +99,7 @@ def run_job(job: Job) -> dict[str, Any]:
     settings = {
         "registers": {
             **job.stall.registers, "images": job.images, "seed": job.seed, "watchdog": job.watchdog,
-            "linger": job.linger, "reset_after": job.reset_after,
+            "linger": job.linger, **({"reset_after": job.reset_after} if job.reset_after else {}),
         },
         "answer_bits": job.answer_bits,
         "elements": job.elements,

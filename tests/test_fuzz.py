@@ -2,6 +2,9 @@
 
 A seed makes the damage: bits flipped, pieces cut, repeated or taken out, numbers and values of JSON exchanged for
 others, also of other types. A failure names its seed and how to have the file again.
+
+``$ADDAX_FUZZ_MINUTES`` and ``$ADDAX_FUZZ_SEED`` say how long the slow tests take in all, and where their seeds begin:
+`make fuzz` takes 20 minutes and other seeds each time.
 """
 
 import copy
@@ -9,6 +12,7 @@ import functools
 import gzip
 import io
 import json
+import os
 import random
 import shutil
 import struct
@@ -36,12 +40,16 @@ from addax.quant.files.npz import import_npz
 from addax.quant.onnx.read import import_onnx
 from addax.quant.qat.train import load_trained
 from addax.quant.quantize import quantize, trace_program
+from addax.reports.compare.headlines import headlines_document
 from addax.sim.activity import read_saif
 from limits import bounded_memory
 
 SECONDS = 10
-QUICK, LONG = 0.2, 5.0
-"""Seconds per format, in the normal tests and in the slow ones."""
+QUICK = 0.2
+LONG = float(os.environ.get("ADDAX_FUZZ_MINUTES", 1.25)) * 60 / 15
+"""Seconds per format, of which there are 15, in the normal tests and in the slow ones."""
+LATE = int(os.environ.get("ADDAX_FUZZ_SEED", 1_000_000))
+"""The first seed of the slow tests."""
 ODD = (None, True, -1, 0, 3, 2**31, 2**63, 10**30, 1.5, 1e308, "", "conv1", "../x", [], [[]], {}, [1, 2], {"bits": 8})
 
 
@@ -251,6 +259,10 @@ SAIF = b"""(SAIFILE
 )
 """
 
+COMPARISON = json.dumps({
+    "terms": {"network": "lenet5", "device": "ecp5-85k", "bits": 8, "clock_mhz": 50.0},
+    "claims": [{"claim": "adder: logic", "paper": "-81 %", "ours": "-24 %", "note": "arXiv 2101.10015, abstract"}],
+}).encode()  # fmt: skip
 FORMATS = {
     "addax": one_file("net.addax", lambda f, p: program_bytes(p), run_program, safetensors_changed),
     "trace": one_file("net.addax", lambda f, p: program_bytes(p), trace_of, safetensors_changed),
@@ -267,6 +279,9 @@ FORMATS = {
     "export": one_of_a_folder(lambda f, p: export(p, f, fmt="npz"), lambda p, _: import_npz(p)),
     "build": one_of_a_folder(make_build, lambda p, _: open_build(p)),
     "saif": one_file("a.saif", lambda f, p: SAIF, lambda p, _: read_saif(p, "pipeline", BLOCK_OF)),
+    "comparison": one_file(
+        "compare.json", lambda f, p: COMPARISON, lambda p, _: headlines_document(compared=p), text_changed
+    ),
 }
 
 
@@ -315,14 +330,14 @@ def test_damaged_files_are_read_or_refused(name, tmp_path, program):
 @pytest.mark.parametrize("name", FORMATS)
 def test_damaged_files_are_read_or_refused_for_long(name, tmp_path, program):
     """Other seeds than the quick test, for a minute in all."""
-    outcomes = attack(FORMATS[name], tmp_path, program, LONG, seed=1_000_000)
-    print(f"{name}: seeds from 1000000, {outcomes}")
+    outcomes = attack(FORMATS[name], tmp_path, program, LONG, seed=LATE)
+    print(f"{name}: seeds from {LATE}, {outcomes}")
 
     assert outcomes["refused"] > 0
 
 
-@pytest.mark.parametrize("seconds", [QUICK, pytest.param(LONG, marks=pytest.mark.slow)])
-def test_damaged_onnx_files_are_read_or_refused(seconds, tmp_path, program):
-    outcomes = attack(ONNX, tmp_path, program, seconds, seed=int(1000 * seconds))
+@pytest.mark.parametrize("seconds, seed", [(QUICK, 200), pytest.param(LONG, LATE, marks=pytest.mark.slow)])
+def test_damaged_onnx_files_are_read_or_refused(seconds, seed, tmp_path, program):
+    outcomes = attack(ONNX, tmp_path, program, seconds, seed)
 
     assert outcomes["refused"] > 0

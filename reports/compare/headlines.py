@@ -20,12 +20,14 @@ from ..page.headlines import headlines_page
 __all__ = ["headlines_document", "published_papers", "write_headlines"]
 
 _COMPARE = "addax compare lenet5 --device ecp5-85k --power --place"
+_TERMS = {"network": str, "device": str, "bits": int, "clock_mhz": float}
+"""Terms of a comparison that are told, and what they are."""
 _ADDER = ("2101.10015", "AdderNet hardware")
 
 
 @cache
 def _headlines() -> list[dict[str, Any]]:
-    return tomllib.loads(Path(__file__).with_name("headlines.toml").read_text())["headline"]  # type: ignore[no-any-return]
+    return tomllib.loads(Path(__file__).with_name("headlines.toml").read_text())["headline"]
 
 
 def published_papers() -> tuple[str, ...]:
@@ -77,7 +79,7 @@ def write_headlines(document: Mapping[str, Any], out: Path, provenance: Mapping[
 def _row(paper: str, name: str, claim: Mapping[str, Any], **found: Any) -> dict[str, Any]:
     """A row of the document; what is not ``found`` is None."""
     low, high, ours = claim.get("low"), claim.get("high"), found.get("ours")
-    off = None if ours is None else _off(ours, low, high, claim["unit"])
+    off = None if low is None or high is None or ours is None else _off(ours, low, high, claim["unit"])
     return {
         "paper": paper, "name": name, "claim": claim["claim"], "unit": claim["unit"], "low": low, "high": high,
         "ours": ours, "answer": found.get("answer"), "off": off, "command": found.get("command"),
@@ -116,10 +118,12 @@ def _answers(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """The terms of a comparison, and its own figures by what is claimed: those of the first paper that claims it."""
     found = read_json(path, "compare.json of 'addax compare'")
     try:
-        terms = {key: found["terms"][key] for key in ("network", "device", "bits", "clock_mhz")}
+        terms = {key: kind(found["terms"][key]) for key, kind in _TERMS.items()}
         own = {str(claim["claim"]): str(claim["ours"]) for claim in reversed(found["claims"]) if PAPER in claim["note"]}
-    except (KeyError, TypeError) as error:
+    except KeyError as error:
         raise UserError(f"{path} is not a compare.json of 'addax compare': it has no {error}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"{path} is not a compare.json of 'addax compare': {error}") from error
     if not own:
         raise UserError(f"{path} has no kernels beside mult, so it answers no claim; compare adder,mult")
     return terms, own

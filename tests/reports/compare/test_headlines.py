@@ -76,6 +76,7 @@ def test_a_comparison_answers_what_is_said_of_kernels(comparison, rows):
     ("[]", "is not a compare.json of 'addax compare'"),
     ('{"terms": {}}', "has no 'network'"),
     ('{"terms": {"network": 1, "device": 1, "bits": 1, "clock_mhz": 1}, "claims": []}', "answers no claim"),
+    ('{"terms": {"network": 1, "device": 1, "bits": "x", "clock_mhz": 1}}', "is not a compare.json of 'addax compare'"),
     ("{", "is not a compare.json of 'addax compare'"),
 ])  # fmt: skip
 def test_what_is_no_comparison_is_refused(tmp_path, content, says):

@@ -33,7 +33,7 @@ def icarus(folder, *arguments, prefix="addax", standard=2005, where=None, second
     paths = names if where == folder else [str(folder / name) for name in names]
     compiled = subprocess.run(
         ["iverilog", f"-g{standard}", "-o", "test", *paths],
-        cwd=where, capture_output=True, text=True, timeout=120,
+        cwd=where, capture_output=True, text=True, timeout=max(120, seconds),
     )  # fmt: skip
     assert compiled.returncode == 0, compiled.stderr
     ran = subprocess.run(["vvp", "-n", "test", *arguments], cwd=where, capture_output=True, text=True, timeout=seconds)

@@ -39,18 +39,24 @@ module block_memory #(parameter ROW = 32, parameter ADDRESS = 14)(
     always @(posedge clk) begin
         rowa = ada / ROW;
         rowb = adb / ROW;
-        ba = begins(ada, wa);
-        bb = begins(adb, wb);
-        maska = ena === 1 ? (ones(wa) & bits_of(wea)) << ba : 0;
-        maskb = enb === 1 ? (ones(wb) & bits_of(web)) << bb : 0;
-        pmaska = ena === 1 && wa >= 8 ? (ones(wa / 8) & wea) << (ba / 8) : 0;
-        pmaskb = enb === 1 && wb >= 8 ? (ones(wb / 8) & web) << (bb / 8) : 0;
         olda = data[rowa]; polda = parity[rowa];
         oldb = data[rowb]; poldb = parity[rowb];
-        newa = olda & ~maska | (dia << ba) & maska;
-        newb = oldb & ~maskb | (dib << bb) & maskb;
-        pnewa = polda & ~pmaska | (pia << (ba / 8)) & pmaska;
-        pnewb = poldb & ~pmaskb | (pib << (bb / 8)) & pmaskb;
+        maska = 0; pmaska = 0; newa = olda; pnewa = polda;
+        maskb = 0; pmaskb = 0; newb = oldb; pnewb = poldb;
+        if (ena === 1 && wa != 0 && |wea) begin
+            ba = begins(ada, wa);
+            maska = (ones(wa) & bits_of(wea)) << ba;
+            pmaska = wa >= 8 ? (ones(wa / 8) & wea) << (ba / 8) : 0;
+            newa = olda & ~maska | (dia << ba) & maska;
+            pnewa = polda & ~pmaska | (pia << (ba / 8)) & pmaska;
+        end
+        if (enb === 1 && wb != 0 && |web) begin
+            bb = begins(adb, wb);
+            maskb = (ones(wb) & bits_of(web)) << bb;
+            pmaskb = wb >= 8 ? (ones(wb / 8) & web) << (bb / 8) : 0;
+            newb = oldb & ~maskb | (dib << bb) & maskb;
+            pnewb = poldb & ~pmaskb | (pib << (bb / 8)) & pmaskb;
+        end
         if (ena === 1 && ra != 0 && !(|maska && modea == 0)) begin
             touched = rowa == rowb && !sees_old ? maskb : 0;
             doa <= (((|maska && modea == 2 ? newa : olda) ^ touched) >> begins(ada, ra)) & ones(ra);

@@ -69,7 +69,7 @@ def scopes_table(rows: Texts) -> list[list[str]]:
     blank = [""] * len(own)
     worst = [share(-float(row["saved_at_worst"])) for row in own.values()]
     total = [share(-float(row["saved_of_total"])) for row in own.values()]
-    table.append(["the same, all energies off by up to half, the worst combination", *blank, *worst])
+    table.append(["the same, every energy anywhere in its band, the worst combination", *blank, *worst])
     table.append(["of total power, idle device included", *blank, *total])
     return table
 
