@@ -83,8 +83,8 @@ def test_the_bench_runs_under_verilator(written, tmp_path):
 def test_the_bench_passes_in_device_form(tmp_path):
     """Features stand in block RAM that is an instance: its model lies beside, knows four values, and is wrong where
     a word is read while it is written. Verilator, too, has nothing to say of it."""
-    plan = small_plan(fabric="ecp5", kernels=("adder",), bits=8, memory_bits=32)
-    image = compiled(engine_program(102, bits=8, kernels=("adder",)), plan)
+    plan = small_plan(fabric="ecp5", kernels=("adder",))
+    image = compiled(engine_program(102, bits=16, kernels=("adder",)), plan)
     write_engine_bench(generate_engine(plan, tmp_path / "engine", prefix="net"), image, tmp_path / "bench")
     assert "DP16KD #(" in (tmp_path / "bench" / "net.v").read_text()
 
