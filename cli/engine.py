@@ -27,6 +27,7 @@ ENGINE_OPTIONS = (
     click.option("--tables", type=int, help="Of an engine: bits of what a table of a function reads.  [default: none]"),
     click.option("--choices", is_flag=True, default=None, help="Of an engine: pixels choose (ArgMax, Select)."),
     click.option("--predicates", type=int, help="Of an engine: bands of choices that skip others.  [default: none]"),
+    click.option("--means", is_flag=True, default=None, help="Of an engine: means of maps that it cannot hold."),
     click.option("--weight-bytes", type=int, help="Of an engine: of its queue of weights.  [default: 32768]"),
     click.option("--slopes", is_flag=True, default=None, help="Of an engine: second slopes (PReLU, LeakyReLU)."),
     click.option("--ties-even", is_flag=True, default=None, help="Of an engine: ties that round to even numbers."),
@@ -36,7 +37,7 @@ ENGINE_OPTIONS = (
 """Options of ``generate`` that an engine has."""
 ENGINE_CHOICES = (
     "pin", "pout", "kernels", "bits", "memory_bits", "sum_bits", "pixels", "feature_bytes", "weight_bytes", "depthwise",
-    "product", "tables", "choices", "predicates", "slopes", "ties_even", "levels", "factor_bits",
+    "product", "tables", "choices", "predicates", "means", "slopes", "ties_even", "levels", "factor_bits",
 )  # fmt: skip
 """Their names."""
 
@@ -59,7 +60,7 @@ def generate_engine(out: Path, prefix: str, as_json: bool, *, kernels: str | Non
         f"depthwise, {plan.depthwise} columns": plan.depthwise, "products": plan.product,
         f"tables of {plan.tables} bits": plan.tables, "choices": plan.choices,
         f"skips by {plan.predicates} bands": plan.predicates, "second slopes": plan.slopes,
-        "ties to even": plan.ties_even,
+        "ties to even": plan.ties_even, "cut means": plan.means,
         f"{plan.levels} levels": plan.levels, "counters": plan.counters,
     }  # fmt: skip
     if any(has.values()):

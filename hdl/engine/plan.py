@@ -53,6 +53,7 @@ class EnginePlan:
     product : two tensors may be multiplied, element by element
     tables : bits of what a table of any function reads at most; 0: the engine has none
     choices : pixels choose: the number of the largest channel, and one of several tensors by such a number
+    means : a mean of a map that the ring does not hold is cut, and its sums go on from one part to the next
     predicates : bands of arg-maxes by whose numbers commands may be skipped, in a run; 0: the engine skips none
     burst : words of the longest AXI4 burst
     outstanding : read bursts on the way at most
@@ -81,6 +82,7 @@ class EnginePlan:
     tables: int = field(default=0, metadata=_LATER)
     choices: bool = field(default=False, metadata=_LATER)
     predicates: int = field(default=0, metadata=_LATER)
+    means: bool = field(default=False, metadata=_LATER)
     burst: int = 16
     outstanding: int = 8
     fabric: str = "generic"
@@ -118,8 +120,8 @@ class EnginePlan:
         known = {
             "family": (ENGINE,), "pin": LANES, "pout": LANES, "bits": tuple(_SUM_BITS), "control": CONTROLS,
             "memory_bits": _MEMORY_BITS, "fixed_weights": (False,), "product": (False, True),
-            "choices": (False, True), "slopes": (False, True), "ties_even": (False, True), "levels": LEVELS,
-            "factor_bits": FACTOR_BITS, "counters": (False, True),
+            "choices": (False, True), "means": (False, True), "slopes": (False, True), "ties_even": (False, True),
+            "levels": LEVELS, "factor_bits": FACTOR_BITS, "counters": (False, True),
         }  # fmt: skip
         for name, values in known.items():
             value = getattr(self, name)

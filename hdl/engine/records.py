@@ -137,6 +137,7 @@ def descriptor_record(plan: EnginePlan) -> Record:
         *(_table_fields(plan) if plan.tables else ()),
         *(_CHOICE_FIELDS if plan.choices else ()),
         *(_PREDICATE_FIELDS if plan.predicates else ()),
+        *(_MEAN_FIELDS if plan.means else ()),
         *_activation_fields(plan),
         Field(name="columns", bits=_SIZE, meaning="output columns"),
         Field(name="width", bits=_SIZE, meaning="input columns"),
@@ -183,6 +184,11 @@ _PREDICATE_FIELDS = (
     Field(name="marks", bits=1, meaning="the numbers of its bands are kept for commands that may be skipped"),
 )
 """Of an engine that skips commands."""
+_MEAN_FIELDS = (
+    Field(name="resumes", bits=1, meaning="its sums begin with those that the descriptor before it kept"),
+    Field(name="keeps", bits=1, meaning="its sums, one for each block, are kept and become no results"),
+)  # fmt: skip
+"""Of a descriptor of an engine whose means are cut."""
 
 
 def _table_fields(plan: EnginePlan) -> tuple[Field, ...]:

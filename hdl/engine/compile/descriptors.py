@@ -7,7 +7,7 @@ from ..layout import TensorLayout
 from ..plan import EnginePlan
 from ..records import ACTIVATIONS, Unit, descriptor_record
 from .bands import Band
-from .reading.groups import row_walk
+from .reading.groups import RowWalk, row_walk
 from .reading.layers import EngineLayer
 from .weights import has_own_tables, is_padded, table_entries
 
@@ -27,7 +27,8 @@ def descriptor(
     """
     source, window = layouts[layer.source], layer.window
     columns, width, ring = result.shape[2], source.row_words, plan.ring_words
-    residual = layouts[layer.residual] if layer.residual is not None else None
+    cut = part[0].resumes or part[0].keeps
+    residual = layouts[layer.residual] if layer.residual is not None and not part[0].keeps else None
     values: dict[str, int] = {}
     # A part of one band has a first one alone, and one of two no middle one.
     chosen = {"first": part[0], "middle": part[1 if len(part) > 2 else 0], "final": part[-1]}
@@ -39,21 +40,9 @@ def descriptor(
         }  # fmt: skip
     stride_rows, walk = window.strides[0], row_walk(window, layer.together, width)
     down, taps = (part[0].rows, stacked) if layer.stacked else (window.dilations[0], window.kernel[0])
-    if plan.depthwise:
-        values |= {
-            "groups": layer.groups, "depthwise": layer.together > 0, "lead": walk.lead, "shared": walk.shared,
-            "between": walk.between, "kept": walk.kept,
-        }  # fmt: skip
-    if plan.product:
-        values |= {"product": layer.product, "hold": layer.hold}
-    if plan.tables:
-        values |= {"table": table_entries(layer), "own_tables": has_own_tables(layer)}
-    if plan.choices:
-        values["across"] = layer.across
-    if plan.predicates:
-        values["marks"] = layer.marks
-    used = {"slopes": layer.second is not None, "ties_even": layer.even, "levels": layer.levels is not None}
-    values |= {name: used[name] for name in ACTIVATIONS if getattr(plan, name)}
+    if cut:
+        taps = part[0].taken
+    values |= _optional(layer, part, walk, plan)
     values |= {
         "unit": layer.unit, "kernel": plan.kernels.index(layer.kernel) if layer.kernel else 0, "last": last,
         "signed": source.format.signed, "padded": is_padded(layer), "residual": residual is not None,
@@ -73,4 +62,27 @@ def descriptor(
                 f"{layer.name!r} has {values[field.name]:,} {field.meaning}; a descriptor of the engine holds "
                 f"{field.format.lo} to {field.format.hi:,}"
             )
+    return values
+
+
+def _optional(layer: EngineLayer, part: tuple[Band, ...], walk: RowWalk, plan: EnginePlan) -> dict[str, int]:
+    """The fields that engines have whose Plan says so."""
+    values: dict[str, int] = {}
+    if plan.means:
+        values |= {"resumes": part[0].resumes, "keeps": part[0].keeps}
+    if plan.depthwise:
+        values |= {
+            "groups": layer.groups, "depthwise": layer.together > 0, "lead": walk.lead, "shared": walk.shared,
+            "between": walk.between, "kept": walk.kept,
+        }  # fmt: skip
+    if plan.product:
+        values |= {"product": layer.product, "hold": layer.hold}
+    if plan.tables:
+        values |= {"table": table_entries(layer), "own_tables": has_own_tables(layer)}
+    if plan.choices:
+        values["across"] = layer.across
+    if plan.predicates:
+        values["marks"] = layer.marks
+    used = {"slopes": layer.second is not None, "ties_even": layer.even, "levels": layer.levels is not None}
+    values |= {name: used[name] for name in ACTIVATIONS if getattr(plan, name)}
     return values

@@ -93,7 +93,8 @@ class Issuer(wiring.Component):
         with m.If(taken):
             m.d.sync += [step.eq(self.i.payload), busy.eq(1), fresh.eq(1), pause.eq(0)]
         # Whether a step is taken is known late in a cycle, and the accounts are read two cycles later at the earliest.
-        m.d.sync += claims.eq(taken & self.i.payload.last)
+        claiming = taken & self.i.payload.last
+        m.d.sync += claims.eq(claiming & ~self.i.payload.keeps if self.plan.means else claiming)
         with m.If(claims):
             m.d.comb += [
                 self.claimed.eq(self._claims(step, words)), self.awaited.eq(step.pixels),
@@ -142,6 +143,10 @@ class Issuer(wiring.Component):
     def _claims(self, step: Any, value: Value) -> Value:
         """``value`` of a step whose results are the first parts of their words, for those take room for all; else 0."""
         return Mux(step.part == 0, value, 0) if self.plan.made_parts > 1 else value
+
+    def _begins_at(self, step: Any) -> Value | int:
+        """Number of the first pixel of a step: of a part of a mean the place of its sum."""
+        return Mux(step.resumes | step.keeps, step.slot, 0) if self.plan.means else 0
 
     def _joins(self, step: Any) -> Value:
         """Residuals of a step that has some."""
@@ -194,7 +199,7 @@ class Issuer(wiring.Component):
                 m.d.sync += left["rows"].eq(left["rows"] - 1)
         with m.If(taken):
             coming = {name: self.i.payload[name] - 2 for name in left}
-            m.d.sync += [opening.eq(1), self.pixel.eq(0)]
+            m.d.sync += [opening.eq(1), self.pixel.eq(self._begins_at(self.i.payload))]
             m.d.sync += [counter[name].eq(value) for name, value in coming.items() for counter in (left, begins)]
         self._windows(m, taken, at_row)
         self._place(m, taken, at_column, at_tap, at_row)

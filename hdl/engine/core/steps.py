@@ -27,13 +27,15 @@ _PASSED_PRODUCT = ("product", "hold")
 _PASSED_TABLES = ("table",)
 _PASSED_CHOICES = ("across",)
 _PASSED_PREDICATES = ("marks",)
+_PASSED_MEANS = ("resumes", "keeps")
 
 
 def _passed(plan: EnginePlan) -> tuple[str, ...]:
     return (
         *_PASSED, *(_PASSED_DEPTHWISE if plan.depthwise else ()), *(_PASSED_PRODUCT if plan.product else ()),
         *(_PASSED_TABLES if plan.tables else ()), *(_PASSED_CHOICES if plan.choices else ()),
-        *(_PASSED_PREDICATES if plan.predicates else ()), *(name for name in ACTIVATIONS if getattr(plan, name)),
+        *(_PASSED_PREDICATES if plan.predicates else ()), *(_PASSED_MEANS if plan.means else ()),
+        *(name for name in ACTIVATIONS if getattr(plan, name)),
     )  # fmt: skip
 
 
@@ -46,7 +48,8 @@ def step_layout(plan: EnginePlan) -> data.StructLayout:
     ``last``, whether it begins and ends sums; ``pads``, whether a word of pad comes with its weights; ``closes`` and
     ``final``, whether it is the last one of its descriptor, and of all; ``together``, columns of the window that a
     depthwise layer takes at once; ``loads``, whether a table comes with its constants; where words have parts,
-    ``part``, the one that it reads or makes, and ``fills``, whether its results are the last part of their words.
+    ``part``, the one that it reads or makes, and ``fills``, whether its results are the last part of their words;
+    ``slot``, the number of its sum where means are cut.
     """
     layer = descriptor_record(plan).layout
     ring = plan.ring_words.bit_length() - 1
@@ -59,6 +62,8 @@ def step_layout(plan: EnginePlan) -> data.StructLayout:
         members["part"] = range(plan.read_parts * plan.made_parts)
     if plan.made_parts > 1:
         members["fills"] = 1
+    if plan.means:
+        members["slot"] = range(plan.pixels)
     return data.StructLayout({
         **members, "base": ring, "row": signed_shape(PLACE_BITS), "column": signed_shape(PLACE_BITS),
         "until": ring + 2, "chunk": layer["chunk_first"].shape, "frees": 1, "rows": layer["rows_first"].shape,
@@ -108,6 +113,8 @@ class Planner(wiring.Component):
             if self.plan.depthwise:
                 first = first & (group == 0)
             m.d.comb += step.loads.eq(step.last & (layer.table != 0) & (layer.own_tables | first))
+        if self.plan.means:
+            m.d.comb += step.slot.eq(inner)
         ends = {name: later(m, value, name=f"at_{name}") for name, value in compared.items()}
         begins, moving = later(m, band == 0, name="at_first"), Signal()
         origin = later(m, Mux(band == 0, layer.origin, -layer.left)[: len(step.base)], name="origin")

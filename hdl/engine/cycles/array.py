@@ -201,7 +201,7 @@ class _Array:
         self.ending = taken + cycles
         if step.frees:
             self.queues[Stream.FEATURES].left += [self.ending] * step.chunk
-        if step.last:
+        if step.last and not layer.get("keeps"):
             delay = self.delays.pools if pool else self.delays.sums
             complete = [taken + 1 + end + delay + k * (words - 1) for k, end in enumerate(step.ends)]
             if layer["residual"]:

@@ -38,6 +38,7 @@ class Executor:
         self.runs_done = 0
         self.pending = deque()
         self.marks, self.skipped = [], 0
+        self.sums = {}
         self.read({"stream": Stream.COMMANDS, "address": 0, "words": first, "wait": 0})
 
     def read(self, command):
@@ -174,7 +175,13 @@ class Layer:
             else:
                 constants = self.constants()
                 total = self.pooled(self.windows(chunk, pad, rows, top) + (v["signed"] << self.plan.bits - 1), first)
-            self.store(total, constants, last=block == blocks - 1)
+            if v.get("resumes"):
+                total = total + self.executor.sums.pop(block)
+            if v.get("keeps"):
+                assert len(total) == 1 and block < self.plan.pixels
+                self.executor.sums[block] = total
+            else:
+                self.store(total, constants, last=block == blocks - 1)
 
     def pooled(self, taps, first):
         """(pixels, pout) from channel ``first`` on of taps that count from the lowest value."""
