@@ -56,6 +56,7 @@ class EnginePlan:
     tables : bits of what a table of any function reads at most; 0: the engine has none
     choices : pixels choose: the number of the largest channel, and one of several tensors by such a number
     matmul : weights may be tokens of a stored tensor: both operands of a product come from memory, head by head
+    means : a mean of a map that the ring does not hold is cut, and its sums go on from one part to the next
     predicates : bands of arg-maxes by whose numbers commands may be skipped, in a run; 0: the engine skips none
     norms : tokens whose deviations are made side by side, one of `NORMS`; 0: the engine has no layer norm
     burst : words of the longest AXI4 burst
@@ -87,6 +88,7 @@ class EnginePlan:
     predicates: int = field(default=0, metadata=_LATER)
     norms: int = field(default=0, metadata=_LATER)
     matmul: bool = field(default=False, metadata=_LATER)
+    means: bool = field(default=False, metadata=_LATER)
     burst: int = 16
     outstanding: int = 8
     fabric: str = "generic"
@@ -124,8 +126,9 @@ class EnginePlan:
         known = {
             "family": (ENGINE,), "pin": LANES, "pout": LANES, "bits": tuple(_SUM_BITS), "control": CONTROLS,
             "memory_bits": _MEMORY_BITS, "fixed_weights": (False,), "product": (False, True),
-            "choices": (False, True), "matmul": (False, True), "slopes": (False, True), "ties_even": (False, True),
-            "levels": LEVELS, "factor_bits": FACTOR_BITS, "counters": (False, True), "norms": NORMS,
+            "choices": (False, True), "matmul": (False, True), "means": (False, True), "slopes": (False, True),
+            "ties_even": (False, True), "levels": LEVELS, "factor_bits": FACTOR_BITS, "counters": (False, True),
+            "norms": NORMS,
         }  # fmt: skip
         for name, values in known.items():
             value = getattr(self, name)

@@ -163,6 +163,7 @@ def _option_fields(plan: EnginePlan) -> tuple[Field, ...]:
         *(_CHOICE_FIELDS if plan.choices else ()),
         *(_PREDICATE_FIELDS if plan.predicates else ()),
         *(_NORM_FIELDS if plan.norms else ()),
+        *(_MEAN_FIELDS if plan.means else ()),
         *_activation_fields(plan),
     )
 
@@ -200,6 +201,11 @@ _PREDICATE_FIELDS = (
     Field(name="marks", bits=1, meaning="the numbers of its bands are kept for commands that may be skipped"),
 )
 """Of an engine that skips commands."""
+_MEAN_FIELDS = (
+    Field(name="resumes", bits=1, meaning="its sums begin with those that the descriptor before it kept"),
+    Field(name="keeps", bits=1, meaning="its sums, one for each block, are kept and become no results"),
+)  # fmt: skip
+"""Of a descriptor of an engine whose means are cut."""
 
 
 NORM_PASSES = 2

@@ -8,6 +8,7 @@ from ....common.errors import UserError
 from ....quant.ops.window import Window
 from ..layout import TensorLayout
 from ..plan import MOST_BYTES, MOST_PIXELS, EnginePlan
+from ..records import MOST_APART
 from .advice import built_with
 
 __all__ = ["Band", "bands_of", "parts_of"]
@@ -26,6 +27,7 @@ class Band:
     first_taken, taken : input rows that they need, padding left out
     top : rows of padding above
     alone : it shares its descriptor with no band before it
+    resumes, keeps : of a mean that is cut: it goes on with the sums of the band before it, and its own go on
     """
 
     row: int
@@ -34,11 +36,13 @@ class Band:
     taken: int
     top: int
     alone: bool = False
+    resumes: bool = False
+    keeps: bool = False
 
 
 def bands_of(
     name: str, window: Window, source: TensorLayout, result: TensorLayout, plan: EnginePlan, *, early: int,
-    most_rows: int, runs: int, stacked: int = 1,
+    most_rows: int, runs: int, stacked: int = 1, means: int = 0,
 ) -> tuple[Band, ...]:  # fmt: skip
     """As few bands as the buffers allow, as equal as can be.
 
@@ -47,6 +51,7 @@ def bands_of(
     most_rows : of a band
     runs : parts of the source that are used one after the other; two of them are held at once, if there are as many
     stacked : tensors of the shape of the source that are read beside one another, see `EngineLayer`
+    means : blocks of rows of a mean of a whole map, which may be cut; 0: it may not
     early : rows of the source that are written before its last band. Where the first band can do with them, and no band
         becomes so small that its weights would take longer than its pixels, it does: then it need not wait.
 
@@ -68,6 +73,8 @@ def bands_of(
                 f"{available * size:,}; {built_with('pixels', pixels, MOST_PIXELS)}"
             )
     held = source.blocks // runs * min(runs, 2) * stacked
+    if plan.means and means and (parts := _mean_parts(name, window, source, held, means, plan)):
+        return parts
     most = min(most_rows, *(available // needed for available, needed, _ in room.values()))
     for count in range(-(-height // min(most, height)), height + 1):
         found = _cut(window, source.shape[1], height, -(-height // count))
@@ -81,11 +88,34 @@ def bands_of(
         odd = stacked > 1 and chosen[-1].rows != chosen[0].rows
         return (*chosen[:-1], replace(chosen[-1], alone=True)) if odd else chosen
     rows = max(band.taken for band in found)
+    other = " or with --means" if means and not plan.means else ""
     raise UserError(
         f"the {rows} rows of {source.shape[0]} channels that one row of {name!r} needs take "
         f"{needed * plan.word_bytes:,} bytes of features, the engine has {plan.feature_bytes:,}; "
-        f"{built_with('feature-bytes', _power(needed) * plan.word_bytes, MOST_BYTES)}"
+        f"{built_with('feature-bytes', _power(needed) * plan.word_bytes, MOST_BYTES)}{other}"
     )
+
+
+def _mean_parts(
+    name: str, window: Window, source: TensorLayout, held: int, blocks: int, plan: EnginePlan
+) -> tuple[Band, ...]:  # fmt: skip
+    """The rows of a mean, cut where the ring, or a window of a descriptor, does not hold them; none where both do."""
+    height, most = window.kernel[0], min(MOST_APART, plan.ring_words // (source.row_words * held))
+    if height <= most or most == 0:
+        return ()
+    if blocks > plan.pixels:
+        raise UserError(
+            f"the means of {name!r} are cut, and keep {blocks:,} sums; the engine has {plan.pixels:,}; "
+            f"{built_with('pixels', _power(blocks), MOST_PIXELS)}"
+        )
+    rows = -(-height // -(-height // most))
+    return tuple(
+        Band(
+            row=0, rows=1, first_taken=row, taken=min(rows, height - row), top=0, alone=True, resumes=row > 0,
+            keeps=row + rows < height,
+        )
+        for row in range(0, height, rows)
+    )  # fmt: skip
 
 
 def _cut(window: Window, height: int, rows: int, most: int) -> tuple[Band, ...]:

@@ -31,7 +31,8 @@ def descriptor(
     """
     source, window = layouts[layer.source], layer.window
     columns, width, ring = result.shape[2], source.row_words, plan.ring_words
-    residual = layouts[layer.residual] if layer.residual is not None else None
+    cut = part[0].resumes or part[0].keeps
+    residual = layouts[layer.residual] if layer.residual is not None and not part[0].keeps else None
     values: dict[str, int] = {}
     # A part of one band has a first one alone, and one of two no middle one.
     chosen = {"first": part[0], "middle": part[1 if len(part) > 2 else 0], "final": part[-1]}
@@ -43,7 +44,9 @@ def descriptor(
         }  # fmt: skip
     stride_rows, walk = window.strides[0], row_walk(window, layer.together, width)
     down, taps = (part[0].rows, stacked) if layer.stacked else (window.dilations[0], window.kernel[0])
-    values |= _options(layer, walk, source, plan)
+    if cut:
+        taps = part[0].taken
+    values |= _options(layer, part, walk, source, plan)
     values |= {
         "unit": layer.unit, "kernel": plan.kernels.index(layer.kernel) if layer.kernel else 0, "last": last,
         "signed": source.format.signed, "padded": is_padded(layer), "residual": residual is not None,
@@ -73,9 +76,13 @@ def _passes(layer: EngineLayer, plan: EnginePlan) -> int:
     return layer.blocks(plan) // layer.groups if layer.unit is Unit.ARRAY else 1
 
 
-def _options(layer: EngineLayer, walk: RowWalk, source: TensorLayout, plan: EnginePlan) -> dict[str, int]:
+def _options(
+    layer: EngineLayer, part: tuple[Band, ...], walk: RowWalk, source: TensorLayout, plan: EnginePlan
+) -> dict[str, int]:  # fmt: skip
     """What only an engine with some option has."""
     values: dict[str, int] = {}
+    if plan.means:
+        values |= {"resumes": part[0].resumes, "keeps": part[0].keeps}
     if plan.grouped:
         values["groups"] = layer.groups
     if plan.matmul:

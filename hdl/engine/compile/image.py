@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ....quant.program import Program
 from ..layout import TensorLayout, Words
 from ..plan import EnginePlan
-from ..records import MOST_APART, READ, WRITE, descriptor_record
+from ..records import MOST_APART, READ, WRITE, Unit, descriptor_record
 from .bands import Band, bands_of, parts_of
 from .descriptors import descriptor
 from .order import in_order
@@ -201,11 +201,18 @@ def _bands(
             most_rows=_most_rows(
                 layer, result.shape[1], each=layer.other is not None and layouts[layer.other].shape[1] > 1
             ), stacked=max(len(layer.stacked), 1),
+            means=layer.blocks(plan) if layer.name not in conditions and _is_mean(layer, result) else 0,
             early=layouts[layer.source].shape[1] if source is None else source[-1].row * factors[layer.source],
         )  # fmt: skip
         alone = layer.name in conditions
         found[layer.name] = tuple(replace(band, alone=True) for band in bands) if alone else bands
     return found
+
+
+def _is_mean(layer: EngineLayer, result: TensorLayout) -> bool:
+    """Whether it is a mean of a whole map, which is one pixel of each channel."""
+    whole = layer.unit is Unit.SUM and result.shape[1:] == (1, 1)
+    return whole and not any(layer.window.pads) and layer.window.dilations[0] == 1
 
 
 def _readers(network: EngineNetwork) -> dict[str, int]:

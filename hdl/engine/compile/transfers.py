@@ -121,7 +121,8 @@ class _Jobs:
 
 def writes_of(layer: EngineLayer, bands: Sequence[Band], blocks: int) -> int:
     """Write commands of a layer of so many blocks of outputs."""
-    return blocks * (len(bands) if layer.shuffle == 1 else sum(band.rows for band in bands))
+    stored = [band for band in bands if not band.keeps]
+    return blocks * (len(stored) if layer.shuffle == 1 else sum(band.rows for band in stored))
 
 
 def _inputs(layer: EngineLayer, sizes: Sequence[int]) -> int:
@@ -175,12 +176,14 @@ class Transfers:
         """
         ends: list[int] = []
         words = -(-len(sizes) // self.plan.made_parts)
-        self._jobs[layer.name] = _Jobs(bands=bands, ends=ends, factor=layer.shuffle)
+        stored = [band for band in bands if not band.keeps]
         begins = {part[0].row for part in parts_of(bands)}
         for band in bands:
             for block in range(words):
-                self.writes += self._stores(layer, band, block)
+                self.writes += [] if band.keeps else self._stores(layer, band, block)
                 ends.append(len(self.writes))
+        behind = (len(bands) - len(stored)) * words
+        self._jobs[layer.name] = _Jobs(bands=stored, ends=ends[behind:], factor=layer.shuffle)
         for number, band in enumerate(bands):
             if skips:
                 self._begin_segment(skips[number], ends, number * words, words)
@@ -218,6 +221,7 @@ class Transfers:
         """What one band reads; ``ends`` has the number of write commands at the end of each of its blocks of words;
         ``again``: another band of its descriptor went before."""
         plan, run, at = self.plan, layer.sharing(self.plan), weights
+        residual = None if band.keeps else layer.residual
         taken = band.taken * self.layouts[layer.source].row_words * max(len(layer.stacked), 1)
         for block, own in enumerate(sizes):
             made = block // plan.made_parts
@@ -229,10 +233,10 @@ class Transfers:
                         # The numbers of a choice have one block, which every block of results reads.
                         place = 0 if layer.stacked and name == layer.stacked[0] else source
                         self._rows(Stream.FEATURES, name, place, band.first_taken, band.taken)
-                if inner == len(own) - 1 and layer.residual is not None:
-                    wide = self.layouts[layer.residual].pixel_words > 1
+                if inner == len(own) - 1 and residual is not None:
+                    wide = self.layouts[residual].pixel_words > 1
                     stream = Stream.WIDE_RESIDUALS if wide else Stream.RESIDUALS
-                    self._rows(stream, layer.residual, made, *_joined(layer, band))
+                    self._rows(stream, residual, made, *_joined(layer, band))
                 shortened = again and block == 0 and inner == len(own) - 1
                 for first, count in runs_again(layer, words, plan) if shortened else [(0, words)]:
                     run_of = Run(address=at + first, words=count)
@@ -246,8 +250,8 @@ class Transfers:
                 # A layer norm is done with a block of inputs when its results have been made.
                 if inner == len(own) - 1 if layer.norm is not None else whole and ends_run:
                     self._free(Stream.FEATURES, taken)
-            if layer.residual is not None:
-                self._free(Stream.RESIDUALS, self.layouts[layer.residual].run(made, *_joined(layer, band))[1])
+            if residual is not None:
+                self._free(Stream.RESIDUALS, self.layouts[residual].run(made, *_joined(layer, band))[1])
             # The writer takes a command when what is written by the one before it is there.
             filled = (block + 1) % plan.made_parts == 0 or block == len(sizes) - 1
             while filled and len(self._written) < ends[made]:

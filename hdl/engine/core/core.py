@@ -172,7 +172,7 @@ class Core(wiring.Component):
             weights.swap.eq(later(m, issuer.begin, AT_LANES, name="swap")),
             lanes.x.eq(read), lanes.signed.eq(feature_signed), lanes.weights.eq(weights.weights),
             lanes.kernel.eq(later(m, step.kernel, ranks, name="kernel")),
-            sums.fetch.eq(later(m, issuer.pixel, ranks - 1, name="pixel")), sums.words.eq(lanes.words),
+            sums.fetch.eq(self._fetched(m, ranks)), sums.words.eq(lanes.words),
             sums.carries.eq(lanes.carries), sums.largest.eq(layer.unit == Unit.MAXIMUM),
         ]  # fmt: skip
         if self.plan.pin != self.plan.pout:
@@ -194,7 +194,10 @@ class Core(wiring.Component):
             later(m, flag & pool, AT_LANES, name=f"pool_{name}")
             for name, flag in (("tap", issuer.issued), ("first", issuer.first), ("last", issuer.last))
         )
-        m.d.comb += [lanes.pool.eq(tap), sums.fresh.eq(first | tap)]
+        begun = later(m, issuer.first & step.resumes, AT_LANES, name="resumes") if self.plan.means else None
+        m.d.comb += [lanes.pool.eq(tap), sums.fresh.eq(first | (tap if begun is None else tap & ~begun))]
+        if self.plan.means:
+            m.d.comb += sums.keeps.eq(later(m, step.keeps, AT_LANES + 1, name="keeps"))
         m.d.sync += [
             sums.valid.eq(issued | tap), sums.last.eq(Mux(tap, ends, last)), sums.pool.eq(tap), sums.first.eq(begins),
         ]  # fmt: skip
@@ -207,6 +210,15 @@ class Core(wiring.Component):
                 lanes.depthwise.eq(later(m, step.depthwise, AT_LANES, name="depthwise")),
             ]  # fmt: skip
         return sums.sums, sums.done
+
+    def _fetched(self, m: Module, ranks: int) -> Any:
+        """The number of the pixel whose sum is fetched, two cycles before it meets what is added."""
+        issuer = self.issuer
+        pixel = later(m, issuer.pixel, ranks - 1, name="pixel")
+        if not self.plan.means:
+            return pixel
+        pool = later(m, issuer.step.unit != Unit.ARRAY, AT_LANES - 1, name="pool")
+        return Mux(pool, later(m, issuer.pixel, AT_LANES - 1, name="pool_pixel"), pixel)
 
     def _parts_read(self, m: Module, x: Any) -> tuple[Any, Any]:
         """What the lanes read of words ``x`` of features, and what passes by them: a part, where one has more."""

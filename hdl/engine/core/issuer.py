@@ -94,7 +94,8 @@ class Issuer(wiring.Component):
         with m.If(taken):
             m.d.sync += [step.eq(self.i.payload), busy.eq(1), fresh.eq(1), pause.eq(0)]
         # Whether a step is taken is known late in a cycle, and the accounts are read two cycles later at the earliest.
-        m.d.sync += claims.eq(taken & self.i.payload.last)
+        claiming = taken & self.i.payload.last
+        m.d.sync += claims.eq(claiming & ~self.i.payload.keeps if self.plan.means else claiming)
         with m.If(claims):
             m.d.comb += [
                 self.claimed.eq(self._claims(step, words)), self.awaited.eq(step.pixels),
@@ -149,6 +150,10 @@ class Issuer(wiring.Component):
         lacks = step.last & step.residual & (self.residuals < self._joins(step))
         return lacks | (step.scaling & ~self.there) if self.plan.norms else lacks
 
+    def _begins_at(self, step: Any) -> Value | int:
+        """Number of the first pixel of a step: of a part of a mean the place of its sum."""
+        return Mux(step.resumes | step.keeps, step.slot, 0) if self.plan.means else 0
+
     def _joins(self, step: Any) -> Value:
         """Residuals of a step that has some."""
         pixels: Value = step.pixels
@@ -201,7 +206,7 @@ class Issuer(wiring.Component):
                 m.d.sync += left["rows"].eq(left["rows"] - 1)
         with m.If(taken):
             coming = {name: self.i.payload[name] - 2 for name in left}
-            m.d.sync += [opening.eq(1), self.pixel.eq(0)]
+            m.d.sync += [opening.eq(1), self.pixel.eq(self._begins_at(self.i.payload))]
             m.d.sync += [counter[name].eq(value) for name, value in coming.items() for counter in (left, begins)]
         self._windows(m, taken, at_row)
         self._place(m, taken, at_column, at_tap, at_row)

@@ -29,6 +29,7 @@ _PASSED_TABLES = ("table",)
 _PASSED_CHOICES = ("across",)
 _PASSED_PREDICATES = ("marks",)
 _PASSED_NORMS = ("norm", "channels", "fraction", "eps", "digits", "places", "longest")
+_PASSED_MEANS = ("resumes", "keeps")
 
 
 def _passed(plan: EnginePlan) -> tuple[str, ...]:
@@ -36,7 +37,8 @@ def _passed(plan: EnginePlan) -> tuple[str, ...]:
         *_PASSED, *(_PASSED_DEPTHWISE if plan.depthwise else ()), *(_PASSED_PRODUCT if plan.product else ()),
         *(_PASSED_MATMUL if plan.matmul else ()), *(_PASSED_TABLES if plan.tables else ()),
         *(_PASSED_CHOICES if plan.choices else ()), *(_PASSED_PREDICATES if plan.predicates else ()),
-        *(_PASSED_NORMS if plan.norms else ()), *(name for name in ACTIVATIONS if getattr(plan, name)),
+        *(_PASSED_NORMS if plan.norms else ()), *(_PASSED_MEANS if plan.means else ()),
+        *(name for name in ACTIVATIONS if getattr(plan, name)),
     )  # fmt: skip
 
 
@@ -51,7 +53,7 @@ def step_layout(plan: EnginePlan) -> data.StructLayout:
     depthwise layer takes at once; ``loads``, whether a table comes with its constants; of a layer norm ``scaling``,
     whether its band goes by the second time, and ``opens`` and ``closes_sums``, whether it is the first and the last
     one of the first time; where words have parts, ``part``, the one that it reads or makes, and ``fills``, whether its
-    results are the last part of their words.
+    results are the last part of their words; ``slot``, the number of its sum where means are cut.
     """
     layer = descriptor_record(plan).layout
     ring = plan.ring_words.bit_length() - 1
@@ -66,6 +68,8 @@ def step_layout(plan: EnginePlan) -> data.StructLayout:
         members["fills"] = 1
     if plan.norms:
         members |= dict.fromkeys(("scaling", "opens", "closes_sums"), 1)
+    if plan.means:
+        members["slot"] = range(plan.pixels)
     return data.StructLayout({
         **members, "base": ring, "row": signed_shape(PLACE_BITS), "column": signed_shape(PLACE_BITS),
         "until": ring + 2, "chunk": layer["chunk_first"].shape, "frees": 1, "rows": layer["rows_first"].shape,
@@ -116,6 +120,8 @@ class Planner(wiring.Component):
             if self.plan.grouped:
                 first = first & (group == 0)
             m.d.comb += step.loads.eq(step.last & (layer.table != 0) & (layer.own_tables | first))
+        if self.plan.means:
+            m.d.comb += step.slot.eq(inner)
         ends = {name: later(m, value, name=f"at_{name}") for name, value in compared.items()}
         begins, moving = later(m, band == 0, name="at_first"), Signal()
         origin = later(m, Mux(band == 0, layer.origin, -layer.left)[: len(step.base)], name="origin")

@@ -32,6 +32,8 @@ class PixelSums(wiring.Component):
     pool, first, largest : In, in the cycle of ``words``: they are a tap of a pool, without a sign; the first one of its
         pixel; the largest is kept, else their sum
     choosing : In, of an engine whose pixels choose; one of the taps behind the first is kept, see `records.Unit`
+    keeps : In, of an engine whose means are cut, in the cycle of ``words``: the sum of a pool is kept as that of a step
+        is, and goes on with the next tap that is not ``fresh``
     sums : Out, ``pout`` sums of ``plan.total``
     done : Out, ``sums`` are complete
     """
@@ -45,7 +47,8 @@ class PixelSums(wiring.Component):
             "fetch": In(range(plan.pixels)), "fresh": In(1),
             "words": In(plan.pout * step.bits), "carries": In(plan.pout),
             "valid": In(1), "last": In(1), "pool": In(1), "first": In(1), "largest": In(1),
-            **({"choosing": In(1)} if plan.choices else {}), "sums": Out(plan.pout * plan.sum_bits), "done": Out(1),
+            **({"choosing": In(1)} if plan.choices else {}), **({"keeps": In(1)} if plan.means else {}),
+            "sums": Out(plan.pout * plan.sum_bits), "done": Out(1),
         })  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:
@@ -79,7 +82,11 @@ class PixelSums(wiring.Component):
                 m.d.sync += after.eq(added)
             afters.append(after)
         kept = Signal()
-        m.d.sync += [kept.eq(self.valid & ~self.last & ~self.pool), self.done.eq(self.valid & self.last)]
+        if plan.means:
+            stays = Mux(self.pool, self.last & self.keeps, ~self.last)
+            m.d.sync += [kept.eq(self.valid & stays), self.done.eq(self.valid & self.last & ~self.keeps)]
+        else:
+            m.d.sync += [kept.eq(self.valid & ~self.last & ~self.pool), self.done.eq(self.valid & self.last)]
         m.d.comb += [
             read.addr.eq(self.fetch), self.sums.eq(Cat(afters)), write.data.eq(self.sums), write.en.eq(kept),
             write.addr.eq(later(m, self.fetch, 3, name="place")),

@@ -221,7 +221,7 @@ class _Array:
             self.queues[Stream.FEATURES].left += [self.ending] * step.chunk
         if step.rooted:
             self.there = self.ending + self.norms.rooted(self.plan, step.pixels, layer["longest"])
-        if step.last:
+        if step.last and not layer.get("keeps"):
             delay = self.delays.norms if step.scaling else self.delays.pools if pool else self.delays.sums
             complete = [taken + 1 + end + delay + k * (words - 1) for k, end in enumerate(step.ends)]
             if layer["residual"]:

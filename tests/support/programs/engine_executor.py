@@ -40,6 +40,7 @@ class Executor:
         self.runs_done = 0
         self.pending = deque()
         self.marks, self.skipped = [], 0
+        self.sums = {}
         self.read({"stream": Stream.COMMANDS, "address": 0, "words": first, "wait": 0})
 
     def read(self, command):
@@ -179,7 +180,13 @@ class Layer:
             else:
                 constants = self.constants()
                 total = self.pooled(self.windows(chunk, pad, rows, top) + (v["signed"] << self.plan.bits - 1), first)
-            self.store(total, constants, last=block == blocks - 1)
+            if v.get("resumes"):
+                total = total + self.executor.sums.pop(block)
+            if v.get("keeps"):
+                assert len(total) == 1 and block < self.plan.pixels
+                self.executor.sums[block] = total
+            else:
+                self.store(total, constants, last=block == blocks - 1)
 
     def norm(self, pixels):
         """All blocks of tokens, the first time for their sums, the second time block by block for results."""
