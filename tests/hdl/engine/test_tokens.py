@@ -14,6 +14,7 @@ from addax.hdl.engine.core.lanes import HeldWeights
 from addax.hdl.engine.cycles.model import predicted
 from addax.hdl.engine.driver.flat import flat_image
 from addax.hdl.engine.layout import TensorLayout
+from addax.hdl.engine.plan import EnginePlan
 from addax.hdl.engine.records import Stream
 from addax.quant import golden
 from addax.quant.formats import signed, unsigned
@@ -21,7 +22,7 @@ from addax.quant.program import ArgMax, MatMul, MaxPool, Select, Slice
 from engine_blocks import cycles_of, fields, packed
 from engine_executor import assert_golden, executed
 from engine_networks import small_plan
-from engine_tokens import attentive, one_product
+from engine_tokens import attention_layer, attentive, one_product
 from token_networks import TokenBuilder
 
 PLANS = {
@@ -230,3 +231,12 @@ def test_a_driver_in_c_has_no_heads():
     image = compiled(one_product("context", shape=(6, 1, 4), heads=2), PLANS["8x8, 8 bit"])
     with pytest.raises(UserError, match=r"^a driver in C knows no heads, and 'req6' is stored as heads of 3 "):
         flat_image(image)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size, cycles", [((192, 3, 1, 197), 175_494), ((24, 4, 196, 16), 196_434)])
+def test_published_attention_takes_the_cycles_that_docs_say(size, cycles):
+    """A layer of DeiT-Ti, and of TNT-S' inner words, without softmax, on 16 x 16 lanes, as docs/engine.md has it."""
+    plan = EnginePlan(device="xczu7ev", clock_mhz=200.0, matmul=True)
+
+    assert predicted(compiled(attention_layer(*size), plan)).total == cycles
