@@ -12,15 +12,17 @@ from addax.hdl.engine.compile.image import compiled
 from addax.hdl.engine.compile.traffic import traffic_of
 from addax.hdl.engine.core.lanes import HeldWeights
 from addax.hdl.engine.cycles.model import predicted
+from addax.hdl.engine.driver.flat import flat_image
 from addax.hdl.engine.layout import TensorLayout
+from addax.hdl.engine.plan import EnginePlan
 from addax.hdl.engine.records import Stream
 from addax.quant import golden
 from addax.quant.formats import signed, unsigned
-from addax.quant.program import MatMul, Slice
+from addax.quant.program import ArgMax, MatMul, MaxPool, Select, Slice
 from engine_blocks import cycles_of, fields, packed
 from engine_executor import assert_golden, executed
 from engine_networks import small_plan
-from engine_tokens import attentive, one_product
+from engine_tokens import attention_layer, attentive, one_product
 from token_networks import TokenBuilder
 
 PLANS = {
@@ -121,13 +123,24 @@ def test_sets_of_weights_come_row_by_row_or_column_by_column():
         assert [fields(held >> row * plan.word_bits, plan.bits, n, sign=False) for row in range(n)] == expected, number
 
 
+def soon_needed():
+    """Keys that take few weights to make, and are weights themselves right behind: a queue has room for both."""
+    b = TokenBuilder(np.random.default_rng(0), (3, 2, 4))
+    b.convolution("mult", 32)
+    x = b.measured(signed(8))
+    keys = b.emit(MaxPool(name="keys", source=x, size=1, stride=1))
+    b.emit(MatMul(name="product", source=x, other=keys, form="scores"))
+    b.measured(signed(8))
+    return b.raw()
+
+
 @pytest.mark.parametrize("weight_bytes", [32 * 8, 64 * 8, 1024 * 8])
 def test_weights_that_the_array_makes_are_no_further_ahead_than_they_are_written(weight_bytes):
     """With a queue of any size no command waits for what stands behind it; so a run ends."""
     plan = small_plan(matmul=True, feature_bytes=8192, weight_bytes=weight_bytes)
     waits = 0
-    for seed in range(6):
-        image = compiled(attentive(seed, bits=16), plan)
+    for program in (soon_needed(), *(attentive(seed, bits=16) for seed in range(4))):
+        image = compiled(program, plan)
         waits += sum(command["wait"] > 0 and command["stream"] == Stream.WEIGHTS for command in image.reads)
 
         executed(image, np.zeros(image.network.program.input.shape, np.int64))
@@ -184,3 +197,46 @@ def test_heads_that_others_cut_otherwise_are_named():
     b.measured(signed(8))
 
     refused(b.raw(), "'conv1' has 10 channels, which are no heads of 3 channels, as a product of tokens needs them")
+
+
+def test_keys_of_a_branch_are_made_where_its_product_may_be_skipped():
+    """Of two branches the second is a product of tokens: its bands are skipped, those of its keys never, as a row of
+    them may be for all rows."""
+    b = TokenBuilder(np.random.default_rng(3), (3, 4, 4))
+    b.convolution("mult", 4)
+    x = b.measured(signed(8))
+    b.convolution("mult", 2)
+    b.measured(signed(8))
+    mask = b.emit(ArgMax(name="mask", source=b.last))
+    b.last = x
+    b.convolution("mult", 4)
+    keys = b.measured(signed(8))
+    b.emit(MatMul(name="product", source=x, other=keys, form="scores"))
+    scores = b.measured(signed(8))
+    b.emit(Select(name="chosen", source=mask, branches=(x, scores)))
+    b.convolution("mult", 3)
+    b.measured(signed(8))
+    plan = small_plan(matmul=True, choices=True, predicates=16)
+    program = b.raw()
+    image = compiled(program, plan)
+
+    assert scores in image.skips and keys not in image.skips
+    for seed in range(3):
+        pixels = np.random.default_rng(seed).integers(0, 256, program.input.shape)
+        assert_golden(image, pixels, executed(image, pixels))
+
+
+def test_a_driver_in_c_has_no_heads():
+    """An image whose result is stored head by head is not flattened."""
+    image = compiled(one_product("context", shape=(6, 1, 4), heads=2), PLANS["8x8, 8 bit"])
+    with pytest.raises(UserError, match=r"^a driver in C knows no heads, and 'req6' is stored as heads of 3 "):
+        flat_image(image)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size, cycles", [((192, 3, 1, 197), 175_494), ((24, 4, 196, 16), 196_434)])
+def test_published_attention_takes_the_cycles_that_docs_say(size, cycles):
+    """A layer of DeiT-Ti, and of TNT-S' inner words, without softmax, on 16 x 16 lanes, as docs/engine.md has it."""
+    plan = EnginePlan(device="xczu7ev", clock_mhz=200.0, matmul=True)
+
+    assert predicted(compiled(attention_layer(*size), plan)).total == cycles

@@ -2,10 +2,10 @@
 
 import numpy as np
 from addax.quant.formats import signed, unsigned
-from addax.quant.program import Concat, Constant, MatMul, MaxPool, Rearrange, Slice
+from addax.quant.program import Concat, Constant, MatMul, MaxPool, Rearrange, Requantise, Slice
 from token_networks import TokenBuilder
 
-__all__ = ["attentive", "one_product", "vision"]
+__all__ = ["attention_layer", "attentive", "one_product", "vision"]
 
 
 def attentive(seed, *, bits=8, kernels=("mult", "adder"), lanes=4, heads=None):
@@ -101,4 +101,25 @@ def one_product(form, kernel="mult", *, shape=(4, 1, 4), others=4, heads=1, bits
     other = projected(b, b.last, grid, channels, ("mult",))
     b.emit(MatMul(name="product", source=passed, other=other, form=form, heads=heads, kernel=kernel))
     b.measured(signed(bits))
+    return b.raw()
+
+
+def attention_layer(channels, heads, rows, tokens):
+    """Attention of a published size without its softmax: queries, keys, values, scores, context, projection."""
+    b = TokenBuilder(np.random.default_rng(0), (channels, rows, tokens), signed(8))
+
+    def layer(name, source=None, result=None):
+        result = result or signed(8)
+        if source is not None:
+            b.last = source
+            b.convolution("mult", channels, weight_bits=8)
+        ones, none = np.ones(b.shape()[0], np.int64), np.zeros(b.shape()[0], np.int64)
+        return b.emit(Requantise(name=name, source=b.last, multiplier=ones, offset=none, format=result, lo=result.lo,
+                                 hi=result.hi, shift=b.format().bits - 8))  # fmt: skip
+
+    query, key, value = (layer(name, "pixels") for name in ("query", "key", "value"))
+    b.emit(MatMul(name="product", source=query, other=key, form="scores", heads=heads))
+    scores = layer("scores", result=unsigned(8))
+    b.emit(MatMul(name="sums", source=scores, other=value, form="context", heads=heads))
+    layer("projection", layer("context"))
     return b.raw()
