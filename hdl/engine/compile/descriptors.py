@@ -6,7 +6,7 @@ from dataclasses import asdict
 from ....common.errors import UserError
 from ..layout import TensorLayout
 from ..plan import EnginePlan
-from ..records import ACTIVATIONS, NORM_PASSES, descriptor_record
+from ..records import ACTIVATIONS, PASSES, descriptor_record
 from .bands import Band
 from .reading.groups import row_walk
 from .reading.layers import EngineLayer, TokenNorm
@@ -58,6 +58,8 @@ def descriptor(
         values["marks"] = layer.marks
     if plan.norms:
         values |= {"norm": layer.norm is not None, **asdict(layer.norm or _NO_NORM)}
+    if plan.softmax:
+        values["softmax"] = layer.softmax
     used = {"slopes": layer.second is not None, "ties_even": layer.even, "levels": layer.levels is not None}
     values |= {name: used[name] for name in ACTIVATIONS if getattr(plan, name)}
     values |= {
@@ -66,7 +68,7 @@ def descriptor(
         "residual_signed": residual is not None and residual.format.signed,
         "residual_words": residual.pixel_words if residual is not None else 0, "result_words": result.pixel_words,
         "bands": len(part), "in_blocks": source.blocks // layer.groups, "columns": columns, "width": width,
-        "out_blocks": result.blocks // layer.runs(result.blocks) if layer.norm is None else NORM_PASSES,
+        "out_blocks": PASSES if layer.twice else result.blocks // layer.runs(result.blocks),
         "kernel_rows": taps, "kernel_columns": walk.parts, "top": part[0].top, "left": walk.left,
         "stride_rows": stride_rows, "stride_columns": walk.stride, "dilation_rows": down,
         "dilation_columns": walk.apart, "origin": (-part[0].top * width - walk.left) % ring,

@@ -121,8 +121,9 @@ def writes_of(layer: EngineLayer, bands: Sequence[Band], blocks: int) -> int:
 
 
 def _inputs(layer: EngineLayer, sizes: Sequence[int]) -> int:
-    """Blocks of inputs that come with the weights of a block of outputs; those of a layer norm come once, in front."""
-    return len(sizes) if layer.norm is None else len(sizes) - 1
+    """Blocks of inputs that come with the weights of a block of outputs; those of a band that goes by twice come
+    once, in front."""
+    return len(sizes) - layer.twice
 
 
 def _joined(layer: EngineLayer, band: Band) -> tuple[int, int]:
@@ -219,7 +220,7 @@ class Transfers:
             self._write_commands(ends[block], ends[len(sizes) - 1])
             for inner, words in enumerate(own):
                 if block % run == 0 and inner < _inputs(layer, own):
-                    source = block // run * len(own) + inner
+                    source = block // run * _inputs(layer, own) + inner
                     for name in layer.stacked or (layer.source,):
                         # The numbers of a choice have one block, which every block of results reads.
                         place = 0 if layer.stacked and name == layer.stacked[0] else source
@@ -234,8 +235,8 @@ class Transfers:
                     self.items.append(Item(stream=Stream.WEIGHTS, run=run_of, segment=self._segment))
                     self._position += count
                 at += words
-                # A layer norm is done with a block of inputs when its results have been made.
-                if block % run == run - 1 if layer.norm is None else inner == len(own) - 1:
+                # A band that goes by twice is done with a block of inputs when its results have been made.
+                if inner == len(own) - 1 if layer.twice else block % run == run - 1:
                     self._free(Stream.FEATURES, taken)
             if layer.residual is not None:
                 self._free(Stream.RESIDUALS, self.layouts[layer.residual].run(block, *_joined(layer, band))[1])

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ..activity import CycleUse
 from ..core.core import AT_LANES, CoreDelays
 from ..plan import EnginePlan
-from ..records import Stream, Unit, constants_record, further_records
+from ..records import TWICE, Stream, Unit, constants_record, further_records
 from ..vector.widths import NormTiming
 from .queues import TimedQueue, TimedRecords
 
@@ -47,8 +47,8 @@ class TimedStep:
     until : words of features that must have come, from the begin of the tile
     ends : words that are issued before the one with which each pixel is whole
     table : words of a table that come in front of its constants
-    rooted, scaling : of a layer norm, whether the sums of its tokens are whole behind it, and whether it needs what is
-        made of them
+    rooted, scaling : where a band goes by twice, whether what its tokens have in all blocks is whole behind the step,
+        and whether the step needs what is made of that
     """
 
     pads: bool
@@ -68,7 +68,7 @@ def steps_of(layer: dict[str, int]) -> Iterator[tuple[int, list[TimedStep]]]:
     """For each band of a descriptor the words of its tile and its steps."""
     pool = layer["unit"] != Unit.ARRAY
     taps = layer["kernel_rows"] * layer["kernel_columns"]
-    outer, norm = 1 if pool else taps, bool(layer.get("norm"))
+    outer, twice = 1 if pool else taps, any(layer.get(name) for name in TWICE)
     for band in range(layer["bands"]):
         which = "first" if band == 0 else "final" if band == layer["bands"] - 1 else "middle"
         chunk, pixels = layer[f"chunk_{which}"], layer[f"pixels_{which}"]
@@ -77,12 +77,12 @@ def steps_of(layer: dict[str, int]) -> Iterator[tuple[int, list[TimedStep]]]:
         steps = [
             TimedStep(
                 pads=bool(layer["padded"] and tap == 0), first=pool or (inner == 0 and tap == 0),
-                last=block == blocks - 1 if norm else pool or (inner == inputs - 1 and tap == outer - 1),
+                last=block == blocks - 1 if twice else pool or (inner == inputs - 1 and tap == outer - 1),
                 frees=block == blocks - 1 and tap == outer - 1,
                 until=(group * inputs + inner + 1) * chunk, chunk=chunk, pixels=pixels, ends=ends,
-                rooted=norm and block < blocks - 1 and inner == inputs - 1, scaling=norm and block == blocks - 1,
-                table=_table(layer, begins=band == group == block == 0 and (inner == 0 or not pool))
-                if pool or (inner == inputs - 1 and tap == outer - 1) else 0,
+                rooted=twice and block < blocks - 1 and inner == inputs - 1, scaling=twice and block == blocks - 1,
+                table=_table(layer, begins=band == group == 0 and block == twice and (inner == 0 or not pool))
+                if (pool and block == twice) or (not pool and inner == inputs - 1 and tap == outer - 1) else 0,
             )
             for group in range(groups) for block in range(blocks) for inner in range(inputs) for tap in range(outer)
         ]  # fmt: skip
@@ -169,9 +169,12 @@ class _Array:
         if step.frees:
             self.queues[Stream.FEATURES].left += [self.ending] * step.chunk
         if step.rooted:
-            self.there = self.ending + self.norms.rooted(self.plan, step.pixels, layer["longest"])
+            roots = layer.get("norm") and self.norms.rooted(self.plan, step.pixels, layer["longest"])
+            self.there = self.ending + (roots or self.norms.summed + 2)
         if step.last:
-            delay = self.delays.norms if step.scaling else self.delays.pools if pool else self.delays.sums
+            delay = self.delays.pools if pool else self.delays.sums
+            if step.scaling:
+                delay = self.delays.norms if layer.get("norm") else self.delays.distances
             complete = [taken + 1 + end + delay + k * (words - 1) for k, end in enumerate(step.ends)]
             if layer["residual"]:
                 self.joined += _residuals(layer, step)

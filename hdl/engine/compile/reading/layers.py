@@ -76,6 +76,7 @@ class EngineLayer:
         behind that of the one before it, as rows of one map
     across : what becomes of the channels of a pixel
     norm : of a layer norm, whose blocks go by twice; its sums are the normalised values
+    softmax : its sums are the distances to the largest score of a group; ``pad`` is 1
     marks : its results say which commands are skipped, see `compile.skipping`
     shuffle : r of a pixel shuffle through which the result is stored; 1 for none. The output channels are in an order
         in which each block goes to one place of the r x r; channels that its last blocks have too many are zeros.
@@ -114,6 +115,7 @@ class EngineLayer:
     across: Across = Across.NOTHING
     marks: bool = False
     norm: TokenNorm | None = None
+    softmax: bool = False
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -130,9 +132,12 @@ class EngineLayer:
 
     def runs(self, blocks: int) -> int:
         """Times that its ``blocks`` of outputs begin anew with inputs that no earlier one has read."""
-        if self.norm is not None:
-            return 1
-        return self.groups if self.unit is Unit.ARRAY else blocks
+        return self.groups if self.unit is Unit.ARRAY or self.twice else blocks
+
+    @property
+    def twice(self) -> bool:
+        """Whether its bands go by twice."""
+        return self.norm is not None or self.softmax
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
