@@ -138,8 +138,7 @@ def descriptor_record(plan: EnginePlan) -> Record:
         *(_table_fields(plan) if plan.tables else ()),
         *(_CHOICE_FIELDS if plan.choices else ()),
         *(_PREDICATE_FIELDS if plan.predicates else ()),
-        *(_NORM_FIELDS if plan.norms else ()),
-        *(_SOFTMAX_FIELDS if plan.softmax else ()),
+        *_twice_fields(plan),
         *_activation_fields(plan),
         Field(name="columns", bits=_SIZE, meaning="output columns"),
         Field(name="width", bits=_SIZE, meaning="input columns"),
@@ -206,6 +205,10 @@ _SOFTMAX_FIELDS = (
     Field(name="softmax", bits=1, meaning="distances to the largest channel of a pixel, in the place of sums"),
 )
 """Of a descriptor of an engine with softmaxes."""
+
+
+def _twice_fields(plan: EnginePlan) -> tuple[Field, ...]:
+    return (*(_NORM_FIELDS if plan.norms else ()), *(_SOFTMAX_FIELDS if plan.softmax else ()))
 
 
 def _table_fields(plan: EnginePlan) -> tuple[Field, ...]:

@@ -18,6 +18,16 @@ __all__ = ["descriptor"]
 _NO_NORM = TokenNorm(channels=0, fraction=0, eps=0, digits=0, places=0, longest=0)
 
 
+def _twice_values(layer: EngineLayer, plan: EnginePlan) -> dict[str, int]:
+    """Of layers whose bands go by twice."""
+    values: dict[str, int] = {}
+    if plan.norms:
+        values |= {"norm": layer.norm is not None, **asdict(layer.norm or _NO_NORM)}
+    if plan.softmax:
+        values["softmax"] = layer.softmax
+    return values
+
+
 def descriptor(
     layer: EngineLayer, part: tuple[Band, ...], layouts: Mapping[str, TensorLayout], result: TensorLayout,
     plan: EnginePlan, *, last: bool,
@@ -54,12 +64,8 @@ def descriptor(
         values |= {"table": table_entries(layer), "own_tables": has_own_tables(layer)}
     if plan.choices:
         values["across"] = layer.across
-    if plan.predicates:
-        values["marks"] = layer.marks
-    if plan.norms:
-        values |= {"norm": layer.norm is not None, **asdict(layer.norm or _NO_NORM)}
-    if plan.softmax:
-        values["softmax"] = layer.softmax
+    values |= {"marks": layer.marks} if plan.predicates else {}
+    values |= _twice_values(layer, plan)
     used = {"slopes": layer.second is not None, "ties_even": layer.even, "levels": layer.levels is not None}
     values |= {name: used[name] for name in ACTIVATIONS if getattr(plan, name)}
     values |= {
@@ -68,10 +74,10 @@ def descriptor(
         "residual_signed": residual is not None and residual.format.signed,
         "residual_words": residual.pixel_words if residual is not None else 0, "result_words": result.pixel_words,
         "bands": len(part), "in_blocks": source.blocks // layer.groups, "columns": columns, "width": width,
-        "out_blocks": PASSES if layer.twice else result.blocks // layer.runs(result.blocks),
-        "kernel_rows": taps, "kernel_columns": walk.parts, "top": part[0].top, "left": walk.left,
-        "stride_rows": stride_rows, "stride_columns": walk.stride, "dilation_rows": down,
-        "dilation_columns": walk.apart, "origin": (-part[0].top * width - walk.left) % ring,
+        "out_blocks": PASSES if layer.twice else result.blocks // layer.runs(result.blocks), "kernel_rows": taps,
+        "kernel_columns": walk.parts, "top": part[0].top, "left": walk.left, "stride_rows": stride_rows,
+        "stride_columns": walk.stride, "dilation_rows": down, "dilation_columns": walk.apart,
+        "origin": (-part[0].top * width - walk.left) % ring,
         "next_row": (stride_rows * width - walk.stride * (walk.words(columns) - 1)) % ring,
         "next_line": (down * width - walk.apart * (walk.parts - 1)) % ring, "low": layer.low, "high": layer.high,
     }  # fmt: skip
