@@ -6,7 +6,8 @@ __all__ = ["ACTIVITY_BITS", "MEANINGS", "CycleUse"]
 
 
 class CycleUse(IntEnum):
-    """Every cycle of a run is one of these. Where a step waits for several things, it is the first that is missing."""
+    """Every cycle of a run is one of these. Where a step waits for several things, it is the first that is missing.
+    What a band needs to go by the second time, such as the roots of a layer norm, counts as residuals."""
 
     WORK = 0
     DESCRIPTORS = 1

@@ -59,6 +59,7 @@ class EnginePlan:
     means : a mean of a map that the ring does not hold is cut, and its sums go on from one part to the next
     predicates : bands of arg-maxes by whose numbers commands may be skipped, in a run; 0: the engine skips none
     norms : tokens whose deviations are made side by side, one of `NORMS`; 0: the engine has no layer norm
+    softmax : scores become exponentials of their distance to the largest one, which are looked up in tables
     burst : words of the longest AXI4 burst
     outstanding : read bursts on the way at most
     slopes : requantisers have a second slope, see `quant.ops.requantise`
@@ -89,6 +90,7 @@ class EnginePlan:
     norms: int = field(default=0, metadata=_LATER)
     matmul: bool = field(default=False, metadata=_LATER)
     means: bool = field(default=False, metadata=_LATER)
+    softmax: bool = field(default=False, metadata=_LATER)
     burst: int = 16
     outstanding: int = 8
     fabric: str = "generic"
@@ -128,7 +130,7 @@ class EnginePlan:
             "memory_bits": _MEMORY_BITS, "fixed_weights": (False,), "product": (False, True),
             "choices": (False, True), "matmul": (False, True), "means": (False, True), "slopes": (False, True),
             "ties_even": (False, True), "levels": LEVELS, "factor_bits": FACTOR_BITS, "counters": (False, True),
-            "norms": NORMS,
+            "norms": NORMS, "softmax": (False, True),
         }  # fmt: skip
         for name, values in known.items():
             value = getattr(self, name)
@@ -140,7 +142,7 @@ class EnginePlan:
             raise ValueError(f"kernels must be some of {', '.join(KERNELS)}, not {unknown[0]!r}")
         if self.counters and self.control == "none":
             raise ValueError("counters are read through control registers, which an engine with control none has not")
-        tokens = [name for name in ("norms", "matmul") if getattr(self, name)]
+        tokens = [name for name in ("norms", "softmax", "matmul") if getattr(self, name)]
         if tokens and self.pin != self.pout:
             raise ValueError(f"an engine with {tokens[0]} must have pin and pout alike, not {self.pin} and {self.pout}")
 
@@ -170,10 +172,17 @@ class EnginePlan:
             raise ValueError(f"predicates must be a power of two, 2 at least, or 0, not {self.predicates}")
         if self.predicates and not self.choices:
             raise ValueError("predicates are numbers of an arg-max, which an engine without choices has not")
+        if self.softmax and not self.tables:
+            raise ValueError("a softmax looks up its exponentials, which an engine without tables has not")
         if self.burst > self.pixels:
             raise ValueError(f"a burst of {self.burst} words must be at most {self.pixels}, the pixels of a round")
         if self.burst * self.word_bytes > PAGE_BYTES or self.burst * self.beats > MOST_BEATS:
             raise ValueError(f"a burst of {self.burst} words must be at most {PAGE_BYTES} bytes and {MOST_BEATS} beats")
+
+    @property
+    def twice(self) -> bool:
+        """Whether bands of some layers go by twice: of layer norms, of softmaxes."""
+        return self.norms > 0 or self.softmax
 
     @property
     def lanes(self) -> int:

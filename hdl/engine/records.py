@@ -13,8 +13,8 @@ from .record import Record
 from .record import RecordField as Field
 
 __all__ = [
-    "ACTIVATIONS", "MOST_APART", "NORM_PASSES", "READ", "SKIP", "WRITE", "Across", "Stream", "Unit", "constants_record",
-    "descriptor_record", "further_records", "levels_record", "slopes_record",
+    "ACTIVATIONS", "MOST_APART", "PASSES", "READ", "SKIP", "TWICE", "WRITE", "Across", "Stream", "Unit",
+    "constants_record", "descriptor_record", "further_records", "levels_record", "slopes_record",
 ]  # fmt: skip
 
 
@@ -162,7 +162,7 @@ def _option_fields(plan: EnginePlan) -> tuple[Field, ...]:
         *(_table_fields(plan) if plan.tables else ()),
         *(_CHOICE_FIELDS if plan.choices else ()),
         *(_PREDICATE_FIELDS if plan.predicates else ()),
-        *(_NORM_FIELDS if plan.norms else ()),
+        *_twice_fields(plan),
         *(_MEAN_FIELDS if plan.means else ()),
         *_activation_fields(plan),
     )
@@ -208,8 +208,10 @@ _MEAN_FIELDS = (
 """Of a descriptor of an engine whose means are cut."""
 
 
-NORM_PASSES = 2
-"""Times that a band of a layer norm goes by: for the sums of its tokens, and for its results."""
+TWICE = ("norm", "softmax")
+"""Fields of a descriptor, where an engine has them, of a layer whose bands go by twice: for what its tokens have in all
+blocks, and for its results. The loops have these times as blocks of outputs."""
+PASSES = 2
 _NORM_FIELDS = (
     Field(name="norm", bits=1, meaning="channels less their mean, over their deviation, in the place of sums"),
     Field(name="channels", bits=CHANNEL_BITS, meaning="channels of a token"),
@@ -219,8 +221,15 @@ _NORM_FIELDS = (
     Field(name="places", bits=STEP_BITS, meaning="steps of a reciprocal, which is moved up in those behind its digits"),
     Field(name="longest", bits=STEP_BITS, meaning="steps of a root or a reciprocal, whichever has more"),
 )
-"""Of a descriptor of an engine with layer norms. All blocks of inputs of a band go by twice then; the loops have these
-times as blocks of outputs."""
+"""Of a descriptor of an engine with layer norms."""
+_SOFTMAX_FIELDS = (
+    Field(name="softmax", bits=1, meaning="distances to the largest channel of a pixel, in the place of sums"),
+)
+"""Of a descriptor of an engine with softmaxes."""
+
+
+def _twice_fields(plan: EnginePlan) -> tuple[Field, ...]:
+    return (*(_NORM_FIELDS if plan.norms else ()), *(_SOFTMAX_FIELDS if plan.softmax else ()))
 
 
 def _table_fields(plan: EnginePlan) -> tuple[Field, ...]:

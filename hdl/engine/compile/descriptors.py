@@ -6,7 +6,7 @@ from dataclasses import asdict
 from ....common.errors import UserError
 from ..layout import TensorLayout
 from ..plan import EnginePlan
-from ..records import ACTIVATIONS, NORM_PASSES, Unit, descriptor_record
+from ..records import ACTIVATIONS, PASSES, Unit, descriptor_record
 from .bands import Band
 from .reading.groups import RowWalk, row_walk
 from .reading.layers import EngineLayer, TokenNorm
@@ -16,6 +16,16 @@ __all__ = ["descriptor"]
 
 
 _NO_NORM = TokenNorm(channels=0, fraction=0, eps=0, digits=0, places=0, longest=0)
+
+
+def _twice_values(layer: EngineLayer, plan: EnginePlan) -> dict[str, int]:
+    """Of layers whose bands go by twice."""
+    values: dict[str, int] = {}
+    if plan.norms:
+        values |= {"norm": layer.norm is not None, **asdict(layer.norm or _NO_NORM)}
+    if plan.softmax:
+        values["softmax"] = layer.softmax
+    return values
 
 
 def descriptor(
@@ -52,7 +62,7 @@ def descriptor(
         "signed": source.format.signed, "padded": is_padded(layer), "residual": residual is not None,
         "residual_signed": residual is not None and residual.format.signed,
         "residual_words": residual.pixel_words if residual is not None else 0, "result_words": result.pixel_words,
-        "bands": len(part), "in_blocks": layer.blocks(plan) if pool else layer.inputs(plan),
+        "bands": len(part), "in_blocks": layer.blocks(plan) if pool and not layer.twice else layer.inputs(plan),
         "out_blocks": _passes(layer, plan), "columns": columns, "width": width,
         "kernel_rows": taps, "kernel_columns": walk.parts, "top": part[0].top, "left": walk.left,
         "stride_rows": stride_rows, "stride_columns": walk.stride, "dilation_rows": down,
@@ -71,8 +81,8 @@ def descriptor(
 
 def _passes(layer: EngineLayer, plan: EnginePlan) -> int:
     """Times that a band's words go by."""
-    if layer.norm is not None:
-        return NORM_PASSES
+    if layer.twice:
+        return PASSES
     return layer.blocks(plan) // layer.groups if layer.unit is Unit.ARRAY else 1
 
 
@@ -101,7 +111,6 @@ def _options(
         values["across"] = layer.across
     if plan.predicates:
         values["marks"] = layer.marks
-    if plan.norms:
-        values |= {"norm": layer.norm is not None, **asdict(layer.norm or _NO_NORM)}
+    values |= _twice_values(layer, plan)
     used = {"slopes": layer.second is not None, "ties_even": layer.even, "levels": layer.levels is not None}
     return values | {name: used[name] for name in ACTIVATIONS if getattr(plan, name)}

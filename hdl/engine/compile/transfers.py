@@ -126,8 +126,9 @@ def writes_of(layer: EngineLayer, bands: Sequence[Band], blocks: int) -> int:
 
 
 def _inputs(layer: EngineLayer, sizes: Sequence[int]) -> int:
-    """Blocks of inputs that come with the weights of a block of outputs; those of a layer norm come once, in front."""
-    return len(sizes) if layer.norm is None else len(sizes) - 1
+    """Blocks of inputs that come with the weights of a block of outputs; those of a band that goes by twice come
+    once, in front."""
+    return len(sizes) - layer.twice
 
 
 def _joined(layer: EngineLayer, band: Band) -> tuple[int, int]:
@@ -247,8 +248,8 @@ class Transfers:
                 at += words
                 whole = (inner + 1) % plan.read_parts == 0 or inner == len(own) - 1
                 ends_run = (block + 1) % run == 0 or block == len(sizes) - 1
-                # A layer norm is done with a block of inputs when its results have been made.
-                if inner == len(own) - 1 if layer.norm is not None else whole and ends_run:
+                # A band that goes by twice is done with a block of inputs when its results have been made.
+                if inner == len(own) - 1 if layer.twice else whole and ends_run:
                     self._free(Stream.FEATURES, taken)
             if residual is not None:
                 self._free(Stream.RESIDUALS, self.layouts[residual].run(made, *_joined(layer, band))[1])

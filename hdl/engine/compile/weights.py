@@ -6,7 +6,7 @@ the last set of a block of outputs stand the constants of its channels. A pool h
 its constants. In a set of a depthwise layer the first weights of each output channel are those of the window columns
 that it takes together, the last column first.
 
-Of a layer norm all words of pad, one for each block, stand in front of the first block once more.
+Where bands go by twice, all words of pad, one for each block, stand in front of the first block of a group once more.
 
 The sets of a product of tokens are words of a stored tensor, which are read where they stand: here are its constants.
 
@@ -27,17 +27,18 @@ __all__ = ["block_weights", "has_own_tables", "is_padded", "runs_again", "table_
 
 
 def is_padded(layer: EngineLayer) -> bool:
-    """Whether some tap lies outside the map, or channels of a layer norm are moved up by what comes as pad."""
-    return any(layer.window.pads) or layer.norm is not None
+    """Whether some tap lies outside the map, or pads say something else, as of layers whose bands go by twice."""
+    return any(layer.window.pads) or layer.twice
 
 
 def block_weights(layer: EngineLayer, block: int, plan: EnginePlan) -> list[Words]:
     """The words of one block of outputs, for each block of inputs by itself. Of a pool ``block`` is that of both."""
     pads = _pads(layer, plan)
     constants = np.concatenate([_table(layer, block, plan), _constants(layer, block, plan)])
-    if layer.norm is not None:
-        # All blocks go by once more in front of the first result.
-        again = pads if block == 0 else []
+    if layer.twice:
+        # All blocks of a group go by once more in front of its first result.
+        count = blocks_of(len(layer.multiplier), plan.pout) // layer.groups
+        again = pads[block : block + count] if block % count == 0 else []
         return [*again, np.concatenate([pads[block], constants])]
     if layer.unit is not Unit.ARRAY:
         return [np.concatenate([*pads[layer.read_block(block, 0, plan) :][:1], constants])]

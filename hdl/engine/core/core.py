@@ -18,6 +18,7 @@ from ...streams.queue import Queue
 from ..activity import ACTIVITY_BITS
 from ..plan import EnginePlan
 from ..records import Unit, descriptor_record
+from ..vector.maxima import ScoreDistances, distance_latency
 from ..vector.norms import Norms
 from ..vector.widths import NormTiming
 from .columns import WindowColumns
@@ -29,7 +30,7 @@ from .loader import StepLoader
 from .products import Products
 from .requantisers import Requantisers, requantise_latency
 from .results import PartedResults, Residuals, ResultWords
-from .steps import Planner
+from .steps import Planner, goes_twice
 from .sums import PixelSums
 from .tables import RowTables
 
@@ -51,7 +52,7 @@ class CoreDelays:
     results : from a sum at the requantisers, or the products in front of them, to its result, tables included
     counts : from a result that is compared with levels to its count
     across : from results that are compared with one another to what becomes of them
-    norms : from the tap of a layer norm to its normalised values at the requantisers
+    norms, distances : from the tap of a layer norm or a softmax to what stands for its sums at the requantisers
     """
 
     sums: int
@@ -60,6 +61,7 @@ class CoreDelays:
     counts: int
     across: int
     norms: int
+    distances: int
 
     @classmethod
     def of(cls, plan: EnginePlan) -> "CoreDelays":
@@ -68,7 +70,7 @@ class CoreDelays:
             sums=AT_LANES + lanes_latency(plan) + PixelSums.latency, pools=AT_LANES + 1 + PixelSums.latency,
             results=requantise_latency(plan) + Products.latency * plan.product + RowTables.latency * (plan.tables > 0),
             counts=levels_latency(plan), across=largest_latency(plan),
-            norms=NormTiming.of(plan, AT_LANES).latency,
+            norms=NormTiming.of(plan, AT_LANES).latency, distances=distance_latency(AT_LANES),
         )  # fmt: skip
 
 
@@ -126,8 +128,8 @@ class Core(wiring.Component):
         with m.If(issuer.begin & issuer.step.last):
             m.d.sync += layer.eq(issuer.step)
         sums, complete = self._sums(m, x, weight, loader, layer)
-        if plan.norms:
-            sums, complete = self._normalised(m, x, pad, layer, sums, complete)
+        if plan.twice:
+            sums, complete = self._of_tokens(m, x, pad, layer, sums, complete)
         results, done = self._requantised(m, loader, layer, sums, complete)
         self._stored(m, loader, layer, results, done)
         return m
@@ -185,7 +187,9 @@ class Core(wiring.Component):
             ]  # fmt: skip
         if self.plan.choices:
             m.d.comb += sums.choosing.eq(layer.unit == Unit.CHOICE)
-        meant, pool = issuer.issued & issuer.meant, ~array & ~step.norm if self.plan.norms else ~array
+        meant, pool = issuer.issued & issuer.meant, ~array
+        if self.plan.twice:
+            pool = pool & ~goes_twice(self.plan, step)
         first, last, issued = (
             later(m, flag & array, ranks, name=f"array_{name}")
             for name, flag in (("first", issuer.first), ("last", issuer.last), ("issued", meant))
@@ -234,21 +238,35 @@ class Core(wiring.Component):
             return x, x.word_select(part, plan.pout * plan.bits)
         return x.word_select(part, plan.pin * plan.bits), x
 
-    def _normalised(
-        self, m: Module, x: Any, pad: Any, layer: Any, sums: Any, complete: Any
+    def _of_tokens(self, m: Module, x: Any, pad: Any, layer: Any, sums: Any, complete: Any) -> tuple[Any, Any]:
+        """Sums, or what stands in their place in layers whose bands go by twice, and whether they are complete."""
+        issuer, step, there = self.issuer, self.issuer.step, []
+        if self.plan.norms:
+            m.submodules.norms = norms = Norms(self.plan, AT_LANES)
+            fields = ("pixels", "channels", "fraction", "eps", "digits", "places", "longest")
+            m.d.comb += [getattr(norms, name).eq(step[name]) for name in fields]
+            m.d.comb += norms.powers.eq(pad)
+            sums, complete = self._instead(m, norms, step.norm, layer.norm, x, sums, complete)
+            there.append(norms.there)
+        if self.plan.softmax:
+            m.submodules.distances = distances = ScoreDistances(self.plan, AT_LANES)
+            m.d.comb += distances.counts.eq(pad)
+            sums, complete = self._instead(m, distances, step.softmax, layer.softmax, x, sums, complete)
+            there.append(distances.there)
+        m.d.comb += issuer.there.eq(Cat(there).all())
+        return sums, complete
+
+    def _instead(
+        self, m: Module, unit: Any, meant: Any, shown: Any, x: Any, sums: Any, complete: Any
     ) -> tuple[Any, Any]:  # fmt: skip
-        """Sums, or in their place the normalised values of a layer norm, and whether they are complete."""
+        """Connects what is ``meant`` by a step; its sums in place of ``sums`` in a layer that says so."""
         issuer, step = self.issuer, self.issuer.step
-        m.submodules.norms = norms = Norms(self.plan, AT_LANES)
-        fields = ("pixels", "channels", "fraction", "eps", "digits", "places", "longest", "scaling", "opens")
-        m.d.comb += [getattr(norms, name).eq(step[name]) for name in fields]
         m.d.comb += [
-            norms.word.eq(x), norms.powers.eq(pad),
-            norms.signed.eq(later(m, step.signed, AT_LANES, name="norm_signed")), norms.pixel.eq(issuer.pixel),
-            norms.issued.eq(issuer.issued & step.norm), norms.closes.eq(issuer.final & step.closes_sums),
-            issuer.there.eq(norms.there),
+            unit.word.eq(x), unit.signed.eq(later(m, step.signed, AT_LANES, name="score_signed")),
+            unit.pixel.eq(issuer.pixel), unit.issued.eq(issuer.issued & meant), unit.scaling.eq(step.scaling),
+            unit.opens.eq(step.opens), unit.closes.eq(issuer.final & step.closes_sums & meant),
         ]  # fmt: skip
-        return Mux(layer.norm, norms.sums, sums), complete | norms.done
+        return Mux(shown, unit.sums, sums), complete | unit.done
 
     def _requantised(self, m: Module, loader: StepLoader, layer: Any, sums: Any, complete: Any) -> tuple[Any, Any]:
         """Results of pixels, and whether there is one."""

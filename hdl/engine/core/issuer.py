@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from ..activity import ACTIVITY_BITS, CycleUse
 from ..plan import EnginePlan
 from ..records import Unit
-from .steps import PLACE_BITS, step_layout
+from .steps import PLACE_BITS, goes_twice, step_layout
 
 __all__ = ["Issuer"]
 
@@ -40,8 +40,8 @@ class Issuer(wiring.Component):
     pixel : Out, its number in the round
     first, last : Out, whether it begins and ends the sum of its pixel
     freed : Out, words of the ring that are no longer needed behind this cycle
-    final : Out, it is the last tap of its step; only where ``plan.product`` or ``plan.norms``
-    there : In, of an engine with layer norms: what a band needs to go by the second time
+    final : Out, it is the last tap of its step; only where ``plan.product`` or ``plan.twice``
+    there : In, where ``plan.twice``: what a band needs to go by the second time
     activity : Out, of `CycleUse`
     closed : Out, the last tap of a descriptor is issued
     claimed, awaited, joined : Out, words of the queue of results, pixels of results and residuals that the step which
@@ -61,7 +61,7 @@ class Issuer(wiring.Component):
             "activity": Out(ACTIVITY_BITS, init=CycleUse.DESCRIPTORS), "closed": Out(1),
             "freed": Out(step["chunk"].shape), "claimed": Out(range(MOST_WORDS * plan.pixels + 1)),
             "awaited": Out(step["pixels"].shape), "joined": Out(step["pixels"].shape),
-            **({"final": Out(1)} if plan.product or plan.norms else {}), **({"there": In(1)} if plan.norms else {}),
+            **({"final": Out(1)} if plan.product or plan.twice else {}), **({"there": In(1)} if plan.twice else {}),
         })  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:
@@ -75,7 +75,7 @@ class Issuer(wiring.Component):
             self.i.ready.eq(~Cat(missing.values()).any() & (~busy | ending)),
             self.first.eq(step.first), self.last.eq(step.last),
         ]  # fmt: skip
-        if self.plan.product or self.plan.norms:
+        if self.plan.product or self.plan.twice:
             m.d.comb += self.final.eq(ending)
         taken = self.i.valid & self.i.ready
         self._tell(m, taken | (busy & ~ending), missing)
@@ -148,7 +148,7 @@ class Issuer(wiring.Component):
     def _lacks_residuals(self, step: Any) -> Value:
         """Whether some of what stands beside the pixels of a step is missing."""
         lacks = step.last & step.residual & (self.residuals < self._joins(step))
-        return lacks | (step.scaling & ~self.there) if self.plan.norms else lacks
+        return lacks | (step.scaling & ~self.there) if self.plan.twice else lacks
 
     def _begins_at(self, step: Any) -> Value | int:
         """Number of the first pixel of a step: of a part of a mean the place of its sum."""
@@ -189,7 +189,7 @@ class Issuer(wiring.Component):
         at_row = at_pixel & left["columns"][-1]
         m.d.comb += ending.eq(moving & at_row & left["rows"][-1])
         with m.If(pool):
-            ends = at_tap & (step.last | ~step.norm) if self.plan.norms else at_tap
+            ends = at_tap & (step.last | ~goes_twice(self.plan, step)) if self.plan.twice else at_tap
             m.d.comb += [self.first.eq(opening), self.last.eq(ends)]
 
         def count(name: str, begin: Value) -> Any:

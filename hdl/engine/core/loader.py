@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..plan import EnginePlan
 from ..records import Unit, constants_record, further_records
-from .steps import step_layout
+from .steps import goes_twice, step_layout
 
 __all__ = ["StepLoader"]
 
@@ -99,8 +99,8 @@ class StepLoader(wiring.Component):
         """On to what ``step`` has behind a word of pad."""
         with m.If(step.last):
             self._to_constants(m, left, step, table=True)
-        if self.plan.norms:
-            with m.Elif(step.norm):
+        if self.plan.twice:
+            with m.Elif(goes_twice(self.plan, step)):
                 m.next = "ready"
         with m.Else():
             self._to_weights(m, left)

@@ -9,9 +9,9 @@ from amaranth.lib.wiring import In, Out
 
 from ...streams.delay import later
 from ..plan import EnginePlan
-from ..records import ACTIVATIONS, Unit, descriptor_record
+from ..records import ACTIVATIONS, TWICE, Unit, descriptor_record
 
-__all__ = ["PLACE_BITS", "Planner", "step_layout"]
+__all__ = ["PLACE_BITS", "Planner", "goes_twice", "step_layout"]
 
 PLACE_BITS = 13
 """Of a row or column in a map, with sign: padding lies at negative ones."""
@@ -28,6 +28,7 @@ _PASSED_MATMUL = ("turned", "inverted")
 _PASSED_TABLES = ("table",)
 _PASSED_CHOICES = ("across",)
 _PASSED_PREDICATES = ("marks",)
+_PASSED_SOFTMAX = ("softmax",)
 _PASSED_NORMS = ("norm", "channels", "fraction", "eps", "digits", "places", "longest")
 _PASSED_MEANS = ("resumes", "keeps")
 
@@ -37,9 +38,16 @@ def _passed(plan: EnginePlan) -> tuple[str, ...]:
         *_PASSED, *(_PASSED_DEPTHWISE if plan.depthwise else ()), *(_PASSED_PRODUCT if plan.product else ()),
         *(_PASSED_MATMUL if plan.matmul else ()), *(_PASSED_TABLES if plan.tables else ()),
         *(_PASSED_CHOICES if plan.choices else ()), *(_PASSED_PREDICATES if plan.predicates else ()),
-        *(_PASSED_NORMS if plan.norms else ()), *(_PASSED_MEANS if plan.means else ()),
+        *(_PASSED_NORMS if plan.norms else ()), *(_PASSED_SOFTMAX if plan.softmax else ()),
+        *(_PASSED_MEANS if plan.means else ()),
         *(name for name in ACTIVATIONS if getattr(plan, name)),
     )  # fmt: skip
+
+
+def goes_twice(plan: EnginePlan, layer: Any) -> Value:
+    """Whether the bands of ``layer``, a descriptor or a step of it, go by twice."""
+    flags = [layer[name] for name in TWICE if name in descriptor_record(plan).layout.members]
+    return Cat(flags).any()
 
 
 def step_layout(plan: EnginePlan) -> data.StructLayout:
@@ -50,10 +58,10 @@ def step_layout(plan: EnginePlan) -> data.StructLayout:
     ``chunk``, words that are freed behind it if ``frees``; ``rows``, ``taken``, ``pixels`` of the band; ``first`` and
     ``last``, whether it begins and ends sums; ``pads``, whether a word of pad comes with its weights; ``closes`` and
     ``final``, whether it is the last one of its descriptor, and of all; ``together``, columns of the window that a
-    depthwise layer takes at once; ``loads``, whether a table comes with its constants; of a layer norm ``scaling``,
-    whether its band goes by the second time, and ``opens`` and ``closes_sums``, whether it is the first and the last
-    one of the first time; where words have parts, ``part``, the one that it reads or makes, and ``fills``, whether its
-    results are the last part of their words; ``slot``, the number of its sum where means are cut.
+    depthwise layer takes at once; ``loads``, whether a table comes with its constants; of a layer whose bands go by
+    twice ``scaling``, whether this is the second time, and ``opens`` and ``closes_sums``, whether it is the first and
+    the last one of the first time; where words have parts, ``part``, the one that it reads or makes, and ``fills``,
+    whether its results are the last part of their words; ``slot``, the number of its sum where means are cut.
     """
     layer = descriptor_record(plan).layout
     ring = plan.ring_words.bit_length() - 1
@@ -66,7 +74,7 @@ def step_layout(plan: EnginePlan) -> data.StructLayout:
         members["part"] = range(plan.read_parts * plan.made_parts)
     if plan.made_parts > 1:
         members["fills"] = 1
-    if plan.norms:
+    if plan.twice:
         members |= dict.fromkeys(("scaling", "opens", "closes_sums"), 1)
     if plan.means:
         members["slot"] = range(plan.pixels)
@@ -116,7 +124,8 @@ class Planner(wiring.Component):
         if self.plan.depthwise:
             m.d.comb += step.together.eq(Mux(kx == 0, layer.kept, layer.lead + 1))
         if self.plan.tables:
-            first = (band == 0) & (block == 0) & (~pool | (inner == 0))
+            earlier = goes_twice(self.plan, layer) if self.plan.twice else 0
+            first = (band == 0) & (block == earlier) & (~pool | (inner == 0))
             if self.plan.grouped:
                 first = first & (group == 0)
             m.d.comb += step.loads.eq(step.last & (layer.table != 0) & (layer.own_tables | first))
@@ -154,17 +163,17 @@ class Planner(wiring.Component):
         return m
 
     def _twice(self, m: Module, ends: dict[str, Value], inner: Value, last: Value) -> Value:
-        """Whether a step ends sums, of which ``last`` says so; a band of a layer norm, which goes by twice, does it in
-        the steps of the second time."""
-        if not self.plan.norms:
+        """Whether a step ends sums, as ``last`` says; where a band goes by twice, those of the second time do."""
+        if not self.plan.twice:
             return last
         layer, step = self.i.payload, self.o.payload
+        twice = goes_twice(self.plan, layer)
         m.d.comb += [
-            step.scaling.eq(layer.norm & ends["block"]),
+            step.scaling.eq(twice & ends["block"]),
             step.opens.eq(~ends["block"] & later(m, inner == 0, name="at_opening")),
-            step.closes_sums.eq(layer.norm & ~ends["block"] & ends["inner"]),
+            step.closes_sums.eq(twice & ~ends["block"] & ends["inner"]),
         ]  # fmt: skip
-        return Mux(layer.norm, ends["block"], last)
+        return Mux(twice, ends["block"], last)
 
     @staticmethod
     def _of_band(layer: Any, name: str, first: Value, final: Value) -> Value:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ..activity import CycleUse
 from ..core.core import AT_LANES, CoreDelays
 from ..plan import EnginePlan
-from ..records import Stream, Unit, constants_record, further_records
+from ..records import TWICE, Stream, Unit, constants_record, further_records
 from ..vector.widths import NormTiming
 from .queues import TimedQueue, TimedRecords
 
@@ -48,8 +48,8 @@ class TimedStep:
     ends : words that are issued before the one with which each pixel is whole
     table : words of a table that come in front of its constants
     begins, fills : its results are the first, and the last parts of their words
-    rooted, scaling : of a layer norm, whether the sums of its tokens are whole behind it, and whether it needs what is
-        made of them
+    rooted, scaling : where a band goes by twice, whether what its tokens have in all blocks is whole behind the step,
+        and whether the step needs what is made of that
     """
 
     pads: bool
@@ -71,7 +71,7 @@ class TimedStep:
 class _Turn:
     """What a step does of a band, but for its tap: number of the chunk that it reads; whether that is freed behind it,
     and sums begin and end with it; which part of a word its results are, and whether the last one; whether it is of the
-    first block of outputs; of a layer norm what a `TimedStep` has."""
+    first block of outputs; where a band goes by twice what a `TimedStep` has."""
 
     chunk: int
     frees: bool
@@ -88,13 +88,13 @@ def _turns(layer: dict[str, int], plan: EnginePlan) -> list[_Turn]:
     """The turns of a band, each of which has all taps of a window."""
     apart, groups = layer["unit"] != Unit.ARRAY or layer.get("depthwise", 0), layer.get("groups", 1)
     blocks, inputs, read, made = layer["out_blocks"], layer["in_blocks"], plan.read_parts, plan.made_parts
-    if layer.get("norm"):
+    if any(layer.get(name) for name in TWICE):
         return [
             _Turn(
-                chunk=inner, frees=scaling, first=True, last=scaling, part=0, fills=True, begins=False,
-                rooted=not scaling and inner == inputs - 1, scaling=scaling,
+                chunk=group * inputs + inner, frees=scaling, first=True, last=scaling, part=0, fills=True,
+                begins=scaling and group == inner == 0, rooted=not scaling and inner == inputs - 1, scaling=scaling,
             )
-            for scaling in (False, True) for inner in range(inputs)
+            for group in range(groups) for scaling in (False, True) for inner in range(inputs)
         ]  # fmt: skip
     if apart:
         count = groups * inputs
@@ -220,9 +220,12 @@ class _Array:
         if step.frees:
             self.queues[Stream.FEATURES].left += [self.ending] * step.chunk
         if step.rooted:
-            self.there = self.ending + self.norms.rooted(self.plan, step.pixels, layer["longest"])
+            roots = layer.get("norm") and self.norms.rooted(self.plan, step.pixels, layer["longest"])
+            self.there = self.ending + (roots or self.norms.summed + 2)
         if step.last and not layer.get("keeps"):
-            delay = self.delays.norms if step.scaling else self.delays.pools if pool else self.delays.sums
+            delay = self.delays.pools if pool else self.delays.sums
+            if step.scaling:
+                delay = self.delays.norms if layer.get("norm") else self.delays.distances
             complete = [taken + 1 + end + delay + k * (words - 1) for k, end in enumerate(step.ends)]
             if layer["residual"]:
                 self.joined += _residuals(layer, step)

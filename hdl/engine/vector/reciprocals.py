@@ -46,7 +46,7 @@ class TokenReciprocals(wiring.Component):
             "fraction": In(FRACTION_BITS), "eps": In(widths.wide.bits), "digits": In(STEP_BITS),
             "places": In(STEP_BITS), "longest": In(STEP_BITS), "look": Out(1), "place": Out(token),
             "total": In(signed_shape(widths.total.bits)), "squares": In(widths.squares.bits), "wanted": In(token),
-            "reciprocal": Out(widths.product), "there": Out(1),
+            "reciprocal": Out(widths.product), "there": Out(1, init=1),
         })  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:

@@ -87,7 +87,7 @@ def test_values_of_tokens_are_those_of_the_definition(plan, sign):
     seen = {}
 
     async def bench(ctx):
-        was = 0
+        was = 1
         for cycle, entry in enumerate(script):
             for name, value in {"closes": 0, **entry}.items():
                 ctx.set(getattr(dut, name), value)

@@ -1,4 +1,4 @@
-"""Layer norms of a Program as layers of an engine: what its image says, how long it takes, what is refused."""
+"""Layer norms and softmaxes of a Program as layers of an engine: their images, waits and refusals."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from addax.quant.formats import signed, unsigned
 from addax.quant.program import Divide, Input, Norm, Program, Reduce, Softmax
 from engine_executor import assert_golden, executed
 from engine_networks import small_plan
-from engine_norms import normed_tokens
+from engine_norms import normed_tokens, scored_tokens
 
 PLAN = small_plan(bits=8, pin=8, pout=8, norms=4, feature_bytes=4096)
 
@@ -87,15 +87,55 @@ def test_what_the_engine_has_no_bits_for_is_refused_in_one_line(fields, message)
     assert message in str(caught.value)
 
 
-def test_softmax_and_division_are_refused_by_name():
-    """The rest of attention: exponentials of scores, and a division by their sum."""
-    pixels = Input(name="pixels", shape=(4, 1, 4), format=unsigned(8))
-    exponentials = Softmax(name="exp", source="pixels", entries=np.array([255, 90, 30, 0]), format=unsigned(8))
-    total = Reduce(name="total", source="exp", how="sum")
-    scaled = {"multiplier": np.full(4, 255), "offset": np.full(4, 1), "shift": 1, "format": unsigned(8)}
-    divided = Divide(name="divided", source="exp", denominator="total", lo=0, hi=255, **scaled)
-    with pytest.raises(UserError, match="the engine has no Softmax so far, which 'exp' is"):
-        compiled(Program(ops=(pixels, exponentials, total, divided)), PLAN)
+def scores(mask=None, heads=1, entries=(255, 90, 30, 0), divided=False):
+    """Exponentials of a picture's 8 channels, perhaps divided by their sum."""
+    pixels = Input(name="pixels", shape=(8, 1, 4), format=unsigned(8))
+    exp = Softmax(
+        name="exp", source="pixels", entries=np.array(entries), format=unsigned(8), heads=heads, mask=mask
+    )  # fmt: skip
+    scaled = {"multiplier": np.full(8, 255), "offset": np.full(8, 1), "shift": 1, "format": unsigned(8)}
+    quotients = [
+        Reduce(name="total", source="exp", how="sum"),
+        Divide(name="divided", source="exp", denominator="total", lo=0, hi=255, **scaled),
+    ]
+    return Program(ops=(pixels, exp, *(quotients if divided else [])))
+
+
+@pytest.mark.parametrize("tables", [3, 6])
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_images_of_softmaxes_make_the_tensors_of_the_golden_model(tables, seed):
+    """By the second executor: heads as groups, blocks that scores do not fill, tables with no entry of 0."""
+    plan = replace(PLAN, softmax=True, tables=tables, depthwise=2)
+    program = scored_tokens(seed, tables=tables, lanes=plan.pin)
+    image = compiled(program, plan)
+    pixels = np.random.default_rng(seed).integers(0, 256, program.input.shape)
+    assert_golden(image, pixels, executed(image, pixels))
+
+
+@pytest.mark.parametrize(
+    "program, changes, message",
+    [
+        (scores(), {"softmax": False}, "no softmax, which 'exp' is: build it with --softmax --tables 8"),
+        (scores(mask=np.tril(np.ones((4, 8), np.int64))), {}, "no masks so far, which the softmax 'exp' has"),
+        (scores(heads=2), {}, "the softmax 'exp' has 2 heads of 4 scores; the engine has heads of whole blocks of 8"),
+        (scores(entries=range(32, 0, -1)), {}, "'exp' looks up 32 values: build it with --tables 5"),
+        (
+            scores(divided=True),
+            {},
+            "the engine stores no sums: 'total' must be read by requantises or thresholds alone",
+        ),
+    ],
+    ids=["option", "mask", "heads", "table", "division"],
+)
+def test_softmaxes_that_the_engine_has_not_are_refused_in_one_line(program, changes, message):
+    with pytest.raises(UserError) as caught:
+        compiled(program, replace(PLAN, **{"softmax": True, "tables": 2, **changes}))
+    assert message in str(caught.value)
+
+
+def test_a_softmax_needs_tables():
+    with pytest.raises(ValueError, match="a softmax looks up its exponentials, which an engine without tables has not"):
+        replace(PLAN, softmax=True)
 
 
 @pytest.mark.parametrize("value", [1, 3, 32, True])

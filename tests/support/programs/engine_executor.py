@@ -138,6 +138,9 @@ class Layer:
         self.begins, self.made = which == "first", []
         if v.get("norm"):
             self.norm(rows * v["columns"])
+        elif v.get("softmax"):
+            for _ in range(v.get("groups", 1)):
+                self.softmax(rows * v["columns"])
         elif v["unit"] == Unit.ARRAY and not v.get("depthwise"):
             for _ in range(v.get("groups", 1)):
                 self.group(rows, taken, top)
@@ -205,6 +208,18 @@ class Layer:
         for chunk in np.split(whole.astype(np.int64), v["in_blocks"], axis=1):
             self.executor.take(Stream.WEIGHTS, 1)
             self.store(chunk, self.constants(), last=True)
+
+    def softmax(self, pixels):
+        """All blocks of a head, the first time for the largest score of each token, the second time for results."""
+        chunks, seen = [], []
+        for _ in range(self.values["in_blocks"]):
+            chunks.append(self.values_of(self.executor.take(Stream.FEATURES, pixels)))
+            (counts,) = self.executor.elements(self.executor.take(Stream.WEIGHTS, 1))
+            seen.append(np.where(counts & 1, chunks[-1], np.iinfo(np.int64).min))
+        largest = np.concatenate(seen, axis=1).max(1, keepdims=True)
+        for chunk in chunks:
+            self.executor.take(Stream.WEIGHTS, 1)
+            self.store(largest - chunk, self.constants(), last=True)
 
     def pooled(self, taps, first):
         """(pixels, pout) from channel ``first`` on of taps that count from the lowest value."""

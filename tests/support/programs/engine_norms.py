@@ -4,6 +4,7 @@ import numpy as np
 from addax.quant.fold.grid import Grid
 from addax.quant.fold.tokens import norm_of
 from addax.quant.formats import signed, unsigned
+from addax.quant.program import Softmax
 from network_builder import Builder
 
 
@@ -40,4 +41,22 @@ def normed_tokens(seed, *, bits=8, kernels=("adder", "mult", "shift"), lanes=4, 
     norm(signed(12) if rng.random() < 0.5 and bits == 8 else signed(bits))
     if b.format().bits <= bits:
         dense(int(rng.integers(2, 2 * lanes)), signed(bits))
+    return b.raw()
+
+
+def scored_tokens(seed, *, bits=8, kernels=("adder", "mult", "shift"), lanes=4, tables=6, heads=True):
+    """Scores of one head of any number of tokens, or of several that fill blocks; tables of one entry, of a few, of as
+    many as there may be, with and without one of 0; a dense layer behind."""
+    rng = np.random.default_rng(seed)
+    b = Builder(rng, (int(rng.integers(2, 3 * lanes)), int(rng.integers(1, 4)), int(rng.integers(2, 12))))
+    b.varied = lambda op: op
+    parts = int(rng.integers(1, 4)) if heads else 1
+    scores = parts * lanes * int(rng.integers(1, 3)) if parts > 1 else int(rng.integers(2, 4 * lanes))
+    b.convolution(str(rng.choice(kernels)), scores, 1, weight_bits=min(bits, 8))
+    b.rescale(signed(bits) if rng.random() < 0.7 else unsigned(bits))
+    count = 1 << int(rng.choice([0, 2, tables]))
+    entries = np.rint(255 * np.exp(-np.arange(count) * rng.uniform(0.01, 0.2))).astype(np.int64)
+    b.emit(Softmax(name="exp", source=b.last, entries=entries, format=unsigned(8), heads=parts))
+    b.convolution(str(rng.choice(kernels)), lanes, 1, weight_bits=min(bits, 8))
+    b.rescale(signed(bits))
     return b.raw()

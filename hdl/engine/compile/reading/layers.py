@@ -95,6 +95,7 @@ class EngineLayer:
         behind that of the one before it, as rows of one map
     across : what becomes of the channels of a pixel
     norm : of a layer norm, whose blocks go by twice; its sums are the normalised values
+    softmax : its sums are the distances to the largest score of a group; ``pad`` is 1
     marks : its results say which commands are skipped, see `compile.skipping`
     shuffle : r of a pixel shuffle through which the result is stored; 1 for none. The output channels are in an order
         in which each block goes to one place of the r x r; channels that its last blocks have too many are zeros.
@@ -136,6 +137,7 @@ class EngineLayer:
     across: Across = Across.NOTHING
     marks: bool = False
     norm: TokenNorm | None = None
+    softmax: bool = False
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -152,6 +154,11 @@ class EngineLayer:
         return 0 if self.table is None or self.table.ndim == 2 else int(np.abs(self.table).argmin())
 
     @property
+    def twice(self) -> bool:
+        """Whether its bands go by twice."""
+        return self.norm is not None or self.softmax
+
+    @property
     def apart(self) -> bool:
         """Whether each row reads a channel of its own, as in pools and depthwise layers."""
         return self.unit is not Unit.ARRAY or self.together > 0
@@ -162,15 +169,13 @@ class EngineLayer:
 
     def inputs(self, plan: EnginePlan) -> int:
         """Blocks of ``plan.pin`` input channels that a block of outputs reads; where rows are `apart`, one word."""
-        if self.norm is not None or self.other is not None:
+        if self.twice or self.other is not None:
             return blocks_of(len(self.pad), plan.pin) // self.groups
         return 1 if self.apart or self.weight is None else blocks_of(self.weight.shape[1], plan.pin)
 
     def sharing(self, plan: EnginePlan) -> int:
         """Blocks of outputs, one behind the other, that read the same words."""
-        if self.norm is not None:
-            return self.blocks(plan)
-        return plan.made_parts if self.apart else self.blocks(plan) // self.groups
+        return plan.made_parts if self.apart and not self.twice else self.blocks(plan) // self.groups
 
     def runs(self, plan: EnginePlan) -> int:
         """Times that its blocks of outputs begin anew with inputs that no earlier one has read."""

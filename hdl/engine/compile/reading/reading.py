@@ -29,6 +29,7 @@ from .....quant.program import (
     Requantise,
     Select,
     Slice,
+    Softmax,
     SpatialShift,
     Table,
     Threshold,
@@ -39,6 +40,7 @@ from ...records import Across, Unit
 from ..advice import built_with
 from .choices import across, added_channels, check_choices, chosen
 from .elements import multiplied, unchanged, with_table
+from .exponentials import exponentials
 from .groups import grouped
 from .layers import EngineLayer, EngineNetwork, Ints, SecondSlope
 from .levels import as_requantise, held_levels
@@ -102,8 +104,8 @@ class _Reading:
             Threshold: self._threshold, PixelShuffle: self._pixel_shuffle, MaxPool: self._max_pool,
             Flatten: self._flatten, Concat: self.seen.join, Slice: self.seen.cut, SpatialShift: self._moved,
             Upsample: self._moved, ArgMax: self._arg_max, Product: self._products, Table: self._table,
-            Select: self._select, Reduce: self._reduce, Norm: self._norm, MatMul: self._tokens,
-            Rearrange: self.seen.move, Constant: self.seen.keep,
+            Select: self._select, Reduce: self._reduce, Norm: self._norm, Softmax: self._softmax,
+            MatMul: self._tokens, Rearrange: self.seen.move, Constant: self.seen.keep,
         }  # fmt: skip
         if type(op) not in kinds:
             raise UserError(f"the engine has no {type(op).__name__} so far, which {op.name!r} is")
@@ -137,7 +139,7 @@ class _Reading:
         made = next((layer for layer in self.layers if layer.name == op.source), None)
         if (
             made is None or made.table is not None or made.levels is not None or made.shuffle > 1
-            or len(self.readers[op.source]) > 1 or made.across is not Across.NOTHING or made.norm is not None
+            or len(self.readers[op.source]) > 1 or made.across is not Across.NOTHING or made.twice
         ):  # fmt: skip
             read = self.program.format(op.source)
             self._requantise(unchanged(op.name, op.source, read, self.program.shape(op.source)[0]))
@@ -253,6 +255,13 @@ class _Reading:
             raise UserError(f"the layer norm {op.name!r} reads {op.source!r}, which has another shape as it is stored")
         self._check_result(op)
         self.layers.append(normed(op, source, self.program.shape(source)[0], self.plan))
+
+    def _softmax(self, op: Softmax) -> None:
+        source = self._stored(op.source)
+        self._check_stored(source)
+        if self.program.shape(source) != self.program.shape(op.source):
+            raise UserError(f"the softmax {op.name!r} reads {op.source!r}, which has another shape as it is stored")
+        self.layers.append(exponentials(op, source, self.program.shape(source)[0], self.plan))
 
     def _threshold(self, op: Threshold) -> None:
         """A single level is a requantise: ``acc >= T`` is ``clamp(acc - T + 1, 0, 1)``, falling it is
