@@ -18,7 +18,7 @@ PLANS = {
     "4x4, 16 bit": small_plan(matmul=True, feature_bytes=8192),
     "8x8, 8 bit": small_plan(bits=8, pin=8, pout=8, matmul=True, feature_bytes=4096),
     "random 3": replace(random_engine(3), matmul=True, depthwise=2),
-    "random 4": replace(random_engine(4), matmul=True, product=True, tables=6),
+    "random 0": replace(random_engine(0), matmul=True, product=True, tables=6),
 }
 GUARDS = ("4x4, 16 bit",)
 
