@@ -23,7 +23,7 @@ CELLS = {
 @pytest.mark.parametrize("name", CELLS)
 def test_the_netlist_of_a_network_gives_the_scores_of_the_golden_model(name, tmp_path):
     """Tables, carries, registers, memories in tables, multiplier blocks with the registers that were moved into them:
-    two images, every beat. Weights of the other memories are another netlist, which does not pass."""
+    two images, every beat."""
     program = random_program(7)
     plan = fold(program, device=name, clock_mhz=50.0, lanes=8)
     build = generate(program, plan, tmp_path / "build", vectors=sample_vectors(program, 2))
