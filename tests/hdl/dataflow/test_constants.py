@@ -33,9 +33,12 @@ def some_images(program, count, seed):
     return np.random.default_rng(seed).integers(fmt.lo, fmt.hi, (count, *program.input.shape), endpoint=True)
 
 
-def at_once(program, clock_mhz=200.0, fabric="generic"):
+def at_once(program, clock_mhz=200.0, fabric="generic", *, compress=False):
     """An image in every clock."""
-    return fold(program, device="xc7z020", clock_mhz=clock_mhz, fps=clock_mhz * 1e6, fixed_weights=True, fabric=fabric)
+    return fold(
+        program, device="xc7z020", clock_mhz=clock_mhz, fps=clock_mhz * 1e6, fixed_weights=True, fabric=fabric,
+        compress=compress,
+    )  # fmt: skip
 
 
 def unrolled(program, reach=2):
@@ -93,6 +96,26 @@ def test_any_network_unrolled_equals_the_golden_model(make, seed):
 
     check(program, plan, some_images(program, 4, seed))
     check(program, plan, some_images(program, 3, seed), 0.3)
+
+
+@pytest.mark.parametrize("clock_mhz", [50.0, 200.0, 400.0])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_words_that_are_counted_give_an_image_in_every_clock(kernel, clock_mhz):
+    """Protects the ranks between counts and sums: of eight features counts stand in front of several levels."""
+    program = perceptron(kernel, (8, 4, 3), seed=5)
+    plan = at_once(program, clock_mhz, compress=True)
+    assert all(stage.compress for stage in plan.stages)
+    assert Plan.from_json(plan.to_json()) == plan
+
+    check(program, plan, some_images(program, 5, 1), 0.0)
+
+
+def test_to_count_words_takes_a_circuit_of_constants():
+    program = perceptron("mult", (6, 5, 3))
+    plan = at_once(program, compress=True)
+
+    with pytest.raises(UserError, match="compress of 'dense0' must be false where memories hold its weights"):
+        bind(program, replace(plan, stages=(replace(plan.stages[0], reach=0), plan.stages[1])))
 
 
 def test_weights_that_may_change_are_in_memories():
