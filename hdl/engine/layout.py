@@ -1,10 +1,10 @@
 """How tensors and weights lie in memory, written once: numpy packs and unpacks what the hardware reads and writes.
 
-A tensor (C, H, W) is cut into blocks of as many channels as a word has; one that is read head by head may have parts of
-so many channels, each of which begins with a block of its own. Block after block, row after row, pixel after pixel
-stands a word of the block's channels, the first one lowest; channels that the last block of a part has too many are 0.
-An element of more than ``bits`` bits takes several words, one behind the other, its lowest bits in the first. So the
-rows of a block are one run of words, whichever rows they are.
+A tensor (C, H, W) is cut into blocks of as many channels as a word has; heads of one that is read head by head begin
+with blocks of their own. Block after block, row after row, pixel after pixel stands a word of the block's channels,
+the first one lowest; channels that the last block of all, or of a head, has too many are 0. An element of more than
+``bits`` bits takes several words, one behind the other, its lowest bits in the first. So the rows of a block are one
+run of words, whichever rows they are.
 """
 
 from dataclasses import dataclass
@@ -51,30 +51,30 @@ class TensorLayout:
     shape : (C, H, W)
     format : of its elements
     channels, bits : of a word of the engine
-    part : channels of a part; 0: the tensor is one
+    head : channels of a head, which begins with a block; 0: the tensor has no heads
     """
 
     shape: tuple[int, int, int]
     format: Format
     channels: int
     bits: int
-    part: int = 0
+    head: int = 0
 
     @property
-    def parts(self) -> int:
-        """Parts of its channels."""
-        return self.shape[0] // self.part if self.part else 1
+    def heads(self) -> int:
+        """Heads of its channels."""
+        return self.shape[0] // self.head if self.head else 1
 
     @property
     def blocks(self) -> int:
         """Blocks of channels."""
-        return self.parts * blocks_of(self.shape[0] // self.parts, self.channels)
+        return self.heads * blocks_of(self.shape[0] // self.heads, self.channels)
 
     def channels_of(self, block: int) -> range:
         """The channels of a block."""
-        size = self.shape[0] // self.parts
-        part, own = divmod(block, blocks_of(size, self.channels))
-        return range(part * size + own * self.channels, part * size + min((own + 1) * self.channels, size))
+        size = self.shape[0] // self.heads
+        head, own = divmod(block, blocks_of(size, self.channels))
+        return range(head * size + own * self.channels, head * size + min((own + 1) * self.channels, size))
 
     @property
     def pixel_words(self) -> int:
@@ -103,8 +103,8 @@ class TensorLayout:
     def pack(self, tensor: NDArray[np.integer]) -> Words:
         """(C, H, W) integers of the format as the bytes of the tensor's words."""
         channels, height, width = self.shape
-        whole = np.zeros((self.parts, self.blocks // self.parts * self.channels, height, width), np.int64)
-        whole[:, : channels // self.parts] = tensor.reshape(self.parts, -1, height, width)
+        whole = np.zeros((self.heads, self.blocks // self.heads * self.channels, height, width), np.int64)
+        whole[:, : channels // self.heads] = tensor.reshape(self.heads, -1, height, width)
         pixels = whole.reshape(self.blocks, self.channels, height, width).transpose(0, 2, 3, 1)
         parts = [pixels >> k * self.bits & ((1 << self.bits) - 1) for k in range(self.pixel_words)]
         elements = np.stack(parts, axis=3).astype(f"<u{self.bits // 8}")
@@ -121,5 +121,5 @@ class TensorLayout:
         held = self.pixel_words * self.bits
         if self.format.signed and held < 64:
             value = (value ^ 1 << held - 1) - (1 << held - 1)
-        whole = value.transpose(0, 3, 1, 2).reshape(self.parts, -1, height, width)
-        return whole[:, : channels // self.parts].reshape(channels, height, width)
+        whole = value.transpose(0, 3, 1, 2).reshape(self.heads, -1, height, width)
+        return whole[:, : channels // self.heads].reshape(channels, height, width)

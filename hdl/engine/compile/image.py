@@ -171,7 +171,7 @@ def _layouts(network: EngineNetwork, plan: EnginePlan) -> dict[str, TensorLayout
     return {
         name: TensorLayout(
             shape=network.shapes[name], format=network.format(name), channels=plan.channels, bits=plan.bits,
-            part=network.parts.get(name, 0),
+            head=network.heads.get(name, 0),
         )
         for name in (*network.tensors, *network.views, *network.moves, *network.constants)
     }  # fmt: skip

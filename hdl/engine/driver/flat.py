@@ -70,7 +70,7 @@ def flat_image(image: Compiled) -> bytes:
     pads = np.asarray(fold.pad, "<i4").tobytes()
     begin = _whole(IMAGE_HEADER.bits // 8 + len(pads), plan.word_bytes)
     for told in (name, network.output):
-        if size := network.parts.get(told):
+        if size := network.heads.get(told):
             raise UserError(f"a driver in C knows no heads, and {told!r} is stored as heads of {size} channels")
     channels, height, width = network.program.input.shape
     source = TensorLayout(

@@ -82,17 +82,17 @@ def test_scores_read_keys_where_they_stand():
     assert len(zeros) >= 2 * 7
 
 
-@pytest.mark.parametrize("part", [0, 3, 4, 6])
-def test_parts_of_a_tensor_begin_with_blocks_of_their_own(part):
-    """12 channels in words of 4, as one, or as heads of 3, 4 or 6: each channel in the word that `channels` says."""
-    rng = np.random.default_rng(part)
-    layout = TensorLayout(shape=(12, 2, 3), format=signed(16), channels=4, bits=16, part=part)
+@pytest.mark.parametrize("head", [0, 3, 4, 6])
+def test_heads_of_a_tensor_begin_with_blocks_of_their_own(head):
+    """12 channels in words of 4, as one, or as heads of 3, 4 or 6: each channel in the word that `channels_of` says."""
+    rng = np.random.default_rng(head)
+    layout = TensorLayout(shape=(12, 2, 3), format=signed(16), channels=4, bits=16, head=head)
     tensor = rng.integers(-(1 << 15), 1 << 15, layout.shape)
 
     words = layout.pack(tensor)
 
     assert np.array_equal(layout.unpack(words), tensor)
-    assert layout.blocks == {0: 3, 3: 4, 4: 3, 6: 4}[part] and len(words) == layout.blocks * 6
+    assert layout.blocks == {0: 3, 3: 4, 4: 3, 6: 4}[head] and len(words) == layout.blocks * 6
     for block in range(layout.blocks):
         place, count = layout.run(block, 1, 1)
         row, held = words[place : place + count].view("<i2"), layout.channels_of(block)

@@ -195,7 +195,7 @@ class EngineNetwork:
     ----------
     columns : of a stem whose window columns are folded into channels: how many; 1 where the input is stored as it is
     views : what layers read beside stored tensors: blocks of several, one behind the other
-    parts : channels of a part of tensors and views that are cut in parts, see `layout`
+    heads : channels of a head of tensors and views whose heads begin with blocks, see `layout`
     moves : what layers read beside those, word by word
     constants : values of stored tensors that no layer makes, (C, H, W)
     """
@@ -205,7 +205,7 @@ class EngineNetwork:
     shapes: dict[str, Shape]
     columns: int = 1
     views: Mapping[str, tuple[BlockRange, ...]] = field(default_factory=dict)
-    parts: Mapping[str, int] = field(default_factory=dict)
+    heads: Mapping[str, int] = field(default_factory=dict)
     moves: Mapping[str, WordMove] = field(default_factory=dict)
     constants: Mapping[str, Ints] = field(default_factory=dict)
 

@@ -40,19 +40,19 @@ from ...records import Across, Unit
 from ..advice import built_with
 from .choices import across, added_channels, check_choices, chosen
 from .elements import multiplied, unchanged, with_table
-from .exponentials import exponentials
 from .groups import grouped
 from .layers import EngineLayer, EngineNetwork, Ints, SecondSlope
 from .levels import as_requantise, held_levels
 from .moves import moved
 from .narrow import had_by
-from .norms import normed
 from .operands import grid_top, lane_words, shuffled_channels
-from .parts import with_parts
 from .slopes import of_sums, second_slope
 from .stem import with_folded_stem
-from .tokens import check_fillers, check_tokens, tokens_layer
-from .words import TensorViews
+from .tokens.exponentials import exponentials
+from .tokens.heads import with_heads
+from .tokens.norms import normed
+from .tokens.products import check_fillers, check_tokens, tokens_layer
+from .tokens.words import TensorViews
 
 __all__ = ["network_of"]
 
@@ -76,9 +76,9 @@ def network_of(program: Program, plan: EnginePlan) -> EngineNetwork:
     network = EngineNetwork(
         program=program, layers=tuple(reading.layers), shapes={name: program.shape(name) for name in names},
         views=seen.joined, moves=seen.moves, constants=seen.constants,
-        parts={name: size for name, size in seen.sizes.items() if name in names},
+        heads={name: size for name, size in seen.sizes.items() if name in names},
     )  # fmt: skip
-    network = with_parts(network, plan)
+    network = with_heads(network, plan)
     check_fillers(network, plan)
     return with_folded_stem(network, plan)
 

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from .....common.errors import UserError
-from .....quant.ops.window import Window
-from .....quant.program import Norm
-from ...plan import CHANNEL_BITS, FRACTION_BITS, EnginePlan
-from ...records import Unit
-from ...vector.widths import NormWidths
-from .layers import EngineLayer, TokenNorm
+from ......common.errors import UserError
+from ......quant.ops.window import Window
+from ......quant.program import Norm
+from ....plan import CHANNEL_BITS, FRACTION_BITS, EnginePlan
+from ....records import Unit
+from ....vector.widths import NormWidths
+from ..layers import EngineLayer, TokenNorm
 
 __all__ = ["normed"]
 

@@ -1,7 +1,7 @@
-"""Parts of channels: tensors that are read head by head, whose heads fill no whole blocks, begin each with a block.
+"""Heads of channels: where they fill no whole blocks, each head of a tensor begins with one.
 
 Which tensors those are is known before layers are: a product of tokens asks for its heads, and what is computed channel
-by channel has the parts of what it reads. Layers then get channels that count nothing where a part ends.
+by channel has the heads of what it reads. Layers then get channels that count nothing where a head ends.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,8 @@ from math import gcd
 
 import numpy as np
 
-from .....common.errors import UserError
-from .....quant.program import (
+from ......common.errors import UserError
+from ......quant.program import (
     ArgMax,
     Concat,
     Constant,
@@ -25,20 +25,20 @@ from .....quant.program import (
     Slice,
     Unfold,
 )
-from ...layout import blocks_of
-from ...plan import EnginePlan
-from ...records import Across, Unit
-from .layers import EngineLayer, EngineNetwork, Ints, SecondSlope
+from ....layout import blocks_of
+from ....plan import EnginePlan
+from ....records import Across, Unit
+from ..layers import EngineLayer, EngineNetwork, Ints, SecondSlope
 
-__all__ = ["blocks_up_to", "moved_values", "part_sizes", "with_parts"]
+__all__ = ["blocks_up_to", "head_sizes", "moved_values", "with_heads"]
 
 _AXES = "CHW"
 _FREE = (ArgMax, Constant, Convolution, Flatten, Input, MatMul, Rearrange, Reduce, Unfold)
-"""Operations whose result may be cut into other parts than what they read."""
+"""Operations whose result may have other heads than what they read."""
 
 
 class _Tied:
-    """Tensors whose parts have one size, and the heads that were asked for."""
+    """Tensors whose heads have one size, and the sizes that were asked for."""
 
     def __init__(self) -> None:
         self.above: dict[str, str] = {}
@@ -59,13 +59,13 @@ class _Tied:
         self.asked.setdefault(self.root(name), []).append(size)
 
 
-def part_sizes(program: Program, plan: EnginePlan) -> dict[str, int]:
-    """Channels of a part of the tensors of ``program`` that are cut in parts, sums included.
+def head_sizes(program: Program, plan: EnginePlan) -> dict[str, int]:
+    """Channels of a head of the tensors of ``program`` whose heads begin with blocks, sums included.
 
     Raises
     ------
     UserError
-        for a tensor that the parts of others do not divide, by name.
+        for a tensor that the heads of others do not divide, by name.
     """
     tied = _Tied()
     for op in program.ops:
@@ -77,7 +77,7 @@ def part_sizes(program: Program, plan: EnginePlan) -> dict[str, int]:
         elif not isinstance(op, _FREE):
             tied.tie(op.name, op.source)
             for source in op.sources[1:]:
-                # A factor or a denominator for several channels is no part of them.
+                # A factor or a denominator for several channels has no heads of theirs.
                 if isinstance(op, Concat) or program.shape(source)[0] == program.shape(op.name)[0]:
                     tied.tie(op.name, source)
     sizes = {}
@@ -123,33 +123,33 @@ def moved_values(op: Concat | Rearrange | Slice, values: Sequence[Ints]) -> Ints
     return values[0][(slice(None),) * axis + (op.kept,)]
 
 
-def blocks_up_to(channels: int, part: int, plan: EnginePlan) -> int | None:
-    """The number of the block that begins with channel ``channels`` of a tensor of parts of ``part`` channels, 0 for
+def blocks_up_to(channels: int, head: int, plan: EnginePlan) -> int | None:
+    """The number of the block that begins with channel ``channels`` of a tensor of heads of ``head`` channels, 0 for
     one without; None where none does."""
-    if part:
-        return None if channels % part else channels // part * blocks_of(part, plan.channels)
+    if head:
+        return None if channels % head else channels // head * blocks_of(head, plan.channels)
     return None if channels % plan.channels else channels // plan.channels
 
 
-def with_parts(network: EngineNetwork, plan: EnginePlan) -> EngineNetwork:
-    """``network`` with layers that have channels that count nothing where the parts of their tensors end.
+def with_heads(network: EngineNetwork, plan: EnginePlan) -> EngineNetwork:
+    """``network`` with layers that have channels that count nothing where the heads of their tensors end.
 
     Raises
     ------
     UserError
-        for a layer that does not keep parts.
+        for a layer that does not keep heads.
     """
-    if not network.parts:
+    if not network.heads:
         return network
-    return replace(network, layers=tuple(_spread(layer, network.parts, plan) for layer in network.layers))
+    return replace(network, layers=tuple(_spread(layer, network.heads, plan) for layer in network.layers))
 
 
-def _spread(layer: EngineLayer, parts: Mapping[str, int], plan: EnginePlan) -> EngineLayer:
-    read, made = parts.get(layer.source, 0), parts.get(layer.name, 0)
+def _spread(layer: EngineLayer, sizes: Mapping[str, int], plan: EnginePlan) -> EngineLayer:
+    read, made = sizes.get(layer.source, 0), sizes.get(layer.name, 0)
     if not read and not made:
         return layer
-    heads = layer.groups > 1 and layer.other is None
-    if layer.shuffle > 1 or heads or layer.across is not Across.NOTHING:
+    grouped = layer.groups > 1 and layer.other is None
+    if layer.shuffle > 1 or grouped or layer.across is not Across.NOTHING:
         raise UserError(f"the engine makes {layer.name!r} of whole tensors, not of heads of {read or made} channels")
     if layer.unit is not Unit.ARRAY and read != made:
         raise UserError(f"{layer.name!r} has heads of {made} channels, but reads heads of {read}")
@@ -174,13 +174,12 @@ def _spread(layer: EngineLayer, parts: Mapping[str, int], plan: EnginePlan) -> E
     )  # fmt: skip
 
 
-def _filled(values: Ints, part: int, lanes: int, spare: int = 0, axis: int = 0) -> Ints:
-    """``values`` of channels along ``axis`` with ``spare`` in front of every part that would begin within a block, and
-    behind the last one."""
-    if not part or part % lanes == 0:
+def _filled(values: Ints, head: int, lanes: int, spare: int = 0, axis: int = 0) -> Ints:
+    """``values`` of channels along ``axis`` with ``spare`` behind every head that would end within a block."""
+    if not head or head % lanes == 0:
         return values
     moved = np.moveaxis(values, axis, 0)
-    cut = moved.reshape(-1, part, *moved.shape[1:])
-    whole = np.full((len(cut), blocks_of(part, lanes) * lanes, *moved.shape[1:]), spare, np.int64)
-    whole[:, :part] = cut
+    cut = moved.reshape(-1, head, *moved.shape[1:])
+    whole = np.full((len(cut), blocks_of(head, lanes) * lanes, *moved.shape[1:]), spare, np.int64)
+    whole[:, :head] = cut
     return np.moveaxis(whole.reshape(-1, *moved.shape[1:]), 0, axis)

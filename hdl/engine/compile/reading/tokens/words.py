@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from .....common.errors import UserError
-from .....quant.program import Concat, Constant, Program, Rearrange, Slice
-from ...layout import TensorLayout, blocks_of
-from ...plan import EnginePlan
-from .layers import BlockRange, Ints, WordMove
-from .parts import blocks_up_to, moved_values, part_sizes
+from ......common.errors import UserError
+from ......quant.program import Concat, Constant, Program, Rearrange, Slice
+from ....layout import TensorLayout, blocks_of
+from ....plan import EnginePlan
+from ..layers import BlockRange, Ints, WordMove
+from .heads import blocks_up_to, head_sizes, moved_values
 
 __all__ = ["TensorViews", "word_move"]
 
@@ -90,7 +90,7 @@ class TensorViews:
         self.joined: dict[str, tuple[BlockRange, ...]] = {}
         self.moves: dict[str, WordMove] = {}
         self.constants: dict[str, Ints] = {}
-        self.sizes = part_sizes(program, plan)
+        self.sizes = head_sizes(program, plan)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -165,7 +165,7 @@ class TensorViews:
     def _layout(self, name: str) -> TensorLayout:
         shape, fmt = self.program.shape(name), self.program.format(name)
         return TensorLayout(
-            shape=shape, format=fmt, channels=self.plan.channels, bits=self.plan.bits, part=self.sizes.get(name, 0)
+            shape=shape, format=fmt, channels=self.plan.channels, bits=self.plan.bits, head=self.sizes.get(name, 0)
         )  # fmt: skip
 
     def _words(self, name: str) -> WordMove:

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from .....common.errors import UserError
-from .....quant.formats import Format, signed
-from .....quant.ops.window import Window
-from .....quant.program import MatMul, Requantise
-from ...plan import WIDEST, EnginePlan
-from ...records import Unit
-from .layers import EngineLayer, EngineNetwork
-from .slopes import of_sums, second_slope
+from ......common.errors import UserError
+from ......quant.formats import Format, signed
+from ......quant.ops.window import Window
+from ......quant.program import MatMul, Requantise
+from ....plan import WIDEST, EnginePlan
+from ....records import Unit
+from ..layers import EngineLayer, EngineNetwork
+from ..slopes import of_sums, second_slope
 
 __all__ = ["check_fillers", "check_tokens", "tokens_layer"]
 
@@ -38,7 +38,7 @@ def check_fillers(network: EngineNetwork, plan: EnginePlan) -> None:
     makers = {layer.name: layer for layer in network.layers}
     for layer in network.layers:
         for name in (layer.source, layer.other) if layer.other is not None else ():
-            size = network.parts.get(name, 0) or network.program.shape(name)[0]
+            size = network.heads.get(name, 0) or network.program.shape(name)[0]
             for part in network.stored(name):
                 made = makers.get(part)
                 if size % plan.pin and made is not None and made.table is None and not made.low <= 0 <= made.high:

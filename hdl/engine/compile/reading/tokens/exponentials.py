@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from .....common.errors import UserError
-from .....quant.ops.window import Window
-from .....quant.program import Softmax
-from ...plan import MOST_TABLE_BITS, EnginePlan
-from ...records import Unit
-from ..advice import built_with
-from .layers import EngineLayer
+from ......common.errors import UserError
+from ......quant.ops.window import Window
+from ......quant.program import Softmax
+from ....plan import MOST_TABLE_BITS, EnginePlan
+from ....records import Unit
+from ...advice import built_with
+from ..layers import EngineLayer
 
 __all__ = ["exponentials"]
 
