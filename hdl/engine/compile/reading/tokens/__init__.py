@@ -1,1 +1,1 @@
-"""Layers of tokens: their norms, softmaxes and products, heads of channels, and tensors that are moved by reading them."""
+"""Layers of tokens: norms, softmaxes and products, heads of channels, and tensors that are moved by reading them."""
