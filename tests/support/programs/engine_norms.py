@@ -22,16 +22,8 @@ def normed_tokens(seed, *, bits=8, kernels=("adder", "mult", "shift"), lanes=4, 
         b.rescale(result, residual=join)
         return b.last
 
-    def norm(result, step=0.05):
-        channels, read = b.shape()[0], b.format()
-        most = 3 if powers and bits == 8 else 1
-        places = rng.integers(0, most, channels) if powers and rng.random() < 0.5 else int(rng.integers(0, most))
-        op = norm_of(
-            f"norm{len(b.ops)}", b.last, Grid(format=read, step=step),
-            Grid(format=result, step=2.0 ** (3 - min(result.bits, 10))), rng.normal(0, 1, channels),
-            rng.normal(0, 1, channels), float(rng.choice([1e-5, 1e-2])), places,
-        )  # fmt: skip
-        return b.emit(op)
+    def norm(result):
+        return layer_norm(b, result, most=3 if powers and bits == 8 else 1, apart=powers)
 
     if rng.random() < 0.4:
         norm(signed(bits))
@@ -60,3 +52,16 @@ def scored_tokens(seed, *, bits=8, kernels=("adder", "mult", "shift"), lanes=4, 
     b.convolution(str(rng.choice(kernels)), lanes, 1, weight_bits=min(bits, 8))
     b.rescale(signed(bits))
     return b.raw()
+
+
+def layer_norm(b, result, *, most=1, apart=False):
+    """A layer norm of the last result of the builder ``b``, whose channels may be moved up by less than ``most``
+    places: all alike, or, if they may stand ``apart``, each by itself."""
+    rng, channels = b.rng, b.shape()[0]
+    places = rng.integers(0, most, channels) if apart and rng.random() < 0.5 else int(rng.integers(0, most))
+    op = norm_of(
+        f"norm{len(b.ops)}", b.last, Grid(format=b.format(), step=0.05),
+        Grid(format=result, step=2.0 ** (3 - min(result.bits, 10))), rng.normal(0, 1, channels),
+        rng.normal(0, 1, channels), float(rng.choice([1e-5, 1e-2])), places,
+    )  # fmt: skip
+    return b.emit(op)

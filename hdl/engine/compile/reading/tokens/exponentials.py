@@ -26,10 +26,10 @@ def exponentials(op: Softmax, source: str, channels: int, plan: EnginePlan) -> E
         raise UserError(f"the engine has no softmax, which {op.name!r} is: build it with --softmax --tables 8")
     if op.mask is not None:
         raise UserError(f"the engine has no masks so far, which the softmax {op.name!r} has")
-    if op.heads > 1 and (channels // op.heads % plan.pout or not plan.depthwise):
+    if op.heads > 1 and (channels // op.heads % plan.pout or not plan.grouped):
         raise UserError(
             f"the softmax {op.name!r} has {op.heads} heads of {channels // op.heads} scores; the engine has heads of "
-            f"whole blocks of {plan.pout}, with --depthwise 1 or more"
+            f"whole blocks of {plan.pout}, with --depthwise 1 or more or with --matmul"
         )
     if op.format.bits > plan.bits:
         raise UserError(f"the engine looks up elements of {plan.bits} bits; those of {op.name!r} have {op.format}")

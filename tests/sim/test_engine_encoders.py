@@ -1,0 +1,41 @@
+"""Engines with layer norms, softmax and products of tokens: blocks of transformers, every word, every cycle."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from addax.hdl.engine.compile.image import compiled
+from addax.hdl.engine.cycles.transfers import Memory
+from engine_encoders import encoder
+from engine_executor import executed
+from engine_networks import small_plan
+from engine_runs import checked_run
+
+pytestmark = pytest.mark.slow
+PLAN = small_plan(norms=2, softmax=True, tables=6, matmul=True, feature_bytes=8192)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        pytest.param(PLAN, id="4x4, 16 bit"),
+        pytest.param(
+            replace(PLAN, bits=8, pin=8, pout=8, norms=4, product=True, choices=True, counters=True), id="8x8, 8 bit",
+            marks=pytest.mark.guard,
+        ),
+    ],
+)  # fmt: skip
+def test_random_blocks_of_transformers_are_exact_to_the_word_and_to_the_cycle(plan):
+    """Attention by exponentials of normed tokens, less the division behind it, and the layers around it; any latency
+    and number of bursts."""
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        program = encoder(seed, bits=plan.bits, lanes=plan.pin)
+        image = compiled(program, plan, reuse=seed % 3 == 0)
+        fmt = program.input.format
+        pixels = rng.integers(fmt.lo, fmt.hi, program.input.shape, endpoint=True)
+        memory = Memory(latency=int(rng.integers(1, 200)), slots=int(rng.integers(1, 33)))
+
+        run = checked_run(image, pixels, memory)
+
+        assert (run.words == executed(image, pixels)).all(), seed
