@@ -31,6 +31,7 @@ ENGINE_OPTIONS = (
     click.option("--matmul", is_flag=True, default=None, help="Of an engine: it multiplies tokens (MatMul)."),
     click.option("--means", is_flag=True, default=None, help="Of an engine: means of maps that it cannot hold."),
     click.option("--softmax", is_flag=True, default=None, help="Of an engine: exponentials of scores, by its tables."),
+    click.option("--divide", is_flag=True, default=None, help="Of an engine: it divides (Divide), behind a softmax."),
     click.option("--weight-bytes", type=int, help="Of an engine: of its queue of weights.  [default: 32768]"),
     click.option("--slopes", is_flag=True, default=None, help="Of an engine: second slopes (PReLU, LeakyReLU)."),
     click.option("--ties-even", is_flag=True, default=None, help="Of an engine: ties that round to even numbers."),
@@ -40,8 +41,8 @@ ENGINE_OPTIONS = (
 """Options of ``generate`` that an engine has."""
 ENGINE_CHOICES = (
     "pin", "pout", "kernels", "bits", "memory_bits", "sum_bits", "pixels", "feature_bytes", "weight_bytes", "depthwise",
-    "product", "tables", "choices", "predicates", "norms", "softmax", "matmul", "means", "slopes", "ties_even",
-    "levels", "factor_bits",
+    "product", "tables", "choices", "predicates", "norms", "softmax", "divide", "matmul", "means", "slopes",
+    "ties_even", "levels", "factor_bits",
 )  # fmt: skip
 """Their names."""
 
@@ -64,7 +65,7 @@ def generate_engine(out: Path, prefix: str, as_json: bool, *, kernels: str | Non
         f"depthwise, {plan.depthwise} columns": plan.depthwise, "products": plan.product,
         f"tables of {plan.tables} bits": plan.tables, "choices": plan.choices,
         f"skips by {plan.predicates} bands": plan.predicates, f"layer norms, {plan.norms} tokens": plan.norms,
-        "softmax": plan.softmax, "products of tokens": plan.matmul, "cut means": plan.means,
+        "softmax": plan.softmax, "divisions": plan.divide, "products of tokens": plan.matmul, "cut means": plan.means,
         "second slopes": plan.slopes,
         "ties to even": plan.ties_even,
         f"{plan.levels} levels": plan.levels, "counters": plan.counters,

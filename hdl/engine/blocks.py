@@ -15,7 +15,7 @@ BLOCK_OF_INSTANCE = {
     ("core", "requantisers"): "requantise", ("core", "levels"): "requantise", ("core", "residuals"): "residuals",
     ("core", "columns"): "lanes", ("core", "products"): "vector unit", ("core", "tables"): "vector unit",
     ("core", "largest"): "vector unit", ("core", "norms"): "vector unit",
-    ("core", "distances"): "vector unit",
+    ("core", "distances"): "vector unit", ("core", "quotients"): "vector unit",
     ("core", "words"): "results", ("core", "queue"): "results",
     ("core", "planner"): "sequencer", ("core", "loader"): "sequencer", ("core", "issuer"): "sequencer",
     ("machine", "descriptors"): "sequencer", ("machine", "weights"): "queue of weights",

@@ -60,6 +60,7 @@ class EnginePlan:
     predicates : bands of arg-maxes by whose numbers commands may be skipped, in a run; 0: the engine skips none
     norms : tokens whose deviations are made side by side, one of `NORMS`; 0: the engine has no layer norm
     softmax : scores become exponentials of their distance to the largest one, which are looked up in tables
+    divide : results of requantisers may be divided by a denominator, one for all channels of a head
     burst : words of the longest AXI4 burst
     outstanding : read bursts on the way at most
     slopes : requantisers have a second slope, see `quant.ops.requantise`
@@ -91,6 +92,7 @@ class EnginePlan:
     matmul: bool = field(default=False, metadata=_LATER)
     means: bool = field(default=False, metadata=_LATER)
     softmax: bool = field(default=False, metadata=_LATER)
+    divide: bool = field(default=False, metadata=_LATER)
     burst: int = 16
     outstanding: int = 8
     fabric: str = "generic"
@@ -130,7 +132,7 @@ class EnginePlan:
             "memory_bits": _MEMORY_BITS, "fixed_weights": (False,), "product": (False, True),
             "choices": (False, True), "matmul": (False, True), "means": (False, True), "slopes": (False, True),
             "ties_even": (False, True), "levels": LEVELS, "factor_bits": FACTOR_BITS, "counters": (False, True),
-            "norms": NORMS, "softmax": (False, True),
+            "norms": NORMS, "softmax": (False, True), "divide": (False, True),
         }  # fmt: skip
         for name, values in known.items():
             value = getattr(self, name)
@@ -142,7 +144,7 @@ class EnginePlan:
             raise ValueError(f"kernels must be some of {', '.join(KERNELS)}, not {unknown[0]!r}")
         if self.counters and self.control == "none":
             raise ValueError("counters are read through control registers, which an engine with control none has not")
-        tokens = [name for name in ("norms", "softmax", "matmul") if getattr(self, name)]
+        tokens = [name for name in ("norms", "softmax", "matmul", "divide") if getattr(self, name)]
         if tokens and self.pin != self.pout:
             raise ValueError(f"an engine with {tokens[0]} must have pin and pout alike, not {self.pin} and {self.pout}")
 
@@ -212,7 +214,7 @@ class EnginePlan:
     @property
     def grouped(self) -> bool:
         """Whether its descriptors have a loop over groups, which heads of tokens are, too."""
-        return self.depthwise > 0 or self.matmul
+        return self.depthwise > 0 or self.matmul or self.divide
 
     @property
     def word_bits(self) -> int:
@@ -268,6 +270,11 @@ class EnginePlan:
     def residual(self) -> Format:
         """Format that holds every residual: 16 bits with and without a sign."""
         return signed(RESIDUAL_BITS + 1)
+
+    @property
+    def denominator(self) -> Format:
+        """Format of a denominator: a residual without a sign."""
+        return unsigned(RESIDUAL_BITS)
 
     @property
     def factor(self) -> Format:

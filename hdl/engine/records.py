@@ -163,6 +163,7 @@ def _option_fields(plan: EnginePlan) -> tuple[Field, ...]:
         *(_CHOICE_FIELDS if plan.choices else ()),
         *(_PREDICATE_FIELDS if plan.predicates else ()),
         *_twice_fields(plan),
+        *(_DIVIDE_FIELDS if plan.divide else ()),
         *(_MEAN_FIELDS if plan.means else ()),
         *_activation_fields(plan),
     )
@@ -226,6 +227,14 @@ _SOFTMAX_FIELDS = (
     Field(name="softmax", bits=1, meaning="distances to the largest channel of a pixel, in the place of sums"),
 )
 """Of a descriptor of an engine with softmaxes."""
+
+
+_DIVIDE_FIELDS = (
+    Field(
+        name="divides", bits=1, meaning="results are divided by the residual, of which a group has one channel; 0 is 1"
+    ),
+)  # fmt: skip
+"""Of a descriptor of an engine that divides."""
 
 
 def _twice_fields(plan: EnginePlan) -> tuple[Field, ...]:

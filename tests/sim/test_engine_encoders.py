@@ -1,4 +1,4 @@
-"""Engines with layer norms, softmax and products of tokens: blocks of transformers, every word, every cycle."""
+"""Engines with norms, softmax, products of tokens and divisions: blocks of transformers, every word, every cycle."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from addax.hdl.engine.compile.image import compiled
 from addax.hdl.engine.cycles.transfers import Memory
-from engine_encoders import encoder
+from engine_encoders import encoder, quotients
 from engine_executor import executed
 from engine_networks import small_plan
 from engine_runs import checked_run
@@ -29,13 +29,41 @@ def test_random_blocks_of_transformers_are_exact_to_the_word_and_to_the_cycle(pl
     """Attention by exponentials of normed tokens, less the division behind it, and the layers around it; any latency
     and number of bursts."""
     for seed in range(8):
-        rng = np.random.default_rng(seed)
-        program = encoder(seed, bits=plan.bits, lanes=plan.pin)
-        image = compiled(program, plan, reuse=seed % 3 == 0)
-        fmt = program.input.format
-        pixels = rng.integers(fmt.lo, fmt.hi, program.input.shape, endpoint=True)
-        memory = Memory(latency=int(rng.integers(1, 200)), slots=int(rng.integers(1, 33)))
+        run_exactly(encoder(seed, bits=plan.bits, lanes=plan.pin), plan, seed)
 
-        run = checked_run(image, pixels, memory)
 
-        assert (run.words == executed(image, pixels)).all(), seed
+@pytest.mark.parametrize(
+    "plan",
+    [
+        pytest.param(replace(PLAN, divide=True), id="4x4, 16 bit"),
+        pytest.param(
+            replace(PLAN, bits=8, pin=8, pout=8, divide=True, product=True, depthwise=2, levels=3, counters=True),
+            id="8x8, 8 bit", marks=pytest.mark.guard,
+        ),
+    ],
+)  # fmt: skip
+def test_random_blocks_with_their_divisions_are_exact_to_the_word_and_to_the_cycle(plan):
+    """Whole attention: products of tokens, or exponentials, divided by the sums of these; and stored tensors divided by
+    any others, 0 among them."""
+    for seed in range(8):
+        run_exactly(encoder(seed, bits=plan.bits, lanes=plan.pin, divided=True), plan, seed)
+        run_exactly(quotients(seed, bits=plan.bits, lanes=plan.pin), plan, seed)
+
+
+def test_an_engine_that_has_divisions_alone_is_exact_to_the_word_and_to_the_cycle():
+    plan = small_plan(bits=8, pin=8, pout=8, divide=True)
+    for seed in range(8, 14):
+        run_exactly(quotients(seed, lanes=plan.pin), plan, seed)
+
+
+def run_exactly(program, plan, seed):
+    """Any pixels, latency and number of bursts: tensors are the golden model's, words the second executor's."""
+    rng = np.random.default_rng(seed)
+    image = compiled(program, plan, reuse=seed % 3 == 0)
+    fmt = program.input.format
+    pixels = rng.integers(fmt.lo, fmt.hi, program.input.shape, endpoint=True)
+    memory = Memory(latency=int(rng.integers(1, 200)), slots=int(rng.integers(1, 33)))
+
+    run = checked_run(image, pixels, memory)
+
+    assert (run.words == executed(image, pixels)).all(), seed

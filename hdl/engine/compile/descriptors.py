@@ -18,13 +18,15 @@ __all__ = ["descriptor"]
 _NO_NORM = TokenNorm(channels=0, fraction=0, eps=0, digits=0, places=0, longest=0)
 
 
-def _twice_values(layer: EngineLayer, plan: EnginePlan) -> dict[str, int]:
-    """Of layers whose bands go by twice."""
+def _token_values(layer: EngineLayer, plan: EnginePlan) -> dict[str, int]:
+    """Of layers whose bands go by twice, and of those that divide."""
     values: dict[str, int] = {}
     if plan.norms:
         values |= {"norm": layer.norm is not None, **asdict(layer.norm or _NO_NORM)}
     if plan.softmax:
         values["softmax"] = layer.softmax
+    if plan.divide:
+        values["divides"] = layer.divides
     return values
 
 
@@ -54,6 +56,7 @@ def descriptor(
         }  # fmt: skip
     stride_rows, walk = window.strides[0], row_walk(window, layer.together, width)
     down, taps = (part[0].rows, stacked) if layer.stacked else (window.dilations[0], window.kernel[0])
+    stacks = pool and not layer.twice
     if cut:
         taps = part[0].taken
     values |= _options(layer, part, walk, source, plan)
@@ -62,7 +65,7 @@ def descriptor(
         "signed": source.format.signed, "padded": is_padded(layer), "residual": residual is not None,
         "residual_signed": residual is not None and residual.format.signed,
         "residual_words": residual.pixel_words if residual is not None else 0, "result_words": result.pixel_words,
-        "bands": len(part), "in_blocks": layer.blocks(plan) if pool and not layer.twice else layer.inputs(plan),
+        "bands": len(part), "in_blocks": layer.blocks(plan) // layer.groups if stacks else layer.inputs(plan),
         "out_blocks": _passes(layer, plan), "columns": columns, "width": width,
         "kernel_rows": taps, "kernel_columns": walk.parts, "top": part[0].top, "left": walk.left,
         "stride_rows": stride_rows, "stride_columns": walk.stride, "dilation_rows": down,
@@ -111,6 +114,6 @@ def _options(
         values["across"] = layer.across
     if plan.predicates:
         values["marks"] = layer.marks
-    values |= _twice_values(layer, plan)
+    values |= _token_values(layer, plan)
     used = {"slopes": layer.second is not None, "ties_even": layer.even, "levels": layer.levels is not None}
     return values | {name: used[name] for name in ACTIVATIONS if getattr(plan, name)}

@@ -136,6 +136,11 @@ def _joined(layer: EngineLayer, band: Band) -> tuple[int, int]:
     return (0, 1) if layer.hold else (band.row, band.rows)
 
 
+def _joined_block(layer: EngineLayer, block: int, plan: EnginePlan) -> int:
+    """The block of the residual that joins a block of results: of denominators the one with that of its head."""
+    return block // (layer.blocks(plan) // layer.groups) // plan.channels if layer.divides else block
+
+
 class Transfers:
     """Collects what layers read and write, one layer after the other.
 
@@ -237,7 +242,7 @@ class Transfers:
                 if inner == len(own) - 1 and residual is not None:
                     wide = self.layouts[residual].pixel_words > 1
                     stream = Stream.WIDE_RESIDUALS if wide else Stream.RESIDUALS
-                    self._rows(stream, residual, made, *_joined(layer, band))
+                    self._rows(stream, residual, _joined_block(layer, made, plan), *_joined(layer, band))
                 shortened = again and block == 0 and inner == len(own) - 1
                 for first, count in runs_again(layer, words, plan) if shortened else [(0, words)]:
                     run_of = Run(address=at + first, words=count)
@@ -252,7 +257,10 @@ class Transfers:
                 if inner == len(own) - 1 if layer.twice else whole and ends_run:
                     self._free(Stream.FEATURES, taken)
             if residual is not None:
-                self._free(Stream.RESIDUALS, self.layouts[residual].run(made, *_joined(layer, band))[1])
+                self._free(
+                    Stream.RESIDUALS,
+                    self.layouts[residual].run(_joined_block(layer, made, plan), *_joined(layer, band))[1],
+                )
             # The writer takes a command when what is written by the one before it is there.
             filled = (block + 1) % plan.made_parts == 0 or block == len(sizes) - 1
             while filled and len(self._written) < ends[made]:

@@ -8,7 +8,7 @@ more later a complete sum is at the requantisers.
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -20,6 +20,7 @@ from ..plan import EnginePlan
 from ..records import Unit, descriptor_record
 from ..vector.maxima import ScoreDistances, distance_latency
 from ..vector.norms import Norms
+from ..vector.quotients import RowQuotients, quotient_cycles
 from ..vector.widths import NormTiming
 from .columns import WindowColumns
 from .issuer import Issuer
@@ -52,6 +53,7 @@ class CoreDelays:
     results : from a sum at the requantisers, or the products in front of them, to its result, tables included
     counts : from a result that is compared with levels to its count
     across : from results that are compared with one another to what becomes of them
+    quotients : from a result that is divided to its quotient, and to the next one that may come
     norms, distances : from the tap of a layer norm or a softmax to what stands for its sums at the requantisers
     """
 
@@ -60,6 +62,7 @@ class CoreDelays:
     results: int
     counts: int
     across: int
+    quotients: int
     norms: int
     distances: int
 
@@ -69,7 +72,7 @@ class CoreDelays:
         return cls(
             sums=AT_LANES + lanes_latency(plan) + PixelSums.latency, pools=AT_LANES + 1 + PixelSums.latency,
             results=requantise_latency(plan) + Products.latency * plan.product + RowTables.latency * (plan.tables > 0),
-            counts=levels_latency(plan), across=largest_latency(plan),
+            counts=levels_latency(plan), across=largest_latency(plan), quotients=quotient_cycles(plan.operand),
             norms=NormTiming.of(plan, AT_LANES).latency, distances=distance_latency(AT_LANES),
         )  # fmt: skip
 
@@ -280,7 +283,9 @@ class Core(wiring.Component):
             m.d.comb += taken.eq(complete & layer.residual & (~layer.hold | final))
         else:
             m.d.comb += taken.eq(complete & layer.residual)
-        joins, sums, ready = self._multiplied(m, layer, residuals.residuals, sums, complete)
+        joins = self._spread(m, layer, residuals.residuals)
+        joins, sums, ready = self._multiplied(m, layer, joins, sums, complete)
+        low, high = self._bounds(layer)
         m.d.comb += [
             residuals.word.eq(self.residual),
             residuals.valid.eq(self.residual_valid), residuals.wide.eq(self.residual_wide), residuals.take.eq(taken),
@@ -288,7 +293,7 @@ class Core(wiring.Component):
             self.unjoined.eq(Mux(taken, layer.residual_words, 0)),
             requantisers.word.eq(self._row_elements()), requantisers.shift.eq(loader.constant),
             requantisers.sums.eq(sums), requantisers.valid.eq(ready), requantisers.residuals.eq(joins),
-            requantisers.low.eq(layer.low), requantisers.high.eq(layer.high),
+            requantisers.low.eq(low), requantisers.high.eq(high),
         ]  # fmt: skip
         if self.plan.made_parts > 1:
             m.d.comb += residuals.part.eq(layer.part)
@@ -297,7 +302,8 @@ class Core(wiring.Component):
         if self.plan.ties_even:
             m.d.comb += requantisers.even.eq(layer.ties_even)
         m.d.sync += issuer.residuals.eq(issuer.residuals + residuals.arrived - issuer.joined)
-        counted = self._counted(m, loader, layer, requantisers.results, requantisers.done)
+        made = self._divided(m, layer, joins, requantisers)
+        counted = self._counted(m, loader, layer, *made)
         return self._across(m, layer, *self._looked_up(m, loader, layer, *counted))
 
     def _row_elements(self) -> Any:
@@ -315,6 +321,45 @@ class Core(wiring.Component):
             products.residual_signed.eq(layer.residual_signed),
         ]  # fmt: skip
         return products.joins, products.totals, products.done
+
+    def _spread(self, m: Module, layer: Any, residuals: Any) -> Any:
+        """Residuals, or for each row the denominator of the group."""
+        plan = self.plan
+        if not plan.divide:
+            return residuals
+        own, bits = Signal(plan.residual.bits, name="denominator"), plan.residual.bits
+        held = residuals.word_select(layer.head, bits)
+        m.d.comb += own.eq(Cat(held[0] | (held == 0), held[1:]))
+        return Mux(layer.divides, own.replicate(plan.pout), residuals)
+
+    def _bounds(self, layer: Any) -> tuple[Any, Any]:
+        """What requantisers clamp to: what is divided is clamped behind that."""
+        result = self.plan.result
+        if not self.plan.divide:
+            return layer.low, layer.high
+        return tuple(
+            Mux(layer.divides, Const(end, signed(result.bits)), own)
+            for end, own in ((result.lo, layer.low), (result.hi, layer.high))
+        )
+
+    def _divided(self, m: Module, layer: Any, joins: Any, requantisers: Requantisers) -> tuple[Any, Any]:
+        """Results of requantisers, or their quotients by what joined them, and whether there is one."""
+        plan, results, done = self.plan, requantisers.results, requantisers.done
+        if not plan.divide:
+            return results, done
+        m.submodules.quotients = quotients = RowQuotients(plan.pout, plan.result, plan.denominator, plan.operand)
+        divisor = later(m, joins[: plan.denominator.bits], requantisers.latency, name="divisor")
+        m.d.comb += [
+            quotients.low.eq(layer.low), quotients.high.eq(layer.high), quotients.o.ready.eq(1),
+            quotients.i.payload.numerators.eq(results), quotients.i.valid.eq(done & layer.divides),
+            quotients.i.payload.denominators.eq(divisor.replicate(plan.pout)),
+        ]  # fmt: skip
+        rows = []
+        for row in range(plan.pout):
+            quotient = Signal(signed(plan.result.bits), name=f"quotient{row}")
+            m.d.comb += quotient.eq(quotients.o.payload.word_select(row, plan.operand.bits).as_signed())
+            rows.append(quotient)
+        return Mux(layer.divides, Cat(rows), results), Mux(layer.divides, quotients.o.valid, done)
 
     def _counted(self, m: Module, loader: StepLoader, layer: Any, results: Any, done: Any) -> tuple[Any, Any]:
         """Results, or how many levels they reach, and whether there is one."""

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from ..activity import ACTIVITY_BITS, CycleUse
 from ..plan import EnginePlan
 from ..records import Unit
+from ..vector.quotients import quotient_cycles
 from .steps import PLACE_BITS, goes_twice, step_layout
 
 __all__ = ["Issuer"]
@@ -22,7 +23,8 @@ class Issuer(wiring.Component):
     """A tap in every cycle; the next step follows without a gap where it may begin.
 
     A step begins when its features are in the ring and, if it ends sums, there is room for its results and its
-    residuals have come. It never stops on the way, but where a pixel of its results takes several words.
+    residuals have come. It never stops on the way, but where a pixel of its results takes several words,
+    or is divided: then the next one comes when it is done.
 
     Members
     -------
@@ -67,7 +69,7 @@ class Issuer(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         step = self.step
-        busy, pause = Signal(), Signal(3)
+        busy, pause = Signal(), Signal(range(quotient_cycles(self.plan.operand)) if self.plan.divide else 3)
         ending = Signal()
         words, missing = self._may_begin(m)
         m.d.comb += [
@@ -90,7 +92,7 @@ class Issuer(wiring.Component):
         with m.If(pause != 0):
             m.d.sync += pause.eq(pause - 1)
         with m.Elif(self.issued & self.meant & self.last & ~ending):
-            m.d.sync += pause.eq(step.result_words - 1)
+            m.d.sync += pause.eq(self._cycles_of_pixel(step) - 1)
         with m.If(taken):
             m.d.sync += [step.eq(self.i.payload), busy.eq(1), fresh.eq(1), pause.eq(0)]
         # Whether a step is taken is known late in a cycle, and the accounts are read two cycles later at the earliest.
@@ -149,6 +151,11 @@ class Issuer(wiring.Component):
         """Whether some of what stands beside the pixels of a step is missing."""
         lacks = step.last & step.residual & (self.residuals < self._joins(step))
         return lacks | (step.scaling & ~self.there) if self.plan.twice else lacks
+
+    def _cycles_of_pixel(self, step: Any) -> Value:
+        """Of a step that ends sums."""
+        words: Value = step.result_words
+        return Mux(step.divides, quotient_cycles(self.plan.operand), words) if self.plan.divide else words
 
     def _begins_at(self, step: Any) -> Value | int:
         """Number of the first pixel of a step: of a part of a mean the place of its sum."""

@@ -31,6 +31,7 @@ _PASSED_PREDICATES = ("marks",)
 _PASSED_SOFTMAX = ("softmax",)
 _PASSED_NORMS = ("norm", "channels", "fraction", "eps", "digits", "places", "longest")
 _PASSED_MEANS = ("resumes", "keeps")
+_PASSED_DIVIDE = ("divides",)
 
 
 def _passed(plan: EnginePlan) -> tuple[str, ...]:
@@ -39,7 +40,7 @@ def _passed(plan: EnginePlan) -> tuple[str, ...]:
         *(_PASSED_MATMUL if plan.matmul else ()), *(_PASSED_TABLES if plan.tables else ()),
         *(_PASSED_CHOICES if plan.choices else ()), *(_PASSED_PREDICATES if plan.predicates else ()),
         *(_PASSED_NORMS if plan.norms else ()), *(_PASSED_SOFTMAX if plan.softmax else ()),
-        *(_PASSED_MEANS if plan.means else ()),
+        *(_PASSED_MEANS if plan.means else ()), *(_PASSED_DIVIDE if plan.divide else ()),
         *(name for name in ACTIVATIONS if getattr(plan, name)),
     )  # fmt: skip
 
@@ -61,7 +62,8 @@ def step_layout(plan: EnginePlan) -> data.StructLayout:
     depthwise layer takes at once; ``loads``, whether a table comes with its constants; of a layer whose bands go by
     twice ``scaling``, whether this is the second time, and ``opens`` and ``closes_sums``, whether it is the first and
     the last one of the first time; where words have parts, ``part``, the one that it reads or makes, and ``fills``,
-    whether its results are the last part of their words; ``slot``, the number of its sum where means are cut.
+    whether its results are the last part of their words; ``slot``, the number of its sum where means are cut; ``head``,
+    of an engine that divides, the channel of a word that has the denominator of its group.
     """
     layer = descriptor_record(plan).layout
     ring = plan.ring_words.bit_length() - 1
@@ -78,6 +80,8 @@ def step_layout(plan: EnginePlan) -> data.StructLayout:
         members |= dict.fromkeys(("scaling", "opens", "closes_sums"), 1)
     if plan.means:
         members["slot"] = range(plan.pixels)
+    if plan.divide:
+        members["head"] = range(plan.pout)
     return data.StructLayout({
         **members, "base": ring, "row": signed_shape(PLACE_BITS), "column": signed_shape(PLACE_BITS),
         "until": ring + 2, "chunk": layer["chunk_first"].shape, "frees": 1, "rows": layer["rows_first"].shape,
@@ -131,6 +135,8 @@ class Planner(wiring.Component):
             m.d.comb += step.loads.eq(step.last & (layer.table != 0) & (layer.own_tables | first))
         if self.plan.means:
             m.d.comb += step.slot.eq(inner)
+        if self.plan.divide:
+            m.d.comb += step.head.eq(group)
         ends = {name: later(m, value, name=f"at_{name}") for name, value in compared.items()}
         begins, moving = later(m, band == 0, name="at_first"), Signal()
         origin = later(m, Mux(band == 0, layer.origin, -layer.left)[: len(step.base)], name="origin")

@@ -214,8 +214,10 @@ class _Array:
 
     def run(self, layer: dict[str, int], step: TimedStep, taken: int, pool: bool) -> int:
         """Issue the taps of a step; returns how many cycles that takes."""
+        # Of a pixel; a quotient takes more of them than its one word.
         words = layer["result_words"] if step.last else 1
-        cycles = step.ends[-1] + 1 + (step.pixels - 1) * (words - 1)
+        pace = self.delays.quotients if step.last and layer.get("divides") else words
+        cycles = step.ends[-1] + 1 + (step.pixels - 1) * (pace - 1)
         self.ending = taken + cycles
         if step.frees:
             self.queues[Stream.FEATURES].left += [self.ending] * step.chunk
@@ -226,13 +228,14 @@ class _Array:
             delay = self.delays.pools if pool else self.delays.sums
             if step.scaling:
                 delay = self.delays.norms if layer.get("norm") else self.delays.distances
-            complete = [taken + 1 + end + delay + k * (words - 1) for k, end in enumerate(step.ends)]
+            complete = [taken + 1 + end + delay + k * (pace - 1) for k, end in enumerate(step.ends)]
             if layer["residual"]:
                 self.joined += _residuals(layer, step)
                 leaves = complete[-1:] if layer.get("hold") else complete
                 self.queues[Stream.RESIDUALS].left += [at for at in leaves for _ in range(layer["residual_words"])]
             self.results.claimed += step.pixels * words * step.begins
             delay = self.delays.results + (self.delays.counts if layer.get("levels") else 0)
+            delay += self.delays.quotients if layer.get("divides") else 0
             delay += self.delays.across if layer.get("across") else 0
             if step.fills:
                 self.results.came += [at + delay + k for at in complete for k in range(words)]

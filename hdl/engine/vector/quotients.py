@@ -9,7 +9,13 @@ from amaranth.lib.wiring import In, Out
 
 from ....quant.formats import Format
 
-__all__ = ["RowQuotients"]
+__all__ = ["RowQuotients", "quotient_cycles"]
+
+
+def quotient_cycles(result: Format) -> int:
+    """Cycles from the one in which a set is taken to its results, in which the next one may be: the comparison, a digit
+    in each, the clamp."""
+    return result.bits + 3
 
 
 class RowQuotients(wiring.Component):
@@ -20,8 +26,8 @@ class RowQuotients(wiring.Component):
     so is its quotient, which makes the floor of it. Where the quotient has more digits than a result, which one
     comparison tells, it is as large as they are; the digits follow, one in a cycle, the lowest last.
 
-    A set of rows is taken when the one before is handed on; between, ``result.bits + 2`` cycles go by in which nothing
-    is taken. Results wait for whoever takes them.
+    A set of rows is taken when the one before is handed on, `quotient_cycles` later at the
+    earliest. Results wait for whoever takes them.
 
     Parameters
     ----------

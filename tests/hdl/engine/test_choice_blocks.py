@@ -147,8 +147,6 @@ def reduced(**how):
         (lambda: chosen(63, unsigned(6)), {}, "'chosen' chooses among 63 tensors; the engine has 62 at most"),
         (lambda: reduced(how="max", parts=2), {},
          "the engine compares all channels of a pixel; 'reduced' takes them in 2 parts"),
-        (lambda: reduced(how="sum", parts=2), {},
-         "the engine has no groups, which 'reduced' has: build it with --depthwise 3"),
         (lambda: reduced(how="sum"), {"kernels": ("adder",)},
          "'reduced' needs mult lanes; the engine has adder: build it with --kernels adder,mult"),
     ],

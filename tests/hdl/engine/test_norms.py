@@ -122,7 +122,7 @@ def test_images_of_softmaxes_make_the_tensors_of_the_golden_model(tables, seed):
         (
             scores(divided=True),
             {},
-            "the engine stores no sums: 'total' must be read by requantises or thresholds alone",
+            "the engine has no divisions, which 'divided' is: build it with --divide",
         ),
     ],
     ids=["option", "mask", "heads", "table", "division"],

@@ -197,7 +197,7 @@ def test_operation_that_the_engine_lacks_is_named():
         compiled(b.raw(), small_plan())
 
 
-@pytest.mark.parametrize("kind", ["Divide", "Unfold"])
+@pytest.mark.parametrize("kind", ["Unfold"])
 def test_operation_on_tokens_is_named(kind):
     """The engine has none of them so far."""
     b = program()

@@ -142,10 +142,11 @@ class Layer:
             for _ in range(v.get("groups", 1)):
                 self.softmax(rows * v["columns"])
         elif v["unit"] == Unit.ARRAY and not v.get("depthwise"):
-            for _ in range(v.get("groups", 1)):
+            for self.head in range(v.get("groups", 1)):
                 self.group(rows, taken, top)
         else:
-            self.apart(rows, taken, top, v["groups"] if v["unit"] == Unit.ARRAY else v["in_blocks"])
+            for self.head in range(1 if v["unit"] == Unit.ARRAY else v.get("groups", 1)):
+                self.apart(rows, taken, top, v["groups"] if v["unit"] == Unit.ARRAY else v["in_blocks"])
 
     def chunk(self, taken):
         """(rows, columns, channels of a word)."""
@@ -339,12 +340,18 @@ class Layer:
         if v.get("slopes"):
             wide = np.where(total < of("second_knee"), total * of("second_multiplier") + of("second_offset"), wide)
         if v["residual"] and not v.get("product"):
-            wide = wide + self.residuals(len(total)) * r
+            joins = self.residuals(len(total))
+            if v.get("divides"):
+                joins = np.maximum(joins[:, self.head % plan.pout, None], 1)
+            wide = wide + joins * r
         else:
             assert not r.any(), "the hardware adds whatever stands in its queue"
         y = wide >> SHIFT_STEP * s
         if v.get("ties_even"):
             y &= ~(wide == y << SHIFT_STEP * s).astype(int)
+        if v.get("divides"):
+            assert (y == np.clip(y, plan.result.lo, plan.result.hi)).all(), "the hardware clamps what it divides"
+            y //= joins
         y = np.clip(y, v["low"], v["high"])
         if v.get("levels"):
             y = (y[..., None] >= of("levels")).sum(-1)

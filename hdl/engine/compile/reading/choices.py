@@ -44,11 +44,12 @@ def across(layer: EngineLayer, op: ArgMax | Reduce, read: Format, plan: EnginePl
 
 
 def added_channels(op: Reduce, channels: int, plan: EnginePlan) -> Convolution:
-    """The sums of ``channels`` that ``op`` makes, as those of lanes whose weight is 1."""
+    """The sums of ``channels`` that ``op`` makes, as those of lanes whose weight is 1, or 0 for channels of other
+    parts: all parts are then in one block of rows, as far as it has room."""
     kernel = "shift" if "shift" in plan.kernels and "mult" not in plan.kernels else "mult"
-    weight = np.ones((op.parts, channels // op.parts, 1, 1), np.int64)
+    weight = np.repeat(np.eye(op.parts, dtype=np.int64), channels // op.parts, axis=1)[..., None, None]
     return Convolution(
-        name=op.name, source=op.source, kernel=kernel, weight=weight, groups=op.parts,
+        name=op.name, source=op.source, kernel=kernel, weight=weight,
         weight_format=unsigned(4) if kernel == "shift" else signed(2), pad=np.zeros(channels, np.int64),
     )  # fmt: skip
 

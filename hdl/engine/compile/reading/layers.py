@@ -96,6 +96,7 @@ class EngineLayer:
     across : what becomes of the channels of a pixel
     norm : of a layer norm, whose blocks go by twice; its sums are the normalised values
     softmax : its sums are the distances to the largest score of a group; ``pad`` is 1
+    divides : what its requantise makes is divided by the residual, whose channel k is the denominator of group k
     marks : its results say which commands are skipped, see `compile.skipping`
     shuffle : r of a pixel shuffle through which the result is stored; 1 for none. The output channels are in an order
         in which each block goes to one place of the r x r; channels that its last blocks have too many are zeros.
@@ -138,6 +139,7 @@ class EngineLayer:
     marks: bool = False
     norm: TokenNorm | None = None
     softmax: bool = False
+    divides: bool = False
 
     @property
     def reads(self) -> tuple[str, ...]:

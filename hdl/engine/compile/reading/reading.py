@@ -15,6 +15,7 @@ from .....quant.program import (
     Concat,
     Constant,
     Convolution,
+    Divide,
     Flatten,
     Input,
     MatMul,
@@ -48,6 +49,7 @@ from .narrow import had_by
 from .operands import grid_top, lane_words, shuffled_channels
 from .slopes import of_sums, second_slope
 from .stem import with_folded_stem
+from .tokens.divisions import as_divided, check_denominators, check_divided
 from .tokens.exponentials import exponentials
 from .tokens.heads import with_heads
 from .tokens.norms import normed
@@ -80,6 +82,7 @@ def network_of(program: Program, plan: EnginePlan) -> EngineNetwork:
     )  # fmt: skip
     network = with_heads(network, plan)
     check_fillers(network, plan)
+    check_denominators(network)
     return with_folded_stem(network, plan)
 
 
@@ -105,7 +108,7 @@ class _Reading:
             Flatten: self._flatten, Concat: self.seen.join, Slice: self.seen.cut, SpatialShift: self._moved,
             Upsample: self._moved, ArgMax: self._arg_max, Product: self._products, Table: self._table,
             Select: self._select, Reduce: self._reduce, Norm: self._norm, Softmax: self._softmax,
-            MatMul: self._tokens, Rearrange: self.seen.move, Constant: self.seen.keep,
+            MatMul: self._tokens, Divide: self._divide, Rearrange: self.seen.move, Constant: self.seen.keep,
         }  # fmt: skip
         if type(op) not in kinds:
             raise UserError(f"the engine has no {type(op).__name__} so far, which {op.name!r} is")
@@ -139,7 +142,7 @@ class _Reading:
         made = next((layer for layer in self.layers if layer.name == op.source), None)
         if (
             made is None or made.table is not None or made.levels is not None or made.shuffle > 1
-            or len(self.readers[op.source]) > 1 or made.across is not Across.NOTHING or made.twice
+            or len(self.readers[op.source]) > 1 or made.across is not Across.NOTHING or made.twice or made.divides
         ):  # fmt: skip
             read = self.program.format(op.source)
             self._requantise(unchanged(op.name, op.source, read, self.program.shape(op.source)[0]))
@@ -178,10 +181,17 @@ class _Reading:
     def _check_readers(self, op: Op) -> None:
         after = self.readers.get(op.name, [])
         if not after or not all(
-            isinstance(reader, Requantise | Threshold) and reader.sources.count(op.name) == 1
-            and reader.source == op.name for reader in after
+            (isinstance(reader, Requantise | Threshold) and reader.sources.count(op.name) == 1
+            and reader.source == op.name) or self._divides(reader, op) for reader in after
         ):  # fmt: skip
             raise UserError(f"the engine stores no sums: {op.name!r} must be read by requantises or thresholds alone")
+
+    def _divides(self, reader: Op, op: Op) -> bool:
+        """Whether ``reader`` divides the sums ``op``, or by them."""
+        if not isinstance(reader, Divide):
+            return False
+        added = isinstance(op, Reduce) and op.how == "sum" and reader.source != op.name
+        return added or (isinstance(op, MatMul) and reader.denominator != op.name)
 
     def _check_bits(self, op: Op, bits: int) -> None:
         if bits > self.plan.sum_bits:
@@ -262,6 +272,25 @@ class _Reading:
         if self.program.shape(source) != self.program.shape(op.source):
             raise UserError(f"the softmax {op.name!r} reads {op.source!r}, which has another shape as it is stored")
         self.layers.append(exponentials(op, source, self.program.shape(source)[0], self.plan))
+
+    def _divide(self, op: Divide) -> None:
+        """What is divided is a product of tokens, or stored; sums that are denominators are stored as they are."""
+        made, below = self.program.by_name[op.source], self.program.by_name[op.denominator]
+        check_divided(op, self.program, self.plan)
+        if isinstance(below, Reduce) and below.how == "sum" and below.name not in [one.name for one in self.layers]:
+            read = self.program.format(below.name)
+            self._requantise(unchanged(below.name, below.name, read, self.program.shape(below.name)[0]))
+        scaled, denominator = as_divided(op), self._stored(op.denominator)
+        if self.program.shape(denominator) != self.program.shape(op.denominator):
+            raise UserError(f"the denominators of {op.name!r} have another shape as they are stored")
+        if isinstance(made, MatMul):
+            layer = self._multiplied_tokens(made, scaled)
+        else:
+            layer = self._stage(op.source, scaled, Unit.MAXIMUM, Window(kernel=(1, 1)))
+            if self.program.shape(layer.source) != self.program.shape(op.source):
+                raise UserError(f"{op.name!r} divides {layer.source!r}, which has another shape as it is stored")
+        heads = self.program.shape(denominator)[0]
+        self.layers.append(replace(layer, residual=denominator, divides=True, groups=heads))
 
     def _threshold(self, op: Threshold) -> None:
         """A single level is a requantise: ``acc >= T`` is ``clamp(acc - T + 1, 0, 1)``, falling it is

@@ -16,6 +16,7 @@ from ......quant.program import (
     Concat,
     Constant,
     Convolution,
+    Divide,
     Flatten,
     Input,
     MatMul,
@@ -78,7 +79,9 @@ def head_sizes(program: Program, plan: EnginePlan) -> dict[str, int]:
             tied.tie(op.name, op.source)
             for source in op.sources[1:]:
                 # A factor or a denominator for several channels has no heads of theirs.
-                if isinstance(op, Concat) or program.shape(source)[0] == program.shape(op.name)[0]:
+                if isinstance(op, Divide):
+                    _ask_of_denominators(op, source, program, tied)
+                elif isinstance(op, Concat) or program.shape(source)[0] == program.shape(op.name)[0]:
                     tied.tie(op.name, source)
     sizes = {}
     for name in (op.name for op in program.ops):
@@ -102,6 +105,13 @@ def _ask(op: MatMul, program: Program, tied: _Tied) -> None:
     tied.tie(op.other, op.source if scores else op.name)
     tied.ask(op.other, channels // op.heads)
     tied.ask(op.name if scores else op.source, tokens)
+
+
+def _ask_of_denominators(op: Divide, denominator: str, program: Program, tied: _Tied) -> None:
+    """Heads of what is divided, each of which has a denominator."""
+    parts = program.shape(denominator)[0]
+    if parts > 1:
+        tied.ask(op.name, program.shape(op.name)[0] // parts)
 
 
 def _kept_channels(op: Rearrange, shape: tuple[int, int, int]) -> int:
@@ -148,7 +158,7 @@ def _spread(layer: EngineLayer, sizes: Mapping[str, int], plan: EnginePlan) -> E
     read, made = sizes.get(layer.source, 0), sizes.get(layer.name, 0)
     if not read and not made:
         return layer
-    grouped = layer.groups > 1 and layer.other is None
+    grouped = layer.groups > 1 and layer.other is None and not layer.divides
     if layer.shuffle > 1 or grouped or layer.across is not Across.NOTHING:
         raise UserError(f"the engine makes {layer.name!r} of whole tensors, not of heads of {read or made} channels")
     if layer.unit is not Unit.ARRAY and read != made:
