@@ -11,6 +11,7 @@ from ...hdl.engine.compile.traffic import LayerTraffic, traffic_of
 from ...hdl.engine.cycles.array import LayerCycles
 from ...hdl.engine.cycles.model import EngineCycles
 from ...hdl.engine.records import Across, Unit
+from ...hdl.engine.vector.quotients import quotient_cycles
 
 __all__ = ["LayerRun", "layer_runs"]
 
@@ -23,13 +24,14 @@ class LayerRun:
     ----------
     mapping : how it lies on the lanes: ``plain``, ``folded stem``, ``depthwise``, ``groups``, ``tokens``, ``pool``,
         ``product``, ``choice``; behind it ``table`` where results are looked up, ``number`` and ``largest`` where they
-        are compared
+        are compared, ``quotient`` where they are divided
     bands : rows that are computed together, how many times
     macs, lanes : products per image, and those that the array makes in a cycle
     cycles : from the end of the layer before to its own
     busy : cycles in which the array or the pools are at work
     idle : lane cycles without a product, as cycles of the whole array, by cause. ``channels``: lanes of blocks that are
-        not full; ``wide results``: results of several words; ``pools``: the lanes wait for them; the others: see
+        not full; ``wide results``: results of several words; ``quotients``: results that are divided; ``pools``: the
+        lanes wait for them; the others: see
         `hdl.engine.activity.CycleUse`
     moved : its words in memory
     word_bytes, beats : of a word
@@ -93,9 +95,10 @@ def _run(image: Compiled, layer: EngineLayer, own: Sequence[LayerCycles], moved:
     total = busy + sum(waits.values())
     starved = max(waits, key=lambda cause: waits[cause])
     pool = layer.unit is not Unit.ARRAY
-    issued = 0 if pool else busy - _further_words(image, layer)
+    issued = 0 if pool else busy - _further_cycles(image, layer)
     idle = {
-        "channels": issued - layer.macs / plan.lanes, "wide results": 0 if pool else busy - issued,
+        "channels": issued - layer.macs / plan.lanes,
+        "quotients" if layer.divides else "wide results": 0 if pool else busy - issued,
         "pools": busy if pool else 0, **waits,
     }  # fmt: skip
     folded = image.network.columns > 1 and layer.source == image.network.tensors[0]
@@ -118,12 +121,16 @@ def _mapping(layer: EngineLayer, *, folded: bool) -> str:
         found = "depthwise"
     else:
         found = "groups" if layer.groups > 1 else "folded stem" if folded else "plain"
+    if layer.divides:
+        return f"{found}, quotient"
     behind = {Across.NUMBER: ", number", Across.LARGEST: ", largest"}.get(layer.across, "")
     return f"{found}, table" if layer.table is not None else f"{found}{behind}"
 
 
-def _further_words(image: Compiled, layer: EngineLayer) -> int:
-    """Cycles in which the array waits for the second and further words of results to leave, see `cycles.array`."""
+def _further_cycles(image: Compiled, layer: EngineLayer) -> int:
+    """Cycles in which the array waits for the second and further words of results to leave, or for quotients, see
+    `cycles.array`."""
     _, height, width = image.layouts[layer.name].shape
     blocks, bands = -(-len(layer.multiplier) // image.plan.pout), len(image.bands[layer.name])
-    return blocks * (height * width // layer.shuffle**2 - bands) * (image.layouts[layer.name].pixel_words - 1)
+    pixel = quotient_cycles(image.plan.operand) if layer.divides else image.layouts[layer.name].pixel_words
+    return blocks * (height * width // layer.shuffle**2 - bands) * (pixel - 1)
