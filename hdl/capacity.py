@@ -44,8 +44,13 @@ class Capacity:
 
     def check(self, contents: Sequence[Any]) -> None:
         """Raise `UserError` when the device is too small: what is missing, and how much."""
-        if missing := self._missing(contents):
-            raise UserError(f"{self.device} is too small for this design, by estimate: {'; '.join(missing)}")
+        if missing := self.lack(contents):
+            raise UserError(missing)
+
+    def lack(self, contents: Sequence[Any]) -> str:
+        """What a message says where the device is too small: what is missing, and how much; empty where it is not."""
+        missing = self._missing(contents)
+        return f"{self.device} is too small for this design, by estimate: {'; '.join(missing)}" if missing else ""
 
     def _missing(self, contents: Sequence[Any]) -> list[str]:
         needs = self.needs(contents)

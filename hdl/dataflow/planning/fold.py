@@ -72,7 +72,7 @@ def fold(
     ------
     UserError
         when no fold meets the target: the nearest one that does, and the stage that limits it; when the device is too
-        small: how much is missing.
+        small: how much is missing, and the option that asks for the fastest design that fits.
     """
     _check_target(clock_mhz, lanes, fps)
     space = _Space(
@@ -87,15 +87,11 @@ def fold(
         plan = space.filling(capacity)
     else:
         plan = space.for_lanes(DEFAULT_LANES if lanes is None else lanes)
-    return plan if capacity is None else _fitted(plan, program, capacity, spare=memory == "auto")
-
-
-def _fitted(plan: Plan, program: Program, capacity: Capacity, *, spare: bool) -> Plan:
-    """``plan``, without blocks of factors where it may ``spare`` them and does not fit otherwise; raises `UserError`
-    where it does not fit at all."""
-    if spare and not capacity.holds(bind(program, plan)):
-        plan = _without_blocks_of_factors(plan)
-    capacity.check(bind(program, plan))
+    if capacity is None:
+        return plan
+    plan = space.spared(plan, capacity)
+    if missing := capacity.lack(bind(program, plan)):
+        raise UserError(f"{missing}; {space.advice(capacity, by_lanes=lanes is not None)}")
     return plan
 
 
@@ -202,6 +198,36 @@ class _Space:
             return capacity.fills(bind(self.program, plan(interval)))
 
         return plan(self.intervals[bisect_left(self.intervals, True, hi=len(self.intervals) - 1, key=fills)])
+
+    def spared(self, plan: Plan, capacity: Capacity) -> Plan:
+        """``plan``, without blocks of factors where the memory of weights is not said and it does not fit otherwise."""
+        if self.memory != "auto" or capacity.holds(bind(self.program, plan)):
+            return plan
+        return _without_blocks_of_factors(plan)
+
+    def advice(self, capacity: Capacity, *, by_lanes: bool) -> str:
+        """The option that asks for the fastest design that fits, found as `filling` finds one.
+
+        Parameters
+        ----------
+        by_lanes : as a number of lanes, where just those give a design that fits
+        """
+
+        def fits(plan: Plan) -> bool:
+            return capacity.holds(bind(self.program, self.spared(plan, capacity)))
+
+        def at(interval: int) -> Plan:
+            return self.plan(cheapest(self.options, self.program, interval, by_lanes=False), interval)
+
+        found = bisect_left(self.intervals, True, key=lambda interval: fits(at(interval)))
+        if found == len(self.intervals):
+            return "no fold of it fits"
+        plan = at(self.intervals[found])
+        lanes = sum(build.lanes for build in bind(self.program, plan))
+        if by_lanes and fits(self.for_lanes(lanes)):
+            return f"the fastest that fits: --lanes {lanes}"
+        reached = schedule(bind(self.program, plan), self.program, pixels=plan.pixels).interval
+        return f"the fastest that fits: --fps {int(self.clock_mhz * 1e6 / reached)}"
 
     def plan(self, chosen: Sequence[StageBuild], target: int) -> Plan:
         """The Plan of the folds that were chosen for ``target`` cycles."""

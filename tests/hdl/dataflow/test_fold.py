@@ -144,11 +144,35 @@ def test_a_device_that_is_too_small_is_refused_with_what_is_missing(target):
 
     pattern = (
         r"toy is too small for this design, by estimate: lookup tables: ([\d,]+) needed, 100 there, ([\d,]+) missing; "
-        "block RAMs: 7 needed, 5 there, 2 missing"
+        "block RAMs: 7 needed, 5 there, 2 missing; no fold of it fits"
     )
     found = re.fullmatch(pattern, str(error.value))
     needed, missing = (int(text.replace(",", "")) for text in found.groups())
     assert needed - missing == 100
+
+
+@pytest.mark.parametrize("seed", [0, 5, 8, 13])
+@pytest.mark.parametrize("goal", ["lanes", "fps"])
+def test_what_is_refused_names_a_goal_that_fits(seed, goal):
+    """Asked for it, the solver gives a design that the device holds; a faster interval it does not hold."""
+    program = random_program(seed)
+    small, large = (folded(program, fps=50e6 / cycles) for cycles in (20_000, least_interval(program)[0]))
+    needs = [sum(map(structural_cost, bind(program, plan))) for plan in (small, large)]
+    capacity = room((needs[0] + needs[1]) / 2)
+    asked = {"lanes": 10**6} if goal == "lanes" else {"fps": 50e6 / least_interval(program)[0]}
+
+    with pytest.raises(UserError) as error:
+        folded(program, capacity=capacity, **asked)
+
+    found = re.fullmatch(r"toy is too small .* missing; the fastest that fits: --(lanes|fps) (\d+)", str(error.value))
+    assert found is not None and (found[1] == goal or goal == "lanes")
+    plan = folded(program, capacity=capacity, **{found[1]: int(found[2])})
+    assert capacity.holds(bind(program, plan))
+    reached = interval_of(program, plan)
+    faster = [b.interval for stage in stages_of(program) for b in all_builds(stage)]
+    floor = least_interval(program)[0]
+    for cycles in sorted(c for c in faster if floor <= c < reached)[-1:]:
+        assert not capacity.holds(bind(program, folded(program, fps=50e6 / (cycles + 0.5))))
 
 
 def test_factors_give_their_block_ram_back_where_a_device_has_too_little():
