@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from addax.hdl.engine.compile.image import compiled
 from addax.hdl.engine.cycles.transfers import Memory
+from addax.quant.lower.lowering import lower
 from engine_encoders import encoder, quotients
 from engine_executor import executed
 from engine_networks import small_plan
 from engine_runs import checked_run
+from small_transformers import KERNELS, lively, vit
 
 pytestmark = pytest.mark.slow
 PLAN = small_plan(norms=2, softmax=True, tables=6, matmul=True, feature_bytes=8192)
@@ -54,6 +56,17 @@ def test_an_engine_that_has_divisions_alone_is_exact_to_the_word_and_to_the_cycl
     plan = small_plan(bits=8, pin=8, pout=8, divide=True)
     for seed in range(8, 14):
         run_exactly(quotients(seed, lanes=plan.pin), plan, seed)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_whole_vision_transformer_is_exact_to_the_word_and_to_the_cycle(kernel):
+    """As it comes from torch: patches, class token, positions, two blocks, class scores."""
+    images = np.random.default_rng(0).integers(0, 256, (20, 1, 8, 8), np.uint8)
+    image = compiled(lower(lively(vit, kernel), images), replace(PLAN, divide=True, tables=8))
+
+    run = checked_run(image, images[0])
+
+    assert (run.words == executed(image, images[0])).all()
 
 
 def run_exactly(program, plan, seed):

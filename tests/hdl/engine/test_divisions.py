@@ -7,14 +7,19 @@ import pytest
 from addax.common.errors import UserError
 from addax.hdl.engine.compile.image import compiled
 from addax.hdl.engine.cycles.model import predicted
+from addax.hdl.engine.plan import EnginePlan
 from addax.quant.formats import signed, unsigned
-from addax.quant.program import Divide, Input, Program, Reduce
+from addax.quant.lower.lowering import lower
+from addax.quant.program import Divide, Input, Program, Reduce, Requantise
 from engine_encoders import encoder, quotients
 from engine_executor import assert_golden, executed
 from engine_networks import small_plan
+from engine_tokens import attention_layer
+from small_transformers import KERNELS, lively, vit
 
 OPTIONS = {"softmax": True, "tables": 6, "matmul": True, "divide": True, "norms": 2, "feature_bytes": 8192}
 PLANS = {"4x4, 16 bit": small_plan(**OPTIONS), "8x8, 8 bit": small_plan(bits=8, pin=8, pout=8, **OPTIONS)}
+LANES_16 = EnginePlan(device="xczu7ev", matmul=True, softmax=True, tables=8, divide=True)
 BYTE, TOTAL = unsigned(8), Reduce(name="below", source="pixels", how="sum")
 BARE = small_plan(bits=8, pin=8, pout=8, divide=True)
 
@@ -42,7 +47,40 @@ def test_stored_tensors_are_divided_as_in_the_golden_model(plan, seed):
     checked(quotients(seed, bits=plan.bits, lanes=plan.pin), plan, seed)
 
 
-def ratio(den=TOTAL, below=BYTE, shift=4, offset=3, result=BYTE):
+def test_a_denominator_of_0_counts_as_1():
+    """In its product with B, too: by hand, for two heads."""
+    image = compiled(ratio(den=replace(TOTAL, parts=2)), BARE)
+    x = np.random.default_rng(0).integers(0, 256, (2, 4, 1, 4)) * np.array([0, 1, 0, 1])
+    x[1, :, :, 1] = 0
+
+    found = image.tensor(executed(image, x.reshape(8, 1, 4)), "ratio")
+
+    below = np.maximum(x.sum(1, keepdims=True), 1)
+    assert (below == 1).sum() == 5
+    assert (found.reshape(x.shape) == (7 * x + 3 * below) // (below << 1)).all() and found.max() > 1
+
+
+def test_whole_attention_of_a_published_size_has_the_cycles_of_the_documentation():
+    """A layer of DeiT-Ti, as docs/engine.md has it."""
+    assert predicted(compiled(attention_layer(192, 3, 1, 197, softmax=True), LANES_16)).total == 225_683
+
+
+OWN = Requantise(
+    name="below", source="pixels", multiplier=np.full(8, 1), offset=np.full(8, 0), shift=0, format=BYTE, lo=0, hi=255
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_whole_vision_transformer_is_that_of_the_golden_model(kernel):
+    """As it comes from torch: nothing that it needs is missing."""
+    images = np.random.default_rng(0).integers(0, 256, (20, 1, 8, 8), np.uint8)
+    image = compiled(lower(lively(vit, kernel), images), replace(PLANS["4x4, 16 bit"], tables=8))
+
+    assert_golden(image, images[0], executed(image, images[0]))
+
+
+def ratio(den=TOTAL, below=BYTE, shift=1, offset=3, result=BYTE):
     """The channels of a picture divided by ``den``, which is made of them."""
     pixels = Input(name="pixels", shape=(8, 1, 4), format=below)
     division = Divide(
@@ -54,6 +92,7 @@ def ratio(den=TOTAL, below=BYTE, shift=4, offset=3, result=BYTE):
 
 REFUSED = {
     "option": (ratio(), {"divide": False}, "no divisions, which 'ratio' is: build it with --divide"),
+    "heads": (ratio(den=OWN), {}, "the denominators 'below' of 'ratio' are stored as heads of 1 channels; the engine"),
     "quotients": (ratio(result=signed(9)), {}, "quotients have at most 8 bits; those of 'ratio' have int9"),
     "denominators": (
         ratio(below=unsigned(14)), {"bits": 16},

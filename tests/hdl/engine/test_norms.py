@@ -117,7 +117,7 @@ def test_images_of_softmaxes_make_the_tensors_of_the_golden_model(tables, seed):
     [
         (scores(), {"softmax": False}, "no softmax, which 'exp' is: build it with --softmax --tables 8"),
         (scores(mask=np.tril(np.ones((4, 8), np.int64))), {}, "no masks so far, which the softmax 'exp' has"),
-        (scores(heads=2), {}, "the softmax 'exp' has 2 heads of 4 scores; the engine has heads of whole blocks of 8"),
+        (scores(heads=2), {}, "the softmax 'exp' has 2 heads; the engine has heads with --depthwise 1 or more, with"),
         (scores(entries=range(32, 0, -1)), {}, "'exp' looks up 32 values: build it with --tables 5"),
         (
             scores(divided=True),

@@ -10,12 +10,12 @@ from token_networks import TokenBuilder
 
 
 def encoder(seed, *, bits=8, kernels=("mult", "adder"), lanes=4, tables=6, divided=False):
-    """Tokens, normed, attend to each other by exponentials of their scores, of one head or of several that fill
-    blocks, and what comes of it joins them; two dense layers of what is normed again join that. With ``divided`` there
-    is the division of a softmax, of its products with values or of its exponentials."""
+    """Tokens, normed, attend to each other by exponentials of their scores, of one head or of several, and what
+    comes of it joins them; two dense layers of what is normed again join that. With ``divided`` there is the division
+    of a softmax, of its products with values or of its exponentials."""
     rng = np.random.default_rng([seed, 13])
     heads = int(rng.integers(1, 3))
-    tokens = int(rng.choice([2, 3, lanes + 1])) if heads == 1 else lanes * int(rng.integers(1, 3))
+    tokens = int(rng.choice([2, 3, lanes + 1])) if heads == 1 else int(rng.choice([3, lanes, lanes + 2]))
     b = TokenBuilder(rng, (3, int(rng.integers(1, 3)), tokens))
     grid, channels = signed(bits), heads * int(rng.choice([lanes // 2, lanes, lanes + 1]))
     x = projected(b, b.last, grid, channels, kernels)

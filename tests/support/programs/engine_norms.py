@@ -37,13 +37,13 @@ def normed_tokens(seed, *, bits=8, kernels=("adder", "mult", "shift"), lanes=4, 
 
 
 def scored_tokens(seed, *, bits=8, kernels=("adder", "mult", "shift"), lanes=4, tables=6, heads=True):
-    """Scores of one head of any number of tokens, or of several that fill blocks; tables of one entry, of a few, of as
+    """Scores of one head or of several, of any number of tokens; tables of one entry, of a few, of as
     many as there may be, with and without one of 0; a dense layer behind."""
     rng = np.random.default_rng(seed)
     b = Builder(rng, (int(rng.integers(2, 3 * lanes)), int(rng.integers(1, 4)), int(rng.integers(2, 12))))
     b.varied = lambda op: op
     parts = int(rng.integers(1, 4)) if heads else 1
-    scores = parts * lanes * int(rng.integers(1, 3)) if parts > 1 else int(rng.integers(2, 4 * lanes))
+    scores = parts * int(rng.integers(2, 2 * lanes)) if parts > 1 else int(rng.integers(2, 4 * lanes))
     b.convolution(str(rng.choice(kernels)), scores, 1, weight_bits=min(bits, 8))
     b.rescale(signed(bits) if rng.random() < 0.7 else unsigned(bits))
     count = 1 << int(rng.choice([0, 2, tables]))

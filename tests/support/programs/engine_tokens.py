@@ -2,7 +2,7 @@
 
 import numpy as np
 from addax.quant.formats import signed, unsigned
-from addax.quant.program import Concat, Constant, MatMul, MaxPool, Rearrange, Requantise, Slice
+from addax.quant.program import Concat, Constant, MatMul, MaxPool, Rearrange, Reduce, Requantise, Slice, Softmax
 from token_networks import TokenBuilder
 
 __all__ = ["attention_layer", "attentive", "one_product", "vision"]
@@ -104,8 +104,8 @@ def one_product(form, kernel="mult", *, shape=(4, 1, 4), others=4, heads=1, bits
     return b.raw()
 
 
-def attention_layer(channels, heads, rows, tokens):
-    """Attention of a published size without its softmax: queries, keys, values, scores, context, projection."""
+def attention_layer(channels, heads, rows, tokens, softmax=False):
+    """Attention of a published size, perhaps with its softmax: queries, keys, values, scores, context, projection."""
     b = TokenBuilder(np.random.default_rng(0), (channels, rows, tokens), signed(8))
 
     def layer(name, source=None, result=None):
@@ -120,6 +120,10 @@ def attention_layer(channels, heads, rows, tokens):
     query, key, value = (layer(name, "pixels") for name in ("query", "key", "value"))
     b.emit(MatMul(name="product", source=query, other=key, form="scores", heads=heads))
     scores = layer("scores", result=unsigned(8))
-    b.emit(MatMul(name="sums", source=scores, other=value, form="context", heads=heads))
-    layer("projection", layer("context"))
+    if softmax:
+        entries = np.rint(255 * np.exp(-np.arange(256) * 0.03)).astype(np.int64)
+        scores = b.emit(Softmax(name="exp", source=scores, entries=entries, format=unsigned(8), heads=heads))
+        below = b.emit(Reduce(name="below", source=scores, how="sum", parts=heads))
+    num = b.emit(MatMul(name="sums", source=scores, other=value, form="context", heads=heads))
+    layer("projection", b.divided(num, below, signed(8)) if softmax else layer("context"))
     return b.raw()

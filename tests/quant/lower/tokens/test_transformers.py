@@ -6,8 +6,6 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from addax.models.nets.transformers.tnt import TNT, TNTSize
-from addax.models.nets.transformers.vit import VisionTransformer
 from addax.models.training.loop import to_float
 from addax.quant import golden
 from addax.quant.export import export
@@ -16,33 +14,8 @@ from addax.quant.lower.lowering import lower
 from addax.quant.lower.trace import compare
 from addax.quant.onnx.read import import_onnx
 from addax.quant.program import MatMul, Norm, Unfold
+from small_transformers import KERNELS, lively, tnt, vit
 from torch import nn
-
-SIZE = TNTSize(width=32, heads=2, inner_width=8, inner_heads=2, blocks=2, patch=4, window=3, stride=2)
-KERNELS = {"mult": "mult", "adder": "mult,*.scores=adder"}
-
-
-def vit(kernel):
-    return VisionTransformer(
-        kernel=KERNELS[kernel], shape=(1, 8, 8), classes=10, patch=2, width=32, heads=2, blocks=2, depth_rate=0.0
-    )
-
-
-def tnt(kernel):
-    return TNT(size=SIZE, kernel=KERNELS[kernel], shape=(1, 8, 8), classes=10, depth_rate=0.0)
-
-
-def lively(make, kernel):
-    """Random weights of which attention is not the same everywhere, and tokens of a size."""
-    torch.manual_seed(0)
-    net = make(kernel).eval()
-    with torch.no_grad():
-        for name, weight in net.named_parameters():
-            if weight.ndim == 2:
-                weight.normal_(0, 1.3 / weight.shape[1] ** 0.5)
-            elif any(part in name for part in ("token", "pos")):
-                weight.normal_(0, 0.5)
-    return net
 
 
 def fitted(net, train_set):

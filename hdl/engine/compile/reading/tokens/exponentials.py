@@ -19,17 +19,17 @@ def exponentials(op: Softmax, source: str, channels: int, plan: EnginePlan) -> E
     Raises
     ------
     UserError
-        for an engine without softmax, masks, heads that are no whole blocks, entries of more bits than an element, and
-        more of them than tables have.
+        for an engine without softmax, masks, several heads where it has no groups, entries of more bits than an
+        element, and more of them than tables have.
     """
     if not plan.softmax:
         raise UserError(f"the engine has no softmax, which {op.name!r} is: build it with --softmax --tables 8")
     if op.mask is not None:
         raise UserError(f"the engine has no masks so far, which the softmax {op.name!r} has")
-    if op.heads > 1 and (channels // op.heads % plan.pout or not plan.grouped):
+    if op.heads > 1 and not plan.grouped:
         raise UserError(
-            f"the softmax {op.name!r} has {op.heads} heads of {channels // op.heads} scores; the engine has heads of "
-            f"whole blocks of {plan.pout}, with --depthwise 1 or more or with --matmul"
+            f"the softmax {op.name!r} has {op.heads} heads; the engine has heads with --depthwise 1 or more, with "
+            "--matmul or with --divide"
         )
     if op.format.bits > plan.bits:
         raise UserError(f"the engine looks up elements of {plan.bits} bits; those of {op.name!r} have {op.format}")
@@ -40,7 +40,7 @@ def exponentials(op: Softmax, source: str, channels: int, plan: EnginePlan) -> E
             f"the engine has tables of at most {plan.tables} bits; {op.name!r} looks up {count:,} values: "
             f"{built_with('tables', bits, MOST_TABLE_BITS)}"
         )
-    shared, zeros = channels % plan.pout == 0 or not op.entries.all(), np.zeros(channels, np.int64)
+    shared, zeros = channels // op.heads % plan.pout == 0 or not op.entries.all(), np.zeros(channels, np.int64)
     return EngineLayer(
         name=op.name, source=source, unit=Unit.SUM, window=Window(kernel=(1, 1)), pad=zeros + 1, multiplier=zeros + 1,
         offset=zeros, shift=zeros, residual_multiplier=zeros, low=0, high=count - 1, softmax=True, groups=op.heads,

@@ -24,6 +24,7 @@ from ......quant.program import (
     Rearrange,
     Reduce,
     Slice,
+    Softmax,
     Unfold,
 )
 from ....layout import blocks_of
@@ -77,6 +78,8 @@ def head_sizes(program: Program, plan: EnginePlan) -> dict[str, int]:
             tied.ask(op.name, kept)
         elif not isinstance(op, _FREE):
             tied.tie(op.name, op.source)
+            if isinstance(op, Softmax) and op.heads > 1:
+                tied.ask(op.name, program.shape(op.name)[0] // op.heads)
             for source in op.sources[1:]:
                 # A factor or a denominator for several channels has no heads of theirs.
                 if isinstance(op, Divide):
@@ -158,7 +161,7 @@ def _spread(layer: EngineLayer, sizes: Mapping[str, int], plan: EnginePlan) -> E
     read, made = sizes.get(layer.source, 0), sizes.get(layer.name, 0)
     if not read and not made:
         return layer
-    grouped = layer.groups > 1 and layer.other is None and not layer.divides
+    grouped = layer.groups > 1 and layer.other is None and not layer.divides and not layer.softmax
     if layer.shuffle > 1 or grouped or layer.across is not Across.NOTHING:
         raise UserError(f"the engine makes {layer.name!r} of whole tensors, not of heads of {read or made} channels")
     if layer.unit is not Unit.ARRAY and read != made:
