@@ -87,12 +87,7 @@ def fold(
         plan = space.filling(capacity)
     else:
         plan = space.for_lanes(DEFAULT_LANES if lanes is None else lanes)
-    if capacity is None:
-        return plan
-    plan = space.spared(plan, capacity)
-    if missing := capacity.lack(bind(program, plan)):
-        raise UserError(f"{missing}; {space.advice(capacity, by_lanes=lanes is not None)}")
-    return plan
+    return plan if capacity is None else space.fitted(plan, capacity, by_lanes=lanes is not None)
 
 
 def _without_blocks_of_factors(plan: Plan) -> Plan:
@@ -198,6 +193,13 @@ class _Space:
             return capacity.fills(bind(self.program, plan(interval)))
 
         return plan(self.intervals[bisect_left(self.intervals, True, hi=len(self.intervals) - 1, key=fills)])
+
+    def fitted(self, plan: Plan, capacity: Capacity, *, by_lanes: bool) -> Plan:
+        """``plan`` as it fits the device, see `spared`; a `UserError` with `advice` where it does not."""
+        plan = self.spared(plan, capacity)
+        if missing := capacity.lack(bind(self.program, plan)):
+            raise UserError(f"{missing}; {self.advice(capacity, by_lanes=by_lanes)}")
+        return plan
 
     def spared(self, plan: Plan, capacity: Capacity) -> Plan:
         """``plan``, without blocks of factors where the memory of weights is not said and it does not fit otherwise."""
