@@ -61,6 +61,12 @@ __all__ = ["bitstream", "generate"]
     default=None,
     help="Of cycles, stalls and images, among those registers.  [default: counters; of an engine none]",
 )
+@click.option(
+    "--stream",
+    default="axi",
+    show_default=True,
+    help="axi: AXI4-Stream; none: valid alone and a fixed latency, of networks unrolled with --fixed-weights.",
+)
 @click.option("--prefix", default="addax", show_default=True, help="Of all Verilog modules.")
 @click.option("-o", "--out", type=PATH, required=True, help="BUILD folder to write.")
 @with_options(ENGINE_OPTIONS)
@@ -137,6 +143,8 @@ def _generate_engine(
         raise UserError("an engine is generated without a network; make an image of it with 'addax compile'")
     if choices["lanes"] is not None or choices["fps"] is not None or choices["fill"]:
         raise UserError("the size of an engine is said with --pin and --pout")
+    if choices["stream"] != "axi":
+        raise UserError("--stream none is for an unrolled network; an engine has a memory that may make it wait")
     form, device = choices["form"], choices["device"]
     from ..reports.devices.devices import device as known
 

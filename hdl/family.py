@@ -22,7 +22,7 @@ from .memory.image import Image
 from .timing import Schedule
 
 __all__ = [
-    "CONTROLS", "DUT", "Design", "Envelope", "Family", "Layer", "Outlet", "Part", "PlanRequest", "Variant",
+    "CONTROLS", "DUT", "STREAMS", "Design", "Envelope", "Family", "Layer", "Outlet", "Part", "PlanRequest", "Variant",
     "WorkSignals",
 ]  # fmt: skip
 
@@ -30,6 +30,8 @@ DUT = "dut"
 """Name of the top in the harness, from which probes name what is inside."""
 CONTROLS = ("none", "axi-lite", "wishbone")
 """Buses of control and status registers beside the streams; ``none``: no registers."""
+STREAMS = ("axi", "none")
+"""Handshakes of the streams: AXI4-Stream, or none: beats have a valid alone and leave after a fixed time."""
 
 
 class Envelope(Protocol):
@@ -76,6 +78,7 @@ class PlanRequest:
     scale : how requantisers multiply: ``auto``, or one of `activation.scale.SCALES`
     halves_above : bits of a signed sum above which ``auto`` multiplies it in two halves; None never does
     control, counters : registers beside the streams, and whether they count
+    stream : one of `STREAMS`
     structures : of the lanes of a kernel, where not the default one
     cost : what the content of a part costs (see `Part`), to choose among designs that are fast enough; None for the
         family's own structural counts
@@ -97,6 +100,7 @@ class PlanRequest:
     halves_above: int | None = None
     control: str = "none"
     counters: bool = True
+    stream: str = "axi"
     structures: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     cost: Callable[[Any], float] | None = None
     capacity: Capacity | None = None
@@ -176,6 +180,7 @@ class Outlet:
     bits, signed : format of an element
     count : elements per beat, lowest first
     path : hierarchical name in the harness, see `DUT`, in front of ``__valid``, ``__ready`` and ``__payload``
+    handshake : whether there is a ``__ready``, by which what reads it holds it up
     """
 
     stage: str
@@ -185,6 +190,7 @@ class Outlet:
     signed: bool
     count: int
     path: str
+    handshake: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,11 +79,13 @@ class Interface:
     program : whose images and answers pass
     pixels : per beat of the input
     elements : of a raw result per beat of the output; 1 for a classifier
+    handshake : whether either side can stop the other; without, a beat is there for a cycle, with its valid alone
     """
 
     program: Program
     pixels: int = 1
     elements: int = 1
+    handshake: bool = True
 
     @property
     def beats(self) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..common.errors import UserError
 from ..hdl.activation.scale import SCALES
-from ..hdl.family import CONTROLS, Envelope, PlanRequest
+from ..hdl.family import CONTROLS, STREAMS, Envelope, PlanRequest
 from ..hdl.folder.families import bind, family_of, read_plan
 from ..hdl.memory.image import ROMS
 from ..quant.program import Program
@@ -51,6 +51,7 @@ class PlanChoices:
     scale : how requantisers multiply, ``auto`` or one of `SCALES`
     control : one of `CONTROLS`
     counters : its registers count cycles, stalls and images
+    stream : one of `STREAMS`; without a handshake the pace is that of the clock where nothing else is said
 
     Raises
     ------
@@ -73,10 +74,20 @@ class PlanChoices:
     scale: str = "auto"
     control: str = "none"
     counters: bool = True
+    stream: str = "axi"
 
     @property
     def aimless(self) -> bool:
         """Whether nothing says how fast the design is to be."""
+        return self.paced_by_clock is None and self._no_goal
+
+    @property
+    def paced_by_clock(self) -> float | None:
+        """Images per second of a design without handshake for which nothing else is said: one in every clock."""
+        return self.clock_mhz * 1e6 if self.stream == "none" and self._no_goal else None
+
+    @property
+    def _no_goal(self) -> bool:
         return (self.lanes, self.fps, self.fill, self.file, self.plan) == (None, None, False, None, None)
 
     def __post_init__(self) -> None:
@@ -86,6 +97,7 @@ class PlanChoices:
         device(self.device)
         _known("form", self.form, LANE_FORMS)
         _known("control", self.control, CONTROLS)
+        _known("stream", self.stream, STREAMS)
         _known("memory", self.memory, ROMS)
         _known("requantise", self.scale, ("auto", *SCALES))
         _known("multipliers", self.multipliers, MULTIPLIERS)
@@ -111,6 +123,8 @@ def plan_for(program: Program, choices: PlanChoices) -> Envelope:
 
 def _chosen(program: Program, choices: PlanChoices) -> Envelope:
     """The Plan that the family finds."""
+    if (pace := choices.paced_by_clock) is not None:
+        choices = replace(choices, fps=pace)
     if choices.aimless:
         try:
             return _chosen(program, replace(choices, fps=VIDEO))
@@ -121,8 +135,8 @@ def _chosen(program: Program, choices: PlanChoices) -> Envelope:
     request = PlanRequest(
         device=target.name, clock_mhz=choices.clock_mhz, lanes=choices.lanes, fps=choices.fps,
         fixed_weights=choices.fixed_weights, fabric=target.fabric if choices.form == "device" else "generic",
-        memory=choices.memory, scale=choices.scale, control=choices.control, counters=choices.counters, cost=cost,
-        capacity=capacity, halves_above=halves_above(target.family),
+        memory=choices.memory, scale=choices.scale, control=choices.control, counters=choices.counters,
+        stream=choices.stream, cost=cost, capacity=capacity, halves_above=halves_above(target.family),
         structures=structures_of(choices.multipliers, target), level_ns=LEVEL_NS.get(target.family),
         compress=target.family in COMPRESSING,
     )  # fmt: skip
@@ -148,6 +162,8 @@ def _written(program: Program, choices: PlanChoices, file: Path) -> Envelope:
         raise UserError("a plan already says the form of the lanes (fabric); leave --form out")
     if choices.control not in ("none", plan.control):
         raise UserError("a plan already says the control; change it there, or leave --control out")
+    if choices.stream not in ("axi", getattr(plan, "stream", "axi")):
+        raise UserError("a plan already says the stream; change it there, or leave --stream out")
     if not choices.counters:
         raise UserError("a plan already says whether there are counters; leave --no-counters out")
     if choices.fixed_weights and not plan.fixed_weights:

@@ -156,6 +156,9 @@ def simulate(
         pixels = checked(program.input, pixels)
     except ValueError as error:
         raise UserError(str(error)) from error
+    if stalls.share and stalls.pattern != "source" and not build.design.interface.handshake:
+        raise UserError("the design has no handshake, so its sink cannot stall it; let the source alone: source, not "
+                        f"{stalls.pattern}")  # fmt: skip
     trace = _kind_of_waves(waves)
     points = trace_points(build.design) if trace_stages else ()
     simulator = simulator_of(build, trace=trace, points=points)

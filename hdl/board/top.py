@@ -165,6 +165,8 @@ def top_verilog(build: "Build", board: Board, *, baud: int) -> str:
     ValueError
         when the clock of ``board`` cannot make ``baud``.
     """
+    if not build.design.interface.handshake:
+        raise UserError(f"{build.path} has no handshake (--stream none), so a serial line cannot wait for it")
     cycles_per_bit(board.clock_hz, baud)  # first, since Amaranth complains of components that are not used
     top = BoardTop(SerialFormat.of(build), board, baud=baud, accelerator=build.prefix, bus=_bus(build))
     text = without_lint(to_verilog(top, top_name(build)))

@@ -154,6 +154,8 @@ def _climbed(node: Node, reads: list[Value]) -> Value:
     parts = [
         word[low:].as_signed() if value.shape().signed else word[low:] for word, value in zip(words, reads, strict=True)
     ]  # fmt: skip
+    if not low:  # no bits have no range in Verilog
+        return (parts[0] + parts[1])[: node.format.bits]
     below = [
         _extended(word.as_signed() if value.shape().signed else word, low)
         for word, value in zip(words, reads, strict=True)

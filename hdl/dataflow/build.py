@@ -7,6 +7,7 @@ import numpy as np
 
 from ...common.errors import UserError
 from ...quant.program import Program
+from .handshake import check_unstopped
 from .kinds.build import StageBuild
 from .plan import Plan, StagePlan
 from .stages import INPUT_STAGE, Stage, stages_of
@@ -36,27 +37,32 @@ def bind(program: Program, plan: Plan) -> tuple[StageBuild, ...]:
         raise UserError(f"the plan does not fit the program: {plan.outputs} outputs per beat, but {limit}")
     channels = program.input.shape[0] * plan.pixels
     builds = connected(
-        zip(stages, plan.stages, strict=True), channels=channels, outputs=plan.outputs, fabric=plan.fabric
-    )
+        zip(stages, plan.stages, strict=True), channels=channels, outputs=plan.outputs, fabric=plan.fabric,
+        handshake=plan.stream != "none",
+    )  # fmt: skip
     for build in builds:
         try:
             build.check()
         except ValueError as error:
             raise UserError(f"the plan does not fit the program: {error}") from error
+    if plan.stream == "none":
+        check_unstopped(program, plan, builds)
     return builds
 
 
 def connected(
-    stages: Iterable[tuple[Stage, StagePlan]], *, channels: int, outputs: int = 1, fabric: str = "generic"
-) -> tuple[StageBuild, ...]:
+    stages: Iterable[tuple[Stage, StagePlan]], *, channels: int, outputs: int = 1, fabric: str = "generic",
+    handshake: bool = True,
+) -> tuple[StageBuild, ...]:  # fmt: skip
     """Builds that know the beats of those that read them, and of those that they read.
 
     Parameters
     ----------
     channels : elements per beat of the input
     outputs : elements per beat of the packet
+    handshake : of all streams, see `StageBuild`
     """
-    builds = [StageBuild(stage=stage, plan=plan, fabric=fabric) for stage, plan in stages]
+    builds = [StageBuild(stage=stage, plan=plan, fabric=fabric, handshake=handshake) for stage, plan in stages]
     readers = readers_of(builds)
     counts = {INPUT_STAGE: channels}
     result = []

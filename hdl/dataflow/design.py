@@ -47,7 +47,10 @@ class DataflowDesign:
     @cached_property
     def interface(self) -> Interface:
         """The streams of pixels and of answers."""
-        return Interface(program=self.program, pixels=self.plan.pixels, elements=self.plan.outputs)
+        return Interface(
+            program=self.program, pixels=self.plan.pixels, elements=self.plan.outputs,
+            handshake=self.plan.stream != "none",
+        )  # fmt: skip
 
     @property
     def settle(self) -> int:
@@ -160,6 +163,7 @@ def _outlet(build: StageBuild) -> Outlet:
     return Outlet(
         stage=stage.name, tensor=stage.tensor, shape=stage.result, bits=stage.y.bits, signed=stage.y.signed,
         count=build.gather * build.out_count, path=f"{DUT}.{PIPELINE}.{STAGE}{stage.name}.o",
+        handshake=build.handshake,
     )  # fmt: skip
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from ...quant.program import Program
 from ..family import PlanRequest
+from .build import bind
 from .design import DataflowDesign
+from .handshake import without_handshake
 from .plan import FAMILY, Plan
 from .planning.alike import alike
 from .planning.choices import structural_cost
@@ -25,7 +27,7 @@ class Dataflow:
     name: str = FAMILY
 
     def plan(self, program: Program, request: PlanRequest) -> Plan:
-        """The folds of all stages, see `fold.fold`."""
+        """The folds of all stages, see `fold.fold`; a `UserError` where they wait and shall have no handshake."""
         plan = fold(
             program, device=request.device, clock_mhz=request.clock_mhz, lanes=request.lanes, fps=request.fps,
             fixed_weights=request.fixed_weights, fabric=request.fabric, memory=request.memory, scale=request.scale,
@@ -33,7 +35,11 @@ class Dataflow:
             capacity=request.capacity, halves_above=request.halves_above,
             level_ns=request.level_ns, compress=request.compress,
         )  # fmt: skip
-        return narrowed(program, replace(plan, control=request.control, counters=request.counters))
+        plan = narrowed(program, replace(plan, control=request.control, counters=request.counters))
+        if request.stream == "none":
+            plan = without_handshake(plan)
+            bind(program, plan)
+        return plan
 
     def plan_from_json(self, value: Any) -> Plan:
         """The Plan that `Plan.to_json` wrote, see `plan.Plan.from_json`."""

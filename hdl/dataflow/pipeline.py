@@ -33,7 +33,7 @@ class Pipeline(wiring.Component):
     Members
     -------
     i : In stream, the channels of a pixel in whole bytes each, ``plan.pixels`` of them, the first lowest
-    o : Out stream of ``value`` and ``last``, as `Packet` or `RawPacket` says
+    o : Out stream of ``value`` and ``last``, as `Packet` or `RawPacket` says; without handshake its ready is not read
 
     Attributes
     ----------
@@ -89,7 +89,11 @@ class Pipeline(wiring.Component):
         source = adapted(m, "packet", waiting["packet", 0], bits=widths[last], have=counts[last], want=want)
         m.submodules.packet = self.packet
         wiring.connect(m, source, self.packet.i)
-        wiring.connect(m, self.packet.o, wiring.flipped(self.o))
+        if self.plan.stream == "none":
+            m.d.comb += [self.o.valid.eq(self.packet.o.valid), self.o.payload.eq(self.packet.o.payload)]
+            m.d.comb += self.packet.o.ready.eq(1)
+        else:
+            wiring.connect(m, self.packet.o, wiring.flipped(self.o))
         return m
 
     def _bare(self, m: Module, x: Format) -> Any:
@@ -112,11 +116,12 @@ class Pipeline(wiring.Component):
 
 
 class Accelerator(wiring.Component):
-    """A `Pipeline` behind AXI4-Stream.
+    """A `Pipeline` behind AXI4-Stream, or behind streams without handshake.
 
     Takes pixels row by row, one per beat, channel 0 lowest. Gives one packet per image: a beat per class
     score, then the class, or the raw result, with ``m_axis_tlast`` on the last beat. Stops for ``m_axis_tready`` and
-    stops its source with ``s_axis_tready``, at any time, without losing a beat.
+    stops its source with ``s_axis_tready``, at any time, without losing a beat. In a Plan without handshake neither
+    exists: a beat of either side is there for the cycle of its valid, and answers come a fixed time after their images.
 
     Members
     -------
@@ -128,6 +133,7 @@ class Accelerator(wiring.Component):
 
     def __init__(self, pipeline: Pipeline):
         self.pipeline = pipeline
+        self.handshake = pipeline.plan.stream != "none"
         service = pipeline.service
         added = {} if service is None else pins(pipeline.plan.control, service.map.address_bits)
         super().__init__({
@@ -135,10 +141,10 @@ class Accelerator(wiring.Component):
             "aresetn": In(1),
             "s_axis_tdata": In(element_bits(pipeline.program.input.format) * pipeline.channels),
             "s_axis_tvalid": In(1),
-            "s_axis_tready": Out(1),
+            **({"s_axis_tready": Out(1)} if self.handshake else {}),
             "m_axis_tdata": Out(pipeline.packet.width),
             "m_axis_tvalid": Out(1),
-            "m_axis_tready": In(1),
+            **({"m_axis_tready": In(1)} if self.handshake else {}),
             "m_axis_tlast": Out(1),
             **added,
         })  # fmt: skip
@@ -161,11 +167,11 @@ class Accelerator(wiring.Component):
             domain.rst.eq(~self.aresetn),
             inner.i.payload.as_value().eq(self.s_axis_tdata),
             inner.i.valid.eq(valid),
-            self.s_axis_tready.eq(ready),
+            *([self.s_axis_tready.eq(ready)] if self.handshake else []),
             self.m_axis_tdata.eq(inner.o.payload.value),
             self.m_axis_tlast.eq(inner.o.payload.last),
             self.m_axis_tvalid.eq(inner.o.valid),
-            inner.o.ready.eq(self.m_axis_tready),
+            *([inner.o.ready.eq(self.m_axis_tready)] if self.handshake else []),
         ]
         return m
 

@@ -11,7 +11,7 @@ from ...common.reading import read_json
 from ...quant.program import MAX_SHIFT
 from ..activation.scale import SCALES
 from ..cells.known import fabric_named
-from ..family import CONTROLS
+from ..family import CONTROLS, STREAMS
 from ..memory.image import ROMS
 
 __all__ = ["FAMILY", "Plan", "StagePlan", "check_keys"]
@@ -33,7 +33,8 @@ class StagePlan:
     blocks : groups of a grouped convolution at once, each of ``simd`` x ``pe`` channels, which then are all it has
     requantisers : units behind the array; divides ``pe * blocks`` (of a pool: ``simd``)
     rows : of the ring in front of the array, a multiple of ``lines``; 1 for a join, which has none
-    queue : beats of the queue behind it, each of whole beats of the next stage
+    queue : beats of the queue behind it, each of whole beats of the next stage; 1 in a Plan without handshake, where a
+        rank of registers takes its place
     structure : of its lanes, see `structures.STRUCTURES`; empty for the default one, and for a pool
     memory : of its weights: ``auto``, as synthesis likes, or ``block``, block RAM however few words there are
     factors : memory of its factors or thresholds, likewise
@@ -124,6 +125,7 @@ class Plan:
     outputs : elements per beat of a raw output, the first lowest; divides the elements of an image; 1 for a classifier
     control : the bus of control and status registers beside the streams, see `family.CONTROLS`
     counters : those registers count cycles, stalls and images
+    stream : the handshake of all streams, see `family.STREAMS` and `handshake.without_handshake`
     """
 
     family: str
@@ -136,11 +138,14 @@ class Plan:
     control: str = "none"
     outputs: int = 1
     counters: bool = True
+    stream: str = "axi"
 
     def __post_init__(self) -> None:
         fabric_named(self.fabric)
         if self.control not in CONTROLS:
             raise ValueError(f"control must be one of {', '.join(CONTROLS)}, not {self.control!r}")
+        if self.stream not in STREAMS:
+            raise ValueError(f"stream must be one of {', '.join(STREAMS)}, not {self.stream!r}")
         for what, count in (("pixels", self.pixels), ("outputs", self.outputs)):
             if not isinstance(count, int) or isinstance(count, bool) or count < 1:
                 raise ValueError(f"{what} per beat must be a positive integer, not {count!r}")
@@ -161,12 +166,13 @@ class Plan:
         return self.control != "none" and not self.fixed_weights
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; ``counters`` only where there are none, ``reach`` and ``compress`` of a stage only where it has
-        them."""
+        """Plain values; ``counters`` only where there are none, ``stream`` only where it is none, ``reach`` and
+        ``compress`` of a stage only where it has them."""
         value = asdict(self)
         rare = "reach", "compress"
         value["stages"] = tuple({k: v for k, v in own.items() if k not in rare or v} for own in value["stages"])
-        return value if not self.counters else {key: one for key, one in value.items() if key != "counters"}
+        usual = {"counters": True, "stream": STREAMS[0]}
+        return {key: one for key, one in value.items() if key not in usual or one != usual[key]}
 
     @classmethod
     def from_json(cls, value: Any) -> "Plan":

@@ -63,7 +63,7 @@ class Harness:
         """The module ``PREFIX_harness``: clock, reset, images from ``stimulus.mem``, stalls, ``results.mem``."""
         return rendered(
             "harness.v.j2", prefix=self.prefix, capacity=self.capacity, settle=self.settle, tied=self.tied,
-            path=path_macro(self.prefix), **self.interface.facts,
+            path=path_macro(self.prefix), handshake=self.interface.handshake, **self.interface.facts,
         )  # fmt: skip
 
     def bench(self, *, images: int, watchdog: int, sources: Sequence[str] = ()) -> str:
@@ -84,5 +84,5 @@ class Harness:
             raise ValueError(f"a harness of {self.capacity} images cannot hold {images}")
         return rendered(
             "testbench.v.j2", prefix=self.prefix, images=images, watchdog=watchdog, path=path_macro(self.prefix),
-            cells=list(sources), **self.interface.facts,
+            cells=list(sources), handshake=self.interface.handshake, **self.interface.facts,
         )  # fmt: skip

@@ -11,6 +11,10 @@ from .verilog import path_macro, rendered
 __all__ = ["head_of"]
 
 _BUSES = {"axi-lite": "AXI4-Lite, s_axil_*", "wishbone": "Wishbone B4, wb_*"}
+_HANDSHAKES = {
+    True: "AXI4-Stream: a beat passes in a cycle with tvalid and tready; either side may stop at any time",
+    False: "none: a beat is there in a cycle with tvalid; the source may pause, nothing holds answers up",
+}
 _COLUMNS = ("stage", "kind", "result", "at once", "cycles", "instance")
 _RIGHT = ("cycles",)
 
@@ -29,7 +33,7 @@ def _facts(design: Design, plan: Envelope, prefix: str) -> Iterator[tuple[str, s
     packet = packet_layout(interface.program, interface.elements)
     yield "Clock", "aclk, rising edge"
     yield "Reset", "aresetn, synchronous, active low, two cycles or more; registers begin with the same values"
-    yield "Handshake", "AXI4-Stream: a beat passes in a cycle with tvalid and tready; either side may stop at any time"
+    yield "Handshake", _HANDSHAKES[interface.handshake]
     yield "Images", f"s_axis: {interface.beats:,} beats of {interface.data_in} bits each"
     yield "", interface.input_layout["order"]
     yield "Answers", f"m_axis: {interface.answers:,} beats of {interface.data_out} bits for each image"

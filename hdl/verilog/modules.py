@@ -87,9 +87,14 @@ class VerilogModule:
         for k, port in enumerate(self.ports, 1):
             if port.group != group:
                 group = port.group
-                head += ["", f"  // {GROUPS[group]}"] if group else []
+                head += ["", f"  // {self._purpose(group)}"] if group else []
             head.append(f"  {port.way:{way}} {port.range:{wide}} {port.name}{',' * (k < len(self.ports))}")
         return self._around(head, [line for line in self.body if not _PORT.fullmatch(line)])
+
+    def _purpose(self, group: str) -> str:
+        """What the ports of ``group`` are for; streams whose ports have no ready are none of AXI4."""
+        stream = group.endswith("_axis") and f"{group}_tready" not in {port.name for port in self.ports}
+        return GROUPS[group].replace("AXI4-Stream", "valid alone") if stream else GROUPS[group]
 
     def _around(self, head: Sequence[str], body: Sequence[str]) -> str:
         return "\n".join([f"module {self.name} (", *head, ");", *body, "endmodule", ""])

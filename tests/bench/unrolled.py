@@ -1,7 +1,7 @@
 """What networks with fixed weights take where everything is computed at once: an image in every clock.
 
 python -m tests.bench.unrolled [KERNEL ..] [--factors any] [--device xc7z020] [--clock 200] [--form device]
-    [--multipliers dsp] [--deep] [--no-synth]
+    [--multipliers dsp] [--stream none] [--deep] [--no-synth]
 
 Perceptrons of 16-16-5 features, with ``--deep`` also of 16-32-16-5: pixels of 8 bits (of adders also 4; binary ones of
 1), weights of 4 bits of which 30 % are 0, 6 bits between layers. One line each: lookup tables, flip-flops, carry cells
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from addax.api.build import Build
 from addax.common.temporary import scratch_folder
+from addax.hdl.dataflow.handshake import without_handshake
 from addax.hdl.dataflow.planning.fold import fold
 from addax.hdl.folder.generate import generate
 from addax.hdl.lanes.structures import default_structure
@@ -31,7 +32,7 @@ from perceptrons import perceptron
 FLAT, DEEP = (16, 16, 5), (16, 32, 16, 5)
 
 
-def measured(name, program, target, clock, form, multipliers, *, synth=True):
+def measured(name, program, target, clock, form, multipliers, *, stream="axi", synth=True):
     """Print the line of one network."""
     rng = np.random.default_rng(1)
     fmt = program.input.format
@@ -44,6 +45,8 @@ def measured(name, program, target, clock, form, multipliers, *, synth=True):
         structures=structures, scale="auto" if multipliers == "dsp" else "lut", level_ns=LEVEL_NS.get(target.family),
         compress=target.family in COMPRESSING,
     )  # fmt: skip
+    if stream == "none":
+        plan = without_handshake(plan)
     weights = sum(op.weight.size for op in program.ops if hasattr(op, "weight"))
     with scratch_folder("unrolled") as folder:
         build = generate(program, plan, folder / "build", vectors=vectors)
@@ -68,6 +71,7 @@ def main(arguments):
     parser.add_argument("--clock", type=float, default=200.0)
     parser.add_argument("--form", default="generic", choices=["generic", "device"])
     parser.add_argument("--multipliers", default="lut", choices=["dsp", "lut"])
+    parser.add_argument("--stream", default="axi", choices=["axi", "none"])
     parser.add_argument("--deep", action="store_true")
     parser.add_argument("--no-synth", action="store_true")
     asked = parser.parse_args(arguments)
@@ -77,7 +81,10 @@ def main(arguments):
             for bits in (8, 4) if kernel == "adder" else (8,):
                 program = perceptron(kernel, sizes, pixel=unsigned(bits), factors=asked.factors)
                 name = f"{kernel} {'-'.join(map(str, sizes))} of {program.input.format}"
-                measured(name, program, target, asked.clock, asked.form, asked.multipliers, synth=not asked.no_synth)
+                measured(
+                    name, program, target, asked.clock, asked.form, asked.multipliers, stream=asked.stream,
+                    synth=not asked.no_synth,
+                )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ class StageBuild:
     next_simd : elements per beat that the next stage (or the packet) takes; where several read, the first of them
     counts : elements per beat of each stream that it reads; empty where that is not known yet
     fabric : of the lanes
+    handshake : whether what reads its results may hold it up, so that a queue stands behind it; else registers do
     """
 
     stage: Stage
@@ -28,6 +29,7 @@ class StageBuild:
     next_simd: int = 1
     counts: tuple[int, ...] = ()
     fabric: str = "generic"
+    handshake: bool = True
 
     @property
     def x_count(self) -> int:

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from amaranth.hdl import Module, Value
+from amaranth.lib import wiring
 
 from ....quant.ops.convolution import word_values
 from ...constant.array import ConstantArray
 from ...constant.circuit import ConstantLayer, Levelled, Scaled
 from ...maps.direct import DirectWindow
 from ...maps.window import WindowBuffer
+from ...streams.delay import later
 from ..plan import StagePlan
 from .activation import Requantised, Thresholded
 from .rhythm import Cycles, Rhythm, spaced
@@ -94,7 +96,24 @@ class DirectRhythm(Rhythm):
 
 
 class ConstantComponent(WindowComponent["LayerStage"]):
-    """A layer in hardware whose circuit holds its weights and what makes features of its sums."""
+    """A layer in hardware whose circuit holds its weights and what makes features of its sums.
+
+    Without handshake its results leave through a rank of registers, in the cycle in which they would leave a queue.
+    """
+
+    def elaborate(self, platform: Any) -> Module:
+        if self.build.handshake:
+            return super().elaborate(platform)
+        m = Module()
+        m.submodules.window = window = self.buffer()
+        wiring.connect(m, wiring.flipped(self.i), window.i)
+        results, done = self.array(m, window)
+        m.d.comb += [
+            window.go.eq(1),
+            self.o.payload.as_value().eq(later(m, results, name="results", resets=False)),
+            self.o.valid.eq(later(m, done, name="done")),
+        ]
+        return m
 
     def outside(self, m: Module, window: WindowBuffer) -> Value | int:
         """Zeros: they are not read."""

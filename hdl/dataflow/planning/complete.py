@@ -9,6 +9,7 @@ from ....common.errors import UserError
 from ....common.reading import read_json
 from ....quant.program import Program
 from ..build import bind, default_stage_plan
+from ..handshake import without_handshake
 from ..kinds.constant import reach_at
 from ..plan import Plan, StagePlan, check_keys
 from ..stages import Stage, stages_of
@@ -62,9 +63,13 @@ def complete_plan(
     if all(_is_whole(stage, entries.get(stage.name)) for stage in stages):
         return Plan.from_json({**whole, "stages": [entries[name] for name in names]})
     reach = reach_at(outline.clock_mhz)
-    plan = replace(outline, stages=tuple(_drafted(stage, entries.get(stage.name, {}), reach) for stage in stages))
+    drafts = tuple(_drafted(stage, entries.get(stage.name, {}), reach) for stage in stages)
+    plan = replace(outline, stages=drafts, stream="axi")
     deep = with_queues(bind(program, plan), program, pixels=plan.pixels, outputs=plan.outputs)
-    return replace(plan, stages=tuple(_overlaid(made, entries.get(made.name, {})) for made in deep))
+    plan = replace(plan, stages=deep)
+    if outline.stream == "none":
+        plan = without_handshake(plan)
+    return replace(plan, stages=tuple(_overlaid(made, entries.get(made.name, {})) for made in plan.stages))
 
 
 def _by_name(stages: Any) -> dict[str, Mapping[str, Any]]:

@@ -195,7 +195,7 @@ class _Space:
         return plan(self.intervals[bisect_left(self.intervals, True, hi=len(self.intervals) - 1, key=fills)])
 
     def fitted(self, plan: Plan, capacity: Capacity, *, by_lanes: bool) -> Plan:
-        """``plan`` for a device of ``capacity``; a `UserError` where it does not fit, see `advice`."""
+        """``plan`` as it fits the device, see `spared`; a `UserError` with `advice` where it does not."""
         plan = self.spared(plan, capacity)
         if missing := capacity.lack(bind(self.program, plan)):
             raise UserError(f"{missing}; {self.advice(capacity, by_lanes=by_lanes)}")

@@ -52,7 +52,7 @@ RESIDUAL_MASK = (1 << RESIDUAL_MULTIPLIER_BITS) - 1
 
 @structure.register
 def stage_structure(build: StageBuild) -> Structure:
-    """The counts of ``build``: what its kind says, and the queue behind it."""
+    """The counts of ``build``: what its kind says, and the queue behind it, or the registers in its place."""
     found = Structure()
     count_kind(build.stage, found, build)
     _queue(found, build)
@@ -296,6 +296,9 @@ def _threshold(found: Structure, stage: WindowStage, made: Thresholded, build: S
 def _queue(found: Structure, build: StageBuild) -> None:
     counts, plan = found.of("queue"), build.plan
     beat = build.out_count * build.stage.y.bits
+    if not build.handshake:
+        found.of("lanes")["tree.ff"] += beat + 1
+        return
     if build.gather > 1:
         counts["gather.ff"] += build.gather * beat + bits_of(build.gather + 1)
         counts[f"gather/{bits_of(build.gather + 1)}"] += 1

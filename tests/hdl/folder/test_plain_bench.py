@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from addax.common.errors import UserError
 from addax.hdl.dataflow.build import default_stage_plan
+from addax.hdl.dataflow.handshake import without_handshake
 from addax.hdl.dataflow.plan import Plan
+from addax.hdl.dataflow.planning.fold import fold
 from addax.hdl.dataflow.stages import stages_of
 from addax.hdl.folder.build import memory_images
 from addax.hdl.folder.generate import generate
@@ -25,6 +27,7 @@ from addax.quant.formats import unsigned
 from addax.quant.program import Convolution, MaxPool, Program
 from builds import SEEDS, files_in, retrained
 from networks import Builder, random_plan, random_program
+from perceptrons import perceptron
 from plain_bench import icarus, needs_icarus, sources
 
 
@@ -200,3 +203,23 @@ def test_many_more_test_benches_pass(seed, tmp_path):
 
     for arguments in ((), ("+stall=20000",), ("+stall=50000",)):
         assert icarus(tmp_path / "out", *arguments).text.startswith("PASS: 5 images")
+
+
+@needs_icarus
+def test_a_design_without_handshake_is_driven_by_its_valids(tmp_path):
+    """Neither ready is there; pauses of the source cost cycles, and a reset leaves nothing behind. One wrong word of
+    its answers shows."""
+    program = perceptron("mult", (6, 5, 3), seed=2)
+    plan = fold(program, device="xc7z020", clock_mhz=100.0, fps=1e8, fixed_weights=True, compress=True)
+    folder = generate(program, without_handshake(plan), tmp_path / "bare", vectors=sample_vectors(program, 9)).path
+
+    said = [icarus(folder, *arguments) for arguments in ((), ("+stall=30000",), ("+stall=20000", "+reset=4"))]
+
+    found = [re.match(r"PASS: 9 images, 9 beats, (\d+) cycles", text) for status, text in said if status == 0]
+    assert len(found) == 3 and all(found)
+    assert int(found[1][1]) > int(found[0][1])
+    text = (folder / "addax.v").read_text() + (folder / "addax_harness.v").read_text()
+    assert ".s_axis_tready" not in text and ".m_axis_tready" not in text
+    words = (folder / "expected.mem").read_text().split()
+    (folder / "expected.mem").write_text("\n".join([f"{int(words[0], 16) ^ 1:x}", *words[1:]]))
+    assert "FAIL: 1 wrong beats" in icarus(folder).text
