@@ -24,7 +24,7 @@ from addax.models.nets.counting import count
 from addax.models.nets.fadn import FADN, routed
 
 from .dated import append, done
-from .trained import addax, now, trained
+from .trained import addax, budget, now, trained
 
 SCALE = 2
 SHAPE = (3, 24, 24)
@@ -106,10 +106,5 @@ def cost(module, network, source):
 
 
 if __name__ == "__main__":
-    given = sys.argv[1:]
-    budget = STEPS
-    if "--steps" in given:
-        place = given.index("--steps")
-        budget = int(given[place + 1])
-        del given[place : place + 2]
-    main(Path(given[0]), Path(given[1]) if len(given) > 1 else None, budget)
+    given, steps = budget(sys.argv[1:], "--steps", STEPS)
+    main(Path(given[0]), Path(given[1]) if len(given) > 1 else None, steps)

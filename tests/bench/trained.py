@@ -6,7 +6,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 
-__all__ = ["addax", "now", "trained"]
+__all__ = ["addax", "budget", "now", "trained"]
 
 
 def addax(*arguments):
@@ -29,3 +29,11 @@ def trained(made, network, *arguments, data=None):
     addax("quantize", made, *source, "-o", integers)
     epochs = csv.DictReader(made.with_suffix(".csv").read_text().splitlines())
     return value, integers, round(sum(float(row["seconds"]) for row in epochs))
+
+
+def budget(given, option, usual):
+    """The arguments ``given`` without ``option`` and its number, and that number: ``usual`` where it is not there."""
+    if option not in given:
+        return given, usual
+    place = given.index(option)
+    return given[:place] + given[place + 2 :], int(given[place + 1])

@@ -18,7 +18,7 @@ import numpy as np
 from addax.models import data
 
 from .dated import append, done
-from .trained import addax, now, trained
+from .trained import addax, budget, now, trained
 
 NETWORKS = ("vit-digits", "tnt-digits")
 KERNELS = {"mult": "mult", "adder attention": "mult,*.scores=adder", "adder": "adder"}
@@ -94,10 +94,5 @@ def spread(values):
 
 
 if __name__ == "__main__":
-    given = sys.argv[1:]
-    budget = EPOCHS
-    if "--epochs" in given:
-        place = given.index("--epochs")
-        budget = int(given[place + 1])
-        del given[place : place + 2]
-    print("\n".join(main(Path(given[0]), given[1], budget)))
+    given, epochs = budget(sys.argv[1:], "--epochs", EPOCHS)
+    print("\n".join(main(Path(given[0]), given[1], epochs)))

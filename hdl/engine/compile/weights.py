@@ -37,7 +37,7 @@ def block_weights(layer: EngineLayer, block: int, plan: EnginePlan) -> list[Word
     constants = np.concatenate([_table(layer, block, plan), _constants(layer, block, plan)])
     if layer.twice:
         # All blocks of a group go by once more in front of its first result.
-        count = blocks_of(len(layer.multiplier), plan.pout) // layer.groups
+        count = layer.sharing(plan)
         again = pads[block : block + count] if block % count == 0 else []
         return [*again, np.concatenate([pads[block], constants])]
     if layer.unit is not Unit.ARRAY:

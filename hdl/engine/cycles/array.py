@@ -121,12 +121,11 @@ def steps_of(layer: dict[str, int], plan: EnginePlan) -> Iterator[tuple[int, lis
     """For each band of a descriptor the words of its tile and its steps."""
     pool = layer["unit"] != Unit.ARRAY
     taps = layer["kernel_rows"] * layer["kernel_columns"]
-    outer = 1 if pool else taps
+    outer, turns = 1 if pool else taps, _turns(layer, plan)
     for band in range(layer["bands"]):
         which = "first" if band == 0 else "final" if band == layer["bands"] - 1 else "middle"
         chunk, pixels = layer[f"chunk_{which}"], layer[f"pixels_{which}"]
         ends = range(taps - 1, taps * pixels, taps) if pool else _ends(layer, layer[f"rows_{which}"])
-        turns = _turns(layer, plan)
         steps = [
             TimedStep(
                 pads=bool(layer["padded"] and tap == 0), first=turn.first and tap == 0,

@@ -8,7 +8,16 @@ from .....quant.program import Convolution, weight_values
 from ...plan import EnginePlan
 from .layers import Ints
 
-__all__ = ["grid_top", "lane_words", "shuffled_channels"]
+__all__ = ["check_lanes", "grid_top", "lane_words", "shuffled_channels"]
+
+
+def check_lanes(name: str, kernel: str, plan: EnginePlan) -> None:
+    """Refuse the layer ``name`` with a `UserError` where the engine has no lanes of its ``kernel``."""
+    if kernel not in plan.kernels:
+        raise UserError(
+            f"{name!r} needs {kernel} lanes; the engine has {', '.join(plan.kernels)}: build it with --kernels "
+            f"{','.join([*plan.kernels, kernel])}"
+        )
 
 
 def lane_words(op: Convolution, x: Format, plan: EnginePlan) -> Ints:

@@ -46,7 +46,7 @@ from .layers import EngineLayer, EngineNetwork, Ints, SecondSlope
 from .levels import as_requantise, held_levels
 from .moves import moved
 from .narrow import had_by
-from .operands import grid_top, lane_words, shuffled_channels
+from .operands import check_lanes, grid_top, lane_words, shuffled_channels
 from .slopes import of_sums, second_slope
 from .stem import with_folded_stem
 from .tokens.divisions import as_divided, check_denominators, check_divided
@@ -415,12 +415,7 @@ class _Reading:
         return self._exchanged(op)
 
     def _convolution(self, made: Convolution, op: Requantise) -> EngineLayer:
-        if made.kernel not in self.plan.kernels:
-            has = self.plan.kernels
-            raise UserError(
-                f"{made.name!r} needs {made.kernel} lanes; the engine has {', '.join(has)}: build it with --kernels "
-                f"{','.join([*has, made.kernel])}"
-            )
+        check_lanes(made.name, made.kernel, self.plan)
         layer = self._stage(made.source, op, Unit.ARRAY, made.window)
         weight, pad = lane_words(made, self.program.format(layer.source), self.plan), made.pad
         if self.program.shape(layer.source) != self.program.shape(made.source):  # behind a flatten

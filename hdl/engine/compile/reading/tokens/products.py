@@ -9,6 +9,7 @@ from ......quant.program import MatMul, Requantise
 from ....plan import WIDEST, EnginePlan
 from ....records import Unit
 from ..layers import EngineLayer, EngineNetwork
+from ..operands import check_lanes
 from ..slopes import of_sums, second_slope
 
 __all__ = ["check_fillers", "check_tokens", "tokens_layer"]
@@ -18,11 +19,7 @@ def check_tokens(op: MatMul, other: Format, plan: EnginePlan) -> None:
     """Refuse a product of tokens that the engine does not have, by name; ``other`` is the format of its weights."""
     if not plan.matmul:
         raise UserError(f"the engine multiplies no tokens, as {op.name!r} does: build it with --matmul")
-    if op.kernel not in plan.kernels:
-        raise UserError(
-            f"{op.name!r} needs {op.kernel} lanes; the engine has {', '.join(plan.kernels)}: build it with --kernels "
-            f"{','.join([*plan.kernels, op.kernel])}"
-        )
+    check_lanes(op.name, op.kernel, plan)
     weights = signed(plan.bits)
     if op.kernel == "mult" and other.hi > weights.hi:
         advice = "build it with --bits 16" if other.bits < WIDEST else f"no engine reads more than {WIDEST} bits"
