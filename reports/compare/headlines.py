@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError
-from ...common.files import atomic_directory, write_json, write_text
 from ...common.reading import read_json
 from ...models.nets.zoo import counts_of
 from ..kernels.published import PAPER, published
 from ..page.headlines import headlines_page
+from .told import write_document
 
 __all__ = ["headlines_document", "published_papers", "write_headlines"]
 
@@ -69,11 +69,7 @@ def write_headlines(document: Mapping[str, Any], out: Path, provenance: Mapping[
     UserError
         where ``out`` is something else, or cannot be written.
     """
-    told = {**document, "provenance": dict(provenance)}
-    with atomic_directory(out, "claims") as folder:
-        write_json(folder / "claims.json", told)
-        write_text(folder / "claims.html", headlines_page(told))
-    return out / "claims.json", out / "claims.html"
+    return write_document("claims", document, headlines_page, out, provenance)
 
 
 def _row(paper: str, name: str, claim: Mapping[str, Any], **found: Any) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError
-from ...common.files import atomic_directory, write_json, write_text
 from ...hdl.engine.plan import EnginePlan
 from ...models.files.catalogue import catalogue
 from ...models.nets.transformers.survey import SURVEY
@@ -14,6 +13,7 @@ from ...models.nets.zoo import NETWORKS, counts_of
 from ..engine.modelled import VECTOR, modelled
 from ..page.survey import survey_page
 from ..power.asic45 import BUFFER_SOURCE, SOURCE
+from .told import write_document
 
 __all__ = ["SURVEY_ENGINE", "SURVEY_KERNELS", "survey_document", "write_survey"]
 
@@ -90,8 +90,4 @@ def write_survey(document: Mapping[str, Any], out: Path, provenance: Mapping[str
     UserError
         where ``out`` is something else, or cannot be written.
     """
-    told = {**document, "provenance": dict(provenance)}
-    with atomic_directory(out, "survey") as folder:
-        write_json(folder / "survey.json", told)
-        write_text(folder / "survey.html", survey_page(told))
-    return out / "survey.json", out / "survey.html"
+    return write_document("survey", document, survey_page, out, provenance)
