@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import addax
@@ -28,6 +29,7 @@ from networks import random_chain, random_plan, random_program
 from plain_bench import icarus, needs_icarus
 
 BUSES = [control for control in CONTROLS if control != "none"]
+PREFIXES = {"axi-lite": "alpha", "wishbone": "beta"}
 STREAMS = {
     "aclk", "aresetn", "s_axis_tdata", "s_axis_tvalid", "s_axis_tready", "m_axis_tdata", "m_axis_tvalid",
     "m_axis_tready", "m_axis_tlast",
@@ -38,6 +40,12 @@ def build(folder, control, *, program=None, fixed_weights=False, prefix="addax")
     program = program or program_of(1)
     plan = plan_of(program, control, fixed_weights=fixed_weights)
     return generate(program, plan, folder, vectors=sample_vectors(program, 2), prefix=prefix)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """The build of a bus and a prefix, made once for all tests that only read it."""
+    return cache(lambda control, prefix="addax": build(tmp_path_factory.mktemp("shared") / "b", control, prefix=prefix))
 
 
 def map_of(program, plan):
@@ -72,8 +80,8 @@ def test_without_control_there_is_nothing_of_it(tmp_path):
 
 
 @pytest.mark.parametrize("control", BUSES)
-def test_control_adds_the_ports_of_its_bus(control, tmp_path):
-    ports = ports_of(build(tmp_path / "b", control))
+def test_control_adds_the_ports_of_its_bus(control, shared):
+    ports = ports_of(shared(control))
     added = ports - STREAMS
 
     assert ports > STREAMS
@@ -90,14 +98,11 @@ def test_control_adds_the_ports_of_its_bus(control, tmp_path):
         assert added == {f"wb_{pin}_i" for pin in inputs} | {f"wb_{pin}_o" for pin in outputs}
 
 
-def test_without_counters_the_rest_is_as_it_was(tmp_path):
+def test_without_counters_the_rest_is_as_it_was(shared, tmp_path):
     """Identification, status, reload stay where they are; what counts is gone from the map, the header and the RTL."""
-    program = program_of(1)
-    whole, slim = (
-        generate(program, replace(plan_of(program, "axi-lite"), counters=counters), tmp_path / str(counters),
-                 vectors=sample_vectors(program, 2))
-        for counters in (True, False)
-    )  # fmt: skip
+    whole = shared("axi-lite")
+    program = whole.program
+    slim = generate(program, replace(whole.plan, counters=False), tmp_path / "slim", vectors=sample_vectors(program, 2))
     all_of, few = (json.loads((made.path / "registers.json").read_text()) for made in (whole, slim))
     where = {register["name"]: register["offset"] for register in all_of["registers"]}
     gone = {name for name in where if re.match(r"cycles|(in|out)put_stall|images_|stage\d", name)}
@@ -121,12 +126,10 @@ def test_a_control_that_there_is_not_is_refused():
 
 
 @pytest.mark.parametrize("control", BUSES)
-def test_other_weights_need_no_other_rtl(control, tmp_path):
+def test_other_weights_need_no_other_rtl(control, shared, tmp_path):
     """Nor another header, nor another map: their hash is of the build, not of its weights."""
-    ours, theirs = (
-        build(tmp_path / str(k), control, program=program)
-        for k, program in enumerate([program_of(1), other_program(program_of(1), 77)])
-    )
+    ours = shared(control)
+    theirs = build(tmp_path / "b", control, program=other_program(ours.program, 77))
     assert memory_images(ours.program, ours.plan) != memory_images(theirs.program, theirs.plan)
 
     for name in ("addax.v", "addax_harness.v", "addax.h", "registers.json"):
@@ -166,16 +169,16 @@ def test_memories_of_fixed_weights_cannot_be_written(tmp_path):
 
 
 @pytest.mark.parametrize("control", BUSES)
-def test_a_build_lists_its_map_and_its_header(control, tmp_path):
-    made = build(tmp_path / "b", control, prefix="net")
+def test_a_build_lists_its_map_and_its_header(control, shared):
+    made, prefix = shared(control, PREFIXES[control]), PREFIXES[control]
     value = json.loads((made.path / "registers.json").read_text())
     registers = control_map(
-        made.program, bind(made.program, made.plan), made.plan, memory_images(made.program, made.plan, "net")
+        made.program, bind(made.program, made.plan), made.plan, memory_images(made.program, made.plan, prefix)
     )
 
-    assert {"registers.json", "net.h"} <= set(made.manifest["files"])
+    assert {"registers.json", f"{prefix}.h"} <= set(made.manifest["files"])
     assert open_build(made.path).plan.control == control
-    assert (value["bus"], value["accelerator"]) == (control, "net")
+    assert (value["bus"], value["accelerator"]) == (control, prefix)
     assert {r["name"]: (r["offset"], r["width"], r["access"], r["value"]) for r in value["registers"]} == {
         r.name: (r.offset, r.width, r.access, r.value) for r in registers
     }
@@ -196,10 +199,10 @@ def compiled(folder, text, *options):
     return subprocess.run([folder / "main"], capture_output=True, text=True, check=True).stdout
 
 
-def test_the_headers_of_two_accelerators_compile_together_and_say_what_the_map_says(tmp_path):
+def test_the_headers_of_two_accelerators_compile_together_and_say_what_the_map_says(shared, tmp_path):
     """Through memory at first, as on a processor with the registers mapped."""
-    for prefix, control in (("alpha", "axi-lite"), ("beta", "wishbone")):
-        made = build(tmp_path / prefix, control, prefix=prefix)
+    for control, prefix in PREFIXES.items():
+        made = shared(control, prefix)
         shutil.copy(made.path / f"{prefix}.h", tmp_path)
         shutil.copy(made.path / "registers.json", tmp_path / f"{prefix}.json")
     registers = json.loads((tmp_path / "alpha.json").read_text())
@@ -265,9 +268,9 @@ def test_the_documentation_holds_the_map():
 
 @needs_icarus
 @pytest.mark.parametrize("control", BUSES)
-def test_the_test_bench_passes_with_nobody_on_the_bus(control, tmp_path):
+def test_the_test_bench_passes_with_nobody_on_the_bus(control, shared, tmp_path):
     """An accelerator runs from reset on, without a word of software. Under Icarus, where what is not driven shows."""
-    made = build(tmp_path / "b", control)
+    made = shared(control)
     status, said = icarus(made.path, where=tmp_path)
     assert status == 0 and said.startswith("PASS: 2 images"), said
 
