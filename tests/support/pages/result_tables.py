@@ -1,5 +1,5 @@
-"""README's tables, made of the files of results: whatever stands between the marks ``<!-- results NAME -->`` and ``<!--
-end of results -->`` says what ``results/*.csv`` say."""
+"""Tables of README and docs, made of the files of results: whatever stands between the marks ``<!-- results NAME -->``
+and ``<!-- end of results -->`` says what ``results/*.csv`` say."""
 
 import csv
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "results"
-PAGES = ("README.md",)
+PAGES = ("README.md", "docs/power.md")
 BASE = "mult"
 MARKED = re.compile(r"(<!-- results ([\w-]+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 LUTS = {"ecp5-85k": "LUT4", "xc7z020": "LUT"}
@@ -74,6 +74,41 @@ def scopes_table(rows: Texts) -> list[list[str]]:
     return table
 
 
+def _banded(row: Mapping[str, str], what: str, digits: int) -> str:
+    mw, low, high = (f"{float(row[f'{what}_{end}']):.{digits}f}" for end in ("mw", "low_mw", "high_mw"))
+    return f"{mw} ({low} to {high})"
+
+
+def power_table(rows: Texts) -> list[list[str]]:
+    """Power of each design with its band, and what its lanes alone take at 45 nm."""
+    return [["", "total, mW (band)", "dynamic, mW (band)", "uJ per image", "lanes at 45 nm, uJ"], *(
+        [f"`{row['device']}` {row['kernel']}", _banded(row, "total", 0), _banded(row, "dynamic", 1),
+         f"{float(row['uj']):.2f}", f"{float(row['lanes_45nm_uj']):.4f}" if row["lanes_45nm_uj"] else ""]
+        for row in rows
+    )]  # fmt: skip
+
+
+def blocks_table(rows: Texts) -> list[list[str]]:
+    """Where the power of two designs goes, on the device that was placed."""
+    own = [row for row in rows if row["device"] == rows[0]["device"] and row["kernel"] in ("adder", BASE)]
+    names = [key.removeprefix("mw ") for key in rows[0] if key.startswith("mw ")]
+    return [["", *names], *([row["kernel"], *(f"{float(row[f'mw {name}']):.1f}" for name in names)] for row in own)]
+
+
+def saved_table(rows: Texts) -> list[list[str]]:
+    """Dynamic power saved against `BASE`, and between what it may be with any combination of energies."""
+    devices = list(dict.fromkeys(row["device"] for row in rows))
+    kernels = [kernel for kernel in dict.fromkeys(row["kernel"] for row in rows) if kernel != BASE]
+    of = {(row["device"], row["kernel"]): row for row in rows}
+
+    def told(row: Mapping[str, str]) -> str:
+        worst, best = (f"{100 * float(row[f'saved_at_{end}']):.1f}" for end in ("worst", "best"))
+        return f"{100 * float(row['saved']):.1f} % ({worst} to {best})"
+
+    return [["", *(f"`{device}`" for device in devices)],
+            *([kernel, *(told(of[device, kernel]) for device in devices)] for kernel in kernels)]  # fmt: skip
+
+
 def networks_table(rows: Texts) -> list[list[str]]:
     """Networks on engines."""
     return [["", "images", "cycles", "lanes at work", "simulation, s an image"], *(
@@ -84,7 +119,8 @@ def networks_table(rows: Texts) -> list[list[str]]:
 
 TABLES: Mapping[str, tuple[str, Callable[[Texts], list[list[str]]]]] = {
     "compare-lenet5": ("compare-lenet5", lenet5_table), "compare-lenet5-scopes": ("compare-lenet5", scopes_table),
-    "engine": ("engine", networks_table),
+    "compare-lenet5-power": ("compare-lenet5", power_table), "compare-lenet5-blocks": ("compare-lenet5", blocks_table),
+    "compare-lenet5-saved": ("compare-lenet5", saved_table), "engine": ("engine", networks_table),
 }  # fmt: skip
 """By the names of their marks: the result of which a table is made, and what makes it of the rows of its file."""
 
