@@ -14,6 +14,8 @@ from .trained import addax, now, trained
 ROOT = Path(__file__).resolve().parents[2]
 SETS = {"mnist": "mnist", "fashion-mnist": "fashion_mnist"}
 KERNELS = ("adder", "xnor", "shift", "mult")
+BINARY = "xnor:dorefa", "xnor.toml"
+"""How binary networks are trained on either set, and by which recipe."""
 FIELDS = ("date", "run", "recipe", "accuracy", "accuracy_int8", "epochs", "seconds")
 
 
@@ -31,9 +33,10 @@ def run(out, data, kernel, name):
     if any(row["run"] == title for row in done(table)):
         return
     out.mkdir(parents=True, exist_ok=True)
-    recipe = ROOT / "models" / "checkpoints" / f"{name}.toml"
+    method, recipe = BINARY if kernel == "xnor" else (kernel, f"{name}.toml")
+    recipe = ROOT / "models" / "checkpoints" / recipe
     value, integers, seconds = trained(
-        out / f"{title}.safetensors", "lenet5", "--kernel", kernel, "--recipe", recipe, data=data
+        out / f"{title}.safetensors", "lenet5", "--kernel", method, "--recipe", recipe, data=data
     )  # fmt: skip
     row = {
         "date": now(), "run": title, "recipe": recipe.name, "accuracy": value["accuracy"],
