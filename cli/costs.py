@@ -66,7 +66,8 @@ def report(
 @click.option("--seeds", default=1, show_default=True, help="Of place and route; the median is reported.")
 @click.option("--power", is_flag=True, help="Model power from simulated activity.")
 @click.option("--arch", default="dataflow", show_default=True, help="dataflow, engine, or both by a comma.")
-@click.option("--pin", default=16, show_default=True, help="Of engines: lanes of a row, and rows.")
+@click.option("--pin", default=16, show_default=True, help="Of engines: lanes of a row.")
+@click.option("--pout", type=int, help="Of engines: rows of lanes.  [default: as --pin]")
 @click.option("-o", "--out", type=PATH, default=Path("out/compare"), show_default=True, help="Folder of the builds.")
 def compare(
     network: str, kernels: str, name: str, programs: tuple[str, ...], arch: str, out: Path, as_json: bool, **terms: Any

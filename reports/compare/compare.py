@@ -82,7 +82,7 @@ class Contest:
     placed, power : whether to place and route, and to model power
     seeds : of place and route; the median counts
     archs : of `ARCHS`: a dataflow design and an engine for each kernel, or one of them
-    pin : lanes of a row of an engine, and rows
+    pin, pout : lanes of a row of an engine, and rows; as many rows as lanes where nothing is said of them
     """
 
     network: str
@@ -101,14 +101,16 @@ class Contest:
     power: bool = False
     archs: tuple[str, ...] = ("dataflow",)
     pin: int = 16
+    pout: int | None = None
 
     def __post_init__(self) -> None:
         if not self.archs or len(set(self.archs)) != len(self.archs) or not set(self.archs) <= set(ARCHS):
             raise ValueError(f"arch must be some of {', '.join(ARCHS)}, not {','.join(self.archs)!r}")
-        if self.pin not in PINS:
-            raise ValueError(f"pin of an engine must be {' or '.join(map(str, PINS))}, not {self.pin}")
+        for name, side in (("pin", self.pin), ("pout", self.rows)):
+            if side not in PINS:
+                raise ValueError(f"{name} of an engine must be {' or '.join(map(str, PINS))}, not {side}")
         if self.archs == ("engine",) and (self.lanes is not None or self.fps is not None):
-            raise ValueError("the size of engines is said with --pin; leave --lanes and --fps out")
+            raise ValueError("the size of engines is said with --pin and --pout; leave --lanes and --fps out")
         if self.power and "engine" in self.archs:
             raise ValueError("there is no model of an engine's power so far; leave --power out")
         if self.multipliers not in MULTIPLIERS:
@@ -123,6 +125,11 @@ class Contest:
             placer(self.device)
         if self.power:
             power_model(self.device)
+
+    @property
+    def rows(self) -> int:
+        """Rows of lanes of an engine."""
+        return self.pin if self.pout is None else self.pout
 
 
 def structures_of(multipliers: str, device: Device) -> dict[str, str]:
@@ -190,7 +197,7 @@ def _engine_rows(
 ) -> list[dict[str, Any]]:
     """A row for each kernel; beside dataflow designs its name says what it is."""
     terms = EngineTerms(
-        device=contest.device, clock_mhz=contest.clock_mhz, pin=contest.pin, bits=contest.bits,
+        device=contest.device, clock_mhz=contest.clock_mhz, pin=contest.pin, pout=contest.rows, bits=contest.bits,
         data_source=contest.data_source, split=contest.split, placed=contest.placed, seeds=contest.seeds,
     )  # fmt: skip
     rows = []

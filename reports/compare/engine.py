@@ -32,7 +32,7 @@ class EngineTerms:
     Attributes
     ----------
     device, clock_mhz : of all
-    pin : lanes of a row, and rows
+    pin, pout : lanes of a row, and rows
     bits : of the networks' weights and features
     data_source, split : images whose accuracy is told
     placed, seeds : whether to place and route, and how often
@@ -41,6 +41,7 @@ class EngineTerms:
     device: Device
     clock_mhz: float
     pin: int
+    pout: int
     bits: int
     data_source: str
     split: str
@@ -54,8 +55,8 @@ class EngineTerms:
         looked_up = [program.format(op.source).bits for op in program.ops if isinstance(op, Table)]
         requantises = [op for op in program.ops if isinstance(op, Requantise)]
         return EnginePlan(
-            device=self.device.name, clock_mhz=self.clock_mhz, pin=self.pin, pout=self.pin, bits=bits,
-            kernels=tuple(kernels), memory_bits=min(_PORT, self.pin * bits), fabric=self.device.fabric,
+            device=self.device.name, clock_mhz=self.clock_mhz, pin=self.pin, pout=self.pout, bits=bits,
+            kernels=tuple(kernels), memory_bits=min(_PORT, max(self.pin, self.pout) * bits), fabric=self.device.fabric,
             product=any(isinstance(op, Product) for op in program.ops), tables=max(looked_up, default=0),
             slopes=any(op.bends for op in requantises), ties_even=any(op.ties == "even" for op in requantises),
         )  # fmt: skip

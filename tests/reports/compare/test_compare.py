@@ -114,12 +114,12 @@ def test_two_kernels_as_engines(tmp_path, monkeypatch):
         )  # fmt: skip
 
     monkeypatch.setattr(measured, "map_parts", counted)
-    contest = Contest(network="lenet5", device=device("ecp5-85k"), archs=("engine",), pin=8)
+    contest = Contest(network="lenet5", device=device("ecp5-85k"), archs=("engine",), pin=8, pout=16)
 
     found = compare(contest, ["adder", "mult"], tmp_path, command="addax compare --arch engine")
 
     adder, mult = found.rows
-    assert (adder["kernel"], adder["lanes"], mult["lanes"], adder["source"]) == ("adder", 64, 64, "synthesized")
+    assert (adder["kernel"], adder["lanes"], mult["lanes"], adder["source"]) == ("adder", 128, 128, "synthesized")
     assert adder["cycles_per_image"] == mult["cycles_per_image"] > 1000 and adder["lut"] > 30
     plans = {row["kernel"]: json.loads((tmp_path / row["kernel"] / "engine" / "build" / "plan.json").read_text())
              for row in found.rows}  # fmt: skip
