@@ -59,8 +59,9 @@ class Network:
     def evaluate(
         self, images: Any = None, *, split: str = "test", limit: int | None = None
     ) -> "Evaluation | PictureEvaluation":
-        """Accuracy on labelled images by the golden model; of a network that makes images larger PSNR and SSIM on
-        pictures, beside those of bicubic scaling and of the float network, where that is found.
+        """Accuracy on labelled images by the golden model; of a network that makes images larger, or better, PSNR and
+        SSIM on pictures, beside those of bicubic scaling, or of the pictures as they are given, and of the float
+        network, where that is found.
 
         Parameters
         ----------
@@ -105,13 +106,14 @@ class Network:
 
         scale = self.program.enlargement
         if scale is None:
-            raise UserError("pictures are for a network that makes images larger; this one does something else")
+            raise UserError("pictures are for a network that makes images larger or better; this one does neither")
         images = PHOTOGRAPHS if images is None else images
         pairs = given_pairs(self.program, images, split, limit=positive("limit", limit))
         if pairs is None:
+            does = "better" if scale == 1 else f"{scale} times as large"
             raise UserError(
-                f"the network makes images {scale} times as large, and its results are compared with large pictures: "
-                f"give {PHOTOGRAPHS!r} or a folder of pictures"
+                f"the network makes images {does}, and its results are compared with pictures: give {PHOTOGRAPHS!r} or "
+                "a folder of pictures"
             )
         module = self.module
         if source is not None or weights is not None or module is None:
@@ -270,6 +272,7 @@ def quantize(
     size: tuple[int, int] | None = None,
     input_scale: float | None = None,
     input_offset: float | None = None,
+    task: str | None = None,
 ) -> Network:
     """Make a network of integers of a trained one.
 
@@ -290,6 +293,7 @@ def quantize(
     sensitivity : find out what every layer loses with fewer bits
     size : rows and columns of the images that the network takes, where it takes any; those that calibrate unless given
     input_scale, input_offset : of an ONNX file: it reads ``scale * pixel + offset``
+    task : of a network of the zoo that has several, such as ``ipt``; the first that it was trained for unless given
 
     Raises
     ------
@@ -303,7 +307,7 @@ def quantize(
         "bits_given": bits is not None, "size": size,
     }  # fmt: skip
     own: dict[str, Any] = {"kernel": kernel, "weights": weights}
-    own |= {"input_scale": input_scale, "input_offset": input_offset}
+    own |= {"input_scale": input_scale, "input_offset": input_offset, "task": task}
     with steps("quantising") as step:
         if isinstance(source, nn.Module):
             return _of_module(source, images, mean, std, own, {**how, "progress": step})
@@ -324,7 +328,7 @@ def _of_module(
     from ..quant.sources import own_module
 
     if said := [name for name, value in own.items() if value is not None]:
-        raise UserError(f"a module brings its own kernel, weights and input; leave {', '.join(said)} out")
+        raise UserError(f"a module brings its own kernel, weights, input and task; leave {', '.join(said)} out")
     network = own_module(module, mean=mean, std=std)
     found = quantize_float(network, images, image_mean=mean, image_std=std, **how)
     return Network(program=found.program, sensitivities=found.sensitivities, module=network.module)

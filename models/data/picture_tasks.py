@@ -45,8 +45,11 @@ class PictureTask:
         self, source: str | Path, split: str, *, channels: int = 3, limit: int | None = None
     ) -> PicturePairs:  # fmt: skip
         """What `load_pairs` reads; clean pictures are made worse, each in one way for ever."""
-        found = self.clean_pairs(source, split, channels=channels, limit=limit)
-        return found if self.degradation is None or not found.clean else degraded_pairs(found, self.degradation)
+        return self.fixed(self.clean_pairs(source, split, channels=channels, limit=limit))
+
+    def fixed(self, pairs: PicturePairs) -> PicturePairs:
+        """``pairs``; clean pictures are made worse, each in one way for ever."""
+        return pairs if self.degradation is None or not pairs.clean else degraded_pairs(pairs, self.degradation)
 
 
 PICTURE_TASKS: Mapping[str, PictureTask] = MappingProxyType(
