@@ -281,8 +281,7 @@ def quantize(
     source : a module of torch, which stays as it is; a network by name; a ``.safetensors`` checkpoint; an ONNX file; or
         ``package.module:factory``, which is imported and called
     images : that calibrate, as `data.samples` takes them: arrays, tensors, a data set of torch, or where they lie;
-        ``digits`` unless given. Of a network of the zoo that makes images larger ``photographs``, or a folder of
-        pictures
+        ``digits`` unless given. Of a network of the zoo that makes images ``photographs``, or a folder of pictures
     bits : 2..16, of weights and features; 8 unless said, or what a checkpoint was trained at
     kernel : of a network of the zoo: ``adder``, ``mult``, ``xnor`` or ``shift``
     weights : file of a published network, of a network of the zoo or for a factory
@@ -306,8 +305,8 @@ def quantize(
         "scheme": _scheme(scheme, bits), "images": calibration, "mean": mean_bits, "sensitivity": sensitivity,
         "bits_given": bits is not None, "size": size,
     }  # fmt: skip
-    own: dict[str, Any] = {"kernel": kernel, "weights": weights}
-    own |= {"input_scale": input_scale, "input_offset": input_offset, "task": task}
+    own: dict[str, Any] = {"kernel": kernel, "weights": weights, "task": task}
+    own |= {"input_scale": input_scale, "input_offset": input_offset}
     with steps("quantising") as step:
         if isinstance(source, nn.Module):
             return _of_module(source, images, mean, std, own, {**how, "progress": step})

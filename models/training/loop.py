@@ -31,7 +31,7 @@ from .recipe import TrainingRecipe
 from .schedule import Sgd, set_rate
 from .state import Keeping, Moving, load_state, save_state
 
-__all__ = ["Turn", "Watch", "accuracy", "measured", "predict", "scores", "to_float", "train", "train_by"]
+__all__ = ["Lesson", "Watch", "accuracy", "measured", "predict", "scores", "to_float", "train", "train_by"]
 
 GRADIENT_STEPS: tuple[Callable[[nn.Module], None], ...] = (scale_adder_gradients,)
 """What is done to the gradients of a network once per step, when those of all parts of the batch and of all processes
@@ -111,7 +111,7 @@ class Watch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Turn:
+class Lesson:
     """What a network learns in some of its steps, where it learns several things.
 
     Attributes
@@ -120,9 +120,9 @@ class Turn:
     found : the training images
     test : the test images; None where nobody asks
     metric : what people read of it
-    share : of all steps, relative to the other turns
+    share : of all steps, relative to the other lessons
     spoils : what befalls inputs, not targets, behind the augmentation of both
-    begin : tells the network, before a step of this turn and before it is tested
+    begin : tells the network, before a step of this lesson and before it is tested
     """
 
     name: str = ""
@@ -135,7 +135,7 @@ class Turn:
 
 
 def train_by(
-    recipe: TrainingRecipe, module: nn.Module, found: Examples | Sequence[Turn], *, metric: Metric = ACCURACY,
+    recipe: TrainingRecipe, module: nn.Module, found: Examples | Sequence[Lesson], *, metric: Metric = ACCURACY,
     twin: Callable[[], nn.Module] | None = None, ranks: Ranks | None = None, keeping: Keeping | None = None,
     resume: bool = False, watch: Watch | None = None,
 ) -> list[EpochRow]:  # fmt: skip
@@ -143,8 +143,8 @@ def train_by(
 
     Parameters
     ----------
-    found : the training images; or the turns in which a network learns several things, of which each step draws one,
-        with metrics of their own. An epoch has as many steps as the turn with the most images asks for, and goes over
+    found : the training images; or the lessons in which a network learns several things, of which each step draws one,
+        with metrics of their own. An epoch has as many steps as the lesson with the most images asks for, and goes over
         the images of others more than once
     twin : makes the network with multiplications of the same architecture, for distillation
     ranks : the processes that train together; this one alone when None
@@ -157,11 +157,11 @@ def train_by(
         for a batch larger than the data, labels out of range, a loss or gradient that is not finite (with its step and
         layer; the last state stays), a state of another run, no room for the state, tasks of a network without.
     """
-    turns = tuple(found) if isinstance(found, Sequence) else (Turn(found=found, metric=metric),)
+    lessons = tuple(found) if isinstance(found, Sequence) else (Lesson(found=found, metric=metric),)
     if recipe.tasks is not None and not isinstance(found, Sequence):
         raise UserError("tasks are for networks that have several, such as ipt; this one does one thing")
     run = _Run(
-        recipe=recipe, module=module, turns=turns, parted=isinstance(found, Sequence), twin=twin,
+        recipe=recipe, module=module, lessons=lessons, parted=isinstance(found, Sequence), twin=twin,
         ranks=ranks or Ranks(), keeping=keeping, watch=watch or Watch(),
     )  # fmt: skip
     rows = load_state(keeping, run.moving) if resume and keeping is not None else []
@@ -170,19 +170,19 @@ def train_by(
 
 class _Run:
     def __init__(
-        self, *, recipe: TrainingRecipe, module: nn.Module, turns: tuple[Turn, ...], parted: bool,
+        self, *, recipe: TrainingRecipe, module: nn.Module, lessons: tuple[Lesson, ...], parted: bool,
         twin: Callable[[], nn.Module] | None, ranks: Ranks, keeping: Keeping | None, watch: Watch,
     ):  # fmt: skip
-        self.recipe, self.turns, self.parted, self.ranks = recipe, turns, parted, ranks
+        self.recipe, self.lessons, self.parted, self.ranks = recipe, lessons, parted, ranks
         self.keeping, self.watch = keeping, watch
-        self.module, self.turn = module, turns[0]
-        self.trained, self.held_out = _split(max(len(turn.found) for turn in turns), recipe)
+        self.module, self.lesson = module, lessons[0]
+        self.trained, self.held_out = _split(max(len(lesson.found) for lesson in lessons), recipe)
         ranks.check(recipe.batch)
         if recipe.routing is not None:
             set_routing(module, recipe.routing)
         if recipe.contrast is not None:
             set_contrast(module, recipe.contrast)
-        learner = module if recipe.distil is None else recipe.distil.guided(module, twin, self.turn.found.shape)
+        learner = module if recipe.distil is None else recipe.distil.guided(module, twin, self.lesson.found.shape)
         learner.to(ranks.device)
         self.learner = learner
         self.moving = Moving(
@@ -194,7 +194,7 @@ class _Run:
         self.output = torch.empty(0)  # of the last pass: its sizes say which targets it may have
         self.replayed = (
             Replayed(self._passes, learner.parameters(), self._check_targets)
-            if _recorded(recipe, ranks) and len(turns) == 1
+            if _recorded(recipe, ranks) and len(lessons) == 1
             else None
         )
 
@@ -243,31 +243,31 @@ class _Run:
         return EpochRow(epoch=epoch + 1, learning_rate=rate, loss=loss, metric=metric, **held, seconds=seconds)
 
     def _taken(self, batches: Sequence[NDArray[np.int64]]) -> Iterator[tuple[Tensor, Tensor]]:
-        """This process's part of every batch, of the turn that is drawn for its step, which has begun."""
+        """This process's part of every batch, of the lesson that is drawn for its step, which has begun."""
         drawn = [0] * len(batches)
-        if len(self.turns) > 1:
-            shares = torch.tensor([turn.share for turn in self.turns], dtype=torch.float64)
+        if len(self.lessons) > 1:
+            shares = torch.tensor([lesson.share for lesson in self.lessons], dtype=torch.float64)
             drawn = torch.multinomial(shares, len(batches), replacement=True, generator=self.moving.order).tolist()
         ready = [
-            turn.found.batches([
-                b[self.ranks.rows] % len(turn.found) for b, own in zip(batches, drawn, strict=True) if own == number
+            lesson.found.batches([
+                b[self.ranks.rows] % len(lesson.found) for b, own in zip(batches, drawn, strict=True) if own == number
             ])
-            for number, turn in enumerate(self.turns)
+            for number, lesson in enumerate(self.lessons)
         ]  # fmt: skip
         for number in drawn:
-            self.turn = self.turns[number]
-            self.turn.begin(self.module)
+            self.lesson = self.lessons[number]
+            self.lesson.begin(self.module)
             yield next(ready[number])
 
     def _augmented(self, x: Tensor, y: Tensor, size: int) -> tuple[Tensor, Tensor]:
         """This process's part of a batch of ``size`` images; targets that are images are changed as these are, but for
-        what spoils the inputs of a turn."""
+        what spoils the inputs of a lesson."""
         kinds, order, rows = self.recipe.augment, self.moving.order, self.ranks.rows
         if y.ndim == x.ndim:
             x, y = augmented_pairs(x, y, kinds, order, count=size, rows=rows)
         else:
             x = augmented(x, kinds, order, count=size, rows=rows)
-        return augmented(x, self.turn.spoils, order, count=size, rows=rows), y
+        return augmented(x, self.lesson.spoils, order, count=size, rows=rows), y
 
     def _step(self, shared: nn.Module, x: Tensor, y: Tensor, place: tuple[int, int]) -> tuple[float, float]:
         """The mean loss of a batch, and the sum of its metric, over all processes."""
@@ -299,7 +299,7 @@ class _Run:
                 cost, output = self._cost(shared, inputs, targets)
                 (cost if len(parts) == 1 else cost * (len(inputs) / len(x))).backward()
             with torch.no_grad():
-                sums += torch.stack([cost.double() * len(inputs), self.turn.metric.total(output, targets).double()])
+                sums += torch.stack([cost.double() * len(inputs), self.lesson.metric.total(output, targets).double()])
         return sums
 
     def _check_targets(self, x: Tensor, y: Tensor) -> None:
@@ -342,9 +342,9 @@ class _Run:
         if not len(self.held_out) or not self.ranks.first:
             return {"held_out_loss": None, "held_out_metric": None}
         loss = self.recipe.loss
-        loss_sum, metric_sum = (lambda out, y: loss(out, y) * len(y)), self.turns[0].metric.total
+        loss_sum, metric_sum = (lambda out, y: loss(out, y) * len(y)), self.lessons[0].metric.total
         loss_mean, metric_mean = (
-            measured(self.module, self.turns[0].found, total, chosen=self.held_out, device=self.ranks.device)
+            measured(self.module, self.lessons[0].found, total, chosen=self.held_out, device=self.ranks.device)
             for total in (loss_sum, metric_sum)
         )
         return {"held_out_loss": loss_mean, "held_out_metric": metric_mean}

@@ -16,7 +16,7 @@ from ..data.picture_tasks import PICTURE_TASKS, PictureTask
 from ..data.sets import DIGITS, SPLITS
 from ..data.tiles import TileExamples, WholeExamples
 from ..nets.zoo import ZooNetwork
-from .loop import Turn
+from .loop import Lesson
 from .objective import ACCURACY, Alternation, L1Loss, Metric, peak_ratio
 from .recipe import TrainingRecipe
 from .schedule import AdamW, Cosine
@@ -33,14 +33,14 @@ class Material:
     train, test : the splits of a data set
     classes : how many the labels tell apart; None where targets are no labels
     batch : inputs that can be tested together
-    turns : in which it learns several things, each with both splits; ``train`` and ``test`` are those of the first
+    lessons : in which it learns several things, each with both splits; ``train`` and ``test`` are those of the first
     """
 
     train: Examples
     test: Examples
     classes: int | None = None
     batch: int = 256
-    turns: tuple[Turn, ...] = ()
+    lessons: tuple[Lesson, ...] = ()
 
 
 class Task(Protocol):
@@ -179,15 +179,17 @@ class Processing:
             raise UserError("pictures of a network with tasks cannot be held out; leave held_out out")
         patch = _patch(recipe, source)
         shares = wanted.shares or (1.0,) * len(wanted.names)
-        turns = tuple(self._turn(source, name, share, patch) for name, share in zip(wanted.names, shares, strict=True))
-        assert turns[0].test is not None
-        return Material(train=turns[0].found, test=turns[0].test, batch=1, turns=turns)
+        lessons = tuple(
+            self._lesson(source, name, share, patch) for name, share in zip(wanted.names, shares, strict=True)
+        )
+        assert lessons[0].test is not None
+        return Material(train=lessons[0].found, test=lessons[0].test, batch=1, lessons=lessons)
 
-    def _turn(self, source: str, name: str, share: float, patch: int) -> Turn:
+    def _lesson(self, source: str, name: str, share: float, patch: int) -> Lesson:
         task = PICTURE_TASKS[name]
         train = task.clean_pairs(source, "train", channels=self.channels)
         test = task.fixed_pairs(source, "test", channels=self.channels)
-        return Turn(
+        return Lesson(
             name=name, share=share, metric=_ratio_of(task), found=TileExamples(pairs=train, patch=patch),
             test=WholeExamples(pairs=test), spoils=_spoils(task, train), begin=partial(_choose, name),
         )  # fmt: skip

@@ -11,7 +11,7 @@ from addax.models.data.tiles import TileExamples
 from addax.models.nets.transformers.ipt import IPT, IPT_TASKS
 from addax.models.nets.zoo import NETWORKS
 from addax.models.training.history import Moment
-from addax.models.training.loop import Turn, Watch, measured, train_by
+from addax.models.training.loop import Lesson, Watch, measured, train_by
 from addax.models.training.objective import Alternation, CrossEntropy, peak_ratio
 from addax.models.training.recipe import read_recipe, recipe_of, recipe_toml
 from addax.models.training.state import Keeping
@@ -45,7 +45,7 @@ def tiny(*tasks):
 def run(source, recipe=RECIPE, net=None, **how):
     net = net or tiny()
     found = TASK.material(source, recipe, workers=0)
-    return net, train_by(recipe, net, found.turns, **how), found
+    return net, train_by(recipe, net, found.lessons, **how), found
 
 
 def tasks(*names, shares=()):
@@ -83,7 +83,7 @@ def test_what_a_step_is_given_is_that_of_its_task(source):
         lambda module, x, made: given.setdefault(module.tasks[module.task], []).append((x[0].detach(), made.shape))
     )
     found = TASK.material(source, RECIPE, workers=0)
-    turns = {turn.name: turn for turn in found.turns}
+    lessons = {lesson.name: lesson for lesson in found.lessons}
     _, rows, _ = run(source, RECIPE.changed(epochs=4), net)
 
     assert set(given) == set(IPT_TASKS) and all(np.isfinite(row.loss) for row in rows)
@@ -95,8 +95,8 @@ def test_what_a_step_is_given_is_that_of_its_task(source):
     inputs = {name: torch.cat([x for x, _ in passes]) for name, passes in given.items()}
     rough = {name: float(x.diff(dim=3).abs().median()) for name, x in inputs.items()}
     assert rough["derain"] < 0.03 < rough["denoise-30"] < rough["denoise-50"]
-    assert turns["denoise-30"].spoils == (GaussianNoise(sigma=30),) and turns["derain"].spoils == (RainStreaks(),)
-    assert not turns["x3"].spoils and turns["denoise-50"].found.pairs.clean
+    assert lessons["denoise-30"].spoils == (GaussianNoise(sigma=30),) and lessons["derain"].spoils == (RainStreaks(),)
+    assert not lessons["x3"].spoils and lessons["denoise-50"].found.pairs.clean
 
 
 def test_steps_draw_tasks_by_their_shares(source):
@@ -109,7 +109,7 @@ def test_steps_draw_tasks_by_their_shares(source):
     assert set(seen) == {"x4", "derain"} and abs(share - 0.75) < 4 * (0.75 * 0.25 / len(seen)) ** 0.5
 
     found = TASK.material(source, RECIPE, workers=0)
-    assert [(turn.name, turn.share) for turn in found.turns] == [(name, 1.0) for name in IPT_TASKS]
+    assert [(lesson.name, lesson.share) for lesson in found.lessons] == [(name, 1.0) for name in IPT_TASKS]
 
 
 @pytest.mark.parametrize("alternation", [None, tasks("denoise-30"), tasks("derain", "x2", shares=(2, 1))])
@@ -135,34 +135,34 @@ def test_noise_of_a_step_is_new_and_that_of_a_test_is_not(source):
     net.register_forward_hook(lambda module, x, made: given.append(x[0].detach()))
     recipe = RECIPE.changed(epochs=2, tasks=tasks("denoise-50"), augment=(Patch(size=SIDE),))
     _, _, found = run(source, recipe, net)
-    first, second = found.turns[0].test, TASK.material(source, recipe, workers=0).turns[0].test
+    first, second = found.lessons[0].test, TASK.material(source, recipe, workers=0).lessons[0].test
 
     assert all(not torch.equal(one, other) for k, one in enumerate(given) for other in given[k + 1 :])
     for one, other in zip(first.pairs.pairs, second.pairs.pairs, strict=True):
         assert np.array_equal(one.low, other.low) and not np.array_equal(one.low, one.high)
 
 
-def test_one_turn_draws_nothing_more_than_no_turns(source):
+def test_one_lesson_draws_nothing_more_than_no_lessons(source):
     """Protects runs of before: the numbers of a network without tasks stay."""
     pairs = PICTURE_TASKS["x2"].clean_pairs(source, "train", channels=1)
     examples = TileExamples(pairs=pairs, patch=SIDE)
-    plain, turned = tiny("x2"), tiny("x2")
+    plain, taught = tiny("x2"), tiny("x2")
 
     train_by(RECIPE, plain, examples, metric=peak_ratio(2))
-    train_by(RECIPE, turned, [Turn(found=examples, metric=peak_ratio(2))])
+    train_by(RECIPE, taught, [Lesson(found=examples, metric=peak_ratio(2))])
 
-    assert same(weights(plain), weights(turned))
+    assert same(weights(plain), weights(taught))
 
 
 def test_the_figure_of_a_task_is_that_of_its_papers(source):
     """Of noise all channels of whole pictures, tile by tile, nothing cut off; by hand."""
     net, _, found = run(source, RECIPE.changed(epochs=1, tasks=tasks("denoise-30")))
-    turn = found.turns[0]
+    lesson = found.lessons[0]
 
-    figure = measured(net, turn.test, turn.metric.total, batch=1)
+    figure = measured(net, lesson.test, lesson.metric.total, batch=1)
 
     by_hand = []
-    for pair in turn.test.pairs.pairs:
+    for pair in lesson.test.pairs.pairs:
         with torch.no_grad():
             made = (net(torch.from_numpy(pair.low / np.float32(255))[None]) * 255).round().clamp(0, 255)
         assert made.shape[1:] == pair.high.shape
@@ -176,13 +176,13 @@ def test_the_figure_of_a_task_is_that_of_its_papers(source):
         assert float(metric.total(*colours)) == pytest.approx(float(wanted))
 
 
-def test_progress_counts_the_steps_of_all_turns(source):
+def test_progress_counts_the_steps_of_all_lessons(source):
     moments: list[Moment] = []
     run(source, RECIPE.changed(epochs=1), watch=Watch(step=moments.append))
     found = TASK.material(source, RECIPE, workers=0)
 
-    tiles = max(len(turn.found) for turn in found.turns)
-    assert tiles > min(len(turn.found) for turn in found.turns)
+    tiles = max(len(lesson.found) for lesson in found.lessons)
+    assert tiles > min(len(lesson.found) for lesson in found.lessons)
     assert [moment.step for moment in moments] == list(range(moments[0].steps))
     assert moments[0].steps == tiles // 2
 
