@@ -1,5 +1,9 @@
 """Networks with several tasks, trained in one of them and in turns: what each step draws, sees and leaves alone."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +21,7 @@ from addax.models.training.recipe import read_recipe, recipe_of, recipe_toml
 from addax.models.training.state import Keeping
 from addax.models.training.tasks import Enlarging, Processing, task_of
 from image_files import pixels, refused
+from safetensors.torch import load_file
 from training_runs import StoppedError, same, stop_after, weights
 
 SIDE = 6
@@ -228,3 +233,48 @@ def test_mistakes_are_one_line(source):
         train_by(RECIPE.changed(tasks=tasks("x2")), tiny("x2"), examples, metric=peak_ratio(2))
     with refused("cross entropy compares scores with classes"):
         run(source, RECIPE.changed(loss=CrossEntropy()))
+
+
+WORKER = """
+import sys
+import torch
+from addax.models.nets.transformers.ipt import IPT
+from addax.models.training.objective import Alternation
+from addax.models.training.loop import train_by
+from addax.models.training.ranks import started_ranks
+from addax.models.training.schedule import Sgd
+from addax.models.training.tasks import Processing
+from addax.models.data.augment import Flip, Patch
+from safetensors.torch import save_file
+
+if __name__ == "__main__":
+    task = Processing(tasks=("x2", "denoise-50", "derain"), channels=1, patch=6)
+    recipe = task.recipe.changed(
+        epochs=1, batch=4, augment=(Patch(size=6), Flip()), optimiser=Sgd(learning_rate=0.05),
+        tasks=Alternation(names=("denoise-50", "x2")),
+    )
+    torch.manual_seed(0)
+    net = IPT(tasks=task.tasks, shape=(1, 6, 6), features=2, heads=2, blocks=1, pixels=6, overlap=2)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with started_ranks() as ranks:
+        train_by(recipe, net, task.material(sys.argv[2], recipe, workers=0).lessons, ranks=ranks)
+        moved = max(float((value - before[name]).abs().max()) for name, value in net.state_dict().items())
+        assert moved > 1e-3, moved
+        save_file(net.state_dict(), f"{sys.argv[1]}-{ranks.rank}")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_learn_tasks_as_one_does(source, tmp_path):
+    """Layers of other tasks have no gradient, and all processes draw the same tasks, noise and patches."""
+    (tmp_path / "worker.py").write_text(WORKER)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for start, name in (([sys.executable], "one"), (torchrun, "two")):
+        subprocess.run(
+            [*start, str(tmp_path / "worker.py"), name, source], cwd=tmp_path, check=True, capture_output=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+    one, first, second = (load_file(tmp_path / name) for name in ("one-0", "two-0", "two-1"))
+    assert same(first, second)
+    assert all(torch.allclose(one[name], first[name], atol=1e-4) for name in one)
