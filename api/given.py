@@ -18,7 +18,8 @@ __all__ = ["given", "given_pairs"]
 def given_pairs(
     program: "Program", images: Any, split: str, *, limit: int | None = None
 ) -> "PicturePairs | None":  # fmt: skip
-    """The pictures in two sizes that ``images`` are, where ``program`` makes the small ones large; else None.
+    """The pictures in two sizes that ``images`` are, where ``program`` makes the small ones large, or the degraded ones
+    that it makes better, always degraded in the same way; else None.
 
     Parameters
     ----------
@@ -30,18 +31,21 @@ def given_pairs(
     UserError
         for pictures that are broken, do not fit together, or are of another scale or other channels.
     """
-    from ..models.data.pairs import PicturePairs, holds_pairs, load_pairs
+    from ..models.data.pairs import PicturePairs, holds_pairs
+    from ..models.data.picture_tasks import picture_task
+    from ..quant.program import TASK_NAME
 
     scale = program.enlargement
     if scale is None:
         return None
+    task = picture_task(program.metadata.get(TASK_NAME), scale=scale)
     if isinstance(images, PicturePairs):
         if images.scale != scale:
             raise UserError(f"the network makes images {scale} times as large; these pictures are {images.scale} times")
-        return images.head(limit)
+        return task.fixed(images.head(limit))
     if not isinstance(images, str | Path) or not holds_pairs(images, split):
         return None
-    return load_pairs(images, split, scale=scale, channels=program.input.shape[0], limit=limit)
+    return task.fixed_pairs(images, split, channels=program.input.shape[0], limit=limit)
 
 
 def given(program: "Program", images: Any, split: str, *, limit: int | None = None) -> "Samples":

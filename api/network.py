@@ -59,8 +59,9 @@ class Network:
     def evaluate(
         self, images: Any = None, *, split: str = "test", limit: int | None = None
     ) -> "Evaluation | PictureEvaluation":
-        """Accuracy on labelled images by the golden model; of a network that makes images larger PSNR and SSIM on
-        pictures, beside those of bicubic scaling and of the float network, where that is found.
+        """Accuracy on labelled images by the golden model; of a network that makes images larger, or better, PSNR and
+        SSIM on pictures, beside those of bicubic scaling, or of the pictures as they are given, and of the float
+        network, where that is found.
 
         Parameters
         ----------
@@ -105,13 +106,14 @@ class Network:
 
         scale = self.program.enlargement
         if scale is None:
-            raise UserError("pictures are for a network that makes images larger; this one does something else")
+            raise UserError("pictures are for a network that makes images larger or better; this one does neither")
         images = PHOTOGRAPHS if images is None else images
         pairs = given_pairs(self.program, images, split, limit=positive("limit", limit))
         if pairs is None:
+            does = "better" if scale == 1 else f"{scale} times as large"
             raise UserError(
-                f"the network makes images {scale} times as large, and its results are compared with large pictures: "
-                f"give {PHOTOGRAPHS!r} or a folder of pictures"
+                f"the network makes images {does}, and its results are compared with pictures: give {PHOTOGRAPHS!r} or "
+                "a folder of pictures"
             )
         module = self.module
         if source is not None or weights is not None or module is None:
@@ -270,6 +272,7 @@ def quantize(
     size: tuple[int, int] | None = None,
     input_scale: float | None = None,
     input_offset: float | None = None,
+    task: str | None = None,
 ) -> Network:
     """Make a network of integers of a trained one.
 
@@ -278,8 +281,7 @@ def quantize(
     source : a module of torch, which stays as it is; a network by name; a ``.safetensors`` checkpoint; an ONNX file; or
         ``package.module:factory``, which is imported and called
     images : that calibrate, as `data.samples` takes them: arrays, tensors, a data set of torch, or where they lie;
-        ``digits`` unless given. Of a network of the zoo that makes images larger ``photographs``, or a folder of
-        pictures
+        ``digits`` unless given. Of a network of the zoo that makes images ``photographs``, or a folder of pictures
     bits : 2..16, of weights and features; 8 unless said, or what a checkpoint was trained at
     kernel : of a network of the zoo: ``adder``, ``mult``, ``xnor`` or ``shift``
     weights : file of a published network, of a network of the zoo or for a factory
@@ -290,6 +292,7 @@ def quantize(
     sensitivity : find out what every layer loses with fewer bits
     size : rows and columns of the images that the network takes, where it takes any; those that calibrate unless given
     input_scale, input_offset : of an ONNX file: it reads ``scale * pixel + offset``
+    task : of a network of the zoo that has several, such as ``ipt``; the first that it was trained for unless given
 
     Raises
     ------
@@ -302,7 +305,7 @@ def quantize(
         "scheme": _scheme(scheme, bits), "images": calibration, "mean": mean_bits, "sensitivity": sensitivity,
         "bits_given": bits is not None, "size": size,
     }  # fmt: skip
-    own: dict[str, Any] = {"kernel": kernel, "weights": weights}
+    own: dict[str, Any] = {"kernel": kernel, "weights": weights, "task": task}
     own |= {"input_scale": input_scale, "input_offset": input_offset}
     with steps("quantising") as step:
         if isinstance(source, nn.Module):
@@ -324,7 +327,7 @@ def _of_module(
     from ..quant.sources import own_module
 
     if said := [name for name, value in own.items() if value is not None]:
-        raise UserError(f"a module brings its own kernel, weights and input; leave {', '.join(said)} out")
+        raise UserError(f"a module brings its own kernel, weights, input and task; leave {', '.join(said)} out")
     network = own_module(module, mean=mean, std=std)
     found = quantize_float(network, images, image_mean=mean, image_std=std, **how)
     return Network(program=found.program, sensitivities=found.sensitivities, module=network.module)

@@ -43,6 +43,7 @@ __all__ = ["evaluate", "export", "quantize"]
     "--shifts", default="auto", show_default=True, help="Of requantise: auto, per channel where it shows, or shared."
 )
 @click.option("--result", default="range", show_default=True, help="Grid of a map at the end; pixels: it is an image.")
+@click.option("--task", help="Of a network with several, such as ipt.  [default: the first that it was trained for]")
 @click.option("--size", metavar="HEIGHTxWIDTH", help="Of the images, for a network that takes any.")
 @click.option("--layer-bits", multiple=True, metavar="LAYER:BITS", help="Bits of one layer; may be repeated.")
 @click.option("--mean-bits", type=float, help="Choose the bits of every layer so that a weight has so many on average.")
@@ -53,7 +54,7 @@ __all__ = ["evaluate", "export", "quantize"]
 def quantize(
     source: str, kernel: str | None, weights: Path | None, bits: int | None, data_source: str, calibration: int,
     ranges: str, groups: int, sharing: str, pow2_steps: bool, terms: int, shifts: str, result: str,
-    size: str | None, layer_bits: tuple[str, ...],
+    task: str | None, size: str | None, layer_bits: tuple[str, ...],
     mean_bits: float | None, sensitivity: bool, input_scale: float | None, input_offset: float | None, out: Path,
     as_json: bool,
 ) -> None:  # fmt: skip
@@ -70,7 +71,7 @@ def quantize(
     network = api.quantize(
         source, data_source, bits=bits, kernel=kernel, weights=weights, calibration=calibration, scheme=scheme,
         mean_bits=mean_bits, sensitivity=sensitivity, size=None if size is None else _size(size),
-        input_scale=input_scale, input_offset=input_offset,
+        input_scale=input_scale, input_offset=input_offset, task=task,
     )  # fmt: skip
     network.save(out)
     for note in filter(None, network.program.metadata.get(NOTES, "").split("; ")):
@@ -112,7 +113,7 @@ def _layer_bits(entry: str) -> tuple[str, int]:
 @click.argument("program", metavar="NET.addax", type=PATH)
 @click.option(
     "--data", "source", required=True,
-    help="digits, a folder, or a .npz file; photographs or a folder of pictures where NET.addax enlarges them.",
+    help="digits, a folder, or a .npz file; photographs or a folder of pictures where NET.addax makes pictures.",
 )  # fmt: skip
 @click.option("--split", default="test", show_default=True)
 @click.option("--limit", type=int, help="Only the first so many images.")
@@ -120,7 +121,7 @@ def _layer_bits(entry: str) -> tuple[str, int]:
 @click.option(
     "--float",
     "float_source",
-    help="With --trace, and of a NET.addax that enlarges pictures: the float network, as NET of quantize.  "
+    help="With --trace, and of a NET.addax that makes pictures: the float network, as NET of quantize.  "
     "[default: what NET.addax says, if it is no code]",
 )
 @click.option("--weights", type=PATH, help="Likewise: weights of the float network.")
@@ -128,7 +129,7 @@ def evaluate(
     program: Path, source: str, split: str, limit: int | None, trace: bool, float_source: str | None,
     weights: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Accuracy of a Program by the golden model; PSNR and SSIM where it enlarges pictures."""
+    """Accuracy of a Program by the golden model; PSNR and SSIM where it makes pictures larger or better."""
     from ..api import load
     from ..api.given import given, given_pairs
 
@@ -175,10 +176,11 @@ def evaluate(
 
 
 def _pictures(title: str, found: "PictureEvaluation") -> Callable[[Console], None]:
-    """A table with a line for each picture and their mean: PSNR and SSIM by every way of enlarging it."""
+    """A table with a line for each picture and their mean: PSNR and SSIM by every way of making it."""
 
     def text(console: Console) -> None:
-        table = Table(title=f"{title}: {found.scale} times as large", title_justify="left")
+        what = "made better" if found.scale == 1 else f"{found.scale} times as large"
+        table = Table(title=f"{title}: {what}", title_justify="left")
         table.add_column("picture")
         for way in found.ways:
             table.add_column(f"{way}: PSNR, SSIM", justify="right")

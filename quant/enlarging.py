@@ -1,7 +1,9 @@
-"""Integer networks that make images larger, on whole pictures: what they make, and how near it is to the large picture.
+"""Integer networks that make images larger or better, on whole pictures: what they make, and how near it is to the
+picture that it should be.
 
-A Program has one input size. Networks that enlarge are convolutional: their integers are the same for images of any
-size, so each picture has a Program of its own size, `Program.resized`, and no seams between tiles.
+A Program has one input size. The integers of convolutional networks are the same for images of any size, so each
+picture has a Program of its own size, `Program.resized`, and no seams between tiles. Those of a transformer are of one
+size: larger pictures are put together of overlapping tiles, as the float network has it.
 """
 
 import time
@@ -14,19 +16,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..common.errors import UserError
 from ..models.data.bicubic import enlarge
 from ..models.data.pairs import PicturePairs
+from ..models.data.picture_tasks import PictureTask, picture_task
 from ..models.data.quality import as_bytes, psnr, ssim
+from ..models.nets.transformers.patches import by_tiles, tile_overlap
 from ..models.training.loop import to_float
 from . import golden
-from .program import Program
+from .program import TASK_NAME, Program
 
 __all__ = ["PictureEvaluation", "PictureScores", "enlarged", "evaluate_pictures"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PictureScores:
-    """How near images are to the large pictures, by their luma without a border of ``scale`` pixels.
+    """How near images are to the large pictures, by their luma without a border of ``scale`` pixels, or as their task
+    has it.
 
     Attributes
     ----------
@@ -40,13 +46,13 @@ class PictureScores:
 
 @dataclass(frozen=True, kw_only=True)
 class PictureEvaluation:
-    """A Program that enlarges by ``scale``, on whole pictures, beside others that do.
+    """A Program that enlarges by ``scale``, or at scale 1 makes better, on whole pictures, beside others that do.
 
     Attributes
     ----------
     names : of the pictures
-    integers, bicubic, floats : scores of every picture: by the golden model, by bicubic scaling, and by the float
-        network; empty where that was not found
+    integers, bicubic, floats : scores of every picture: by the golden model, by bicubic scaling, which at scale 1
+        leaves a picture as it was given, and by the float network; empty where that was not found
     seconds : that the golden model took
     """
 
@@ -60,8 +66,13 @@ class PictureEvaluation:
     @property
     def ways(self) -> dict[str, tuple[PictureScores, ...]]:
         """Scores of every picture by the name of who made them."""
-        found = {"integers": self.integers, "float": self.floats, "bicubic": self.bicubic}
+        found = {"integers": self.integers, "float": self.floats, self.plain: self.bicubic}
         return {name: scores for name, scores in found.items() if scores}
+
+    @property
+    def plain(self) -> str:
+        """What pictures are called that no network made: ``bicubic``, and at scale 1 ``input``."""
+        return "input" if self.scale == 1 else "bicubic"
 
     def mean(self, scores: tuple[PictureScores, ...]) -> PictureScores:
         """The mean over pictures."""
@@ -78,7 +89,7 @@ class PictureEvaluation:
             "images": len(self.names), "scale": self.scale,
             "psnr_db": own.psnr_db, "ssim": own.ssim,
             "psnr_db_float": real and real.psnr_db, "ssim_float": real and real.ssim,
-            "psnr_db_bicubic": plain.psnr_db, "ssim_bicubic": plain.ssim,
+            f"psnr_db_{self.plain}": plain.psnr_db, f"ssim_{self.plain}": plain.ssim,
             "images_per_second": len(self.names) / max(self.seconds, 1e-9),
             "pictures": [
                 {"name": name, **{way: asdict(scores[k]) for way, scores in self.ways.items()}}
@@ -90,14 +101,32 @@ class PictureEvaluation:
 def enlarged(program: Program, low: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """What ``program`` makes of an image (C, H, W) of any size: pixels, (C, scale * H, scale * W).
 
+    One that has a task, takes squares and has operations that are of one size takes a larger image apart into squares
+    that overlap by `tile_overlap`.
+
     Raises
     ------
     UserError
-        where it has operations that are of one size.
+        where it has operations that are of one size and no task, or an image is smaller than its squares.
     """
     _, height, width = low.shape
-    output = golden.run(program.resized(height, width), low[None]).output[0]
-    scaled = output * (255 * program.steps[program.output])
+    _, side, other = program.input.shape
+    try:
+        return _pixels(program.resized(height, width), low[None])[0]
+    except UserError:
+        if TASK_NAME not in program.metadata or side != other or program.enlargement is None:
+            raise
+
+    def square(x: Tensor) -> Tensor:
+        return torch.from_numpy(_pixels(program, x.numpy()))
+
+    x = torch.from_numpy(low)[None]
+    return by_tiles(square, x, tile=side, overlap=tile_overlap(side), scale=program.enlargement)[0].numpy()
+
+
+def _pixels(program: Program, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What ``program`` makes of images of its own size, as bytes."""
+    scaled = golden.run(program, images).output * (255 * program.steps[program.output])
     return np.floor(scaled + 0.5).clip(0, 255).astype(np.uint8)
 
 
@@ -105,7 +134,8 @@ def evaluate_pictures(
     program: Program, pairs: PicturePairs, *, module: nn.Module | None = None,
     progress: Callable[[], None] = lambda: None,
 ) -> PictureEvaluation:  # fmt: skip
-    """Enlarge the small image of every pair by the golden model, by bicubic scaling, and by the float network.
+    """Enlarge the small image of every pair, or make it better, by the golden model, by bicubic scaling, and by the
+    float network.
 
     Parameters
     ----------
@@ -113,17 +143,18 @@ def evaluate_pictures(
     progress : called after every picture
     """
     scale, seconds = pairs.scale, 0.0
+    task = picture_task(program.metadata.get(TASK_NAME), scale=scale)
     scores: dict[str, list[PictureScores]] = {"integers": [], "bicubic": [], "floats": []}
     for pair in pairs.pairs:
         begin = time.perf_counter()
         made = {"integers": torch.from_numpy(enlarged(program, pair.low))}
         seconds += time.perf_counter() - begin
-        made["bicubic"] = torch.from_numpy(enlarge(pair.low, scale))
+        made["bicubic"] = torch.from_numpy(pair.low if scale == 1 else enlarge(pair.low, scale))
         if module is not None:
             with torch.no_grad():
                 made["floats"] = as_bytes(module(to_float(pair.low[None])))[0]
         for name, image in made.items():
-            scores[name].append(_scored(image, torch.from_numpy(pair.high), scale))
+            scores[name].append(_scored(image, torch.from_numpy(pair.high), task))
         progress()
     return PictureEvaluation(
         scale=scale, names=tuple(pair.name for pair in pairs.pairs), seconds=seconds,
@@ -131,6 +162,8 @@ def evaluate_pictures(
     )  # fmt: skip
 
 
-def _scored(image: Tensor, wanted: Tensor, scale: int) -> PictureScores:
-    images, large = image[None], wanted[None]
-    return PictureScores(psnr_db=float(psnr(images, large, scale)), ssim=float(ssim(images, large, scale)))
+def _scored(image: Tensor, wanted: Tensor, task: PictureTask) -> PictureScores:
+    near, likeness = (
+        float(measure(image[None], wanted[None], task.border, colour=task.colour)) for measure in (psnr, ssim)
+    )
+    return PictureScores(psnr_db=near, ssim=likeness)

@@ -44,13 +44,16 @@ from .ops.tokens.softmax import Divide, Softmax
 
 __all__ = [
     "KERNELS", "MAX_PRODUCT_BITS", "MAX_SHIFT", "MAX_THRESHOLDS", "MULTIPLIER_BITS", "OPERAND_BITS",
-    "RESIDUAL_MULTIPLIER_BITS", "SCORE_BYTE", "SHIFT_MAX", "TIES", "ArgMax", "AveragePool", "Concat", "Constant",
-    "Convolution", "Divide", "Flatten", "Input", "Ints", "Kernel", "MatMul", "MaxPool", "Norm", "Op", "PixelShuffle",
-    "Product", "Program", "Rearrange", "Reduce", "Requantise", "Select", "Shape", "Slice", "Softmax", "SpatialShift",
-    "Table", "Threshold", "Unfold", "Upsample", "check_operands", "factor_bound", "infer", "offset_format",
-    "per_channel", "powers_of_two", "score_format", "sum_bounds", "term_range", "threshold_format", "weight_values",
+    "RESIDUAL_MULTIPLIER_BITS", "SCORE_BYTE", "SHIFT_MAX", "TASK_NAME", "TIES", "ArgMax", "AveragePool", "Concat",
+    "Constant", "Convolution", "Divide", "Flatten", "Input", "Ints", "Kernel", "MatMul", "MaxPool", "Norm", "Op",
+    "PixelShuffle", "Product", "Program", "Rearrange", "Reduce", "Requantise", "Select", "Shape", "Slice",
+    "Softmax", "SpatialShift", "Table", "Threshold", "Unfold", "Upsample", "check_operands", "factor_bound",
+    "infer", "offset_format", "per_channel", "powers_of_two", "score_format", "sum_bounds", "term_range",
+    "threshold_format", "weight_values",
 ]  # fmt: skip
 
+TASK_NAME = "task"
+"""Key of a Program's metadata: which of several things it does to pictures, a name of `PICTURE_TASKS`."""
 MAX_STEP = 1e100
 """Squares of 64-bit integers times a step still fit a float."""
 _SHOWN = 20
@@ -211,14 +214,15 @@ class Program:
 
     @property
     def enlargement(self) -> int | None:
-        """How many times the images that it makes are as large as its own, in both directions, 2 at least; None where
-        it makes none."""
+        """How many times the images that it makes are as large as its own, in both directions, 2 at least, or 1 where
+        it has a task; None where it makes none."""
         if self.classifies or self.input.format != PIXEL or self.output not in self.steps:
             return None
         channels, height, width = self.input.shape
         shape = self.shape(self.output)
         scale = shape[1] // height
-        return scale if scale > 1 and shape == (channels, scale * height, scale * width) else None
+        known = scale > 1 or (scale == 1 and TASK_NAME in self.metadata)
+        return scale if known and shape == (channels, scale * height, scale * width) else None
 
     def resized(self, height: int, width: int) -> "Program":
         """The same integers for an input of ``height`` by ``width``; raises `UserError` where an operation is of one

@@ -13,7 +13,8 @@ from torch import nn
 
 from ..common.errors import UserError
 from ..models import data
-from ..models.data.pairs import PHOTOGRAPHS, load_pairs
+from ..models.data.pairs import PHOTOGRAPHS
+from ..models.data.picture_tasks import picture_task
 from ..models.data.tiles import crops
 from ..models.nets import zoo
 from ..models.training.loop import accuracy, scores
@@ -23,16 +24,15 @@ from .lower.calibration import Calibration, calibrate
 from .lower.lowering import ORIGINS, lower
 from .lower.mixed import Sensitivity, choose, layers, mean_bits, sensitivities
 from .lower.trace import Comparison, compare
-from .program import Program, Shape
+from .program import TASK_NAME, Program, Shape
 from .published import PUBLISHED
-from .sources import FLOAT_WEIGHTS, WEIGHTS_NAME, Source, published_file, recalled, resolve, sha256_of_file
+from .sources import FLOAT_WEIGHTS, WEIGHTS_NAME, Source, in_task, published_file, recalled, resolve, sha256_of_file
 
 __all__ = [
     "CALIBRATION_IMAGES",
     "Evaluation",
     "Quantized",
     "evaluate",
-    "float_network",
     "float_of",
     "quantize",
     "quantize_float",
@@ -80,6 +80,7 @@ def quantize_network(
     size: tuple[int, int] | None = None,
     input_scale: float | None = None,
     input_offset: float | None = None,
+    task: str | None = None,
     progress: Callable[[str], None] = lambda what: None,
 ) -> Quantized:
     """Quantise ``source`` after training, calibrated on images of ``data_source``.
@@ -100,6 +101,7 @@ def quantize_network(
     size : rows and columns of the images that the Program takes; those that calibrate unless given
     input_scale, input_offset : of a ``.onnx`` file: what its network reads is ``scale * pixel + offset``; None: what
         the file says, else 1/255 and 0
+    task : of a network that has several; the first that it was trained for when None
     progress : called with what happens next
 
     Raises
@@ -114,8 +116,10 @@ def quantize_network(
     if (ready := _integers(source, kernel, weights, input_scale, input_offset)) is not None:
         if mean is not None or sensitivity:
             raise UserError(f"{source} is a network of integers already; its widths cannot be chosen")
+        if task is not None:
+            raise UserError(f"{source} is a network of integers already; leave --task out")
         return Quantized(program=ready if size is None else ready.resized(*size))
-    network = resolve(source, kernel, weights, shape=_shape_of(data_source, source, weights))
+    network = in_task(resolve(source, kernel, weights, shape=_shape_of(data_source, source, weights)), task)
     return quantize_float(
         network, data_source, scheme=scheme, images=images, mean=mean, sensitivity=sensitivity, bits_given=bits_given,
         size=size, weights=weights, progress=progress,
@@ -168,7 +172,8 @@ def _small_images(network: Source, given: Any, count: int) -> data.Samples:
     if not isinstance(given, str | Path) or Path(given).suffix == ".npz":
         return data.samples(given, "train", limit=count)
     assert network.scale is not None and network.shape is not None
-    pairs = load_pairs(given, "train", scale=network.scale, channels=network.shape[0])
+    found = picture_task(network.task, scale=network.scale)
+    pairs = found.fixed_pairs(given, "train", channels=network.shape[0])
     return data.Samples(x=crops(pairs, network.shape, count), y=None, said=pairs.said)
 
 
@@ -218,6 +223,8 @@ def _origin(network: Source, weights: Path | None, scheme: Scheme, images: str) 
         metadata[WEIGHTS_NAME] = weights.name
     if network.file is not None:
         metadata[FLOAT_WEIGHTS] = sha256_of_file(network.file)
+    if network.task is not None:
+        metadata[TASK_NAME] = network.task
     if network.accuracy is not None:
         metadata["float_accuracy"] = f"{network.accuracy:.6f}"
     if network.psnr is not None:
@@ -259,11 +266,6 @@ def _shape_of(data_source: Any, source: str, weights: Path | None) -> Shape | No
         return None
     _, channels, height, width = data.samples(data_source, "train").x.shape
     return channels, height, width
-
-
-def float_network(source: str | Path, *, kernel: str | None, weights: str | Path | None) -> nn.Module:
-    """The float network that a person typed, in evaluation mode; raises `UserError` as `quantize` does."""
-    return resolve(str(source), kernel, None if weights is None else Path(weights)).module
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -334,9 +336,10 @@ def float_of(
         if "source" not in program.metadata:
             raise UserError("the program does not come from a float network; there is nothing to compare it with")
         folders = (Path.cwd(),) if folder is None else (Path(folder), Path.cwd())
-        return recalled(program.metadata, weights, folders).module
-    kernel = program.metadata.get("kernel") if source in zoo.NETWORKS else None
-    return float_network(source, kernel=kernel, weights=weights)
+        found = recalled(program.metadata, weights, folders)
+    else:
+        found = resolve(str(source), program.metadata.get("kernel") if source in zoo.NETWORKS else None, weights)
+    return in_task(found, program.metadata.get(TASK_NAME)).module
 
 
 def float_accuracy(source: str, kernel: str, data_source: str) -> float:

@@ -24,12 +24,13 @@ from ..models.files.weights import TORCH, read_weights
 from ..models.layers.kernels import KERNELS
 from ..models.layers.normalize import standardised
 from ..models.nets import zoo
+from ..models.nets.transformers.ipt import IPT
 from .program import Shape
 from .published import PUBLISHED
 
 __all__ = [
-    "FILES", "FLOAT_WEIGHTS", "WEIGHTS_NAME", "Source", "own_module", "published_file", "recalled", "resolve",
-    "sha256_of_file",
+    "FILES", "FLOAT_WEIGHTS", "WEIGHTS_NAME", "Source", "in_task", "own_module", "published_file", "recalled",
+    "resolve", "sha256_of_file",
 ]  # fmt: skip
 
 FILES = (".safetensors", *TORCH)
@@ -53,6 +54,7 @@ class Source:
     shape : (C, H, W) of its images; None for a factory, which takes what it gets
     accuracy, psnr : that its checkpoint claims, a share or decibels
     scale : how many times it makes images as large, of any size; None where it is not known to
+    task : which of several things it does to pictures; None where it has no tasks
     bits : that it was trained at; None for a float network
     file : of its weights; None where they come with addax or from the factory
     """
@@ -65,6 +67,7 @@ class Source:
     accuracy: float | None = None
     psnr: float | None = None
     scale: int | None = None
+    task: str | None = None
     bits: int | None = None
     file: Path | None = None
 
@@ -132,6 +135,23 @@ def own_module(module: nn.Module, *, mean: Sequence[float] | None = None, std: S
         except ValueError as error:
             raise UserError(f"mean and std must be as many positive deviations as means: {error}") from error
     return Source(module=own, name=name, kernel="own", said=name)
+
+
+def in_task(source: Source, task: str | None) -> Source:
+    """``source``, whose network does ``task`` from now on; None: the first that it was trained for. What has no tasks
+    stays as it is; a `UserError` for a task that it does not have."""
+    module = source.module
+    if not isinstance(module, IPT):
+        if task is not None:
+            raise UserError(f"{source.said} has no tasks to choose from; leave --task out")
+        return source
+    name = task or source.task or module.tasks[module.task]
+    try:
+        module.choose(name)
+    except ValueError as error:
+        raise UserError(f"{source.said}: {error}") from error
+    channels = 3 if source.shape is None else source.shape[0]
+    return replace(source, task=name, scale=module.scale, shape=(channels, module.pixels, module.pixels))
 
 
 def published_file(source: str, kernel: str | None, weights: Path | None) -> Path:
@@ -264,11 +284,21 @@ def _from_checkpoint(path: Path, said: str) -> Source:
         from .qat.train import load_trained  # Brevitas takes seconds to import
 
         module, recipe = load_trained(path)
+    tasks = _trained_tasks(recipe)
     return Source(
         module=module, name=recipe.network, kernel=recipe.kernel, said=said, shape=recipe.shape,
-        accuracy=recipe.accuracy, psnr=recipe.psnr, scale=zoo.NETWORKS[recipe.network].scale, bits=recipe.bits,
-        file=path,
+        accuracy=recipe.accuracy, psnr=recipe.psnr if len(tasks) < 2 else None, bits=recipe.bits, file=path,
+        scale=zoo.NETWORKS[recipe.network].scale, task=tasks[0] if tasks else None,
     )  # fmt: skip
+
+
+def _trained_tasks(recipe: Recipe) -> tuple[str, ...]:
+    """The tasks that a checkpoint says it was trained for."""
+    said = (recipe.training or {}).get("tasks")
+    names = said.get("names") if isinstance(said, dict) else None
+    if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
+        return tuple(names)
+    return zoo.NETWORKS[recipe.network].tasks
 
 
 def _from_factory(source: str, kernel: str | None, weights: Path | None) -> Source:

@@ -1,10 +1,11 @@
-"""Pairs of images for super-resolution: a large one, and the same ``scale`` times smaller in both directions.
+"""Pairs of images: a large one, and the same ``scale`` times smaller in both directions; at scale 1 a clean one, and
+the same degraded.
 
 numpy only: evaluation and simulation load data without torch.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -53,11 +54,13 @@ class PicturePairs:
     pairs : one at least
     scale : how many times ``high`` is as wide and high as ``low``, in all of them
     said : where they are from, for metadata
+    clean : ``low`` and ``high`` are one picture, at scale 1, and nobody has made it worse yet
     """
 
     pairs: tuple[PicturePair, ...]
     scale: int
     said: str
+    clean: bool = False
 
     def __post_init__(self) -> None:
         for pair in self.pairs:
@@ -70,7 +73,7 @@ class PicturePairs:
 
     def head(self, count: int | None) -> "PicturePairs":
         """The first ``count`` pictures, or all."""
-        return PicturePairs(pairs=self.pairs[:count], scale=self.scale, said=self.said)
+        return replace(self, pairs=self.pairs[:count])
 
 
 def holds_pairs(source: str | Path, split: str = SPLITS[0]) -> bool:
@@ -83,19 +86,22 @@ def holds_pairs(source: str | Path, split: str = SPLITS[0]) -> bool:
 
 
 def load_pairs(
-    source: str | Path, split: str = "test", *, scale: int, channels: int = 3, limit: int | None = None
+    source: str | Path, split: str = "test", *, scale: int, channels: int = 3, limit: int | None = None,
+    beside: bool = True,
 ) -> PicturePairs:  # fmt: skip
-    """One split of a set of pictures, in two sizes.
+    """One split of a set of pictures, in two sizes; at scale 1 clean, or with the degraded ones that lie beside them.
 
     Parameters
     ----------
     source : `PHOTOGRAPHS`, or a folder with pictures, ``HR/NAME.png``, or with a folder of these for each ``split``.
         Beside ``HR`` their small images may lie, as ``NAMEx2.png`` or ``NAME.png`` in ``LR_bicubic/X2``, ``LR/X2``,
         ``LR_bicubic`` or ``LR``; without, they are made by `shrink`. Rows and columns of a large image that ``scale``
-        does not divide are cut off at its bottom and right
+        does not divide are cut off at its bottom and right. At scale 1 degraded pictures, of the size of the clean
+        ones, may lie in ``LR/X1`` or ``LR``; without, the pictures are only clean
     split : ``train`` or ``test``; a folder that has neither is both
     channels : 3 or 1. Grey pictures become three equal channels where 3 are asked for
     limit : take the first so many
+    beside : whether what lies beside ``HR`` is looked at
 
     Raises
     ------
@@ -110,7 +116,8 @@ def load_pairs(
         given, small = _photographs(split, channels), None
     elif holds_pairs(source, split):
         large = root / _LARGE if (root / _LARGE).is_dir() else root
-        given, small = ((path.stem, _pixels(path, channels)) for path in _files(large)), _small_folder(root, scale)
+        given = ((path.stem, _pixels(path, channels)) for path in _files(large))
+        small = _small_folder(root, scale) if beside else None
     else:
         raise UserError(
             f"no pictures at {str(source)!r}: expected {PHOTOGRAPHS!r}, or a folder of pictures, perhaps in a folder "
@@ -130,7 +137,7 @@ def load_pairs(
             )
     if not found:
         raise UserError(f"{said} holds no pictures")
-    return PicturePairs(pairs=tuple(found), scale=scale, said=said)
+    return PicturePairs(pairs=tuple(found), scale=scale, said=said, clean=scale == 1 and small is None)
 
 
 def _photographs(split: str, channels: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
@@ -158,6 +165,8 @@ def _small_folder(root: Path, scale: int) -> Path | None:
     """Where the small images lie; None where they are to be made."""
     if not (root / _LARGE).is_dir():
         return None
+    if scale == 1:
+        return next((place for place in (root / "LR" / "X1", root / "LR") if place.is_dir() and _files(place)), None)
     places = [root / name / f"X{scale}" for name in _SMALL] + [root / name for name in _SMALL]
     return next((place for place in places if place.is_dir()), None)
 
@@ -171,12 +180,15 @@ def _pair(
         raise UserError(f"{name} is {_text(high)}, too small to be made {scale} times smaller")
     cut = np.ascontiguousarray(high[:, : rows * scale, : columns * scale])
     if small is None:
-        return PicturePair(name=name, low=shrink(cut, scale), high=cut)
+        return PicturePair(name=name, low=cut if scale == 1 else shrink(cut, scale), high=cut)
     names = (f"{name}x{scale}", name)
     path = next((p for stem in names for p in _files(small) if p.stem == stem), None)
     if path is None:
-        raise UserError(f"{small} has no picture {names[0]} or {name}, the small one of {_LARGE}/{name}")
+        kind = "degraded" if scale == 1 else "small"
+        raise UserError(f"{small} has no picture {names[0]} or {name}, the {kind} one of {_LARGE}/{name}")
     low = _pixels(path, channels)
+    if scale == 1 and low.shape != high.shape:
+        raise UserError(f"{path} is {_text(low)}, but the clean picture {_LARGE}/{name} is {_text(high)}")
     if low.shape != (len(cut), rows, columns):
         raise UserError(
             f"{path} is {_text(low)}, but {_LARGE}/{name} is {_text(high)}, and {scale} times smaller that is "

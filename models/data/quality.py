@@ -1,4 +1,5 @@
-"""How near an image is to another: PSNR and SSIM of the luma without a border, as super-resolution has them.
+"""How near an image is to another: PSNR and SSIM of the luma without a border, as super-resolution has them, or of all
+channels, as denoising has them.
 
 On tensors, so that a training can measure on its device.
 """
@@ -27,32 +28,52 @@ def luma(images: Tensor, border: int = 0) -> Tensor:
 
     Of three channels the Y of ``rgb2ycbcr``, 16..235; of one channel that channel.
     """
-    rows, columns = (slice(border, size - border) for size in images.shape[2:])
-    inside = images[:, :, rows, columns].double()
+    inside = _inside(images, border)
     if images.shape[1] == 1:
         return inside[:, 0]
     weights = torch.tensor(_LUMA, dtype=torch.float64, device=images.device) / 255
     return 16 + (inside * weights.view(1, -1, 1, 1)).sum(1)
 
 
-def psnr(images: Tensor, wanted: Tensor, border: int) -> Tensor:
-    """Peak signal to noise ratio in decibels of each of (B, C, H, W) pixels 0..255: (B,), at most `BEST_PSNR`."""
-    squares = (luma(images, border) - luma(wanted, border)).square().mean((1, 2))
+def psnr(images: Tensor, wanted: Tensor, border: int, *, colour: bool = False) -> Tensor:
+    """Peak signal to noise ratio in decibels of each of (B, C, H, W) pixels 0..255: (B,), at most `BEST_PSNR`.
+
+    Parameters
+    ----------
+    border : pixels on each side that are left out
+    colour : compare all channels, by the mean of their squared differences, and not the luma
+    """
+    left, right = (_compared(pixels, border, colour) for pixels in (images, wanted))
+    squares = (left - right).square().mean((1, 2, 3))
     return (10 * torch.log10(255**2 / squares)).clamp(max=BEST_PSNR)
 
 
-def ssim(images: Tensor, wanted: Tensor, border: int) -> Tensor:
+def ssim(images: Tensor, wanted: Tensor, border: int, *, colour: bool = False) -> Tensor:
     """The structural similarity of Wang et al. (2004), (B,), of (B, C, H, W) pixels 0..255: Gaussian windows of 11x11
-    that lie inside the image, K = 0.01 and 0.03. ``nan`` where none lies inside."""
-    left, right = (luma(pixels, border)[:, None] for pixels in (images, wanted))
+    that lie inside the image, K = 0.01 and 0.03; of ``colour`` the mean over channels. ``nan`` where no window lies
+    inside."""
+    left, right = (_compared(pixels, border, colour) for pixels in (images, wanted))
     if min(left.shape[2:]) < _WINDOW:
         return torch.full((len(images),), torch.nan, dtype=torch.float64)
+    # Channels are compared one by one.
+    count, left, right = len(images), left.flatten(0, 1)[:, None], right.flatten(0, 1)[:, None]
     mean_left, mean_right = _blurred(left), _blurred(right)
     variances = _blurred(left**2) - mean_left**2 + _blurred(right**2) - mean_right**2
     covariance = _blurred(left * right) - mean_left * mean_right
     one, two = ((share * 255) ** 2 for share in _SHARES)
     light = (2 * mean_left * mean_right + one) / (mean_left**2 + mean_right**2 + one)
-    return (light * (2 * covariance + two) / (variances + two)).mean((1, 2, 3))
+    found = (light * (2 * covariance + two) / (variances + two)).mean((1, 2, 3))
+    return found.view(count, -1).mean(1)
+
+
+def _inside(images: Tensor, border: int) -> Tensor:
+    rows, columns = (slice(border, size - border) for size in images.shape[2:])
+    return images[:, :, rows, columns].double()
+
+
+def _compared(images: Tensor, border: int, colour: bool) -> Tensor:
+    """(B, planes, H, W): all channels, or the luma."""
+    return _inside(images, border) if colour else luma(images, border)[:, None]
 
 
 def _blurred(x: Tensor) -> Tensor:

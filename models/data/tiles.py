@@ -42,7 +42,8 @@ class TileExamples:
             if min(pair.low.shape[1:]) < self.patch:
                 height, width = pair.low.shape[1:]
                 raise UserError(
-                    f"{pair.name} is {height}x{width} pixels when made small, and patches of {self.patch} are cut out"
+                    f"{pair.name} is {height}x{width} pixels{_when_small(self.pairs)}, and patches of {self.patch} are "
+                    "cut out"
                 )
 
     @cached_property
@@ -122,7 +123,7 @@ def crops(pairs: PicturePairs, shape: tuple[int, int, int], count: int) -> NDArr
     large = [pair.low for pair in pairs.pairs if pair.low.shape[1] >= height and pair.low.shape[2] >= width]
     if not large:
         raise UserError(
-            f"no picture of {pairs.said} has {height}x{width} pixels when made small; ask for less with --size"
+            f"no picture of {pairs.said} has {height}x{width} pixels{_when_small(pairs)}; ask for less with --size"
         )
     random = np.random.default_rng(0)
     rooms = [(low.shape[1] - height + 1, low.shape[2] - width + 1) for low in large]
@@ -137,6 +138,10 @@ def crops(pairs: PicturePairs, shape: tuple[int, int, int], count: int) -> NDArr
         if len(pieces) == count:
             break
     return np.stack(pieces)
+
+
+def _when_small(pairs: PicturePairs) -> str:
+    return "" if pairs.scale == 1 else " when made small"
 
 
 def _starts(length: int, size: int, step: int) -> list[int]:

@@ -43,6 +43,7 @@ class ZooNetwork:
     category : what it does
     kernel : with which it is counted: the one it is known for
     scale : how many times it makes an image as large; None where it makes none
+    tasks : of a network that does several things to images, or of one that might; it begins with the first
     survey : of a transformer, the one of `SURVEY` in which it has its place; None for others
     """
 
@@ -54,6 +55,7 @@ class ZooNetwork:
     classes: int | None = 10
     kernel: str = "adder"
     scale: int | None = None
+    tasks: tuple[str, ...] = ()
     survey: str | None = None
 
 
@@ -105,11 +107,12 @@ def _quarter(shape: tuple[int, int, int]) -> int:
     return height // 4
 
 
-def _processing(name: str, scale: int, *tasks: str) -> ZooNetwork:
+def _processing(name: str, *tasks: str) -> ZooNetwork:
     """The entry of an `IPT` that does the first of ``tasks``."""
+    scale = IPT_TASKS[tasks[0]]
     return ZooNetwork(
-        name=name, make=partial(IPT, tasks=tasks), shape=(3, 48, 48), paper=_IPT, category="super-resolution",
-        classes=None, kernel="mult", scale=scale, survey="low-level",
+        name=name, make=partial(IPT, tasks=tasks), shape=(3, 48, 48), paper=_IPT, classes=None, kernel="mult",
+        category="restoration" if scale == 1 else "super-resolution", scale=scale, tasks=tasks, survey="low-level",
     )  # fmt: skip
 
 
@@ -155,8 +158,8 @@ NETWORKS = {
         _vision("deit-tiny", partial(VisionTransformer, width=192, heads=3), _DEIT),
         _vision("deit-small", partial(VisionTransformer, width=384, heads=6), _DEIT),
         *(_vision(f"tnt-{name}", partial(TNT, size=size), _HAN) for name, size in TNT_SIZES.items()),
-        *(_processing(f"ipt-x{scale}", scale, f"x{scale}") for scale in (2, 3, 4)),
-        _processing("ipt", 2, *IPT_TASKS),
+        *(_processing(f"ipt-{task}", task) for task in IPT_TASKS),
+        _processing("ipt", *IPT_TASKS),
     )
 }  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from ...common.errors import UserError
-from ..data.augment import Jitter, augmented, augmented_pairs
+from ..data.augment import Augmentation, Jitter, augmented, augmented_pairs
 from ..data.examples import Examples, HeldExamples
 from ..data.sets import Images
 from ..layers.adder_gradients import scale_adder_gradients
@@ -31,7 +31,7 @@ from .recipe import TrainingRecipe
 from .schedule import Sgd, set_rate
 from .state import Keeping, Moving, load_state, save_state
 
-__all__ = ["Watch", "accuracy", "measured", "predict", "scores", "to_float", "train", "train_by"]
+__all__ = ["Lesson", "Watch", "accuracy", "measured", "predict", "scores", "to_float", "train", "train_by"]
 
 GRADIENT_STEPS: tuple[Callable[[nn.Module], None], ...] = (scale_adder_gradients,)
 """What is done to the gradients of a network once per step, when those of all parts of the batch and of all processes
@@ -110,8 +110,32 @@ class Watch:
     epoch: Callable[[list[EpochRow]], None] = lambda rows: None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """What a network learns in some of its steps, where it learns several things.
+
+    Attributes
+    ----------
+    name : of it
+    found : the training images
+    test : the test images; None where nobody asks
+    metric : what people read of it
+    share : of all steps, relative to the other lessons
+    spoils : what befalls inputs, not targets, behind the augmentation of both
+    begin : tells the network, before a step of this lesson and before it is tested
+    """
+
+    name: str = ""
+    found: Examples
+    test: Examples | None = None
+    metric: Metric
+    share: float = 1.0
+    spoils: tuple[Augmentation, ...] = ()
+    begin: Callable[[nn.Module], None] = lambda module: None
+
+
 def train_by(
-    recipe: TrainingRecipe, module: nn.Module, found: Examples, *, metric: Metric = ACCURACY,
+    recipe: TrainingRecipe, module: nn.Module, found: Examples | Sequence[Lesson], *, metric: Metric = ACCURACY,
     twin: Callable[[], nn.Module] | None = None, ranks: Ranks | None = None, keeping: Keeping | None = None,
     resume: bool = False, watch: Watch | None = None,
 ) -> list[EpochRow]:  # fmt: skip
@@ -119,7 +143,9 @@ def train_by(
 
     Parameters
     ----------
-    found : the training images
+    found : the training images; or the lessons in which a network learns several things, of which each step draws one,
+        with metrics of their own. An epoch has as many steps as the lesson with the most images asks for, and goes over
+        the images of others more than once
     twin : makes the network with multiplications of the same architecture, for distillation
     ranks : the processes that train together; this one alone when None
     keeping : where the state after every epoch is written, whole or not at all; nowhere when None
@@ -129,11 +155,14 @@ def train_by(
     ------
     UserError
         for a batch larger than the data, labels out of range, a loss or gradient that is not finite (with its step and
-        layer; the last state stays), a state of another run, no room for the state.
+        layer; the last state stays), a state of another run, no room for the state, tasks of a network without.
     """
+    lessons = tuple(found) if isinstance(found, Sequence) else (Lesson(found=found, metric=metric),)
+    if recipe.tasks is not None and not isinstance(found, Sequence):
+        raise UserError("tasks are for networks that have several, such as ipt; this one does one thing")
     run = _Run(
-        recipe=recipe, module=module, found=found, metric=metric, twin=twin, ranks=ranks or Ranks(), keeping=keeping,
-        watch=watch or Watch(),
+        recipe=recipe, module=module, lessons=lessons, parted=isinstance(found, Sequence), twin=twin,
+        ranks=ranks or Ranks(), keeping=keeping, watch=watch or Watch(),
     )  # fmt: skip
     rows = load_state(keeping, run.moving) if resume and keeping is not None else []
     return run.finish(rows)
@@ -141,19 +170,19 @@ def train_by(
 
 class _Run:
     def __init__(
-        self, *, recipe: TrainingRecipe, module: nn.Module, found: Examples, metric: Metric,
+        self, *, recipe: TrainingRecipe, module: nn.Module, lessons: tuple[Lesson, ...], parted: bool,
         twin: Callable[[], nn.Module] | None, ranks: Ranks, keeping: Keeping | None, watch: Watch,
     ):  # fmt: skip
-        self.recipe, self.found, self.metric, self.ranks = recipe, found, metric, ranks
+        self.recipe, self.lessons, self.parted, self.ranks = recipe, lessons, parted, ranks
         self.keeping, self.watch = keeping, watch
-        self.module = module
-        self.trained, self.held_out = _split(len(found), recipe)
+        self.module, self.lesson = module, lessons[0]
+        self.trained, self.held_out = _split(max(len(lesson.found) for lesson in lessons), recipe)
         ranks.check(recipe.batch)
         if recipe.routing is not None:
             set_routing(module, recipe.routing)
         if recipe.contrast is not None:
             set_contrast(module, recipe.contrast)
-        learner = module if recipe.distil is None else recipe.distil.guided(module, twin, found.shape)
+        learner = module if recipe.distil is None else recipe.distil.guided(module, twin, self.lesson.found.shape)
         learner.to(ranks.device)
         self.learner = learner
         self.moving = Moving(
@@ -164,12 +193,14 @@ class _Run:
         )
         self.output = torch.empty(0)  # of the last pass: its sizes say which targets it may have
         self.replayed = (
-            Replayed(self._passes, learner.parameters(), self._check_targets) if _recorded(recipe, ranks) else None
+            Replayed(self._passes, learner.parameters(), self._check_targets)
+            if _recorded(recipe, ranks) and len(lessons) == 1
+            else None
         )
 
     def finish(self, rows: list[EpochRow]) -> list[EpochRow]:
         """Train the epochs that ``rows`` does not have yet; all rows."""
-        shared = self.ranks.shared(self.learner)
+        shared = self.ranks.shared(self.learner, parted=self.parted)
         for epoch in range(len(rows), self.recipe.epochs):
             rows.append(self._epoch(shared, epoch))
             if self.ranks.first:
@@ -196,7 +227,7 @@ class _Run:
         # A last batch of one image has no batch statistics.
         batches = [b for b in batches if len(b) > ranks.count]
         sums, count, rate = [0.0, 0.0], 0, 0.0
-        for step, (x, y) in enumerate(self.found.batches([b[ranks.rows] for b in batches])):
+        for step, (x, y) in enumerate(self._taken(batches)):
             rate = recipe.optimiser.learning_rate * recipe.schedule.factor(epoch, recipe.epochs, step, len(batches))
             set_rate(self.moving.optimiser, rate)
             size = len(batches[step])
@@ -211,12 +242,32 @@ class _Run:
         seconds = time.perf_counter() - begin
         return EpochRow(epoch=epoch + 1, learning_rate=rate, loss=loss, metric=metric, **held, seconds=seconds)
 
+    def _taken(self, batches: Sequence[NDArray[np.int64]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's part of every batch, of the lesson that is drawn for its step, which has begun."""
+        drawn = [0] * len(batches)
+        if len(self.lessons) > 1:
+            shares = torch.tensor([lesson.share for lesson in self.lessons], dtype=torch.float64)
+            drawn = torch.multinomial(shares, len(batches), replacement=True, generator=self.moving.order).tolist()
+        ready = [
+            lesson.found.batches([
+                b[self.ranks.rows] % len(lesson.found) for b, own in zip(batches, drawn, strict=True) if own == number
+            ])
+            for number, lesson in enumerate(self.lessons)
+        ]  # fmt: skip
+        for number in drawn:
+            self.lesson = self.lessons[number]
+            self.lesson.begin(self.module)
+            yield next(ready[number])
+
     def _augmented(self, x: Tensor, y: Tensor, size: int) -> tuple[Tensor, Tensor]:
-        """This process's part of a batch of ``size`` images; targets that are images are changed as these are."""
+        """This process's part of a batch of ``size`` images; targets that are images are changed as these are, but for
+        what spoils the inputs of a lesson."""
         kinds, order, rows = self.recipe.augment, self.moving.order, self.ranks.rows
         if y.ndim == x.ndim:
-            return augmented_pairs(x, y, kinds, order, count=size, rows=rows)
-        return augmented(x, kinds, order, count=size, rows=rows), y
+            x, y = augmented_pairs(x, y, kinds, order, count=size, rows=rows)
+        else:
+            x = augmented(x, kinds, order, count=size, rows=rows)
+        return augmented(x, self.lesson.spoils, order, count=size, rows=rows), y
 
     def _step(self, shared: nn.Module, x: Tensor, y: Tensor, place: tuple[int, int]) -> tuple[float, float]:
         """The mean loss of a batch, and the sum of its metric, over all processes."""
@@ -248,7 +299,7 @@ class _Run:
                 cost, output = self._cost(shared, inputs, targets)
                 (cost if len(parts) == 1 else cost * (len(inputs) / len(x))).backward()
             with torch.no_grad():
-                sums += torch.stack([cost.double() * len(inputs), self.metric.total(output, targets).double()])
+                sums += torch.stack([cost.double() * len(inputs), self.lesson.metric.total(output, targets).double()])
         return sums
 
     def _check_targets(self, x: Tensor, y: Tensor) -> None:
@@ -291,9 +342,9 @@ class _Run:
         if not len(self.held_out) or not self.ranks.first:
             return {"held_out_loss": None, "held_out_metric": None}
         loss = self.recipe.loss
-        loss_sum, metric_sum = (lambda out, y: loss(out, y) * len(y)), self.metric.total
+        loss_sum, metric_sum = (lambda out, y: loss(out, y) * len(y)), self.lessons[0].metric.total
         loss_mean, metric_mean = (
-            measured(self.module, self.found, total, chosen=self.held_out, device=self.ranks.device)
+            measured(self.module, self.lessons[0].found, total, chosen=self.held_out, device=self.ranks.device)
             for total in (loss_sum, metric_sum)
         )
         return {"held_out_loss": loss_mean, "held_out_metric": metric_mean}

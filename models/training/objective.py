@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ...common.errors import UserError, within
 from ..data.quality import as_bytes, psnr
 
-__all__ = ["ACCURACY", "CrossEntropy", "L1Loss", "Loss", "Metric", "peak_ratio"]
+__all__ = ["ACCURACY", "Alternation", "CrossEntropy", "L1Loss", "Loss", "Metric", "peak_ratio"]
 
 
 class Loss(Protocol):
@@ -100,11 +100,40 @@ ACCURACY = Metric(name="accuracy", total=_correct)
 """Share of images whose largest score is that of their class."""
 
 
-def peak_ratio(scale: int) -> Metric:
-    """The PSNR in decibels of images that were made ``scale`` times as large: of the luma of pixels 0..255, without
-    ``scale`` pixels on each side."""
-    return Metric(name="psnr", total=partial(_decibels, scale), form="{:.2f} dB")
+def peak_ratio(border: int, *, colour: bool = False) -> Metric:
+    """The PSNR in decibels of images: of the luma of pixels 0..255, or of all channels where they are compared in
+    ``colour``, without ``border`` pixels on each side."""
+    return Metric(name="psnr", total=partial(_decibels, border, colour), form="{:.2f} dB")
 
 
-def _decibels(border: int, output: Tensor, target: Tensor) -> Tensor:
-    return psnr(as_bytes(output), as_bytes(target), border).sum()
+def _decibels(border: int, colour: bool, output: Tensor, target: Tensor) -> Tensor:
+    return psnr(as_bytes(output), as_bytes(target), border, colour=colour).sum()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alternation:
+    """Which of its tasks a network learns; of several, each step draws one.
+
+    Attributes
+    ----------
+    names : of the tasks, different ones
+    shares : of the steps, relative to one another, one for each name; none: all alike
+    """
+
+    names: tuple[str, ...]
+    shares: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("names", "shares"):
+            value = getattr(self, name)
+            if not isinstance(value, list | tuple):
+                raise UserError(f"{name} must be an array, not {value!r}")
+            object.__setattr__(self, name, tuple(value))
+        if not self.names or not all(isinstance(name, str) for name in self.names):
+            raise UserError(f"names must be one task or more, in quotes, not {list(self.names)!r}")
+        if len(set(self.names)) != len(self.names):
+            raise UserError(f"names must be different tasks, not {', '.join(self.names)}")
+        if self.shares and len(self.shares) != len(self.names):
+            raise UserError(f"shares must be one for each of {len(self.names)} tasks, not {len(self.shares)}")
+        for share in self.shares:
+            within("share", share, 1e-6, 1e6)

@@ -48,11 +48,13 @@ class Ranks:
                 f"a batch of {batch} images cannot be dealt out evenly to {self.count} processes, two to each at least"
             )
 
-    def shared(self, module: nn.Module) -> nn.Module:
-        """``module``, whose gradients are the mean over all processes after ``backward``."""
+    def shared(self, module: nn.Module, *, parted: bool = False) -> nn.Module:
+        """``module``, whose gradients are the mean over all processes after ``backward``; ``parted``: a pass may leave
+        some of its parameters out, the same in all processes."""
         if self.count == 1:
             return module
-        return DistributedDataParallel(module, device_ids=[self.device.index] if self.device.type == "cuda" else None)
+        devices = [self.device.index] if self.device.type == "cuda" else None
+        return DistributedDataParallel(module, device_ids=devices, find_unused_parameters=parted)
 
     def alone(self, shared: nn.Module) -> contextlib.AbstractContextManager[Any]:
         """While the block runs, ``backward`` leaves each process with the gradients of its own images."""

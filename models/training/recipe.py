@@ -10,7 +10,7 @@ from ..data.augment import Augmentation, Crop, Flip, Jitter, Patch, QuarterTurn
 from ..layers.contrast import Contrast
 from ..layers.routing import Routing
 from .distil import Distillation, Logits, Pkkd
-from .objective import CrossEntropy, L1Loss, Loss
+from .objective import Alternation, CrossEntropy, L1Loss, Loss
 from .outset import Clustered
 from .schedule import AdamW, Cosine, Optimiser, Sgd
 from .tables import as_toml, as_values, built, one_of, read_toml
@@ -34,11 +34,13 @@ class TrainingRecipe:
     precision : ``float32``, or ``bfloat16`` for convolutions (automatic mixed precision); sums and weights are float32
     ema : decay per step of the moving average of weights that becomes the result; None: the weights themselves
     cuda_graph : on a GPU, passes are recorded as one CUDA graph in every epoch; what a network's Python code decides
-        anew in each pass stays as it was recorded. Elsewhere it changes nothing. None: no
+        anew in each pass stays as it was recorded. Elsewhere, and where steps alternate between tasks, it changes
+        nothing. None: no
     held_out : training images that are not trained on, but measured after every epoch
     optimiser, schedule, loss, augment, distil : values of their own
     routing : how predictors of frequency-aware networks learn; None: as `Routing` has it
     contrast : how much patches of an image shall be alike in an image processing transformer; None: not at all
+    tasks : which of its tasks a network that has several learns; None: all of them, in equal shares
     start : what takes the place of fresh weights; None: nothing
     """
 
@@ -57,6 +59,7 @@ class TrainingRecipe:
     distil: Distillation | None = None
     routing: Routing | None = None
     contrast: Contrast | None = None
+    tasks: Alternation | None = None
     start: Clustered | None = None
 
     KINDS: ClassVar[Mapping[str, tuple[type[Any], ...]]] = {
@@ -108,7 +111,7 @@ def recipe_of(values: Mapping[str, Any], where: str, *, usual: TrainingRecipe | 
             own[name] = tuple(one_of(kinds, table, f"{where}: augment") for table in own[name])
         else:
             own[name] = one_of(kinds, own[name], f"{where}: {name}")
-    for name, made in (("schedule", Cosine), ("routing", Routing), ("contrast", Contrast)):
+    for name, made in (("schedule", Cosine), ("routing", Routing), ("contrast", Contrast), ("tasks", Alternation)):
         if name in own:
             own[name] = built(made, own[name], f"{where}: {name}")
     rest = {} if usual is None else {field.name: getattr(usual, field.name) for field in fields(usual)}

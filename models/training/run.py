@@ -15,7 +15,7 @@ from ..data.examples import Examples
 from ..files.checkpoint import Recipe, read_checkpoint, save_checkpoint
 from ..nets import zoo
 from .history import EpochRow, Moment, write_csv, write_plot
-from .loop import Watch, measured, train_by
+from .loop import Lesson, Watch, measured, train_by
 from .objective import ACCURACY, Metric
 from .ranks import Ranks, started_ranks
 from .recipe import TrainingRecipe
@@ -34,6 +34,7 @@ class Subject:
     made : the record of the checkpoint, whose metric is filled in
     twin : makes the network with multiplications of the same architecture
     test_batch : inputs that are tested together
+    lessons : in which it learns several things; they take the place of ``train`` and ``test``
     """
 
     module: nn.Module
@@ -42,6 +43,7 @@ class Subject:
     made: Recipe
     twin: Callable[[], nn.Module] | None = None
     test_batch: int = 256
+    lessons: tuple[Lesson, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +101,7 @@ def train_network(
             recipe.start.begin(module, seed=recipe.seed)
         subject = Subject(
             module=module, train=found.train, test=found.test, made=made, twin=lambda: fresh("mult"),
-            test_batch=found.batch,
+            test_batch=found.batch, lessons=found.lessons,
         )  # fmt: skip
         return run_training(subject, recipe, files, ranks, metric=task.metric)
 
@@ -123,22 +125,35 @@ def run_training(
         write_csv(out.with_suffix(".csv"), rows, metric.name)
 
     rows = train_by(
-        recipe, subject.module, subject.train, metric=metric, twin=subject.twin, ranks=ranks, keeping=keeping,
-        resume=files.resume and state.is_file(), watch=Watch(step=files.progress, epoch=tell),
+        recipe, subject.module, subject.lessons or subject.train, metric=metric, twin=subject.twin, ranks=ranks,
+        keeping=keeping, resume=files.resume and state.is_file(), watch=Watch(step=files.progress, epoch=tell),
     )  # fmt: skip
     value = None
     if ranks.first:
-        reached = measured(
-            subject.module, subject.test, metric.total, batch=subject.test_batch, device=ranks.device
-        )  # fmt: skip
-        results: dict[str, Any] = {metric.name: reached}
+        reached = _tested(subject, metric, ranks.device)
+        results: dict[str, Any] = {metric.name: sum(reached.values()) / len(reached)}
         made = replace(subject.made, **results)
         write_plot(out.with_suffix(".svg"), rows, metric.name)
         save_checkpoint(out, subject.module, made)
         state.unlink(missing_ok=True)
         value = _told(made, len(subject.test), out)
+        value |= {"tasks": reached} if subject.lessons else {}
     ranks.wait()
     return value
+
+
+def _tested(subject: Subject, metric: Metric, device: torch.device) -> dict[str, float]:
+    """What a trained network reaches on the test images, by the name of what it learned; it ends with the first."""
+    lessons = subject.lessons or (Lesson(found=subject.train, test=subject.test, metric=metric),)
+    reached = {}
+    for lesson in lessons:
+        assert lesson.test is not None
+        lesson.begin(subject.module)
+        reached[lesson.name] = measured(
+            subject.module, lesson.test, lesson.metric.total, batch=subject.test_batch, device=device
+        )  # fmt: skip
+    lessons[0].begin(subject.module)
+    return reached
 
 
 def finished(out: Path, made: Recipe) -> dict[str, Any] | None:

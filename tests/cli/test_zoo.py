@@ -27,7 +27,7 @@ def test_list_has_the_keys_that_scripts_read(run):
             for scale in (2, 3, 4)
         ),
         "vit-digits", "tnt-digits", "deit-tiny", "deit-small", "tnt-tiny", "tnt-small", "tnt-base", "ipt-x2", "ipt-x3",
-        "ipt-x4", "ipt",
+        "ipt-x4", "ipt-denoise-30", "ipt-denoise-50", "ipt-derain", "ipt",
     ]  # fmt: skip
     assert (rows["resnet20"]["parameters"], rows["resnet20"]["macs"]) == (272_484, 40_813_184)
     assert rows["resnet18"]["checkpoint"] is rows["resnet18"]["accuracy"] is None
@@ -75,7 +75,8 @@ def test_the_survey_has_rows_for_every_kernel_and_keeps_the_keys_of_the_list(run
 
     rows = json.loads(out)
     assert status == 0
-    assert [row["name"] for row in rows[::3]] == ["ipt-x2", "ipt-x3", "ipt-x4", "ipt"]
+    tasks = ["x2", "x3", "x4", "denoise-30", "denoise-50", "derain"]
+    assert [row["name"] for row in rows[::3]] == [*(f"ipt-{task}" for task in tasks), "ipt"]
     assert [row["kernel"] for row in rows[:3]] == ["mult", "mult,*.scores=adder", "adder"]
     more = {"survey", "attention_share", "cycles", "bytes_read", "bytes_written", "energy_uj", "elements"}
     assert all(row.keys() >= KEYS | more and row["survey"] == "low-level" for row in rows)

@@ -12,7 +12,7 @@ from ...layers.contrast import PatchContrast
 from ...layers.kernels import Kernels
 from ..edsr import centring, upsampling
 from .blocks import Layers, fresh_weights
-from .patches import by_tiles, grid_of, image_of, patches_of
+from .patches import by_tiles, grid_of, image_of, patches_of, tile_overlap
 
 __all__ = ["IPT", "IPT_TASKS"]
 
@@ -128,8 +128,8 @@ class ProcessingBody(nn.Module):
 class IPT(nn.Module):
     """Makes an image larger or better; one of its tasks at a time.
 
-    It works on squares of ``pixels``; larger images are taken apart into squares that overlap by ``overlap``, and put
-    together by `by_tiles`.
+    It works on squares of ``pixels``; larger images are taken apart into squares that overlap by ``overlap``, unless
+    said by `tile_overlap`, and put together by `by_tiles`.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ class IPT(nn.Module):
     def __init__(
         self, *, kernel: str | Kernels = "mult", shape: tuple[int, int, int] = (3, 48, 48),
         tasks: Sequence[str] = ("x2",), task: str | None = None, features: int = 64, heads: int = 12, blocks: int = 12,
-        pixels: int = 48, overlap: int = 12, classes: int | None = None,
+        pixels: int = 48, overlap: int | None = None, classes: int | None = None,
     ):  # fmt: skip
         super().__init__()
         if classes is not None:
@@ -161,6 +161,7 @@ class IPT(nn.Module):
             raise ValueError(
                 f"tasks of ipt are different ones of {', '.join(IPT_TASKS)}, not {', '.join(tasks) or '-'}"
             )
+        overlap = tile_overlap(pixels) if overlap is None else overlap
         if not 0 <= overlap < pixels:
             raise ValueError(f"squares of {pixels} pixels cannot overlap by {overlap}")
         channels, layers = shape[0], Layers(_NAME, kernel)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ....common.errors import UserError
 
-__all__ = ["by_tiles", "grid_of", "image_of", "patches_of"]
+__all__ = ["by_tiles", "grid_of", "image_of", "patches_of", "tile_overlap"]
 
 
 def grid_of(network: str, shape: tuple[int, int, int], patch: int) -> tuple[int, int]:
@@ -29,6 +29,11 @@ def image_of(patches: Tensor, rows: int) -> Tensor:
     """(B, patches, C, patch, patch) -> (B, C, H, W), what `patches_of` took apart, of ``rows`` rows of patches."""
     parted = patches.unflatten(1, (rows, -1))
     return parted.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
+
+
+def tile_overlap(tile: int) -> int:
+    """Pixels by which squares of ``tile`` pixels overlap at least, unless said otherwise: a quarter, as IPT has it."""
+    return tile // 4
 
 
 def by_tiles(network: Callable[[Tensor], Tensor], x: Tensor, *, tile: int, overlap: int, scale: int) -> Tensor:

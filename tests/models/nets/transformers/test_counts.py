@@ -106,11 +106,12 @@ def test_every_part_of_ipt():
     assert tuple(one.body.queries.shape) == (1, 256, 576)
 
 
-@pytest.mark.parametrize("name", ["ipt-x2", "ipt-x3", "ipt-x4", "ipt"])
-def test_entries_that_enlarge_say_by_how_much(name):
-    """The zoo's scale decides data and metric of the training: it must be the network's own."""
+@pytest.mark.parametrize("name", ["ipt", *(f"ipt-{task}" for task in IPT_TASKS)])
+def test_entries_that_enlarge_say_by_how_much_and_which_tasks_they_have(name):
+    """The zoo's scale and tasks decide data and metric of the training: they must be the network's own."""
     with torch.device("meta"):
-        assert zoo.build(name, kernel="mult").scale == zoo.NETWORKS[name].scale
+        net = zoo.build(name, kernel="mult")
+    assert (net.scale, net.tasks) == (zoo.NETWORKS[name].scale, zoo.NETWORKS[name].tasks)
 
 
 @pytest.mark.parametrize("name", ["vit-digits", "tnt-digits"])

@@ -8,6 +8,7 @@ from addax.common.errors import UserError
 from addax.models.layers.attention import Attention
 from addax.models.nets import zoo
 from addax.models.nets.counting import OF_CONTEXT, OF_SCORES
+from addax.models.nets.transformers.ipt import IPT_TASKS
 from addax.models.nets.transformers.survey import SURVEY, survey_category
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -27,7 +28,7 @@ def test_transformers_and_no_others_have_a_place():
         **dict.fromkeys(
             ("vit-digits", "tnt-digits", "deit-tiny", "deit-small", "tnt-tiny", "tnt-small", "tnt-base"), "backbone"
         ),
-        **dict.fromkeys(("ipt-x2", "ipt-x3", "ipt-x4", "ipt"), "low-level"),
+        **dict.fromkeys(("ipt", *(f"ipt-{task}" for task in IPT_TASKS)), "low-level"),
     }  # fmt: skip
 
 
