@@ -148,7 +148,7 @@ def _survey(category: str | None, kernel: str | None, engine: Path | None, out: 
             console.print()
         console.print(
             f"Modelled for one image on an engine of {found['engine']['name']}, and a vector unit of "
-            f"{found['engine']['vector']} elements a cycle beside its lanes; energy of lanes and buffers at 45 nm alone."
+            f"{found['engine']['vector']} elements a cycle beside its lanes; energy of lanes and buffers, at 45 nm."
         )
         for file in files:
             console.print(str(file), soft_wrap=True)
