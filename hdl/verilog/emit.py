@@ -10,6 +10,7 @@ from typing import Any
 import amaranth
 
 from .described import described
+from .edges import edges_followed_once
 from .modules import VerilogModule, parsed
 from .names import Renamed
 
@@ -48,7 +49,7 @@ def to_verilog(component: Any, name: str) -> str:
     os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
     from amaranth.back import verilog
 
-    with _nothing_collected():
+    with _nothing_collected(), edges_followed_once():
         tree = described(component, name)
         text = verilog.convert(tree.component, name=name, emit_src=False, strip_internal_attrs=True)
     modules = sorted(parsed(runs_at_once(text)), key=lambda module: tree.place(module.name))
