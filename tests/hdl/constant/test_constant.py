@@ -13,7 +13,7 @@ from addax.hdl.constant import array as array_module
 from addax.hdl.constant import sharing as sharing_module
 from addax.hdl.constant.array import ConstantArray
 from addax.hdl.constant.circuit import ConstantLayer, Levelled, Scaled, circuit_of
-from addax.hdl.constant.graph import SUM, SumGraph
+from addax.hdl.constant.graph import COUNTED, SUM, SumGraph
 from addax.hdl.constant.scaling import Line, simplest_line
 from addax.hdl.constant.sharing import shared_sums
 from addax.quant.formats import Format, signed, unsigned
@@ -198,6 +198,19 @@ def test_counted_words_take_fewer_chains():
         layer = ConstantLayer(kernel="mult", x=unsigned(8), y=y, weights=((1,) * terms,), activation=kept)
         circuit = circuit_of(layer, compress=True)
         assert sum(circuit.graph.nodes[number].kind == SUM for number in circuit.used) == chains, terms
+
+
+@given(seed=SEEDS, how=st.sampled_from(HOWS), features=st.integers(1, 24))
+def test_what_crosses_a_level_is_read_behind_it(seed, how, features):
+    """Level by level: numbers that are there and that a later one, a count of this level or a later result reads."""
+    circuit = circuit_of(random_layer(seed, features=features), **how)
+    nodes = circuit.graph.nodes
+    for level in range(circuit.depth):
+        later = {n for n in circuit.used if nodes[n].level + (nodes[n].kind == COUNTED) > level}
+        read = {tap.node for number in later for tap in nodes[number].taps}
+        ends = [r.total.node for r in circuit.results if circuit.end(r) > level >= nodes[r.total.node].level]
+        crossing = {n for n in (read - later).union(ends) if nodes[n].lo < nodes[n].hi}
+        assert circuit.crossing(level) == sorted(crossing)
 
 
 # What is shared
