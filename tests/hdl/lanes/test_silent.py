@@ -17,10 +17,13 @@ def levels_made(shape):
     xs = [Signal(shape.x.bits) for _ in range(shape.pin)]
     ws = [[Signal(shape.w.bits) for _ in range(shape.pin)]]
     passed = []
+
+    def count(level, state):
+        passed.append(level)
+        return settled(state)
+
     m = Module()
-    run_circuit(
-        m, FABRICS[shape.fabric], shape, xs, ws, Const(1, 1), lambda level, state: passed.append(level) or settled(state)
-    )  # fmt: skip
+    run_circuit(m, FABRICS[shape.fabric], shape, xs, ws, Const(1, 1), count)
     Fragment.get(m, None)
     return len(passed)
 
