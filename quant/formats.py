@@ -1,6 +1,7 @@
 """Integer number formats as objects."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +63,7 @@ def unsigned(bits: int) -> Format:
     return Format(bits=bits, signed=False)
 
 
+@lru_cache(maxsize=1 << 14)
 def format_for(lo: int, hi: int) -> Format:
     """The narrowest format that holds ``lo..hi``; signed only when ``lo`` is negative."""
     if lo < 0:

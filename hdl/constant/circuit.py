@@ -170,15 +170,23 @@ class ConstantCircuit:
     def crossing(self, level: int) -> list[int]:
         """Nodes of up to ``level`` that something behind it reads; not those of finished results. Counts of its own
         level are made behind it, in front of the sums that take them."""
-        nodes = self.graph.nodes
-        behind = {
-            n for n in self.used if nodes[n].level > level or (nodes[n].kind == COUNTED and nodes[n].level == level)
-        }
-        found = {tap.node for number in behind for tap in nodes[number].taps} - behind
+        return [number for number, first, last in self._spans if first <= level <= last]
+
+    @cached_property
+    def _spans(self) -> list[tuple[int, int, int]]:
+        """Every node that changes and is read, with the first and the last level that it crosses: from its own, of a
+        count from the next one, to that in front of its last reader; a count reads at its level what crosses it."""
+        nodes, last = self.graph.nodes, dict[int, int]()
+        for number in self.used:
+            node = nodes[number]
+            for tap in node.taps:
+                last[tap.node] = max(last.get(tap.node, -1), node.level - (node.kind != COUNTED))
         for result in self.results:
-            if self.end(result) > level >= self.graph.level(result.total):
-                found.add(result.total.node)
-        return sorted(number for number in found if nodes[number].lo < nodes[number].hi)
+            last[result.total.node] = max(last.get(result.total.node, -1), self.end(result) - 1)
+        return [
+            (number, nodes[number].level + (nodes[number].kind == COUNTED), last[number])
+            for number in sorted(last) if nodes[number].lo < nodes[number].hi
+        ]  # fmt: skip
 
     @cached_property
     def used(self) -> list[int]:

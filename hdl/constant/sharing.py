@@ -7,8 +7,9 @@ canonic signed digit multipliers"). The pair that saves most is taken first, unt
 pair that was known first, so that equal matrices give equal circuits.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from heapq import heappop, heappush
 
 from ...quant.program import powers_of_two
 from .graph import SumGraph, Tap
@@ -46,7 +47,11 @@ def shared_sums(
 
 
 class _Search:
-    """Rows as sets of (node, shift, sign), and how often every pattern occurs in them."""
+    """Rows as sets of (node, shift, sign), and how often every pattern occurs in them.
+
+    What a pattern saves is kept in a heap. Where its count changes, what it saves now is pushed besides what it saved
+    before, which is thrown away where it comes to the top: a step looks at the patterns that it changed, not at all.
+    """
 
     def __init__(self, graph: SumGraph, features: Sequence[Tap], rows: Sequence[Sequence[int]], slack: int):
         self.graph = graph
@@ -63,22 +68,23 @@ class _Search:
         self.counts: Counter[Pattern] = Counter()
         self.price: dict[Pattern, int] = {}
         self.given_up: set[Pattern] = set()
-        for row in self.rows:
+        self.heap: list[tuple[int, Pattern]] = []
+        self.changed: set[Pattern] = set()
+        self.holders: defaultdict[int, set[int]] = defaultdict(set)  # rows with terms of a node, or that had some
+        for number, row in enumerate(self.rows):
             terms = sorted(row)
+            for node, _, _ in terms:
+                self.holders[node].add(number)
             for k, term in enumerate(terms):
                 self._count(term, terms[k + 1 :], 1)
 
     def step(self) -> bool:
         """Take the pair that saves most out of all rows; whether there was one."""
-        best = max(
-            ((self._saved(pattern, count), pattern) for pattern, count in self.counts.items()
-             if count > 1 and pattern not in self.given_up),
-            key=lambda found: (found[0], [-part for part in found[1]]), default=None,
-        )  # fmt: skip
-        if best is None:
+        pattern = self._best()
+        if pattern is None:
             return False
-        pattern = best[1]
-        found = [(row, self._places(row, pattern)) for row in range(len(self.rows))]
+        holders = self.holders[pattern[0]] & self.holders[pattern[1]]
+        found = [(row, self._places(row, pattern)) for row in sorted(holders)]
         if sum(len(places) for _, places in found) < 2:
             self.given_up.add(pattern)
             return True
@@ -89,6 +95,19 @@ class _Search:
                 self._replace(row, (first, at, outer), (second, at + distance, outer * sign),
                               (made.node, at + made.shift, outer * made.sign))  # fmt: skip
         return True
+
+    def _best(self) -> Pattern | None:
+        """The pattern that saves most, of equals the first; None where none occurs twice."""
+        for pattern in self.changed:
+            if (count := self.counts[pattern]) > 1 and pattern not in self.given_up:
+                heappush(self.heap, (-self._saved(pattern, count), pattern))
+        self.changed.clear()
+        while self.heap:
+            loss, pattern = heappop(self.heap)
+            count = self.counts[pattern]
+            if count > 1 and pattern not in self.given_up and -loss == self._saved(pattern, count):
+                return pattern
+        return None
 
     def _saved(self, pattern: Pattern, count: int) -> int:
         """Bits in which both terms meet, once for each adder that is saved; of equals those of low levels."""
@@ -108,9 +127,10 @@ class _Search:
         nodes = self.graph.nodes
         levels = nodes[first].level, nodes[second].level
         more = (2 << max(levels)) - (1 << levels[0]) - (1 << levels[1])
-        for node, at, own in sorted(terms):
-            one, other = (first, at, own), (second, at + distance, own * sign)
-            if node != first or one in taken or other in taken or other not in terms:
+        for one in sorted(term for term in terms if term[0] == first):
+            _, at, own = one
+            other = second, at + distance, own * sign
+            if one in taken or other in taken or other not in terms:
                 continue
             if self.weight[row] + more * (len(places) + 1) > self.most:
                 break
@@ -127,6 +147,7 @@ class _Search:
         self.weight[row] += 1 << self.graph.nodes[by[0]].level
         self._count(by, self.rows[row], 1)
         self.rows[row].add(by)
+        self.holders[by[0]].add(row)
 
     def _take(self, row: int, term: Term) -> None:
         self.rows[row].remove(term)
@@ -135,9 +156,11 @@ class _Search:
 
     def _count(self, term: Term, others: Sequence[Term] | set[Term], change: int) -> None:
         node, shift, sign = term
-        counts = self.counts
+        counts, changed = self.counts, self.changed
         for other, place, own in others:
             if (shift, node) <= (place, other):
-                counts[node, other, place - shift, sign * own] += change
+                pattern = node, other, place - shift, sign * own
             else:
-                counts[other, node, shift - place, sign * own] += change
+                pattern = other, node, shift - place, sign * own
+            counts[pattern] += change
+            changed.add(pattern)

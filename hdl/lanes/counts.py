@@ -11,14 +11,15 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any
 
-from amaranth.hdl import Const, Fragment, Instance, Module, Value, unsigned
-from amaranth.hdl._ast import AnyConst, Slice  # private: values that nothing drives; what a slice is of
+from amaranth.hdl import Const, Fragment, Instance, Module, Value
+from amaranth.hdl._ast import Slice  # private: what a slice is of
 
 from ..cells.fabric import Fabric
 from ..cells.known import FABRICS
-from ..cells.words import Word, plain
+from ..cells.words import Word
 from .ranks import alive, settled
 from .shape import ArrayShape, run_circuit
+from .silent import SilentFabric, silent_value
 from .structures import MASKING
 from .terms import Masked
 from .tree import accumulate
@@ -50,8 +51,8 @@ def _row(shape: ArrayShape, total_bits: int) -> tuple[Counts, Counts]:
     shared: Counter[str] = Counter()
     fabric = _Counting(FABRICS[shape.fabric], counts)
     m = Module()
-    xs = [_wire(shape.x.bits) for _ in range(shape.pin)]
-    ws = [[_wire(shape.w.bits) for _ in range(shape.pin)]]
+    xs = [silent_value(shape.x.bits) for _ in range(shape.pin)]
+    ws = [[silent_value(shape.w.bits) for _ in range(shape.pin)]]
     shared["ff_x"] += shape.pin * shape.x.bits
     counts["ff_w"] += shape.pin * shape.w.bits
     features = {id(signal) for signal in xs}
@@ -70,7 +71,7 @@ def _row(shape: ArrayShape, total_bits: int) -> tuple[Counts, Counts]:
             if id(value) not in registers:
                 source = value.value if isinstance(value, Masked) else value
                 width, origin = len(source), _of(source)
-                register = registers[id(value)] = _wire(width)
+                register = registers[id(value)] = silent_value(width)
                 own = shared if origin in features else counts
                 if origin in held:
                     if shape.structure == "booth" and width == shape.w.bits and origin not in features:
@@ -87,25 +88,11 @@ def _row(shape: ArrayShape, total_bits: int) -> tuple[Counts, Counts]:
 
     sums = run_circuit(m, fabric, shape, xs, ws, Const(1, 1), pass_on)
     fabric.level = -1
-    accumulate(m, fabric, _wire(total_bits), _wire(1), sums, 0)
+    accumulate(m, fabric, silent_value(total_bits), silent_value(1), sums, 0)
     counts["ff_sums"] += total_bits
     for cell in _cells(Fragment.get(m, None)):
         counts[cell] += 1
     return MappingProxyType(counts), MappingProxyType(shared)
-
-
-@cache
-def _template(bits: int) -> Value:
-    return AnyConst(unsigned(bits))
-
-
-def _wire(bits: int) -> Value:
-    """Something of ``bits`` bits, and nothing more. A `Signal` would look for its name, and any value for the line that
-    it comes from; that takes longer than all the rest of a description."""
-    template = _template(bits)
-    wire: Value = object.__new__(type(template))
-    vars(wire).update(vars(template))
-    return wire
 
 
 def _digits_left(shape: ArrayShape, level: int) -> int:
@@ -129,20 +116,15 @@ def _cells(fragment: Fragment) -> Iterator[str]:
             yield from _cells(inner)
 
 
-class _Counting(Fabric):
+class _Counting(SilentFabric):
     """A fabric that keeps account of what it is asked for. The generic one makes nothing: its cells are counted by what
     was asked, those of a device by their kind."""
 
     def __init__(self, inner: Fabric, counts: Counter[str]):
-        self.inner = inner
+        super().__init__(inner)
         self.counts = counts
         self.level = 0
         self.generic = inner.name == "generic"
-        self.name, self.arity = inner.name, inner.arity
-        self.cell_inputs, self.lut_inputs = inner.cell_inputs, inner.lut_inputs
-
-    def group(self, words: Sequence[Word]) -> int:
-        return self.inner.group(words)
 
     def add(self, m: Module, words: Sequence[Word], carries: Sequence[Value], bits: int, name: str) -> Value:
         if not self.generic:
@@ -150,34 +132,34 @@ class _Counting(Fabric):
         kind = "after" if self.level < 0 else "add1" if self.level == 1 else "add"
         self.counts[f"{kind}/{bits}"] += 1
         self.counts["word"] += sum(min(w.width, bits) for w in words if not w.is_plain and len(w.inputs) > 1)
-        return _wire(bits)
+        return super().add(m, words, carries, bits, name)
 
     def less(self, m: Module, a: Word, b: Word, name: str, enable: Value | None = None) -> Value:
         if not self.generic:
             return self.inner.less(m, a, b, name, enable)
         self.counts[f"less/{a.width}"] += 1
-        return _wire(1)
+        return super().less(m, a, b, name, enable)
 
     def subtract(self, m: Module, a: Word, b: Word, name: str) -> tuple[Word, Value]:
         if not self.generic:
             return self.inner.subtract(m, a, b, name)
         self.counts[f"subtract/{a.width}"] += 1
-        return plain(_wire(a.width)), _wire(1)
+        return super().subtract(m, a, b, name)
 
     def count7(self, m: Module, bits: Sequence[Value], name: str) -> Value:
         if not self.generic:
             return self.inner.count7(m, bits, name)
         self.counts["count7"] += 1
-        return _wire(3)
+        return super().count7(m, bits, name)
 
     def count3(self, m: Module, bits: Sequence[Value], name: str) -> Value:
         if not self.generic:
             return self.inner.count3(m, bits, name)
         self.counts["count3"] += 1
-        return _wire(2)
+        return super().count3(m, bits, name)
 
     def select(self, m: Module, word: Word, name: str) -> Value:
         if not self.generic:
             return self.inner.select(m, word, name)
         self.counts[f"select{len(word.inputs)}"] += word.width
-        return _wire(word.width)
+        return super().select(m, word, name)

@@ -15,6 +15,7 @@ from ..cells.known import FABRICS, fabric_named
 from .adder import common_format
 from .kernels import circuit
 from .ranks import settled
+from .silent import SilentFabric, silent_value
 from .structures import STRUCTURES
 from .terms import Sums
 
@@ -122,9 +123,9 @@ class ArrayShape:
 
 @cache
 def _levels(shape: ArrayShape) -> int:
-    """Count the levels by describing one row without registers."""
-    xs = [Signal(shape.x.bits) for _ in range(shape.pin)]
-    ws = [[Signal(shape.w.bits) for _ in range(shape.pin)]]
+    """Count the levels by describing one row without registers, and without cells."""
+    xs = [silent_value(shape.x.bits) for _ in range(shape.pin)]
+    ws = [[silent_value(shape.w.bits) for _ in range(shape.pin)]]
     levels = 0
 
     def count(level: int, state: Any) -> Any:
@@ -133,7 +134,7 @@ def _levels(shape: ArrayShape) -> int:
         return settled(state)
 
     m = Module()
-    run_circuit(m, FABRICS[shape.fabric], shape, xs, ws, Const(1, 1), count)
+    run_circuit(m, SilentFabric(FABRICS[shape.fabric]), shape, xs, ws, Const(1, 1), count)
     Fragment.get(m, None)  # else Amaranth warns that the module was described for nothing
     return levels
 

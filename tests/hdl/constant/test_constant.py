@@ -4,14 +4,16 @@
 The expected results are plain loops over integers and plain Verilog of products; nothing of the graph is in them.
 """
 
+from collections import Counter
 from dataclasses import replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import pytest
 from addax.hdl.constant import array as array_module
+from addax.hdl.constant import sharing as sharing_module
 from addax.hdl.constant.array import ConstantArray
 from addax.hdl.constant.circuit import ConstantLayer, Levelled, Scaled, circuit_of
-from addax.hdl.constant.graph import SUM, SumGraph
+from addax.hdl.constant.graph import COUNTED, SUM, SumGraph
 from addax.hdl.constant.scaling import Line, simplest_line
 from addax.hdl.constant.sharing import shared_sums
 from addax.quant.formats import Format, signed, unsigned
@@ -198,6 +200,19 @@ def test_counted_words_take_fewer_chains():
         assert sum(circuit.graph.nodes[number].kind == SUM for number in circuit.used) == chains, terms
 
 
+@given(seed=SEEDS, how=st.sampled_from(HOWS), features=st.integers(1, 24))
+def test_what_crosses_a_level_is_read_behind_it(seed, how, features):
+    """Level by level: numbers that are there and that a later one, a count of this level or a later result reads."""
+    circuit = circuit_of(random_layer(seed, features=features), **how)
+    nodes = circuit.graph.nodes
+    for level in range(circuit.depth):
+        later = {n for n in circuit.used if nodes[n].level + (nodes[n].kind == COUNTED) > level}
+        read = {tap.node for number in later for tap in nodes[number].taps}
+        ends = [r.total.node for r in circuit.results if circuit.end(r) > level >= nodes[r.total.node].level]
+        crossing = {n for n in (read - later).union(ends) if nodes[n].lo < nodes[n].hi}
+        assert circuit.crossing(level) == sorted(crossing)
+
+
 # What is shared
 
 
@@ -223,6 +238,41 @@ def test_shared_sums_are_exact_and_no_more_than_those_of_single_digits(rows, sla
     assert adders(graph, taps) <= sum(max(digits - 1, 0) for digits in alone)
     deepest = max((digits - 1).bit_length() for digits in alone if digits) if any(alone) else 0
     assert max(graph.level(tap) for tap in taps) <= deepest + slack
+
+
+def patterns_in(rows):
+    """How often two terms stand together with the same distance and signs, counted anew."""
+    found = Counter()
+    for row in rows:
+        for one, other in combinations(row, 2):
+            (node, shift, sign), (further, place, own) = sorted([one, other], key=lambda term: (term[1], term[0]))
+            found[node, further, place - shift, sign * own] += 1
+    return found
+
+
+@given(
+    rows=st.lists(st.lists(st.integers(-16, 15), min_size=6, max_size=6), min_size=2, max_size=8),
+    slack=st.integers(0, 2),
+)  # fmt: skip
+def test_every_step_takes_the_pair_that_saves_most(rows, slack):
+    """What the search remembers of earlier steps is what looking at all rows again says."""
+    taken, own = [], sharing_module._Search._best
+
+    def checked(search):
+        saved = [
+            (-search._saved(pattern, count), pattern) for pattern, count in patterns_in(search.rows).items()
+            if count > 1 and pattern not in search.given_up
+        ]  # fmt: skip
+        taken.append(own(search))
+        assert taken[-1] == min(saved, default=(0, None))[1]
+        return taken[-1]
+
+    graph = SumGraph()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sharing_module._Search, "_best", checked)
+        shared_sums(graph, [graph.feature(k, unsigned(4)) for k in range(6)], rows, slack=slack)
+
+    assert taken[-1] is None
 
 
 def test_what_two_rows_share_is_computed_once():
