@@ -1,6 +1,7 @@
 """Amaranth's search for combinational loops in a time that grows with the width of signals, not with its square."""
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,6 +9,7 @@ from amaranth.hdl._nir import Operator, Part  # private: cells whose edges the s
 
 __all__ = ["edges_followed_once"]
 
+_ALONE = threading.Lock()
 _Edges = Callable[[Any, int], Iterator[Any]]
 _BITWISE = ("&", "|", "^", "~", "m")
 """Operators of which a bit of the result depends on the same bit of what they read."""
@@ -19,16 +21,18 @@ def edges_followed_once() -> Iterator[None]:
 
     For a shift of 4,800 bits it follows 4,800 edges for each bit otherwise. What it finds stays the same: all bits of
     such a result have the same edges, and they are left out only where they have been followed to their ends without a
-    loop. A bit that comes while those of another are being followed closes a loop, and has all of them.
+    loop. A bit that comes while those of another are being followed closes a loop, and has all of them. Threads wait for
+    each other, since what changes for the time belongs to Amaranth.
     """
-    kept = [(kind, kind.comb_edges_to) for kind in (Operator, Part)]
-    for kind, edges in kept:
-        kind.comb_edges_to = _once(edges)
-    try:
-        yield
-    finally:
+    with _ALONE:
+        kept = [(kind, kind.comb_edges_to) for kind in (Operator, Part)]
         for kind, edges in kept:
-            kind.comb_edges_to = edges
+            kind.comb_edges_to = _once(edges)
+        try:
+            yield
+        finally:
+            for kind, edges in kept:
+                kind.comb_edges_to = edges
 
 
 def _once(edges: _Edges) -> _Edges:
