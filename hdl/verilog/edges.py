@@ -21,8 +21,8 @@ def edges_followed_once() -> Iterator[None]:
 
     For a shift of 4,800 bits it follows 4,800 edges for each bit otherwise. What it finds stays the same: all bits of
     such a result have the same edges, and they are left out only where they have been followed to their ends without a
-    loop. A bit that comes while those of another are being followed closes a loop, and has all of them. Threads wait for
-    each other, since what changes for the time belongs to Amaranth.
+    loop. A bit that comes while those of another are being followed closes a loop, and has all of them. Threads wait
+    for each other, since what changes for the time belongs to Amaranth.
     """
     with _ALONE:
         kept = [(kind, kind.comb_edges_to) for kind in (Operator, Part)]
