@@ -31,7 +31,10 @@ def signals_interrupt() -> Iterator[None]:
     if not _in_main_thread():
         yield
         return
-    usual = {signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    usual: dict[signal.Signals, Any] = {
+        signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL,
+        signal.SIGINT: signal.default_int_handler,
+    }  # fmt: skip
     asked = [number for number, handler in usual.items() if signal.getsignal(number) is handler]
     for number in asked:
         signal.signal(number, _interrupt)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from pathlib import Path
 
 from addax.common.cache import SUMS
@@ -11,6 +12,8 @@ __all__ = ["as_told", "entries_of", "files_of", "leftovers", "survivors"]
 
 TIMES = {"images_per_second", "sim_cycles_per_second", "seconds", "date"}
 """What a run says or writes that another run need not."""
+DRAWN = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d UTC|\b[mp][0-9a-f]{10}\b|\$date[^$]*\$end")
+"""Dates in pages and waveforms, and what matplotlib calls the parts of a drawing: other words every time."""
 STAYS = {".in-use", SUMS}
 """Names of the cache that begin with a dot and are no leftovers."""
 
@@ -33,14 +36,14 @@ def files_of(work):
 
 
 def _told(path):
-    """What a file says, but for times, dates, plots of them, and sums of files that hold them."""
+    """What a file says, but for times, dates, and the sums of files that hold them."""
     if path.name == MARKER:
         return sorted(json.loads(path.read_text())["files"])
     if path.suffix == ".json":
         return as_told(json.loads(path.read_text()))
     if path.suffix == ".csv":
         return [line.rpartition(",")[0] for line in path.read_text().splitlines()]  # the last column is seconds
-    return path.read_bytes()
+    return DRAWN.sub(b"", path.read_bytes())
 
 
 def leftovers(place):

@@ -66,7 +66,7 @@ CASES = {
     "zoo": Case(arguments="zoo --category -o zoo"),
     "claims": Case(arguments="claims -o claims"),
 }
-"""Verbs that write files or the cache, and one that does not. ``demo`` is several of them."""
+"""Verbs that write files or the cache, and one that does not. ``demo`` is several of them; ``cache`` writes nothing."""
 
 
 def prepare(given):

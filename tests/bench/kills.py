@@ -50,18 +50,20 @@ class Undisturbed:
         self.said = verb(self.case, self.given, self.place)
         middle = time.monotonic()
         self.files = files_of(self.place / "work")
-        again = verb(self.case, self.given, self.place), files_of(self.place / "work")
-        assert again == (self.said, self.files), f"{name} says or writes something else every time"
+        said, files = verb(self.case, self.given, self.place), files_of(self.place / "work")
+        differ = sorted(name for name in files.keys() | self.files.keys() if files.get(name) != self.files.get(name))
+        assert said == self.said and not differ, f"{name} is something else every time: {differ}, {said}, {self.said}"
         self.seconds = (middle - begin, time.monotonic() - middle)
         self.folders = [name.removesuffix("addax.json") for name in self.files if Path(name).name == "addax.json"]
 
     def fresh(self, place):
         """A place where nothing ran before."""
-        for part in ("work", "cache", "scratch"):
+        for part in ("work", "scratch"):
             (place / part).mkdir(parents=True)
-        if not self.case.compiles:
-            for kind in ("adder", "loops"):
-                shutil.copytree(self.given / "cache" / kind, place / "cache" / kind)
+        if self.case.compiles:
+            (place / "cache").mkdir()
+        else:
+            shutil.copytree(self.given / "cache", place / "cache")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +83,7 @@ class Moment:
         while (left := survivors(place)) and time.monotonic() < until:
             time.sleep(0.1)
         wrong += [f"lives on: {command}" for command in left]
-        wrong += self._standing(whole, place, expected)
+        wrong += self.standing(whole, place, expected)
         names = leftovers(place)
         wrong += [f"left: {name}" for name in names if self.number != signal.SIGKILL or not KILLED.fullmatch(name)]
         return status, names, wrong + next_run(whole, place, expected)
@@ -118,7 +120,7 @@ class Moment:
         bad = status not in ENDED[self.number] or "Traceback" in text
         return status, [f"status {status}: {text.strip()[-200:]}"] if bad else []
 
-    def _standing(self, whole, place, expected):
+    def standing(self, whole, place, expected):
         """What is wrong with the files that a run that was ended left."""
         found = files_of(place / "work")
         wrong = []
