@@ -30,7 +30,7 @@ from .trained import budget
 __all__ = ["campaign"]
 
 MOMENTS = 50
-PATIENCE = 60
+PATIENCE = 120
 """Seconds in which a run that is told to end has ended, and all that it started."""
 ENDED = {signal.SIGTERM: (130, -signal.SIGTERM, 0), signal.SIGKILL: (-signal.SIGKILL, 0)}
 """Statuses: SIGTERM is an interrupt from where the verb begins to where it ends."""
