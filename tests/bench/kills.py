@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from addax.common.interrupts import signals_interrupt
 
 from .aftermath import entries_of, files_of, leftovers, survivors
 from .kill_cases import CASES, environment, prepare, verb
@@ -187,7 +188,9 @@ def campaign(seed, moments, names=tuple(CASES), row=print):
 def main():
     given, moments = budget(sys.argv[1:], "--moments", MOMENTS)
     seed = int(given[0]) if given else int(time.time())
-    sys.exit(bool(campaign(seed, moments, row=lambda line: print(line, flush=True))))
+    with signals_interrupt():  # the run that is ended next is ours to end
+        bad = campaign(seed, moments, row=lambda line: print(line, flush=True))
+    sys.exit(bool(bad))
 
 
 if __name__ == "__main__":
