@@ -10,8 +10,8 @@ from addax.common.files import MARKER
 
 __all__ = ["as_told", "entries_of", "files_of", "leftovers", "survivors"]
 
-TIMES = {"images_per_second", "sim_cycles_per_second", "seconds", "date"}
-"""What a run says or writes that another run need not."""
+TIMES = {"images_per_second", "sim_cycles_per_second", "seconds", "date", "cached_build"}
+"""What a run says or writes that another run need not: how long it took, and whether the cache helped."""
 DRAWN = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d UTC|\b[mp][0-9a-f]{10}\b|\$date[^$]*\$end")
 """Dates in pages and waveforms, and what matplotlib calls the parts of a drawing: other words every time."""
 STAYS = {".in-use", SUMS}
