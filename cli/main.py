@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import click
 
 from ..common.errors import UserError
-from ..common.processes import end_tools, signals_interrupt
+from ..common.interrupts import signals_interrupt
+from ..common.processes import end_tools
 from ..common.temporary import NO_ROOM
 from . import cache, costs, demo, engine, hardware, integers, kernels, networks, simulate  # noqa: F401  they register verbs
 from .base import cli

@@ -21,6 +21,7 @@ from typing import Any
 
 from .errors import UserError
 from .files import synchronise
+from .interrupts import uninterrupted
 from .kept import file_sha256
 from .temporary import NO_ROOM, sweep_all, temporary_folder
 
@@ -262,7 +263,8 @@ def _locked(path: Path, root: Path) -> Iterator[None]:
                 try:
                     yield
                 finally:
-                    path.unlink(missing_ok=True)
+                    with uninterrupted():
+                        path.unlink(missing_ok=True)
                 return
         finally:
             os.close(handle)

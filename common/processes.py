@@ -7,15 +7,15 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import IO, Any
 
 from .errors import UserError
+from .temporary import scratch_folder
 
-__all__ = ["Ended", "end_tools", "run_process", "run_tool", "signals_interrupt", "stop_all"]
+__all__ = ["Ended", "end_tools", "run_process", "run_tool", "stop_all"]
 
 LAST_LINES = 4
 _KEEPER = Path(__file__).with_name("keeper.py")
@@ -25,8 +25,6 @@ _SHELL_SIGNALS = 128
 _ANSWER = 64
 _LOOK_SECONDS = 0.1
 """Between two looks at whether a tool that runs is still wanted."""
-_AGAIN_SECONDS = 0.02
-"""Seconds after which an interrupt that was swallowed comes again."""
 _running: "set[_Tool]" = set()
 
 
@@ -38,7 +36,7 @@ class _Tool:
     """A tool that runs."""
 
     def __init__(
-        self, command: Sequence[str], folder: Path, *, environment: Mapping[str, str] | None, log: IO[Any] | None,
+        self, command: Sequence[str], folder: Path, *, environment: Mapping[str, str], log: IO[Any] | None,
         given: str | None, errors: bool,
     ):  # fmt: skip
         self.line, theirs = socket.socketpair()
@@ -85,6 +83,9 @@ def run_process(
 ) -> tuple[int, str]:  # fmt: skip
     """Run a tool, and end it and all that it started when this process ends, or whoever waits for it is interrupted.
 
+    Its temporary files stand in a folder of their own: a tool that is ended leaves them, and nobody else knows their
+    names.
+
     Parameters
     ----------
     given : what it reads from standard input; nothing when None
@@ -103,19 +104,21 @@ def run_process(
     Ended
         when `end_tools` ended it.
     """
-    tool = _Tool(command, folder, environment=environment, log=log, given=given, errors=errors)
-    _running.add(tool)
-    try:
-        with tool.keeper, tool.line:
-            try:
-                output, stopped = _output(tool, wanted)
-                status = tool.status()
-            except BaseException:
-                tool.end()
-                tool.keeper.communicate()
-                raise
-    finally:
-        _running.discard(tool)
+    with scratch_folder("tool") as scratch:
+        surroundings = {**(os.environ if environment is None else environment), "TMPDIR": os.fspath(scratch)}
+        tool = _Tool(command, folder, environment=surroundings, log=log, given=given, errors=errors)
+        _running.add(tool)
+        try:
+            with tool.keeper, tool.line:
+                try:
+                    output, stopped = _output(tool, wanted)
+                    status = tool.status()
+                except BaseException:
+                    tool.end()
+                    tool.keeper.communicate()
+                    raise
+        finally:
+            _running.discard(tool)
     if tool.ended and not stopped:
         raise Ended
     return status, output
@@ -166,51 +169,6 @@ def stop_all(jobs: Sequence[Future[Any]]) -> None:
         job.cancel()
     while wait(jobs, timeout=_LOOK_SECONDS).not_done:
         end_tools()
-
-
-@contextlib.contextmanager
-def signals_interrupt() -> Iterator[None]:
-    """While the block runs, the signals that ask a process to end interrupt it as Ctrl-C does, so that it tidies up.
-
-    An interrupt that comes while Python destroys an object is swallowed there; it is sent again.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    asked = [s for s in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) is signal.SIG_DFL]
-    for number in asked:
-        signal.signal(number, _interrupt)
-    again = _Again(sys.unraisablehook)
-    sys.unraisablehook = again
-    try:
-        yield
-    finally:
-        again.wanted = False
-        sys.unraisablehook = again.others
-        for number in asked:
-            signal.signal(number, signal.SIG_DFL)
-
-
-class _Again:
-    """What hears of exceptions that nobody can catch: of interrupts it makes new ones, ``others`` hear of the rest."""
-
-    def __init__(self, others: Callable[["sys.UnraisableHookArgs"], Any]):
-        self.others = others
-        self.wanted = True
-
-    def __call__(self, found: "sys.UnraisableHookArgs", /) -> Any:
-        if not issubclass(found.exc_type, KeyboardInterrupt):
-            return self.others(found)
-        # Not now: the new one would be raised here, where it is swallowed, too.
-        return threading.Timer(_AGAIN_SECONDS, self._interrupt).start()
-
-    def _interrupt(self) -> None:
-        if self.wanted:  # a true signal, which wakes the thread where it sleeps or waits
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _failure(status: int, output: str) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .errors import UserError
+from .interrupts import uninterrupted
 
 __all__ = [
     "NO_ROOM", "old_name", "part_of", "scratch_folder", "sweep", "sweep_all", "temporary_file", "temporary_folder",
@@ -52,15 +53,18 @@ def temporary_file(path: Path) -> Iterator[tuple[int, Path]]:
     """
     sweep(path)
     while True:
-        name = _temporary_name(path)
-        handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        name, handle = _temporary_name(path), _NO_HANDLE
         try:
+            with uninterrupted():
+                handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             if _hold(handle, name):
                 yield handle, name
                 return
         finally:
-            name.unlink(missing_ok=True)
-            os.close(handle)
+            if handle != _NO_HANDLE:
+                with uninterrupted():
+                    name.unlink(missing_ok=True)
+                    os.close(handle)
 
 
 @contextlib.contextmanager
@@ -118,19 +122,22 @@ def sweep_all(folder: Path) -> None:
 @contextlib.contextmanager
 def _folder(new_name: Callable[[], Path]) -> Iterator[Path]:
     while True:
-        name = new_name()
-        name.mkdir(mode=0o700)
-        handle = _NO_HANDLE
+        name, made, handle = new_name(), False, _NO_HANDLE
         try:
-            with contextlib.suppress(FileNotFoundError):
-                handle = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            with uninterrupted():
+                name.mkdir(mode=0o700)
+                made = True
+                with contextlib.suppress(FileNotFoundError):
+                    handle = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             if handle != _NO_HANDLE and _hold(handle, name):
                 yield name
                 return
         finally:
-            shutil.rmtree(name, ignore_errors=True)
-            if handle != _NO_HANDLE:
-                os.close(handle)
+            with uninterrupted():
+                if made:
+                    shutil.rmtree(name, ignore_errors=True)
+                if handle != _NO_HANDLE:
+                    os.close(handle)
 
 
 def _hold(handle: int, name: Path) -> bool:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from addax.common.errors import UserError
 from addax.common.executor import all_results
-from addax.common.processes import Ended, end_tools, run_process, run_tool, signals_interrupt, stop_all
+from addax.common.processes import Ended, end_tools, run_process, run_tool, stop_all
 
 NAP = 300
 """Seconds; no test waits that long."""
@@ -164,6 +165,40 @@ def test_tools_of_other_threads_can_be_ended(tmp_path):
                 job.result(timeout=30)
 
 
+LITTERING = f"mktemp; sleep {NAP}"
+"""A tool that leaves a temporary file when it is killed, as compilers and yosys do."""
+
+
+def test_what_a_tool_that_is_ended_leaves_is_removed(tmp_path, monkeypatch):
+    """Protects the system's temporary folder, where nobody else knows the names."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(run_tool, shell(LITTERING), tmp_path, "tool", environment={"PATH": os.environ["PATH"]})
+        until(lambda: list(tmp_path.glob("addax-tool-*/tmp*")), "the tool does not begin")
+        end_tools()
+        with pytest.raises(Ended):
+            job.result(timeout=30)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_next_tool_removes_what_was_left_when_addax_was_killed(tmp_path, monkeypatch):
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path), LITTERING, "main"], env={**os.environ, "TMPDIR": str(tmp_path)}
+    )
+    try:
+        until(lambda: list(tmp_path.glob("addax-tool-*/tmp*")), "the tool does not begin")
+    finally:
+        parent.kill()
+        parent.wait()
+    until(lambda: not working_in(tmp_path), "processes left")
+    assert len(list(tmp_path.iterdir())) == 1
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    assert run_tool(["true"], tmp_path, "tool") == ""
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_interrupt_ends_tools_that_begin_after_it_as_well(tmp_path):
     def three_tools():
         for _ in range(3):
@@ -191,48 +226,3 @@ def test_an_interrupted_wait_for_many_tools_does_not_wait_for_them(tmp_path):
         all_results([run("true"), *[run(f"sleep {NAP}")] * 3], threads=2, progress=interrupted)
     assert time.monotonic() - begin < NAP / 10
     assert not working_in(tmp_path)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_signals_that_ask_to_end_interrupt(number):
-    before = signal.signal(number, signal.SIG_DFL)  # pytest itself may run under nohup
-    try:
-        with pytest.raises(KeyboardInterrupt), signals_interrupt():
-            os.kill(os.getpid(), number)
-            time.sleep(10)
-        assert signal.getsignal(number) is signal.SIG_DFL
-    finally:
-        signal.signal(number, before)
-
-
-def test_signals_that_are_ignored_stay_ignored():
-    """As under nohup."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with signals_interrupt():
-            os.kill(os.getpid(), signal.SIGHUP)
-        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before)
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(lambda: signals_interrupt().__enter__()).result()
-
-
-def test_an_interrupt_that_a_destructor_swallows_comes_again():
-    """Protects Ctrl-C: Python only prints an exception that is raised while it destroys an object, and goes on."""
-
-    class Slow:
-        def __del__(self):
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0)  # where the signal is heard
-
-    before, handler = sys.unraisablehook, signal.signal(signal.SIGINT, signal.default_int_handler)
-    begin = time.monotonic()
-    try:  # those who run tests side by side ignore Ctrl-C
-        with pytest.raises(KeyboardInterrupt), signals_interrupt():
-            slow = Slow()
-            del slow
-            time.sleep(NAP)
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    assert sys.unraisablehook is before and time.monotonic() - begin < NAP / 10
