@@ -149,18 +149,22 @@ def _summed(node: Node, reads: list[Value]) -> Value:
 def _climbed(node: Node, reads: list[Value]) -> Value:
     """A word and a plane of a count, from the lowest bit on that both have: synthesis then takes the word for the
     operand that enters the carry itself, and puts the count into the tables of the chain."""
-    words = [Cat(Const(0, tap.shift), value) for value, tap in zip(reads, node.taps, strict=True)]
     low = max(node.taps[0].shift, node.taps[1].shift + node.zeros)
+    words = [_reaching(low, value, tap) for value, tap in zip(reads, node.taps, strict=True)]
     parts = [
         word[low:].as_signed() if value.shape().signed else word[low:] for word, value in zip(words, reads, strict=True)
     ]  # fmt: skip
     if not low:  # no bits have no range in Verilog
         return (parts[0] + parts[1])[: node.format.bits]
-    below = [
-        _extended(word.as_signed() if value.shape().signed else word, low)
-        for word, value in zip(words, reads, strict=True)
-    ]
-    return Cat((below[0] | below[1]), (parts[0] + parts[1])[: node.format.bits - low])
+    return Cat(words[0][:low] | words[1][:low], (parts[0] + parts[1])[: node.format.bits - low])
+
+
+def _reaching(low: int, value: Value, tap: Tap) -> Value:
+    """``value`` where ``tap`` moves it, in at least one bit more than ``low``: it may end below what both have."""
+    word = Cat(Const(0, tap.shift), value)
+    if len(word) > low:
+        return word
+    return _extended(word.as_signed() if value.shape().signed else word, low + 1)
 
 
 def _extended(value: Value, bits: int) -> Value:
