@@ -94,8 +94,8 @@ def simulated(circuit, reach, features, fabric="generic"):
 @pytest.mark.parametrize("reach", [1, 2, 3, 99])
 @pytest.mark.parametrize("seed", slow_but(range(40), 0, 1, 25))
 def test_an_array_gives_results_on_time(seed, reach, compress):
-    """Ranks of registers between any levels: every number and ``done`` wait for as many cycles. In the circuit of seed 25
-    a word ends below the bits that it has in common with the count that is added to it."""
+    """Ranks of registers between any levels: every number and ``done`` wait for as many cycles. In the circuit of seed
+    25 a word ends below the bits that it has in common with the count that is added to it."""
     layer = random_layer(seed, features=16)
     circuit = circuit_of(layer, compress=compress)
     features = some_features(layer, 12, seed)
