@@ -102,7 +102,7 @@ def rows(program, network, sets):
         yield "engine", name, pixels.shape[1:], lambda pixels=pixels: through_engine(program, pixels.astype(np.int64))
     if network not in CHOOSING:
         low = smallest(None)[1]
-        crops = np.stack([low[:, k * CROP : (k + 1) * CROP, :CROP] for k in range(CROPS)]).astype(np.int64)
+        crops = np.stack([low[:, :CROP, k * CROP : (k + 1) * CROP] for k in range(CROPS)]).astype(np.int64)
         yield "dataflow", f"{CROPS} crops", (CROP, CROP), lambda: through_dataflow(program, crops)
 
 
