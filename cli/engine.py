@@ -131,7 +131,7 @@ def report_engine(
         if keys["blocks"]:
             console.print(block_table(keys["blocks"], {name: keys[name] for name in ("lut", "ff", "bram", "dsp")}))
         if keys.get("power_by_block"):
-            console.print(power_table(keys["power_by_block"], keys["bytes_read"] + keys["bytes_written"]))
+            console.print(power_table(keys["power_by_block"], keys["memory_uj"]))
         if keys.get("layers"):
             console.print(*layer_tables(f"{image}: {keys['lane_utilization']:.1%} of lanes", keys["layers"]))
 

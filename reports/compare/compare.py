@@ -27,7 +27,7 @@ from ..page.pages import comparison_page
 from ..page.report import make_report
 from ..power.asic45 import lanes_energy
 from ..power.model import power_model
-from ..power.power import saving
+from ..power.power import Power, saving
 from ..power.scopes import CountedDesign, differing_layers, scopes
 from ..synth.place import placer
 from ..tools.provenance import provenance
@@ -53,7 +53,7 @@ class KernelComparison:
     Attributes
     ----------
     rows : per kernel: accuracy, rate, the keys of its report, and where there is a `BASELINE` among the kernels,
-        ``scopes`` (see `scopes`) and ``saving`` (see `power.Saving`; None without power)
+        ``saving`` (see `power.Saving`; None without power) and, of dataflow designs, ``scopes`` (see `scopes`)
     claims : of others, beside ours, see `claims.claims_beside`
     designs : of others
     json, html : all of it as files
@@ -111,8 +111,6 @@ class Contest:
                 raise ValueError(f"{name} of an engine must be {' or '.join(map(str, PINS))}, not {side}")
         if self.archs == ("engine",) and (self.lanes is not None or self.fps is not None):
             raise ValueError("the size of engines is said with --pin and --pout; leave --lanes and --fps out")
-        if self.power and "engine" in self.archs:
-            raise ValueError("there is no model of an engine's power so far; leave --power out")
         if self.multipliers not in MULTIPLIERS:
             raise ValueError(f"multipliers must be one of {', '.join(MULTIPLIERS)}, not {self.multipliers!r}")
         if self.images < 0:
@@ -130,6 +128,11 @@ class Contest:
     def rows(self) -> int:
         """Rows of lanes of an engine."""
         return self.pin if self.pout is None else self.pout
+
+    @property
+    def power_images(self) -> int:
+        """How many images give the switching activity; 0 without power."""
+        return min(self.images, POWER_IMAGES) if self.power else 0
 
 
 def structures_of(multipliers: str, device: Device) -> dict[str, str]:
@@ -199,13 +202,20 @@ def _engine_rows(
     terms = EngineTerms(
         device=contest.device, clock_mhz=contest.clock_mhz, pin=contest.pin, pout=contest.rows, bits=contest.bits,
         data_source=contest.data_source, split=contest.split, placed=contest.placed, seeds=contest.seeds,
+        power_images=contest.power_images,
     )  # fmt: skip
-    rows = []
+    rows: dict[str, dict[str, Any]] = {}
+    powers: dict[str, Power | None] = {}
     for kernel, program in programs.items():
         name = f"{kernel}, engine" if "dataflow" in contest.archs else kernel
-        own = engine_row(program, terms, out / kernel / "engine", lambda text, name=name: step(f"{name}: {text}"))  # type: ignore[misc]
-        rows.append({"kernel": name, **own})
-    return rows
+        own, powers[kernel] = engine_row(
+            program, terms, out / kernel / "engine", lambda text, name=name: step(f"{name}: {text}")  # type: ignore[misc]
+        )  # fmt: skip
+        rows[kernel] = {"kernel": name, **own}
+    if BASELINE in rows:
+        for kernel in rows:
+            rows[kernel]["saving"] = _saved(powers[kernel], powers[BASELINE])
+    return list(rows.values())
 
 
 def _written(
@@ -244,7 +254,7 @@ def _row(
     made = make_report(
         build, out, synth=True, placed=contest.placed, seeds=contest.seeds, command="addax compare",
         step=lambda text: step(f"{kernel}: {text}"),
-        power_images=images.head(min(contest.images, POWER_IMAGES)).x if contest.power else None,
+        power_images=images.head(contest.power_images).x if contest.power_images else None,
     )  # fmt: skip
     assert made.synthesis is not None
     layers = build.design.layers
@@ -265,8 +275,12 @@ def _row(
 
 def _against(design: CountedDesign, base: CountedDesign, layers: frozenset[str]) -> dict[str, Any]:
     """What a design has against the baseline."""
-    saved = saving(design.power, base.power) if design.power and base.power and design is not base else None
-    return {
-        "scopes": scopes(design, base, layers),
-        "saving": None if saved is None else {**vars(saved), "keeps_sign": saved.keeps_sign},
-    }
+    return {"scopes": scopes(design, base, layers), "saving": _saved(design.power, base.power)}
+
+
+def _saved(power: Power | None, against: Power | None) -> dict[str, Any] | None:
+    """What is saved, as `KernelComparison` has it; None of the baseline itself, and without power."""
+    if power is None or against is None or power is against:
+        return None
+    found = saving(power, against)
+    return {**vars(found), "keeps_sign": found.keeps_sign}

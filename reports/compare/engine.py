@@ -15,6 +15,7 @@ from ...quant.program import Convolution, Product, Program, Requantise, Table
 from ...quant.quantize import evaluate
 from ..devices.devices import Device
 from ..engine.report import make_engine_report
+from ..power.power import Power
 
 __all__ = ["PINS", "EngineTerms", "engine_row"]
 
@@ -36,6 +37,7 @@ class EngineTerms:
     bits : of the networks' weights and features
     data_source, split : images whose accuracy is told
     placed, seeds : whether to place and route, and how often
+    power_images : images of the split whose runs give the switching activity; 0 for no power
     """
 
     device: Device
@@ -47,6 +49,7 @@ class EngineTerms:
     split: str
     placed: bool
     seeds: int
+    power_images: int = 0
 
     def plan(self, program: Program) -> EnginePlan:
         """The engine for ``program``: with all that it has, and memory as wide as a word, at most 128 bits."""
@@ -64,10 +67,11 @@ class EngineTerms:
 
 def engine_row(
     program: Program, terms: EngineTerms, out: Path, step: Callable[[str], None]
-) -> dict[str, Any]:  # fmt: skip
-    """An engine for ``program`` under ``out``, with its image and its report; the keys are those of a dataflow row.
+) -> tuple[dict[str, Any], Power | None]:  # fmt: skip
+    """An engine for ``program`` under ``out``, with its image and its report; the keys are those of a dataflow row. And
+    its power, where that is asked for.
 
-    Cycles are those that are predicted, which simulation equals; nothing is simulated here.
+    Cycles are those that are predicted, which simulation equals. What is simulated for power is not compared here.
 
     Raises
     ------
@@ -80,12 +84,15 @@ def engine_row(
     step("generating")
     build = generate_engine(plan, out / "build")
     save_image(out / "net.image", image)
+    images = data.load(terms.data_source, terms.split, shape=program.input.shape)
     made = make_engine_report(
         build, out / "report", run=(image, predicted(image)), synth=True, placed=terms.placed, seeds=terms.seeds,
-        command="addax compare", step=step,
+        power_images=images.head(terms.power_images).x if terms.power_images else None, command="addax compare",
+        step=step,
     )  # fmt: skip
-    images = data.load(terms.data_source, terms.split, shape=program.input.shape)
-    return {
+    row = {
         "arch": "engine", "accuracy": evaluate(program, images).accuracy, "simulated_images": 0, "mismatches": None,
-        **made.keys, "seeds_mhz": list(made.placement.seeds_mhz) if made.placement else None, "power": None,
+        **made.keys, "seeds_mhz": list(made.placement.seeds_mhz) if made.placement else None,
+        "power": made.power.to_json() if made.power else None,
     }  # fmt: skip
+    return row, made.power

@@ -1,6 +1,6 @@
 """The report of an engine: what its blocks take, and with an image how each layer of its network runs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from ..page.figures import Figures, add_measured
 from ..page.measure import Measured
 from ..page.report import REPORT_KIND, Report, measured_keys, placed_keys
 from ..page.sections import device_shares
-from ..power.asic45 import lanes_energy
+from ..power.asic45 import lanes_energy, memory_energy
 from ..power.power import NOTE, Power
 from ..tools.provenance import provenance
 from .layers import LayerRun, layer_runs
@@ -77,7 +77,7 @@ def make_engine_report(
         document |= told
         keys["layers"] = told["layers"]
         if measured.power is not None:
-            keys["power_by_block"] = told["power"]["categories"]
+            keys["power_by_block"], keys["memory_uj"] = told["power"]["categories"], told["power"]["memory_uj"]
     document |= {
         "plan": build.plan.to_json(), "device_shares": device_shares(vars(total), target) if total else None,
         "lut_rule": target.units.rule if total else None,
@@ -112,7 +112,7 @@ def _network(plan: EnginePlan, run: tuple[Compiled, EngineCycles], power: Power 
     return {
         "layers": [layer.to_json() for layer in runs], "roofline": roofline(plan, runs, cycles),
         "program": dict(image.network.program.metadata),
-        "power": None if power is None else _power(power, runs, plan),
+        "power": None if power is None else _power(power, runs, plan, rates(plan, runs, cycles)),
     }  # fmt: skip
 
 
@@ -124,14 +124,15 @@ def _blocks(build: EngineBuild, measured: Measured) -> dict[str, dict[str, Any]]
     return {name: vars(cells) for name, cells in found.items()} if found else None
 
 
-def _power(power: Power, runs: Sequence[LayerRun], plan: EnginePlan) -> dict[str, Any]:
-    """What the report says of power: that of the device, and the lanes' by published energies. The memory outside is
-    told in bytes: how much a bit takes is a matter of its kind, of which nothing is known here."""
+def _power(power: Power, runs: Sequence[LayerRun], plan: EnginePlan, pace: Mapping[str, Any]) -> dict[str, Any]:
+    """What the report says of power: that of the device; and apart from it, by published energies, the lanes' and that of
+    the memory outside, if it is a DRAM."""
     layers = [
         Layer(name=run.name, kind=run.unit, result=(0, 0, 0), lanes=plan.lanes, macs=run.macs, operand_bits=plan.bits)
         for run in runs if run.macs
     ]  # fmt: skip
-    return {**power.to_json(), "asic45_uj": lanes_energy(layers)}
+    moved = memory_energy(pace["bytes_read"] + pace["bytes_written"])
+    return {**power.to_json(), "asic45_uj": lanes_energy(layers), "memory_uj": moved}
 
 
 def _keys(

@@ -1,7 +1,7 @@
 """What the lanes alone would take on an ASIC of 45 nm, by published energies per operation: the papers' kind of figure.
 
 No memory, no registers, no clock and no wires: not comparable with the power of a device, only with tables of the same
-kind.
+kind. What a memory outside takes for the bytes of an image is a figure of its own.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import Any
 
 from ...hdl.family import Layer
 
-__all__ = ["BUFFER_PJ", "BUFFER_SOURCE", "ENERGY_PJ", "SOURCE", "lanes_energy", "term_energy"]
+__all__ = ["BUFFER_PJ", "BUFFER_SOURCE", "ENERGY_PJ", "SOURCE", "lanes_energy", "memory_energy", "term_energy"]
 
 ENERGY_PJ: dict[str, dict[int, float]] = {
     "add": {8: 0.03, 32: 0.1},
@@ -21,6 +21,9 @@ SOURCE = "integer operations at 45 nm, table of ShiftAddLLM (NeurIPS 2024) after
 BUFFER_PJ = 10.0 / 64
 """Energy of an access to a buffer on the chip, pJ for each bit."""
 BUFFER_SOURCE = "64 bit out of 8 KB of SRAM at 45 nm, 10 pJ, Horowitz (ISSCC 2014)"
+MEMORY_PJ = (1300.0 / 64, 2600.0 / 64)
+"""Energy of a bit of DRAM, read or written, pJ: the ends of the range."""
+MEMORY_SOURCE = "64 bit of DRAM, 1.3 to 2.6 nJ, Horowitz (ISSCC 2014)"
 _PER_PRODUCT = {"mult": ("multiply", "add"), "adder": ("add", "add"), "shift": ("shift", "add")}
 """Operations of a kernel, the addition to the sum included; an absolute value rides on the additions' carries. There is
 no figure for one bit."""
@@ -43,6 +46,12 @@ def lanes_energy(layers: Sequence[Layer]) -> dict[str, Any]:
         energy += layer.macs * term_energy(layer.kind, layer.operand_bits) / 1e6
     note = f"{SOURCE}; none for {', '.join(without)}" if without else SOURCE
     return {"lanes": None if without else energy, "without_figure": without, "note": note}
+
+
+def memory_energy(moved: int) -> dict[str, Any]:
+    """Energy of ``moved`` bytes from or to a DRAM, uJ: ``low`` and ``high``, with the bytes and the source."""
+    low, high = (8 * moved * energy / 1e6 for energy in MEMORY_PJ)
+    return {"bytes": moved, "low": low, "high": high, "note": MEMORY_SOURCE}
 
 
 def term_energy(kernel: str, bits: int) -> float:

@@ -52,12 +52,17 @@ def block_table(blocks: Mapping[str, Mapping[str, Any]], total: Mapping[str, Any
     return table
 
 
-def power_table(parts: Sequence[Mapping[str, Any]], moved: int) -> Table:
-    """Modelled power of every block of an engine, registers by themselves; ``moved`` are bytes of memory per image."""
+def power_table(parts: Sequence[Mapping[str, Any]], memory: Mapping[str, Any]) -> Table:
+    """Modelled power of every block of an engine, registers by themselves; ``memory`` is that of an image outside, see
+    `asic45.memory_energy`."""
     table = _table("modelled power, mW, with the ends of its band", "part", "mW", "low", "high")
     for part in parts:
         table.add_row(part["name"], *(f"{part[key]:.2f}" for key in ("mw", "low_mw", "high_mw")))
     table.add_section()
     table.add_row("all", *(f"{sum(part[key] for part in parts):.2f}" for key in ("mw", "low_mw", "high_mw")))
-    table.caption, table.caption_justify = f"without the memory outside, which moves {moved:,} bytes per image", "left"
+    table.caption_justify = "left"
+    table.caption = (
+        f"without the memory outside: {memory['bytes']:,} bytes per image, as DRAM {memory['low']:,.1f} to "
+        f"{memory['high']:,.1f} uJ ({memory['note']})"
+    )
     return table

@@ -29,8 +29,9 @@ def comparison_tables(found: KernelComparison, *, network: str, device: str) -> 
     scoped = [row for row in found.rows if row.get("scopes")]
     if base is not None and scoped:
         tables.append(_scopes(scoped))
-        if any(row["saving"] for row in scoped):
-            tables.append(_savings(scoped))
+    if any(row.get("saving") for row in found.rows):
+        tables.append(_savings(found.rows))
+    if found.claims:
         tables.append(_claims(found))
     return tables
 
@@ -70,7 +71,7 @@ def _savings(rows: Sequence[dict[str, Any]]) -> Table:
     left = ("kernel", "turned round by")
     table = _table(title, "kernel", "saved", "at worst", "at best", "of total power", "turned round by", left=left)
     for row in rows:
-        if saved := row["saving"]:
+        if saved := row.get("saving"):
             shares = [f"{100 * saved[key]:.1f} %" for key in ("dynamic", "worst", "best", "total")]
             certain = "nothing" if saved["keeps_sign"] else ", ".join(saved["flips"]) or "several together"
             table.add_row(row["kernel"], *shares, certain)

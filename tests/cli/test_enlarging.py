@@ -161,7 +161,9 @@ def test_a_frequency_aware_network_goes_the_whole_way_on_photographs(run, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_ghost_begins_with_a_trained_network(trained, run, tmp_path):
+@pytest.mark.guard
+def test_a_ghost_begins_with_a_trained_network_and_its_moves_cost_no_lanes(trained, run, tmp_path):
+    """Half of the channels of its blocks are moved copies, which the report shows without lanes and requantisers."""
     (tmp_path / "r.toml").write_text(
         f'{RECIPE}\n[start]\nkind = "clustered"\ncheckpoint = "{trained / "net.safetensors"}"\n'
     )
@@ -170,6 +172,20 @@ def test_a_ghost_begins_with_a_trained_network(trained, run, tmp_path):
     status, _, err = run("train", "ghostsr-small-x2", *arguments, "-o", tmp_path / "g.safetensors")
     assert status == 0, err
     assert load_checkpoint(tmp_path / "g.safetensors")[1].training["start"]["kind"] == "clustered"
+
+    crops = ("--data", trained / "set", "--size", "12x12")
+    for verb in (
+        ("quantize", tmp_path / "g.safetensors", *crops, "-o", tmp_path / "g.addax"),
+        ("generate", tmp_path / "g.addax", "--lanes", 64, "--device", "xczu7ev", "-o", tmp_path / "build"),
+        ("report", tmp_path / "build", "-o", tmp_path / "report"),
+    ):  # fmt: skip
+        status, _, err = run(*verb)
+        assert status == 0, err
+    stages = json.loads((tmp_path / "report" / "report.json").read_text())["stages"]
+    moves = [stage for stage in stages if stage["kind"] == "spatial_shift"]
+    assert len(moves) == 16 and all(move["result"][0] == 16 for move in moves)
+    assert all(move["lanes"] == move["requantisers"] == move["dsp"] == move["macs"] == 0 for move in moves)
+    assert all(stage["lanes"] > 0 for stage in stages if stage["kind"] == "mult")
 
     status, _, err = run("train", "ghostsr-small-x3", *arguments, "-o", tmp_path / "h.safetensors")
     assert status == 1 and "holds edsr-small-x2 (mult): 'tail.0.0.weight' is" in err

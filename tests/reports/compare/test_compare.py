@@ -17,6 +17,7 @@ from addax.reports.page.pages import comparison_page
 from addax.reports.synth.synth import Synthesis
 from addax.reports.terminal.tables import comparison_tables
 from addax.reports.tools.provenance import provenance
+from addax.sim.activity import Activity, Toggles
 from documents import comparison
 
 TARGET = device("xc7z020")
@@ -61,7 +62,7 @@ def test_multipliers_in_lookup_tables_are_the_cheapest_of_the_family():
     ({"archs": ("engine", "systolic")}, "arch must be some of dataflow, engine, not 'engine,systolic'"),
     ({"archs": ("engine",), "pin": 12}, "pin of an engine must be 8 or 16 or 32 or 64, not 12"),
     ({"archs": ("engine",), "lanes": 80}, "the size of engines is said with --pin"),
-    ({"archs": ("engine",), "power": True}, "there is no model of an engine's power so far"),
+    ({"archs": ("engine",), "images": 0, "power": True}, "power needs images that are simulated"),
 ])  # fmt: skip
 def test_terms_that_cannot_be(terms, message):
     with pytest.raises(ValueError, match=message):
@@ -104,8 +105,8 @@ def test_engines_stand_beside_dataflow_designs(tmp_path):
 
 @pytest.mark.slow
 def test_two_kernels_as_engines(tmp_path, monkeypatch):
-    """From the network to the page, each on an engine of the kernels that it has; what synthesis counts is not what
-    is tested here."""
+    """From the network to the page, each on an engine of the kernels that it has, and what the one saves of the other's
+    power; what synthesis and simulation count is given here: lanes of the adders' engine toggle half as much."""
 
     def counted(parts, memories, target, *, progress):
         return Synthesis(
@@ -113,8 +114,17 @@ def test_two_kernels_as_engines(tmp_path, monkeypatch):
             blocks={part.name: {"control" if part.block_of else "": Resources(lut=3)} for part in parts},
         )  # fmt: skip
 
+    def toggled(run, build):
+        assert len(run.pixels) == 2
+        lanes = Toggles(toggles=2000 if build.plan.kernels == ("mult",) else 1000, nets=10)
+        others = {name: {"": Toggles(toggles=100, nets=10)} for name in ("control", "reader")}
+        return Activity(parts={"lanes": {"lanes": lanes}, **others}, cycles=99_999, images=2)
+
     monkeypatch.setattr(measured, "map_parts", counted)
-    contest = Contest(network="lenet5", device=device("ecp5-85k"), archs=("engine",), pin=8, pout=16)
+    monkeypatch.setattr(measured.PowerRun, "activity", toggled)
+    contest = Contest(
+        network="lenet5", device=device("ecp5-85k"), archs=("engine",), pin=8, pout=16, images=2, power=True
+    )
 
     found = compare(contest, ["adder", "mult"], tmp_path, command="addax compare --arch engine")
 
@@ -126,6 +136,14 @@ def test_two_kernels_as_engines(tmp_path, monkeypatch):
     assert plans["mult"]["kernels"] == ["mult"] and "adder" in plans["adder"]["kernels"]
     assert "lanes at work" in (tmp_path / "adder" / "engine" / "report" / "report.html").read_text()
     assert "engines of the same lanes" in found.html.read_text()
+
+    saved = adder["saving"]
+    assert mult["saving"] is None and 0 < saved["worst"] < saved["dynamic"] < saved["best"] < 0.5
+    assert adder["power_mw"]["dynamic"] == pytest.approx((1 - saved["dynamic"]) * mult["power_mw"]["dynamic"])
+    assert adder["power"]["total"]["low_mw"] < adder["power_mw"]["total"] < adder["power"]["total"]["high_mw"]
+    assert "Does the saving of power hold?" in found.html.read_text()
+    _, savings = comparison_tables(found, network="lenet5", device="ecp5-85k")
+    assert savings.row_count == 1 and "power saved against mult" in savings.title
 
 
 @pytest.mark.slow

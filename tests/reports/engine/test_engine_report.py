@@ -142,4 +142,10 @@ def test_power_of_an_engine_is_that_of_its_blocks(generated, tmp_path, monkeypat
     assert made.keys["energy_per_image_uj"] == pytest.approx(made.keys["power_mw"]["total"] * cycles.total / mhz / 1e3)
     document = json.loads(made.json.read_text())
     assert document["power"]["images"] == 2 and document["bytes_read"] == made.keys["bytes_read"] > 0
+    moved = document["bytes_read"] + document["bytes_written"]
+    assert document["power"]["memory_uj"] == {
+        "bytes": moved, "low": pytest.approx(moved / 8 * 1.3e-3), "high": pytest.approx(moved / 8 * 2.6e-3),
+        "note": "64 bit of DRAM, 1.3 to 2.6 nJ, Horowitz (ISSCC 2014)",
+    }  # fmt: skip
+    assert 'data-path="power.memory_uj.high"' in made.html.read_text()
     assert 'data-path="power.categories.0.mw"' in made.html.read_text()
