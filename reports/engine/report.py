@@ -125,8 +125,8 @@ def _blocks(build: EngineBuild, measured: Measured) -> dict[str, dict[str, Any]]
 
 
 def _power(power: Power, runs: Sequence[LayerRun], plan: EnginePlan, pace: Mapping[str, Any]) -> dict[str, Any]:
-    """What the report says of power: that of the device; and apart from it, by published energies, the lanes' and that of
-    the memory outside, if it is a DRAM."""
+    """What the report says of power: that of the device; and apart from it, by published energies, that of the lanes
+    and that of the memory outside, if it is a DRAM."""
     layers = [
         Layer(name=run.name, kind=run.unit, result=(0, 0, 0), lanes=plan.lanes, macs=run.macs, operand_bits=plan.bits)
         for run in runs if run.macs
