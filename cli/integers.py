@@ -45,6 +45,7 @@ __all__ = ["evaluate", "export", "quantize"]
 @click.option("--result", default="range", show_default=True, help="Grid of a map at the end; pixels: it is an image.")
 @click.option("--task", help="Of a network with several, such as ipt.  [default: the first that it was trained for]")
 @click.option("--size", metavar="HEIGHTxWIDTH", help="Of the images, for a network that takes any.")
+@click.option("--most-bits", default=16, show_default=True, help="Of shortcuts and scores: as many as engines read.")
 @click.option("--layer-bits", multiple=True, metavar="LAYER:BITS", help="Bits of one layer; may be repeated.")
 @click.option("--mean-bits", type=float, help="Choose the bits of every layer so that a weight has so many on average.")
 @click.option("--sensitivity", is_flag=True, help="Show what every layer loses with fewer bits.")
@@ -54,7 +55,7 @@ __all__ = ["evaluate", "export", "quantize"]
 def quantize(
     source: str, kernel: str | None, weights: Path | None, bits: int | None, data_source: str, calibration: int,
     ranges: str, groups: int, sharing: str, pow2_steps: bool, terms: int, shifts: str, result: str,
-    task: str | None, size: str | None, layer_bits: tuple[str, ...],
+    task: str | None, size: str | None, most_bits: int, layer_bits: tuple[str, ...],
     mean_bits: float | None, sensitivity: bool, input_scale: float | None, input_offset: float | None, out: Path,
     as_json: bool,
 ) -> None:  # fmt: skip
@@ -65,7 +66,7 @@ def quantize(
 
     scheme = chosen_scheme(
         bits=DEFAULT_BITS if bits is None else bits, ranges=ranges, groups=groups, sharing=sharing,
-        pow2_steps=pow2_steps, terms=terms, shifts=shifts, result=result,
+        pow2_steps=pow2_steps, terms=terms, shifts=shifts, result=result, most_bits=most_bits,
         layer_bits=dict(_layer_bits(entry) for entry in layer_bits),
     )  # fmt: skip
     network = api.quantize(

@@ -37,6 +37,8 @@ class Scheme:
     shortcut_bits : a shortcut that is itself a convolution has at least so many before it joins
     edge_bits : the first layer's weights, the last layer's weights and features have at least so many: there are few of
         them, and accuracy hangs on them
+    most_bits : no feature that is read again has more: shortcuts, sums of tokens, scores in front of a softmax; for
+        hardware that reads so many
     pow2_steps : steps are powers of two
     terms : the factors of a requantise are sums of at most so many signed powers of two; 0: 16-bit multipliers
     shifts : ``auto``: the channels of a requantise have shifts of their own where results would show what one for all
@@ -60,6 +62,7 @@ class Scheme:
     residual_bits: int = 8
     shortcut_bits: int = 12
     edge_bits: int = 8
+    most_bits: int = 16
     pow2_steps: bool = False
     terms: int = 0
     shifts: str = "auto"
@@ -67,10 +70,12 @@ class Scheme:
 
     def __post_init__(self) -> None:
         named = {"bits": self.bits, **{f"bits of layer {path!r}": bits for path, bits in self.layer_bits.items()}}
-        named |= {name: getattr(self, name) for name in ("residual_bits", "shortcut_bits", "edge_bits")}
+        named |= {name: getattr(self, name) for name in ("residual_bits", "shortcut_bits", "edge_bits", "most_bits")}
         for name, bits in named.items():
             if not isinstance(bits, int) or not _BITS[0] <= bits <= _BITS[1]:
                 raise ValueError(f"{name} must be in {_BITS[0]}..{_BITS[1]}, not {bits}")
+        if self.most_bits < (least := max(*self.layer_bits.values(), self.bits, self.residual_bits, self.edge_bits)):
+            raise ValueError(f"most_bits must be at least {least}, what features have, not {self.most_bits}")
         if self.ranges not in RANGES:
             raise ValueError(f"ranges must be one of {', '.join(RANGES)}, not {self.ranges!r}")
         if self.sharing not in SHARINGS:
@@ -86,6 +91,11 @@ class Scheme:
         if not isinstance(self.terms, int) or not 0 <= self.terms <= 8:
             raise ValueError(f"terms must be in 0..8, not {self.terms}")
         object.__setattr__(self, "layer_bits", MappingProxyType(dict(self.layer_bits)))
+
+    @property
+    def joining_bits(self) -> int:
+        """Bits of a convolution, or of what lies behind it, that joins an addition."""
+        return min(max(self.bits, self.shortcut_bits), self.most_bits)
 
     def of(self, path: str, *, edge: bool = False) -> int:
         """Bits of the layer at ``path``, which may be at the edge of the network."""

@@ -1,11 +1,13 @@
 """Engines with norms, softmax, products of tokens and divisions: blocks of transformers, every word, every cycle."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from addax.hdl.engine.compile.image import compiled
 from addax.hdl.engine.cycles.transfers import Memory
+from addax.quant.fold.scheme import Scheme
 from addax.quant.lower.lowering import lower
 from engine_encoders import encoder, quotients
 from engine_executor import executed
@@ -67,6 +69,20 @@ def test_a_whole_vision_transformer_is_exact_to_the_word_and_to_the_cycle(kernel
     run = checked_run(image, images[0])
 
     assert (run.words == executed(image, images[0])).all()
+
+
+@pytest.mark.guard
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_tokens_that_are_many_follow_each_other_without_a_pause(kernel):
+    """65 tokens of 8 bits throughout: the first ones of a layer have been written, and are read by a layer norm or a
+    softmax, while the array still computes the last ones. Nothing of the one may reach the other."""
+    images = np.random.default_rng(0).integers(0, 256, (4, 1, 16, 16), np.uint8)
+    program = lower(lively(partial(vit, side=16), kernel), images, scheme=Scheme(most_bits=8))
+    plan = small_plan(
+        bits=8, pin=8, pout=8, norms=4, softmax=True, tables=8, matmul=True, divide=True, depthwise=2, means=True,
+        factor_bits=18, feature_bytes=16384, pixels=128,
+    )  # fmt: skip
+    checked_run(compiled(program, plan), images[0])
 
 
 def run_exactly(program, plan, seed):

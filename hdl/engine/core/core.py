@@ -190,9 +190,7 @@ class Core(wiring.Component):
             ]  # fmt: skip
         if self.plan.choices:
             m.d.comb += sums.choosing.eq(layer.unit == Unit.CHOICE)
-        meant, pool = issuer.issued & issuer.meant, ~array
-        if self.plan.twice:
-            pool = pool & ~goes_twice(self.plan, step)
+        meant, pool = issuer.issued & issuer.meant, self._pools()
         first, last, issued = (
             later(m, flag & array, ranks, name=f"array_{name}")
             for name, flag in (("first", issuer.first), ("last", issuer.last), ("issued", meant))
@@ -218,13 +216,20 @@ class Core(wiring.Component):
             ]  # fmt: skip
         return sums.sums, sums.done
 
+    def _pools(self) -> Any:
+        """Whether taps of the step make sums on their way past the lanes."""
+        step = self.issuer.step
+        pool = step.unit != Unit.ARRAY
+        return pool & ~goes_twice(self.plan, step) if self.plan.twice else pool
+
     def _fetched(self, m: Module, ranks: int) -> Any:
         """The number of the pixel whose sum is fetched, two cycles before it meets what is added."""
         issuer = self.issuer
         pixel = later(m, issuer.pixel, ranks - 1, name="pixel")
         if not self.plan.means:
             return pixel
-        pool = later(m, issuer.step.unit != Unit.ARRAY, AT_LANES - 1, name="pool")
+        # What goes by twice begins while the array's last pixels are still on their way, and fetches nothing.
+        pool = later(m, self._pools(), AT_LANES - 1, name="pool")
         return Mux(pool, later(m, issuer.pixel, AT_LANES - 1, name="pool_pixel"), pixel)
 
     def _parts_read(self, m: Module, x: Any) -> tuple[Any, Any]:

@@ -109,7 +109,7 @@ class EngineDriver:
         held = image.network.format(source.name)
         if pixels.min() < held.lo or pixels.max() > held.hi:
             raise DriverError("VALUE", f"{pixels.min()}..{pixels.max()}, not {held.lo}..{held.hi}")
-        self.port.write_memory(self._address(source.name), image.stored(pixels).tobytes())
+        self.port.write_memory(self._address(image.network.input), image.stored(pixels).tobytes())
         self._state, self._ending = EngineState.READY, None
 
     def start(self) -> None:

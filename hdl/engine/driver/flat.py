@@ -62,9 +62,11 @@ def flat_image(image: Compiled) -> bytes:
     Raises
     ------
     UserError
-        where the input or the result is stored head by head.
+        where the input or the result is stored head by head, or the input as the windows of an `Unfold`.
     """
     network, plan = image.network, image.plan
+    if network.unfold is not None:
+        raise UserError(f"a driver in C stores an image as it is, not the windows that {network.unfold.name!r} takes")
     name, fold = network.program.input.name, stem_fold(network)
     memory, build = image.constants.tobytes(), engine_identity(plan)
     pads = np.asarray(fold.pad, "<i4").tobytes()

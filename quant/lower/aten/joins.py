@@ -66,7 +66,7 @@ def joined_constant(lowering: Lowering, node: fx.Node, factor: float, known: "Kn
         value = found
     else:
         value = lowering.pending_of(shortcut(lowering, node))
-    fmt = signed(max(lowering.scheme.bits, lowering.scheme.shortcut_bits))
+    fmt = signed(lowering.scheme.joining_bits)
     step = float(np.abs(known.value).max()) / fmt.hi
     if lowering.scheme.pow2_steps:
         step = float(2.0 ** np.ceil(np.log2(step)))
@@ -104,7 +104,7 @@ def shortcut(lowering: Lowering, node: fx.Node) -> Stored:
         return lowering.store(node)
     if isinstance(value, Pending) and value.relu:
         return lowering.materialize(node, unsigned(max(scheme.bits, scheme.residual_bits)))
-    return lowering.materialize(node, signed(max(scheme.bits, scheme.shortcut_bits)))
+    return lowering.materialize(node, signed(scheme.joining_bits))
 
 
 @lowers(aten.cat, layouts="any")

@@ -8,9 +8,9 @@ SIZE = TNTSize(width=32, heads=2, inner_width=8, inner_heads=2, blocks=2, patch=
 KERNELS = {"mult": "mult", "adder": "mult,*.scores=adder"}
 
 
-def vit(kernel):
+def vit(kernel, side=8):
     return VisionTransformer(
-        kernel=KERNELS[kernel], shape=(1, 8, 8), classes=10, patch=2, width=32, heads=2, blocks=2, depth_rate=0.0
+        kernel=KERNELS[kernel], shape=(1, side, side), classes=10, patch=2, width=32, heads=2, blocks=2, depth_rate=0.0
     )
 
 

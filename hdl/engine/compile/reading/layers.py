@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .....quant.formats import Format
 from .....quant.ops.window import Window
-from .....quant.program import Program
+from .....quant.program import Program, Unfold
 from ...layout import blocks_of
 from ...plan import EnginePlan
 from ...records import Across, Unit
@@ -199,6 +199,7 @@ class EngineNetwork:
     views : what layers read beside stored tensors: blocks of several, one behind the other
     heads : channels of a head of tensors and views whose heads begin with blocks, see `layout`
     moves : what layers read beside those, word by word
+    unfold : of which the input is stored as its windows, see `stem.stored_input`; None where it is stored as pixels
     constants : values of stored tensors that no layer makes, (C, H, W)
     """
 
@@ -210,11 +211,17 @@ class EngineNetwork:
     heads: Mapping[str, int] = field(default_factory=dict)
     moves: Mapping[str, WordMove] = field(default_factory=dict)
     constants: Mapping[str, Ints] = field(default_factory=dict)
+    unfold: Unfold | None = None
+
+    @property
+    def input(self) -> str:
+        """The tensor that whoever runs the engine writes."""
+        return self.program.input.name if self.unfold is None else self.unfold.name
 
     @cached_property
     def tensors(self) -> tuple[str, ...]:
         """Names of the stored tensors, the input first."""
-        return (self.program.input.name, *(layer.name for layer in self.layers))
+        return (self.input, *(layer.name for layer in self.layers))
 
     def stored(self, name: str) -> tuple[str, ...]:
         """The stored tensors whose words a layer reads as ``name``."""

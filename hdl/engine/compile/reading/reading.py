@@ -34,6 +34,7 @@ from .....quant.program import (
     SpatialShift,
     Table,
     Threshold,
+    Unfold,
     Upsample,
 )  # fmt: skip
 from ...plan import MOST_SUM_BITS, RESIDUAL_BITS, WIDEST, EnginePlan
@@ -72,13 +73,13 @@ def network_of(program: Program, plan: EnginePlan) -> EngineNetwork:
         reading.read(op)
     made = [layer.name for layer in reading.layers]
     seen = reading.seen
-    names = [program.input.name, *made, *seen.names]
+    names = [reading.input, *made, *seen.names]
     if program.output in seen.names:
         raise UserError(f"the engine stores no tensor {program.output!r}: what it joins or cuts is stored in parts")
     network = EngineNetwork(
         program=program, layers=tuple(reading.layers), shapes={name: program.shape(name) for name in names},
         views=seen.joined, moves=seen.moves, constants=seen.constants,
-        heads={name: size for name, size in seen.sizes.items() if name in names},
+        heads={name: size for name, size in seen.sizes.items() if name in names}, unfold=reading.unfold,
     )  # fmt: skip
     network = with_heads(network, plan)
     check_fillers(network, plan)
@@ -94,12 +95,18 @@ class _Reading:
         self.plan = plan
         self.layers: list[EngineLayer] = []
         self.views: dict[str, str] = {}
+        self.unfold: Unfold | None = None
         self.seen = TensorViews(program, plan, self._stored)
         readers: dict[str, list[Op]] = {}
         for op in program.ops:
             for source in op.sources:
                 readers.setdefault(source, []).append(op)
         self.readers = readers
+
+    @property
+    def input(self) -> str:
+        """As `EngineNetwork.input`."""
+        return self.program.input.name if self.unfold is None else self.unfold.name
 
     def read(self, op: Op) -> None:
         kinds: dict[type, Callable[..., None]] = {
@@ -109,6 +116,7 @@ class _Reading:
             Upsample: self._moved, ArgMax: self._arg_max, Product: self._products, Table: self._table,
             Select: self._select, Reduce: self._reduce, Norm: self._norm, Softmax: self._softmax,
             MatMul: self._tokens, Divide: self._divide, Rearrange: self.seen.move, Constant: self.seen.keep,
+            Unfold: self._unfolded,
         }  # fmt: skip
         if type(op) not in kinds:
             raise UserError(f"the engine has no {type(op).__name__} so far, which {op.name!r} is")
@@ -116,6 +124,16 @@ class _Reading:
 
     def _input(self, op: Input) -> None:
         self._check_stored(op.name)
+
+    def _unfolded(self, op: Unfold) -> None:
+        """Windows of the image are put in its place by whoever writes it."""
+        image = self.program.input.name
+        if op.source != image or len(self.readers[image]) > 1:
+            raise UserError(
+                f"the engine takes windows of the image in its place, where nothing else reads it: {op.name!r} takes "
+                f"those of {op.source!r}"
+            )
+        self.unfold = op
 
     def _arg_max(self, op: ArgMax) -> None:
         """That of class scores is left to whoever reads them."""
@@ -466,7 +484,7 @@ class _Reading:
         """The stored tensor behind views."""
         name = self.views.get(name, name)
         made = {layer.name for layer in self.layers}
-        stored = {self.program.input.name, *self.seen.names, *made}
+        stored = {self.input, *self.seen.names, *made}
         if name not in stored:
             raise UserError(f"the engine stores no sums, which {name!r} holds")
         return name

@@ -1,12 +1,13 @@
-"""The stem: the first layer, whose few channels would leave most lanes of a block idle."""
+"""The stem: the first layer, whose few channels would leave most lanes of a block idle. And how its input is stored."""
 
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .....quant.ops.window import Window
-from .....quant.program import Convolution, Program
+from .....quant.ops.window import Window, pair
+from .....quant.program import Convolution, Program, Unfold
 from ...plan import EnginePlan
 from .layers import EngineNetwork, Ints
 
@@ -45,8 +46,11 @@ def stem_fold(network: EngineNetwork) -> StemFold:
 
 
 def stored_input(network: EngineNetwork, image: NDArray[np.integer]) -> Ints:
-    """(C, H, W) pixels as the engine reads them, window columns folded where the stem is."""
+    """(C, H, W) pixels as the engine reads them: window columns folded where the stem is, or the windows of an
+    `Unfold`, where nothing else reads them."""
     pixels = image.astype(np.int64)
+    if network.unfold is not None:
+        return _windows(pixels, network.unfold)
     if network.columns == 1:
         return pixels
     return _folded(pixels, _stem(network.program), network.shapes[network.program.input.name][2])
@@ -56,7 +60,7 @@ def with_folded_stem(network: EngineNetwork, plan: EnginePlan) -> EngineNetwork:
     """Window columns of a stem of few channels become channels: the input is stored with, at every output column, all
     columns of its window side by side. A 3 x 3 window over 3 channels is then one of 3 x 1 over 9, in a block of 16
     that would hold 3. Nothing of it is hardware."""
-    name = network.program.input.name
+    name = network.input
     readers = [layer for layer in network.layers if name in layer.reads]
     if any(name in network.stored(view) for view in (*network.views, *network.moves)):
         return network
@@ -98,3 +102,17 @@ def _folded(pixels: Ints, stem: Convolution, columns: int) -> Ints:
         for k in range(window.kernel[1])
     ]
     return np.concatenate(taps)
+
+
+def _windows(pixels: Ints, op: Unfold) -> Ints:
+    """(C, H, W) pixels as (channels and taps, blocks, windows of a block)."""
+    window, (down, right) = op.window, pair(op.block)
+    (top, left, bottom, behind), (channels, height, width) = window.pads, pixels.shape
+    blocks = pixels.reshape(channels, height // down, down, width // right, right).transpose(1, 3, 0, 2, 4)
+    wide = np.empty((*blocks.shape[:3], top + down + bottom, left + right + behind), np.int64)
+    wide[:] = op.pad[:, None, None]
+    wide[..., top : top + down, left : left + right] = blocks
+    found = np.lib.stride_tricks.sliding_window_view(wide, window.kernel, axis=(3, 4))
+    found = found[:, :, :, :: window.strides[0], :: window.strides[1]]
+    taps, count = channels * prod(window.kernel), height // down * (width // right)
+    return found.transpose(2, 5, 6, 0, 1, 3, 4).reshape(taps, count, -1)

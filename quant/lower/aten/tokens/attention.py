@@ -184,16 +184,16 @@ def softmax(lowering: Lowering, call: Call) -> Quotient:
 
 def _scores(lowering: Lowering, node: fx.Node) -> Stored:
     """What a softmax reads: steps of 1/32, of more bits finer ones, wide enough for all scores of the calibration."""
-    value = lowering.values[node]
+    value, limit = lowering.values[node], min(_SCORE_BITS, lowering.scheme.most_bits)
     if isinstance(value, Stored | Bits):
         stored = lowering.store(node)
-        if lowering.format(stored.op).bits <= _SCORE_BITS:
+        if lowering.format(stored.op).bits <= limit:
             return stored
     step = 2.0 ** -min(8, max(5, lowering.scheme.bits - 3))
     most = lowering.ranges.statistics[lowering.root(node).name].most
     bits = max(8, int(np.ceil(np.log2(max(most, step) / step + 1))) + 1)
-    if bits > _SCORE_BITS:
-        bits, step = _SCORE_BITS, most / signed(_SCORE_BITS).hi
+    if bits > limit:
+        bits, step = limit, most / signed(limit).hi
         lowering.note(f"scores at {path_of(node)!r} reach {most:.3g}; their step is {step:.2g}")
     return _on(lowering, node, signed(bits), step)
 

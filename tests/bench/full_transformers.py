@@ -1,0 +1,82 @@
+"""Transformers of full size in RTL: one 16 x 16 engine, one image each, every stored tensor compared.
+
+``python -m tests.bench.full_transformers CSV [NAME..]`` can be killed and given again: each row that is done is a dated
+line of ``CSV`` and stays. Weights are random, of a fixed seed, and of a size at which attention is not the same
+everywhere; no feature has more than 8 bits. Simulated cycles must be those that were predicted.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from addax.hdl.engine.compile.image import compiled
+from addax.hdl.engine.cycles.model import predicted
+from addax.hdl.engine.plan import EnginePlan
+from addax.models.nets import zoo
+from addax.quant.fold.scheme import Scheme
+from addax.quant.lower.lowering import lower
+from addax.sim.engine import run_engine
+from addax.sim.engine_trace import compare_tensors
+from engine_runs import simulator_of
+
+from .dated import append, done
+from .trained import now
+
+PLAN = EnginePlan(
+    device="xczu7ev", clock_mhz=200.0, norms=8, softmax=True, tables=8, matmul=True, divide=True, depthwise=3,
+    means=True, feature_bytes=512 * 1024, weight_bytes=64 * 1024, factor_bits=18,
+)  # fmt: skip
+"""One engine for all, and for networks of convolutions as well."""
+SIDE = 224
+NETWORKS = {"deit-tiny": "mult", "deit-tiny, adder attention": "mult,*.scores=adder", "tnt-small": "mult"}
+FIELDS = (
+    "date", "network", "cycles_predicted", "cycles", "lanes_at_work", "values", "mismatches", "compile_seconds",
+    "seconds",
+)  # fmt: skip
+
+
+def program_of(name):
+    """The network ``name`` with random weights, as integers."""
+    torch.manual_seed(0)
+    net = zoo.build(name.partition(",")[0], kernel=NETWORKS[name]).eval()
+    with torch.no_grad():
+        for path, weight in net.named_parameters():
+            if weight.ndim == 2:
+                weight.normal_(0, 1.3 / weight.shape[1] ** 0.5)
+            elif any(part in path for part in ("token", "pos")):
+                weight.normal_(0, 0.5)
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, SIDE, SIDE), np.uint8)
+    return lower(net, images, scheme=Scheme(most_bits=8)), images[0].astype(np.int64)
+
+
+def measured(name):
+    """Cycles of an image and what differs from the golden model."""
+    program, pixels = program_of(name)
+    begin = time.perf_counter()
+    image = compiled(program, PLAN)
+    compiling = time.perf_counter() - begin
+    run = run_engine(simulator_of(PLAN), image, pixels)
+    stages = compare_tensors(image, pixels[None], [run.words])
+    return {
+        "cycles_predicted": predicted(image).total, "cycles": run.cycles,
+        "lanes_at_work": round(program.macs() / PLAN.lanes / run.cycles, 4),
+        "values": sum(stage.values for stage in stages), "mismatches": sum(stage.mismatches for stage in stages),
+        "compile_seconds": round(compiling), "seconds": round(run.seconds),
+    }  # fmt: skip
+
+
+def main(table, names):
+    """Measure what ``table`` does not have yet; returns how many of its rows are wrong."""
+    for name in names or NETWORKS:
+        if any(row["network"] == name for row in done(table)):
+            continue
+        row = {"network": name, "date": now(), **measured(name)}
+        append(table, FIELDS, row)
+        print(row, flush=True)
+    return sum(row["mismatches"] != "0" or row["cycles"] != row["cycles_predicted"] for row in done(table))
+
+
+if __name__ == "__main__":
+    sys.exit(3 if main(Path(sys.argv[1]), sys.argv[2:]) else 0)
