@@ -32,6 +32,7 @@ ENGINE_OPTIONS = (
     click.option("--means", is_flag=True, default=None, help="Of an engine: means of maps that it cannot hold."),
     click.option("--softmax", is_flag=True, default=None, help="Of an engine: exponentials of scores, by its tables."),
     click.option("--divide", is_flag=True, default=None, help="Of an engine: it divides (Divide), behind a softmax."),
+    click.option("--dividers", type=int, help="Of an engine that divides: of a row, taking turns.  [default: 1]"),
     click.option("--weight-bytes", type=int, help="Of an engine: of its queue of weights.  [default: 32768]"),
     click.option("--slopes", is_flag=True, default=None, help="Of an engine: second slopes (PReLU, LeakyReLU)."),
     click.option("--ties-even", is_flag=True, default=None, help="Of an engine: ties that round to even numbers."),
@@ -41,7 +42,7 @@ ENGINE_OPTIONS = (
 """Options of ``generate`` that an engine has."""
 ENGINE_CHOICES = (
     "pin", "pout", "kernels", "bits", "memory_bits", "sum_bits", "pixels", "feature_bytes", "weight_bytes", "depthwise",
-    "product", "tables", "choices", "predicates", "norms", "softmax", "divide", "matmul", "means", "slopes",
+    "product", "tables", "choices", "predicates", "norms", "softmax", "divide", "dividers", "matmul", "means", "slopes",
     "ties_even", "levels", "factor_bits",
 )  # fmt: skip
 """Their names."""

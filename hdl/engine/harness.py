@@ -14,7 +14,7 @@ from .transfer.axi import PREFIX, tied_pins
 
 __all__ = ["HARNESS_BYTES", "harness_text"]
 
-HARNESS_BYTES = 1 << 26
+HARNESS_BYTES = 1 << 28
 """Bytes of the simulated memory."""
 
 

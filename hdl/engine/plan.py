@@ -15,6 +15,7 @@ from ...quant.ops.requantise import (
 )
 from ..cells.known import fabric_named
 from ..family import CONTROLS
+from .vector.quotients import quotient_cycles
 
 __all__ = ["ENGINE", "LANES", "EnginePlan"]
 
@@ -61,6 +62,7 @@ class EnginePlan:
     norms : tokens whose deviations are made side by side, one of `NORMS`; 0: the engine has no layer norm
     softmax : scores become exponentials of their distance to the largest one, which are looked up in tables
     divide : results of requantisers may be divided by a denominator, one for all channels of a head
+    dividers : of a row, which take pixels in turn; each makes a digit of a quotient in a cycle
     burst : words of the longest AXI4 burst
     outstanding : read bursts on the way at most
     slopes : requantisers have a second slope, see `quant.ops.requantise`
@@ -93,6 +95,7 @@ class EnginePlan:
     means: bool = field(default=False, metadata=_LATER)
     softmax: bool = field(default=False, metadata=_LATER)
     divide: bool = field(default=False, metadata=_LATER)
+    dividers: int = field(default=1, metadata=_LATER)
     burst: int = 16
     outstanding: int = 8
     fabric: str = "generic"
@@ -144,6 +147,8 @@ class EnginePlan:
             raise ValueError(f"kernels must be some of {', '.join(KERNELS)}, not {unknown[0]!r}")
         if self.counters and self.control == "none":
             raise ValueError("counters are read through control registers, which an engine with control none has not")
+        if self.dividers != 1 and not self.divide:
+            raise ValueError("dividers are those of an engine that divides: say divide as well")
         tokens = [name for name in ("norms", "softmax", "matmul", "divide") if getattr(self, name)]
         if tokens and self.pin != self.pout:
             raise ValueError(f"an engine with {tokens[0]} must have pin and pout alike, not {self.pin} and {self.pout}")
@@ -157,6 +162,7 @@ class EnginePlan:
             "feature_bytes": (1, MOST_BYTES), "weight_bytes": (1, MOST_BYTES), "pixels": (16, MOST_PIXELS),
             "sum_bits": (16, MOST_SUM_BITS), "burst": (2, 256), "outstanding": (1, 64), "depthwise": (0, self.pin),
             "tables": (0, MOST_TABLE_BITS), "predicates": (0, MOST_PREDICATES),
+            "dividers": (1, quotient_cycles(self.operand)),
         }  # fmt: skip
         for name, (least, most) in ranges.items():
             value = getattr(self, name)

@@ -11,7 +11,7 @@ from ...hdl.engine.compile.traffic import LayerTraffic, traffic_of
 from ...hdl.engine.cycles.array import LayerCycles
 from ...hdl.engine.cycles.model import EngineCycles
 from ...hdl.engine.records import Across, Unit
-from ...hdl.engine.vector.quotients import quotient_cycles
+from ...hdl.engine.vector.quotients import quotient_pace
 
 __all__ = ["LayerRun", "layer_runs"]
 
@@ -132,5 +132,6 @@ def _further_cycles(image: Compiled, layer: EngineLayer) -> int:
     `cycles.array`."""
     _, height, width = image.layouts[layer.name].shape
     blocks, bands = -(-len(layer.multiplier) // image.plan.pout), len(image.bands[layer.name])
-    pixel = quotient_cycles(image.plan.operand) if layer.divides else image.layouts[layer.name].pixel_words
+    plan = image.plan
+    pixel = quotient_pace(plan.operand, plan.dividers) if layer.divides else image.layouts[layer.name].pixel_words
     return blocks * (height * width // layer.shuffle**2 - bands) * (pixel - 1)

@@ -25,8 +25,8 @@ from .dated import append, done
 from .trained import now
 
 PLAN = EnginePlan(
-    device="xczu7ev", clock_mhz=200.0, norms=8, softmax=True, tables=8, matmul=True, divide=True, depthwise=3,
-    means=True, feature_bytes=512 * 1024, weight_bytes=64 * 1024, factor_bits=18,
+    device="xczu7ev", clock_mhz=200.0, norms=8, softmax=True, tables=8, matmul=True, divide=True, dividers=4,
+    depthwise=3, means=True, feature_bytes=512 * 1024, weight_bytes=64 * 1024, factor_bits=18,
 )  # fmt: skip
 """One engine for all, and for networks of convolutions as well."""
 SIDE = 224

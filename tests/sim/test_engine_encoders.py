@@ -13,10 +13,15 @@ from engine_encoders import encoder, quotients
 from engine_executor import executed
 from engine_networks import small_plan
 from engine_runs import checked_run
-from small_transformers import KERNELS, lively, vit
+from small_transformers import KERNELS, lively, tnt, vit
 
 pytestmark = pytest.mark.slow
 PLAN = small_plan(norms=2, softmax=True, tables=6, matmul=True, feature_bytes=8192)
+
+NARROW = small_plan(
+    bits=8, pin=8, pout=8, norms=4, softmax=True, tables=8, matmul=True, divide=True, dividers=4, depthwise=2,
+    means=True, factor_bits=18, feature_bytes=16384, pixels=128,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -41,7 +46,7 @@ def test_random_blocks_of_transformers_are_exact_to_the_word_and_to_the_cycle(pl
     [
         pytest.param(replace(PLAN, divide=True), id="4x4, 16 bit"),
         pytest.param(
-            replace(PLAN, bits=8, pin=8, pout=8, divide=True, product=True, depthwise=2, levels=3, counters=True),
+            replace(PLAN, bits=8, pin=8, pout=8, divide=True, dividers=5, product=True, depthwise=2, levels=3),
             id="8x8, 8 bit", marks=pytest.mark.guard,
         ),
     ],
@@ -78,11 +83,19 @@ def test_tokens_that_are_many_follow_each_other_without_a_pause(kernel):
     softmax, while the array still computes the last ones. Nothing of the one may reach the other."""
     images = np.random.default_rng(0).integers(0, 256, (4, 1, 16, 16), np.uint8)
     program = lower(lively(partial(vit, side=16), kernel), images, scheme=Scheme(most_bits=8))
-    plan = small_plan(
-        bits=8, pin=8, pout=8, norms=4, softmax=True, tables=8, matmul=True, divide=True, depthwise=2, means=True,
-        factor_bits=18, feature_bytes=16384, pixels=128,
-    )  # fmt: skip
-    checked_run(compiled(program, plan), images[0])
+    checked_run(compiled(program, NARROW), images[0])
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_whole_tnt_is_exact_to_the_word_and_to_the_cycle(kernel):
+    """Words in patches and patches among each other, whose windows stand in the image's place; 8 bits throughout."""
+    images = np.random.default_rng(0).integers(0, 256, (4, 1, 8, 8), np.uint8)
+    image = compiled(lower(lively(tnt, kernel), images, scheme=Scheme(most_bits=8)), NARROW)
+
+    assert image.network.input != image.network.program.input.name
+    run = checked_run(image, images[0])
+
+    assert (run.words == executed(image, images[0])).all()
 
 
 def run_exactly(program, plan, seed):

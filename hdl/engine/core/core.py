@@ -20,7 +20,7 @@ from ..plan import EnginePlan
 from ..records import Unit, descriptor_record
 from ..vector.maxima import ScoreDistances, distance_latency
 from ..vector.norms import Norms
-from ..vector.quotients import RowQuotients, quotient_cycles
+from ..vector.quotients import QuotientBank, quotient_cycles, quotient_pace
 from ..vector.widths import NormTiming
 from .columns import WindowColumns
 from .issuer import Issuer
@@ -53,7 +53,8 @@ class CoreDelays:
     results : from a sum at the requantisers, or the products in front of them, to its result, tables included
     counts : from a result that is compared with levels to its count
     across : from results that are compared with one another to what becomes of them
-    quotients : from a result that is divided to its quotient, and to the next one that may come
+    quotients : from a result that is divided to its quotient
+    pace : from a result that is divided to the next one
     norms, distances : from the tap of a layer norm or a softmax to what stands for its sums at the requantisers
     """
 
@@ -63,6 +64,7 @@ class CoreDelays:
     counts: int
     across: int
     quotients: int
+    pace: int
     norms: int
     distances: int
 
@@ -73,6 +75,7 @@ class CoreDelays:
             sums=AT_LANES + lanes_latency(plan) + PixelSums.latency, pools=AT_LANES + 1 + PixelSums.latency,
             results=requantise_latency(plan) + Products.latency * plan.product + RowTables.latency * (plan.tables > 0),
             counts=levels_latency(plan), across=largest_latency(plan), quotients=quotient_cycles(plan.operand),
+            pace=quotient_pace(plan.operand, plan.dividers),
             norms=NormTiming.of(plan, AT_LANES).latency, distances=distance_latency(AT_LANES),
         )  # fmt: skip
 
@@ -352,19 +355,20 @@ class Core(wiring.Component):
         plan, results, done = self.plan, requantisers.results, requantisers.done
         if not plan.divide:
             return results, done
-        m.submodules.quotients = quotients = RowQuotients(plan.pout, plan.result, plan.denominator, plan.operand)
+        m.submodules.quotients = quotients = QuotientBank(
+            plan.dividers, plan.pout, plan.result, plan.denominator, plan.operand
+        )
         divisor = later(m, joins[: plan.denominator.bits], requantisers.latency, name="divisor")
         m.d.comb += [
-            quotients.low.eq(layer.low), quotients.high.eq(layer.high), quotients.o.ready.eq(1),
-            quotients.i.payload.numerators.eq(results), quotients.i.valid.eq(done & layer.divides),
-            quotients.i.payload.denominators.eq(divisor.replicate(plan.pout)),
+            quotients.low.eq(layer.low), quotients.high.eq(layer.high), quotients.numerators.eq(results),
+            quotients.denominators.eq(divisor.replicate(plan.pout)), quotients.valid.eq(done & layer.divides),
         ]  # fmt: skip
         rows = []
         for row in range(plan.pout):
             quotient = Signal(signed(plan.result.bits), name=f"quotient{row}")
-            m.d.comb += quotient.eq(quotients.o.payload.word_select(row, plan.operand.bits).as_signed())
+            m.d.comb += quotient.eq(quotients.quotients.word_select(row, plan.operand.bits).as_signed())
             rows.append(quotient)
-        return Mux(layer.divides, Cat(rows), results), Mux(layer.divides, quotients.o.valid, done)
+        return Mux(layer.divides, Cat(rows), results), Mux(layer.divides, quotients.done, done)
 
     def _counted(self, m: Module, loader: StepLoader, layer: Any, results: Any, done: Any) -> tuple[Any, Any]:
         """Results, or how many levels they reach, and whether there is one."""

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from ..activity import ACTIVITY_BITS, CycleUse
 from ..plan import EnginePlan
 from ..records import Unit
-from ..vector.quotients import quotient_cycles
+from ..vector.quotients import quotient_pace
 from .steps import PLACE_BITS, goes_twice, step_layout
 
 __all__ = ["Issuer"]
@@ -69,7 +69,7 @@ class Issuer(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         step = self.step
-        busy, pause = Signal(), Signal(range(quotient_cycles(self.plan.operand)) if self.plan.divide else 3)
+        busy, pause = Signal(), Signal(range(max(3, self._pace)) if self.plan.divide else 3)
         ending = Signal()
         words, missing = self._may_begin(m)
         m.d.comb += [
@@ -152,10 +152,15 @@ class Issuer(wiring.Component):
         lacks = step.last & step.residual & (self.residuals < self._joins(step))
         return lacks | (step.scaling & ~self.there) if self.plan.twice else lacks
 
+    @property
+    def _pace(self) -> int:
+        """Cycles from a pixel that is divided to the next one."""
+        return quotient_pace(self.plan.operand, self.plan.dividers)
+
     def _cycles_of_pixel(self, step: Any) -> Value:
         """Of a step that ends sums."""
         words: Value = step.result_words
-        return Mux(step.divides, quotient_cycles(self.plan.operand), words) if self.plan.divide else words
+        return Mux(step.divides, self._pace, words) if self.plan.divide else words
 
     def _begins_at(self, step: Any) -> Value | int:
         """Number of the first pixel of a step: of a part of a mean the place of its sum."""

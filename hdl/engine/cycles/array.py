@@ -215,7 +215,7 @@ class _Array:
         """Issue the taps of a step; returns how many cycles that takes."""
         # Of a pixel; a quotient takes more of them than its one word.
         words = layer["result_words"] if step.last else 1
-        pace = self.delays.quotients if step.last and layer.get("divides") else words
+        pace = self.delays.pace if step.last and layer.get("divides") else words
         cycles = step.ends[-1] + 1 + (step.pixels - 1) * (pace - 1)
         self.ending = taken + cycles
         if step.frees:

@@ -2,20 +2,25 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.hdl import signed as signed_shape
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ....quant.formats import Format
 
-__all__ = ["RowQuotients", "quotient_cycles"]
+__all__ = ["QuotientBank", "RowQuotients", "quotient_cycles", "quotient_pace"]
 
 
 def quotient_cycles(result: Format) -> int:
     """Cycles from the one in which a set is taken to its results, in which the next one may be: the comparison, a digit
     in each, the clamp."""
     return result.bits + 3
+
+
+def quotient_pace(result: Format, dividers: int) -> int:
+    """Cycles from a set to the next one that a `QuotientBank` of so many ``dividers`` takes."""
+    return -(-quotient_cycles(result) // dividers)
 
 
 class RowQuotients(wiring.Component):
@@ -108,3 +113,49 @@ class RowQuotients(wiring.Component):
             Mux(own < wider(self.low), self.low, Mux(own > wider(self.high), self.high, own[: self.result.bits]))
         )
         return kept
+
+
+class QuotientBank(wiring.Component):
+    """Several `RowQuotients` that take sets in turn, so that sets may come `quotient_pace` cycles after each other.
+
+    Results leave in the order of their sets, `quotient_cycles` behind them; neither waits for anybody.
+
+    Parameters
+    ----------
+    dividers : how many
+    rows, numerator, denominator, result : of each of them
+
+    Members
+    -------
+    low, high, numerators, denominators : In, see `RowQuotients`
+    valid : In, a set is there; in the `quotient_pace` cycles before there was none
+    quotients : Out, ``rows`` of ``result``
+    done : Out, they are those of a set
+    """
+
+    def __init__(self, dividers: int, rows: int, numerator: Format, denominator: Format, result: Format):
+        self.dividers = [RowQuotients(rows, numerator, denominator, result) for _ in range(dividers)]
+        super().__init__({
+            "low": In(result.bits), "high": In(result.bits), "numerators": In(rows * numerator.bits),
+            "denominators": In(rows * denominator.bits), "valid": In(1), "quotients": Out(rows * result.bits),
+            "done": Out(1),
+        })  # fmt: skip
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        count = len(self.dividers)
+        found: Value = Const(0, len(self.quotients))
+        turn = Signal(range(max(count, 2)))  # of one bit where it never moves, for Verilog has none of no bits
+        with m.If(self.valid):
+            m.d.sync += turn.eq(Mux(turn == count - 1, 0, turn + 1))
+        for number, divider in enumerate(self.dividers):
+            m.submodules[f"divider{number}"] = divider
+            given = divider.i.payload
+            m.d.comb += [
+                divider.low.eq(self.low), divider.high.eq(self.high), divider.o.ready.eq(1),
+                given.numerators.eq(self.numerators), given.denominators.eq(self.denominators),
+                divider.i.valid.eq(self.valid & (turn == number)),
+            ]  # fmt: skip
+            found = found | Mux(divider.o.valid, divider.o.payload, 0)
+        m.d.comb += [self.quotients.eq(found), self.done.eq(Cat(own.o.valid for own in self.dividers).any())]
+        return m

@@ -197,14 +197,22 @@ def test_operation_that_the_engine_lacks_is_named():
         compiled(b.raw(), small_plan())
 
 
-@pytest.mark.parametrize("kind", ["Unfold"])
-def test_operation_on_tokens_is_named(kind):
-    """The engine has none of them so far."""
+def test_windows_are_those_of_the_image_alone():
+    """Whoever writes the image lays them out, so a stored tensor has none."""
     b = program()
-    b.emit(on_tokens(kind, "here", b.last, *b.inferred[b.last]))
+    b.emit(on_tokens("Unfold", "here", b.last, *b.inferred[b.last]))
 
-    with pytest.raises(UserError, match=f"^the engine has no {kind} so far.* which 'here' is"):
+    with pytest.raises(UserError, match=r"^the engine takes windows of the image in its place, .*: 'here' takes"):
         compiled(b.raw(), small_plan())
+
+
+@pytest.mark.parametrize("choices, message", [
+    ({"dividers": 2}, "dividers are those of an engine that divides: say divide as well"),
+    ({"divide": True, "dividers": 13}, r"dividers must be in 1\.\.12, not 13"),
+])  # fmt: skip
+def test_dividers_that_cannot_be(choices, message):
+    with pytest.raises(ValueError, match=message):
+        small_plan(bits=8, pin=8, pout=8, **choices)
 
 
 def test_what_is_moved_and_not_stored_is_no_result():

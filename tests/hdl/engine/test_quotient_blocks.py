@@ -1,8 +1,9 @@
 # amaranth: UnusedElaboratable=no
 """Quotients of rows: the floors that a `Divide` is defined by, under any stalls; by proof for few bits."""
 
+import numpy as np
 import pytest
-from addax.hdl.engine.vector.quotients import RowQuotients
+from addax.hdl.engine.vector.quotients import QuotientBank, RowQuotients, quotient_cycles, quotient_pace
 from addax.quant.formats import Format, signed, unsigned
 from amaranth.hdl import Assert, Assume, Module, Mux, ResetSignal, Signal
 from amaranth.lib import wiring
@@ -71,6 +72,39 @@ def test_quotients_are_clamped_floors(case):
     num, den, result, low, high, sets, gaps = case
     found = divided(RowQuotients(ROWS, num, den, result), sets, low, high, gaps)
     assert found == [[min(max(a // max(b, 1), low), high) for a, b in pairs] for pairs in sets]
+
+
+@given(dividers=st.integers(1, 13), gaps=st.lists(st.integers(0, 3), min_size=1, max_size=4))
+@settings(max_examples=12, deadline=None)
+def test_a_bank_takes_sets_at_its_pace_and_keeps_their_order(dividers, gaps):
+    """As close as they may come, and further apart; every quotient in the cycle that is said."""
+    result, rng = signed(8), np.random.default_rng(dividers)
+    sets = [[(int(rng.integers(-900, 900)), int(rng.integers(0, 64))) for _ in range(ROWS)] for _ in range(30)]
+    dut, at, done = QuotientBank(dividers, ROWS, signed(12), unsigned(6), result), [], []
+
+    async def put(ctx):
+        ctx.set(dut.low, result.encode(-100))
+        ctx.set(dut.high, result.encode(90))
+        cycle = 0
+        for k in range(len(sets) * 16 + 20):
+            if len(at) < len(sets) and k >= cycle:
+                pairs, cycle = sets[len(at)], k + quotient_pace(result, dividers) + gaps[len(at) % len(gaps)]
+                ctx.set(dut.numerators, packed([a for a, _ in pairs], 12))
+                ctx.set(dut.denominators, packed([b for _, b in pairs], 6))
+                ctx.set(dut.valid, 1)
+                at.append(k)
+            else:
+                ctx.set(dut.valid, 0)
+            if ctx.get(dut.done):
+                done.append((k, fields(ctx.get(dut.quotients), 8, ROWS, sign=True)))
+            await ctx.tick()
+
+    sim = Simulator(dut)
+    sim.add_clock(1e-6)
+    sim.add_testbench(put)
+    sim.run()
+    assert [k for k, _ in done] == [k + quotient_cycles(result) for k in at]
+    assert [found for _, found in done] == [[min(max(a // max(b, 1), -100), 90) for a, b in own] for own in sets]
 
 
 def test_a_signed_denominator_is_refused():
