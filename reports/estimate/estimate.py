@@ -43,6 +43,8 @@ _COUNTED = (entry, joints, stages)
 COEFFICIENTS = Path(__file__).with_name("coefficients.json")
 TARGETS = ("ff", "logic", "carry")
 """What is fitted: flip-flops; lookup tables beside those of memories, carry cells and instances; carry cells."""
+_BESIDE_STAGES = {"packet.ff": (1.0, 0.0, 0.0)}
+"""Coefficients of counts that no stage has, for each of `TARGETS`; samples are stages, so none is fitted to these."""
 BRAM_LUTS, DSP_LUTS = 60.0, 40.0
 """Lookup tables that a block RAM and a multiplier block are worth to `stage_cost`: about what a device has of the one
 for each of the other."""
@@ -80,7 +82,8 @@ class Model:
     def _of_count(self) -> dict[str, tuple[float, ...]]:
         """The coefficients of every count, in the order of `TARGETS`: most counts have one."""
         every = {name for own in self.coefficients.values() for name in own}
-        return {name: tuple(self.coefficients[target].get(name, 0.0) for target in TARGETS) for name in every}
+        fitted = {name: tuple(self.coefficients[target].get(name, 0.0) for target in TARGETS) for name in every}
+        return {**_BESIDE_STAGES, **fitted}
 
     def resources(self, known: Features) -> Resources:
         """Cells of what has the counts ``known``."""

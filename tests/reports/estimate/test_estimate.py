@@ -16,6 +16,7 @@ from addax.hdl.dataflow.joints import Entrance
 from addax.hdl.dataflow.planning.choices import options_of
 from addax.hdl.dataflow.planning.fold import fold
 from addax.hdl.dataflow.stages import stages_of
+from addax.hdl.folder.families import bind as bound
 from addax.hdl.folder.generate import generate
 from addax.hdl.lanes.counts import array_counts
 from addax.hdl.lanes.shape import ArrayShape
@@ -139,6 +140,18 @@ def test_more_lanes_cost_more():
         assert len(seen) > 1
         assert all(a.ff < b.ff for a, b in pairwise(seen)), family
         assert all(a.lut + 40 * a.dsp < b.lut + 40 * b.dsp for a, b in pairwise(seen)), family
+
+
+@pytest.mark.parametrize("family", ALL)
+def test_registers_of_a_packet_count(family):
+    """No stage has them, so no fit knows them: they would be missing without a word."""
+    program = random_program(300)
+    whole = bound(program, random_plan(program, 300))
+    end = next(part for part in whole.ends if part.name == "packet")
+    counted = structure(end.content).of("lanes")["packet.ff"]
+
+    assert counted > 10
+    assert stage_resources(end.content, family).ff >= counted
 
 
 def test_a_design_is_the_sum_of_its_parts():
