@@ -131,6 +131,13 @@ def _zeros(value: int) -> int:
     return (value & -value).bit_length() - 1
 
 
+def _rotation(found: Structure, ways: int, bits: int) -> None:
+    """``bits`` of which each comes from one of ``ways`` places. Samples have two and three; more are counted in threes,
+    as a table that chooses replaces as many of its places by one."""
+    known = min(ways, 3)
+    found.of("window")[f"rotate{known}"] += bits if ways == known else bits * (ways - 1) // 2
+
+
 def _operands(found: Structure, w: WindowShape, word: int, address: int) -> None:
     """From the banks to the array: rotations, and strobes that keep step."""
     counts = found.of("window")
@@ -146,11 +153,11 @@ def _operands(found: Structure, w: WindowShape, word: int, address: int) -> None
         counts["rotated.ff"] += banks * word
         if column_turns:
             counts["window.ff"] += 3 * bits_of(w.taps) + bits_of(w.spacing[1])
-            counts[f"rotate{w.taps}"] += banks * word
+            _rotation(found, w.taps, banks * word)
             counts[f"beyond/{address}"] += banks
     if w.lines > 1:
         counts["rotated.ff"] += banks * word
         if row_turns:
             counts["window.ff"] += bits_of(w.lines) * (3 + (w.taps > 1)) + bits_of(w.spacing[0])
-            counts[f"rotate{w.lines}"] += banks * word
+            _rotation(found, w.lines, banks * word)
             counts[f"turned/{address}"] += w.lines - 1
