@@ -33,7 +33,8 @@ def test_lenet5_with_every_kernel(programs, name, ff):
         device=name, clock_mhz=50.0, fabric=target.fabric, structures=structures,
         halves_above=halves_above(target.family),
     ))  # fmt: skip
-    measured = {row["kernel"]: row for row in csv.DictReader(MEASURED.read_text().splitlines()) if row["device"] == name}
+    rows = csv.DictReader(MEASURED.read_text().splitlines())
+    measured = {row["kernel"]: row for row in rows if row["device"] == name}
     assert sorted(measured) == sorted(programs)
     errors = {"lut": [], "ff": []}
     for kernel, program in programs.items():
