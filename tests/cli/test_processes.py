@@ -117,7 +117,7 @@ def test_the_status_of_an_interrupt_is_ours_wherever_it_came(tmp_path):
 @pytest.mark.slow
 @pytest.mark.guard
 def test_the_demo_verb_is_the_whole_way(tmp_path):
-    """The command of the README, in a process of its own, with its table on standard output."""
+    """The command of the README, in a process of its own, whose table the README shows as it is today."""
     done = subprocess.run(
         [*ADDAX, "demo", "-o", str(tmp_path / "demo"), "--json"], capture_output=True, text=True, check=False
     )
@@ -130,3 +130,5 @@ def test_the_demo_verb_is_the_whole_way(tmp_path):
     assert value["accuracy_rtl"] == value["accuracy_int8"]
     assert value["lut"] > 1000 and value["power_mw"]["dynamic"] > 0
     assert Path(value["report"]).is_file()
+    cells = " / ".join(f"{value[key]:,}" for key in ("lut", "ff", "bram", "dsp"))
+    assert f"LUT / FF / block RAM / DSP │ {cells} " in (Path(__file__).parents[2] / "README.md").read_text()
