@@ -43,8 +43,13 @@ _COUNTED = (entry, joints, stages)
 COEFFICIENTS = Path(__file__).with_name("coefficients.json")
 TARGETS = ("ff", "logic", "carry")
 """What is fitted: flip-flops; lookup tables beside those of memories, carry cells and instances; carry cells."""
-_BESIDE_STAGES = {"packet.ff": (1.0, 0.0, 0.0)}
-"""Coefficients of counts that no stage has, for each of `TARGETS`; samples are stages, so none is fitted to these."""
+_UNSEEN = {
+    "packet.ff": (1.0, 0.0, 0.0), "register.ff": (1.0, 0.0, 0.0), "queue queue_words": (0.0, 1.4, 0.0),
+    "queue queue_ways": (0.0, 0.9, 0.0), "lanes pool_max narrow": (0.0, 0.7, 0.0),
+    "lanes pool_max narrows": (0.0, 0.5, 0.0),
+}  # fmt: skip
+"""Coefficients, for each of `TARGETS`, of counts that no sample had, of any family or of one: a register is one, and
+the others are as fits of other families have them."""
 BRAM_LUTS, DSP_LUTS = 60.0, 40.0
 """Lookup tables that a block RAM and a multiplier block are worth to `stage_cost`: about what a device has of the one
 for each of the other."""
@@ -83,7 +88,12 @@ class Model:
         """The coefficients of every count, in the order of `TARGETS`: most counts have one."""
         every = {name for own in self.coefficients.values() for name in own}
         fitted = {name: tuple(self.coefficients[target].get(name, 0.0) for target in TARGETS) for name in every}
-        return {**_BESIDE_STAGES, **fitted}
+        return {**_UNSEEN, **fitted}
+
+    def knows(self, count: str) -> bool:
+        """Whether a count of that name takes cells; one that the fit found to take none does not, nor one that it never
+        saw."""
+        return count in self._of_count
 
     def resources(self, known: Features) -> Resources:
         """Cells of what has the counts ``known``."""
