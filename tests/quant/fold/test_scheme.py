@@ -123,6 +123,16 @@ def test_shortcuts_have_bits_of_their_own(make, residual, shortcut):
     assert widths(program)["a2"] == widths(program)["side"] == (4, 4), "layers read their own bits all the same"
 
 
+@pytest.mark.parametrize("most", [8, 10, 12])
+def test_no_feature_has_more_bits_than_the_most(make, most):
+    """A shortcut that is a convolution would have 12."""
+    program = make(bits=4, most_bits=most)
+
+    assert {program.format(op.residual) for op in program.ops if getattr(op, "residual", None)} == {
+        unsigned(8), signed(most)
+    }  # fmt: skip
+
+
 def behind(program, layer):
     """The requantise that reads the sums of ``layer``: the finest, where they are wanted on several grids."""
     (found,) = (op for op in program.ops if isinstance(op, Requantise) and op.source == layer)
@@ -278,6 +288,9 @@ def test_factors_have_so_many_terms(net, make):
         ({"residual_bits": 1}, "residual_bits must be in 2..16, not 1"),
         ({"shortcut_bits": 17}, "shortcut_bits must be in 2..16, not 17"),
         ({"edge_bits": 0}, "edge_bits must be in 2..16, not 0"),
+        ({"most_bits": 17}, "most_bits must be in 2..16, not 17"),
+        ({"most_bits": 7}, "most_bits must be at least 8, what features have, not 7"),
+        ({"layer_bits": {"conv1": 10}, "most_bits": 8}, "most_bits must be at least 10, what features have, not 8"),
         ({"ranges": "median"}, "ranges must be one of quantile, max, mse, sums, not 'median'"),
         ({"sharing": "both"}, "sharing must be one of lossless, saturate, union, not 'both'"),
         ({"quantile": 0.4}, "quantile must be in 0.5..1, not 0.4"),
