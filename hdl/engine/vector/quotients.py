@@ -128,7 +128,7 @@ class QuotientBank(wiring.Component):
     Members
     -------
     low, high, numerators, denominators : In, see `RowQuotients`
-    valid : In, a set is there; in the `quotient_pace` cycles before there was none
+    valid : In, a set is there; there was none in the ``quotient_pace - 1`` cycles before
     quotients : Out, ``rows`` of ``result``
     done : Out, they are those of a set
     """
