@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from addax.common.errors import UserError
+from addax.hdl.dataflow.planning.fold import fold
 from addax.hdl.folder.generate import generate
 from addax.reports.devices.devices import device, device_names
 from addax.reports.devices.resources import Resources
@@ -16,6 +17,7 @@ from addax.reports.page.report import make_report
 from addax.reports.synth import synth
 from addax.reports.synth.synth import INTERCONNECT, synthesise
 from networks import random_images, random_plan, random_program
+from perceptrons import perceptron
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +142,12 @@ def test_a_tool_that_dies_shows_its_last_lines_and_caches_nothing(build, tmp_pat
 
 
 @pytest.mark.slow
-def test_place_and_route_gives_a_clock(build, tmp_path):
+def test_place_and_route_gives_a_clock(tmp_path):
+    """The median of three seeds, and the stages that the longest path goes through. A small design: some seed of a
+    large one may take the router a quarter of an hour."""
+    program = perceptron("adder", (8, 12, 6))
+    plan = fold(program, device="ecp5-45k", clock_mhz=50.0, lanes=12)
+    build = generate(program, plan, tmp_path / "build", vectors=random_images(program, 1, 300))
     made = make_report(build, tmp_path / "r", placed=True, seeds=3)
 
     assert made.keys["source"] == "placed"
