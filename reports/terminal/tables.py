@@ -27,7 +27,9 @@ def comparison_tables(found: KernelComparison, *, network: str, device: str) -> 
     base = next((row for row in found.rows if row["kernel"] == BASELINE), None)
     tables = [_whole(found, base, f"{network} on {device}")]
     scoped = [row for row in found.rows if row.get("scopes")]
-    if base is not None and scoped:
+    if base is None:
+        return tables
+    if scoped:
         tables.append(_scopes(scoped))
     if any(row.get("saving") for row in found.rows):
         tables.append(_savings(found.rows))
