@@ -2,8 +2,8 @@
 
 ``python -m tests.bench.paper_table CSV [DEVICE:LANES:BITS..]`` can be killed and given again: each row that is done is
 a dated line of ``CSV`` and stays. Engines are alike but for their kernel and what their sums need to hold 4,608
-products, a window of 3 x 3 in 512 channels. Lanes that multiply become multiplier blocks where synthesis likes, so logic
-alone is not compared yet. Rows of ECP5 are placed and routed with one seed where they fit.
+products, a window of 3 x 3 in 512 channels. Lanes that multiply become multiplier blocks where synthesis likes, so
+logic alone is not compared yet. Rows of ECP5 are placed and routed with one seed where they fit.
 """
 
 import sys
