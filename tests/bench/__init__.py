@@ -3,4 +3,4 @@
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "support" / room) for room in ("programs", "pages")]
+sys.path[:0] = [str(Path(__file__).parents[1] / "support" / room) for room in ("programs", "graphs", "pages")]

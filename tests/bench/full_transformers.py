@@ -9,24 +9,19 @@ stored tensors, which make tokens of the head's map.
 """
 
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
-from addax.hdl.engine.compile.image import compiled
-from addax.hdl.engine.cycles.model import predicted
 from addax.hdl.engine.plan import EnginePlan
 from addax.models.nets import zoo
 from addax.quant.fold.scheme import Scheme
 from addax.quant.lower.lowering import lower
-from addax.sim.engine import run_engine
-from addax.sim.engine_trace import compare_tensors
-from engine_runs import simulator_of
+from small_transformers import lively
 from torch import nn
 
 from .dated import append, done
+from .through_engine import through_engine
 from .trained import now
 
 PLAN = EnginePlan(
@@ -64,36 +59,18 @@ class TokensOfBody(nn.Module):
         return (self.body.mlp(decoded) + decoded).transpose(1, 2).unflatten(2, x.shape[2:])
 
 
+def _built(name, kernel):
+    net = zoo.build(name.partition(",")[0], kernel=kernel)
+    return TokensOfBody(net.body) if name == IPT_BODY else net
+
+
 def program_of(name):
     """The network ``name`` with random weights, as integers, and an image for it."""
-    torch.manual_seed(0)
-    net, shape = zoo.build(name.partition(",")[0], kernel=NETWORKS[name]).eval(), (3, SIDE, SIDE)
+    net, shape = lively(lambda kernel: _built(name, kernel), NETWORKS[name]), (3, SIDE, SIDE)
     if name == IPT_BODY:
-        net, shape = TokensOfBody(net.body).eval(), (net.body.positions.shape[2], 1, net.body.positions.shape[1])
-    with torch.no_grad():
-        for path, weight in net.named_parameters():
-            if weight.ndim == 2:
-                weight.normal_(0, 1.3 / weight.shape[1] ** 0.5)
-            elif any(part in path for part in ("token", "pos", "queries")):
-                weight.normal_(0, 0.5)
+        shape = (net.body.positions.shape[2], 1, net.body.positions.shape[1])
     images = np.random.default_rng(0).integers(0, 256, (2, *shape), np.uint8)
     return lower(net, images, scheme=Scheme(most_bits=8)), images[0].astype(np.int64)
-
-
-def measured(name):
-    """Cycles of an image and what differs from the golden model."""
-    program, pixels = program_of(name)
-    plan, begin = LARGE if name == IPT_BODY else PLAN, time.perf_counter()
-    image = compiled(program, plan)
-    compiling = time.perf_counter() - begin
-    run = run_engine(simulator_of(plan), image, pixels)
-    stages = compare_tensors(image, pixels[None], [run.words])
-    return {
-        "cycles_predicted": predicted(image).total, "cycles": run.cycles,
-        "lanes_at_work": round(program.macs() / PLAN.lanes / run.cycles, 4),
-        "values": sum(stage.values for stage in stages), "mismatches": sum(stage.mismatches for stage in stages),
-        "compile_seconds": round(compiling), "seconds": round(run.seconds),
-    }  # fmt: skip
 
 
 def main(table, names):
@@ -101,7 +78,9 @@ def main(table, names):
     for name in names or NETWORKS:
         if any(row["network"] == name for row in done(table)):
             continue
-        row = {"network": name, "date": now(), **measured(name)}
+        program, pixels = program_of(name)
+        plan = LARGE if name == IPT_BODY else PLAN
+        row = {"network": name, "date": now(), **through_engine(program, plan, pixels)}
         append(table, FIELDS, row)
         print(row, flush=True)
     return sum(row["mismatches"] != "0" or row["cycles"] != row["cycles_predicted"] for row in done(table))

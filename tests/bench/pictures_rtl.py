@@ -16,21 +16,16 @@ import numpy as np
 from addax.api.build import Build
 from addax.common.temporary import scratch_folder
 from addax.hdl.dataflow.planning.fold import fold
-from addax.hdl.engine.compile.asked import asked_by
-from addax.hdl.engine.compile.image import compiled
-from addax.hdl.engine.cycles.model import predicted
 from addax.hdl.engine.plan import EnginePlan
 from addax.hdl.folder.generate import generate
 from addax.hdl.folder.vectors import sample_vectors
 from addax.models.data.pairs import PHOTOGRAPHS, load_pairs
 from addax.quant.files.archive import load_program
 from addax.sim.cosim import simulate
-from addax.sim.engine import run_engine
-from addax.sim.engine_trace import compare_tensors
-from engine_runs import simulator_of
 
 from .dated import append, done
 from .super_resolution import NETWORKS, SCALE, STEPS
+from .through_engine import through_engine
 from .trained import budget, now
 
 PLAN = EnginePlan(device="xczu7ev", clock_mhz=200.0, choices=True, depthwise=3, predicates=512, factor_bits=24)
@@ -65,18 +60,10 @@ def squares():
     return [smooth, lively]
 
 
-def through_engine(program, pixels):
-    """Run one whole picture, and compare all that it stores."""
-    own = program.resized(*pixels.shape[1:])
-    image = compiled(own, PLAN)
-    run = run_engine(simulator_of(PLAN), image, pixels)
-    stages = compare_tensors(image, pixels[None], [run.words])
-    return {
-        "cycles_predicted": predicted(image, asked=asked_by(image, pixels)).total, "cycles": run.cycles,
-        "lanes_at_work": round(own.macs() / PLAN.lanes / run.cycles, 4), "lut": "",
-        "values": sum(stage.values for stage in stages), "mismatches": sum(stage.mismatches for stage in stages),
-        "seconds": round(run.seconds),
-    }  # fmt: skip
+def whole(program, pixels):
+    """Run one whole picture through the engine, and compare all that it stores."""
+    found = through_engine(program.resized(*pixels.shape[1:]), PLAN, pixels)
+    return {**{key: value for key, value in found.items() if key in FIELDS}, "lut": ""}
 
 
 def through_dataflow(program, crops):
@@ -99,7 +86,7 @@ def rows(program, network, sets):
     """What is to be measured of a network: family, picture, its size, and what measures it."""
     pictures = [smallest(sets), *(squares() if network in CHOOSING else [])]
     for name, pixels in pictures:
-        yield "engine", name, pixels.shape[1:], lambda pixels=pixels: through_engine(program, pixels.astype(np.int64))
+        yield "engine", name, pixels.shape[1:], lambda pixels=pixels: whole(program, pixels.astype(np.int64))
     if network not in CHOOSING:
         low = smallest(None)[1]
         crops = np.stack([low[:, :CROP, k * CROP : (k + 1) * CROP] for k in range(CROPS)]).astype(np.int64)

@@ -26,6 +26,6 @@ def lively(make, kernel):
         for name, weight in net.named_parameters():
             if weight.ndim == 2:
                 weight.normal_(0, 1.3 / weight.shape[1] ** 0.5)
-            elif any(part in name for part in ("token", "pos")):
+            elif any(part in name for part in ("token", "pos", "queries")):
                 weight.normal_(0, 0.5)
     return net
